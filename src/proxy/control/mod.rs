@@ -1,0 +1,3 @@
+//! The control socket: Varlink, see `interface.varlink`.
+
+pub mod api;

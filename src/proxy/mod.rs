@@ -1,0 +1,4 @@
+//! The proxy between clients and a service.
+
+pub mod control;
+pub mod gate;

@@ -1,0 +1,202 @@
+//! Times as systemd writes them: `5s`, `1min 30s`, `500ms`, `infinity`.
+//!
+//! Source: systemd.time(7), "Parsing time spans".
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A length of time as an option or a unit file gives it; `infinity` means without end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TimeSpan {
+    /// So long.
+    Finite(Duration),
+    /// Without end. Sorts after every finite time.
+    Infinity,
+}
+
+/// What is wrong with a text that should have been a time span.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("“{text}” is not a time: {reason} (examples: 5s, 1min 30s, 500ms, infinity)")]
+pub struct TimeSpanError {
+    text: String,
+    reason: &'static str,
+}
+
+impl TimeSpan {
+    /// The time, or `None` when it never ends.
+    pub fn finite(self) -> Option<Duration> {
+        match self {
+            Self::Finite(duration) => Some(duration),
+            Self::Infinity => None,
+        }
+    }
+
+    /// From microseconds; `None` is [`TimeSpan::Infinity`].
+    pub fn from_micros(micros: Option<u64>) -> Self {
+        micros.map_or(Self::Infinity, |us| Self::Finite(Duration::from_micros(us)))
+    }
+}
+
+/// Microseconds of a unit, by any of the names that systemd.time(7) gives it.
+fn unit_micros(name: &str) -> Option<u64> {
+    const SECOND: u64 = 1_000_000;
+    Some(match name {
+        "" | "s" | "sec" | "second" | "seconds" => SECOND,
+        "us" | "usec" | "µs" | "μs" => 1,
+        "ms" | "msec" => 1_000,
+        "m" | "min" | "minute" | "minutes" => 60 * SECOND,
+        "h" | "hr" | "hour" | "hours" => 3_600 * SECOND,
+        "d" | "day" | "days" => 86_400 * SECOND,
+        "w" | "week" | "weeks" => 7 * 86_400 * SECOND,
+        "M" | "month" | "months" => 2_629_800 * SECOND,
+        "y" | "year" | "years" => 31_557_600 * SECOND,
+        _ => return None,
+    })
+}
+
+impl FromStr for TimeSpan {
+    type Err = TimeSpanError;
+
+    fn from_str(text: &str) -> Result<Self, TimeSpanError> {
+        let fail = |reason| TimeSpanError {
+            text: text.to_owned(),
+            reason,
+        };
+        let mut rest = text.trim();
+        if rest == "infinity" {
+            return Ok(Self::Infinity);
+        }
+        if rest.is_empty() {
+            return Err(fail("it is empty"));
+        }
+        let mut micros: u64 = 0;
+        while !rest.is_empty() {
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.')
+                .unwrap_or(rest.len());
+            let (number, tail) = rest.split_at(end);
+            let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+            if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
+                return Err(fail("a number was expected"));
+            }
+            let tail = tail.trim_start();
+            let end = tail
+                .find(|c: char| !c.is_alphabetic())
+                .unwrap_or(tail.len());
+            let unit = unit_micros(&tail[..end]).ok_or_else(|| fail("its unit is unknown"))?;
+            let whole: u64 = match whole {
+                "" => 0,
+                digits => digits.parse().map_err(|_| fail("it is too long"))?,
+            };
+            let part = whole
+                .checked_mul(unit)
+                .and_then(|us| us.checked_add(fraction_micros(fraction, unit)))
+                .ok_or_else(|| fail("it is too long"))?;
+            micros = micros
+                .checked_add(part)
+                .ok_or_else(|| fail("it is too long"))?;
+            rest = tail[end..].trim_start();
+        }
+        Ok(Self::Finite(Duration::from_micros(micros)))
+    }
+}
+
+/// The microseconds in the digits behind a decimal point.
+fn fraction_micros(digits: &str, unit: u64) -> u64 {
+    // A year has 3.2e13 µs: digits beyond the fifteenth are below a microsecond in any unit.
+    let digits = &digits[..digits.len().min(15)];
+    let value: u128 = digits.parse().unwrap_or(0);
+    let scaled = value * u128::from(unit) / 10u128.pow(digits.len() as u32);
+    scaled as u64 // below one unit, which fits
+}
+
+impl fmt::Display for TimeSpan {
+    /// As systemd prints it, in the largest units that fit: `1min 30s`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Finite(duration) = self else {
+            return f.write_str("infinity");
+        };
+        let mut left = duration.as_micros();
+        if left == 0 {
+            return f.write_str("0");
+        }
+        let units: [(&str, u128); 7] = [
+            ("w", 604_800_000_000),
+            ("d", 86_400_000_000),
+            ("h", 3_600_000_000),
+            ("min", 60_000_000),
+            ("s", 1_000_000),
+            ("ms", 1_000),
+            ("us", 1),
+        ];
+        let mut separator = "";
+        for (name, size) in units {
+            if left >= size {
+                write!(f, "{separator}{}{name}", left / size)?;
+                left %= size;
+                separator = " ";
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn micros(text: &str) -> u64 {
+        text.parse::<TimeSpan>()
+            .unwrap()
+            .finite()
+            .unwrap()
+            .as_micros() as u64
+    }
+
+    #[test]
+    fn spans_are_read_as_systemd_reads_them() {
+        assert_eq!(micros("5"), 5_000_000);
+        assert_eq!(micros("0"), 0);
+        assert_eq!(micros("2 h"), 7_200_000_000);
+        assert_eq!(micros("2hours"), 7_200_000_000);
+        assert_eq!(micros("1min 30s"), 90_000_000);
+        assert_eq!(micros("1min30s"), 90_000_000);
+        assert_eq!(micros("1.5s"), 1_500_000);
+        assert_eq!(micros(".5s"), 500_000);
+        assert_eq!(micros(" 500ms "), 500_000);
+        assert_eq!(micros("7µs"), 7);
+        assert_eq!(micros("55s500ms"), 55_500_000);
+        assert_eq!("infinity".parse(), Ok(TimeSpan::Infinity));
+    }
+
+    #[test]
+    fn what_is_not_a_time_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("", "empty"),
+            ("-5s", "number"),
+            ("five", "number"),
+            ("5 parsecs", "unit"),
+            ("1.2.3s", "number"),
+            ("99999999999999999999s", "too long"),
+            ("18446744073709551615y", "too long"),
+        ] {
+            let error = text.parse::<TimeSpan>().unwrap_err().to_string();
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(us in 0u64..1_000_000_000_000_000) {
+            let span = TimeSpan::Finite(Duration::from_micros(us));
+            prop_assert_eq!(span.to_string().parse::<TimeSpan>(), Ok(span));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in "\\PC{0,30}|[0-9. a-zµ]{0,30}") {
+            let _ = text.parse::<TimeSpan>();
+        }
+    }
+}

@@ -1,0 +1,369 @@
+//! Varlink, systemd's own way to call a program: JSON messages over an AF_UNIX stream, each ended
+//! by a NUL byte (<https://varlink.org/Method-Call>).
+//!
+//! The messages and their framing only; what a service does with a call is its own affair. A peer
+//! can make us hold no more than the given limit of bytes, whatever it sends.
+
+use std::io;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+
+/// The interface that every Varlink service has.
+const SERVICE_INTERFACE: &str = "org.varlink.service";
+
+/// A method call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Interface and method: `org.example.Interface.Method`.
+    pub method: String,
+    /// The parameters, an object.
+    #[serde(default)]
+    pub parameters: Value,
+    /// Whether the caller takes more than one reply.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// Whether the caller wants no reply at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oneway: bool,
+}
+
+/// A reply, or an error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The name of the error, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What is replied.
+    #[serde(default)]
+    pub parameters: Value,
+    /// Whether more replies to the same call follow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continues: bool,
+}
+
+impl Reply {
+    /// The only or last reply.
+    pub fn last(parameters: impl Serialize) -> Self {
+        Self {
+            parameters: to_value(parameters),
+            ..Self::default()
+        }
+    }
+
+    /// A reply that more will follow.
+    pub fn continued(parameters: impl Serialize) -> Self {
+        Self {
+            continues: true,
+            ..Self::last(parameters)
+        }
+    }
+
+    /// The error `name`, with its interface.
+    pub fn error(name: impl Into<String>, parameters: impl Serialize) -> Self {
+        Self {
+            error: Some(name.into()),
+            ..Self::last(parameters)
+        }
+    }
+
+    /// The error for a parameter that is missing or of the wrong type.
+    pub fn invalid_parameter(parameter: &str) -> Self {
+        Self::error(
+            format!("{SERVICE_INTERFACE}.InvalidParameter"),
+            json!({ "parameter": parameter }),
+        )
+    }
+
+    /// The error for a method that the interface does not have.
+    pub fn method_not_found(method: &str) -> Self {
+        Self::error(
+            format!("{SERVICE_INTERFACE}.MethodNotFound"),
+            json!({ "method": method }),
+        )
+    }
+
+    /// The error for a call that makes sense only with `more`.
+    pub fn expected_more() -> Self {
+        Self::error(format!("{SERVICE_INTERFACE}.ExpectedMore"), json!({}))
+    }
+}
+
+/// Our types have string keys and no unusual numbers, so that this cannot fail.
+fn to_value(parameters: impl Serialize) -> Value {
+    serde_json::to_value(parameters).unwrap_or(Value::Null)
+}
+
+/// What a service says of itself to `org.varlink.service`.
+#[derive(Clone, Copy, Debug)]
+pub struct ServiceInfo {
+    /// The program.
+    pub product: &'static str,
+    /// The program's version.
+    pub version: &'static str,
+    /// Where its source is.
+    pub url: &'static str,
+    /// The name of its one interface.
+    pub interface: &'static str,
+    /// The interface's description, in Varlink's own language.
+    pub description: &'static str,
+}
+
+/// `org.varlink.service` itself, as <https://varlink.org/Service> has it.
+const SERVICE_DESCRIPTION: &str = "\
+interface org.varlink.service
+
+method GetInfo() -> (
+  vendor: string, product: string, version: string, url: string, interfaces: []string
+)
+
+method GetInterfaceDescription(interface: string) -> (description: string)
+
+error InterfaceNotFound (interface: string)
+error MethodNotFound (method: string)
+error MethodNotImplemented (method: string)
+error InvalidParameter (parameter: string)
+error PermissionDenied ()
+error ExpectedMore ()
+";
+
+impl ServiceInfo {
+    /// The answer to a call of `org.varlink.service`, or to one of an interface that this service
+    /// does not have; `None` when the call is one of [`Self::interface`].
+    pub fn answer(&self, call: &Call) -> Option<Reply> {
+        let (interface, method) = call.method.rsplit_once('.').unwrap_or(("", &call.method));
+        if interface == self.interface {
+            return None;
+        }
+        if interface != SERVICE_INTERFACE {
+            return Some(interface_not_found(interface));
+        }
+        Some(match method {
+            "GetInfo" => Reply::last(json!({
+                "vendor": "disnix-proxy-example",
+                "product": self.product,
+                "version": self.version,
+                "url": self.url,
+                "interfaces": [SERVICE_INTERFACE, self.interface],
+            })),
+            "GetInterfaceDescription" => match call.parameters["interface"].as_str() {
+                Some(name) if name == self.interface => {
+                    Reply::last(json!({ "description": self.description }))
+                }
+                Some(SERVICE_INTERFACE) => {
+                    Reply::last(json!({ "description": SERVICE_DESCRIPTION }))
+                }
+                Some(other) => interface_not_found(other),
+                None => Reply::invalid_parameter("interface"),
+            },
+            _ => Reply::method_not_found(&call.method),
+        })
+    }
+}
+
+fn interface_not_found(interface: &str) -> Reply {
+    Reply::error(
+        format!("{SERVICE_INTERFACE}.InterfaceNotFound"),
+        json!({ "interface": interface }),
+    )
+}
+
+/// Why no message could be received.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The peer hung up, or the connection broke.
+    #[error("the connection was lost: {0}")]
+    Lost(#[from] io::Error),
+    /// The message has more bytes than are accepted.
+    #[error("a message has more than {0} bytes")]
+    TooLong(usize),
+    /// What came is not JSON, or not a message of the kind that was expected.
+    #[error("a message could not be understood: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+/// One end of a Varlink connection.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    received: Vec<u8>,
+    limit: usize,
+}
+
+impl Connection {
+    /// A connection that holds at most `limit` bytes of what its peer sends.
+    pub fn new(stream: UnixStream, limit: usize) -> Self {
+        Self {
+            stream,
+            received: Vec::new(),
+            limit,
+        }
+    }
+
+    /// The next message; `None` when the peer has hung up between two messages. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks, or the message is too long or malformed. After an error the
+    /// connection is of no more use.
+    pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ReceiveError> {
+        loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == 0) {
+                let message = serde_json::from_slice(&self.received[..end]);
+                self.received.drain(..=end);
+                if self.received.is_empty() {
+                    self.received = Vec::new(); // an idle connection holds no buffer
+                }
+                return Ok(Some(message?));
+            }
+            if self.read_some().await? == 0 {
+                return match self.received.is_empty() {
+                    true => Ok(None),
+                    false => Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                };
+            }
+        }
+    }
+
+    /// Waits until the peer hangs up or the connection breaks. Messages that come in the meantime
+    /// are kept for [`Self::receive`]; more of them than the limit count as a break. Cancel safe.
+    pub async fn hung_up(&mut self) {
+        while let Ok(1..) = self.read_some().await {}
+    }
+
+    /// Sends one message. Not cancel safe: give the connection up when it is interrupted.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks.
+    pub async fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
+        let mut bytes = serde_json::to_vec(message)?;
+        bytes.push(0);
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            self.stream.writable().await?;
+            match self.stream.try_write(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_some(&mut self) -> Result<usize, ReceiveError> {
+        let mut chunk = [0; 4096];
+        loop {
+            self.stream.readable().await?;
+            match self.stream.try_read(&mut chunk) {
+                Ok(count) if self.received.len() + count > self.limit => {
+                    return Err(ReceiveError::TooLong(self.limit));
+                }
+                Ok(count) => {
+                    self.received.extend_from_slice(&chunk[..count]);
+                    return Ok(count);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(limit: usize) -> (Connection, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Connection::new(ours, limit), theirs)
+    }
+
+    #[tokio::test]
+    async fn messages_arrive_one_by_one_however_they_are_cut() {
+        let (mut connection, peer) = pair(1000);
+        let bytes = b"{\"method\":\"a.B\"}\0{\"method\":\"a.C\",\"more\":true}\0";
+        let (first, second) = bytes.split_at(20);
+        peer.try_write(first).unwrap();
+        let call: Call = connection.receive().await.unwrap().unwrap();
+        assert_eq!((call.method.as_str(), call.more), ("a.B", false));
+        peer.try_write(second).unwrap();
+        drop(peer);
+        let call: Call = connection.receive().await.unwrap().unwrap();
+        assert_eq!((call.method.as_str(), call.more), ("a.C", true));
+        assert!(connection.receive::<Call>().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_message_without_end_is_refused_at_the_limit() {
+        let (mut connection, peer) = pair(8_000);
+        peer.try_write(&[b' '; 9_000]).unwrap();
+        let error = connection.receive::<Call>().await.unwrap_err();
+        assert!(matches!(error, ReceiveError::TooLong(8_000)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn half_a_message_and_garbage_are_errors() {
+        let (mut connection, peer) = pair(1000);
+        peer.try_write(b"{\"method\":").unwrap();
+        drop(peer);
+        assert!(matches!(
+            connection.receive::<Call>().await,
+            Err(ReceiveError::Lost(_))
+        ));
+        let (mut connection, peer) = pair(1000);
+        peer.try_write(b"\xff\xfe\0").unwrap();
+        assert!(matches!(
+            connection.receive::<Call>().await,
+            Err(ReceiveError::Malformed(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_comes_while_waiting_for_the_end_is_kept() {
+        let (mut connection, peer) = pair(1000);
+        peer.try_write(b"{\"method\":\"a.B\"}\0").unwrap();
+        drop(peer);
+        connection.hung_up().await;
+        assert_eq!(
+            connection.receive::<Call>().await.unwrap().unwrap().method,
+            "a.B"
+        );
+    }
+
+    #[test]
+    fn the_service_describes_itself() {
+        let info = ServiceInfo {
+            product: "p",
+            version: "1",
+            url: "u",
+            interface: "org.example.I",
+            description: "interface org.example.I",
+        };
+        let call = |method: &str, parameters| Call {
+            method: method.to_owned(),
+            parameters,
+            ..Call::default()
+        };
+        let described = info
+            .answer(&call(
+                "org.varlink.service.GetInterfaceDescription",
+                json!({ "interface": "org.example.I" }),
+            ))
+            .unwrap();
+        assert_eq!(
+            described.parameters["description"],
+            "interface org.example.I"
+        );
+        assert!(
+            info.answer(&call("org.example.I.Method", Value::Null))
+                .is_none()
+        );
+        let error = |call: &Call| info.answer(call).unwrap().error.unwrap();
+        assert!(error(&call("org.example.J.M", Value::Null)).ends_with("InterfaceNotFound"));
+        assert!(error(&call("nonsense", Value::Null)).ends_with("InterfaceNotFound"));
+        assert!(error(&call("org.varlink.service.M", Value::Null)).ends_with("MethodNotFound"));
+    }
+}
