@@ -1,4 +1,19 @@
 //! The proxy between clients and a service.
+//!
+//! - [`gate`]: may this client pass, is the drain complete (pure);
+//! - [`shell`]: the gate in the world: accepting, serving, telling;
+//! - [`upstream`], [`proxy_header`], [`relay`]: what happens to a client that has passed;
+//! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
+//! - [`state`]: what outlives the process;
+//! - [`control`]: what operators and deployment tools can ask for;
+//! - [`options`], [`event`]: the command line; the journal.
 
+pub mod connections;
 pub mod control;
+pub mod event;
 pub mod gate;
+pub mod liveness;
+pub mod proxy_header;
+pub mod relay;
+pub mod state;
+pub mod upstream;

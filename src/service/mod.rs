@@ -1,5 +1,25 @@
 //! What any socket-activated service needs; no word about proxies.
+//!
+//! - [`address`], [`timespan`]: what options say;
+//! - [`activation`], [`listener`], [`stream`], [`kernel`]: sockets, inherited from systemd or our own;
+//! - [`idle`], [`drain`]: when to end, as pure state machines;
+//! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`];
+//! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us;
+//! - [`varlink`]: how systemd's world calls a program;
+//! - [`program`], [`clock`]: what every main needs.
 
+pub mod activation;
 pub mod address;
+pub mod clock;
+pub mod drain;
+pub mod event;
+pub mod idle;
+pub mod kernel;
+pub mod listener;
+pub mod log;
+pub mod notify;
+pub mod program;
+pub mod serve;
+pub mod stream;
 pub mod timespan;
 pub mod varlink;

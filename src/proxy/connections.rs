@@ -1,0 +1,219 @@
+//! The open connections: who they are, how much they carried, and how to end one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::control::api::ConnectionStatus;
+use super::liveness;
+use super::relay::Meter;
+use crate::service::clock::{Uptime, micros};
+use crate::service::listener::Peer;
+use crate::service::stream::Stream;
+
+/// Why a connection is ended that would have gone on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abort {
+    /// Somebody called `CloseConnection`.
+    Asked,
+    /// A lock did not want to wait any longer for it.
+    Forced,
+    /// Nothing was carried for the idle timeout.
+    Idle,
+    /// A peer did not answer for the keepalive time.
+    PeerGone,
+}
+
+impl Abort {
+    /// The reason in words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "closed by CloseConnection",
+            Self::Forced => "closed by a lock with --force-after",
+            Self::Idle => "nothing was carried for the idle timeout",
+            Self::PeerGone => "a peer did not answer for the keepalive time",
+        }
+    }
+}
+
+/// One open connection, from the moment it was accepted.
+#[derive(Debug)]
+pub struct Connection {
+    /// Its number, unique in the process.
+    pub id: u64,
+    /// The client.
+    pub peer: Peer,
+    /// The client's socket.
+    pub client: Stream,
+    /// The upstream's socket and its address, once it is connected.
+    pub upstream: OnceLock<(Stream, String)>,
+    since: Uptime,
+    received: AtomicU64,
+    sent: AtomicU64,
+    active_usec: AtomicU64,
+    abort: OnceLock<Abort>,
+    aborted: Notify,
+}
+
+impl Connection {
+    /// Has the connection ended, for this reason.
+    pub fn abort(&self, why: Abort) {
+        if self.abort.set(why).is_ok() {
+            self.aborted.notify_one();
+        }
+    }
+
+    /// Waits until somebody wants the connection to end.
+    pub async fn aborted(&self) -> Abort {
+        loop {
+            if let Some(why) = self.abort.get() {
+                return *why;
+            }
+            self.aborted.notified().await;
+        }
+    }
+
+    /// How long it has been open.
+    pub fn age(&self, now: Uptime) -> Duration {
+        now.since(self.since)
+    }
+
+    /// Bytes that came from the client and bytes that went to it.
+    pub fn carried(&self) -> (u64, u64) {
+        (self.received.load(Relaxed), self.sent.load(Relaxed))
+    }
+
+    fn idle(&self, now: Uptime) -> Duration {
+        now.since(Uptime::from_micros(self.active_usec.load(Relaxed)))
+    }
+
+    fn is_gone(&self, limit: Duration) -> bool {
+        let upstream = self.upstream.get().map(|(stream, _)| stream);
+        [Some(&self.client), upstream]
+            .into_iter()
+            .flatten()
+            .filter_map(Stream::tcp_info)
+            .any(|info| liveness::is_gone(&info, limit))
+    }
+
+    fn status(&self, now: Uptime) -> ConnectionStatus {
+        let (received_bytes, sent_bytes) = self.carried();
+        ConnectionStatus {
+            id: self.id,
+            peer: self.peer.to_string(),
+            upstream: self.upstream.get().map(|(_, address)| address.clone()),
+            age_usec: micros(self.age(now)),
+            idle_usec: micros(self.idle(now)),
+            received_bytes,
+            sent_bytes,
+        }
+    }
+}
+
+impl Meter for Connection {
+    fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Relaxed);
+        self.active_usec.store(Uptime::now().as_micros(), Relaxed);
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Relaxed);
+        self.active_usec.store(Uptime::now().as_micros(), Relaxed);
+    }
+}
+
+/// All open connections, in the order in which they were accepted.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    accepted: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Connections {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
+        // Nobody panics while holding it; if somebody does, the map is still whole.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client that was just accepted.
+    pub fn add(&self, client: Stream, peer: Peer) -> Arc<Connection> {
+        let now = Uptime::now();
+        let id = self.accepted.fetch_add(1, Relaxed) + 1;
+        let connection = Arc::new(Connection {
+            id,
+            peer,
+            client,
+            upstream: OnceLock::new(),
+            since: now,
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            active_usec: AtomicU64::new(now.as_micros()),
+            abort: OnceLock::new(),
+            aborted: Notify::new(),
+        });
+        self.open().insert(id, Arc::clone(&connection));
+        connection
+    }
+
+    /// A connection that is about to be closed.
+    pub fn remove(&self, connection: &Connection) {
+        let (received, sent) = connection.carried();
+        self.received.fetch_add(received, Relaxed);
+        self.sent.fetch_add(sent, Relaxed);
+        self.open().remove(&connection.id);
+    }
+
+    /// Connections accepted since the process began.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Relaxed)
+    }
+
+    /// Bytes from and to clients since the process began.
+    pub fn carried(&self) -> (u64, u64) {
+        let open = self.open();
+        open.values().map(|connection| connection.carried()).fold(
+            (self.received.load(Relaxed), self.sent.load(Relaxed)),
+            |total, one| (total.0 + one.0, total.1 + one.1),
+        )
+    }
+
+    /// What is to be said of each.
+    pub fn list(&self, now: Uptime) -> Vec<ConnectionStatus> {
+        self.open()
+            .values()
+            .map(|connection| connection.status(now))
+            .collect()
+    }
+
+    /// Ends one; whether there is such a one.
+    pub fn abort(&self, id: u64, why: Abort) -> bool {
+        self.open()
+            .get(&id)
+            .map(|connection| connection.abort(why))
+            .is_some()
+    }
+
+    /// Ends all of them.
+    pub fn abort_all(&self, why: Abort) {
+        self.open()
+            .values()
+            .for_each(|connection| connection.abort(why));
+    }
+
+    /// Ends those that carried nothing for `idle_timeout`, and those of which a peer did not answer
+    /// for `keepalive`.
+    pub fn sweep(&self, now: Uptime, idle_timeout: Option<Duration>, keepalive: Option<Duration>) {
+        for connection in self.open().values() {
+            if idle_timeout.is_some_and(|limit| connection.idle(now) >= limit) {
+                connection.abort(Abort::Idle);
+            } else if keepalive.is_some_and(|limit| connection.is_gone(limit)) {
+                connection.abort(Abort::PeerGone);
+            }
+        }
+    }
+}

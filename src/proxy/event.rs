@@ -1,0 +1,21 @@
+//! The proxy's events that an administrator looks for, by their `MESSAGE_ID`; see
+//! [`crate::service::event`] for those of any service.
+
+/// The gate has closed: new clients wait.
+pub const LOCKED: &str = "91c5f3e7a2d84b60b7e3d9f05c1a486e";
+/// The gate is closed and nobody is connected any more.
+pub const DRAINED: &str = "3d7a09e5c81b4f2e96d4b7f3a05e1c98";
+/// Somebody opened the gate.
+pub const UNLOCKED: &str = "b86f2d41e93c47a5802c5e7fd1a9360b";
+/// The gate opened by itself because the lease was over.
+pub const LEASE_OVER: &str = "c07d5e9f3a1b46848e2fb6d90c7a351e";
+/// The gate opened because the callers that the lock belonged to have gone or given up.
+pub const TAKEN_BACK: &str = "d2f8410b7e6c4935a1c87d3e5f09b64a";
+/// A client was given up because the upstream could not be reached.
+pub const UNREACHABLE: &str = "6e0b9d5a4f2c41738bd7e1c5a39f082d";
+/// The queue is full: who comes now has to try again, which TCP does by itself.
+pub const QUEUE_FULL: &str = "f5a2c8e06d7b4193b4e09f8d2c6a175b";
+/// New connections go somewhere else.
+pub const TARGET_CHANGED: &str = "08e3b6d2f7c54a19ad5f1e8b4c0d7293";
+/// A peer did not answer for the keepalive time and was given up.
+pub const PEER_GONE: &str = "47bc1e9d05f84a32863e7f0cd5a92b1f";

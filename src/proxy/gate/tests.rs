@@ -1,0 +1,385 @@
+//! What must hold of the gate, whatever happens in whatever order.
+
+use super::*;
+use proptest::prelude::*;
+
+/// A store in memory that can be told to fail.
+#[derive(Default)]
+struct Disk {
+    record: Option<LockRecord>,
+    full: bool,
+}
+
+impl LockStore for Disk {
+    fn save(&mut self, lock: Option<&LockRecord>) -> io::Result<()> {
+        if self.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.record = lock.cloned();
+        Ok(())
+    }
+}
+
+fn at(seconds: u64) -> Uptime {
+    Uptime::from_micros(seconds * 1_000_000)
+}
+
+fn request(mode: Mode) -> LockRequest {
+    LockRequest {
+        mode,
+        reason: None,
+        realtime_usec: 0,
+        timeout: None,
+        lease: None,
+        force_after: None,
+    }
+}
+
+fn open_gate_with(connections: usize) -> (Gate, Disk) {
+    let mut gate = Gate::new(10, None, at(0));
+    gate.set_has_target(true);
+    for _ in 0..connections {
+        gate.accepted();
+    }
+    (gate, Disk::default())
+}
+
+const A: CallerId = CallerId(1);
+const B: CallerId = CallerId(2);
+
+#[test]
+fn a_lock_waits_for_the_last_connection_and_then_stays() {
+    let (mut gate, mut disk) = open_gate_with(2);
+    assert_eq!(
+        gate.lock(A, request(Mode::Wait), at(1), &mut disk).unwrap(),
+        [Notice::Locked]
+    );
+    assert_eq!(gate.state(), GateState::Draining);
+    assert!(!gate.may_accept());
+    assert_eq!(gate.closed(&mut disk), []);
+    assert_eq!(gate.outcome(A), None);
+    assert_eq!(gate.closed(&mut disk), [Notice::Drained]);
+    assert_eq!(gate.outcome(A), Some(&Outcome::Drained));
+    assert_eq!(gate.caller_gone(A, &mut disk), []);
+    assert_eq!(gate.state(), GateState::Locked);
+    assert_eq!(gate.unlock(&mut disk), [Notice::Opened(Opened::Asked)]);
+    assert!(gate.may_accept());
+    assert_eq!(disk.record, None);
+}
+
+#[test]
+fn a_lock_whose_caller_goes_away_is_taken_back_unless_another_waits() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    gate.lock(A, request(Mode::Wait), at(1), &mut disk).unwrap();
+    gate.lock(B, request(Mode::Wait), at(2), &mut disk).unwrap();
+    assert_eq!(gate.caller_gone(A, &mut disk), []);
+    assert_eq!(gate.state(), GateState::Draining);
+    assert_eq!(
+        gate.caller_gone(B, &mut disk),
+        [Notice::Opened(Opened::NoCaller)]
+    );
+    assert!(gate.may_accept());
+}
+
+#[test]
+fn a_caller_that_joins_a_kept_lock_and_goes_away_leaves_it_alone() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    gate.lock(A, request(Mode::AtOnce), at(1), &mut disk)
+        .unwrap();
+    gate.lock(B, request(Mode::Wait), at(2), &mut disk).unwrap();
+    assert_eq!(gate.caller_gone(B, &mut disk), []);
+    assert_eq!(gate.state(), GateState::Draining);
+}
+
+#[test]
+fn a_held_lock_ends_with_its_holder_also_after_the_drain() {
+    let (mut gate, mut disk) = open_gate_with(0);
+    gate.lock(A, request(Mode::Hold), at(1), &mut disk).unwrap();
+    assert_eq!(gate.state(), GateState::Locked);
+    assert_eq!(gate.outcome(A), None, "it goes on");
+    assert_eq!(
+        gate.caller_gone(A, &mut disk),
+        [Notice::Opened(Opened::NoCaller)]
+    );
+}
+
+#[test]
+fn a_drain_that_takes_too_long_opens_the_gate_unless_others_wait() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    let timeout = Some(Duration::from_secs(5));
+    gate.lock(
+        A,
+        LockRequest {
+            timeout,
+            ..request(Mode::Wait)
+        },
+        at(1),
+        &mut disk,
+    )
+    .unwrap();
+    gate.lock(B, request(Mode::Wait), at(1), &mut disk).unwrap();
+    assert_eq!(gate.next_deadline(), Some(at(6)));
+    assert_eq!(gate.tick(at(6), &mut disk), []);
+    assert_eq!(gate.outcome(A), Some(&Outcome::TimedOut));
+    assert_eq!((gate.outcome(B), gate.state()), (None, GateState::Draining));
+    assert_eq!(
+        gate.caller_gone(B, &mut disk),
+        [Notice::Opened(Opened::NoCaller)]
+    );
+}
+
+#[test]
+fn a_lease_that_runs_out_opens_the_gate_and_the_longest_one_counts() {
+    let (mut gate, mut disk) = open_gate_with(0);
+    let lease = |seconds| LockRequest {
+        lease: Some(Duration::from_secs(seconds)),
+        ..request(Mode::AtOnce)
+    };
+    gate.lock(A, lease(10), at(0), &mut disk).unwrap();
+    gate.lock(B, lease(5), at(1), &mut disk).unwrap();
+    assert_eq!(gate.tick(at(9), &mut disk), []);
+    gate.lock(B, lease(20), at(9), &mut disk).unwrap();
+    assert_eq!(gate.tick(at(28), &mut disk), []);
+    assert_eq!(
+        gate.tick(at(29), &mut disk),
+        [Notice::Opened(Opened::Lease)]
+    );
+}
+
+#[test]
+fn force_is_used_once_and_only_while_draining() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    let force_after = Some(Duration::from_secs(5));
+    gate.lock(
+        A,
+        LockRequest {
+            force_after,
+            ..request(Mode::Wait)
+        },
+        at(0),
+        &mut disk,
+    )
+    .unwrap();
+    assert_eq!(gate.tick(at(4), &mut disk), []);
+    assert_eq!(gate.tick(at(5), &mut disk), [Notice::Force]);
+    assert_eq!(gate.tick(at(6), &mut disk), []);
+    assert_eq!(gate.closed(&mut disk), [Notice::Drained]);
+    assert_eq!(gate.next_deadline(), None);
+}
+
+#[test]
+fn a_lock_that_cannot_be_written_changes_nothing() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    disk.full = true;
+    assert!(gate.lock(A, request(Mode::Wait), at(1), &mut disk).is_err());
+    assert!(gate.may_accept());
+    assert_eq!(gate.callers(), 0);
+}
+
+#[test]
+fn a_full_disk_when_the_drain_is_complete_is_told_and_opens_the_gate() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    gate.lock(A, request(Mode::Wait), at(1), &mut disk).unwrap();
+    disk.full = true;
+    let notices = gate.closed(&mut disk);
+    assert!(matches!(gate.outcome(A), Some(Outcome::NotSaved(_))));
+    assert!(
+        notices.contains(&Notice::Opened(Opened::NoCaller)),
+        "{notices:?}"
+    );
+    assert!(gate.may_accept());
+}
+
+#[test]
+fn after_a_restart_waiting_callers_have_time_to_come_back() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    gate.lock(A, request(Mode::Wait), at(1), &mut disk).unwrap();
+    let mut gate = Gate::new(10, disk.record.clone(), at(100));
+    gate.set_has_target(true);
+    assert_eq!(gate.state(), GateState::Locked);
+    assert_eq!(gate.tick(at(109), &mut disk), []);
+    let mut abandoned = gate.clone();
+    assert_eq!(
+        abandoned.tick(at(110), &mut disk),
+        [Notice::Opened(Opened::NoCaller)]
+    );
+    gate.lock(A, request(Mode::Wait), at(109), &mut disk)
+        .unwrap();
+    assert_eq!(gate.outcome(A), Some(&Outcome::Drained));
+    assert_eq!(gate.tick(at(200), &mut disk), []);
+    assert_eq!(gate.state(), GateState::Locked);
+}
+
+#[test]
+fn a_process_that_ends_leaves_the_lock_to_the_next_one() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    gate.lock(A, request(Mode::Wait), at(1), &mut disk).unwrap();
+    gate.stopping();
+    assert_eq!(gate.caller_gone(A, &mut disk), []);
+    assert!(disk.record.is_some());
+}
+
+#[derive(Clone, Debug)]
+enum Event {
+    Arrive,
+    Close,
+    Lock {
+        caller: u64,
+        mode: Mode,
+        timeout: Option<u64>,
+        lease: Option<u64>,
+        force: Option<u64>,
+    },
+    Unlock,
+    Gone(u64),
+    Pass(u64),
+    Restart,
+    DiskFull(bool),
+    Target(bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let mode = prop_oneof![Just(Mode::AtOnce), Just(Mode::Wait), Just(Mode::Hold)];
+    let time = || prop::option::of(0u64..30);
+    prop_oneof![
+        6 => Just(Event::Arrive),
+        6 => Just(Event::Close),
+        3 => (0u64..4, mode, time(), time(), time()).prop_map(
+            |(caller, mode, timeout, lease, force)| Event::Lock { caller, mode, timeout, lease, force }
+        ),
+        2 => Just(Event::Unlock),
+        2 => (0u64..4).prop_map(Event::Gone),
+        // The clock moves: seconds, or years at once (the machine was suspended).
+        3 => prop_oneof![9 => 0u64..15, 1 => Just(1_000_000_000u64)].prop_map(Event::Pass),
+        1 => Just(Event::Restart),
+        1 => any::<bool>().prop_map(Event::DiskFull),
+        1 => prop::bool::weighted(0.9).prop_map(Event::Target),
+    ]
+}
+
+/// Everything that must hold after every single event.
+fn check(gate: &Gate, disk: &Disk, now: Uptime, notices: &[Notice]) -> Result<(), TestCaseError> {
+    let record = gate.lock_record();
+    // Whoever is not told to wait finds an open gate with room, and the other way round.
+    let closed =
+        record.is_some() || !gate.has_target || gate.stopping || gate.open >= gate.connections_max;
+    prop_assert_eq!(gate.may_accept(), !closed);
+    prop_assert_eq!(gate.state() == GateState::Open, record.is_none());
+    // What the next process finds is what this one does, unless it was told otherwise.
+    let left = notices
+        .iter()
+        .any(|notice| matches!(notice, Notice::RecordLeft(_)));
+    if !left && !disk.full {
+        // A record left behind earlier may still be there; a lock in force never differs.
+        prop_assert!(record.is_none() || disk.record.as_ref() == record);
+    }
+    for caller in gate.callers.values() {
+        match &caller.outcome {
+            // Told that nobody is connected any more: it is so until the gate is opened, and the
+            // lock is one that stays.
+            Some(Outcome::Drained) => {
+                prop_assert!(record.is_none_or(|record| record.kept && gate.open == 0));
+            }
+            // Nobody waits for a lock that is not there, nor for a drain that is complete.
+            None => {
+                prop_assert!(record.is_some());
+                prop_assert!(caller.hold || gate.open > 0);
+            }
+            Some(_) => {}
+        }
+    }
+    // A lock belongs to somebody: to a caller, to the one who unlocks, or to whoever comes back.
+    if let Some(lock) = &gate.lock {
+        prop_assert!(lock.record.kept || gate.callers() > 0 || lock.grace_until.is_some());
+    }
+    // What is due has been done: the clock never spins.
+    prop_assert!(gate.next_deadline().is_none_or(|deadline| deadline > now));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn the_promise_holds_over_any_sequence_of_events(
+        events in prop::collection::vec(event(), 1..80),
+    ) {
+        let mut now = at(1000);
+        let mut disk = Disk::default();
+        let mut gate = Gate::new(4, None, now);
+        gate.set_has_target(true);
+        let mut left_behind = false;
+        for event in events {
+            let before = gate.clone();
+            let mut notices = match event {
+                Event::Arrive => {
+                    if gate.may_accept() {
+                        gate.accepted();
+                    }
+                    Vec::new()
+                }
+                Event::Close if gate.open > 0 => gate.closed(&mut disk),
+                Event::Close => Vec::new(),
+                Event::Lock { caller, mode, timeout, lease, force } => {
+                    let seconds = |time: Option<u64>| time.map(Duration::from_secs);
+                    let request = LockRequest {
+                        timeout: seconds(timeout),
+                        lease: seconds(lease),
+                        force_after: seconds(force),
+                        ..request(mode)
+                    };
+                    let id = CallerId(caller);
+                    gate.callers.remove(&id); // a caller calls once at a time
+                    let callers = gate.callers.len();
+                    match gate.lock(id, request, now, &mut disk) {
+                        Ok(notices) => {
+                            prop_assert!(disk.record.is_some() || gate.lock.is_none());
+                            notices
+                        }
+                        Err(_) => {
+                            prop_assert_eq!(gate.lock_record(), before.lock_record());
+                            prop_assert_eq!(gate.callers.len(), callers);
+                            // Its place was freed by the removal above.
+                            gate.take_back(&mut disk)
+                        }
+                    }
+                }
+                Event::Unlock => {
+                    let notices = gate.unlock(&mut disk);
+                    prop_assert_eq!(gate.state(), GateState::Open);
+                    notices
+                }
+                Event::Gone(caller) => gate.caller_gone(CallerId(caller), &mut disk),
+                Event::Pass(seconds) => {
+                    now = now + Duration::from_secs(seconds);
+                    Vec::new()
+                }
+                Event::Restart => {
+                    gate = Gate::new(4, disk.record.clone(), now);
+                    gate.set_has_target(true);
+                    // Kept locks are found again; no lock comes from nowhere.
+                    if !left_behind {
+                        prop_assert_eq!(gate.lock_record(), before.lock_record());
+                    }
+                    left_behind = false;
+                    Vec::new()
+                }
+                Event::DiskFull(full) => {
+                    disk.full = full;
+                    Vec::new()
+                }
+                Event::Target(known) => {
+                    gate.set_has_target(known);
+                    Vec::new()
+                }
+            };
+            notices.extend(gate.tick(now, &mut disk));
+            left_behind |= notices.iter().any(|notice| matches!(notice, Notice::RecordLeft(_)));
+            left_behind &= disk.record.is_some();
+            if gate.lock.is_some() && !disk.full && disk.record.as_ref() == gate.lock_record() {
+                left_behind = false;
+            }
+            check(&gate, &disk, now, &notices)?;
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The sockets that systemd hands us: sd_listen_fds(3).
+//!
+//! The only place that looks at `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`.
+
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+
+/// A descriptor from systemd.
+#[derive(Debug)]
+pub struct Inherited {
+    /// The descriptor.
+    pub fd: OwnedFd,
+    /// What `FileDescriptorName=` calls it; the unit's name if it says nothing, and empty if the
+    /// sockets come from something simpler than systemd.
+    pub name: String,
+}
+
+/// Why the inherited sockets cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the sockets inherited by LISTEN_FDS cannot be used: {0}")]
+pub struct ActivationError(String);
+
+/// All descriptors that were inherited, with their names; none if there are none. Call it once, at
+/// the start: it gives away what it finds.
+///
+/// systemd sets `LISTEN_PID`, and `libsystemd` knows the names. Development tools such as systemfd
+/// do not set it, so that their sockets are taken by `listenfd`, without names.
+///
+/// # Errors
+///
+/// When the variables contradict each other or what they promise is not there.
+pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
+    let promised = match std::env::var("LISTEN_FDS") {
+        Ok(text) => text
+            .parse::<usize>()
+            .map_err(|_| ActivationError(format!("“{text}” is not a number of descriptors")))?,
+        Err(_) => return Ok(Vec::new()),
+    };
+    if std::env::var_os("LISTEN_PID").is_none() {
+        return anonymous(promised);
+    }
+    let fail = |error: libsystemd::errors::SdError| ActivationError(error.to_string());
+    let names = libsystemd::activation::receive_descriptors_with_names(false).map_err(fail)?;
+    if names.is_empty() {
+        // Either they are meant for another process, or they have no names.
+        let fds = libsystemd::activation::receive_descriptors(false).map_err(fail)?;
+        return Ok(fds
+            .into_iter()
+            .map(|fd| take(fd.into_raw_fd(), String::new()))
+            .collect());
+    }
+    if names.len() != promised {
+        return Err(ActivationError(format!(
+            "LISTEN_FDS promises {promised}, LISTEN_FDNAMES has {} names",
+            names.len()
+        )));
+    }
+    Ok(names
+        .into_iter()
+        .map(|(fd, name)| take(fd.into_raw_fd(), name))
+        .collect())
+}
+
+fn anonymous(promised: usize) -> Result<Vec<Inherited>, ActivationError> {
+    let mut manager = listenfd::ListenFd::from_env();
+    (0..promised)
+        .map(|index| match manager.take_raw_fd(index) {
+            Ok(Some(fd)) => Ok(take(fd, String::new())),
+            Ok(None) => Err(ActivationError(format!("number {index} is missing"))),
+            Err(error) => Err(ActivationError(error.to_string())),
+        })
+        .collect()
+}
+
+fn take(fd: std::os::fd::RawFd, name: String) -> Inherited {
+    // SAFETY: the descriptor was passed to this process for its use (sd_listen_fds(3)), the crates
+    // have found it open, and `inherited` is the only place that takes it, once.
+    Inherited {
+        fd: unsafe { OwnedFd::from_raw_fd(fd) },
+        name,
+    }
+}

@@ -1,0 +1,61 @@
+//! The clock that decisions are taken by.
+
+use std::ops::Add;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Time since the machine was booted, also while it was suspended: `CLOCK_BOOTTIME`,
+/// clock_gettime(2).
+///
+/// It is the same for every process of one boot and nobody can set it, so that a lease which one
+/// process writes down ends at the right moment in the next one, whatever happens to the time of
+/// day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Uptime(Duration);
+
+impl Uptime {
+    /// Now.
+    pub fn now() -> Self {
+        let time = clock_gettime(ClockId::Boottime);
+        Self(Duration::new(
+            time.tv_sec.try_into().unwrap_or(0),
+            time.tv_nsec.try_into().unwrap_or(0),
+        ))
+    }
+
+    /// A moment so many microseconds after the machine was booted.
+    pub fn from_micros(micros: u64) -> Self {
+        Self(Duration::from_micros(micros))
+    }
+
+    /// Microseconds since the machine was booted.
+    pub fn as_micros(self) -> u64 {
+        self.0.as_micros().try_into().unwrap_or(u64::MAX)
+    }
+
+    /// The time that has passed since `earlier`; zero if it is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Uptime {
+    type Output = Self;
+
+    /// Saturates: a time too far away to be written down is as good as never.
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+/// The time of day, microseconds since 1970: for people to read, never to decide by.
+pub fn realtime_micros() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |time| time.as_micros().try_into().unwrap_or(u64::MAX))
+}
+
+/// Microseconds of a length of time, as the control interface and the journal count them.
+pub fn micros(duration: Duration) -> u64 {
+    duration.as_micros().try_into().unwrap_or(u64::MAX)
+}

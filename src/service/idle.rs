@@ -1,0 +1,107 @@
+//! When a service that nobody uses may end.
+
+use std::time::Duration;
+
+use super::clock::Uptime;
+
+/// Runs while nobody uses the service; when it has run for the whole exit-idle time, the service
+/// may end. Pure: the time is passed in.
+#[derive(Clone, Debug)]
+pub struct IdleTimer {
+    limit: Option<Duration>,
+    idle_since: Option<Uptime>,
+}
+
+impl IdleTimer {
+    /// A timer that lets the service end after `limit` without use; `None`: never.
+    pub fn new(limit: Option<Duration>) -> Self {
+        Self {
+            limit,
+            idle_since: None,
+        }
+    }
+
+    /// Tells whether the service is in use now. The timer starts when it is not, and stops when it
+    /// is.
+    pub fn update(&mut self, in_use: bool, now: Uptime) {
+        match in_use {
+            true => self.idle_since = None,
+            false => _ = self.idle_since.get_or_insert(now),
+        }
+    }
+
+    /// Starts again from zero at that moment, because somebody was seen waiting.
+    pub fn restart(&mut self, from: Uptime) {
+        self.idle_since = Some(from);
+    }
+
+    /// When the service may end, if nobody comes before.
+    pub fn deadline(&self) -> Option<Uptime> {
+        Some(self.idle_since? + self.limit?)
+    }
+
+    /// Whether the service may end now.
+    pub fn expired(&self, now: Uptime) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// How long a service that cannot serve somebody who waits (its gate is closed) may sleep
+    /// before it asks again whether it may end: the limit, but never so short that it would spin.
+    pub fn recheck_after(&self) -> Duration {
+        self.limit
+            .unwrap_or(Duration::MAX)
+            .max(Duration::from_secs(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn at(seconds: u64) -> Uptime {
+        Uptime::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn it_expires_after_the_limit_without_use() {
+        let mut timer = IdleTimer::new(Some(Duration::from_secs(10)));
+        assert!(!timer.expired(at(100)), "it has not been started");
+        timer.update(false, at(100));
+        timer.update(false, at(105));
+        assert!(!timer.expired(at(109)));
+        assert!(timer.expired(at(110)));
+        timer.update(true, at(110));
+        assert!(!timer.expired(at(200)));
+    }
+
+    #[test]
+    fn zero_expires_at_once_and_infinity_never() {
+        let mut timer = IdleTimer::new(Some(Duration::ZERO));
+        timer.update(false, at(5));
+        assert!(timer.expired(at(5)));
+        let mut timer = IdleTimer::new(None);
+        timer.update(false, at(5));
+        assert!(!timer.expired(at(u32::MAX.into())));
+        assert_eq!(timer.deadline(), None);
+    }
+
+    proptest! {
+        /// The timer has expired exactly when the last `limit` seconds were all without use.
+        #[test]
+        fn it_expires_exactly_when_the_whole_time_was_idle(
+            limit in 0u64..20,
+            steps in prop::collection::vec((0u64..10, any::<bool>()), 1..40),
+        ) {
+            let mut timer = IdleTimer::new(Some(Duration::from_secs(limit)));
+            let (mut now, mut idle_since) = (1000, None);
+            for (pause, in_use) in steps {
+                now += pause;
+                let expected = idle_since.is_some_and(|since| now - since >= limit);
+                prop_assert_eq!(timer.expired(at(now)), expected);
+                timer.update(in_use, at(now));
+                idle_since = if in_use { None } else { idle_since.or(Some(now)) };
+            }
+        }
+    }
+}

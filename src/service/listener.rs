@@ -1,0 +1,336 @@
+//! A listening stream socket: systemd's or our own.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::address::Address;
+use super::kernel;
+use super::stream::Stream;
+
+/// How many clients may wait in the backlog of a socket that we bind ourselves. The kernel lowers
+/// it to `net.core.somaxconn`, listen(2).
+const BACKLOG: i32 = 4096;
+
+/// Why a socket cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// It could not be bound.
+    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    Bind {
+        /// Where.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is not a stream socket that listens.
+    #[error("{0}")]
+    WrongKind(String),
+    /// The runtime cannot watch it.
+    #[error("cannot watch a listening socket: {0}")]
+    Watch(#[from] io::Error),
+}
+
+/// The next step for a person who reads the error.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (is another program, or a .socket unit, listening there?)",
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need CAP_NET_BIND_SERVICE; better let a .socket unit listen)"
+        }
+        io::ErrorKind::NotFound => " (does its directory exist?)",
+        _ => "",
+    }
+}
+
+/// Who a client is, as far as its socket tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A TCP client; an IPv4 client of an IPv6 socket is told as IPv4.
+    Tcp(SocketAddr),
+    /// An AF_UNIX client, by its process number where the kernel knows it.
+    Unix(Option<i32>),
+    /// Any other family, vsock for example.
+    Other,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(Some(pid)) => write!(f, "unix:pid={pid}"),
+            Self::Unix(None) => f.write_str("unix"),
+            Self::Other => f.write_str("other"),
+        }
+    }
+}
+
+/// What became of an attempt to accept.
+#[derive(Debug)]
+pub enum Accepted {
+    /// A client.
+    Client(Stream, Peer),
+    /// A client that has gone already, or that could not be set up: on to the next one.
+    Gone,
+    /// Nobody waits.
+    Nobody,
+    /// Descriptors or memory have run out; whoever waits goes on waiting.
+    Exhausted(io::Error),
+}
+
+/// A listening stream socket.
+#[derive(Debug)]
+pub struct Listener {
+    fd: AsyncFd<OwnedFd>,
+    name: String,
+    inherited: bool,
+    unlink: Option<std::path::PathBuf>,
+}
+
+impl Listener {
+    /// Takes a socket that was inherited, after looking whether it is one that can be accepted from.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the socket and what it is instead.
+    pub fn inherited(fd: OwnedFd) -> Result<Self, ListenError> {
+        check_kind(&fd).map_err(ListenError::WrongKind)?;
+        rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
+        let name = local_name(&fd);
+        Ok(Self {
+            fd: kernel::watch(fd, Interest::READABLE)?,
+            name,
+            inherited: true,
+            unlink: None,
+        })
+    }
+
+    /// Binds every address that `address` stands for (a name may have several) and listens there.
+    ///
+    /// # Errors
+    ///
+    /// When the address is unknown, taken or forbidden.
+    pub fn bind(address: &Address) -> Result<Vec<Self>, ListenError> {
+        let fail = |source| ListenError::Bind {
+            address: address.clone(),
+            source,
+        };
+        let mut listeners = Vec::new();
+        for (domain, socket_address) in socket_addresses(address).map_err(fail)? {
+            let unlink = match address {
+                Address::Unix(path) => Some(path.clone()),
+                _ => None,
+            };
+            if let Some(path) = &unlink {
+                remove_stale(path);
+            }
+            let socket = bind_socket(domain, &socket_address).map_err(fail)?;
+            let name = local_name(&socket);
+            let fd = kernel::watch(socket.into(), Interest::READABLE)?;
+            listeners.push(Self {
+                fd,
+                name,
+                inherited: false,
+                unlink,
+            });
+        }
+        Ok(listeners)
+    }
+
+    /// Whether it was inherited, so that it lives on when we end.
+    pub fn is_inherited(&self) -> bool {
+        self.inherited
+    }
+
+    /// Waits until somebody may be waiting. It may be wrong; [`Self::accept`] tells.
+    pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.fd.poll_read_ready(context).map(|ready| {
+            if let Ok(mut guard) = ready {
+                guard.retain_ready();
+            }
+        })
+    }
+
+    /// Accepts one client, if one waits. When nobody does, [`Self::poll_ready`] waits for the next
+    /// one; the two must be called in the same task.
+    ///
+    /// # Errors
+    ///
+    /// Only those that will not go away: the socket is not a listener (any more).
+    pub fn accept(&self, context: &mut Context<'_>) -> io::Result<Accepted> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let error = match rustix::net::acceptfrom_with(&self.fd, flags) {
+            Ok((fd, address)) => return Ok(client(fd, address)),
+            Err(errno) => errno,
+        };
+        match error {
+            Errno::AGAIN => {
+                if let Poll::Ready(Ok(mut guard)) = self.fd.poll_read_ready(context) {
+                    guard.clear_ready();
+                }
+                Ok(Accepted::Nobody)
+            }
+            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+                Ok(Accepted::Exhausted(error.into()))
+            }
+            Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP => Err(error.into()),
+            // Pending errors of the network that Linux hands to accept(2), and a firewall's refusal.
+            _ => Ok(Accepted::Gone),
+        }
+    }
+
+    /// Whether somebody waits at this very moment: poll(2), without waiting.
+    pub fn has_waiting(&self) -> bool {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Clients that wait, and how many can; `None` where the kernel does not tell (AF_UNIX).
+    pub fn queue(&self) -> Option<(u32, u32)> {
+        kernel::tcp_info(&self.fd)
+            .ok()
+            .map(|info| (info.unacked, info.sacked))
+    }
+}
+
+impl fmt::Display for Listener {
+    /// Its address.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.unlink {
+            // Nobody can be told, and the next one to listen there removes it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn client(fd: OwnedFd, address: Option<SocketAddrAny>) -> Accepted {
+    let peer = match address.map(SocketAddr::try_from) {
+        Some(Ok(address)) => {
+            Peer::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
+        }
+        _ => match sockopt::socket_peercred(&fd) {
+            Ok(credentials) => Peer::Unix(Some(credentials.pid.as_raw_nonzero().get())),
+            Err(_) => Peer::Other,
+        },
+    };
+    match Stream::new(fd) {
+        // A client that gave up while it waited is handed out all the same, tcp_check_req().
+        Ok(stream) if stream.was_reset() => Accepted::Gone,
+        Ok(stream) => Accepted::Client(stream, peer),
+        Err(_) => Accepted::Gone,
+    }
+}
+
+/// Says in a sentence what is wrong with a socket that should be a listening stream socket.
+fn check_kind(fd: &OwnedFd) -> Result<(), String> {
+    let number = std::os::fd::AsRawFd::as_raw_fd(fd);
+    let Ok(kind) = sockopt::socket_type(fd) else {
+        return Err(format!("the inherited descriptor {number} is not a socket"));
+    };
+    let name = local_name(fd);
+    let kind = match kind {
+        SocketType::STREAM => match sockopt::socket_acceptconn(fd) {
+            Ok(true) => return Ok(()),
+            _ => "a stream socket that does not listen (is Accept=yes set? it must be no)",
+        },
+        SocketType::DGRAM => {
+            "a datagram socket (ListenDatagram=); a stream socket (ListenStream=) is needed"
+        }
+        SocketType::SEQPACKET => {
+            "a sequential packet socket (ListenSequentialPacket=); a stream socket (ListenStream=) \
+             is needed"
+        }
+        _ => "neither a stream nor a datagram socket; a stream socket (ListenStream=) is needed",
+    };
+    Err(format!(
+        "the inherited socket {name} (descriptor {number}) is {kind}"
+    ))
+}
+
+/// The address that a socket is bound to, for people.
+fn local_name(fd: impl AsFd) -> String {
+    let Ok(address) = rustix::net::getsockname(&fd) else {
+        return "unknown".to_owned();
+    };
+    if let Ok(address) = SocketAddr::try_from(address.clone()) {
+        return address.to_string();
+    }
+    match rustix::net::SocketAddrUnix::try_from(address.clone()) {
+        Ok(unix) => match (unix.path_bytes(), unix.abstract_name()) {
+            (Some(path), _) => format!("unix:{}", String::from_utf8_lossy(path)),
+            (_, Some(name)) => format!("unix:@{}", String::from_utf8_lossy(name)),
+            _ => "unix:unnamed".to_owned(),
+        },
+        Err(_) if address.address_family() == AddressFamily::VSOCK => "vsock".to_owned(),
+        Err(_) => "unknown".to_owned(),
+    }
+}
+
+fn socket_addresses(address: &Address) -> io::Result<Vec<(Domain, SockAddr)>> {
+    match address {
+        Address::Tcp { host, port } => Ok((host.as_str(), *port)
+            .to_socket_addrs()?
+            .map(|address| (Domain::for_address(address), address.into()))
+            .collect()),
+        Address::Unix(path) => Ok(vec![(Domain::UNIX, SockAddr::unix(path)?)]),
+        Address::Abstract(name) => Ok(vec![(Domain::UNIX, SockAddr::unix(format!("\0{name}"))?)]),
+        Address::Vsock { cid, port } => Ok(vec![(Domain::VSOCK, SockAddr::vsock(*cid, *port))]),
+    }
+}
+
+fn bind_socket(domain: Domain, address: &SockAddr) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
+    if domain == Domain::IPV6 {
+        // [::] alone means IPv4 as well, whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(!is_unspecified(address))?;
+    }
+    if domain == Domain::IPV4 || domain == Domain::IPV6 {
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+fn is_unspecified(address: &SockAddr) -> bool {
+    address
+        .as_socket()
+        .is_some_and(|address| address.ip().is_unspecified())
+}
+
+/// Removes what a program that was killed left behind: a socket that nobody listens on. Anything
+/// else stays, and bind(2) says that the address is taken.
+fn remove_stale(path: &std::path::Path) {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let refused = std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if is_socket && refused {
+        let _ = std::fs::remove_file(path);
+    }
+}

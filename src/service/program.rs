@@ -1,0 +1,66 @@
+//! What every main does: runtime, logging, exit status.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use super::{log, notify};
+
+/// Anything that ends a program, as a sentence for a person.
+pub type Failure = Box<dyn Error + Send + Sync>;
+
+/// Runs the daemon `name` on a single-threaded runtime until it ends.
+///
+/// When it fails, the error and its causes go to the log and to `systemctl status`, and the exit
+/// status is 1.
+pub fn run(
+    name: &str,
+    level: log::Level,
+    body: impl Future<Output = Result<(), Failure>>,
+) -> ExitCode {
+    log::start(name, level);
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let result = runtime.block_on(body);
+    // Threads that still look up a name are not waited for.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(error.as_ref()),
+    }
+}
+
+fn fail(error: &(dyn Error + 'static)) -> ExitCode {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !sentence.contains(&text) {
+            sentence = format!("{sentence}: {text}");
+        }
+        cause = error.source();
+    }
+    tracing::error!(ERROR = %sentence, "{sentence}");
+    notify::status(&format!("Failed: {sentence}"));
+    ExitCode::FAILURE
+}
+
+/// Raises the soft limit of open descriptors to the hard one, and tells it: nothing here uses
+/// select(2), for whose sake the soft limit is low (systemd.exec(5), `LimitNOFILE=`).
+pub fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+    .unwrap_or(u64::MAX)
+}

@@ -1,0 +1,435 @@
+//! The loop that every service here lives in: it accepts clients, tells systemd, and ends when
+//! nobody needs it or when it is told to.
+//!
+//! It takes no decision itself. Whether a client may be accepted is the [`Service`]'s to say,
+//! whether the process may end [`IdleTimer`]'s and [`Drain`]'s.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep_until};
+
+use super::clock::Uptime;
+use super::drain::{Drain, Step};
+use super::event;
+use super::idle::IdleTimer;
+use super::listener::{Accepted, Listener};
+use super::notify;
+use super::program::Failure;
+
+/// How long accepting pauses when no descriptors are left, unless a connection ends before.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// `STATUS=` follows what happens with at most so much delay, and costs no more than one message
+/// in this time.
+const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// What became of the attempt to let a client in.
+#[derive(Debug)]
+pub enum Admission<C> {
+    /// It is in, and counted until the value is dropped.
+    Client(C),
+    /// No client may be accepted now.
+    Closed,
+    /// A client was accepted that had gone already.
+    Gone,
+    /// Nobody waits.
+    Nobody,
+    /// No descriptors or memory are left.
+    Exhausted(io::Error),
+}
+
+/// What [`serve`] needs to know of a service.
+pub trait Service: Send + Sync + 'static {
+    /// One open connection. It is counted by [`Self::open`] until it is dropped.
+    type Connection: Send + 'static;
+
+    /// Whether [`Self::admit`] would let a client in.
+    fn may_accept(&self) -> bool;
+
+    /// Lets one client in by calling `accept`, and counts it, as one step: nobody must be able to
+    /// close the gate in between.
+    ///
+    /// # Errors
+    ///
+    /// Those of `accept`.
+    fn admit(
+        &self,
+        accept: &mut dyn FnMut() -> io::Result<Accepted>,
+    ) -> io::Result<Admission<Self::Connection>>;
+
+    /// Serves one client to the end.
+    fn handle(
+        self: &Arc<Self>,
+        connection: Self::Connection,
+    ) -> impl Future<Output = ()> + Send + 'static;
+
+    /// The number of open connections.
+    fn open(&self) -> usize;
+
+    /// Whether anybody uses the service now, so that it must not end for lack of use.
+    fn in_use(&self) -> bool {
+        self.open() > 0
+    }
+
+    /// A last look before the process ends for lack of use: whether nobody is waiting to be heard
+    /// in any other way than as a client.
+    fn may_exit(&self) -> bool {
+        true
+    }
+
+    /// Waits until [`Self::may_accept`], [`Self::in_use`], [`Self::open`] or the time that
+    /// [`Self::tick`] asked for may have changed. A change that happened before the call counts.
+    fn changed(&self) -> impl Future<Output = ()> + Send;
+
+    /// Does what is due, and tells when to be called again.
+    fn tick(&self, now: Uptime) -> Option<Uptime> {
+        let _ = now;
+        None
+    }
+
+    /// The sentence for `systemctl status`.
+    fn status(&self, listeners: &[Listener]) -> String;
+
+    /// Reads the configuration again (SIGHUP); `None` if there is nothing to read.
+    fn reload(&self) -> Option<Result<(), Failure>> {
+        None
+    }
+
+    /// The end has begun: no client is accepted any more.
+    fn stopping(&self) {}
+}
+
+/// How a service ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetime {
+    /// End after so long without use, if the listeners live on without us. `None`: never.
+    pub exit_idle_time: Option<Duration>,
+    /// After SIGTERM, open connections may go on for so long. `None`: as long as they want.
+    pub drain_timeout: Option<Duration>,
+}
+
+/// Serves all `listeners` until the service is not used any more or is told to stop.
+///
+/// # Errors
+///
+/// When a listener breaks, or signals cannot be received.
+pub async fn serve<S: Service>(
+    service: Arc<S>,
+    listeners: Arc<[Listener]>,
+    lifetime: Lifetime,
+) -> Result<(), Failure> {
+    let can_return = listeners.iter().all(Listener::is_inherited);
+    let exit_idle_time = lifetime.exit_idle_time.filter(|_| can_return);
+    let mut serving = Serving {
+        idle: IdleTimer::new(exit_idle_time),
+        signals: Signals::new()?,
+        watchdog: notify::watchdog_interval().map(|every| (every, Uptime::now())),
+        status: String::new(),
+        status_due: Uptime::now(),
+        paused_until: None,
+        turn: 0,
+        service,
+        listeners,
+    };
+    match serving.run().await? {
+        End::Idle => {
+            let limit = exit_idle_time.unwrap_or_default();
+            notify::stopping("Not used; the next client starts it again.");
+            tracing::info!(
+                MESSAGE_ID = event::IDLE_EXIT,
+                "nobody has used it for {limit:?}: ends now, the next client starts it again"
+            );
+        }
+        End::Told => serving.drain(lifetime.drain_timeout).await,
+    }
+    Ok(())
+}
+
+/// Why the loop ended.
+enum End {
+    Idle,
+    Told,
+}
+
+/// One thing that happened to the loop.
+enum Happening<C> {
+    Admitted(Admission<C>),
+    Changed,
+    Time,
+    Stop,
+    Reload,
+}
+
+struct Serving<S: Service> {
+    service: Arc<S>,
+    listeners: Arc<[Listener]>,
+    idle: IdleTimer,
+    signals: Signals,
+    watchdog: Option<(Duration, Uptime)>,
+    status: String,
+    status_due: Uptime,
+    paused_until: Option<Uptime>,
+    turn: usize,
+}
+
+impl<S: Service> Serving<S> {
+    async fn run(&mut self) -> io::Result<End> {
+        self.status = self.service.status(&self.listeners);
+        self.status_due = Uptime::now() + STATUS_EVERY;
+        notify::ready(&self.status);
+        tracing::info!(
+            MESSAGE_ID = event::READY,
+            "ready on {}",
+            list(&self.listeners)
+        );
+        loop {
+            let now = Uptime::now();
+            let due = self.housekeep(now);
+            self.idle.update(self.service.in_use(), now);
+            if self.idle.expired(now) {
+                if self.last_look(now) {
+                    return Ok(End::Idle);
+                }
+                // The runtime has yet to hear of who is waiting.
+                tokio::task::yield_now().await;
+            }
+            let due = [due, self.idle.deadline()].into_iter().flatten().min();
+            match self.next(due).await? {
+                Happening::Admitted(Admission::Client(connection)) => {
+                    tokio::spawn(self.service.handle(connection));
+                }
+                Happening::Admitted(Admission::Exhausted(error)) => self.pause(now, &error),
+                Happening::Admitted(_) | Happening::Time => {}
+                Happening::Changed => self.paused_until = None,
+                Happening::Reload => self.reload(),
+                Happening::Stop => return Ok(End::Told),
+            }
+        }
+    }
+
+    /// Waits for the next thing to happen, at most until `due`.
+    async fn next(&mut self, due: Option<Uptime>) -> io::Result<Happening<S::Connection>> {
+        let Self {
+            service,
+            listeners,
+            signals,
+            turn,
+            ..
+        } = self;
+        let paused = self.paused_until.is_some();
+        tokio::select! {
+            biased;
+            happening = signals.next() => Ok(happening),
+            () = service.changed() => Ok(Happening::Changed),
+            admission = poll_fn(|context| admit(&**service, listeners, turn, context)),
+                if !paused => Ok(Happening::Admitted(admission?)),
+            () = until(due) => Ok(Happening::Time),
+        }
+    }
+
+    /// Whether nobody came while the time ran out. The listeners are not polled any more: who comes
+    /// from now on stays in the backlog, and is served by the process that systemd starts next.
+    fn last_look(&mut self, now: Uptime) -> bool {
+        let waiting = self.listeners.iter().any(Listener::has_waiting);
+        if !waiting && self.service.may_exit() {
+            return true;
+        }
+        // A client that may pass is accepted in the next turn. One that may not (the gate is
+        // closed) keeps the process alive, so that it need not be started again at once.
+        match self.service.may_accept() && self.paused_until.is_none() {
+            true => self.idle.restart(now),
+            false => self.idle.restart(now + self.idle.recheck_after()),
+        }
+        false
+    }
+
+    /// Does what is due; tells when something will be due next.
+    fn housekeep(&mut self, now: Uptime) -> Option<Uptime> {
+        if let Some((every, due)) = &mut self.watchdog
+            && *due <= now
+        {
+            notify::watchdog();
+            *due = now + *every;
+        }
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+        }
+        let tick = self.service.tick(now);
+        let watchdog = self.watchdog.map(|(_, due)| due);
+        [tick, watchdog, self.paused_until, self.tell_status(now)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Tells systemd the status if it is time to; tells when it will be.
+    fn tell_status(&mut self, now: Uptime) -> Option<Uptime> {
+        if self.status_due > now {
+            return Some(self.status_due);
+        }
+        let status = self.service.status(&self.listeners);
+        let news = status != self.status;
+        if news {
+            notify::status(&status);
+            self.status = status;
+        }
+        // The queue of a closed gate grows without waking us; otherwise every change does, so that
+        // a service which is left alone sleeps.
+        if news || !self.service.may_accept() {
+            self.status_due = now + STATUS_EVERY;
+            return Some(self.status_due);
+        }
+        None
+    }
+
+    fn pause(&mut self, now: Uptime, error: &io::Error) {
+        self.paused_until = Some(now + EXHAUSTED_PAUSE);
+        tracing::warn!(
+            MESSAGE_ID = event::NO_DESCRIPTORS,
+            ERROR = %error,
+            OPEN = self.service.open(),
+            "cannot accept: {error}; clients wait until a connection ends (raise LimitNOFILE= or \
+             lower --connections-max)"
+        );
+    }
+
+    fn reload(&self) {
+        notify::reloading();
+        match self.service.reload() {
+            Some(Err(error)) => tracing::error!(ERROR = %error, "cannot reload: {error}"),
+            Some(Ok(())) => tracing::info!("reloaded"),
+            None => {}
+        }
+        notify::ready(&self.service.status(&self.listeners));
+    }
+
+    /// Lets open connections end, and asks systemd for the time that takes.
+    async fn drain(&mut self, timeout: Option<Duration>) {
+        self.service.stopping();
+        let open = self.service.open();
+        notify::stopping("Stopping.");
+        if open > 0 {
+            tracing::info!(
+                MESSAGE_ID = event::STOPPING,
+                OPEN = open,
+                "stopping; {open} open connections may go on for {}",
+                timeout.map_or("as long as they want".to_owned(), |limit| format!(
+                    "{limit:?}"
+                ))
+            );
+        }
+        let mut drain = Drain::begin(timeout, Uptime::now());
+        loop {
+            let now = Uptime::now();
+            let open = self.service.open();
+            let due = match drain.step(open, now) {
+                Step::Complete => return tracing::info!("stopped"),
+                Step::TimedOut => {
+                    return tracing::warn!(OPEN = open, "stopped; {open} connections were cut off");
+                }
+                Step::Wait { until, extend } => {
+                    if let Some(extend) = extend {
+                        notify::extend_timeout(extend);
+                        notify::status(&stopping_status(open, drain.left(now)));
+                    }
+                    [self.housekeep_while_stopping(now), Some(until)]
+                        .into_iter()
+                        .flatten()
+                        .min()
+                }
+            };
+            tokio::select! {
+                happening = self.signals.next() => if matches!(happening, Happening::Stop::<()>) {
+                    let open = self.service.open();
+                    return tracing::warn!(OPEN = open, "told twice to stop: {open} connections cut off");
+                },
+                () = self.service.changed() => {}
+                () = until(due) => {}
+            }
+        }
+    }
+
+    fn housekeep_while_stopping(&mut self, now: Uptime) -> Option<Uptime> {
+        let (every, due) = self.watchdog.as_mut()?;
+        if *due <= now {
+            notify::watchdog();
+            *due = now + *every;
+        }
+        Some(*due)
+    }
+}
+
+fn stopping_status(open: usize, left: Option<Duration>) -> String {
+    match left {
+        Some(left) => format!("Stopping: {open} open, at most {}s more.", left.as_secs()),
+        None => format!("Stopping: {open} open."),
+    }
+}
+
+/// Lets the next client in, from each listener in turn. Pending while the service lets nobody in:
+/// then [`Service::changed`] wakes the loop.
+fn admit<S: Service>(
+    service: &S,
+    listeners: &[Listener],
+    turn: &mut usize,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<Admission<S::Connection>>> {
+    if !service.may_accept() {
+        return Poll::Pending;
+    }
+    for _ in 0..listeners.len() {
+        *turn = (*turn + 1) % listeners.len();
+        let listener = &listeners[*turn];
+        if listener.poll_ready(context).is_pending() {
+            continue;
+        }
+        match service.admit(&mut || listener.accept(context))? {
+            Admission::Nobody => {}
+            admission => return Poll::Ready(Ok(admission)),
+        }
+    }
+    Poll::Pending
+}
+
+/// Sleeps until then; for ever without a time.
+async fn until(due: Option<Uptime>) {
+    match due {
+        Some(due) => sleep_until(Instant::now() + due.since(Uptime::now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn list(listeners: &[Listener]) -> String {
+    let names: Vec<String> = listeners.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// The signals that a service listens to.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next<C>(&mut self) -> Happening<C> {
+        tokio::select! {
+            _ = self.terminate.recv() => Happening::Stop,
+            _ = self.interrupt.recv() => Happening::Stop,
+            _ = self.hangup.recv() => Happening::Reload,
+        }
+    }
+}
