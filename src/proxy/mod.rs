@@ -1,7 +1,8 @@
 //! The proxy between clients and a service.
 //!
 //! - [`gate`]: may this client pass, is the drain complete (pure);
-//! - [`shell`]: the gate in the world: accepting, serving, telling;
+//! - [`shell`]: the gate in the world, the one place where it is asked, told, and acted upon;
+//! - [`run`]: from the command line to a running proxy, and what happens to one client;
 //! - [`upstream`], [`proxy_header`], [`relay`]: what happens to a client that has passed;
 //! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
 //! - [`state`]: what outlives the process;
@@ -13,7 +14,10 @@ pub mod control;
 pub mod event;
 pub mod gate;
 pub mod liveness;
+pub mod options;
 pub mod proxy_header;
 pub mod relay;
+pub mod run;
+pub mod shell;
 pub mod state;
 pub mod upstream;

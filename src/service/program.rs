@@ -64,3 +64,16 @@ pub fn raise_descriptor_limit() -> u64 {
     }
     .unwrap_or(u64::MAX)
 }
+
+/// Reads a number of at least one, for an option.
+///
+/// # Errors
+///
+/// A sentence, when it is not such a number.
+pub fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(number) => Ok(number),
+        Err(_) => Err(format!("“{text}” is not a number")),
+    }
+}

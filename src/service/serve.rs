@@ -63,10 +63,7 @@ pub trait Service: Send + Sync + 'static {
     ) -> io::Result<Admission<Self::Connection>>;
 
     /// Serves one client to the end.
-    fn handle(
-        self: &Arc<Self>,
-        connection: Self::Connection,
-    ) -> impl Future<Output = ()> + Send + 'static;
+    fn handle(connection: Self::Connection) -> impl Future<Output = ()> + Send + 'static;
 
     /// The number of open connections.
     fn open(&self) -> usize;
@@ -201,7 +198,7 @@ impl<S: Service> Serving<S> {
             let due = [due, self.idle.deadline()].into_iter().flatten().min();
             match self.next(due).await? {
                 Happening::Admitted(Admission::Client(connection)) => {
-                    tokio::spawn(self.service.handle(connection));
+                    tokio::spawn(S::handle(connection));
                 }
                 Happening::Admitted(Admission::Exhausted(error)) => self.pause(now, &error),
                 Happening::Admitted(_) | Happening::Time => {}

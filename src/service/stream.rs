@@ -161,10 +161,14 @@ impl Stream {
         kernel::unacknowledged_bytes(self.fd.as_fd()).unwrap_or(0)
     }
 
-    /// Sends small pieces at once instead of collecting them (`TCP_NODELAY`, tcp(7)); nothing to do
-    /// for other families.
+    /// See [`send_at_once`].
     pub fn send_at_once(&self) {
-        let _ = sockopt::set_tcp_nodelay(&self.fd, true);
+        send_at_once(&self.fd);
+    }
+
+    /// The socket itself, still non-blocking.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd.into_inner()
     }
 }
 
@@ -172,6 +176,13 @@ impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Has the kernel send small pieces at once instead of collecting them (`TCP_NODELAY`, tcp(7)). Set
+/// on a listener it holds for every socket that is accepted from it. Nothing to do for other
+/// families.
+pub fn send_at_once(socket: impl AsFd) {
+    let _ = sockopt::set_tcp_nodelay(socket, true);
 }
 
 /// Has the kernel probe an idle TCP peer so that one that does not answer for `limit` is taken for

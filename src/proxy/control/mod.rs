@@ -1,3 +1,11 @@
 //! The control socket: Varlink, see `interface.varlink`.
+//!
+//! - [`api`]: the types of the interface;
+//! - [`server`]: callers: how many, for how long, and how much each may cost;
+//! - `methods`: what is answered to one call.
+//!
+//! No decision is taken here.
 
 pub mod api;
+mod methods;
+pub mod server;

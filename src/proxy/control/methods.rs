@@ -1,0 +1,368 @@
+//! What is answered to one call. Methods that wait are streams of replies, so that a caller can be
+//! seen to go away.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use super::api::{
+    ConnectionParameters, ConnectionReply, DESCRIPTION, GateReply, INTERFACE, LockParameters,
+    StatusReply, SwitchParameters, TargetParameters, qualified,
+};
+use super::server::send;
+use crate::proxy::connections::Abort;
+use crate::proxy::gate::{CallerId, GateState, Mode, Opened, Outcome};
+use crate::proxy::shell::{LockTimes, Proxy, SetTargetError};
+use crate::service::address::Address;
+use crate::service::clock::Uptime;
+use crate::service::varlink::{Call, Connection, Reply, ServiceInfo};
+
+const INFO: ServiceInfo = ServiceInfo {
+    product: "disnix-tcp-proxy",
+    version: env!("CARGO_PKG_VERSION"),
+    url: env!("CARGO_PKG_REPOSITORY"),
+    interface: INTERFACE,
+    description: DESCRIPTION,
+};
+
+/// The least time between two replies of a stream.
+const REPLY_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a stream looks at what changes without an event: the clients that wait.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Answers `call`. An error means that the caller has gone.
+pub(super) async fn answer(
+    call: &Call,
+    connection: &mut Connection,
+    proxy: &Arc<Proxy>,
+) -> io::Result<()> {
+    let reply = match INFO.answer(call) {
+        Some(reply) => reply,
+        None => match dispatch(call, connection, proxy).await {
+            Ok(Some(reply)) | Err(Refused::Reply(reply)) => reply,
+            Ok(None) => return Ok(()),
+            Err(Refused::Gone(error)) => return Err(error),
+        },
+    };
+    match call.oneway {
+        true => Ok(()),
+        false => send(connection, &reply).await,
+    }
+}
+
+/// Why a call came to nothing.
+enum Refused {
+    /// The caller is told so.
+    Reply(Reply),
+    /// It has gone.
+    Gone(io::Error),
+}
+
+impl From<io::Error> for Refused {
+    fn from(error: io::Error) -> Self {
+        Self::Gone(error)
+    }
+}
+
+fn refuse<T>(name: &str, parameters: Value) -> Result<T, Refused> {
+    Err(Refused::Reply(Reply::error(qualified(name), parameters)))
+}
+
+/// The last reply, or none if the stream has sent it already.
+async fn dispatch(
+    call: &Call,
+    connection: &mut Connection,
+    proxy: &Arc<Proxy>,
+) -> Result<Option<Reply>, Refused> {
+    let method = call.method.rsplit('.').next().unwrap_or_default();
+    Ok(Some(match method {
+        "GetStatus" => Reply::last(StatusReply {
+            status: proxy.status(),
+        }),
+        "ListConnections" => return list(call, connection, proxy).await,
+        "Lock" => return lock(call, connection, proxy).await,
+        "Unlock" => {
+            proxy.unlock();
+            Reply::last(gate_reply(proxy))
+        }
+        "SetTarget" => {
+            let TargetParameters { target } = parameters(call)?;
+            set_target(proxy, &target)?;
+            Reply::last(TargetParameters { target })
+        }
+        "Switch" => return switch(call, connection, proxy).await,
+        "Monitor" => return monitor(call, connection, proxy).await,
+        "CloseConnection" => {
+            let ConnectionParameters { id } = parameters(call)?;
+            match proxy.connections.abort(id, Abort::Asked) {
+                true => Reply::last(json!({})),
+                false => return refuse("NoSuchConnection", json!({ "id": id })),
+            }
+        }
+        _ => Reply::method_not_found(&call.method),
+    }))
+}
+
+fn parameters<T: DeserializeOwned>(call: &Call) -> Result<T, Refused> {
+    let value = match &call.parameters {
+        Value::Null => json!({}),
+        value => value.clone(),
+    };
+    serde_json::from_value(value).map_err(|error| {
+        // serde puts the name of the field between backquotes.
+        let text = error.to_string();
+        Refused::Reply(Reply::invalid_parameter(
+            text.split('`').nth(1).unwrap_or(&text),
+        ))
+    })
+}
+
+fn gate_reply(proxy: &Proxy) -> GateReply {
+    let (gate, open) = proxy.progress();
+    GateReply {
+        gate,
+        open,
+        queued: proxy.queued(),
+    }
+}
+
+fn parse_target(target: &str) -> Result<Address, Refused> {
+    let reason = match target.parse() {
+        Ok(Address::Tcp { port: 0, .. }) => "port 0 cannot be connected to".to_owned(),
+        Ok(address) => return Ok(address),
+        Err(error) => format!("{error}"),
+    };
+    refuse(
+        "InvalidTarget",
+        json!({ "target": target, "reason": reason }),
+    )
+}
+
+fn set_target(proxy: &Proxy, target: &str) -> Result<(), Refused> {
+    match proxy.set_target(parse_target(target)?) {
+        Ok(()) => Ok(()),
+        Err(SetTargetError::Fixed(fixed)) => {
+            refuse("TargetFixed", json!({ "target": fixed.to_string() }))
+        }
+        Err(SetTargetError::NotSaved(error)) => not_saved(&error.to_string()),
+    }
+}
+
+fn not_saved<T>(reason: &str) -> Result<T, Refused> {
+    refuse("StateNotSaved", json!({ "reason": reason }))
+}
+
+async fn list(
+    call: &Call,
+    connection: &mut Connection,
+    proxy: &Proxy,
+) -> Result<Option<Reply>, Refused> {
+    let mut all = proxy.connections.list(Uptime::now());
+    if all.len() > 1 && !call.more {
+        return Err(Refused::Reply(Reply::expected_more()));
+    }
+    let last = all.pop();
+    for one in all {
+        send(
+            connection,
+            &Reply::continued(ConnectionReply {
+                connection: Some(one),
+            }),
+        )
+        .await?;
+    }
+    Ok(Some(Reply::last(ConnectionReply { connection: last })))
+}
+
+/// A caller's part in a lock; it ends when this is dropped, for whatever reason.
+struct Part {
+    proxy: Arc<Proxy>,
+    caller: CallerId,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.proxy.caller_gone(self.caller);
+    }
+}
+
+fn begin_lock(
+    proxy: &Arc<Proxy>,
+    mode: Mode,
+    reason: Option<String>,
+    times: LockTimes,
+) -> Result<Part, Refused> {
+    let caller = proxy.new_caller();
+    match proxy.lock(caller, mode, reason, times) {
+        Ok(()) => Ok(Part {
+            proxy: Arc::clone(proxy),
+            caller,
+        }),
+        Err(error) => not_saved(&error.to_string()),
+    }
+}
+
+async fn lock(
+    call: &Call,
+    connection: &mut Connection,
+    proxy: &Arc<Proxy>,
+) -> Result<Option<Reply>, Refused> {
+    let asked: LockParameters = parameters(call)?;
+    let hold = asked.hold.unwrap_or(false);
+    let mode = match (call.more, hold) {
+        (true, true) => Mode::Hold,
+        (true, false) => Mode::Wait,
+        (false, true) => return Err(Refused::Reply(Reply::expected_more())),
+        // Without a caller that waits nobody's patience can end.
+        (false, false) if asked.timeout_usec.is_some() || asked.force_after_usec.is_some() => {
+            return Err(Refused::Reply(Reply::expected_more()));
+        }
+        (false, false) => Mode::AtOnce,
+    };
+    let times = LockTimes {
+        timeout: asked.timeout_usec.map(Duration::from_micros),
+        lease: asked.lease_usec.map(Duration::from_micros),
+        force_after: asked.force_after_usec.map(Duration::from_micros),
+    };
+    let part = begin_lock(proxy, mode, asked.reason, times)?;
+    if mode == Mode::AtOnce {
+        return Ok(Some(Reply::last(gate_reply(proxy))));
+    }
+    match wait(&part, connection, false).await? {
+        Waited::Over(reply) | Waited::Drained(reply) => Ok(Some(reply)),
+    }
+}
+
+async fn switch(
+    call: &Call,
+    connection: &mut Connection,
+    proxy: &Arc<Proxy>,
+) -> Result<Option<Reply>, Refused> {
+    let asked: SwitchParameters = parameters(call)?;
+    if !call.more {
+        return Err(Refused::Reply(Reply::expected_more()));
+    }
+    parse_target(&asked.target)?;
+    if let (true, Some(fixed)) = (proxy.settings.target_fixed, proxy.target()) {
+        return refuse("TargetFixed", json!({ "target": fixed.to_string() }));
+    }
+    let times = LockTimes {
+        timeout: asked.timeout_usec.map(Duration::from_micros),
+        lease: None,
+        force_after: asked.force_after_usec.map(Duration::from_micros),
+    };
+    let part = begin_lock(proxy, Mode::Hold, asked.reason, times)?;
+    match wait(&part, connection, true).await? {
+        Waited::Over(reply) => Ok(Some(reply)),
+        Waited::Drained(_) => {
+            set_target(proxy, &asked.target)?;
+            // The gate opens, unless others keep it closed.
+            drop(part);
+            Ok(Some(Reply::last(gate_reply(proxy))))
+        }
+    }
+}
+
+/// How a wait ended.
+enum Waited {
+    /// With this reply.
+    Over(Reply),
+    /// Nobody is connected any more; this would be the reply.
+    Drained(Reply),
+}
+
+/// Tells the caller how the drain goes, until it is over. A holder hears on after the drain, unless
+/// `return_when_drained`.
+async fn wait(
+    part: &Part,
+    connection: &mut Connection,
+    return_when_drained: bool,
+) -> Result<Waited, Refused> {
+    let proxy = &part.proxy;
+    let mut changes = proxy.subscribe();
+    let mut told = None;
+    loop {
+        changes.mark_unchanged();
+        let now = gate_reply(proxy);
+        if let Some(outcome) = proxy.outcome(part.caller) {
+            return ended(&outcome, now);
+        }
+        if return_when_drained && now.gate == GateState::Locked {
+            return Ok(Waited::Drained(Reply::last(now)));
+        }
+        if told != Some(now) {
+            send(connection, &Reply::continued(now)).await?;
+            told = Some(now);
+            pause(connection).await?;
+        }
+        changed(&mut changes, connection).await?;
+    }
+}
+
+fn ended(outcome: &Outcome, now: GateReply) -> Result<Waited, Refused> {
+    match outcome {
+        Outcome::Drained => Ok(Waited::Over(Reply::last(now))),
+        Outcome::TimedOut => refuse("DrainTimedOut", json!({ "open": now.open })),
+        Outcome::Unlocked(Opened::Lease) => refuse("Unlocked", json!({ "reason": "lease" })),
+        Outcome::Unlocked(_) => refuse("Unlocked", json!({ "reason": "unlock" })),
+        Outcome::NotSaved(reason) => not_saved(reason),
+    }
+}
+
+async fn monitor(
+    call: &Call,
+    connection: &mut Connection,
+    proxy: &Proxy,
+) -> Result<Option<Reply>, Refused> {
+    if !call.more {
+        return Err(Refused::Reply(Reply::expected_more()));
+    }
+    let mut changes = proxy.subscribe();
+    let mut told = None;
+    loop {
+        changes.mark_unchanged();
+        let status = proxy.status();
+        if told.as_ref() != Some(&status) {
+            send(
+                connection,
+                &Reply::continued(StatusReply {
+                    status: status.clone(),
+                }),
+            )
+            .await?;
+            told = Some(status);
+            pause(connection).await?;
+        }
+        changed(&mut changes, connection).await?;
+    }
+}
+
+/// Lets some time pass between two replies.
+async fn pause(connection: &mut Connection) -> Result<(), Refused> {
+    tokio::select! {
+        () = sleep(REPLY_PAUSE) => Ok(()),
+        () = connection.hung_up() => Err(gone()),
+    }
+}
+
+/// Waits until something has changed, or it is time to look whether it has.
+async fn changed(
+    changes: &mut watch::Receiver<()>,
+    connection: &mut Connection,
+) -> Result<(), Refused> {
+    tokio::select! {
+        _ = changes.changed() => Ok(()),
+        () = sleep(LOOK_EVERY) => Ok(()),
+        () = connection.hung_up() => Err(gone()),
+    }
+}
+
+fn gone() -> Refused {
+    Refused::Gone(io::ErrorKind::ConnectionAborted.into())
+}

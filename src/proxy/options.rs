@@ -1,0 +1,196 @@
+//! The command line of `disnix-tcp-proxy`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+
+use super::proxy_header::ProxyProtocol;
+use crate::service::address::Address;
+use crate::service::log::Level;
+use crate::service::timespan::TimeSpan;
+
+/// A TCP proxy whose service can be upgraded without a client seeing an error.
+///
+/// It stands between clients and a service. While it is locked (disnix-tcp-proxyctl lock) open
+/// connections may end and new clients wait; unlock lets them through. Its listening sockets come
+/// from systemd (a .socket unit), or from --listen.
+///
+/// Times are written as in systemd: 5s, 1min 30s, 500ms, infinity; a bare number is seconds.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "disnix-tcp-proxy", version)]
+pub struct Options {
+    /// Where connections go: HOST:PORT, [V6]:PORT, unix:PATH or vsock:CID:PORT.
+    ///
+    /// Without it the target is what `disnix-tcp-proxyctl set-target` said last, and until it has
+    /// said something clients wait.
+    #[arg(env = "DISNIX_TCP_PROXY_TARGET")]
+    pub target: Option<Address>,
+
+    /// Listen here instead of on sockets from systemd: HOST:PORT, PORT or unix:PATH; repeatable.
+    #[arg(long, value_name = "ADDR", env = "DISNIX_TCP_PROXY_LISTEN", value_delimiter = ' ',
+          value_parser = Address::parse_listen)]
+    pub listen: Vec<Address>,
+
+    /// Take calls of disnix-tcp-proxyctl on this socket, unless systemd passes one named varlink.
+    #[arg(long, value_name = "PATH", env = "DISNIX_TCP_PROXY_CONTROL")]
+    pub control: Option<PathBuf>,
+
+    /// The most connections open at a time; whoever comes then waits in the queue.
+    #[arg(long, value_name = "N", env = "DISNIX_TCP_PROXY_CONNECTIONS_MAX", default_value_t = 16384,
+          value_parser = crate::service::program::positive)]
+    pub connections_max: usize,
+
+    /// End when no connection was open for so long; systemd starts it again for the next client.
+    ///
+    /// Only with sockets from systemd.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "DISNIX_TCP_PROXY_EXIT_IDLE_TIME",
+        default_value = "infinity"
+    )]
+    pub exit_idle_time: TimeSpan,
+
+    /// How long to go on trying to reach the target while a client waits.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "DISNIX_TCP_PROXY_CONNECT_TIMEOUT",
+        default_value = "30s"
+    )]
+    pub connect_timeout: TimeSpan,
+
+    /// How long open connections may go on when the proxy is told to stop.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "DISNIX_TCP_PROXY_DRAIN_TIMEOUT",
+        default_value = "30s"
+    )]
+    pub drain_timeout: TimeSpan,
+
+    /// End a connection that carried nothing for so long.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "DISNIX_TCP_PROXY_IDLE_TIMEOUT",
+        default_value = "infinity"
+    )]
+    pub idle_timeout: TimeSpan,
+
+    /// A peer that does not answer for so long is taken for gone; at least 2s, infinity is off.
+    #[arg(long, value_name = "TIME", env = "DISNIX_TCP_PROXY_KEEPALIVE", default_value = "2min",
+          value_parser = keepalive)]
+    pub keepalive: TimeSpan,
+
+    /// Tell the target who the client is by the PROXY protocol: v1 or v2.
+    #[arg(long, value_name = "VERSION", env = "DISNIX_TCP_PROXY_PROXY_PROTOCOL")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+
+    /// Where the lock is kept; systemd's RuntimeDirectory=, or else where the control socket is.
+    #[arg(long, value_name = "DIR", env = "DISNIX_TCP_PROXY_RUNTIME_DIRECTORY")]
+    pub runtime_directory: Option<PathBuf>,
+
+    /// Where the target is kept; systemd's StateDirectory=, or else the runtime directory.
+    #[arg(long, value_name = "DIR", env = "DISNIX_TCP_PROXY_STATE_DIRECTORY")]
+    pub state_directory: Option<PathBuf>,
+
+    /// What to log: error, warn, info, debug (every connection) or trace.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "DISNIX_TCP_PROXY_LOG_LEVEL",
+        default_value = "info"
+    )]
+    pub log_level: Level,
+}
+
+impl Options {
+    /// The directory for the lock, if there is any.
+    pub fn runtime_directory(&self) -> Option<PathBuf> {
+        self.runtime_directory
+            .clone()
+            .or_else(|| from_systemd("RUNTIME_DIRECTORY"))
+            .or_else(|| self.control.as_deref().map(directory_of))
+    }
+
+    /// The directory for the target, if there is any.
+    pub fn state_directory(&self) -> Option<PathBuf> {
+        self.state_directory
+            .clone()
+            .or_else(|| from_systemd("STATE_DIRECTORY"))
+            .or_else(|| self.runtime_directory())
+    }
+}
+
+/// The first directory that the unit names, systemd.exec(5): they are separated by colons.
+fn from_systemd(variable: &str) -> Option<PathBuf> {
+    let value = std::env::var(variable).ok()?;
+    value
+        .split(':')
+        .next()
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// The kernel counts keepalive in seconds, and needs one until the first probe and one after it.
+fn keepalive(text: &str) -> Result<TimeSpan, String> {
+    let span: TimeSpan = text.parse().map_err(|error| format!("{error}"))?;
+    match span.finite() {
+        Some(time) if time.as_secs() < 2 => Err("at least 2s are needed".to_owned()),
+        _ => Ok(span),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_option_has_a_variable() {
+        let command = Options::command();
+        command.clone().debug_assert();
+        for option in command.get_arguments() {
+            let name = option.get_id().as_str();
+            if !["help", "version"].contains(&name) {
+                let variable = format!("DISNIX_TCP_PROXY_{}", name.to_uppercase());
+                assert_eq!(option.get_env().unwrap().to_str(), Some(&*variable));
+            }
+        }
+    }
+
+    #[test]
+    fn it_takes_what_socket_proxyd_takes() {
+        let options = Options::parse_from([
+            "disnix-tcp-proxy",
+            "--connections-max=512",
+            "--exit-idle-time=5min",
+            "localhost:80",
+        ]);
+        assert_eq!(options.connections_max, 512);
+        assert_eq!(options.target.unwrap().to_string(), "localhost:80");
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        for (argument, word) in [
+            ("--keepalive=1s", "2s"),
+            ("--connections-max=0", "at least 1"),
+            ("--exit-idle-time=soon", "not a time"),
+            ("--proxy-protocol=v3", "v1 and v2"),
+            ("nowhere", "port is missing"),
+            ("--listen=tcp", "port is missing"),
+        ] {
+            let error = Options::try_parse_from(["disnix-tcp-proxy", argument]).unwrap_err();
+            assert!(error.to_string().contains(word), "{argument}: {error}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! From the command line to a running proxy; and what happens to one client.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::{Arc, Weak};
+
+use clap::Parser;
+
+use super::connections::{Abort, Connection};
+use super::control::server::ControlServer;
+use super::event;
+use super::options::Options;
+use super::relay;
+use super::shell::{Proxy, Settings};
+use super::state::{LockDirectory, TargetFile};
+use super::upstream;
+use crate::service::activation::{self, Inherited};
+use crate::service::address::Address;
+use crate::service::clock::{Uptime, micros};
+use crate::service::listener::{Accepted, Listener, Peer};
+use crate::service::program::{self, Failure};
+use crate::service::serve::{Admission, Lifetime, Service, serve};
+use crate::service::stream::{keep_alive, send_at_once};
+
+/// What `FileDescriptorName=` calls control sockets.
+const CONTROL_NAME: &str = "varlink";
+
+/// Descriptors that are not for connections: logging, epoll, signals, listeners, control.
+const DESCRIPTORS_RESERVED: u64 = 64;
+
+/// The program `disnix-tcp-proxy`.
+pub fn main() -> ExitCode {
+    let options = Options::parse();
+    program::run("disnix-tcp-proxy", options.log_level, run(options))
+}
+
+async fn run(options: Options) -> Result<(), Failure> {
+    let (control_sockets, client_sockets): (Vec<Inherited>, Vec<Inherited>) =
+        activation::inherited()?
+            .into_iter()
+            .partition(|socket| socket.name == CONTROL_NAME);
+    let listeners = listeners(client_sockets, &options)?;
+    let keepalive = options.keepalive.finite();
+    for listener in listeners.iter() {
+        if let Some(limit) = keepalive {
+            keep_alive(listener, limit)?;
+        }
+        send_at_once(listener);
+    }
+    let control = ControlServer::new(control_listeners(control_sockets, &options)?);
+
+    let target_file = TargetFile::new(options.state_directory().as_deref());
+    let target = match &options.target {
+        Some(target) => Some(target.clone()),
+        None => target_file.load()?,
+    };
+    let settings = Settings {
+        target_fixed: options.target.is_some(),
+        connect_timeout: options.connect_timeout.finite(),
+        idle_timeout: options.idle_timeout.finite(),
+        keepalive,
+        proxy_protocol: options.proxy_protocol,
+    };
+    let lock = LockDirectory::new(options.runtime_directory().as_deref());
+    let connections_max = connections_max(options.connections_max);
+    let proxy = Proxy::new(
+        settings,
+        Arc::clone(&listeners),
+        connections_max,
+        lock,
+        target,
+        target_file,
+    );
+    let running = Arc::new(Running {
+        proxy: Arc::new(proxy),
+        control,
+    });
+    running.control.start(&running.proxy);
+    let lifetime = Lifetime {
+        exit_idle_time: options.exit_idle_time.finite(),
+        drain_timeout: options.drain_timeout.finite(),
+    };
+    serve(running, listeners, lifetime).await
+}
+
+/// The client listeners: systemd's, or those of `--listen`.
+fn listeners(inherited: Vec<Inherited>, options: &Options) -> Result<Arc<[Listener]>, Failure> {
+    match (inherited.is_empty(), options.listen.is_empty()) {
+        (true, true) => {
+            Err("nowhere to listen: start it by a .socket unit, or give --listen".into())
+        }
+        (false, false) => Err("both systemd and --listen give sockets: use one of them".into()),
+        (false, true) => {
+            let sockets = inherited
+                .into_iter()
+                .map(|socket| Listener::inherited(socket.fd));
+            Ok(sockets.collect::<Result<_, _>>()?)
+        }
+        (true, false) => {
+            let mut listeners = Vec::new();
+            for address in &options.listen {
+                listeners.extend(Listener::bind(address)?);
+            }
+            Ok(listeners.into())
+        }
+    }
+}
+
+fn control_listeners(
+    inherited: Vec<Inherited>,
+    options: &Options,
+) -> Result<Vec<Listener>, Failure> {
+    match (&options.control, inherited.is_empty()) {
+        (Some(path), true) => Ok(Listener::bind(&Address::Unix(path.clone()))?),
+        _ => Ok(inherited
+            .into_iter()
+            .map(|socket| Listener::inherited(socket.fd))
+            .collect::<Result<_, _>>()?),
+    }
+}
+
+/// As many connections as were asked for, or as descriptors allow: each needs two.
+fn connections_max(asked: usize) -> usize {
+    let descriptors = program::raise_descriptor_limit();
+    let possible = (descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
+    let possible = usize::try_from(possible).unwrap_or(usize::MAX);
+    if possible < asked {
+        tracing::warn!(
+            "at most {possible} connections at a time instead of {asked}: {descriptors} descriptors \
+             allow no more (raise LimitNOFILE=)"
+        );
+    }
+    asked.min(possible)
+}
+
+/// A proxy with its control socket, as a service.
+struct Running {
+    proxy: Arc<Proxy>,
+    control: ControlServer,
+}
+
+/// A client that has passed the gate, counted until this is dropped, after its sockets are closed.
+struct Passed {
+    connection: Option<Arc<Connection>>,
+    proxy: Arc<Proxy>,
+}
+
+impl Drop for Passed {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.proxy.connections.remove(&connection);
+            let left: Weak<Connection> = Arc::downgrade(&connection);
+            drop(connection);
+            debug_assert_eq!(left.strong_count(), 0, "its sockets are still open");
+            self.proxy.closed();
+        }
+    }
+}
+
+impl Service for Running {
+    type Connection = Passed;
+
+    fn may_accept(&self) -> bool {
+        self.proxy.gate().0.may_accept()
+    }
+
+    fn admit(
+        &self,
+        accept: &mut dyn FnMut() -> io::Result<Accepted>,
+    ) -> io::Result<Admission<Passed>> {
+        let mut gate = self.proxy.gate();
+        if !gate.0.may_accept() {
+            return Ok(Admission::Closed);
+        }
+        Ok(match accept()? {
+            Accepted::Client(stream, peer) => {
+                gate.0.accepted();
+                let connection = Some(self.proxy.connections.add(stream, peer));
+                Admission::Client(Passed {
+                    connection,
+                    proxy: Arc::clone(&self.proxy),
+                })
+            }
+            Accepted::Gone => Admission::Gone,
+            Accepted::Nobody => Admission::Nobody,
+            Accepted::Exhausted(error) => Admission::Exhausted(error),
+        })
+    }
+
+    async fn handle(passed: Passed) {
+        if let Some(connection) = &passed.connection {
+            carry(&passed.proxy, connection).await;
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.proxy.gate().0.open()
+    }
+
+    fn in_use(&self) -> bool {
+        self.open() > 0 || self.control.callers() > 0
+    }
+
+    fn may_exit(&self) -> bool {
+        !self.control.has_waiting()
+    }
+
+    async fn changed(&self) {
+        tokio::select! {
+            () = self.proxy.woken.notified() => {}
+            () = self.control.changed() => {}
+        }
+    }
+
+    fn tick(&self, now: Uptime) -> Option<Uptime> {
+        let sweep = self.proxy.sweep(now);
+        if !self.may_accept() {
+            self.proxy.watch_queue();
+        }
+        [self.proxy.gate_tick(now), sweep]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn status(&self, _: &[Listener]) -> String {
+        let (state, open) = self.proxy.progress();
+        let gate = state.as_str();
+        let queued = self.proxy.queued();
+        match self.proxy.target() {
+            Some(target) => {
+                format!("Gate {gate}: {open} open, {queued} waiting; leads to {target}.")
+            }
+            None => format!(
+                "Gate {gate}: {queued} waiting until disnix-tcp-proxyctl set-target says where to."
+            ),
+        }
+    }
+
+    fn reload(&self) -> Option<Result<(), Failure>> {
+        Some(self.proxy.reload_target().map_err(Failure::from))
+    }
+
+    fn stopping(&self) {
+        self.proxy.stop_accepting();
+    }
+}
+
+/// One client, from the gate to the end.
+async fn carry(proxy: &Proxy, connection: &Connection) {
+    tokio::select! {
+        () = connect_and_relay(proxy, connection) => {}
+        why = connection.aborted() => {
+            connection.client.reset_on_close();
+            if let Some((upstream, _)) = connection.upstream.get() {
+                upstream.reset_on_close();
+            }
+            let message_id = (why == Abort::PeerGone).then_some(event::PEER_GONE);
+            tracing::info!(
+                MESSAGE_ID = message_id, CONNECTION_ID = connection.id, PEER = %connection.peer,
+                REASON = why.as_str(),
+                "connection {} of {} was ended: {}", connection.id, connection.peer, why.as_str()
+            );
+        }
+    }
+    let (received, sent) = connection.carried();
+    tracing::debug!(
+        CONNECTION_ID = connection.id, PEER = %connection.peer,
+        RECEIVED_BYTES = received, SENT_BYTES = sent,
+        DURATION_USEC = micros(connection.age(Uptime::now())),
+        "connection {} of {} has ended: {received} bytes received, {sent} sent",
+        connection.id, connection.peer
+    );
+}
+
+async fn connect_and_relay(proxy: &Proxy, connection: &Connection) {
+    let client = &connection.client;
+    let settings = &proxy.settings;
+    let Some(first_target) = proxy.target() else {
+        return client.reset_on_close();
+    };
+    let target = || proxy.target().unwrap_or_else(|| first_target.clone());
+    let connected = tokio::select! {
+        result = upstream::connect(target, settings.connect_timeout, settings.keepalive) => result,
+        // Nobody is left to be served.
+        () = client.broken() => return,
+    };
+    let (upstream, address) = match connected {
+        Ok(connected) => connected,
+        Err(error) => {
+            proxy.count_unreachable(connection, &error);
+            return client.reset_on_close();
+        }
+    };
+    let (upstream, address) = connection
+        .upstream
+        .get_or_init(|| (upstream, address.to_string()));
+    tracing::debug!(
+        CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = address,
+        "connection {}: {} leads to {address}", connection.id, connection.peer
+    );
+    if let Some(protocol) = settings.proxy_protocol {
+        let header = protocol.header(addresses(connection));
+        if let Err(error) = upstream.send_all(&header).await {
+            proxy.count_unreachable(connection, &error);
+            return client.reset_on_close();
+        }
+    }
+    relay::relay(client, upstream, connection).await;
+}
+
+/// The client's address and the one it connected to, if they are of TCP.
+fn addresses(connection: &Connection) -> Option<(SocketAddr, SocketAddr)> {
+    let Peer::Tcp(client) = connection.peer else {
+        return None;
+    };
+    let local = rustix::net::getsockname(&connection.client).ok()?;
+    Some((client, SocketAddr::try_from(local).ok()?))
+}

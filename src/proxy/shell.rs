@@ -1,0 +1,460 @@
+//! The gate in the world: the one place where it is asked, told, and acted upon.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use super::connections::{Abort, Connection, Connections};
+use super::control::api::{ListenerStatus, LockStatus, Status};
+use super::event;
+use super::gate::{
+    CallerId, Gate, GateState, LockRequest, LockStore, Mode, Notice, Opened, Outcome,
+};
+use super::proxy_header::ProxyProtocol;
+use super::state::{LockDirectory, TargetFile};
+use crate::service::address::Address;
+use crate::service::clock::{self, Uptime, micros};
+use crate::service::listener::Listener;
+
+/// What the proxy is told once, at its start.
+#[derive(Debug)]
+pub struct Settings {
+    /// Whether the target came with the command line, so that it cannot be changed.
+    pub target_fixed: bool,
+    /// How long a client waits for an upstream that does not answer; `None`: as long as it wants.
+    pub connect_timeout: Option<Duration>,
+    /// End a connection that carried nothing for so long.
+    pub idle_timeout: Option<Duration>,
+    /// Take a peer that does not answer for so long for gone.
+    pub keepalive: Option<Duration>,
+    /// Tell the upstream who the client is.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// Why the target was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum SetTargetError {
+    /// It is given on the command line.
+    #[error("the target {0} is given on the command line or by the environment")]
+    Fixed(Address),
+    /// It could not be written down.
+    #[error("the target could not be saved: {0}")]
+    NotSaved(#[from] io::Error),
+}
+
+/// A proxy that is running.
+#[derive(Debug)]
+pub struct Proxy {
+    pub(super) settings: Settings,
+    pub(super) connections: Connections,
+    pub(super) listeners: Arc<[Listener]>,
+    gate: Mutex<(Gate, LockDirectory)>,
+    target: Mutex<Option<Address>>,
+    target_file: TargetFile,
+    unreachable: AtomicU64,
+    callers: AtomicU64,
+    queue_full: AtomicBool,
+    swept_usec: AtomicU64,
+    /// Wakes the accept loop.
+    pub(super) woken: Notify,
+    /// Wakes control callers.
+    changes: watch::Sender<()>,
+}
+
+impl Proxy {
+    /// A proxy with what an earlier process has left: its lock and its target.
+    pub fn new(
+        settings: Settings,
+        listeners: Arc<[Listener]>,
+        connections_max: usize,
+        lock: LockDirectory,
+        target: Option<Address>,
+        target_file: TargetFile,
+    ) -> Self {
+        let mut gate = Gate::new(connections_max, lock.load(), Uptime::now());
+        gate.set_has_target(target.is_some());
+        if let Some(record) = gate.lock_record() {
+            let reason = record.reason.as_deref().unwrap_or("no reason given");
+            tracing::info!(GATE = "locked", "locked by an earlier process: {reason}");
+        }
+        Self {
+            settings,
+            connections: Connections::default(),
+            listeners,
+            gate: Mutex::new((gate, lock)),
+            target: Mutex::new(target),
+            target_file,
+            unreachable: AtomicU64::new(0),
+            callers: AtomicU64::new(0),
+            queue_full: AtomicBool::new(false),
+            swept_usec: AtomicU64::new(0),
+            woken: Notify::new(),
+            changes: watch::Sender::new(()),
+        }
+    }
+
+    /// Runs `f` on the gate, as one step, and acts on what came of it.
+    fn with_gate<T>(&self, f: impl FnOnce(&mut Gate, &mut dyn LockStore) -> (T, Vec<Notice>)) -> T {
+        let mut gate = self.gate();
+        let (gate_ref, store) = &mut *gate;
+        let (result, notices) = f(gate_ref, store);
+        let state = gate_ref.state();
+        drop(gate);
+        self.act(&notices, state);
+        result
+    }
+
+    /// The gate, to look at it or to let a client in.
+    pub(super) fn gate(&self) -> MutexGuard<'_, (Gate, LockDirectory)> {
+        // Nobody panics while holding it but for a bug in the gate; going on is the better half.
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn act(&self, notices: &[Notice], state: GateState) {
+        for notice in notices {
+            self.log(notice, state);
+            match notice {
+                Notice::Force => self.connections.abort_all(Abort::Forced),
+                Notice::Opened(_) => self.queue_full.store(false, Relaxed),
+                Notice::Locked | Notice::Drained | Notice::RecordLeft(_) => {}
+            }
+        }
+        if !notices.is_empty() || state != GateState::Open || self.changes.receiver_count() > 0 {
+            self.woken.notify_one();
+            self.changes.send_replace(());
+        }
+    }
+
+    fn log(&self, notice: &Notice, state: GateState) {
+        let gate = state.as_str();
+        let queued = self.queued();
+        match notice {
+            Notice::Locked => {
+                let (open, reason, lease) = self.lock_for_log();
+                let lease_usec = lease.map(micros);
+                let why = reason.as_deref().unwrap_or("no reason given");
+                tracing::info!(
+                    MESSAGE_ID = event::LOCKED,
+                    GATE = gate,
+                    OPEN = open,
+                    QUEUED = queued,
+                    REASON = reason,
+                    LEASE_USEC = lease_usec,
+                    "locked ({why}): new clients wait, {open} connections are open"
+                );
+            }
+            Notice::Drained => tracing::info!(
+                MESSAGE_ID = event::DRAINED,
+                GATE = gate,
+                OPEN = 0,
+                QUEUED = queued,
+                "drained: nobody is connected any more"
+            ),
+            Notice::Opened(Opened::Asked) => tracing::info!(
+                MESSAGE_ID = event::UNLOCKED,
+                GATE = gate,
+                QUEUED = queued,
+                "unlocked: {queued} waiting clients pass"
+            ),
+            Notice::Opened(Opened::Lease) => tracing::warn!(
+                MESSAGE_ID = event::LEASE_OVER,
+                GATE = gate,
+                QUEUED = queued,
+                "the lease of the lock is over: the gate opens by itself, {queued} waiting clients \
+                 pass"
+            ),
+            Notice::Opened(Opened::NoCaller) => tracing::info!(
+                MESSAGE_ID = event::TAKEN_BACK,
+                GATE = gate,
+                QUEUED = queued,
+                "the lock was taken back because nobody waits for it any more: {queued} waiting \
+                 clients pass"
+            ),
+            Notice::Force => tracing::warn!(
+                GATE = gate,
+                "the drain takes longer than --force-after: open connections are reset"
+            ),
+            Notice::RecordLeft(error) => tracing::error!(
+                GATE = gate,
+                ERROR = error,
+                "the record of the lock cannot be removed ({error}): remove it by hand, or a restart \
+                 locks again"
+            ),
+        }
+    }
+
+    fn lock_for_log(&self) -> (usize, Option<String>, Option<Duration>) {
+        let gate = self.gate();
+        let record = gate.0.lock_record();
+        let lease = record.and_then(|record| record.lease_until);
+        let reason = record.and_then(|record| record.reason.clone());
+        (
+            gate.0.open(),
+            reason,
+            lease.map(|until| until.since(Uptime::now())),
+        )
+    }
+
+    /// A connection has ended, and both its sockets are closed.
+    pub(super) fn closed(&self) {
+        let (was_full, open) = self.with_gate(|gate, store| {
+            let was_full = gate.open() >= gate.connections_max();
+            let notices = gate.closed(store);
+            ((was_full, gate.open()), notices)
+        });
+        // The loop sleeps through all others: they change nothing for it.
+        if was_full || open == 0 {
+            self.woken.notify_one();
+        }
+    }
+
+    /// No client is accepted any more.
+    pub(super) fn stop_accepting(&self) {
+        self.gate().0.stopping();
+    }
+
+    /// Does what is due; tells when the next thing will be.
+    pub(super) fn gate_tick(&self, now: Uptime) -> Option<Uptime> {
+        self.with_gate(|gate, store| {
+            let notices = gate.tick(now, store);
+            (gate.next_deadline(), notices)
+        })
+    }
+
+    /// Ends connections that are idle for too long or whose peer is gone; tells when to look again.
+    pub(super) fn sweep(&self, now: Uptime) -> Option<Uptime> {
+        let Settings {
+            idle_timeout,
+            keepalive,
+            ..
+        } = self.settings;
+        let shortest = [idle_timeout, keepalive].into_iter().flatten().min()?;
+        if self.gate().0.open() == 0 {
+            return None;
+        }
+        // Eight looks until the time is over; the last but one decides, so that it is not late.
+        let every = (shortest / 8).clamp(Duration::from_millis(20), Duration::from_secs(15));
+        let last = Uptime::from_micros(self.swept_usec.load(Relaxed));
+        if now < last + every {
+            return Some(last + every);
+        }
+        self.swept_usec.store(now.as_micros(), Relaxed);
+        self.connections
+            .sweep(now, idle_timeout, keepalive.map(|limit| limit - limit / 8));
+        Some(now + every)
+    }
+
+    /// Warns, once for each lock, when no more clients can wait.
+    pub(super) fn watch_queue(&self) {
+        for listener in self.listeners.iter() {
+            let Some((waiting, most)) = listener.queue() else {
+                continue;
+            };
+            if waiting >= most && most > 0 && !self.queue_full.swap(true, Relaxed) {
+                tracing::warn!(
+                    MESSAGE_ID = event::QUEUE_FULL, LISTENER = %listener, QUEUED = waiting,
+                    "{waiting} clients wait on {listener}, more cannot: who comes now tries again by \
+                     itself (raise Backlog= and net.core.somaxconn)"
+                );
+            }
+        }
+    }
+
+    /// A number for a caller of [`Self::lock`].
+    pub fn new_caller(&self) -> CallerId {
+        CallerId(self.callers.fetch_add(1, Relaxed))
+    }
+
+    /// Closes the gate, see [`Gate::lock`].
+    ///
+    /// # Errors
+    ///
+    /// When the lock could not be written down.
+    pub fn lock(
+        &self,
+        caller: CallerId,
+        mode: Mode,
+        reason: Option<String>,
+        times: LockTimes,
+    ) -> io::Result<()> {
+        let request = LockRequest {
+            mode,
+            reason,
+            realtime_usec: clock::realtime_micros(),
+            timeout: times.timeout,
+            lease: times.lease,
+            force_after: times.force_after,
+        };
+        self.with_gate(
+            |gate, store| match gate.lock(caller, request, Uptime::now(), store) {
+                Ok(notices) => (Ok(()), notices),
+                Err(error) => (Err(error), Vec::new()),
+            },
+        )
+    }
+
+    /// Opens the gate.
+    pub fn unlock(&self) {
+        self.with_gate(|gate, store| ((), gate.unlock(store)));
+    }
+
+    /// How the wait of a caller ended.
+    pub fn outcome(&self, caller: CallerId) -> Option<Outcome> {
+        self.gate().0.outcome(caller).cloned()
+    }
+
+    /// A caller has its answer, or has gone.
+    pub fn caller_gone(&self, caller: CallerId) {
+        self.with_gate(|gate, store| ((), gate.caller_gone(caller, store)));
+    }
+
+    /// Where new connections go.
+    pub fn target(&self) -> Option<Address> {
+        self.target
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Has new connections go somewhere else, and keeps that across restarts.
+    ///
+    /// # Errors
+    ///
+    /// When the target is fixed, or could not be saved.
+    pub fn set_target(&self, target: Address) -> Result<(), SetTargetError> {
+        if let (true, Some(fixed)) = (self.settings.target_fixed, self.target()) {
+            // Asking for what is so already is no error: deployment tools do it at every run.
+            return if fixed == target {
+                Ok(())
+            } else {
+                Err(SetTargetError::Fixed(fixed))
+            };
+        }
+        self.target_file.save(&target)?;
+        self.use_target(target);
+        Ok(())
+    }
+
+    /// Reads the target again.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read; the target stays as it is.
+    pub fn reload_target(&self) -> io::Result<()> {
+        if !self.settings.target_fixed
+            && let Some(target) = self.target_file.load()?
+        {
+            self.use_target(target);
+        }
+        Ok(())
+    }
+
+    fn use_target(&self, target: Address) {
+        let mut current = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref() == Some(&target) {
+            return;
+        }
+        tracing::info!(
+            MESSAGE_ID = event::TARGET_CHANGED, UPSTREAM = %target,
+            "new connections go to {target} from now on"
+        );
+        *current = Some(target);
+        drop(current);
+        self.gate().0.set_has_target(true);
+        self.woken.notify_one();
+        self.changes.send_replace(());
+    }
+
+    /// A client was given up.
+    pub(super) fn count_unreachable(&self, connection: &Connection, why: &dyn std::fmt::Display) {
+        self.unreachable.fetch_add(1, Relaxed);
+        let target = self
+            .target()
+            .map(|target| target.to_string())
+            .unwrap_or_default();
+        tracing::warn!(
+            MESSAGE_ID = event::UNREACHABLE, CONNECTION_ID = connection.id,
+            PEER = %connection.peer, UPSTREAM = target, ERROR = %why,
+            "client {} was given up: {why}", connection.peer
+        );
+    }
+
+    /// Tells of every change of state.
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+
+    /// Clients that wait.
+    pub fn queued(&self) -> u32 {
+        self.listeners
+            .iter()
+            .filter_map(Listener::queue)
+            .map(|(waiting, _)| waiting)
+            .sum()
+    }
+
+    /// The gate and the number of open connections.
+    pub fn progress(&self) -> (GateState, usize) {
+        let gate = self.gate();
+        (gate.0.state(), gate.0.open())
+    }
+
+    /// Everything that is to be known now.
+    pub fn status(&self) -> Status {
+        let (received_bytes, sent_bytes) = self.connections.carried();
+        let listeners: Vec<ListenerStatus> = self.listeners.iter().map(listener_status).collect();
+        let gate = self.gate();
+        let lock = gate.0.lock_record().map(|record| LockStatus {
+            reason: record.reason.clone(),
+            since_usec: record.since_usec,
+            lease_left_usec: record
+                .lease_until
+                .map(|until| micros(until.since(Uptime::now()))),
+            callers: gate.0.callers(),
+            kept: record.kept,
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            gate: gate.0.state(),
+            lock,
+            target: self.target().map(|target| target.to_string()),
+            target_fixed: self.settings.target_fixed,
+            open: gate.0.open(),
+            connections_max: gate.0.connections_max(),
+            queued: listeners
+                .iter()
+                .filter_map(|listener| listener.waiting)
+                .sum(),
+            accepted: self.connections.accepted(),
+            unreachable: self.unreachable.load(Relaxed),
+            received_bytes,
+            sent_bytes,
+            listeners,
+        }
+    }
+}
+
+/// The times that a caller of [`Proxy::lock`] gives; all are optional.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LockTimes {
+    /// Give up when the drain takes longer.
+    pub timeout: Option<Duration>,
+    /// The longest time the lock may last.
+    pub lease: Option<Duration>,
+    /// Close by force what is still open after this time.
+    pub force_after: Option<Duration>,
+}
+
+fn listener_status(listener: &Listener) -> ListenerStatus {
+    let queue = listener.queue();
+    ListenerStatus {
+        address: listener.to_string(),
+        inherited: listener.is_inherited(),
+        waiting: queue.map(|(waiting, _)| waiting),
+        backlog: queue.map(|(_, most)| most),
+    }
+}
