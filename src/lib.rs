@@ -18,5 +18,6 @@
 //! - nothing outside `service::activation` reads `LISTEN_FDS`, and nothing outside
 //!   `service::notify` talks to `NOTIFY_SOCKET`.
 
+pub mod hello;
 pub mod proxy;
 pub mod service;
