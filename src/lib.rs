@@ -18,5 +18,7 @@
 //! - nothing outside `service::activation` reads `LISTEN_FDS`, and nothing outside
 //!   `service::notify` talks to `NOTIFY_SOCKET`.
 
+pub mod ctl;
+pub mod hello;
 pub mod proxy;
 pub mod service;

@@ -1,0 +1,24 @@
+//! `close`: reset one connection.
+
+use serde_json::{Value, json};
+
+use super::client::Proxy;
+use super::failure::Failure;
+use super::output;
+use crate::proxy::control::api::ConnectionParameters;
+
+/// Resets the connection `id`. Asked once only: after a restart of the proxy the number may be
+/// somebody else's.
+///
+/// # Errors
+///
+/// When the proxy cannot be reached or has no such connection.
+pub async fn run(proxy: &Proxy, id: u64, as_json: bool) -> Result<(), Failure> {
+    let _: Value = proxy
+        .ask_once("CloseConnection", ConnectionParameters { id })
+        .await?;
+    match as_json {
+        true => output::json(&json!({ "id": id })),
+        false => output::line(format!("connection {id} was reset")),
+    }
+}

@@ -1,0 +1,199 @@
+//! `lock -- COMMAND`: hold the lock while a command runs, like flock(1).
+//!
+//! The lock lasts as long as our connection does, so that it ends whatever happens to us.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use rustix::termios::tcgetpgrp;
+use serde_json::json;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::client::Proxy;
+use super::failure::Failure;
+use super::lock::parameters;
+use super::options::LockOptions;
+use super::output::note;
+use super::signals::Signals;
+use super::view::{View, progress};
+use super::wait::{Event, Request, Waiting};
+use crate::proxy::control::api::{Status, StatusReply};
+use crate::proxy::gate::GateState;
+
+/// How long the proxy may take to notice that we have hung up, before we say that others keep the
+/// gate closed.
+const NOTICE_TIME: Duration = Duration::from_secs(2);
+
+/// The exit status of a shell for a command that it did not find, and for one that it could not
+/// start.
+const NOT_FOUND: u8 = 127;
+const NOT_STARTED: u8 = 126;
+
+/// Locks, runs the command, unlocks, and returns the command's exit status.
+///
+/// # Errors
+///
+/// When the lock is not had; the command is not run then.
+pub async fn run(proxy: &Proxy, options: &LockOptions) -> Result<u8, Failure> {
+    let mut signals = Signals::catch()?;
+    let mut waiting = Waiting::start(proxy, Request::Lock(parameters(options, true)));
+    let mut view = View::new(proxy, false);
+    let reply = waiting.complete(&mut view, &mut signals).await?;
+    drop(view);
+    note(progress(&reply));
+
+    let status = match start(proxy, &options.command) {
+        Ok(mut child) => attend(&mut child, &mut waiting, &mut signals).await,
+        Err(error) => {
+            let name = options.command[0].display();
+            note(format_args!(
+                "{name} could not be started: {error}; opening the gate again"
+            ));
+            match error.kind() {
+                io::ErrorKind::NotFound => NOT_FOUND,
+                _ => NOT_STARTED,
+            }
+        }
+    };
+    waiting.hang_up().await;
+    verify(proxy).await;
+    Ok(status)
+}
+
+fn start(proxy: &Proxy, command: &[OsString]) -> io::Result<Child> {
+    Command::new(&command[0])
+        .args(&command[1..])
+        .env("DISNIX_TCP_PROXY_CONTROL", &proxy.control)
+        .spawn()
+}
+
+/// Waits for the command, passes signals on to it, and says when the lock is in danger.
+async fn attend(child: &mut Child, waiting: &mut Waiting, signals: &mut Signals) -> u8 {
+    loop {
+        tokio::select! {
+            status = child.wait() => return match status {
+                Ok(status) => exit_status(status),
+                Err(error) => {
+                    note(format_args!("the command cannot be waited for: {error}"));
+                    1
+                }
+            },
+            event = waiting.next() => warn(&event),
+            signal = signals.next() => forward(signal, child),
+        }
+    }
+}
+
+fn exit_status(status: ExitStatus) -> u8 {
+    let status = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    status.try_into().unwrap_or(u8::MAX)
+}
+
+fn warn(event: &Result<Event, Failure>) {
+    match event {
+        Ok(Event::Reply { complete: true, .. }) => {}
+        Ok(Event::Reply { reply, .. }) => note(format_args!(
+            "warning: connections came in while the lock was lost ({}); the command goes on",
+            progress(reply)
+        )),
+        Ok(Event::Lost) => {
+            note(
+                "warning: the connection to the proxy was lost while the command runs; locking again",
+            );
+        }
+        Ok(Event::Back) => note("the proxy is there again; the lock is held again"),
+        Err(failure) => note(format_args!(
+            "warning: the lock is no longer held while the command goes on: {failure}"
+        )),
+    }
+}
+
+/// Passes a signal on. What a terminal sends (Ctrl-C, hanging up) it sends to every process in its
+/// foreground, the command among them: that is not passed on a second time.
+fn forward(signal: Signal, child: &Child) {
+    if signal != Signal::TERM && in_foreground() {
+        return;
+    }
+    let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
+    if let Some(pid) = pid {
+        // It fails only if the command has ended in this moment.
+        let _ = kill_process(pid, signal);
+    }
+}
+
+/// Whether we, and with us the command, are in the foreground of our terminal.
+fn in_foreground() -> bool {
+    let terminal = File::open("/dev/tty"); // fails without a terminal, tty(4)
+    terminal.is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
+}
+
+/// Looks whether the gate is open now, and says so.
+async fn verify(proxy: &Proxy) {
+    match timeout(NOTICE_TIME, gate_after_hanging_up(proxy)).await {
+        Ok(Ok(status)) => note(describe(&status)),
+        // The state that does not change any more: somebody else's.
+        Err(_) => match super::status::get(proxy).await {
+            Ok(status) => note(describe(&status)),
+            Err(failure) => cannot_tell(&failure),
+        },
+        Ok(Err(failure)) => cannot_tell(&failure),
+    }
+}
+
+fn cannot_tell(failure: &Failure) {
+    note(format_args!(
+        "warning: it cannot be told whether the gate is open again: {failure}"
+    ));
+}
+
+/// Follows the state until the gate is open: the proxy notices our hanging up in its own time.
+async fn gate_after_hanging_up(proxy: &Proxy) -> Result<Status, Failure> {
+    let mut client = proxy.connect().await?;
+    client.call("Monitor", json!({}), true).await?;
+    loop {
+        let status = client.reply::<StatusReply>().await?.parameters.status;
+        if status.gate == GateState::Open {
+            return Ok(status);
+        }
+    }
+}
+
+fn describe(status: &Status) -> String {
+    let Some(lock) = &status.lock else {
+        return "the gate is open again".to_owned();
+    };
+    let who = match (lock.kept, lock.callers) {
+        (true, 0) => "an earlier lock".to_owned(),
+        (true, callers) => format!("an earlier lock and {callers} more callers"),
+        (false, callers) => format!("{callers} other callers"),
+    };
+    let reason = lock
+        .reason
+        .as_ref()
+        .map(|reason| format!(" ({reason})"))
+        .unwrap_or_default();
+    format!(
+        "the gate stays closed, kept by {who}{reason}; `disnix-tcp-proxyctl unlock` opens it for \
+         all of them"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_status_is_that_of_a_shell() {
+        for (wait_status, expected) in [(0, 0), (7 << 8, 7), (15, 143), (9, 137)] {
+            assert_eq!(exit_status(ExitStatus::from_raw(wait_status)), expected);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! How things look: numbers, tables, bars. Pure.
+
+use std::time::Duration;
+
+use crate::service::timespan::TimeSpan;
+
+/// A length of time for people: no finer than it matters, at most two units.
+pub fn age(usec: u64) -> String {
+    const SECOND: u64 = 1_000_000;
+    let grain = match usec {
+        0..SECOND => 1_000,
+        SECOND..3_600_000_000 => SECOND,
+        3_600_000_000..86_400_000_000 => 60 * SECOND,
+        _ => 3_600 * SECOND,
+    };
+    match usec / grain * grain {
+        0 => "0s".to_owned(),
+        rounded => TimeSpan::Finite(Duration::from_micros(rounded)).to_string(),
+    }
+}
+
+/// A count of bytes for people: `17 B`, `1.5 MiB`.
+pub fn bytes(count: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let power = count.ilog2() / 10;
+    let value = count as f64 / f64::from(power * 10).exp2();
+    format!("{value:.1} {}", units[power as usize - 1])
+}
+
+/// A count with its noun: `1 connection`, `2 connections`.
+pub fn count(number: impl Into<u64>, noun: &str) -> String {
+    match number.into() {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
+    }
+}
+
+/// A moment, microseconds since 1970, as date and time of day in UTC.
+pub fn moment(usec: u64) -> String {
+    let seconds = usec / 1_000_000;
+    let (year, month, day) = date(seconds / 86_400);
+    format!("{year:04}-{month:02}-{day:02} {}", time_of_day(usec))
+}
+
+/// The time of day of a moment, in UTC.
+pub fn time_of_day(usec: u64) -> String {
+    let seconds = usec / 1_000_000 % 86_400;
+    format!(
+        "{:02}:{:02}:{:02} UTC",
+        seconds / 3_600,
+        seconds / 60 % 60,
+        seconds % 60
+    )
+}
+
+/// The date so many days after 1970-01-01 in the Gregorian calendar. Counting years from March
+/// puts the leap day at the end, which makes the months regular: 153 days in every five.
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468; // since 0000-03-01
+    let era = days / 146_097; // 400 years each
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153; // 0 is March
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (era * 400 + year_of_era + carry, month, day)
+}
+
+/// A bar that is full when `done` has reached `total`.
+pub fn bar(done: usize, total: usize, width: usize) -> String {
+    let filled = (done.min(total) * width)
+        .checked_div(total)
+        .unwrap_or(width);
+    format!("{}{}", "█".repeat(filled), "░".repeat(width - filled))
+}
+
+/// The first `width` characters, so that a line stays one line on a terminal.
+pub fn fit(line: &str, width: usize) -> String {
+    line.chars().take(width).collect()
+}
+
+/// Where the text of a column stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Lines of columns as wide as they need to be, below their headings.
+pub fn table<const N: usize>(columns: [(&str, Align); N], rows: &[[String; N]]) -> Vec<String> {
+    let headings = columns.map(|(heading, _)| heading.to_owned());
+    let all = || std::iter::once(&headings).chain(rows);
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        all()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    });
+    let line = |row: &[String; N]| {
+        let cells: Vec<String> = std::array::from_fn::<_, N, _>(|column| {
+            let (cell, width) = (&row[column], widths[column]);
+            match columns[column].1 {
+                Align::Left => format!("{cell:<width$}"),
+                Align::Right => format!("{cell:>width$}"),
+            }
+        })
+        .into();
+        cells.join("  ").trim_end().to_owned()
+    };
+    all().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn times_are_as_fine_as_they_matter() {
+        for (usec, text) in [
+            (0, "0s"),
+            (999, "0s"),
+            (1_500, "1ms"),
+            (1_500_000, "1s"),
+            (90_900_000, "1min 30s"),
+            (3_661_000_000, "1h 1min"),
+            (90_061_000_000, "1d 1h"),
+        ] {
+            assert_eq!(age(usec), text);
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted_in_powers_of_1024() {
+        for (count, text) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.0 KiB"),
+            (1_572_864, "1.5 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+
+    #[test]
+    fn moments_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_399, "2000-02-28 23:59:59 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (951_868_800, "2000-03-01 00:00:00 UTC"),
+            (1_735_689_599, "2024-12-31 23:59:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(moment(seconds * 1_000_000), text);
+        }
+        assert!(!moment(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_they_need_to_be() {
+        let columns = [
+            ("ID", Align::Right),
+            ("PEER", Align::Left),
+            ("SENT", Align::Left),
+        ];
+        let row = |id: &str, peer: &str, sent: &str| [id, peer, sent].map(str::to_owned);
+        let rows = [row("7", "[::1]:40000", "1 B"), row("1000", "–", "")];
+        assert_eq!(
+            table(columns, &rows),
+            [
+                "  ID  PEER         SENT",
+                "   7  [::1]:40000  1 B",
+                "1000  –",
+            ]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_bar_is_always_as_wide_as_it_is_told(done in 0usize..99, total in 0usize..99) {
+            let bar = bar(done, total, 20);
+            prop_assert_eq!(bar.chars().count(), 20);
+            prop_assert_eq!(done >= total, !bar.contains('░'));
+        }
+
+        #[test]
+        fn every_day_has_a_date_after_the_one_before(day in 0u64..1_000_000) {
+            prop_assert!(date(day) < date(day + 1));
+        }
+    }
+}

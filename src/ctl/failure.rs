@@ -1,0 +1,308 @@
+//! Why a verb failed: a variant for the program, a sentence for the person.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::proxy::control::api::INTERFACE;
+use crate::service::timespan::TimeSpan;
+
+/// Why a verb failed. Each says what was wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Several proxies run here and none was named.
+    #[error("several proxies run here ({}): say which one with --instance NAME", .0.join(", "))]
+    Ambiguous(Vec<String>),
+    /// No proxy runs here.
+    #[error(
+        "no proxy has a control socket under {0}: start one (`systemctl start \
+         disnix-tcp-proxy-control.socket`), or name its socket with --control PATH"
+    )]
+    NoProxy(PathBuf),
+    /// The words are well formed and make no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// No connection to the control socket.
+    #[error("{}", unreachable(path, error))]
+    Unreachable {
+        /// The control socket.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The connection ended before the answer came.
+    #[error(
+        "the proxy behind {path} ended the connection before it had answered{}: see \
+         `journalctl -u 'disnix-tcp-proxy*'`, and try again",
+        error.as_ref().map(|error| format!(" ({error})")).unwrap_or_default()
+    )]
+    Lost {
+        /// The control socket.
+        path: PathBuf,
+        /// Why, if it was not an orderly end.
+        error: Option<io::Error>,
+    },
+    /// The proxy takes calls and does not answer.
+    #[error(
+        "the proxy behind {path} does not answer within {}: see `systemctl status \
+         'disnix-tcp-proxy*'`, and restart it if it hangs",
+        TimeSpan::Finite(*after)
+    )]
+    Silent {
+        /// The control socket.
+        path: PathBuf,
+        /// How long it had.
+        after: Duration,
+    },
+    /// What answers speaks another language.
+    #[error(
+        "what answers on {path} is not a disnix-tcp-proxy of this version ({reason}): name the \
+         right socket with --control, or restart a proxy that is older than this program"
+    )]
+    Foreign {
+        /// The control socket.
+        path: PathBuf,
+        /// What was wrong with its answer.
+        reason: String,
+    },
+    /// The drain took too long.
+    #[error(
+        "the drain was not complete in time, {open} connections are still open; the gate is open \
+         again unless others keep it locked: see `disnix-tcp-proxyctl connections`, and try \
+         again with a longer --timeout or with --force-after"
+    )]
+    DrainTimedOut {
+        /// Connections that were still open.
+        open: u64,
+    },
+    /// Somebody opened the gate meanwhile.
+    #[error("{}", unlocked(reason))]
+    Unlocked {
+        /// `unlock` or `lease`.
+        reason: String,
+    },
+    /// The proxy refused the call.
+    #[error("{0}")]
+    Refused(String),
+    /// A signal came while waiting.
+    #[error(
+        "interrupted: hung up, so that the proxy takes back the lock that this call made; the \
+         gate opens again unless others keep it locked"
+    )]
+    Interrupted,
+    /// Nobody reads our standard output any more.
+    #[error("nobody reads the output")]
+    ReaderGone,
+    /// Standard output cannot be written to.
+    #[error("the output could not be written: {0}")]
+    Output(io::Error),
+    /// The operating system refused something.
+    #[error("{what}: {error}; nothing was asked of the proxy")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        error: io::Error,
+    },
+}
+
+impl Failure {
+    /// The exit status, as `--help` lists them.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            // As with any filter whose reader has seen enough.
+            Self::ReaderGone => 0,
+            Self::Ambiguous(_) | Self::Usage(_) => 2,
+            Self::DrainTimedOut { .. } => 3,
+            Self::NoProxy(_)
+            | Self::Unreachable { .. }
+            | Self::Lost { .. }
+            | Self::Silent { .. } => 4,
+            _ => 1,
+        }
+    }
+
+    /// Whether there is no proxy at all: no socket, or nobody listens on it.
+    pub fn is_absence(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, NotADirectory, NotFound};
+        match self {
+            Self::NoProxy(_) => true,
+            Self::Unreachable { error, .. } => {
+                matches!(error.kind(), NotFound | NotADirectory | ConnectionRefused)
+            }
+            _ => false,
+        }
+    }
+
+    /// From the error `name` that the proxy behind `path` answered with.
+    pub fn answered(path: PathBuf, name: &str, parameters: &Value) -> Self {
+        let text = |key: &str| parameters[key].as_str().unwrap_or("?").to_owned();
+        let number = |key: &str| parameters[key].as_u64().unwrap_or(0);
+        let ours = name
+            .strip_prefix(INTERFACE)
+            .and_then(|rest| rest.strip_prefix('.'));
+        Self::Refused(match ours {
+            Some("DrainTimedOut") => {
+                return Self::DrainTimedOut {
+                    open: number("open"),
+                };
+            }
+            Some("Unlocked") => {
+                return Self::Unlocked {
+                    reason: text("reason"),
+                };
+            }
+            Some("InvalidTarget") => format!(
+                "the proxy cannot lead to “{}”: {}; nothing has changed",
+                text("target"),
+                text("reason")
+            ),
+            Some("TargetFixed") => format!(
+                "the target is fixed to {} on the proxy's command line or in its environment: \
+                 change it there and restart the proxy, or remove it there to use set-target",
+                text("target")
+            ),
+            Some("StateNotSaved") => format!(
+                "the proxy could not save its state ({}), nothing has changed: look after its \
+                 runtime and state directories and try again",
+                text("reason")
+            ),
+            Some("NoSuchConnection") => format!(
+                "there is no connection {} (any more): see `disnix-tcp-proxyctl connections`",
+                number("id")
+            ),
+            Some("TooManyCallers") => format!(
+                "the proxy serves {} callers already: end some of them and try again",
+                number("limit")
+            ),
+            _ => {
+                return Self::Foreign {
+                    path,
+                    reason: format!("it answers {name} {parameters}"),
+                };
+            }
+        })
+    }
+}
+
+fn unreachable(path: &std::path::Path, error: &io::Error) -> String {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => format!(
+            "the proxy is not running: there is no {path}; start it (`systemctl start \
+             disnix-tcp-proxy-control.socket`), or name another with --instance or --control"
+        ),
+        io::ErrorKind::ConnectionRefused => format!(
+            "the proxy is not running: nobody listens on {path}; start it (`systemctl start \
+             disnix-tcp-proxy-control.socket`)"
+        ),
+        io::ErrorKind::PermissionDenied => format!(
+            "you may not use {path}: it is for root and the group disnix-tcp-proxy; become a \
+             member of it, or use sudo"
+        ),
+        _ => format!(
+            "{path} cannot be reached ({error}): name the proxy's control socket with --control"
+        ),
+    }
+}
+
+fn unlocked(reason: &str) -> String {
+    match reason {
+        "lease" => "the lease of the lock has run out and the gate is open again: try again with \
+                    a longer --lease"
+            .to_owned(),
+        _ => "somebody else has opened the gate meanwhile: settle with them who locks, and try \
+              again"
+            .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::control::api::qualified;
+    use serde_json::json;
+
+    fn answered(name: &str, parameters: Value) -> Failure {
+        Failure::answered("/c".into(), &qualified(name), &parameters)
+    }
+
+    fn unreachable(kind: io::ErrorKind) -> Failure {
+        Failure::Unreachable {
+            path: "/c".into(),
+            error: kind.into(),
+        }
+    }
+
+    #[test]
+    fn each_error_of_the_interface_has_a_sentence_and_an_exit_status() {
+        for (failure, status, word) in [
+            (
+                answered("DrainTimedOut", json!({"open": 3})),
+                3,
+                "3 connections",
+            ),
+            (
+                answered("Unlocked", json!({"reason": "unlock"})),
+                1,
+                "somebody else",
+            ),
+            (
+                answered("Unlocked", json!({"reason": "lease"})),
+                1,
+                "--lease",
+            ),
+            (
+                answered("InvalidTarget", json!({"target": "x", "reason": "bad"})),
+                1,
+                "“x”: bad",
+            ),
+            (answered("TargetFixed", json!({"target": "h:1"})), 1, "h:1"),
+            (
+                answered("StateNotSaved", json!({"reason": "full"})),
+                1,
+                "full",
+            ),
+            (
+                answered("NoSuchConnection", json!({"id": 7})),
+                1,
+                "connection 7",
+            ),
+            (
+                answered("TooManyCallers", json!({"limit": 9})),
+                1,
+                "9 callers",
+            ),
+            (answered("Unheard", json!({})), 1, "Unheard"),
+        ] {
+            assert_eq!(failure.exit_status(), status, "{failure}");
+            assert!(failure.to_string().contains(word), "{failure}");
+        }
+    }
+
+    #[test]
+    fn every_error_of_the_interface_is_known() {
+        for line in crate::proxy::control::api::DESCRIPTION.lines() {
+            if let Some(name) = line.strip_prefix("error ") {
+                let name = name.split_whitespace().next().unwrap();
+                let failure = answered(name, json!({}));
+                assert!(!matches!(failure, Failure::Foreign { .. }), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn absence_is_told_from_refusal() {
+        use io::ErrorKind::*;
+        for kind in [NotFound, NotADirectory, ConnectionRefused] {
+            assert!(unreachable(kind).is_absence());
+        }
+        assert!(Failure::NoProxy("/run".into()).is_absence());
+        let denied = unreachable(PermissionDenied);
+        assert!(!denied.is_absence());
+        assert_eq!(denied.exit_status(), 4);
+        assert!(denied.to_string().contains("group disnix-tcp-proxy"));
+    }
+}

@@ -1,0 +1,85 @@
+//! The verbs of `disnix-tcp-proxyctl`, each in a file of its own.
+//!
+//! - [`options`], [`find`]: what is to be done, to which proxy;
+//! - [`client`], [`wait`]: calling it, and calls that wait across its restarts;
+//! - [`status`], [`connections`], [`lock`], [`command`], [`unlock`], [`target`], [`switch`],
+//!   [`watch`], [`close`]: the verbs;
+//! - [`view`], [`display`], [`output`]: what is seen of it;
+//! - [`failure`]: what can go wrong, as a sentence and as an exit status;
+//! - [`signals`]: what else can come.
+//!
+//! Nothing here decides about the gate: the proxy does.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use failure::Failure;
+use find::Named;
+use options::{Options, Verb};
+
+pub mod client;
+pub mod close;
+pub mod command;
+pub mod connections;
+pub mod display;
+pub mod failure;
+pub mod find;
+pub mod lock;
+pub mod options;
+pub mod output;
+pub mod signals;
+pub mod status;
+pub mod switch;
+pub mod target;
+pub mod unlock;
+pub mod view;
+pub mod wait;
+pub mod watch;
+
+/// The program.
+pub fn main() -> ExitCode {
+    let options = Options::parse();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let what = "the program could not begin";
+    let result = runtime
+        .map_err(|error| Failure::System { what, error })
+        .and_then(|runtime| runtime.block_on(run(options)));
+    match result {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            if !matches!(failure, Failure::ReaderGone) {
+                output::note(&failure);
+            }
+            failure.exit_status().into()
+        }
+    }
+}
+
+/// Does what the options say; the result is the exit status.
+async fn run(options: Options) -> Result<u8, Failure> {
+    let named = Named::by(&options);
+    let directory = Path::new(find::DIRECTORY);
+    let one = || named.one(directory);
+    let json = options.json;
+    match options.verb.unwrap_or(Verb::Status) {
+        Verb::Status => status::run(&named.all(directory)?, json).await?,
+        Verb::Connections => connections::run(&one()?, json).await?,
+        Verb::Lock(lock) if lock.command.is_empty() => lock::run(&one()?, &lock, json).await?,
+        Verb::Lock(_) if json => {
+            return Err(Failure::Usage(
+                "standard output belongs to the COMMAND of `lock`: leave --json away".to_owned(),
+            ));
+        }
+        Verb::Lock(lock) => return command::run(&one()?, &lock).await,
+        Verb::Unlock => unlock::run(one(), json).await?,
+        Verb::SetTarget { target } => target::run(&one()?, &target, json).await?,
+        Verb::Switch(switch) => switch::run(&one()?, &switch, json).await?,
+        Verb::Watch => watch::run(&one()?, json).await?,
+        Verb::Close { id } => close::run(&one()?, id, json).await?,
+    }
+    Ok(0)
+}

@@ -1,0 +1,174 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::service::clock::micros;
+use crate::service::timespan::TimeSpan;
+
+const EXIT_STATUSES: &str = "\
+Exit status:
+  0  done
+  1  error, or interrupted
+  2  usage: a wrong option, or several proxies and none named
+  3  the drain was not complete in time; the gate is open again
+  4  the proxy is not running or cannot be reached
+`lock -- COMMAND` gives COMMAND's own status: 128+N if signal N ended it, 127 if it was not found,
+126 if it could not be started.
+
+Times are systemd's: 5s, 1min 30s, 500ms, infinity; a bare number is seconds.";
+
+/// Lock, drain and steer a disnix-tcp-proxy
+///
+/// Which proxy: --control or --instance; else the environment's DISNIX_TCP_PROXY_CONTROL or
+/// DISNIX_TCP_PROXY_INSTANCE; else the only one that has a control socket under
+/// /run/disnix-tcp-proxy.
+#[derive(Debug, Parser)]
+#[command(name = "disnix-tcp-proxyctl", version, after_help = EXIT_STATUSES)]
+pub struct Options {
+    /// The proxy whose control socket is PATH [env: DISNIX_TCP_PROXY_CONTROL]
+    // The environment is read in `find`, not by clap: an option on the command line has to win
+    // over the *other* variable too, which COMMAND under `lock` has in its environment.
+    #[arg(long, value_name = "PATH", global = true, conflicts_with = "instance")]
+    pub control: Option<PathBuf>,
+
+    /// The proxy whose control socket is /run/disnix-tcp-proxy/NAME/control [env:
+    /// DISNIX_TCP_PROXY_INSTANCE]
+    #[arg(long, value_name = "NAME", global = true)]
+    pub instance: Option<String>,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do; `status` when it is not said.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show the gate, the queue and the target of the proxy, or of all proxies (the default)
+    Status,
+    /// List the open connections
+    Connections,
+    /// Close the gate and wait until no connection is open
+    Lock(LockOptions),
+    /// Open the gate
+    Unlock,
+    /// Lead new connections to TARGET from now on
+    SetTarget {
+        /// HOST:PORT, [V6]:PORT, unix:PATH or vsock:CID:PORT
+        target: String,
+    },
+    /// Lock, lead new connections to TARGET, unlock
+    Switch(SwitchOptions),
+    /// Show every change of state as it happens
+    Watch,
+    /// Reset one connection
+    Close {
+        /// Its number, as `connections` shows it
+        id: u64,
+    },
+}
+
+/// How to wait for a drain.
+#[derive(Args, Clone, Debug)]
+pub struct DrainOptions {
+    /// Give up, and open the gate again, if the drain is not complete by then
+    #[arg(long, value_name = "TIME", default_value = "infinity")]
+    pub timeout: TimeSpan,
+
+    /// Why; `status` shows it and the journal keeps it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+
+    /// Reset the connections that are still open by then
+    #[arg(long, value_name = "TIME", default_value = "infinity")]
+    pub force_after: TimeSpan,
+}
+
+/// The options of `lock`.
+#[derive(Args, Clone, Debug)]
+pub struct LockOptions {
+    /// How to wait.
+    #[command(flatten)]
+    pub drain: DrainOptions,
+
+    /// The longest time the lock may last: after it the gate opens by itself
+    #[arg(long, value_name = "TIME", default_value = "infinity")]
+    pub lease: TimeSpan,
+
+    /// Run COMMAND while the gate is locked and open it afterwards, like flock(1)
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// The options of `switch`.
+#[derive(Args, Clone, Debug)]
+pub struct SwitchOptions {
+    /// HOST:PORT, [V6]:PORT, unix:PATH or vsock:CID:PORT
+    pub target: String,
+
+    /// How to wait.
+    #[command(flatten)]
+    pub drain: DrainOptions,
+}
+
+/// A time as the control interface has it: microseconds, absent when it has no end.
+pub fn usec(time: TimeSpan) -> Option<u64> {
+    time.finite().map(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(words: &[&str]) -> Result<Options, clap::Error> {
+        Options::try_parse_from([&["disnix-tcp-proxyctl"], words].concat())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_verb_there_is_none_and_options_stand_before_or_behind_it() {
+        assert!(parse(&[]).unwrap().verb.is_none());
+        for words in [["--json", "status"], ["status", "--json"]] {
+            let options = parse(&words).unwrap();
+            assert!(options.json && matches!(options.verb, Some(Verb::Status)));
+        }
+    }
+
+    #[test]
+    fn what_stands_behind_two_dashes_is_the_command_whatever_it_looks_like() {
+        let options = parse(&["lock", "--lease", "1min 30s", "--", "sh", "-c", "--json"]).unwrap();
+        let Some(Verb::Lock(lock)) = options.verb else {
+            panic!("{options:?}");
+        };
+        assert_eq!(lock.command, ["sh", "-c", "--json"]);
+        assert_eq!(usec(lock.lease), Some(90_000_000));
+        assert_eq!(usec(lock.drain.timeout), None);
+        assert!(!options.json);
+    }
+
+    #[test]
+    fn wrong_usage_is_refused() {
+        for words in [
+            &["open"][..],
+            &["lock", "sh"],
+            &["lock", "--timeout", "soon"],
+            &["close", "first"],
+            &["switch"],
+            &["--control", "/c", "--instance", "i"],
+        ] {
+            assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
+        }
+    }
+}

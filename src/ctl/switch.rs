@@ -1,0 +1,36 @@
+//! `switch`: lock, set the target and unlock, as one.
+
+use super::client::Proxy;
+use super::failure::Failure;
+use super::options::{SwitchOptions, usec};
+use super::output;
+use super::signals::Signals;
+use super::view::{View, progress};
+use super::wait::{Request, Waiting};
+use crate::proxy::control::api::SwitchParameters;
+
+/// Switches and waits until it is done.
+///
+/// # Errors
+///
+/// As for `lock`, and when the target is none or cannot be changed.
+pub async fn run(proxy: &Proxy, options: &SwitchOptions, as_json: bool) -> Result<(), Failure> {
+    let mut signals = Signals::catch()?;
+    let parameters = SwitchParameters {
+        target: options.target.clone(),
+        reason: options.drain.reason.clone(),
+        timeout_usec: usec(options.drain.timeout),
+        force_after_usec: usec(options.drain.force_after),
+    };
+    let mut waiting = Waiting::start(proxy, Request::Switch(parameters));
+    let mut view = View::new(proxy, as_json);
+    let reply = waiting.complete(&mut view, &mut signals).await?;
+    match as_json {
+        true => output::json(&reply),
+        false => output::line(format!(
+            "new connections go to {}; {}",
+            options.target,
+            progress(&reply)
+        )),
+    }
+}

@@ -1,0 +1,31 @@
+//! `unlock`: open the gate.
+
+use serde_json::json;
+
+use super::client::Proxy;
+use super::failure::Failure;
+use super::output;
+use super::view::progress;
+use crate::proxy::control::api::GateReply;
+
+/// Opens the gate. Where there is no proxy at all there is nothing to unlock, and that is a success:
+/// a deployment that is taken back unlocks what may never have been there.
+///
+/// # Errors
+///
+/// When there is a proxy and it cannot be reached, or several and none was named.
+pub async fn run(proxy: Result<Proxy, Failure>, as_json: bool) -> Result<(), Failure> {
+    let reply = match proxy {
+        Ok(proxy) => proxy.ask::<GateReply>("Unlock", json!({})).await.map(Some),
+        Err(failure) => Err(failure),
+    };
+    let reply = match reply {
+        Err(failure) if failure.is_absence() => None,
+        reply => reply?,
+    };
+    match (as_json, reply) {
+        (true, reply) => output::json(&reply), // null when nothing runs
+        (false, Some(reply)) => output::line(progress(&reply)),
+        (false, None) => output::line("not running, nothing to unlock"),
+    }
+}

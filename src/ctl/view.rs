@@ -1,0 +1,305 @@
+//! How a drain looks while it is waited for: a live view on a terminal, lines elsewhere. All of it
+//! goes to standard error; standard output is for results.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::client::{Client, Proxy};
+use super::connections;
+use super::display::{age, bar, count, fit};
+use super::failure::Failure;
+use super::output::note;
+use crate::proxy::control::api::{ConnectionStatus, GateReply};
+use crate::service::clock::micros;
+
+/// How often the live view is drawn.
+const REFRESH: Duration = Duration::from_millis(500);
+
+/// The most connections it shows.
+const ROWS: usize = 10;
+
+/// Says how a drain goes on.
+#[derive(Debug)]
+pub enum View {
+    /// Says nothing.
+    Silent,
+    /// A line whenever the gate or the count of open connections has changed.
+    Lines {
+        /// What the last line was about.
+        last: Option<GateReply>,
+    },
+    /// Redrawn in place.
+    Live(Box<Live>),
+}
+
+impl View {
+    /// The view for standard error: live if it is a terminal. `silent` for those who read JSON.
+    pub fn new(proxy: &Proxy, silent: bool) -> Self {
+        match silent {
+            true => Self::Silent,
+            false if io::stderr().is_terminal() => Self::Live(Box::new(Live::new(proxy))),
+            false => Self::Lines { last: None },
+        }
+    }
+
+    /// The drain has got further.
+    pub fn reply(&mut self, reply: GateReply) {
+        match self {
+            Self::Silent => {}
+            Self::Lines { last } => {
+                if last.is_none_or(|last| (last.gate, last.open) != (reply.gate, reply.open)) {
+                    note(progress(&reply));
+                }
+                *last = Some(reply);
+            }
+            Self::Live(live) => {
+                live.picture.most = live.picture.most.max(reply.open);
+                live.picture.reply = Some(reply);
+            }
+        }
+    }
+
+    /// The connection to the proxy has broken.
+    pub fn lost(&mut self) {
+        self.say("the connection to the proxy was lost; trying again for half a minute");
+    }
+
+    /// The proxy is there again.
+    pub fn back(&mut self) {
+        self.say("the proxy is there again; the lock was asked for again");
+    }
+
+    fn say(&mut self, text: &str) {
+        match self {
+            Self::Silent => {}
+            Self::Lines { .. } => note(text),
+            Self::Live(live) => {
+                live.clear();
+                note(text);
+                live.draw();
+            }
+        }
+    }
+
+    /// Waits until it is time to draw, and draws. Cancel safe.
+    pub async fn refresh(&mut self) {
+        match self {
+            Self::Live(live) => live.refresh().await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Takes the live view off the terminal.
+    pub fn clear(&mut self) {
+        if let Self::Live(live) = self {
+            live.clear();
+        }
+    }
+}
+
+/// `draining: 3 connections open, 1 client waits`.
+pub fn progress(reply: &GateReply) -> String {
+    let wait = if reply.queued == 1 { "waits" } else { "wait" };
+    format!(
+        "{}: {} open, {} {wait}",
+        super::status::gate_word(reply.gate),
+        count(reply.open as u64, "connection"),
+        count(reply.queued, "client"),
+    )
+}
+
+/// A view that is redrawn in place.
+#[derive(Debug)]
+pub struct Live {
+    picture: Picture,
+    started: Instant,
+    /// Lines on the terminal that the next drawing replaces.
+    drawn: usize,
+    blockers: watch::Receiver<Vec<ConnectionStatus>>,
+    task: JoinHandle<()>,
+}
+
+impl Live {
+    fn new(proxy: &Proxy) -> Self {
+        let (sender, blockers) = watch::channel(Vec::new());
+        Self {
+            picture: Picture::default(),
+            started: Instant::now(),
+            drawn: 0,
+            blockers,
+            task: tokio::spawn(watch_blockers(proxy.clone(), sender)),
+        }
+    }
+
+    async fn refresh(&mut self) {
+        if self.blockers.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        self.picture.blockers = self.blockers.borrow_and_update().clone();
+        self.draw();
+    }
+
+    fn draw(&mut self) {
+        let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
+        let width = size
+            .map(|size| size.ws_col.into())
+            .filter(|width| *width > 0)
+            .unwrap_or(80);
+        self.picture.waited = self.started.elapsed();
+        let lines = self.picture.lines(width);
+        self.clear();
+        let mut terminal = io::stderr().lock();
+        for line in &lines {
+            let _ = writeln!(terminal, "{line}");
+        }
+        self.drawn = lines.len();
+    }
+
+    /// Goes up to the first line that was drawn and clears from there on (ECMA-48: CPL, ED).
+    fn clear(&mut self) {
+        if self.drawn > 0 {
+            let _ = write!(io::stderr().lock(), "\x1b[{}F\x1b[J", self.drawn);
+            self.drawn = 0;
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.clear();
+    }
+}
+
+/// Lists the open connections on a connection of its own, again and again: ages and counters change
+/// all the time. While the proxy is away the last list stays.
+async fn watch_blockers(proxy: Proxy, list: watch::Sender<Vec<ConnectionStatus>>) {
+    let mut client: Option<Client> = None;
+    let mut ticks = interval(REFRESH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match connections::list(&proxy, &mut client).await {
+            Ok(found) => list.send_replace(found),
+            Err(Failure::Unreachable { .. } | Failure::Lost { .. } | Failure::Silent { .. }) => {
+                client = None;
+                list.send_modify(|_| ()); // the time that has passed is news too
+                continue;
+            }
+            // Not even this can be asked; the bar and the counts remain.
+            Err(_) => Vec::new(),
+        };
+    }
+}
+
+/// What the live view shows, apart from the terminal.
+#[derive(Clone, Debug, Default)]
+struct Picture {
+    reply: Option<GateReply>,
+    most: usize,
+    waited: Duration,
+    blockers: Vec<ConnectionStatus>,
+}
+
+impl Picture {
+    fn lines(&self, width: usize) -> Vec<String> {
+        let waited = age(micros(self.waited));
+        let Some(reply) = &self.reply else {
+            return vec![fit(
+                &format!("waiting for the proxy to answer ({waited})"),
+                width,
+            )];
+        };
+        let done = self.most - reply.open.min(self.most);
+        let bar_width = width.saturating_sub(32).clamp(10, 40);
+        let mut lines = vec![
+            format!("{} ({waited})", progress(reply)),
+            format!(
+                "{} {done} of {} closed",
+                bar(done, self.most, bar_width),
+                self.most
+            ),
+        ];
+        let mut blockers = self.blockers.clone();
+        // Who has been silent for longest is the likeliest to have been forgotten.
+        blockers.sort_by_key(|one| std::cmp::Reverse(one.idle_usec));
+        if !blockers.is_empty() {
+            lines.extend(connections::table(&blockers[..blockers.len().min(ROWS)]));
+        }
+        if blockers.len() > ROWS {
+            lines.push(format!("… and {} more", blockers.len() - ROWS));
+        }
+        lines.iter().map(|line| fit(line, width)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::gate::GateState;
+
+    fn blocker(id: u64, idle_seconds: u64) -> ConnectionStatus {
+        ConnectionStatus {
+            id,
+            peer: format!("192.0.2.1:{id}"),
+            upstream: Some("[::1]:5000".to_owned()),
+            age_usec: 90_000_000,
+            idle_usec: idle_seconds * 1_000_000,
+            received_bytes: 7,
+            sent_bytes: 2048,
+        }
+    }
+
+    #[test]
+    fn who_blocks_the_drain_is_listed_and_who_is_idle_for_longest_comes_first() {
+        let picture = Picture {
+            reply: Some(GateReply {
+                gate: GateState::Draining,
+                open: 12,
+                queued: 1,
+            }),
+            most: 16,
+            waited: Duration::from_secs(61),
+            blockers: (1..=12).map(|id| blocker(id, id)).collect(),
+        };
+        let lines = picture.lines(100);
+        assert_eq!(
+            lines[0],
+            "draining: 12 connections open, 1 client waits (1min 1s)"
+        );
+        assert_eq!(
+            lines[1],
+            format!("{}{} 4 of 16 closed", "█".repeat(10), "░".repeat(30))
+        );
+        assert!(
+            lines[2].contains("PEER") && lines[3].contains("192.0.2.1:12"),
+            "{lines:#?}"
+        );
+        assert_eq!(lines.len(), 3 + ROWS + 1);
+        assert_eq!(lines.last().unwrap(), "… and 2 more");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let mut picture = Picture::default();
+        assert_eq!(picture.lines(20), ["waiting for the prox"]);
+        picture.reply = Some(GateReply {
+            gate: GateState::Draining,
+            open: 1,
+            queued: 0,
+        });
+        picture.blockers = vec![blocker(1, 1)];
+        for width in [1, 20, 60] {
+            assert!(
+                picture
+                    .lines(width)
+                    .iter()
+                    .all(|line| line.chars().count() <= width)
+            );
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The example service: protocol, server, client.
+
+pub mod protocol;
