@@ -1,3 +1,5 @@
 //! The example service: protocol, server, client.
 
+pub mod options;
 pub mod protocol;
+pub mod server;

@@ -1,0 +1,95 @@
+//! The command line of `hello-world-server`.
+
+use clap::Parser;
+
+use crate::service::address::Address;
+use crate::service::log::Level;
+use crate::service::program::positive;
+use crate::service::timespan::TimeSpan;
+
+/// Answers `hello` with a greeting; `quit` ends the connection.
+///
+/// Its listening sockets come from systemd (a .socket unit); otherwise it listens on PORT or where
+/// --listen says. Times are written as in systemd: 5s, 1min 30s, 500ms, infinity; a bare number is
+/// seconds.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "hello-world-server", version)]
+pub struct Options {
+    /// Listen on this port, IPv4 and IPv6, unless systemd passes sockets.
+    #[arg(default_value_t = 5000)]
+    pub port: u16,
+
+    /// Listen here instead: HOST:PORT, PORT or unix:PATH; repeatable.
+    #[arg(long, value_name = "ADDR", env = "HELLO_WORLD_SERVER_LISTEN", value_delimiter = ' ',
+          value_parser = Address::parse_listen)]
+    pub listen: Vec<Address>,
+
+    /// End when no connection was open for so long; systemd starts it again for the next client.
+    ///
+    /// Only with sockets from systemd.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HELLO_WORLD_SERVER_EXIT_IDLE_TIME",
+        default_value = "infinity"
+    )]
+    pub exit_idle_time: TimeSpan,
+
+    /// How long open connections may go on when the server is told to stop.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HELLO_WORLD_SERVER_DRAIN_TIMEOUT",
+        default_value = "30s"
+    )]
+    pub drain_timeout: TimeSpan,
+
+    /// The most connections open at a time; whoever comes then waits in the queue.
+    #[arg(long, value_name = "N", env = "HELLO_WORLD_SERVER_CONNECTIONS_MAX",
+          default_value_t = 16384, value_parser = positive)]
+    pub connections_max: usize,
+
+    /// What is answered to hello, one line.
+    #[arg(long, value_name = "TEXT", env = "HELLO_WORLD_SERVER_GREETING",
+          default_value = "Hello world!", value_parser = one_line)]
+    pub greeting: String,
+
+    /// What to log: error, warn, info, debug (every connection) or trace.
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        env = "HELLO_WORLD_SERVER_LOG_LEVEL",
+        default_value = "info"
+    )]
+    pub log_level: Level,
+}
+
+fn one_line(text: &str) -> Result<String, String> {
+    match text.contains(['\r', '\n']) {
+        true => Err("a greeting is one line".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_option_has_a_variable() {
+        let command = Options::command();
+        command.clone().debug_assert();
+        for option in command
+            .get_arguments()
+            .filter(|option| !option.is_positional())
+        {
+            let name = option.get_id().as_str();
+            if !["help", "version"].contains(&name) {
+                let variable = format!("HELLO_WORLD_SERVER_{}", name.to_uppercase());
+                assert_eq!(option.get_env().unwrap().to_str(), Some(&*variable));
+            }
+        }
+        assert!(Options::try_parse_from(["hello-world-server", "--greeting=a\nb"]).is_err());
+    }
+}

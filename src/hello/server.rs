@@ -1,0 +1,237 @@
+//! `hello-world-server`: answers `hello`, and costs nothing while nobody asks.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use clap::Parser;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::options::Options;
+use super::protocol::{Lines, Request, Response};
+use crate::service::activation;
+use crate::service::address::Address;
+use crate::service::listener::{Accepted, Listener};
+use crate::service::program::{self, Failure};
+use crate::service::serve::{Admission, Lifetime, Service, serve};
+use crate::service::stream::{Stream, keep_alive, send_at_once};
+
+/// Answers of one client are sent together, up to about so many bytes.
+const ANSWERS: usize = 4096;
+
+/// How much, and for how long, is still read from a client that was refused, so that it can read
+/// why: closing a socket with unread bytes resets the connection (RFC 2525, section 2.17).
+const FAREWELL_BYTES: usize = 1024 * 1024;
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
+/// A client that does not answer for so long is taken for gone.
+const KEEPALIVE: Duration = Duration::from_secs(120);
+
+/// Descriptors that are not for connections.
+const DESCRIPTORS_RESERVED: usize = 32;
+
+/// The program `hello-world-server`.
+pub fn main() -> ExitCode {
+    let options = Options::parse();
+    program::run("hello-world-server", options.log_level, run(options))
+}
+
+async fn run(options: Options) -> Result<(), Failure> {
+    let descriptors = usize::try_from(program::raise_descriptor_limit()).unwrap_or(usize::MAX);
+    let listeners = listeners(&options)?;
+    for listener in listeners.iter() {
+        keep_alive(listener, KEEPALIVE)?;
+        send_at_once(listener);
+    }
+    let possible = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    let server = Arc::new(Server {
+        greeting: options.greeting,
+        connections_max: options.connections_max.min(possible),
+        open: AtomicUsize::new(0),
+        accepted: AtomicU64::new(0),
+        stopping: AtomicBool::new(false),
+        woken: Notify::new(),
+    });
+    let lifetime = Lifetime {
+        exit_idle_time: options.exit_idle_time.finite(),
+        drain_timeout: options.drain_timeout.finite(),
+    };
+    serve(Arc::new(Greeting(server)), listeners, lifetime).await
+}
+
+/// All inherited listeners, or those of the command line.
+fn listeners(options: &Options) -> Result<Arc<[Listener]>, Failure> {
+    let inherited = activation::inherited()?;
+    if !inherited.is_empty() {
+        let sockets = inherited
+            .into_iter()
+            .map(|socket| Listener::inherited(socket.fd));
+        return Ok(sockets.collect::<Result<_, _>>()?);
+    }
+    let anywhere = [Address::Tcp {
+        host: "::".to_owned(),
+        port: options.port,
+    }];
+    let addresses = if options.listen.is_empty() {
+        &anywhere[..]
+    } else {
+        &options.listen[..]
+    };
+    let mut listeners = Vec::new();
+    for address in addresses {
+        listeners.extend(Listener::bind(address)?);
+    }
+    Ok(listeners.into())
+}
+
+/// What all connections share.
+struct Server {
+    greeting: String,
+    connections_max: usize,
+    open: AtomicUsize,
+    accepted: AtomicU64,
+    stopping: AtomicBool,
+    woken: Notify,
+}
+
+/// One client, counted until this is dropped.
+struct Client {
+    /// Taken when it is dropped, so that it is closed before it is counted as closed.
+    stream: Option<Stream>,
+    server: Arc<Server>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        drop(self.stream.take());
+        self.server.open.fetch_sub(1, Relaxed);
+        self.server.woken.notify_one();
+    }
+}
+
+/// The server as a service.
+struct Greeting(Arc<Server>);
+
+impl Service for Greeting {
+    type Connection = Client;
+
+    fn may_accept(&self) -> bool {
+        !self.0.stopping.load(Relaxed) && self.open() < self.0.connections_max
+    }
+
+    fn admit(
+        &self,
+        accept: &mut dyn FnMut() -> io::Result<Accepted>,
+    ) -> io::Result<Admission<Client>> {
+        Ok(match accept()? {
+            Accepted::Client(stream, peer) => {
+                self.0.open.fetch_add(1, Relaxed);
+                let id = self.0.accepted.fetch_add(1, Relaxed) + 1;
+                tracing::debug!(CONNECTION_ID = id, PEER = %peer, "connection {id}: {peer}");
+                Admission::Client(Client {
+                    stream: Some(stream),
+                    server: Arc::clone(&self.0),
+                })
+            }
+            Accepted::Gone => Admission::Gone,
+            Accepted::Nobody => Admission::Nobody,
+            Accepted::Exhausted(error) => Admission::Exhausted(error),
+        })
+    }
+
+    async fn handle(client: Client) {
+        if let Some(stream) = &client.stream
+            && let Err(error) = converse(stream, &client.server.greeting).await
+        {
+            tracing::debug!(ERROR = %error, "a client was lost: {error}");
+        }
+    }
+
+    fn open(&self) -> usize {
+        self.0.open.load(Relaxed)
+    }
+
+    async fn changed(&self) {
+        self.0.woken.notified().await;
+    }
+
+    fn status(&self, listeners: &[Listener]) -> String {
+        let waiting: u32 = listeners
+            .iter()
+            .filter_map(Listener::queue)
+            .map(|(waiting, _)| waiting)
+            .sum();
+        format!("{} open, {waiting} waiting.", self.open())
+    }
+
+    fn stopping(&self) {
+        self.0.stopping.store(true, Relaxed);
+    }
+}
+
+/// Answers a client until it has said everything, or `quit`.
+async fn converse(stream: &Stream, greeting: &str) -> io::Result<()> {
+    let mut lines = Lines::default();
+    let mut buffer = [0; 2048];
+    loop {
+        let count = stream.receive(&mut buffer).await?;
+        lines.push(&buffer[..count]);
+        let mut answers = String::new();
+        let end = loop {
+            let line = match lines.next_line() {
+                None if count == 0 => lines.finish(),
+                line => line,
+            };
+            match line {
+                Some(Ok(line)) => match Request::parse(&line) {
+                    Request::Hello => answers += &Response::Greeting(greeting).to_string(),
+                    Request::Other => answers += &Response::Unknown.to_string(),
+                    Request::Quit => break Some(End::Quit),
+                },
+                Some(Err(error)) => {
+                    answers += &Response::Refusal(error).to_string();
+                    break Some(End::Refused);
+                }
+                None => break (count == 0).then_some(End::Quit),
+            }
+            if answers.len() >= ANSWERS {
+                stream.send_all(answers.as_bytes()).await?;
+                answers.clear();
+            }
+        };
+        stream.send_all(answers.as_bytes()).await?;
+        match end {
+            None => {}
+            Some(End::Quit) => return Ok(()),
+            Some(End::Refused) => return say_farewell(stream).await,
+        }
+    }
+}
+
+/// How a conversation ends.
+enum End {
+    /// The client wants no more.
+    Quit,
+    /// We want no more.
+    Refused,
+}
+
+/// Lets a client that was refused read why, before the connection is closed.
+async fn say_farewell(stream: &Stream) -> io::Result<()> {
+    stream.shutdown_write()?;
+    let mut left = FAREWELL_BYTES;
+    let mut buffer = [0; 2048];
+    let reading = async {
+        while left > 0 {
+            match stream.receive(&mut buffer).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok(())
+    };
+    timeout(FAREWELL_TIME, reading).await.unwrap_or(Ok(()))
+}
