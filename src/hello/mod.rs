@@ -1,3 +1,4 @@
 //! The example service: protocol, server, client.
 
+pub mod client;
 pub mod protocol;
