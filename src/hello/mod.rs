@@ -1,5 +1,6 @@
 //! The example service: protocol, server, client.
 
+pub mod client;
 pub mod options;
 pub mod protocol;
 pub mod server;
