@@ -270,7 +270,7 @@ pub mod tests {
                 (ms(700), 0, 0),
             ],
             lanes: vec![
-                lane(Who::Guest, 0, Some(400)),
+                lane(Who::Guest, 0, Some(395)),
                 lane(Who::Proxy, 0, None),
                 lane(Who::Server(Version::One), 0, Some(450)),
                 lane(Who::Server(Version::Two), 460, None),

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use disnix_proxy_example::proxy::control::api::GateReply;
 use disnix_proxy_example::proxy::gate::GateState;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -17,7 +18,7 @@ use tokio::time;
 
 use crate::Fallible;
 use crate::clients::{self, Guest, Stream};
-use crate::control::{self, Control, Drain};
+use crate::control::{self, Control};
 use crate::narrator::{Narrator, counted, spoken};
 use crate::programs::Programs;
 use crate::record::{Record, Version, Who};
@@ -41,14 +42,17 @@ pub mod phase {
 /// After so long without connections the programs end by themselves.
 const IDLE: &str = "1s";
 
+/// Whoever waits for the end of the drain.
+type Drained = JoinHandle<Fallible<GateReply>>;
+
 /// Performs all scenes and returns what was seen.
 pub async fn perform(programs: &Programs, every: Duration, logs: bool) -> Fallible<Record> {
     let mut show = Show::prepare(programs, every, logs)?;
     let mut guest = show.first_client().await?;
     let stream = show.steady_stream().await?;
-    let drain = show.lock().await?;
+    let drained = show.lock().await?;
     show.look_at_the_drain(&mut guest).await?;
-    show.guest_leaves(guest, drain).await?;
+    show.guest_leaves(guest, drained).await?;
     show.upgrade().await?;
     show.unlock().await?;
     show.last_clients(stream).await?;
@@ -202,24 +206,26 @@ impl Show {
         Ok(stream)
     }
 
-    /// The administrator locks the proxy.
-    async fn lock(&mut self) -> Fallible<Drain> {
+    /// The administrator locks the proxy. The end of the drain is written down when it comes.
+    async fn lock(&mut self) -> Fallible<Drained> {
         self.narrator
             .scene("Lock: nobody new comes in, nobody is thrown out");
         let control = Control::connect(&self.control).await?;
         let (drain, reply) = control.lock("upgrade to version 2").await?;
         self.recorder.phase(phase::DRAINING, GateState::Draining);
-        self.narrator.tell(
-            "LOCKED",
-            format!(
-                "over Varlink; {} still open",
-                counted(reply.open, "connection")
-            ),
-        );
+        let open = counted(reply.open, "connection");
+        self.narrator
+            .tell("LOCKED", format!("over Varlink; {open} still open"));
         self.narrator
             .notice("Whoever comes from now on waits in the accept queue of the socket.");
+        let recorder = self.recorder.clone();
+        let drained = tokio::spawn(async move {
+            let reply = drain.complete().await?;
+            recorder.phase(phase::LOCKED, GateState::Locked);
+            Ok(reply)
+        });
         self.pause(500).await;
-        Ok(drain)
+        Ok(drained)
     }
 
     /// Who blocks, who waits, and that the one who stays is served as before.
@@ -251,12 +257,11 @@ impl Show {
     }
 
     /// The client that stays leaves, and the drain is complete.
-    async fn guest_leaves(&mut self, guest: Guest, drain: Drain) -> Fallible<()> {
+    async fn guest_leaves(&mut self, guest: Guest, drained: Drained) -> Fallible<()> {
         self.narrator
             .tell("leaves", "the client that stayed goes, because it wants to");
         guest.leave().await?;
-        let reply = drain.complete().await?;
-        self.recorder.phase(phase::LOCKED, GateState::Locked);
+        let reply = drained.await??;
         self.narrator.tell(
             "DRAINED",
             format!(

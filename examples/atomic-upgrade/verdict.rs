@@ -173,17 +173,20 @@ fn checks(record: &Record) -> Vec<(bool, String)> {
         ),
         (
             passed == 0,
-            format!(
-                "{} were served between the drain and the unlock",
-                grouped(passed)
-            ),
+            match passed {
+                0 => "nobody was served between the drain and the unlock".to_owned(),
+                _ => format!(
+                    "{} served between drain and unlock",
+                    counted(passed, "client")
+                ),
+            },
         ),
         (
             late == 0 && early == 0,
             format!(
-                "{} answers by version 1 after the unlock, {} by version 2 before it",
-                grouped(late),
-                grouped(early),
+                "version 1 gave {} after the unlock, version 2 gave {} before it",
+                counted(late, "answer"),
+                counted(early, "answer"),
             ),
         ),
     ]
@@ -200,6 +203,70 @@ fn served_by(record: &Record, version: Version, from: Duration, to: Duration) ->
 mod tests {
     use super::*;
     use crate::record::tests::example;
+
+    /// The sentences that do not hold after `change` to a good record.
+    fn complaints(change: impl FnOnce(&mut Record)) -> Vec<String> {
+        let mut record = example();
+        change(&mut record);
+        let bad = checks(&record).into_iter().filter(|check| !check.0);
+        bad.map(|check| check.1).collect()
+    }
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    #[test]
+    fn a_good_record_gives_no_reason_to_complain() {
+        assert_eq!(complaints(|_| {}), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_single_failure_is_one_too_many() {
+        let refused = Outcome::Failed("refused".to_owned());
+        let found = complaints(|record| record.visits[99].ended = Some((ms(995), refused)));
+        assert_eq!(found, ["1 of 100 clients failed"]);
+        let found = complaints(|record| record.visits[99].ended = None);
+        assert_eq!(found, ["1 of 100 clients failed"]);
+        assert!(!complaints(|record| record.visits.clear()).is_empty());
+    }
+
+    #[test]
+    fn version_1_may_not_answer_after_the_unlock() {
+        let late = Outcome::Served(Version::One);
+        let found = complaints(|record| record.visits[70].ended = Some((ms(701), late)));
+        assert!(
+            found.len() == 1 && found[0].contains("1 answer after"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn nobody_may_be_served_while_the_gate_is_locked() {
+        let early = Outcome::Served(Version::One);
+        let found = complaints(|record| record.visits[40].ended = Some((ms(450), early)));
+        assert!(
+            found.len() == 1 && found[0].starts_with("1 client served"),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn the_drain_may_not_end_before_the_client_that_stays_has_left() {
+        for left in [Some(ms(401)), Some(ms(100)), None] {
+            let found = complaints(|record| record.lanes[0].spans[0].1 = left);
+            assert!(
+                found.len() == 1 && found[0].contains("drain"),
+                "{left:?}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_upgrade_for_which_nobody_has_to_wait_shows_nothing() {
+        let found = complaints(|record| record.samples.clear());
+        assert!(found.len() == 1 && found[0].contains("waited"), "{found:?}");
+    }
 
     #[test]
     fn the_table_has_a_line_for_each_phase_and_the_sum() {
