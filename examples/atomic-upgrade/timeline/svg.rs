@@ -168,12 +168,9 @@ impl Picture {
         let highest = |column: &Column| column.waiting == series.waiting;
         let peak = series.columns.iter().rposition(highest);
         if let Some(peak) = peak.filter(|_| series.waiting > 0) {
-            let (class, x) = match LEFT + COLUMN * peak as f64 {
-                x if x > RIGHT - 60.0 => ("end", x - 10.0),
-                x => ("", x + 10.0),
-            };
+            let x = (LEFT + COLUMN * peak as f64).min(RIGHT - 20.0);
             let most = grouped(series.waiting as usize);
-            self.shapes.words(class, (x, row.top + 11.0), &most);
+            self.shapes.words("middle", (x, row.top - 6.0), &most);
         }
     }
 
