@@ -218,10 +218,16 @@ impl Proxy {
 
     /// Does what is due; tells when the next thing will be.
     pub(super) fn gate_tick(&self, now: Uptime) -> Option<Uptime> {
-        self.with_gate(|gate, store| {
-            let notices = gate.tick(now, store);
-            (gate.next_deadline(), notices)
-        })
+        let mut gate = self.gate();
+        let (gate_ref, store) = &mut *gate;
+        let notices = gate_ref.tick(now, store);
+        let (state, deadline) = (gate_ref.state(), gate_ref.next_deadline());
+        drop(gate);
+        // Nothing has happened: to act would wake the loop that has just called.
+        if !notices.is_empty() {
+            self.act(&notices, state);
+        }
+        deadline
     }
 
     /// Ends connections that are idle for too long or whose peer is gone; tells when to look again.

@@ -168,17 +168,18 @@ impl Listener {
     /// Only those that will not go away: the socket is not a listener (any more).
     pub fn accept(&self, context: &mut Context<'_>) -> io::Result<Accepted> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let error = match rustix::net::acceptfrom_with(&self.fd, flags) {
-            Ok((fd, address)) => return Ok(client(fd, address)),
-            Err(errno) => errno,
+        let error = loop {
+            // Pending is what has the task woken for the next client, so it comes last.
+            let Poll::Ready(ready) = self.fd.poll_read_ready(context) else {
+                return Ok(Accepted::Nobody);
+            };
+            match rustix::net::acceptfrom_with(&self.fd, flags) {
+                Ok((fd, address)) => return Ok(client(fd, address)),
+                Err(Errno::AGAIN) => ready?.clear_ready(),
+                Err(errno) => break errno,
+            }
         };
         match error {
-            Errno::AGAIN => {
-                if let Poll::Ready(Ok(mut guard)) = self.fd.poll_read_ready(context) {
-                    guard.clear_ready();
-                }
-                Ok(Accepted::Nobody)
-            }
             Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
                 Ok(Accepted::Exhausted(error.into()))
             }

@@ -1,0 +1,119 @@
+//! Tells what happens, one line for each step: the time, a word, what to notice.
+
+use std::env;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use crate::recorder::Recorder;
+
+/// Tells the story on standard output.
+pub struct Narrator {
+    recorder: Recorder,
+    style: Style,
+}
+
+impl Narrator {
+    /// A narrator whose times are those of the record.
+    pub fn new(recorder: &Recorder) -> Self {
+        Self {
+            recorder: recorder.clone(),
+            style: Style::of_stdout(),
+        }
+    }
+
+    /// Begins a scene.
+    pub fn scene(&self, title: &str) {
+        println!("\n{}", self.style.bold(title));
+    }
+
+    /// Something has happened.
+    pub fn tell(&self, word: &str, what: impl AsRef<str>) {
+        let time = format!("{:6.2} s", self.recorder.now().as_secs_f64());
+        println!("{}  {word:<9} {}", self.style.dim(&time), what.as_ref());
+    }
+
+    /// Why it matters.
+    pub fn notice(&self, what: impl AsRef<str>) {
+        println!("{:20}{}", "", self.style.dim(what.as_ref()));
+    }
+}
+
+/// Bold, dim and colours, if standard output is a terminal that wants them.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// Whether there are any.
+    pub colour: bool,
+}
+
+impl Style {
+    /// Colour only on a terminal, and not when the user has said no: <https://no-color.org>.
+    pub fn of_stdout() -> Self {
+        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self {
+            colour: io::stdout().is_terminal() && !refused && !dumb,
+        }
+    }
+
+    /// In bold.
+    pub fn bold(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    /// Less prominent.
+    pub fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    /// With the parameters of an SGR sequence.
+    pub fn paint(self, parameters: &str, text: &str) -> String {
+        match self.colour {
+            true => format!("\x1b[{parameters}m{text}\x1b[0m"),
+            false => text.to_owned(),
+        }
+    }
+}
+
+/// A length of time as people say it: `6 ms`, `1.53 s`.
+pub fn spoken(time: Duration) -> String {
+    match time.as_micros() {
+        0..1_000 => format!("{:.1} ms", time.as_secs_f64() * 1e3),
+        1_000..1_000_000 => format!("{:.0} ms", time.as_secs_f64() * 1e3),
+        _ => format!("{:.2} s", time.as_secs_f64()),
+    }
+}
+
+/// A number with its thousands apart, and what is counted: `1,040 clients`, `1 client`.
+pub fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {what}{plural}", grouped(number))
+}
+
+/// A number with its thousands apart.
+pub fn grouped(number: usize) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", grouped(number / 1_000), number % 1_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_read_well() {
+        assert_eq!(counted(1, "client"), "1 client");
+        assert_eq!(counted(0, "client"), "0 clients");
+        assert_eq!(counted(1_000_042, "client"), "1,000,042 clients");
+        assert_eq!(spoken(Duration::from_micros(300)), "0.3 ms");
+        assert_eq!(spoken(Duration::from_millis(31)), "31 ms");
+        assert_eq!(spoken(Duration::from_millis(1_534)), "1.53 s");
+    }
+
+    #[test]
+    fn without_colour_nothing_is_added() {
+        assert_eq!(Style { colour: false }.bold("a"), "a");
+        assert_eq!(Style { colour: true }.bold("a"), "\x1b[1ma\x1b[0m");
+    }
+}
