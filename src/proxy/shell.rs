@@ -96,14 +96,25 @@ impl Proxy {
         }
     }
 
-    /// Runs `f` on the gate, as one step, and acts on what came of it.
+    /// Runs `f` on the gate, as one step, and acts on what came of it. Whoever waits for a change is
+    /// woken only by one: the accept loop calls this in every turn.
     fn with_gate<T>(&self, f: impl FnOnce(&mut Gate, &mut dyn LockStore) -> (T, Vec<Notice>)) -> T {
         let mut gate = self.gate();
         let (gate_ref, store) = &mut *gate;
+        let before = Seen::of(gate_ref);
         let (result, notices) = f(gate_ref, store);
-        let state = gate_ref.state();
+        let after = Seen::of(gate_ref);
         drop(gate);
-        self.act(&notices, state);
+        self.act(&notices, after.state);
+        if before != after || !notices.is_empty() {
+            // The loop sleeps through connections that end, unless they change something for it.
+            if before.for_loop() != after.for_loop() || !notices.is_empty() {
+                self.woken.notify_one();
+            }
+            if after.state != GateState::Open || self.changes.receiver_count() > 0 {
+                self.changes.send_replace(());
+            }
+        }
         result
     }
 
@@ -121,10 +132,6 @@ impl Proxy {
                 Notice::Opened(_) => self.queue_full.store(false, Relaxed),
                 Notice::Locked | Notice::Drained | Notice::RecordLeft(_) => {}
             }
-        }
-        if !notices.is_empty() || state != GateState::Open || self.changes.receiver_count() > 0 {
-            self.woken.notify_one();
-            self.changes.send_replace(());
         }
     }
 
@@ -200,15 +207,7 @@ impl Proxy {
 
     /// A connection has ended, and both its sockets are closed.
     pub(super) fn closed(&self) {
-        let (was_full, open) = self.with_gate(|gate, store| {
-            let was_full = gate.open() >= gate.connections_max();
-            let notices = gate.closed(store);
-            ((was_full, gate.open()), notices)
-        });
-        // The loop sleeps through all others: they change nothing for it.
-        if was_full || open == 0 {
-            self.woken.notify_one();
-        }
+        self.with_gate(|gate, store| ((), gate.closed(store)));
     }
 
     /// No client is accepted any more.
@@ -218,16 +217,10 @@ impl Proxy {
 
     /// Does what is due; tells when the next thing will be.
     pub(super) fn gate_tick(&self, now: Uptime) -> Option<Uptime> {
-        let mut gate = self.gate();
-        let (gate_ref, store) = &mut *gate;
-        let notices = gate_ref.tick(now, store);
-        let (state, deadline) = (gate_ref.state(), gate_ref.next_deadline());
-        drop(gate);
-        // Nothing has happened: to act would wake the loop that has just called.
-        if !notices.is_empty() {
-            self.act(&notices, state);
-        }
-        deadline
+        self.with_gate(|gate, store| {
+            let notices = gate.tick(now, store);
+            (gate.next_deadline(), notices)
+        })
     }
 
     /// Ends connections that are idle for too long or whose peer is gone; tells when to look again.
@@ -441,6 +434,33 @@ impl Proxy {
             sent_bytes,
             listeners,
         }
+    }
+}
+
+/// What can be seen of the gate from outside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    state: GateState,
+    open: usize,
+    callers: usize,
+    may_accept: bool,
+    deadline: Option<Uptime>,
+}
+
+impl Seen {
+    fn of(gate: &Gate) -> Self {
+        Self {
+            state: gate.state(),
+            open: gate.open(),
+            callers: gate.callers(),
+            may_accept: gate.may_accept(),
+            deadline: gate.next_deadline(),
+        }
+    }
+
+    /// What the accept loop decides by.
+    fn for_loop(&self) -> (bool, bool, Option<Uptime>) {
+        (self.may_accept, self.open == 0, self.deadline)
     }
 }
 
