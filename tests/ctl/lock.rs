@@ -1,0 +1,155 @@
+//! `lock` and `switch`.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::stand_in::{StandIn, end, gate, read_until, signal, terminal};
+
+#[test]
+fn lock_waits_for_the_drain_and_says_when_it_has_got_further() {
+    let proxy = StandIn::new();
+    let child = proxy.start(&["lock", "--reason", "upgrade", "--lease", "5min"]);
+    let mut caller = proxy.caller();
+    let parameters = json!({ "reason": "upgrade", "leaseUSec": 300_000_000 });
+    assert_eq!(caller.calls("Lock"), parameters);
+    for open in [2, 2, 1] {
+        caller.reply_and_go_on(gate("draining", open));
+    }
+    caller.reply(gate("locked", 0));
+    let ended = end(child).expect(0, "draining");
+    assert_eq!(
+        ended.errors,
+        "disnix-tcp-proxyctl: draining: 2 connections open, 2 clients wait\n\
+         disnix-tcp-proxyctl: draining: 1 connection open, 2 clients wait\n"
+    );
+    assert_eq!(ended.output, "locked: 0 connections open, 2 clients wait\n");
+}
+
+#[test]
+fn json_is_the_last_reply_and_nothing_else() {
+    let proxy = StandIn::new();
+    let child = proxy.start(&["lock", "--json"]);
+    let mut caller = proxy.called("Lock");
+    caller.reply_and_go_on(gate("draining", 1));
+    caller.reply(gate("locked", 0));
+    assert_eq!(end(child).expect(0, "").json(), gate("locked", 0));
+}
+
+#[test]
+fn a_drain_that_takes_too_long_has_an_exit_status_of_its_own() {
+    let proxy = StandIn::new();
+    let child = proxy.start(&["lock", "--timeout", "5s", "--force-after", "3s"]);
+    let mut caller = proxy.caller();
+    let times = json!({ "timeoutUSec": 5_000_000, "forceAfterUSec": 3_000_000 });
+    assert_eq!(caller.calls("Lock"), times);
+    caller.refuse("DrainTimedOut", json!({ "open": 3 }));
+    end(child).expect(3, "3 connections are still open");
+}
+
+#[test]
+fn a_gate_that_somebody_opens_meanwhile_is_an_error() {
+    let proxy = StandIn::new();
+    for (reason, words) in [("unlock", "somebody else"), ("lease", "lease")] {
+        let child = proxy.start(&["lock"]);
+        let mut caller = proxy.called("Lock");
+        caller.reply_and_go_on(gate("draining", 1));
+        caller.refuse("Unlocked", json!({ "reason": reason }));
+        end(child).expect(1, words);
+    }
+}
+
+#[test]
+fn a_lock_that_is_interrupted_hangs_up_and_says_so() {
+    let proxy = StandIn::new();
+    for number in [Signal::INT, Signal::TERM] {
+        let mut child = proxy.start(&["lock"]);
+        let mut caller = proxy.called("Lock");
+        caller.reply_and_go_on(gate("draining", 1));
+        read_until(child.stderr.as_mut().unwrap(), "draining");
+        signal(&child, number);
+        caller.hangs_up();
+        end(child).expect(1, "takes back the lock");
+    }
+}
+
+#[test]
+fn a_lock_is_asked_for_again_when_the_proxy_is_restarted_meanwhile() {
+    let mut proxy = StandIn::new();
+    let mut child = proxy.start(&["lock", "--timeout", "1h", "--reason", "upgrade"]);
+    let mut caller = proxy.caller();
+    assert_eq!(caller.calls("Lock")["timeoutUSec"], 3_600_000_000_u64);
+    caller.reply_and_go_on(gate("draining", 1));
+    proxy.remove();
+    drop(caller);
+    read_until(child.stderr.as_mut().unwrap(), "lost");
+    proxy.listen();
+
+    let mut caller = proxy.caller();
+    let again = caller.calls("Lock");
+    assert_eq!(again["reason"], "upgrade");
+    let left = again["timeoutUSec"].as_u64().unwrap();
+    assert!(left > 3_500_000_000 && left < 3_600_000_000, "{left}");
+    caller.reply(gate("locked", 0));
+    end(child).expect(0, "there again");
+}
+
+#[test]
+fn a_last_reply_before_the_drain_is_complete_is_no_success() {
+    let proxy = StandIn::new();
+    let child = proxy.start(&["lock"]);
+    proxy.called("Lock").reply(gate("draining", 1));
+    end(child).expect(1, "before the drain was complete");
+}
+
+#[test]
+fn switch_is_over_with_the_last_reply() {
+    let proxy = StandIn::new();
+    let child = proxy.start(&["switch", "[::1]:2", "--reason", "move"]);
+    let mut caller = proxy.caller();
+    assert_eq!(
+        caller.calls("Switch"),
+        json!({ "target": "[::1]:2", "reason": "move" })
+    );
+    caller.reply_and_go_on(gate("draining", 1));
+    caller.reply_and_go_on(gate("locked", 0));
+    caller.reply(gate("open", 0));
+    let ended = end(child).expect(0, "draining: 1 connection open");
+    assert!(
+        ended
+            .output
+            .starts_with("new connections go to [::1]:2; open"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_person_sees_who_still_blocks_the_drain() {
+    let proxy = StandIn::new();
+    let (program, mut person) = terminal();
+    let child = proxy.ctl(&["lock"]).stderr(program).spawn().unwrap();
+    // The call and the question who is connected come on two connections, in any order.
+    let mut callers = [proxy.caller(), proxy.caller()];
+    if callers[0].next_method() != "Lock" {
+        callers.swap(0, 1);
+    }
+    let [mut lock, mut list] = callers;
+    lock.calls("Lock");
+    lock.reply_and_go_on(gate("draining", 1));
+    for _ in 0..2 {
+        list.calls("ListConnections");
+        list.reply(json!({ "connection": {
+            "id": 7, "peer": "192.0.2.1:4000", "ageUSec": 90_000_000, "idleUSec": 1_000_000,
+            "receivedBytes": 7, "sentBytes": 2048,
+        }}));
+    }
+    // The second picture is drawn over the first.
+    read_until(&mut person, "192.0.2.1:4000");
+    let between = read_until(&mut person, "192.0.2.1:4000");
+    assert!(
+        between.contains("\x1b[4F\x1b[J") && between.contains("0 of 1 closed"),
+        "{between:?}"
+    );
+    lock.reply(gate("locked", 0));
+    let ended = end(child);
+    assert_eq!((ended.status, ended.output.lines().count()), (Some(0), 1));
+}
