@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::client::Proxy;
+use super::display::count;
 use super::failure::Failure;
 use super::lock::parameters;
 use super::options::LockOptions;
@@ -154,13 +155,14 @@ fn cannot_tell(failure: &Failure) {
     ));
 }
 
-/// Follows the state until the gate is open: the proxy notices our hanging up in its own time.
+/// Follows the state until it is not ours any more: the proxy notices our hanging up in its own
+/// time. What we held was never kept.
 async fn gate_after_hanging_up(proxy: &Proxy) -> Result<Status, Failure> {
     let mut client = proxy.connect().await?;
     client.call("Monitor", json!({}), true).await?;
     loop {
         let status = client.reply::<StatusReply>().await?.parameters.status;
-        if status.gate == GateState::Open {
+        if status.gate == GateState::Open || status.lock.as_ref().is_some_and(|lock| lock.kept) {
             return Ok(status);
         }
     }
@@ -170,10 +172,9 @@ fn describe(status: &Status) -> String {
     let Some(lock) = &status.lock else {
         return "the gate is open again".to_owned();
     };
-    let who = match (lock.kept, lock.callers) {
-        (true, 0) => "an earlier lock".to_owned(),
-        (true, callers) => format!("an earlier lock and {callers} more callers"),
-        (false, callers) => format!("{callers} other callers"),
+    let who = match lock.kept {
+        true => "an earlier lock".to_owned(),
+        false => count(lock.callers as u64, "other caller"),
     };
     let reason = lock
         .reason
@@ -182,7 +183,7 @@ fn describe(status: &Status) -> String {
         .unwrap_or_default();
     format!(
         "the gate stays closed, kept by {who}{reason}; `disnix-tcp-proxyctl unlock` opens it for \
-         all of them"
+         everybody"
     )
 }
 

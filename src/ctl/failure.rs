@@ -69,7 +69,7 @@ pub enum Failure {
     },
     /// The drain took too long.
     #[error(
-        "the drain was not complete in time, {open} connections are still open; the gate is open \
+        "the drain was not complete in time (connections still open: {open}); the gate is open \
          again unless others keep it locked: see `disnix-tcp-proxyctl connections`, and try \
          again with a longer --timeout or with --force-after"
     )]
@@ -242,7 +242,7 @@ mod tests {
             (
                 answered("DrainTimedOut", json!({"open": 3})),
                 3,
-                "3 connections",
+                "still open: 3",
             ),
             (
                 answered("Unlocked", json!({"reason": "unlock"})),

@@ -143,10 +143,16 @@ fn a_gate_that_others_keep_closed_is_told() {
     let proxy = StandIn::new();
     let child = proxy.start(&["lock", "--", "true"]);
     hold(&proxy).hangs_up();
-    let mut monitor = proxy.called("Monitor");
-    monitor.reply_and_go_on(status("locked", Some(lock(1, true))));
-    proxy
-        .called("GetStatus")
-        .reply(status("locked", Some(lock(0, true))));
+    let earlier = status("locked", Some(lock(0, true)));
+    proxy.called("Monitor").reply_and_go_on(earlier);
     end(child).expect(0, "kept by an earlier lock (by others)");
+
+    let child = proxy.start(&["lock", "--", "true"]);
+    hold(&proxy).hangs_up();
+    let another = status("locked", Some(lock(1, false)));
+    // It could be us until the proxy has noticed that we are gone.
+    let mut monitor = proxy.called("Monitor");
+    monitor.reply_and_go_on(another.clone());
+    proxy.called("GetStatus").reply(another);
+    end(child).expect(0, "kept by 1 other caller (by others)");
 }

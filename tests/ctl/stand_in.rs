@@ -158,6 +158,26 @@ impl Caller {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Sends these replies in turn until the caller has hung up.
+    pub fn reply_until_it_hangs_up(&mut self, parameters: [Value; 2]) {
+        let mut messages = parameters
+            .iter()
+            .map(|parameters| {
+                format!(
+                    "{}\0",
+                    json!({ "parameters": parameters, "continues": true })
+                )
+            })
+            .collect::<Vec<_>>()
+            .into_iter()
+            .cycle();
+        while self
+            .stream
+            .write_all(messages.next().unwrap().as_bytes())
+            .is_ok()
+        {}
+    }
+
     /// The last reply.
     pub fn reply(&mut self, parameters: Value) {
         self.send(&json!({ "parameters": parameters }));
