@@ -88,6 +88,13 @@ pub fn fit(line: &str, width: usize) -> String {
     line.chars().take(width).collect()
 }
 
+/// A text that somebody else has chosen, without what would move the cursor or begin a new line.
+pub fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
 /// Where the text of a column stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -152,6 +159,11 @@ mod tests {
         ] {
             assert_eq!(bytes(count), text);
         }
+    }
+
+    #[test]
+    fn what_others_have_written_cannot_move_the_cursor() {
+        assert_eq!(plain("on\ne\x1b[2J – ü"), "on\u{fffd}e\u{fffd}[2J – ü");
     }
 
     #[test]

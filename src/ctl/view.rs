@@ -70,7 +70,7 @@ impl View {
 
     /// The proxy is there again.
     pub fn back(&mut self) {
-        self.say("the proxy is there again; the lock was asked for again");
+        self.say("the proxy is there again and was asked again");
     }
 
     fn say(&mut self, text: &str) {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::client::{Patience, Proxy};
+use super::display::{plain, time_of_day};
 use super::failure::Failure;
 use super::output::{self, note};
 use super::status::gate_word;
@@ -81,7 +82,7 @@ impl Printer {
         }
         let line = describe(status);
         if self.last.as_ref() != Some(&line) {
-            let time = super::display::time_of_day(realtime_micros());
+            let time = time_of_day(realtime_micros());
             output::line(format_args!("{time}  {line}"))?;
             self.last = Some(line);
         }
@@ -99,7 +100,7 @@ fn describe(status: &Status) -> String {
         status.queued,
         status.target.as_deref().unwrap_or("none yet"),
         reason
-            .map(|reason| format!("  reason {reason}"))
+            .map(|reason| format!("  reason {}", plain(reason)))
             .unwrap_or_default(),
     )
 }
