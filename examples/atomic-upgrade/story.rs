@@ -311,7 +311,7 @@ impl Show {
             "served",
             format!("all of them, by version 2, within {took}"),
         );
-        self.pause(1_000).await;
+        self.pause(1_200).await;
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::record::{Column, Lane, Record};
 /// Space for the names of the rows.
 const LABEL: usize = 18;
 /// Space for figures at the end of the rows.
-const FIGURE: usize = 8;
+const FIGURE: usize = 6;
 /// Lines of *waiting* and of *so far*.
 const WAITING_LINES: usize = 4;
 const SO_FAR_LINES: usize = 7;
