@@ -347,6 +347,7 @@ impl Show {
                 format!("one more client came, started both, and was answered after {took}"),
             );
         }
+        self.pause(300).await;
         Ok(())
     }
 
