@@ -162,7 +162,7 @@ impl Show {
                 spoken(took)
             ),
         );
-        let (answer, _) = guest.hello().await?;
+        let answer = guest.hello().await?;
         let took = self.recorder.now() - began;
         self.narrator.tell(
             "answered",
@@ -247,7 +247,7 @@ impl Show {
                 format!("{}, connected for {age}", connection.peer),
             );
         }
-        let (answer, _) = guest.hello().await?;
+        let answer = guest.hello().await?;
         self.narrator.tell(
             "hello",
             format!("the client that stays still has its server: “{answer}”"),
