@@ -20,6 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use disnix_proxy_example::service::program::raise_descriptor_limit;
 use disnix_proxy_example::service::timespan::TimeSpan;
 
 mod clients;
@@ -59,6 +60,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    raise_descriptor_limit(); // every client that waits is one here
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

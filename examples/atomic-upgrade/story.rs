@@ -162,7 +162,7 @@ impl Show {
                 spoken(took)
             ),
         );
-        let (answer, _) = guest.hello().await?;
+        let answer = guest.hello().await?;
         let took = self.recorder.now() - began;
         self.narrator.tell(
             "answered",
@@ -247,7 +247,7 @@ impl Show {
                 format!("{}, connected for {age}", connection.peer),
             );
         }
-        let (answer, _) = guest.hello().await?;
+        let answer = guest.hello().await?;
         self.narrator.tell(
             "hello",
             format!("the client that stays still has its server: “{answer}”"),
@@ -311,7 +311,7 @@ impl Show {
             "served",
             format!("all of them, by version 2, within {took}"),
         );
-        self.pause(1_000).await;
+        self.pause(1_200).await;
         Ok(())
     }
 
@@ -347,6 +347,7 @@ impl Show {
                 format!("one more client came, started both, and was answered after {took}"),
             );
         }
+        self.pause(300).await;
         Ok(())
     }
 

@@ -159,10 +159,16 @@ fn checks(record: &Record) -> Vec<(bool, String)> {
                 counted(record.visits.len(), "client")
             ),
         ),
-        (
-            left.is_some_and(|left| locked < left && left <= drained),
-            "the drain ended after the client that stayed had left, and not before".to_owned(),
-        ),
+        match left.is_some_and(|left| locked < left && left <= drained) {
+            true => (
+                true,
+                "the drain waited for the client that stayed".to_owned(),
+            ),
+            false => (
+                false,
+                "the drain did not wait for the client that stayed".to_owned(),
+            ),
+        },
         (
             queued > 0 && kernel > 0,
             format!(

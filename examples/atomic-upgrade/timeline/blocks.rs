@@ -70,18 +70,39 @@ pub fn cell(layers: &[(Ink, u32)], most: u32, line: usize, lines: usize, colour:
             bottom = top;
         }
     }
-    match (seen.as_slice(), colour) {
-        ([], _) => Cell::BLANK,
-        ([(ink, top)], true) => Cell::new(EIGHTHS[*top], *ink),
+    match seen.as_slice() {
+        [] => Cell::BLANK,
+        [.., (_, top)] if !colour => shade(largest(&seen), *top),
+        [(ink, top)] => Cell::new(EIGHTHS[*top], *ink),
         // Two colours fill the character: the lower one in front, the upper one behind.
-        ([(lower, edge), .., (upper, 8)], true) => Cell {
+        [(lower, edge), .., (upper, 8)] => Cell {
             paper: Some(*upper),
             ..Cell::new(EIGHTHS[*edge], *lower)
         },
-        ([.., (upper, top)], true) => Cell::new(EIGHTHS[*top], *upper),
-        ([.., (Ink::Waiting, _)], false) => Cell::new('░', Ink::Waiting),
-        ([.., (Ink::Two, 8)], false) => Cell::new('▓', Ink::Two),
-        ([.., (ink, top)], false) => Cell::new(EIGHTHS[*top], *ink),
+        [.., (upper, top)] => Cell::new(EIGHTHS[*top], *upper),
+    }
+}
+
+/// The one of some layers, each with its upper edge, that is thickest.
+fn largest(seen: &[(Ink, usize)]) -> Ink {
+    let mut bottom = 0;
+    let mut largest = (0, Ink::Waiting);
+    for &(ink, top) in seen {
+        if top - bottom > largest.0 {
+            largest = (top - bottom, ink);
+        }
+        bottom = top;
+    }
+    largest.1
+}
+
+/// Where there are no colours, inks are told apart by their shade.
+fn shade(ink: Ink, top: usize) -> Cell {
+    match (ink, top) {
+        (Ink::Waiting, 4..) => Cell::new('░', ink),
+        (Ink::Two, 8) => Cell::new('▓', ink),
+        (Ink::Waiting, _) => Cell::BLANK,
+        _ => Cell::new(EIGHTHS[top], ink),
     }
 }
 
@@ -101,5 +122,21 @@ mod tests {
                 ..Cell::new('▄', Ink::One)
             }
         );
+    }
+
+    #[test]
+    fn without_colours_the_thickest_layer_is_seen_by_its_shade() {
+        let plain = |waiting, two| {
+            cell(
+                &[(Ink::Two, two), (Ink::Waiting, waiting + two)],
+                8,
+                0,
+                1,
+                false,
+            )
+            .character
+        };
+        assert_eq!((plain(8, 0), plain(0, 8), plain(5, 3)), ('░', '▓', '░'));
+        assert_eq!((plain(1, 3), plain(1, 0)), ('▄', ' '));
     }
 }

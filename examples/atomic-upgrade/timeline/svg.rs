@@ -168,9 +168,9 @@ impl Picture {
         let highest = |column: &Column| column.waiting == series.waiting;
         let peak = series.columns.iter().rposition(highest);
         if let Some(peak) = peak.filter(|_| series.waiting > 0) {
-            let x = (LEFT + COLUMN * peak as f64).min(RIGHT - 20.0);
+            let x = LEFT + COLUMN * peak as f64 - 6.0;
             let most = grouped(series.waiting as usize);
-            self.shapes.words("middle", (x, row.top - 6.0), &most);
+            self.shapes.words("end", (x, row.top), &most);
         }
     }
 
@@ -244,7 +244,7 @@ impl Picture {
                 .words("name", (LABELS, top + 16.0), lane.who.title());
             for &(from, to) in &lane.spans {
                 let (from, to) = (self.x(from), self.x(to.unwrap_or(self.length)));
-                let width = (to - from).max(3.0);
+                let (from, width) = (from.min(RIGHT - 3.0), (to - from).max(3.0));
                 self.shapes.rectangle(
                     class(lane_ink(lane.who)),
                     (from, top + 5.0),
@@ -253,7 +253,7 @@ impl Picture {
                 );
             }
             for mark in &lane.marks {
-                let (x, y) = (self.x(*mark), top + 12.0);
+                let (x, y) = (self.x(*mark).max(LEFT + 7.0), top + 12.0);
                 self.shapes.dot("dot", (x, y), 3.0);
                 self.shapes.words("said", (x + 7.0, y + 4.0), "hello");
             }

@@ -12,7 +12,7 @@ use crate::record::{Column, Lane, Record};
 /// Space for the names of the rows.
 const LABEL: usize = 18;
 /// Space for figures at the end of the rows.
-const FIGURE: usize = 8;
+const FIGURE: usize = 6;
 /// Lines of *waiting* and of *so far*.
 const WAITING_LINES: usize = 4;
 const SO_FAR_LINES: usize = 7;
@@ -240,14 +240,14 @@ fn lane_cells(
 
 /// Writes a text into the middle of `from..to`; as much of it as fits.
 fn write_centred(line: &mut [char], from: usize, to: usize, text: &str) {
-    let room = to.saturating_sub(from).saturating_sub(1);
+    let room = to.saturating_sub(from);
     let length = text.chars().count();
     let text: String = match length <= room {
         true => text.to_owned(),
         false if room < 3 => return,
         false => text.chars().take(room - 1).chain(['…']).collect(),
     };
-    let start = from + 1 + (room - text.chars().count()) / 2;
+    let start = from + (room - text.chars().count()).div_ceil(2);
     for (cell, character) in line[start..].iter_mut().zip(text.chars()) {
         *cell = character;
     }
