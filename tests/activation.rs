@@ -1,0 +1,308 @@
+//! Sockets from systemd, readiness, idle exit and the end: what both daemons promise to systemd.
+
+mod support;
+
+use std::io::Write;
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
+
+use support::*;
+
+fn server(address: &mut Option<SocketAddr>) -> Unit {
+    Unit::new(SERVER).listener(address)
+}
+
+#[test]
+fn a_client_is_served_on_an_inherited_listener() {
+    let mut address = None;
+    let _server = server(&mut address).ready();
+    assert_eq!(hello(&connect(address.unwrap())), "Hello world!");
+}
+
+#[test]
+fn all_inherited_listeners_are_served_whatever_their_family() {
+    let directory = tempfile::tempdir().unwrap();
+    let v4 = TcpListener::bind("127.0.0.1:0").unwrap();
+    let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).unwrap();
+    let (v4_address, v6_address) = (v4.local_addr().unwrap(), v6.local_addr().unwrap());
+    let path = directory.path().join("socket");
+    let abstract_name = format!("disnix-proxy-example-test-{}", std::process::id());
+    let abstract_address = UnixAddress::from_abstract_name(abstract_name).unwrap();
+    let _server = Unit::new(SERVER)
+        .socket("v4", v4)
+        .socket("v6", v6)
+        .socket("path", UnixListener::bind(&path).unwrap())
+        .socket(
+            "abstract",
+            UnixListener::bind_addr(&abstract_address).unwrap(),
+        )
+        .ready();
+    assert_eq!(hello(&connect(v4_address)), "Hello world!");
+    assert_eq!(hello(&connect(v6_address)), "Hello world!");
+    for mut stream in [
+        UnixStream::connect(path).unwrap(),
+        UnixStream::connect_addr(&abstract_address).unwrap(),
+    ] {
+        stream.write_all(b"hello\nquit\n").unwrap();
+        assert_eq!(std::io::read_to_string(stream).unwrap(), "Hello world!\r\n");
+    }
+}
+
+#[test]
+fn a_socket_of_the_wrong_kind_is_refused_with_a_sentence_that_names_it() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let udp_name = udp.local_addr().unwrap().to_string();
+    let connected = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+    let connected_name = connected.local_addr().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("datagram");
+    let unix = UnixDatagram::bind(&path).unwrap();
+    let file = std::fs::File::open("/dev/null").unwrap();
+    for program in [SERVER, PROXY] {
+        let refused = |socket: std::os::fd::OwnedFd, words: &[&str]| {
+            let (status, log) = Unit::new(program).socket("clients", socket).fails();
+            assert_eq!(status.code(), Some(1), "{log}");
+            for word in words {
+                assert!(log.contains(word), "{word:?} is missing: {log}");
+            }
+        };
+        refused(
+            udp.try_clone().unwrap().into(),
+            &[&udp_name, "datagram", "ListenStream="],
+        );
+        refused(
+            connected.try_clone().unwrap().into(),
+            &[&connected_name, "does not listen"],
+        );
+        refused(unix.try_clone().unwrap().into(), &["unix:", "datagram"]);
+        refused(
+            file.try_clone().unwrap().into(),
+            &["descriptor 3", "not a socket"],
+        );
+    }
+}
+
+#[test]
+fn variables_that_contradict_each_other_are_an_error() {
+    let (status, log) = Unit::new(SERVER).env("LISTEN_FDS", "many").fails();
+    assert_eq!(status.code(), Some(1));
+    assert!(log.contains("“many” is not a number"), "{log}");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (status, log) = Unit::new(SERVER).socket("one:two", listener).fails();
+    assert_eq!(status.code(), Some(1));
+    assert!(log.contains("LISTEN_FDS promises 1"), "{log}");
+}
+
+#[test]
+fn without_systemd_it_listens_where_it_is_told() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut server = Unit::new(SERVER)
+        .arg("--listen")
+        .arg(free.to_string())
+        .ready();
+    assert_eq!(hello(&connect(free)), "Hello world!");
+    let (status, log) = Unit::new(SERVER)
+        .arg("--listen")
+        .arg(free.to_string())
+        .fails();
+    assert_eq!(status.code(), Some(1));
+    assert!(
+        log.contains(&free.to_string()) && log.contains("in use"),
+        "{log}"
+    );
+    assert!(server.is_running());
+}
+
+#[test]
+fn a_socket_file_that_a_killed_program_left_behind_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    drop(UnixListener::bind(&path).unwrap());
+    let _server = Unit::new(SERVER).arg("--listen").arg(&path).ready();
+    UnixStream::connect(&path).unwrap();
+    let (status, log) = Unit::new(SERVER).arg("--listen").arg(&path).fails();
+    assert_eq!(
+        status.code(),
+        Some(1),
+        "one that is in use is left alone: {log}"
+    );
+}
+
+#[test]
+fn after_the_idle_time_it_ends_with_success_and_says_why() {
+    let mut address = None;
+    let mut server = server(&mut address).arg("--exit-idle-time=100ms").ready();
+    let client = connect(address.unwrap());
+    assert_eq!(hello(&client), "Hello world!");
+    drop(client);
+    server.until(|message| message.contains("STOPPING=1"));
+    let (status, log) = server.ends();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("nobody has used it"), "{log}");
+}
+
+#[test]
+fn a_client_that_is_connected_keeps_it_alive() {
+    let mut address = None;
+    let mut server = server(&mut address).arg("--exit-idle-time=50ms").ready();
+    let client = connect(address.unwrap());
+    assert_eq!(hello(&client), "Hello world!");
+    // The idle time passes several times; the only event that could end the wait would be the end.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    assert!(server.is_running());
+    assert_eq!(hello(&client), "Hello world!");
+}
+
+#[test]
+fn a_listener_of_its_own_would_be_lost_so_it_stays() {
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let mut server = Unit::new(SERVER)
+        .arg("--exit-idle-time=0")
+        .arg("--listen")
+        .arg(free.to_string())
+        .ready();
+    assert_eq!(hello(&connect(free)), "Hello world!");
+    assert_eq!(hello(&connect(free)), "Hello world!");
+    assert!(server.is_running());
+}
+
+#[test]
+fn with_an_idle_time_of_zero_no_client_is_lost_over_many_starts() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let clients = std::thread::spawn(move || {
+        for _ in 0..300 {
+            let mut stream = connect(address);
+            assert_eq!(hello(&stream), "Hello world!");
+            stream.write_all(b"quit\n").unwrap();
+            assert_eq!(rest(&stream).unwrap(), b"");
+        }
+    });
+    let mut starts = 0;
+    while !clients.is_finished() {
+        let socket = listener.try_clone().unwrap();
+        let (status, log) = Unit::new(SERVER)
+            .socket("clients", socket)
+            .arg("--exit-idle-time=0")
+            .spawn()
+            .ends();
+        assert!(status.success(), "{log}");
+        starts += 1;
+    }
+    clients.join().unwrap();
+    assert!(starts > 10, "it ended {starts} times only");
+}
+
+#[test]
+fn on_sigterm_connections_end_by_themselves_and_nobody_new_is_accepted() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut server = Unit::new(SERVER)
+        .socket("clients", listener.try_clone().unwrap())
+        .ready();
+    let mut client = connect(address);
+    assert_eq!(hello(&client), "Hello world!");
+    server.signal(libc::SIGTERM);
+    server.until(|message| message.contains("STOPPING=1"));
+    server.until(|message| message.contains("EXTEND_TIMEOUT_USEC="));
+    let waiting = connect(address);
+    assert_eq!(hello(&client), "Hello world!", "it goes on");
+    client.write_all(b"quit\n").unwrap();
+    let (status, log) = server.ends();
+    assert!(status.success(), "{log}");
+    // The one who came late is served by the next process.
+    let _next = Unit::new(SERVER).socket("clients", listener).ready();
+    assert_eq!(hello(&waiting), "Hello world!");
+}
+
+#[test]
+fn connections_that_do_not_end_are_cut_after_the_drain_timeout() {
+    let mut address = None;
+    let server = server(&mut address).arg("--drain-timeout=100ms").ready();
+    let client = connect(address.unwrap());
+    assert_eq!(hello(&client), "Hello world!");
+    server.signal(libc::SIGTERM);
+    let (status, log) = server.ends();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("1 connections were cut off"), "{log}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let mut address = None;
+    let mut server = server(&mut address).arg("--drain-timeout=infinity").ready();
+    let client = connect(address.unwrap());
+    assert_eq!(hello(&client), "Hello world!");
+    server.signal(libc::SIGTERM);
+    server.until(|message| message.contains("STOPPING=1"));
+    server.signal(libc::SIGINT);
+    let (status, log) = server.ends();
+    assert!(status.success(), "{log}");
+    assert!(log.contains("told twice"), "{log}");
+}
+
+#[test]
+fn the_watchdog_hears_a_sign_of_life() {
+    let mut address = None;
+    let mut server = server(&mut address).env("WATCHDOG_USEC", "100000").ready();
+    for _ in 0..3 {
+        server.until(|message| message.contains("WATCHDOG=1"));
+    }
+}
+
+#[test]
+fn when_descriptors_run_out_clients_wait_and_nobody_is_lost() {
+    let mut address = None;
+    let mut server = server(&mut address).limit_descriptors(44).ready();
+    let address = address.unwrap();
+    let clients: Vec<TcpStream> = (0..60).map(|_| connect(address)).collect();
+    for mut client in &clients {
+        client.write_all(b"hello\nquit\n").unwrap();
+    }
+    for client in &clients {
+        assert_eq!(rest(client).unwrap(), b"Hello world!\r\n");
+    }
+    assert!(server.is_running());
+}
+
+#[test]
+fn above_connections_max_clients_wait_for_their_turn() {
+    let mut address = None;
+    let mut server = server(&mut address).arg("--connections-max=1").ready();
+    let address = address.unwrap();
+    let first = connect(address);
+    assert_eq!(hello(&first), "Hello world!");
+    let second = connect(address);
+    let status = server.until(|message| message.contains("1 open, 1 waiting"));
+    assert!(status.starts_with("STATUS="), "{status}");
+    drop(first);
+    assert_eq!(hello(&second), "Hello world!");
+}
+
+#[test]
+fn bad_arguments_are_named_and_the_exit_status_is_2() {
+    for (program, argument, word) in [
+        (SERVER, "--exit-idle-time=soon", "not a time"),
+        (SERVER, "notaport", "notaport"),
+        (PROXY, "nowhere", "port is missing"),
+        (PROXY, "--frobnicate", "--frobnicate"),
+    ] {
+        let (status, log) = Unit::new(program).arg(argument).fails();
+        assert_eq!(status.code(), Some(2), "{log}");
+        assert!(log.contains(word), "{log}");
+    }
+    let (status, log) = Unit::new(PROXY).arg("localhost:1").fails();
+    assert_eq!(status.code(), Some(1));
+    assert!(
+        log.contains(".socket unit") && log.contains("--listen"),
+        "{log}"
+    );
+}

@@ -1,0 +1,91 @@
+//! `hello-world-server` towards its clients, kind and hostile ones.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr};
+
+use support::*;
+
+fn server() -> (Running, SocketAddr) {
+    let mut address = None;
+    let server = Unit::new(SERVER).listener(&mut address).ready();
+    (server, address.unwrap())
+}
+
+/// What is answered to these bytes, when they are followed by the end.
+fn answer(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = connect(address);
+    stream.write_all(bytes).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    String::from_utf8(rest(&stream).unwrap()).unwrap()
+}
+
+#[test]
+fn a_client_that_has_said_everything_still_gets_its_answer() {
+    let (_server, address) = server();
+    assert_eq!(answer(address, b"hello\r\n"), "Hello world!\r\n");
+    assert_eq!(answer(address, b"hello"), "Hello world!\r\n");
+    assert_eq!(answer(address, b"hello\nhello\n").lines().count(), 2);
+    assert_eq!(answer(address, b""), "");
+}
+
+#[test]
+fn quit_ends_the_connection() {
+    let (_server, address) = server();
+    let mut stream = connect(address);
+    stream.write_all(b"hello\nquit\nhello\n").unwrap();
+    let mut answer = String::new();
+    // What was said after quit may make the end a reset; the answer has come by then.
+    let _ = stream.read_to_string(&mut answer);
+    assert_eq!(answer, "Hello world!\r\n");
+}
+
+#[test]
+fn what_is_not_understood_is_said_in_one_line() {
+    let (_server, address) = server();
+    assert!(answer(address, b"help\n").contains("hello and quit"));
+    assert!(answer(address, &[b'x'; 5000]).contains("1024"));
+    assert!(answer(address, b"\xff\xff\n").contains("UTF-8"));
+    assert!(answer(address, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").contains("hello and quit"));
+}
+
+#[test]
+fn a_client_that_sends_megabytes_of_garbage_still_reads_why_it_is_sent_away() {
+    let (_server, address) = server();
+    let mut stream = connect(address);
+    let _ = stream.write_all(&[b'x'; 500_000]);
+    assert!(line(&stream).contains("1024"));
+}
+
+#[test]
+fn a_client_that_never_reads_holds_up_nobody_else() {
+    let (_server, address) = server();
+    let mut greedy = connect(address);
+    greedy.set_nonblocking(true).unwrap();
+    // Until the server does not read any more, because it cannot write.
+    while greedy.write(&b"hello\n".repeat(1000)).is_ok() {}
+    assert_eq!(hello(&connect(address)), "Hello world!");
+}
+
+#[test]
+fn a_client_that_resets_its_connection_holds_up_nobody_else() {
+    let (mut server, address) = server();
+    for _ in 0..50 {
+        let mut stream = connect(address);
+        stream.write_all(b"hello\n").unwrap();
+        reset(stream);
+    }
+    assert_eq!(hello(&connect(address)), "Hello world!");
+    assert!(server.is_running());
+}
+
+#[test]
+fn the_greeting_can_be_chosen() {
+    let mut address = None;
+    let _server = Unit::new(SERVER)
+        .listener(&mut address)
+        .env("HELLO_WORLD_SERVER_GREETING", "Hi")
+        .ready();
+    assert_eq!(hello(&connect(address.unwrap())), "Hi");
+}

@@ -1,0 +1,293 @@
+//! Runs the real programs as systemd would: with inherited sockets and a notification socket.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+use tempfile::TempDir;
+
+/// Nothing here takes so long, unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const SERVER: &str = env!("CARGO_BIN_EXE_hello-world-server");
+pub const PROXY: &str = env!("CARGO_BIN_EXE_disnix-tcp-proxy");
+pub const CTL: &str = env!("CARGO_BIN_EXE_disnix-tcp-proxyctl");
+
+/// A program that is about to be started.
+pub struct Unit {
+    command: Command,
+    sockets: Vec<OwnedFd>,
+    names: Vec<String>,
+    directory: TempDir,
+    notify: UnixDatagram,
+}
+
+/// A program that runs. It is killed when this is dropped.
+pub struct Running {
+    child: Child,
+    notify: UnixDatagram,
+    directory: TempDir,
+    seen: Vec<String>,
+}
+
+impl Unit {
+    pub fn new(program: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let notify_path = directory.path().join("notify");
+        let notify = UnixDatagram::bind(&notify_path).unwrap();
+        notify.set_read_timeout(Some(PATIENCE)).unwrap();
+        // Only the new process knows its number.
+        let mut command = Command::new("/bin/sh");
+        command
+            .args([
+                "-c",
+                r#"[ -z "$LISTEN_FDS" ] || export LISTEN_PID=$$; exec "$0" "$@""#,
+            ])
+            .arg(program)
+            .env_remove("JOURNAL_STREAM")
+            .env("NOTIFY_SOCKET", &notify_path)
+            .env("RUNTIME_DIRECTORY", directory.path())
+            .env("STATE_DIRECTORY", directory.path())
+            .stdin(Stdio::null());
+        Self {
+            command,
+            sockets: Vec::new(),
+            names: Vec::new(),
+            directory,
+            notify,
+        }
+    }
+
+    pub fn arg(mut self, argument: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Passes a socket, as a `.socket` unit with this `FileDescriptorName=` would.
+    pub fn socket(mut self, name: &str, socket: impl Into<OwnedFd>) -> Self {
+        self.sockets.push(socket.into());
+        self.names.push(name.to_owned());
+        self
+    }
+
+    /// Passes a TCP listener on a free port of 127.0.0.1, and tells where it is.
+    pub fn listener(self, address: &mut Option<SocketAddr>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        *address = Some(listener.local_addr().unwrap());
+        self.socket("clients", listener)
+    }
+
+    pub fn limit_descriptors(mut self, limit: u64) -> Self {
+        let set = move || {
+            let limit = libc::rlimit {
+                rlim_cur: limit,
+                rlim_max: limit,
+            };
+            // SAFETY: setrlimit(2) reads the struct it is given.
+            match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+                0 => Ok(()),
+                _ => Err(io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: setrlimit is a system call and touches no memory of the parent.
+        unsafe { self.command.pre_exec(set) };
+        self
+    }
+
+    pub fn spawn(mut self) -> Running {
+        self.hand_over_sockets();
+        let child = self.command.stderr(Stdio::piped()).spawn().unwrap();
+        Running {
+            child,
+            notify: self.notify,
+            directory: self.directory,
+            seen: Vec::new(),
+        }
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub fn ready(self) -> Running {
+        let mut running = self.spawn();
+        running.until(|message| message.contains("READY=1"));
+        running
+    }
+
+    /// Runs it to its end, for a program that should fail: its exit status and standard error.
+    pub fn fails(self) -> (ExitStatus, String) {
+        let mut running = self.spawn();
+        eventually("it ends", || !running.is_running());
+        running.ends()
+    }
+
+    fn hand_over_sockets(&mut self) {
+        if self.sockets.is_empty() {
+            return;
+        }
+        self.command
+            .env("LISTEN_FDS", self.sockets.len().to_string());
+        self.command.env("LISTEN_FDNAMES", self.names.join(":"));
+        // Copies far above 3 first, so that no descriptor is overwritten before it is copied.
+        let copies: Vec<i32> = self
+            .sockets
+            .iter()
+            // SAFETY: duplicates a descriptor that is open.
+            .map(|socket| unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 100) })
+            .collect();
+        let place = move || {
+            for (index, copy) in copies.iter().enumerate() {
+                // SAFETY: dup2 is a system call; it clears FD_CLOEXEC on the copy.
+                if unsafe { libc::dup2(*copy, 3 + index as i32) } < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec only system calls are made.
+        unsafe { self.command.pre_exec(place) };
+    }
+}
+
+impl Running {
+    /// The directory for its state and its control socket.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: kill(2) on a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
+    }
+
+    /// Waits for a notification to systemd; returns it. Each is looked at once.
+    pub fn until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
+        let mut buffer = [0; 4096];
+        loop {
+            let Ok(count) = self.notify.recv(&mut buffer) else {
+                let mut log = String::new();
+                let _ = self.child.kill();
+                let _ = self.child.stderr.take().unwrap().read_to_string(&mut log);
+                panic!(
+                    "it did not say so to systemd, but {:?}; its log: {log}",
+                    self.seen
+                );
+            };
+            let message = String::from_utf8_lossy(&buffer[..count]).into_owned();
+            self.seen.push(message.clone());
+            if wanted(&message) {
+                return message;
+            }
+        }
+    }
+
+    /// Waits until it ends by itself; its exit status and its log.
+    pub fn ends(mut self) -> (ExitStatus, String) {
+        let mut log = String::new();
+        let mut stderr = self.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap(), log)
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Reads its log up to the line that contains `text`.
+    pub fn until_logged(&mut self, text: &str) -> String {
+        let stderr = self.child.stderr.as_mut().unwrap();
+        let mut lines = BufReader::with_capacity(1, stderr).lines();
+        let line = lines.find(|line| line.as_ref().is_ok_and(|line| line.contains(text)));
+        line.expect("it ended before it logged that").unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Connects, with patience for answers.
+pub fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// Reads a line without its end.
+pub fn line(stream: &TcpStream) -> String {
+    let mut line = Vec::new();
+    let mut stream = stream;
+    let mut byte = [0];
+    while stream.read(&mut byte).expect("no answer") == 1 && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    String::from_utf8(line).unwrap().trim_end().to_owned()
+}
+
+/// Says hello, and returns the answer.
+pub fn hello(mut stream: &TcpStream) -> String {
+    stream.write_all(b"hello\n").unwrap();
+    line(stream)
+}
+
+/// Everything until the end.
+pub fn rest(mut stream: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Closes a socket with a reset.
+pub fn reset(stream: TcpStream) {
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
+
+/// Waits until something holds that has no event of its own.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !holds() {
+        assert!(begin.elapsed() < PATIENCE, "it never came to pass: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A `disnix-tcp-proxyctl` command for a proxy with the control socket `control`.
+pub fn ctl(control: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(CTL);
+    command
+        .arg("--control")
+        .arg(control)
+        .args(arguments)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs `disnix-tcp-proxyctl`; its exit code and what it printed.
+pub fn run_ctl(control: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = ctl(control, arguments).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(text).unwrap(),
+    )
+}
