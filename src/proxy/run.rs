@@ -282,6 +282,7 @@ async fn connect_and_relay(proxy: &Proxy, connection: &Connection) {
     };
     let target = || proxy.target().unwrap_or_else(|| first_target.clone());
     let connected = tokio::select! {
+        biased; // what a client said before it left is still delivered if the upstream is there
         result = upstream::connect(target, settings.connect_timeout, settings.keepalive) => result,
         // Nobody is left to be served.
         () = client.broken() => return,

@@ -38,6 +38,14 @@ pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
     if std::env::var_os("LISTEN_PID").is_none() {
         return anonymous(promised);
     }
+    // The crate would leave out what has no name.
+    if let Ok(names) = std::env::var("LISTEN_FDNAMES")
+        && names.split(':').count() != promised
+    {
+        return Err(ActivationError(format!(
+            "LISTEN_FDS promises {promised}, LISTEN_FDNAMES names “{names}”"
+        )));
+    }
     let fail = |error: libsystemd::errors::SdError| ActivationError(error.to_string());
     let names = libsystemd::activation::receive_descriptors_with_names(false).map_err(fail)?;
     if names.is_empty() {
@@ -47,12 +55,6 @@ pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
             .into_iter()
             .map(|fd| take(fd.into_raw_fd(), String::new()))
             .collect());
-    }
-    if names.len() != promised {
-        return Err(ActivationError(format!(
-            "LISTEN_FDS promises {promised}, LISTEN_FDNAMES has {} names",
-            names.len()
-        )));
     }
     Ok(names
         .into_iter()
