@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import subprocess
 import unittest
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,6 +96,11 @@ class HostTest(unittest.TestCase):
     def ctl(self, *arguments, check=True, timeout=60):
         """disnix-tcp-proxyctl, which must succeed; what it prints."""
         return self.host.run(["disnix-tcp-proxyctl", *arguments], check=check, timeout=timeout)
+
+    def lock_in_background(self, *options):
+        """A lock whose caller waits; kill it, or wait for its end."""
+        return self.host.start(["disnix-tcp-proxyctl", "lock", *options],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def status(self):
         """The proxy's state, as `disnix-tcp-proxyctl --json status` tells it."""

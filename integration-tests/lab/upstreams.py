@@ -11,10 +11,10 @@ from lab.clients import TIMEOUT, Peer
 class Upstream:
     """Listens; every connection is accepted and answered by hand."""
 
-    def __init__(self, network, port, backlog=4096):
+    def __init__(self, network, port, backlog=4096, address="127.0.0.1"):
         self._listener = network.socket()
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", port))
+        self._listener.bind((address, port))
         self._listener.listen(backlog)
         self._listener.settimeout(TIMEOUT)
 

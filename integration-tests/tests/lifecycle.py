@@ -55,22 +55,9 @@ class Lifecycle(HostTest):
         with self.host.client(5001) as client:
             client.ask("hello")
             self.assertRegex(self.host.show(PROXY, "StatusText"), r"(?i)open.*\b1\b.*127\.0\.0\.1:5000")
-            with self.ctl_lock_waiting():
-                self.wait_for_gate("draining")
-                self.assertRegex(self.host.show(PROXY, "StatusText"), r"(?i)draining.*\b1\b")
-
-    def ctl_lock_waiting(self):
-        """A lock that waits for as long as the block lasts."""
-        import contextlib
-
-        @contextlib.contextmanager
-        def waiting():
-            process = self.host.start(["disnix-tcp-proxyctl", "lock", "--timeout", "infinity"])
-            try:
-                yield process
-            finally:
-                process.kill()
-        return waiting()
+            self.lock_in_background()
+            self.wait_for_gate("draining")
+            self.assertRegex(self.host.show(PROXY, "StatusText"), r"(?i)draining.*\b1\b")
 
     def test_restart_of_the_idle_services_loses_none_of_the_clients_that_come_and_go(self):
         with Clients(self.host, 5001) as clients:
@@ -151,6 +138,7 @@ class Lifecycle(HostTest):
             client.ask("hello")
             self.assertTrue(client.is_silent(3))
         self.assertEqual(self.host.main_pid(PROXY), pid)
-        with self.host.client(5000) as client, self.ctl_lock_waiting():
-            self.assertTrue(client.is_silent(2))
+        self.ctl("lock")
+        with self.host.client(5001) as client:
+            self.assertTrue(client.is_silent(3))
         self.assertEqual(self.host.main_pid(PROXY), pid)
