@@ -1,8 +1,9 @@
 """What an administrator does with systemctl, while clients come and go."""
 
+import re
 import threading
 
-from lab import journal
+from lab import journal, wait
 from lab.case import HostTest
 
 SERVER, PROXY = "hello-world-server.service", "disnix-tcp-proxy.service"
@@ -54,10 +55,14 @@ class Lifecycle(HostTest):
     def test_the_status_line_tells_gate_connections_queue_and_target(self):
         with self.host.client(5001) as client:
             client.ask("hello")
-            self.assertRegex(self.host.show(PROXY, "StatusText"), r"(?i)open.*\b1\b.*127\.0\.0\.1:5000")
+            self._status_says(r"(?i)open.*\b1\b.*127\.0\.0\.1:5000")
             self.lock_in_background()
             self.wait_for_gate("draining")
-            self.assertRegex(self.host.show(PROXY, "StatusText"), r"(?i)draining.*\b1\b")
+            self._status_says(r"(?i)draining.*\b1\b")
+
+    def _status_says(self, pattern):
+        wait.until(lambda: re.search(pattern, self.host.show(PROXY, "StatusText")),
+                   f"a status line like {pattern}", timeout=3)
 
     def test_restart_of_the_idle_services_loses_none_of_the_clients_that_come_and_go(self):
         with Clients(self.host, 5001) as clients:

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from lab import journal
+from lab import journal, namespaces
 from lab.case import HostTest
 
 PROXY = "disnix-tcp-proxy.service"
@@ -41,10 +41,10 @@ class UpstreamTrouble(HostTest):
         self.wait_for_open(0)
 
     def test_an_upstream_that_does_not_even_refuse_is_given_up_after_the_connect_timeout(self):
-        # Nobody answers for this address: the route exists, the neighbour does not.
-        self.host.run(["ip", "link", "add", "void", "type", "dummy"])
-        self.host.run(["ip", "address", "add", "10.98.0.1/24", "dev", "void"])
-        self.host.run(["ip", "link", "set", "void", "up"])
+        away = namespaces.Network.new()
+        self.addCleanup(away.close)
+        away.join(self.host.network, ("away", "10.98.0.2/24"), ("lan", "10.98.0.1/24"))
+        away.drop_everything()
         self.start_proxy(target="10.98.0.2:5000", connect_timeout="1s")
         started = time.monotonic()
         with self.host.client(5001) as client:
