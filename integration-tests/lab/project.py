@@ -16,6 +16,9 @@ def install(host, binaries):
     for pattern in ("*.socket", "*.service"):
         for unit in sorted(UNITS.glob(pattern)):
             _copy(unit, host, "/etc/systemd/system")
+            if unit.suffix == ".socket" and int(host.version) >= 255:
+                for drop_in in sorted((UNITS / "systemd-255").glob("*.conf")):
+                    _copy(drop_in, host, f"/etc/systemd/system/{unit.name}.d")
     for pattern, directory, command in (
         ("*sysusers*", "/usr/lib/sysusers.d", ["systemd-sysusers"]),
         ("*tmpfiles*", "/usr/lib/tmpfiles.d", ["systemd-tmpfiles", "--create"]),
@@ -32,18 +35,16 @@ def install(host, binaries):
 
 
 def install_example(host, name):
-    """The units of one of the recipes in systemd-units/examples."""
+    """One of the recipes in systemd-units/examples: drop-ins for units, and options of proxies."""
     directory = UNITS / "examples" / name
-    units = [path for pattern in ("*.socket", "*.service", "*.target") for path in
-             sorted(directory.glob(pattern))]
-    if not units:
-        raise AssertionError(f"there are no units in {directory}")
-    for unit in units:
-        _copy(unit, host, "/etc/systemd/system")
-    for drop_in in sorted(directory.glob("*.d/*.conf")):
-        _copy(drop_in, host, f"/etc/systemd/system/{drop_in.parent.name}")
-    for environment in sorted(directory.glob("*.env")):
-        _copy(environment, host, "/etc/disnix-tcp-proxy")
+    found = list(directory.rglob("*.conf")) + list(directory.glob("*.env"))
+    if not found:
+        raise AssertionError(f"there is nothing to install in {directory}")
+    for path in found:
+        if path.suffix == ".conf":
+            _copy(path, host, f"/etc/systemd/system/{path.parent.name}")
+        else:
+            _copy(path, host, "/etc/disnix-tcp-proxy")
     host.systemctl("daemon-reload")
 
 

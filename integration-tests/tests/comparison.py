@@ -51,8 +51,8 @@ class Client(HostTest):
             self.assertEqual((done.returncode, done.stdout), (status, ""), done.stderr)
             self.assertTrue(done.stderr.strip())
         with self.host.upstream(5998), self.host.upstream(5997) as closing:
-            done = self.host.result(["hello-world-client", "127.0.0.1", "5998", "--timeout", "1s"],
-                                    input="hello\n")
+            done = self.host.result(["hello-world-client", "127.0.0.1", "5998",
+                                     "--answer-timeout", "1s"], input="hello\n")
             self.assertEqual(done.returncode, 5, done.stderr)
             client = self.host.start(["sh", "-c", "echo hello | hello-world-client 127.0.0.1 5997"])
             closing.accept().reset()

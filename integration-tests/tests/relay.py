@@ -17,6 +17,11 @@ class Relay(HostTest):
         self.served = self.upstream.accept()
         self.addCleanup(self.client.close)
         self.addCleanup(self.served.close)
+        # The relay has begun when something has gone each way.
+        self.client.send("knock")
+        self.assertEqual(self.served.socket.recv(5), b"knock")
+        self.served.send("enter")
+        self.assertEqual(self.client.socket.recv(5), b"enter")
 
     def test_the_client_half_closes_and_still_gets_the_answer(self):
         self.client.send("question").finish()
