@@ -1,0 +1,126 @@
+"""The base of all tests: each gets a freshly booted host on which the project is installed."""
+
+import contextlib
+import json
+import subprocess
+import unittest
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab import wait
+from lab.host import Host
+from lab.machine import Machine
+
+
+@dataclass
+class Surroundings:
+    """What the test that runs in this process is given."""
+
+    version: str
+    layers: list
+    live: Path
+    name: str
+    quick: bool = False
+
+
+surroundings: Surroundings = None
+
+VERSIONS = ("252", "257")
+
+
+def only_on(*versions):
+    """For a test of something that other versions of systemd do not have."""
+    def mark(test):
+        test.versions = versions
+        return test
+    return mark
+
+
+def heavy(test):
+    """For a test that takes long: it is begun first."""
+    test.heavy = True
+    return test
+
+
+def times(count):
+    """How often to repeat something; `--quick` does a tenth."""
+    return max(1, count // 10) if surroundings.quick else count
+
+
+class HostTest(unittest.TestCase):
+    """`self.host` is a host of this test's own; no unit may have failed on it at the end."""
+
+    maxDiff = None
+    longMessage = True
+
+    def setUp(self):
+        machine = Machine(surroundings.name, surroundings.layers,
+                          surroundings.live / surroundings.name)
+        self.host = Host(machine, surroundings.version)
+        self.addCleanup(self.host.destroy)
+        self.may_fail = set()
+
+    def run(self, result=None):
+        """Keeps the end of the journal of a test that has failed."""
+        self.post_mortem = ""
+        return super().run(result)
+
+    @contextlib.contextmanager
+    def _journal_on_failure(self):
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self.post_mortem = self.host.journal.since_boot()
+            raise
+
+    def _callTestMethod(self, method):
+        with self._journal_on_failure():
+            method()
+            failed = set(self.host.failed_units()) - self.may_fail
+            self.assertFalse(failed, "no unit may be in state failed after the test")
+
+    # The proxy and the server that most tests use
+
+    def start_server(self, **options):
+        """hello-world-server, socket-activated, on port 5000."""
+        if options:
+            self.host.configure("hello-world-server", **options)
+        self.host.systemctl("start", "hello-world-server.socket")
+
+    def start_proxy(self, target="127.0.0.1:5000", **options):
+        """disnix-tcp-proxy, socket-activated, on port 5001, with its control socket."""
+        self.host.configure("disnix-tcp-proxy", target=target, **options)
+        self.host.systemctl("start", "disnix-tcp-proxy.socket", "disnix-tcp-proxy-control.socket")
+
+    def ctl(self, *arguments, check=True, timeout=60):
+        """disnix-tcp-proxyctl, which must succeed; what it prints."""
+        return self.host.run(["disnix-tcp-proxyctl", *arguments], check=check, timeout=timeout)
+
+    def lock_in_background(self, *options):
+        """A lock whose caller waits; kill it, or wait for its end."""
+        return self.host.start(["disnix-tcp-proxyctl", "lock", *options],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def status(self):
+        """The proxy's state, as `disnix-tcp-proxyctl --json status` tells it."""
+        answer = json.loads(self.ctl("--json", "status"))
+        return answer.get("status", answer)
+
+    def connections(self):
+        """The proxy's open connections, oldest first."""
+        listed = self.ctl("--json", "connections").strip()
+        try:
+            found = json.loads(listed or "[]")
+        except json.JSONDecodeError:
+            found = [json.loads(line) for line in listed.splitlines()]
+        found = found.get("connections", found) if isinstance(found, dict) else found
+        return sorted(found, key=lambda connection: connection["id"])
+
+    def wait_for_gate(self, gate, timeout=10):
+        """Waits until the gate is open, draining or locked."""
+        wait.until(lambda: self.status()["gate"] == gate, f"the gate to be {gate}", timeout)
+
+    def wait_for_open(self, count, timeout=10):
+        """Waits until the proxy has that many open connections."""
+        wait.until(lambda: self.status()["open"] == count, f"{count} open connections", timeout)

@@ -1,0 +1,64 @@
+"""Each host gets control groups of its own: two systemds in the same one would end each other's
+services. Where this machine runs systemd itself, that is asked for a scope; elsewhere the groups
+are made by hand, in the hierarchies that systemd looks at."""
+
+import contextlib
+import os
+from pathlib import Path
+
+
+def wrapper(name):
+    """What to put before a command line, so that it runs in a group that it may divide."""
+    if not Path("/run/systemd/system").is_dir():
+        return []
+    return ["systemd-run", "--quiet", "--scope", "--collect", f"--unit={name}", "-p", "Delegate=yes"]
+
+
+class Group:
+    """A group made by hand; does nothing where `wrapper` does the work."""
+
+    def __init__(self, name):
+        self._directories = [] if wrapper(name) else [path / name for path in _own_groups()]
+
+    def enter(self):
+        """Moves the calling process into it (between fork and exec)."""
+        for directory in self._directories:
+            directory.mkdir(exist_ok=True)
+            (directory / "cgroup.procs").write_text(str(os.getpid()))
+
+    def processes(self):
+        """Everything that still runs in it, as process numbers of this machine."""
+        found = set()
+        for directory in self._directories:
+            for members in directory.rglob("cgroup.procs"):
+                with contextlib.suppress(OSError):
+                    found.update(int(line) for line in members.read_text().split())
+        return found - {0}
+
+    def remove(self):
+        """Succeeds when nothing runs in it any more."""
+        for directory in self._directories:
+            for below in sorted(directory.rglob("*/"), reverse=True):
+                _remove(below)
+            _remove(directory)
+        return not any(directory.exists() for directory in self._directories)
+
+
+def _remove(directory):
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def _own_groups():
+    mounts = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        if kind == "cgroup2":
+            mounts[""] = fields.split()[4]
+        elif kind == "cgroup" and "name=systemd" in options.split()[-1].split(","):
+            mounts["name=systemd"] = fields.split()[4]
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers in mounts:
+            yield Path(mounts[controllers] + path)

@@ -1,0 +1,151 @@
+"""Clients: one that does what it is told, and a crowd that arrives in a known order."""
+
+import select
+import socket
+import struct
+
+from lab.errors import NotInTime
+
+TIMEOUT = 10
+
+
+class Peer:
+    """One end of a connection, a client's or an upstream's."""
+
+    def __init__(self, connection, timeout=TIMEOUT):
+        self.socket = connection
+        self.socket.settimeout(timeout)
+        self._unread = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    @property
+    def name(self):
+        """Its own address, as the other side's PEER shows it."""
+        host, port = self.socket.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def send(self, data):
+        """Sends all of it."""
+        self.socket.sendall(data if isinstance(data, bytes) else data.encode())
+        return self
+
+    def line(self):
+        """The next line without its end; what came before the end of the stream, if it ends."""
+        while b"\n" not in self._unread:
+            data = self.socket.recv(65536)
+            if not data:
+                break
+            self._unread += data
+        line, _, self._unread = self._unread.partition(b"\n")
+        return line.rstrip(b"\r").decode(errors="replace")
+
+    def rest(self):
+        """Everything up to the end of the stream."""
+        data, self._unread = self._unread, b""
+        chunks = [data]
+        while chunk := self.socket.recv(65536):
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def ask(self, line="hello"):
+        """Sends a line, returns the line that is answered."""
+        return self.send(f"{line}\r\n").line()
+
+    def quit(self):
+        """Says goodbye to hello-world-server and waits for it to close."""
+        self.send(b"quit\r\n")
+        rest = self.rest()
+        self.close()
+        return rest
+
+    def finish(self):
+        """Half-closes: nothing more is sent, but there is still something to read."""
+        self.socket.shutdown(socket.SHUT_WR)
+        return self
+
+    def reset(self):
+        """Ends the connection with a RST instead of a FIN."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+    def is_silent(self, seconds):
+        """Nothing comes within this time, neither a byte nor the end of the stream."""
+        return not self._unread and not select.select([self.socket], [], [], seconds)[0]
+
+    def is_reset(self):
+        """What comes next is a reset (True) or the orderly end of the stream (False)."""
+        try:
+            data = self.rest()
+        except ConnectionResetError:
+            return True
+        if data:
+            raise AssertionError(f"expected the end of the stream, got {data[:80]!r}")
+        return False
+
+    def close(self):
+        """Closes it the ordinary way."""
+        self.socket.close()
+
+
+def connect(network, address, timeout=TIMEOUT):
+    """A client inside `network`; `address` is a (host, port) or the path of a socket."""
+    if isinstance(address, tuple):
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    else:
+        family, address = socket.AF_UNIX, str(address)
+    connection = network.socket(family)
+    connection.settimeout(timeout)
+    try:
+        connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return Peer(connection, timeout)
+
+
+class Crowd:
+    """Many clients; each arrived (its handshake was complete) before the next one came."""
+
+    def __init__(self, network, address, size, timeout=60):
+        self.clients = [connect(network, address, timeout) for _ in range(size)]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for client in self.clients:
+            client.close()
+
+    @property
+    def names(self):
+        """Their addresses in the order of their arrival."""
+        return [client.name for client in self.clients]
+
+    def send(self, line="hello"):
+        """Everybody says the same; nobody waits for an answer."""
+        for client in self.clients:
+            client.send(f"{line}\r\n")
+        return self
+
+    def answers(self):
+        """One line from each, or what went wrong for it, as text."""
+        return [_answer(client) for client in self.clients]
+
+    def is_silent(self, seconds):
+        """Nobody gets anything within this time."""
+        poller = select.poll()
+        for client in self.clients:
+            poller.register(client.socket, select.POLLIN)
+        return not poller.poll(seconds * 1000)
+
+
+def _answer(client):
+    try:
+        return client.line()
+    except (OSError, NotInTime) as error:
+        return repr(error)

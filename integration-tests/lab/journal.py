@@ -1,0 +1,100 @@
+"""The journal of a host: what has been said, and waiting for what will be."""
+
+import json
+import os
+import selectors
+import subprocess
+import time
+
+from lab.errors import NotInTime
+
+# The catalog's identifiers; the same list is in src/service/event.rs and src/proxy/event.rs.
+READY = "7f1d6a3c9b5e4d0f8a2b6c4e1f3d5a70"
+IDLE_EXIT = "2c9e4b7a1d8f4f36b05e9a7c3d1f6e82"
+STOPPING = "5a3e8d1c7b924e6fa0d4c2b8f1e6937d"
+ACCEPTING_PAUSED = "e4b71f0a6c3d4852930f7d5eab18c264"
+LOCKED = "91c5f3e7a2d84b60b7e3d9f05c1a486e"
+DRAINED = "3d7a09e5c81b4f2e96d4b7f3a05e1c98"
+UNLOCKED = "b86f2d41e93c47a5802c5e7fd1a9360b"
+LEASE_OVER = "c07d5e9f3a1b46848e2fb6d90c7a351e"
+LOCK_TAKEN_BACK = "d2f8410b7e6c4935a1c87d3e5f09b64a"
+UPSTREAM_UNREACHABLE = "6e0b9d5a4f2c41738bd7e1c5a39f082d"
+QUEUE_FULL = "f5a2c8e06d7b4193b4e09f8d2c6a175b"
+TARGET_CHANGED = "08e3b6d2f7c54a19ad5f1e8b4c0d7293"
+PEER_GONE = "47bc1e9d05f84a32863e7f0cd5a92b1f"
+
+NAMES = {value: name for name, value in list(globals().items()) if name.isupper()}
+
+
+class Journal:
+    """Entries are dictionaries, as `journalctl --output=json` writes them."""
+
+    def __init__(self, host):
+        self._host = host
+
+    def cursor(self):
+        """This moment: give it to `entries` or `wait` as `after`."""
+        self._host.run(["journalctl", "--sync"])
+        shown = self._host.run(["journalctl", "--quiet", "--lines=1", "--show-cursor"])
+        return shown.rsplit("-- cursor: ", 1)[1].strip()
+
+    def entries(self, after=None, **fields):
+        """All entries with these fields (`message_id=…`, `unit=…`, or any other field)."""
+        self._host.run(["journalctl", "--sync"])
+        output = self._host.run(["journalctl", *_arguments(after, fields)])
+        return [json.loads(line) for line in output.splitlines()]
+
+    def wait(self, after=None, timeout=10, count=1, **fields):
+        """The first `count` entries with these fields, as soon as they are there.
+
+        Returns the only one if `count` is 1, otherwise the list."""
+        command = ["journalctl", "--follow", "--no-tail", *_arguments(after, fields)]
+        found = []
+        process = self._host.start(command, stdout=subprocess.PIPE)
+        try:
+            for line in _lines_until(process.stdout, time.monotonic() + timeout):
+                found.append(json.loads(line))
+                if len(found) == count:
+                    return found[0] if count == 1 else found
+        finally:
+            process.kill()
+        raise NotInTime(f"the journal had {len(found)} of {count} entries with {_said(fields)} "
+                        f"within {timeout} s")
+
+    def explained(self, message_id):
+        """What `journalctl -x` tells a person about such an event."""
+        self._host.run(["journalctl", "--sync"])
+        return self._host.run(["journalctl", "--quiet", "-x", f"MESSAGE_ID={message_id}"])
+
+    def since_boot(self, lines=80):
+        """The last lines since the boot, for the report on a test that has failed."""
+        text = self._host.run(["journalctl", "--quiet", "--no-hostname", "--output=short-precise"])
+        return "\n".join(text.partition("Startup finished in")[2].splitlines()[1:][-lines:])
+
+
+def _arguments(after, fields):
+    # With --no-tail a cursor before the first entry is simply the beginning.
+    matches = []
+    for name, value in fields.items():
+        if name == "unit":
+            matches.append(f"_SYSTEMD_UNIT={value}")
+        else:
+            matches.append(f"{name.upper()}={value}")
+    since = [f"--after-cursor={after}"] if after else []
+    return ["--quiet", "--output=json", "--all", *since, *matches]
+
+
+def _said(fields):
+    return ", ".join(f"{name}={NAMES.get(value, value)}" for name, value in fields.items())
+
+
+def _lines_until(stream, deadline):
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        pending = b""
+        while selector.select(max(0, deadline - time.monotonic())):
+            data = os.read(stream.fileno(), 65536)
+            if not data:
+                return
+            *lines, pending = (pending + data).split(b"\n")
+            yield from lines

@@ -1,0 +1,110 @@
+"""Boots a root file system as a machine of its own, and ends it without a trace."""
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+from lab import cgroup, namespaces, wait
+from lab.errors import NotInTime
+
+BOOT_TIMEOUT = 60
+
+
+class Machine:
+    """A booted systemd. What it writes goes to `directory`/upper, over the layers below."""
+
+    def __init__(self, name, layers, directory):
+        self.name = name
+        self.directory = Path(directory)
+        self.upper = self.directory / "upper"
+        self._mount([str(layer) for layer in layers])
+        self._group = cgroup.Group(name)
+        self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notices.bind(str(self.directory / "notify"))
+        self._nspawn = self._spawn()
+        self.leader = None
+        try:
+            self._wait_until_booted()
+        except BaseException:
+            self.destroy()
+            raise
+        self.network = namespaces.Network.of_process(self.leader)
+
+    def _mount(self, layers):
+        for part in ("upper", "work", "root"):
+            (self.directory / part).mkdir(parents=True)
+        options = f"lowerdir={':'.join(layers)},upperdir={self.upper},workdir={self.directory}/work"
+        subprocess.run(
+            ["mount", "-t", "overlay", "overlay", "-o", options, self.directory / "root"], check=True
+        )
+
+    def _spawn(self):
+        environment = dict(
+            os.environ,
+            NOTIFY_SOCKET=str(self.directory / "notify"),
+            # The same hierarchy in every host, whatever this machine has mounted.
+            SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="1",
+        )
+        command = [
+            *cgroup.wrapper(self.name), "systemd-nspawn", "--quiet", f"--machine={self.name}",
+            "--register=no", "--keep-unit", "--notify-ready=yes", "--private-network",
+            "--console=read-only", f"--directory={self.directory}/root", "--boot",
+        ]
+
+        def prepare():
+            # On SIGTERM nspawn has its systemd shut down: no host outlives a killed test.
+            namespaces.die_with_parent(signal.SIGTERM)
+            self._group.enter()
+
+        with open(self.directory / "console", "wb") as console:
+            return subprocess.Popen(
+                command, env=environment, preexec_fn=prepare, stdin=subprocess.DEVNULL,
+                stdout=console, stderr=subprocess.STDOUT, start_new_session=True,
+            )
+
+    def _wait_until_booted(self):
+        self._notices.settimeout(BOOT_TIMEOUT)
+        while True:
+            try:
+                notice = self._notices.recv(4096).decode()
+            except TimeoutError:
+                console = (self.directory / "console").read_text(errors="replace")
+                raise NotInTime(f"{self.name} has not booted; its console:\n{console}") from None
+            for line in notice.splitlines():
+                name, _, value = line.partition("=")
+                if name == "X_NSPAWN_LEADER_PID":
+                    self.leader = int(value)
+                elif name == "READY":
+                    return
+
+    def enter(self, command):
+        """The command line that runs `command` inside."""
+        return ["nsenter", f"--target={self.leader}", "--all", "--", *command]
+
+    def path(self, path):
+        """What `path` inside the machine is called outside."""
+        return Path(f"/proc/{self.leader}/root{path}")
+
+    def destroy(self):
+        """Ends it as a power cut would, and clears everything away."""
+        if self.leader is not None:
+            os.kill(self.leader, signal.SIGKILL)
+        try:
+            self._nspawn.wait(3 if self.leader is not None else 0)
+        except subprocess.TimeoutExpired:
+            # It has seen its container end and waits for something else; nothing depends on it.
+            self._nspawn.kill()
+            self._nspawn.wait()
+        wait.until(self._gone, f"the end of {self.name}")
+        subprocess.run(["umount", "--lazy", self.directory / "root"], check=True)
+        self._notices.close()
+
+    def _gone(self):
+        for pid in self._group.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        return self._group.remove()

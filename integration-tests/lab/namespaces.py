@@ -1,0 +1,115 @@
+"""Network namespaces, entered by a thread for as long as it takes to make a socket.
+
+A socket belongs for ever to the namespace that it was made in, so clients and upstreams are plain
+sockets of the test's own process although they live inside the booted host. Nothing here has a
+name in the file system: when the test's process ends, the kernel clears everything away.
+"""
+
+import contextlib
+import ctypes
+import os
+import socket
+import subprocess
+import threading
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _call(function, *arguments):
+    if function(*arguments) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def leave_mount_namespace():
+    """From here on mounts of this process and its children are seen by nobody else."""
+    _call(_libc.unshare, CLONE_NEWNS)
+    subprocess.run(["mount", "--make-rslave", "/"], check=True)
+
+
+def die_with_parent(signal_number):
+    """For a child between fork and exec: no host outlives the test that booted it."""
+    _call(_libc.prctl, PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
+
+
+class Network:
+    """A network namespace."""
+
+    def __init__(self, descriptor):
+        self._descriptor = descriptor
+
+    @classmethod
+    def of_process(cls, pid):
+        """The namespace that a process lives in."""
+        return cls(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+
+    @classmethod
+    def new(cls):
+        """A new one; a thread that has left this process's namespace is asked for it."""
+        made = []
+
+        def leave():
+            _call(_libc.unshare, CLONE_NEWNET)
+            made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+
+        thread = threading.Thread(target=leave)
+        thread.start()
+        thread.join()
+        if not made:
+            raise OSError("could not make a network namespace")
+        network = cls(made[0])
+        network.run("ip", "link", "set", "lo", "up")
+        return network
+
+    @contextlib.contextmanager
+    def entered(self):
+        """The calling thread is inside; no other thread is."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _call(_libc.setns, self._descriptor, CLONE_NEWNET)
+            yield
+        finally:
+            _call(_libc.setns, home, CLONE_NEWNET)
+            os.close(home)
+
+    def socket(self, family=socket.AF_INET, kind=socket.SOCK_STREAM):
+        """A socket that belongs to this namespace."""
+        with self.entered():
+            return socket.socket(family, kind)
+
+    def run(self, *command, input=None):
+        """Runs a command of this machine (not of the host's) inside the namespace."""
+        with self.entered():
+            return subprocess.run(
+                command, input=input, check=True, text=True, capture_output=True
+            ).stdout
+
+    def join(self, other, here, there):
+        """Lays a cable between two namespaces; `here` and `there` are (interface, address/prefix)."""
+        theirs = f"/proc/self/fd/{other._descriptor}"
+        with self.entered():
+            subprocess.run(
+                ["ip", "link", "add", here[0], "type", "veth", "peer", "name", there[0],
+                 "netns", theirs],
+                check=True, pass_fds=[other._descriptor],
+            )
+        for network, (interface, address) in ((self, here), (other, there)):
+            network.run("ip", "address", "add", address, "dev", interface)
+            network.run("ip", "link", "set", interface, "up")
+
+    def drop_everything(self):
+        """From now on no packet leaves or reaches this namespace: not a FIN, not a RST."""
+        self.run("nft", "-f", "-", input="""
+            table inet vanished {
+                chain input { type filter hook input priority 0; policy drop; }
+                chain output { type filter hook output priority 0; policy drop; }
+            }
+        """)
+
+    def close(self):
+        """The namespace goes with its last socket."""
+        os.close(self._descriptor)

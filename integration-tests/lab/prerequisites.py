@@ -1,0 +1,79 @@
+"""What the machine must have; what Debian can install is installed, the rest is said clearly."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from lab.errors import Unmet
+
+PROGRAMS = ("hello-world-server", "hello-world-client", "disnix-tcp-proxy", "disnix-tcp-proxyctl")
+PROJECT = Path(__file__).resolve().parents[2]
+
+# What the laboratory runs on this machine, and the Debian package that has it.
+PACKAGES = {
+    "systemd-nspawn": "systemd-container",
+    "mmdebstrap": "mmdebstrap",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
+    "nsenter": "util-linux",
+    "mount": "mount",
+    "ip": "iproute2",
+    "nft": "nftables",
+}
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def ensure():
+    """Installs what is missing, or says why it can not be."""
+    if os.geteuid() != 0:
+        raise Unmet("booting a systemd in a container needs root; run this with sudo")
+    os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
+    missing = _missing()
+    if missing:
+        _install(sorted(set(missing.values())))
+        missing = _missing()
+    if missing:
+        raise Unmet(f"still missing after installation: {', '.join(sorted(missing))}")
+
+
+def _missing():
+    def there(thing):
+        return os.path.exists(thing) if thing.startswith("/") else shutil.which(thing)
+
+    return {thing: package for thing, package in PACKAGES.items() if not there(thing)}
+
+
+def _install(packages):
+    wanted = " ".join(packages)
+    if not shutil.which("apt-get"):
+        raise Unmet(f"this machine has no apt-get; install the counterparts of: {wanted}")
+    print(f"installing {wanted}", flush=True)
+    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+    for attempt in (install, ["apt-get", "update"], install):
+        done = subprocess.run(attempt, env=environment, capture_output=True, text=True)
+        if done.returncode == 0 and attempt is install:
+            return
+    raise Unmet(f"apt-get could not install {wanted}:\n{done.stderr.strip()}")
+
+
+def build():
+    """Builds the release programs; returns the directory that they are in."""
+    directory = target_directory() / "release"
+    cargo = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo/bin"))
+    if cargo is None:
+        if all((directory / program).exists() for program in PROGRAMS):
+            return directory
+        raise Unmet("cargo is missing (https://rustup.rs), and the programs are not built yet")
+    done = subprocess.run([cargo, "build", "--release", "--quiet", "--bins"], cwd=PROJECT)
+    if done.returncode != 0:
+        raise Unmet("`cargo build --release` failed")
+    absent = [program for program in PROGRAMS if not (directory / program).exists()]
+    if absent:
+        raise Unmet(f"`cargo build --release` made no {', '.join(absent)} in {directory}")
+    return directory
+
+
+def target_directory():
+    """Where cargo puts what it builds."""
+    return Path(os.environ.get("CARGO_TARGET_DIR") or PROJECT / "target").absolute()

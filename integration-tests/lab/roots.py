@@ -1,0 +1,132 @@
+"""Root file systems: one Debian for each systemd version, made once and kept in a cache."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+from lab.errors import Unmet
+
+# Which Debian has which systemd.
+SUITES = {"252": "bookworm", "257": "trixie"}
+
+# redis-server is the service that knows nothing of socket activation; python3-minimal is absent on
+# purpose: clients and upstreams run in the test's own process.
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "netcat-openbsd",
+            "redis-server", "redis-tools")
+
+# What a test has no use for, so that a host boots in well under a second.
+MASKED = ("systemd-logind.service", "console-getty.service", "getty.target",
+          "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "apt-daily.timer",
+          "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
+          "systemd-hostnamed.socket", "dev-hugepages.mount")
+
+# The tests look for single lines among those of thousands of connections.
+JOURNAL = "[Journal]\nStorage=volatile\nRuntimeMaxUse=512M\nRateLimitIntervalSec=0\n"
+
+
+def cache_directory():
+    """Where the roots stay between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "disnix-proxy-example" / "roots"
+
+
+def root(version):
+    """The directory with the root of a systemd version; made if the cache does not have it."""
+    recipe = repr((SUITES[version], PACKAGES, MASKED, JOURNAL))
+    name = f"{version}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+    finished = cache_directory() / name
+    cache_directory().mkdir(parents=True, exist_ok=True)
+    # Two runs at the same time: the second waits for the first one's root.
+    with open(cache_directory() / f"{version}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            unfinished = cache_directory() / f"{name}.unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _make(version, unfinished)
+            unfinished.rename(finished)
+    return finished
+
+
+def _make(version, directory):
+    suite, mirror = SUITES[version], debian_mirror()
+    print(f"making a root with systemd {version} (Debian {suite})", flush=True)
+    done = subprocess.run(
+        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+         *_apt_options(), suite, str(directory), mirror],
+        capture_output=True, text=True,
+    )
+    if done.returncode != 0:
+        raise Unmet(f"mmdebstrap could not make Debian {suite} from {mirror}:\n{done.stderr.strip()}")
+    for unit in MASKED:
+        (directory / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    for enabled in directory.glob("etc/systemd/system/*.wants/redis*"):
+        enabled.unlink()
+    for alias in directory.glob("etc/systemd/system/redis.service"):
+        alias.unlink()
+    drop_in = directory / "etc/systemd/journald.conf.d/lab.conf"
+    drop_in.parent.mkdir(parents=True, exist_ok=True)
+    drop_in.write_text(JOURNAL)
+    # The machine is named by whoever boots it.
+    (directory / "etc/hostname").unlink(missing_ok=True)
+    # Not empty: on a first boot systemd would enable every unit it finds.
+    (directory / "etc/machine-id").write_text("d15a1ab0" * 4 + "\n")
+    found = subprocess.run(["chroot", directory, "systemctl", "--version"],
+                           capture_output=True, text=True, check=True).stdout
+    if not re.match(rf"systemd {version}\b", found):
+        raise Unmet(f"Debian {suite} at {mirror} has {found.split(chr(10))[0]}, not {version}")
+    # Up to date: the boot need not rebuild the library cache and the catalog.
+    for stamp in ("etc/.updated", "var/.updated"):
+        (directory / stamp).touch()
+    usr = (directory / "usr").stat()
+    for stamp in ("etc/.updated", "var/.updated"):
+        os.utime(directory / stamp, ns=(usr.st_mtime_ns, usr.st_mtime_ns))
+
+
+def _apt_options():
+    """This machine's apt may have been told to accept an old index (a snapshot mirror, no clock)."""
+    told = subprocess.run(["apt-config", "dump"], capture_output=True, text=True).stdout
+    wanted = re.findall(r'^(Acquire::(?:Check-Valid-Until|Check-Date|https?::Proxy) "[^"]*";)$',
+                        told, re.MULTILINE)
+    return [f"--aptopt={option}" for option in wanted]
+
+
+def debian_mirror():
+    """The mirror that this machine uses itself, from its apt sources."""
+    sources = list(_one_line_sources()) + list(_stanza_sources())
+    own = _own_codename()
+    for uri, suites, components in sources:
+        if own in suites and "main" in components and re.match(r"https?|file|copy", uri):
+            return uri
+    raise Unmet("found no Debian mirror (component main) in /etc/apt/sources.list*")
+
+
+def _own_codename():
+    for line in Path("/etc/os-release").read_text().splitlines():
+        name, _, value = line.partition("=")
+        if name == "VERSION_CODENAME":
+            return shlex.split(value)[0]
+    raise Unmet("/etc/os-release names no VERSION_CODENAME: is this a Debian?")
+
+
+def _one_line_sources():
+    for path in [Path("/etc/apt/sources.list"), *Path("/etc/apt/sources.list.d").glob("*.list")]:
+        if path.exists():
+            for line in path.read_text().splitlines():
+                found = re.match(r"\s*deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(.+)", line)
+                if found:
+                    yield found[1], [found[2]], found[3].split("#")[0].split()
+
+
+def _stanza_sources():
+    for path in Path("/etc/apt/sources.list.d").glob("*.sources"):
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        for stanza in re.split(r"\n\s*\n", "\n".join(lines)):
+            fields = dict(re.findall(r"^(\w[\w-]*):\s*(.*)$", stanza, re.MULTILINE))
+            if "deb" in fields.get("Types", "").split() and fields.get("Enabled", "yes") != "no":
+                for uri in fields.get("URIs", "").split():
+                    yield uri, fields.get("Suites", "").split(), fields.get("Components", "").split()

@@ -1,0 +1,116 @@
+"""Runs every test on every systemd, several at a time, each in a process of its own."""
+
+import concurrent.futures
+import io
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+import unittest
+from dataclasses import dataclass
+
+from lab import case
+
+TEST_TIMEOUT = 240
+MEASUREMENT_TIMEOUT = 3600
+
+
+@dataclass
+class Task:
+    """One test on one systemd."""
+
+    version: str
+    test: str
+    heavy: bool
+    timeout: int
+
+
+def collect(directory, versions, pattern, timeout=TEST_TIMEOUT):
+    """The tests in a directory (those whose name contains `pattern`), heavy ones first."""
+    found = unittest.defaultTestLoader.discover(
+        str(directory), pattern="*.py", top_level_dir=str(directory.parent))
+    tasks = []
+    for test in _flatten(found):
+        if isinstance(test, unittest.loader._FailedTest):
+            raise SystemExit(f"{test.id()} can not be loaded:\n{test._exception}")
+        method = getattr(test, test._testMethodName)
+        for version in getattr(method, "versions", case.VERSIONS):
+            if version in versions and (not pattern or pattern.lower() in test.id().lower()):
+                tasks.append(Task(version, test.id(), getattr(method, "heavy", False), timeout))
+    return sorted(tasks, key=lambda task: not task.heavy)
+
+
+def _flatten(suite):
+    for test in suite:
+        if isinstance(test, unittest.TestSuite):
+            yield from _flatten(test)
+        else:
+            yield test
+
+
+def run(tasks, layers, live, quick, jobs):
+    """Runs them all and reports on each as it ends; returns how many passed and failed."""
+    passed = failed = 0
+    fork = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=fork, initializer=_prepare) as pool:
+        futures = {}
+        for number, task in enumerate(tasks):
+            surroundings = case.Surroundings(
+                task.version, layers[task.version], live, f"lab-{task.version}-{os.getpid()}-{number}",
+                quick)
+            futures[pool.submit(_run_one, task, surroundings)] = task
+        for future in concurrent.futures.as_completed(futures):
+            task = futures[future]
+            error, seconds, printed = future.result()
+            passed, failed = passed + (not error), failed + bool(error)
+            print(f"{'FAILED' if error else 'ok    '} {task.version} {_readable(task.test)}"
+                  f"  ({seconds:.1f} s)", flush=True)
+            for text in (printed, error):
+                if text:
+                    print("    " + text.strip().replace("\n", "\n    "), flush=True)
+    return passed, failed
+
+
+def _readable(test):
+    module, _, name = test.rpartition(".")
+    group = module.split(".")[-2]
+    return f"{group.replace('_', ' ')}: {name.removeprefix('test_').replace('_', ' ')}"
+
+
+def _prepare():
+    # A crowd of clients and its upstream are sockets of this process.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _run_one(task, surroundings):
+    """Returns what went wrong (empty if nothing did), the time it took, and what it printed."""
+    case.surroundings = surroundings
+    started = time.monotonic()
+    stdout, sys.stdout = sys.stdout, io.StringIO()
+    signal.signal(signal.SIGALRM, _too_slow)
+    signal.alarm(task.timeout)
+    error = ""
+    try:
+        test = unittest.defaultTestLoader.loadTestsFromName(task.test)._tests[0]
+        result = unittest.TestResult()
+        test.run(result)
+        problems = [text for _, text in result.failures + result.errors]
+        problems += [f"skipped: {reason}" for _, reason in result.skipped]
+        if problems:
+            error = "\n".join([*problems, getattr(test, "post_mortem", "")])
+        elif result.testsRun != 1:
+            error = "the test has not run"
+    except BaseException:
+        error = traceback.format_exc()
+    finally:
+        signal.alarm(0)
+        printed, sys.stdout = sys.stdout.getvalue(), stdout
+    return error, time.monotonic() - started, printed
+
+
+def _too_slow(*_):
+    raise AssertionError("the test has taken too long")

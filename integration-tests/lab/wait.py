@@ -1,0 +1,19 @@
+"""Waiting for things that send no event: a condition, tried at short intervals, with a deadline."""
+
+import time
+
+from lab.errors import NotInTime
+
+INTERVAL = 0.02
+
+
+def until(condition, what, timeout=10):
+    """Returns the first true value of `condition()`, or fails with `what` was awaited in vain."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise NotInTime(f"waited {timeout} s in vain for: {what}")
+        time.sleep(INTERVAL)
