@@ -326,6 +326,63 @@ fn when_descriptors_run_out_clients_wait_and_are_served_later() {
 }
 
 #[test]
+fn when_descriptors_run_out_later_those_who_were_accepted_do_not_starve() {
+    let setup = proxy_with(&["--connect-timeout=2s"]);
+    let limit = libc::rlimit {
+        rlim_cur: 40,
+        rlim_max: 40,
+    };
+    // SAFETY: prlimit(2) reads one struct and writes none.
+    let result = unsafe {
+        libc::prlimit(
+            setup.proxy.pid(),
+            libc::RLIMIT_NOFILE,
+            &limit,
+            std::ptr::null_mut(),
+        )
+    };
+    assert_eq!(result, 0);
+    let clients: Vec<TcpStream> = (0..100).map(|_| connect(setup.address)).collect();
+    let upstream = setup.upstream.try_clone().unwrap();
+    let server = std::thread::spawn(move || {
+        for stream in upstream.incoming().take(100) {
+            stream.unwrap().write_all(b"served").unwrap();
+        }
+    });
+    for client in clients {
+        assert_eq!(rest(&client).unwrap(), b"served");
+    }
+    server.join().unwrap();
+}
+
+#[test]
+fn the_client_that_starts_the_proxy_is_probed_like_those_who_come_later() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let first = connect(listener.local_addr().unwrap());
+    let mut setup = None;
+    let _proxy = Unit::new(PROXY)
+        .socket("clients", listener)
+        .arg(upstream.local_addr().unwrap().to_string())
+        .arg("--keepalive=10s")
+        .listener(&mut setup)
+        .ready();
+    let _first_upstream = upstream.accept().unwrap();
+    let later = connect(setup.unwrap());
+    let _later_upstream = upstream.accept().unwrap();
+    for client in [first, later] {
+        let port = client.local_addr().unwrap().port();
+        // /proc/net/tcp: the timer of a socket that is probed when idle is number 2.
+        eventually("it is probed", || {
+            let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+            let remote = format!("0100007F:{port:04X} 01 ");
+            let line = table.lines().find(|line| line.contains(&remote));
+            line.is_some_and(|line| line.split_whitespace().nth(5).unwrap().starts_with("02:"))
+        });
+    }
+}
+
+#[test]
 fn after_the_idle_time_it_ends_and_the_next_process_serves_the_next_client() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = upstream.local_addr().unwrap().to_string();

@@ -17,7 +17,7 @@ use crate::service::address::Address;
 use crate::service::listener::{Accepted, Listener};
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Admission, Lifetime, Service, serve};
-use crate::service::stream::{Stream, keep_alive, send_at_once};
+use crate::service::stream::Stream;
 
 /// Answers of one client are sent together, up to about so many bytes.
 const ANSWERS: usize = 4096;
@@ -41,10 +41,9 @@ pub fn main() -> ExitCode {
 
 async fn run(options: Options) -> Result<(), Failure> {
     let descriptors = usize::try_from(program::raise_descriptor_limit()).unwrap_or(usize::MAX);
-    let listeners = listeners(&options)?;
-    for listener in listeners.iter() {
-        keep_alive(listener, KEEPALIVE)?;
-        send_at_once(listener);
+    let mut listeners = listeners(&options)?;
+    for listener in &mut listeners {
+        listener.set_options(Some(KEEPALIVE))?;
     }
     let possible = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
     let server = Arc::new(Server {
@@ -59,11 +58,11 @@ async fn run(options: Options) -> Result<(), Failure> {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
     };
-    serve(Arc::new(Greeting(server)), listeners, lifetime).await
+    serve(Arc::new(Greeting(server)), listeners.into(), lifetime).await
 }
 
 /// All inherited listeners, or those of the command line.
-fn listeners(options: &Options) -> Result<Arc<[Listener]>, Failure> {
+fn listeners(options: &Options) -> Result<Vec<Listener>, Failure> {
     let inherited = activation::inherited()?;
     if !inherited.is_empty() {
         let sockets = inherited
@@ -84,7 +83,7 @@ fn listeners(options: &Options) -> Result<Arc<[Listener]>, Failure> {
     for address in addresses {
         listeners.extend(Listener::bind(address)?);
     }
-    Ok(listeners.into())
+    Ok(listeners)
 }
 
 /// What all connections share.

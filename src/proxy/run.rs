@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use clap::Parser;
 
@@ -14,14 +14,13 @@ use super::options::Options;
 use super::relay;
 use super::shell::{Proxy, Settings};
 use super::state::{LockDirectory, TargetFile};
-use super::upstream;
+use super::upstream::{self, Spare};
 use crate::service::activation::{self, Inherited};
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
 use crate::service::listener::{Accepted, Listener, Peer};
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Admission, Lifetime, Service, serve};
-use crate::service::stream::{keep_alive, send_at_once};
 
 /// What `FileDescriptorName=` calls control sockets.
 const CONTROL_NAME: &str = "varlink";
@@ -40,14 +39,12 @@ async fn run(options: Options) -> Result<(), Failure> {
         activation::inherited()?
             .into_iter()
             .partition(|socket| socket.name == CONTROL_NAME);
-    let listeners = listeners(client_sockets, &options)?;
     let keepalive = options.keepalive.finite();
-    for listener in listeners.iter() {
-        if let Some(limit) = keepalive {
-            keep_alive(listener, limit)?;
-        }
-        send_at_once(listener);
+    let mut listeners = listeners(client_sockets, &options)?;
+    for listener in &mut listeners {
+        listener.set_options(keepalive)?;
     }
+    let listeners: Arc<[Listener]> = listeners.into();
     let control = ControlServer::new(control_listeners(control_sockets, &options)?);
 
     let target_file = TargetFile::new(options.state_directory().as_deref());
@@ -75,6 +72,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let running = Arc::new(Running {
         proxy: Arc::new(proxy),
         control,
+        spare: Mutex::default(),
     });
     running.control.start(&running.proxy);
     let lifetime = Lifetime {
@@ -85,7 +83,7 @@ async fn run(options: Options) -> Result<(), Failure> {
 }
 
 /// The client listeners: systemd's, or those of `--listen`.
-fn listeners(inherited: Vec<Inherited>, options: &Options) -> Result<Arc<[Listener]>, Failure> {
+fn listeners(inherited: Vec<Inherited>, options: &Options) -> Result<Vec<Listener>, Failure> {
     match (inherited.is_empty(), options.listen.is_empty()) {
         (true, true) => {
             Err("nowhere to listen: start it by a .socket unit, or give --listen".into())
@@ -102,7 +100,7 @@ fn listeners(inherited: Vec<Inherited>, options: &Options) -> Result<Arc<[Listen
             for address in &options.listen {
                 listeners.extend(Listener::bind(address)?);
             }
-            Ok(listeners.into())
+            Ok(listeners)
         }
     }
 }
@@ -138,11 +136,14 @@ fn connections_max(asked: usize) -> usize {
 struct Running {
     proxy: Arc<Proxy>,
     control: ControlServer,
+    /// For the next client.
+    spare: Mutex<Spare>,
 }
 
 /// A client that has passed the gate, counted until this is dropped, after its sockets are closed.
 struct Passed {
     connection: Option<Arc<Connection>>,
+    spare: Spare,
     proxy: Arc<Proxy>,
 }
 
@@ -173,12 +174,17 @@ impl Service for Running {
         if !gate.0.may_accept() {
             return Ok(Admission::Closed);
         }
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = spare.reserve() {
+            return Ok(Admission::Exhausted(error));
+        }
         Ok(match accept()? {
             Accepted::Client(stream, peer) => {
                 gate.0.accepted();
                 let connection = Some(self.proxy.connections.add(stream, peer));
                 Admission::Client(Passed {
                     connection,
+                    spare: std::mem::take(&mut spare),
                     proxy: Arc::clone(&self.proxy),
                 })
             }
@@ -188,9 +194,10 @@ impl Service for Running {
         })
     }
 
-    async fn handle(passed: Passed) {
+    async fn handle(mut passed: Passed) {
+        let spare = std::mem::take(&mut passed.spare);
         if let Some(connection) = &passed.connection {
-            carry(&passed.proxy, connection).await;
+            carry(&passed.proxy, connection, spare).await;
         }
     }
 
@@ -248,9 +255,9 @@ impl Service for Running {
 }
 
 /// One client, from the gate to the end.
-async fn carry(proxy: &Proxy, connection: &Connection) {
+async fn carry(proxy: &Proxy, connection: &Connection, spare: Spare) {
     tokio::select! {
-        () = connect_and_relay(proxy, connection) => {}
+        () = connect_and_relay(proxy, connection, spare) => {}
         why = connection.aborted() => {
             connection.client.reset_on_close();
             if let Some((upstream, _)) = connection.upstream.get() {
@@ -274,7 +281,7 @@ async fn carry(proxy: &Proxy, connection: &Connection) {
     );
 }
 
-async fn connect_and_relay(proxy: &Proxy, connection: &Connection) {
+async fn connect_and_relay(proxy: &Proxy, connection: &Connection, spare: Spare) {
     let client = &connection.client;
     let settings = &proxy.settings;
     let Some(first_target) = proxy.target() else {
@@ -283,7 +290,7 @@ async fn connect_and_relay(proxy: &Proxy, connection: &Connection) {
     let target = || proxy.target().unwrap_or_else(|| first_target.clone());
     let connected = tokio::select! {
         biased; // what a client said before it left is still delivered if the upstream is there
-        result = upstream::connect(target, settings.connect_timeout, settings.keepalive) => result,
+        result = upstream::connect(target, settings.connect_timeout, settings.keepalive, spare) => result,
         // Nobody is left to be served.
         () = client.broken() => return,
     };

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::event::{EventfdFlags, eventfd};
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::service::address::Address;
 use crate::service::stream::{Stream, keep_alive};
@@ -20,6 +22,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// are by then.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
+/// The last attempt, when the time is over, may take so long.
+const LAST_ATTEMPT: Duration = Duration::from_millis(100);
+
 /// The upstream could not be reached.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot reach {target} within {limit:?}: {source}")]
@@ -28,6 +33,32 @@ pub struct Unreachable {
     pub target: Address,
     limit: Duration,
     source: io::Error,
+}
+
+/// A descriptor that is kept for the socket of an upstream.
+///
+/// Whoever is accepted needs two descriptors. If all of them could go to accepted clients, these
+/// would wait for a second one that never comes; so it is taken before a client is accepted.
+#[derive(Debug, Default)]
+pub struct Spare(Option<OwnedFd>);
+
+impl Spare {
+    /// Has one, taken now unless there is one already.
+    ///
+    /// # Errors
+    ///
+    /// When none is left.
+    pub fn reserve(&mut self) -> io::Result<()> {
+        if self.0.is_none() {
+            self.0 = Some(eventfd(0, EventfdFlags::CLOEXEC)?);
+        }
+        Ok(())
+    }
+
+    /// Gives it up for the socket that is about to be made.
+    fn release(&mut self) {
+        self.0 = None;
+    }
 }
 
 /// Connects to the target, again and again until it answers or `limit` is over: a service that is
@@ -41,19 +72,24 @@ pub async fn connect(
     target: impl Fn() -> Address,
     limit: Option<Duration>,
     keepalive: Option<Duration>,
+    mut spare: Spare,
 ) -> Result<(Stream, Address), Unreachable> {
     // Without a limit, a time that is as good as never.
     let deadline = Instant::now() + limit.unwrap_or(Duration::from_secs(3_000_000_000));
     let mut pause = FIRST_PAUSE;
     loop {
         let target = target();
-        let attempt = (Instant::now() + ATTEMPT).min(deadline);
-        let error = match timeout_at(attempt, attempt_once(&target, keepalive)).await {
+        let attempt = (Instant::now() + ATTEMPT).min(deadline.max(Instant::now() + LAST_ATTEMPT));
+        spare.release();
+        let attempted = timeout_at(attempt, attempt_once(&target, keepalive)).await;
+        let error = match attempted {
             Ok(Ok(stream)) => return Ok((stream, target)),
             Ok(Err(error)) => error,
             Err(_) => io::ErrorKind::TimedOut.into(),
         };
-        if Instant::now() + pause >= deadline {
+        // Without one the next attempt may fail, and the one after it.
+        let _ = spare.reserve();
+        if Instant::now() >= deadline {
             let limit = limit.unwrap_or_default();
             return Err(Unreachable {
                 target,
@@ -62,7 +98,8 @@ pub async fn connect(
             });
         }
         tracing::debug!(UPSTREAM = %target, ERROR = %error, "{target} is not there yet: {error}");
-        sleep(pause).await;
+        // The last attempt is made when the time is over, not before.
+        sleep_until((Instant::now() + pause).min(deadline)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
@@ -114,11 +151,36 @@ async fn connect_to(domain: Domain, address: &SockAddr) -> io::Result<Stream> {
     match socket.connect(address) {
         Ok(()) => Stream::new(socket.into()),
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-            let stream = Stream::new(socket.into())?;
-            stream.writable().await?;
-            stream.take_error().map_or(Ok(stream), Err)
+            let attempt = Attempt(Some(Stream::new(socket.into())?));
+            attempt.decided().await
         }
         Err(error) => Err(error),
+    }
+}
+
+/// A connection in the making. If it is given up because the client has gone, an upstream that has
+/// accepted it by then sees a reset: the client has not said that it has nothing to say.
+struct Attempt(Option<Stream>);
+
+impl Attempt {
+    async fn decided(mut self) -> io::Result<Stream> {
+        if let Some(stream) = &self.0 {
+            stream.writable().await?;
+            if let Some(error) = stream.take_error() {
+                return Err(error);
+            }
+        }
+        self.0
+            .take()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(stream) = &self.0 {
+            stream.reset_on_close();
+        }
     }
 }
 
@@ -133,7 +195,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("late");
         let target = Address::Unix(path.clone());
-        let connecting = tokio::spawn(connect(move || target.clone(), None, None));
+        let connecting = tokio::spawn(connect(
+            move || target.clone(),
+            None,
+            None,
+            Spare::default(),
+        ));
         tokio::task::yield_now().await;
         let _listener = UnixListener::bind(&path).unwrap();
         connecting.await.unwrap().unwrap();
@@ -148,7 +215,7 @@ mod tests {
             let mut targets = targets.lock().unwrap();
             targets.pop().unwrap()
         };
-        let (_stream, target) = connect(next, None, None).await.unwrap();
+        let (_stream, target) = connect(next, None, None, Spare::default()).await.unwrap();
         assert_eq!(target, there);
     }
 
@@ -156,7 +223,7 @@ mod tests {
     async fn one_that_never_comes_is_given_up_with_its_name_and_the_reason() {
         let target: Address = "unix:/nonexistent/socket".parse().unwrap();
         let limit = Some(Duration::from_millis(30));
-        let error = connect(|| target.clone(), limit, None)
+        let error = connect(|| target.clone(), limit, None, Spare::default())
             .await
             .unwrap_err()
             .to_string();

@@ -4,7 +4,9 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -15,7 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::address::Address;
 use super::kernel;
-use super::stream::Stream;
+use super::stream::{Stream, keep_alive, send_at_once};
 
 /// How many clients may wait in the backlog of a socket that we bind ourselves. The kernel lowers
 /// it to `net.core.somaxconn`, listen(2).
@@ -94,6 +96,9 @@ pub struct Listener {
     name: String,
     inherited: bool,
     unlink: Option<std::path::PathBuf>,
+    keepalive: Option<Duration>,
+    /// Whether all who wait have inherited the options of [`Self::set_options`].
+    passed_on: AtomicBool,
 }
 
 impl Listener {
@@ -111,6 +116,8 @@ impl Listener {
             name,
             inherited: true,
             unlink: None,
+            keepalive: None,
+            passed_on: AtomicBool::new(true),
         })
     }
 
@@ -141,6 +148,8 @@ impl Listener {
                 name,
                 inherited: false,
                 unlink,
+                keepalive: None,
+                passed_on: AtomicBool::new(true),
             });
         }
         Ok(listeners)
@@ -149,6 +158,21 @@ impl Listener {
     /// Whether it was inherited, so that it lives on when we end.
     pub fn is_inherited(&self) -> bool {
         self.inherited
+    }
+
+    /// Has every client's socket send small pieces at once, and be probed so that a client which
+    /// does not answer for `keepalive` is taken for gone. Nothing to do for AF_UNIX.
+    ///
+    /// Accepted sockets inherit it from the listener, at no cost for each, but for those who wait
+    /// already (one of them is why systemd has started us): those are told one by one.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not take the values.
+    pub fn set_options(&mut self, keepalive: Option<Duration>) -> io::Result<()> {
+        self.keepalive = keepalive;
+        self.passed_on = AtomicBool::new(false);
+        set_options(&self.fd, keepalive)
     }
 
     /// Waits until somebody may be waiting. It may be wrong; [`Self::accept`] tells.
@@ -174,8 +198,18 @@ impl Listener {
                 return Ok(Accepted::Nobody);
             };
             match rustix::net::acceptfrom_with(&self.fd, flags) {
-                Ok((fd, address)) => return Ok(client(fd, address)),
-                Err(Errno::AGAIN) => ready?.clear_ready(),
+                Ok((fd, address)) => {
+                    if !self.passed_on.load(Relaxed) {
+                        // It fails only for one who has gone, and that shows soon enough.
+                        let _ = set_options(&fd, self.keepalive);
+                    }
+                    return Ok(client(fd, address));
+                }
+                Err(Errno::AGAIN) => {
+                    // Whoever comes from now on comes to a listener that has the options.
+                    self.passed_on.store(true, Relaxed);
+                    ready?.clear_ready();
+                }
                 Err(errno) => break errno,
             }
         };
@@ -227,6 +261,11 @@ impl Drop for Listener {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+fn set_options(socket: impl AsFd, keepalive: Option<Duration>) -> io::Result<()> {
+    send_at_once(&socket);
+    keepalive.map_or(Ok(()), |limit| keep_alive(&socket, limit))
 }
 
 fn client(fd: OwnedFd, address: Option<SocketAddrAny>) -> Accepted {

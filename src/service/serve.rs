@@ -24,6 +24,9 @@ use super::program::Failure;
 /// How long accepting pauses when no descriptors are left, unless a connection ends before.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// That no descriptors are left is told once in so much time.
+const TELL_EXHAUSTED_EVERY: Duration = Duration::from_secs(10);
+
 /// `STATUS=` follows what happens with at most so much delay, and costs no more than one message
 /// in this time.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -129,6 +132,7 @@ pub async fn serve<S: Service>(
         status: String::new(),
         status_due: Uptime::now(),
         paused_until: None,
+        pause_told: None,
         turn: 0,
         service,
         listeners,
@@ -171,6 +175,7 @@ struct Serving<S: Service> {
     status: String,
     status_due: Uptime,
     paused_until: Option<Uptime>,
+    pause_told: Option<Uptime>,
     turn: usize,
 }
 
@@ -286,6 +291,13 @@ impl<S: Service> Serving<S> {
 
     fn pause(&mut self, now: Uptime, error: &io::Error) {
         self.paused_until = Some(now + EXHAUSTED_PAUSE);
+        if self
+            .pause_told
+            .is_some_and(|told| now < told + TELL_EXHAUSTED_EVERY)
+        {
+            return;
+        }
+        self.pause_told = Some(now);
         tracing::warn!(
             MESSAGE_ID = event::NO_DESCRIPTORS,
             ERROR = %error,

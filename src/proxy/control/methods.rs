@@ -110,16 +110,21 @@ async fn dispatch(
 }
 
 fn parameters<T: DeserializeOwned>(call: &Call) -> Result<T, Refused> {
+    let refused = |name: &str| Refused::Reply(Reply::invalid_parameter(name));
     let value = match &call.parameters {
         Value::Null => json!({}),
-        value => value.clone(),
+        Value::Object(_) => call.parameters.clone(),
+        // serde would read a struct from an array too.
+        _ => return Err(refused("parameters")),
     };
-    serde_json::from_value(value).map_err(|error| {
-        // serde puts the name of the field between backquotes.
-        let text = error.to_string();
-        Refused::Reply(Reply::invalid_parameter(
-            text.split('`').nth(1).unwrap_or(&text),
-        ))
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        // One that is missing has no path; serde puts its name between backquotes.
+        let text = error.inner().to_string();
+        match path.as_str() {
+            "." => refused(text.split('`').nth(1).unwrap_or("parameters")),
+            name => refused(name),
+        }
     })
 }
 
@@ -365,4 +370,38 @@ async fn changed(
 
 fn gone() -> Refused {
     Refused::Gone(io::ErrorKind::ConnectionAborted.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::control::api::LockParameters;
+
+    fn refused(parameters_given: Value) -> String {
+        let call = Call {
+            parameters: parameters_given,
+            ..Call::default()
+        };
+        match parameters::<LockParameters>(&call) {
+            Err(Refused::Reply(reply)) => {
+                reply.parameters["parameter"].as_str().unwrap().to_owned()
+            }
+            _ => panic!("{call:?} was taken"),
+        }
+    }
+
+    #[test]
+    fn a_parameter_that_is_wrong_is_named() {
+        assert_eq!(refused(json!([])), "parameters");
+        assert_eq!(refused(json!("lock")), "parameters");
+        assert_eq!(refused(json!({ "leaseUSec": -1 })), "leaseUSec");
+        assert_eq!(refused(json!({ "reason": 7 })), "reason");
+        assert_eq!(refused(json!({ "leeseUSec": 1 })), "leeseUSec");
+        let none = Call::default();
+        assert!(parameters::<LockParameters>(&none).is_ok());
+        match parameters::<TargetParameters>(&none) {
+            Err(Refused::Reply(reply)) => assert_eq!(reply.parameters["parameter"], "target"),
+            _ => panic!("a target is needed"),
+        }
+    }
 }
