@@ -91,6 +91,8 @@ fn build(directory: &Path) -> Fallible<()> {
             "build",
             "--quiet",
             "--bins",
+            // With the example, features are what they were for it: nothing is built twice.
+            "--example=atomic-upgrade",
             "--profile",
             profile,
             "--manifest-path",
