@@ -65,7 +65,7 @@ def build():
         if all((directory / program).exists() for program in PROGRAMS):
             return directory
         raise Unmet("cargo is missing (https://rustup.rs), and the programs are not built yet")
-    done = subprocess.run([cargo, "build", "--release", "--quiet", "--bins"], cwd=PROJECT)
+    done = subprocess.run([cargo, "build", "--release", "--quiet", "--bins", "--examples"], cwd=PROJECT)
     if done.returncode != 0:
         raise Unmet("`cargo build --release` failed")
     absent = [program for program in PROGRAMS if not (directory / program).exists()]

@@ -7,13 +7,14 @@
 //! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
 //! - [`state`]: what outlives the process;
 //! - [`control`]: what operators and deployment tools can ask for;
-//! - [`options`], [`event`]: the command line; the journal.
+//! - [`options`]: the command line; [`event`] and `notices`: the journal.
 
 pub mod connections;
 pub mod control;
 pub mod event;
 pub mod gate;
 pub mod liveness;
+mod notices;
 pub mod options;
 pub mod proxy_header;
 pub mod relay;

@@ -11,7 +11,7 @@ use super::connections::{Abort, Connection};
 use super::control::server::ControlServer;
 use super::event;
 use super::options::Options;
-use super::relay;
+use super::relay::{self, Ending};
 use super::shell::{Proxy, Settings};
 use super::state::{LockDirectory, TargetFile};
 use super::upstream::{self, Spare};
@@ -315,7 +315,25 @@ async fn connect_and_relay(proxy: &Proxy, connection: &Connection, spare: Spare)
             return client.reset_on_close();
         }
     }
-    relay::relay(client, upstream, connection).await;
+    match relay::relay(client, upstream, connection).await {
+        Ending::ClientBroken(kind) if is_gone(kind) => tell_gone(connection, "the client"),
+        Ending::UpstreamBroken(kind) if is_gone(kind) => tell_gone(connection, "the upstream"),
+        Ending::Orderly | Ending::ClientBroken(_) | Ending::UpstreamBroken(_) => {}
+    }
+}
+
+/// Whether the kernel's own probes found that nobody is there.
+fn is_gone(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+    matches!(kind, TimedOut | HostUnreachable | NetworkUnreachable)
+}
+
+fn tell_gone(connection: &Connection, who: &str) {
+    tracing::info!(
+        MESSAGE_ID = event::PEER_GONE, CONNECTION_ID = connection.id, PEER = %connection.peer,
+        "connection {} of {} was ended: {who} did not answer for the keepalive time",
+        connection.id, connection.peer
+    );
 }
 
 /// The client's address and the one it connected to, if they are of TCP.

@@ -10,9 +10,8 @@ use tokio::sync::{Notify, watch};
 use super::connections::{Abort, Connection, Connections};
 use super::control::api::{ListenerStatus, LockStatus, Status};
 use super::event;
-use super::gate::{
-    CallerId, Gate, GateState, LockRequest, LockStore, Mode, Notice, Opened, Outcome,
-};
+use super::gate::{CallerId, Gate, GateState, LockRequest, LockStore, Mode, Notice, Outcome};
+use super::notices;
 use super::proxy_header::ProxyProtocol;
 use super::state::{LockDirectory, TargetFile};
 use crate::service::address::Address;
@@ -99,13 +98,18 @@ impl Proxy {
     /// Runs `f` on the gate, as one step, and acts on what came of it. Whoever waits for a change is
     /// woken only by one: the accept loop calls this in every turn.
     fn with_gate<T>(&self, f: impl FnOnce(&mut Gate, &mut dyn LockStore) -> (T, Vec<Notice>)) -> T {
-        let mut gate = self.gate();
-        let (gate_ref, store) = &mut *gate;
-        let before = Seen::of(gate_ref);
-        let (result, notices) = f(gate_ref, store);
-        let after = Seen::of(gate_ref);
-        drop(gate);
-        self.act(&notices, after.state);
+        let mut held = self.gate();
+        let (gate, store) = &mut *held;
+        let before = Seen::of(gate);
+        let (result, notices) = f(gate, store);
+        let after = Seen::of(gate);
+        if !notices.is_empty() {
+            let now = gate.clone();
+            drop(held);
+            self.act(&notices, &now);
+        } else {
+            drop(held);
+        }
         if before != after || !notices.is_empty() {
             // The loop sleeps through connections that end, unless they change something for it.
             if before.for_loop() != after.for_loop() || !notices.is_empty() {
@@ -124,85 +128,16 @@ impl Proxy {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn act(&self, notices: &[Notice], state: GateState) {
+    fn act(&self, notices: &[Notice], gate: &Gate) {
+        let queued = self.queued();
         for notice in notices {
-            self.log(notice, state);
+            notices::tell(notice, gate, queued);
             match notice {
                 Notice::Force => self.connections.abort_all(Abort::Forced),
                 Notice::Opened(_) => self.queue_full.store(false, Relaxed),
                 Notice::Locked | Notice::Drained | Notice::RecordLeft(_) => {}
             }
         }
-    }
-
-    fn log(&self, notice: &Notice, state: GateState) {
-        let gate = state.as_str();
-        let queued = self.queued();
-        match notice {
-            Notice::Locked => {
-                let (open, reason, lease) = self.lock_for_log();
-                let lease_usec = lease.map(micros);
-                let why = reason.as_deref().unwrap_or("no reason given");
-                tracing::info!(
-                    MESSAGE_ID = event::LOCKED,
-                    GATE = gate,
-                    OPEN = open,
-                    QUEUED = queued,
-                    REASON = reason,
-                    LEASE_USEC = lease_usec,
-                    "locked ({why}): new clients wait, {open} connections are open"
-                );
-            }
-            Notice::Drained => tracing::info!(
-                MESSAGE_ID = event::DRAINED,
-                GATE = gate,
-                OPEN = 0,
-                QUEUED = queued,
-                "drained: nobody is connected any more"
-            ),
-            Notice::Opened(Opened::Asked) => tracing::info!(
-                MESSAGE_ID = event::UNLOCKED,
-                GATE = gate,
-                QUEUED = queued,
-                "unlocked: {queued} waiting clients pass"
-            ),
-            Notice::Opened(Opened::Lease) => tracing::warn!(
-                MESSAGE_ID = event::LEASE_OVER,
-                GATE = gate,
-                QUEUED = queued,
-                "the lease of the lock is over: the gate opens by itself, {queued} waiting clients \
-                 pass"
-            ),
-            Notice::Opened(Opened::NoCaller) => tracing::info!(
-                MESSAGE_ID = event::TAKEN_BACK,
-                GATE = gate,
-                QUEUED = queued,
-                "the lock was taken back because nobody waits for it any more: {queued} waiting \
-                 clients pass"
-            ),
-            Notice::Force => tracing::warn!(
-                GATE = gate,
-                "the drain takes longer than --force-after: open connections are reset"
-            ),
-            Notice::RecordLeft(error) => tracing::error!(
-                GATE = gate,
-                ERROR = error,
-                "the record of the lock cannot be removed ({error}): remove it by hand, or a restart \
-                 locks again"
-            ),
-        }
-    }
-
-    fn lock_for_log(&self) -> (usize, Option<String>, Option<Duration>) {
-        let gate = self.gate();
-        let record = gate.0.lock_record();
-        let lease = record.and_then(|record| record.lease_until);
-        let reason = record.and_then(|record| record.reason.clone());
-        (
-            gate.0.open(),
-            reason,
-            lease.map(|until| until.since(Uptime::now())),
-        )
     }
 
     /// A connection has ended, and both its sockets are closed.

@@ -4,7 +4,8 @@
 //! - [`activation`], [`listener`], [`stream`], [`kernel`]: sockets, inherited from systemd or our own;
 //! - [`idle`], [`drain`]: when to end, as pure state machines;
 //! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`];
-//! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us;
+//! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us; [`signals`]: what we
+//!   hear;
 //! - [`varlink`]: how systemd's world calls a program;
 //! - [`program`], [`clock`]: what every main needs.
 
@@ -20,6 +21,7 @@ pub mod log;
 pub mod notify;
 pub mod program;
 pub mod serve;
+pub mod signals;
 pub mod stream;
 pub mod timespan;
 pub mod varlink;

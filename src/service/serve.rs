@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep_until};
 
 use super::clock::Uptime;
@@ -20,6 +19,7 @@ use super::idle::IdleTimer;
 use super::listener::{Accepted, Listener};
 use super::notify;
 use super::program::Failure;
+use super::signals::{Order, Signals};
 
 /// How long accepting pauses when no descriptors are left, unless a connection ends before.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -162,8 +162,7 @@ enum Happening<C> {
     Admitted(Admission<C>),
     Changed,
     Time,
-    Stop,
-    Reload,
+    Ordered(Order),
 }
 
 struct Serving<S: Service> {
@@ -208,8 +207,8 @@ impl<S: Service> Serving<S> {
                 Happening::Admitted(Admission::Exhausted(error)) => self.pause(now, &error),
                 Happening::Admitted(_) | Happening::Time => {}
                 Happening::Changed => self.paused_until = None,
-                Happening::Reload => self.reload(),
-                Happening::Stop => return Ok(End::Told),
+                Happening::Ordered(Order::Reload) => self.reload(),
+                Happening::Ordered(Order::Stop) => return Ok(End::Told),
             }
         }
     }
@@ -226,7 +225,7 @@ impl<S: Service> Serving<S> {
         let paused = self.paused_until.is_some();
         tokio::select! {
             biased;
-            happening = signals.next() => Ok(happening),
+            order = signals.next() => Ok(Happening::Ordered(order)),
             () = service.changed() => Ok(Happening::Changed),
             admission = poll_fn(|context| admit(&**service, listeners, turn, context)),
                 if !paused => Ok(Happening::Admitted(admission?)),
@@ -353,7 +352,7 @@ impl<S: Service> Serving<S> {
                 }
             };
             tokio::select! {
-                happening = self.signals.next() => if matches!(happening, Happening::Stop::<()>) {
+                order = self.signals.next() => if order == Order::Stop {
                     let open = self.service.open();
                     return tracing::warn!(OPEN = open, "told twice to stop: {open} connections cut off");
                 },
@@ -416,29 +415,4 @@ async fn until(due: Option<Uptime>) {
 fn list(listeners: &[Listener]) -> String {
     let names: Vec<String> = listeners.iter().map(ToString::to_string).collect();
     names.join(", ")
-}
-
-/// The signals that a service listens to.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next<C>(&mut self) -> Happening<C> {
-        tokio::select! {
-            _ = self.terminate.recv() => Happening::Stop,
-            _ = self.interrupt.recv() => Happening::Stop,
-            _ = self.hangup.recv() => Happening::Reload,
-        }
-    }
 }

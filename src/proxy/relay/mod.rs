@@ -6,6 +6,7 @@
 
 mod pump;
 
+use std::io;
 use std::time::Duration;
 
 use crate::service::stream::Stream;
@@ -24,10 +25,10 @@ pub trait Meter {
 pub enum Ending {
     /// Both sides had said everything.
     Orderly,
-    /// The client's connection broke.
-    ClientBroken,
-    /// The upstream's connection broke.
-    UpstreamBroken,
+    /// The client's connection broke, in this way.
+    ClientBroken(io::ErrorKind),
+    /// The upstream's connection broke, in this way.
+    UpstreamBroken(io::ErrorKind),
 }
 
 /// Relays until both directions have ended. What is left to do then is to drop both streams.
@@ -43,12 +44,10 @@ pub async fn relay(client: &Stream, upstream: &Stream, meter: &impl Meter) -> En
         loop {
             match (up_end, down_end) {
                 // Whoever broke has nothing more to say, and nothing more can be said to it.
-                (Some(PumpEnd::SourceBroken), _) | (Some(_), Some(PumpEnd::SinkBroken)) => {
-                    break Ending::ClientBroken;
-                }
-                (_, Some(PumpEnd::SourceBroken)) | (Some(PumpEnd::SinkBroken), Some(_)) => {
-                    break Ending::UpstreamBroken;
-                }
+                (Some(PumpEnd::SourceBroken(kind)), _)
+                | (Some(_), Some(PumpEnd::SinkBroken(kind))) => break Ending::ClientBroken(kind),
+                (_, Some(PumpEnd::SourceBroken(kind)))
+                | (Some(PumpEnd::SinkBroken(kind)), Some(_)) => break Ending::UpstreamBroken(kind),
                 (Some(PumpEnd::Finished), Some(PumpEnd::Finished)) => break Ending::Orderly,
                 _ => {}
             }
@@ -58,17 +57,27 @@ pub async fn relay(client: &Stream, upstream: &Stream, meter: &impl Meter) -> En
             tokio::select! {
                 end = &mut up, if up_end.is_none() => up_end = Some(end),
                 end = &mut down, if down_end.is_none() => down_end = Some(end),
-                () = client.broken(), if client_finished => break Ending::ClientBroken,
-                () = upstream.broken(), if upstream_finished => break Ending::UpstreamBroken,
+                () = client.broken(), if client_finished => {
+                    break Ending::ClientBroken(how_broken(client));
+                }
+                () = upstream.broken(), if upstream_finished => {
+                    break Ending::UpstreamBroken(how_broken(upstream));
+                }
             }
         }
     };
     match ending {
         Ending::Orderly => {}
-        Ending::ClientBroken => deliver_then_reset(upstream).await,
-        Ending::UpstreamBroken => deliver_then_reset(client).await,
+        Ending::ClientBroken(_) => deliver_then_reset(upstream).await,
+        Ending::UpstreamBroken(_) => deliver_then_reset(client).await,
     }
     ending
+}
+
+fn how_broken(stream: &Stream) -> io::ErrorKind {
+    stream
+        .take_error()
+        .map_or(io::ErrorKind::ConnectionReset, |error| error.kind())
 }
 
 /// Makes the end of `stream` a reset, once its peer has acknowledged what was sent to it.

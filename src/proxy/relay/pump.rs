@@ -19,9 +19,9 @@ pub enum PumpEnd {
     /// The source has said everything, and the sink was told so.
     Finished,
     /// Receiving failed: the source was reset or is gone. Everything that came before was sent.
-    SourceBroken,
+    SourceBroken(io::ErrorKind),
     /// Sending failed: the sink was reset or is gone.
-    SinkBroken,
+    SinkBroken(io::ErrorKind),
 }
 
 /// Carries bytes from `source` to `sink` until the end; tells `count` how many went.
@@ -30,26 +30,26 @@ pub enum PumpEnd {
 /// buffer, is kept until it does, and nothing more is received.
 pub async fn pump(source: &Stream, sink: &Stream, count: impl Fn(usize)) -> PumpEnd {
     loop {
-        if source.readable().await.is_err() {
-            return PumpEnd::SourceBroken;
+        if let Err(error) = source.readable().await {
+            return PumpEnd::SourceBroken(error.kind());
         }
         match carry(source, sink) {
             Carried::Nothing => {}
             Carried::All(bytes) => count(bytes),
             Carried::Some(sent, rest) => {
                 count(sent);
-                if send_rest(sink, &rest, &count).await.is_err() {
-                    return PumpEnd::SinkBroken;
+                if let Err(error) = send_rest(sink, &rest, &count).await {
+                    return PumpEnd::SinkBroken(error.kind());
                 }
             }
             Carried::End => {
                 return match sink.shutdown_write() {
                     Ok(()) => PumpEnd::Finished,
-                    Err(_) => PumpEnd::SinkBroken,
+                    Err(error) => PumpEnd::SinkBroken(error.kind()),
                 };
             }
-            Carried::SourceBroken => return PumpEnd::SourceBroken,
-            Carried::SinkBroken => return PumpEnd::SinkBroken,
+            Carried::SourceBroken(kind) => return PumpEnd::SourceBroken(kind),
+            Carried::SinkBroken(kind) => return PumpEnd::SinkBroken(kind),
         }
     }
 }
@@ -59,8 +59,8 @@ enum Carried {
     All(usize),
     Some(usize, Box<[u8]>),
     End,
-    SourceBroken,
-    SinkBroken,
+    SourceBroken(io::ErrorKind),
+    SinkBroken(io::ErrorKind),
 }
 
 /// Receives once and sends once, without waiting.
@@ -70,7 +70,7 @@ fn carry(source: &Stream, sink: &Stream) -> Carried {
             Ok(0) => return Carried::End,
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Carried::Nothing,
-            Err(_) => return Carried::SourceBroken,
+            Err(error) => return Carried::SourceBroken(error.kind()),
         };
         match sink.try_send(&buffer[..received]) {
             Ok(sent) if sent == received => Carried::All(sent),
@@ -78,7 +78,7 @@ fn carry(source: &Stream, sink: &Stream) -> Carried {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 Carried::Some(0, buffer[..received].into())
             }
-            Err(_) => Carried::SinkBroken,
+            Err(error) => Carried::SinkBroken(error.kind()),
         }
     })
 }

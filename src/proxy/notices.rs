@@ -1,0 +1,66 @@
+//! What the journal hears of the gate.
+
+use super::event;
+use super::gate::{Gate, Notice, Opened};
+use crate::service::clock::{Uptime, micros};
+
+/// Tells `notice`, as things are right behind it.
+pub(super) fn tell(notice: &Notice, gate: &Gate, queued: u32) {
+    let state = gate.state().as_str();
+    let open = gate.open();
+    match notice {
+        Notice::Locked => {
+            let record = gate.lock_record();
+            let reason = record.and_then(|record| record.reason.as_deref());
+            let lease_until = record.and_then(|record| record.lease_until);
+            let lease_usec = lease_until.map(|until| micros(until.since(Uptime::now())));
+            let why = reason.unwrap_or("no reason given");
+            tracing::info!(
+                MESSAGE_ID = event::LOCKED,
+                GATE = state,
+                OPEN = open,
+                QUEUED = queued,
+                REASON = reason,
+                LEASE_USEC = lease_usec,
+                "locked ({why}): new clients wait, {open} connections are open"
+            );
+        }
+        Notice::Drained => tracing::info!(
+            MESSAGE_ID = event::DRAINED,
+            GATE = state,
+            OPEN = 0,
+            QUEUED = queued,
+            "drained: nobody is connected any more"
+        ),
+        Notice::Opened(Opened::Asked) => tracing::info!(
+            MESSAGE_ID = event::UNLOCKED,
+            GATE = state,
+            QUEUED = queued,
+            "unlocked: {queued} waiting clients pass"
+        ),
+        Notice::Opened(Opened::Lease) => tracing::warn!(
+            MESSAGE_ID = event::LEASE_OVER,
+            GATE = state,
+            QUEUED = queued,
+            "the lease of the lock is over: the gate opens by itself, {queued} waiting clients \
+                 pass"
+        ),
+        Notice::Opened(Opened::NoCaller) => tracing::info!(
+            MESSAGE_ID = event::TAKEN_BACK,
+            GATE = state,
+            QUEUED = queued,
+            "the lock was taken back because nobody waits for it any more: {queued} waiting \
+                 clients pass"
+        ),
+        Notice::Force => tracing::warn!(
+            GATE = state,
+            "the drain takes longer than --force-after: open connections are reset"
+        ),
+        Notice::RecordLeft(error) => tracing::error!(
+            GATE = state,
+            ERROR = error,
+            "the record of the lock cannot be removed ({error}): remove it by hand, or a restart \
+                 locks again"
+        ),
+    }
+}
