@@ -230,13 +230,13 @@ fn an_upstream_that_never_comes_is_told_by_a_reset_and_in_the_log() {
 #[test]
 fn a_client_that_leaves_while_the_upstream_is_down_is_not_waited_for() {
     let mut address = None;
-    let mut proxy = Unit::new(PROXY)
+    let unit = Unit::new(PROXY)
         .listener(&mut address)
         .arg("unix:/nonexistent/socket")
         .arg("--log-level=debug")
-        .arg("--exit-idle-time=0")
-        .spawn();
+        .arg("--exit-idle-time=0");
     let client = connect(address.unwrap());
+    let mut proxy = unit.spawn();
     proxy.until_logged("is not there yet");
     reset(client);
     let (status, log) = proxy.ends();
