@@ -52,7 +52,7 @@ def _arguments():
     parser.add_argument("-k", metavar="PATTERN", default="", help="only tests with this in their name")
     parser.add_argument("--quick", action="store_true", help="a tenth of the repetitions")
     parser.add_argument("--list", action="store_true", help="name the tests, run none")
-    parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1, metavar="N",
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1) + 1, metavar="N",
                         help="how many hosts run at the same time")
     parser.add_argument("--suite", choices=("tests", "measurements"), default="tests",
                         help=argparse.SUPPRESS)
