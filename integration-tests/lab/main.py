@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[1]
 sys.path[0] = str(HERE)
 
-from lab import case, namespaces, prerequisites, project, roots, runner  # noqa: E402
+from lab import case, cgroup, namespaces, prerequisites, project, roots, runner  # noqa: E402
 from lab.errors import Unmet  # noqa: E402
 from lab.host import Host  # noqa: E402
 from lab.machine import Machine  # noqa: E402
@@ -31,6 +31,7 @@ def main():
         prerequisites.ensure()
         binaries = prerequisites.build()
         bases = {version: roots.root(version) for version in versions}
+        cgroup.sweep()
         live = _private_scratch()
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
