@@ -44,6 +44,15 @@ class Group:
         return not any(directory.exists() for directory in self._directories)
 
 
+def sweep():
+    """Removes what a run that was killed has left; a group in which something runs stays."""
+    for path in _own_groups():
+        for left in path.glob("lab-*"):
+            for below in sorted(left.rglob("*/"), reverse=True):
+                _remove(below)
+            _remove(left)
+
+
 def _remove(directory):
     with contextlib.suppress(OSError):
         directory.rmdir()

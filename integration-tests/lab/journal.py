@@ -73,7 +73,6 @@ class Journal:
 
 
 def _arguments(after, fields):
-    # With --no-tail a cursor before the first entry is simply the beginning.
     matches = []
     for name, value in fields.items():
         if name == "unit":

@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[1]
 sys.path[0] = str(HERE)
 
-from lab import case, namespaces, prerequisites, project, roots, runner  # noqa: E402
+from lab import case, cgroup, namespaces, prerequisites, project, roots, runner  # noqa: E402
 from lab.errors import Unmet  # noqa: E402
 from lab.host import Host  # noqa: E402
 from lab.machine import Machine  # noqa: E402
@@ -31,6 +31,7 @@ def main():
         prerequisites.ensure()
         binaries = prerequisites.build()
         bases = {version: roots.root(version) for version in versions}
+        cgroup.sweep()
         live = _private_scratch()
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
@@ -52,7 +53,7 @@ def _arguments():
     parser.add_argument("-k", metavar="PATTERN", default="", help="only tests with this in their name")
     parser.add_argument("--quick", action="store_true", help="a tenth of the repetitions")
     parser.add_argument("--list", action="store_true", help="name the tests, run none")
-    parser.add_argument("--jobs", type=int, default=(os.cpu_count() or 1) + 1, metavar="N",
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1) + 1, metavar="N",
                         help="how many hosts run at the same time")
     parser.add_argument("--suite", choices=("tests", "measurements"), default="tests",
                         help=argparse.SUPPRESS)

@@ -80,10 +80,9 @@ def _make(version, directory):
     if not re.match(rf"systemd {version}\b", found):
         raise Unmet(f"Debian {suite} at {mirror} has {found.split(chr(10))[0]}, not {version}")
     # Up to date: the boot need not rebuild the library cache and the catalog.
-    for stamp in ("etc/.updated", "var/.updated"):
-        (directory / stamp).touch()
     usr = (directory / "usr").stat()
     for stamp in ("etc/.updated", "var/.updated"):
+        (directory / stamp).touch()
         os.utime(directory / stamp, ns=(usr.st_mtime_ns, usr.st_mtime_ns))
 
 

@@ -12,7 +12,7 @@ import traceback
 import unittest
 from dataclasses import dataclass
 
-from lab import case
+from lab import case, namespaces
 
 TEST_TIMEOUT = 240
 MEASUREMENT_TIMEOUT = 3600
@@ -81,6 +81,8 @@ def _readable(test):
 
 
 def _prepare():
+    # When the run is killed, the tests end, and with them their hosts.
+    namespaces.die_with_parent(signal.SIGKILL)
     # A crowd of clients and its upstream are sockets of this process.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
