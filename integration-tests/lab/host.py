@@ -67,10 +67,11 @@ class Host:
         return subprocess.run(self.machine.enter(list(map(str, command))), input=input,
                               capture_output=True, text=True, timeout=timeout)
 
-    def start(self, command, stdin=subprocess.DEVNULL, stdout=None, stderr=None):
+    def start(self, command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
         """Starts a command inside, to be waited for or killed; it ends with the host."""
         # A session of its own, so that a signal reaches the command and not only nsenter.
-        popen = subprocess.Popen(self.machine.enter(list(map(str, command))), stdin=stdin,
+        popen = subprocess.Popen(self.machine.enter(list(map(str, command))),
+                                 stdin=subprocess.DEVNULL,
                                  stdout=stdout, stderr=stderr, start_new_session=True)
         process = Process(popen)
         self._processes.append(process)

@@ -1,6 +1,7 @@
 """systemd's own tool speaks to the proxy (varlinkctl came with systemd 255)."""
 
 import json
+import subprocess
 
 from lab.case import HostTest, only_on
 
@@ -42,7 +43,7 @@ class Varlinkctl(HostTest):
             client.ask("hello")
             lock = self.host.start(
                 ["varlinkctl", "call", "--more", "--json=short", "--timeout=infinity", CONTROL,
-                 f"{INTERFACE}.Lock", "{}"], stdout=-1, stderr=-1)
+                 f"{INTERFACE}.Lock", "{}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             self.wait_for_gate("draining")
         status, out, err = lock.output()
         self.assertEqual(status, 0, err)
