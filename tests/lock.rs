@@ -372,6 +372,28 @@ fn a_lock_that_cannot_be_written_is_refused_and_the_gate_stays_open() {
 }
 
 #[test]
+fn more_callers_than_are_served_are_told_so() {
+    let setup = Setup::new();
+    let _proxy = setup.start();
+    let monitor = b"{\"method\":\"io.github.disnix-proxy-example.Proxy.Monitor\",\"more\":true}\0";
+    // One that was silent would be sent away for the next; these are all being served.
+    let served: Vec<UnixStream> = (0..256)
+        .map(|_| {
+            let mut caller = UnixStream::connect(setup.control()).unwrap();
+            caller.write_all(monitor).unwrap();
+            let mut first = [0];
+            std::io::Read::read_exact(&mut caller, &mut first).unwrap();
+            caller
+        })
+        .collect();
+    let (status, text) = setup.ctl(&["status"]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("256"), "{text}");
+    drop(served);
+    eventually("there is room again", || setup.ctl(&["status"]).0 == 0);
+}
+
+#[test]
 fn hostile_callers_disturb_neither_clients_nor_other_callers() {
     let setup = Setup::new();
     let mut proxy = setup.start();

@@ -9,15 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use rustix::net::SendFlags;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
+use super::api::qualified;
 use super::methods;
 use crate::proxy::shell::Proxy;
 use crate::service::listener::{Accepted, Listener};
 use crate::service::stream::Stream;
-use crate::service::varlink::{Call, Connection};
+use crate::service::varlink::{Call, Connection, Reply};
 
 /// The longest call, in bytes.
 const CALL_LIMIT: usize = 64 * 1024;
@@ -150,13 +152,19 @@ async fn accept_callers(listeners: Arc<[Listener]>, callers: Arc<Callers>, proxy
     loop {
         match next_caller(&listeners).await {
             Ok(Accepted::Client(stream, peer)) => {
-                let Some(slot) = callers.enter() else {
-                    tracing::warn!(PEER = %peer, "a caller was sent away: {CALLERS_MAX} are served");
-                    continue;
+                let stream = match into_unix(stream) {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        tracing::warn!(ERROR = %error, "a caller was lost: {error}");
+                        continue;
+                    }
                 };
-                match into_unix(stream) {
-                    Ok(stream) => _ = tokio::spawn(serve(stream, slot, Arc::clone(&proxy))),
-                    Err(error) => tracing::warn!(ERROR = %error, "a caller was lost: {error}"),
+                match callers.enter() {
+                    Some(slot) => _ = tokio::spawn(serve(stream, slot, Arc::clone(&proxy))),
+                    None => {
+                        tracing::warn!(PEER = %peer, "a caller was sent away: {CALLERS_MAX} are served");
+                        send_away(&stream);
+                    }
                 }
             }
             Ok(Accepted::Exhausted(error)) => {
@@ -185,6 +193,18 @@ async fn next_caller(listeners: &[Listener]) -> io::Result<Accepted> {
         Poll::Pending
     })
     .await
+}
+
+/// Tells a caller why it is not served. A new socket has room for it; one that has not is no loss.
+fn send_away(stream: &UnixStream) {
+    let refusal = Reply::error(
+        qualified("TooManyCallers"),
+        serde_json::json!({ "limit": CALLERS_MAX }),
+    );
+    if let Ok(mut message) = serde_json::to_vec(&refusal) {
+        message.push(0);
+        let _ = rustix::net::send(stream, &message, SendFlags::NOSIGNAL);
+    }
 }
 
 fn into_unix(stream: Stream) -> io::Result<UnixStream> {

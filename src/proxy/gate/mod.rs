@@ -276,7 +276,8 @@ impl Gate {
             (caller.timeout_at, caller.force_at) = (None, None);
         }
         waiting.retain(|caller| !caller.hold);
-        if waiting.is_empty() {
+        // A process that is about to end could not tell them any more: they hear it from the next.
+        if waiting.is_empty() || self.stopping {
             return notices;
         }
         let mut outcome = Outcome::Drained;

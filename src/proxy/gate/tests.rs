@@ -219,6 +219,22 @@ fn a_process_that_ends_leaves_the_lock_to_the_next_one() {
     assert!(disk.record.is_some());
 }
 
+#[test]
+fn a_drain_that_the_end_of_the_process_completes_is_told_by_the_next_one() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    gate.lock(A, request(Mode::Wait), at(1), &mut disk).unwrap();
+    gate.stopping();
+    gate.closed(&mut disk);
+    assert_eq!(gate.outcome(A), None);
+    let mut next = Gate::new(10, disk.record.clone(), at(2));
+    assert!(
+        !next.lock_record().unwrap().kept,
+        "if the caller has died, it is taken back"
+    );
+    next.lock(A, request(Mode::Wait), at(3), &mut disk).unwrap();
+    assert_eq!(next.outcome(A), Some(&Outcome::Drained));
+}
+
 #[derive(Clone, Debug)]
 enum Event {
     Arrive,
@@ -233,6 +249,7 @@ enum Event {
     Unlock,
     Gone(u64),
     Pass(u64),
+    Stop,
     Restart,
     DiskFull(bool),
     Target(bool),
@@ -251,7 +268,8 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0u64..4).prop_map(Event::Gone),
         // The clock moves: seconds, or years at once (the machine was suspended).
         3 => prop_oneof![9 => 0u64..15, 1 => Just(1_000_000_000u64)].prop_map(Event::Pass),
-        1 => Just(Event::Restart),
+        1 => Just(Event::Stop),
+        2 => Just(Event::Restart),
         1 => any::<bool>().prop_map(Event::DiskFull),
         1 => prop::bool::weighted(0.9).prop_map(Event::Target),
     ]
@@ -283,14 +301,15 @@ fn check(gate: &Gate, disk: &Disk, now: Uptime, notices: &[Notice]) -> Result<()
             // Nobody waits for a lock that is not there, nor for a drain that is complete.
             None => {
                 prop_assert!(record.is_some());
-                prop_assert!(caller.hold || gate.open > 0);
+                prop_assert!(caller.hold || gate.open > 0 || gate.stopping);
             }
             Some(_) => {}
         }
     }
     // A lock belongs to somebody: to a caller, to the one who unlocks, or to whoever comes back.
     if let Some(lock) = &gate.lock {
-        prop_assert!(lock.record.kept || gate.callers() > 0 || lock.grace_until.is_some());
+        let owned = gate.callers() > 0 || lock.grace_until.is_some() || gate.stopping;
+        prop_assert!(lock.record.kept || owned);
     }
     // What is due has been done: the clock never spins.
     prop_assert!(gate.next_deadline().is_none_or(|deadline| deadline > now));
@@ -352,6 +371,10 @@ proptest! {
                 Event::Gone(caller) => gate.caller_gone(CallerId(caller), &mut disk),
                 Event::Pass(seconds) => {
                     now = now + Duration::from_secs(seconds);
+                    Vec::new()
+                }
+                Event::Stop => {
+                    gate.stopping();
                     Vec::new()
                 }
                 Event::Restart => {
