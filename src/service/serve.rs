@@ -27,9 +27,12 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// That no descriptors are left is told once in so much time.
 const TELL_EXHAUSTED_EVERY: Duration = Duration::from_secs(10);
 
-/// `STATUS=` follows what happens with at most so much delay, and costs no more than one message
-/// in this time.
+/// `STATUS=` follows the numbers with at most so much delay.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
+
+/// And what [`Service::changed`] tells with at most so much. It costs no more than one message in
+/// this time.
+const STATUS_SOON: Duration = Duration::from_millis(100);
 
 /// What became of the attempt to let a client in.
 #[derive(Debug)]
@@ -130,6 +133,7 @@ pub async fn serve<S: Service>(
         signals: Signals::new()?,
         watchdog: notify::watchdog_interval().map(|every| (every, Uptime::now())),
         status: String::new(),
+        status_told: Uptime::now(),
         status_due: Uptime::now(),
         paused_until: None,
         pause_told: None,
@@ -172,6 +176,7 @@ struct Serving<S: Service> {
     signals: Signals,
     watchdog: Option<(Duration, Uptime)>,
     status: String,
+    status_told: Uptime,
     status_due: Uptime,
     paused_until: Option<Uptime>,
     pause_told: Option<Uptime>,
@@ -206,7 +211,10 @@ impl<S: Service> Serving<S> {
                 }
                 Happening::Admitted(Admission::Exhausted(error)) => self.pause(now, &error),
                 Happening::Admitted(_) | Happening::Time => {}
-                Happening::Changed => self.paused_until = None,
+                Happening::Changed => {
+                    self.paused_until = None;
+                    self.status_due = self.status_due.min(self.status_told + STATUS_SOON);
+                }
                 Happening::Ordered(Order::Reload) => self.reload(),
                 Happening::Ordered(Order::Stop) => return Ok(End::Told),
             }
@@ -278,6 +286,7 @@ impl<S: Service> Serving<S> {
         if news {
             notify::status(&status);
             self.status = status;
+            self.status_told = now;
         }
         // The queue of a closed gate grows without waking us; otherwise every change does, so that
         // a service which is left alone sleeps.

@@ -22,7 +22,9 @@ pub enum Failure {
         error: io::Error,
     },
     /// Nobody listens there.
-    #[error("{0} refused the connection: start the server there, or wait for it with --wait")]
+    #[error(
+        "{0} refused the connection: start the server there, or wait longer for it with --wait"
+    )]
     Refused(Address),
     /// No connection within the time.
     #[error(
