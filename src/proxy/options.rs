@@ -1,4 +1,5 @@
 //! The command line of `disnix-tcp-proxy`.
+#![allow(rustdoc::broken_intra_doc_links, reason = "the help says [V6]:PORT")]
 
 use std::path::{Path, PathBuf};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
@@ -140,7 +140,15 @@ impl Listener {
             if let Some(path) = &unlink {
                 remove_stale(path);
             }
-            let socket = bind_socket(domain, &socket_address).map_err(fail)?;
+            let socket = match bind_socket(domain, &socket_address) {
+                // Every address of a machine without IPv6 is every IPv4 address.
+                Err(error) if is_unspecified(&socket_address) && !has_family(&error) => {
+                    let anywhere = (Ipv4Addr::UNSPECIFIED, port(&socket_address));
+                    bind_socket(Domain::IPV4, &SocketAddr::from(anywhere).into())
+                }
+                result => result,
+            }
+            .map_err(fail)?;
             let name = local_name(&socket);
             let fd = kernel::watch(socket.into(), Interest::READABLE)?;
             listeners.push(Self {
@@ -282,7 +290,10 @@ fn client(fd: OwnedFd, address: Option<SocketAddrAny>) -> Accepted {
         // A client that gave up while it waited is handed out all the same, tcp_check_req().
         Ok(stream) if stream.was_reset() => Accepted::Gone,
         Ok(stream) => Accepted::Client(stream, peer),
-        Err(_) => Accepted::Gone,
+        Err(error) => {
+            tracing::warn!(PEER = %peer, ERROR = %error, "client {peer} cannot be watched: {error}");
+            Accepted::Gone
+        }
     }
 }
 
@@ -355,6 +366,15 @@ fn bind_socket(domain: Domain, address: &SockAddr) -> io::Result<Socket> {
     socket.bind(address)?;
     socket.listen(BACKLOG)?;
     Ok(socket)
+}
+
+/// Whether the kernel knows the address family at all.
+fn has_family(error: &io::Error) -> bool {
+    error.raw_os_error() != Some(libc::EAFNOSUPPORT)
+}
+
+fn port(address: &SockAddr) -> u16 {
+    address.as_socket().map_or(0, |address| address.port())
 }
 
 fn is_unspecified(address: &SockAddr) -> bool {

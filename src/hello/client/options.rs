@@ -1,4 +1,5 @@
 //! The command line.
+#![allow(rustdoc::broken_intra_doc_links, reason = "the help says [V6]:PORT")]
 
 use clap::Parser;
 

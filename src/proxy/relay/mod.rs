@@ -1,6 +1,6 @@
 //! Carries bytes between a client and its upstream: the only code that touches payload.
 //!
-//! Each direction is a [`pump`](pump::pump). A half-close passes through, and the other direction
+//! Each direction is a `pump`. A half-close passes through, and the other direction
 //! goes on. A reset on one side becomes a reset on the other, after what was received before it has
 //! been delivered.
 
