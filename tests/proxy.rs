@@ -415,6 +415,17 @@ fn on_sigterm_open_connections_end_by_themselves() {
     assert!(status.success() && log.contains("stopped"), "{log}");
 }
 
+#[test]
+fn a_connection_that_is_idle_for_too_long_is_ended_also_while_the_proxy_stops() {
+    let setup = proxy_with(&["--idle-timeout=300ms", "--drain-timeout=infinity"]);
+    let (client, _upstream) = setup.pair();
+    let mut proxy = setup.proxy;
+    proxy.signal(libc::SIGTERM);
+    proxy.until(|message| message.contains("STOPPING=1"));
+    assert!(is_reset(&rest(&client)));
+    assert!(proxy.ends().0.success());
+}
+
 fn unacknowledged(stream: &TcpStream) -> i32 {
     use std::os::fd::AsRawFd;
     let mut bytes = 0;

@@ -65,25 +65,16 @@ async fn run(options: Options) -> Result<(), Failure> {
 fn listeners(options: &Options) -> Result<Vec<Listener>, Failure> {
     let inherited = activation::inherited()?;
     if !inherited.is_empty() {
-        let sockets = inherited
-            .into_iter()
-            .map(|socket| Listener::inherited(socket.fd));
-        return Ok(sockets.collect::<Result<_, _>>()?);
+        return Ok(Listener::inherit_all(inherited)?);
     }
-    let anywhere = [Address::Tcp {
+    if !options.listen.is_empty() {
+        return Ok(Listener::bind_all(&options.listen)?);
+    }
+    let anywhere = Address::Tcp {
         host: "::".to_owned(),
         port: options.port,
-    }];
-    let addresses = if options.listen.is_empty() {
-        &anywhere[..]
-    } else {
-        &options.listen[..]
     };
-    let mut listeners = Vec::new();
-    for address in addresses {
-        listeners.extend(Listener::bind(address)?);
-    }
-    Ok(listeners)
+    Ok(Listener::bind(&anywhere)?)
 }
 
 /// What all connections share.

@@ -89,19 +89,8 @@ fn listeners(inherited: Vec<Inherited>, options: &Options) -> Result<Vec<Listene
             Err("nowhere to listen: start it by a .socket unit, or give --listen".into())
         }
         (false, false) => Err("both systemd and --listen give sockets: use one of them".into()),
-        (false, true) => {
-            let sockets = inherited
-                .into_iter()
-                .map(|socket| Listener::inherited(socket.fd));
-            Ok(sockets.collect::<Result<_, _>>()?)
-        }
-        (true, false) => {
-            let mut listeners = Vec::new();
-            for address in &options.listen {
-                listeners.extend(Listener::bind(address)?);
-            }
-            Ok(listeners)
-        }
+        (false, true) => Ok(Listener::inherit_all(inherited)?),
+        (true, false) => Ok(Listener::bind_all(&options.listen)?),
     }
 }
 
@@ -111,10 +100,7 @@ fn control_listeners(
 ) -> Result<Vec<Listener>, Failure> {
     match (&options.control, inherited.is_empty()) {
         (Some(path), true) => Ok(Listener::bind(&Address::Unix(path.clone()))?),
-        _ => Ok(inherited
-            .into_iter()
-            .map(|socket| Listener::inherited(socket.fd))
-            .collect::<Result<_, _>>()?),
+        _ => Ok(Listener::inherit_all(inherited)?),
     }
 }
 

@@ -15,6 +15,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::activation::Inherited;
 use super::address::Address;
 use super::kernel;
 use super::stream::{Stream, keep_alive, send_at_once};
@@ -159,6 +160,31 @@ impl Listener {
                 keepalive: None,
                 passed_on: AtomicBool::new(true),
             });
+        }
+        Ok(listeners)
+    }
+
+    /// Takes all of these sockets, see [`Self::inherited`].
+    ///
+    /// # Errors
+    ///
+    /// For the first that cannot be accepted from.
+    pub fn inherit_all(sockets: Vec<Inherited>) -> Result<Vec<Self>, ListenError> {
+        sockets
+            .into_iter()
+            .map(|socket| Self::inherited(socket.fd))
+            .collect()
+    }
+
+    /// Listens at all of these addresses, see [`Self::bind`].
+    ///
+    /// # Errors
+    ///
+    /// For the first that cannot be bound.
+    pub fn bind_all(addresses: &[Address]) -> Result<Vec<Self>, ListenError> {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            listeners.extend(Self::bind(address)?);
         }
         Ok(listeners)
     }

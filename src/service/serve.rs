@@ -257,20 +257,32 @@ impl<S: Service> Serving<S> {
         false
     }
 
-    /// Does what is due; tells when something will be due next.
+    /// Does what is due while clients are accepted; tells when something will be due next.
     fn housekeep(&mut self, now: Uptime) -> Option<Uptime> {
+        if self.paused_until.is_some_and(|until| until <= now) {
+            self.paused_until = None;
+        }
+        [
+            self.look_after(now),
+            self.paused_until,
+            self.tell_status(now),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Does what is due at all times, also while the open connections end: the service's own
+    /// affairs, and the watchdog.
+    fn look_after(&mut self, now: Uptime) -> Option<Uptime> {
         if let Some((every, due)) = &mut self.watchdog
             && *due <= now
         {
             notify::watchdog();
             *due = now + *every;
         }
-        if self.paused_until.is_some_and(|until| until <= now) {
-            self.paused_until = None;
-        }
-        let tick = self.service.tick(now);
         let watchdog = self.watchdog.map(|(_, due)| due);
-        [tick, watchdog, self.paused_until, self.tell_status(now)]
+        [self.service.tick(now), watchdog]
             .into_iter()
             .flatten()
             .min()
@@ -354,7 +366,7 @@ impl<S: Service> Serving<S> {
                         notify::extend_timeout(extend);
                         notify::status(&stopping_status(open, drain.left(now)));
                     }
-                    [self.housekeep_while_stopping(now), Some(until)]
+                    [self.look_after(now), Some(until)]
                         .into_iter()
                         .flatten()
                         .min()
@@ -369,15 +381,6 @@ impl<S: Service> Serving<S> {
                 () = until(due) => {}
             }
         }
-    }
-
-    fn housekeep_while_stopping(&mut self, now: Uptime) -> Option<Uptime> {
-        let (every, due) = self.watchdog.as_mut()?;
-        if *due <= now {
-            notify::watchdog();
-            *due = now + *every;
-        }
-        Some(*due)
     }
 }
 
