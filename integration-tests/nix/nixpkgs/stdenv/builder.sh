@@ -1,0 +1,3 @@
+# The builder of every derivation that mkDerivation makes.
+source "$setup"
+genericBuild
