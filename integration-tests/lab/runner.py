@@ -4,6 +4,7 @@ import concurrent.futures
 import io
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -37,7 +38,7 @@ def collect(directory, versions, pattern, timeout=TEST_TIMEOUT):
         if isinstance(test, unittest.loader._FailedTest):
             raise SystemExit(f"{test.id()} can not be loaded:\n{test._exception}")
         method = getattr(test, test._testMethodName)
-        for version in getattr(method, "versions", case.VERSIONS):
+        for version in getattr(method, "versions", getattr(test, "versions", case.VERSIONS)):
             if version in versions and (not pattern or pattern.lower() in test.id().lower()):
                 tasks.append(Task(version, test.id(), getattr(method, "heavy", False), timeout))
     return sorted(tasks, key=lambda task: not task.heavy)
@@ -75,9 +76,10 @@ def run(tasks, layers, live, quick, jobs):
 
 
 def _readable(test):
-    module, _, name = test.rpartition(".")
-    group = module.split(".")[-2]
-    return f"{group.replace('_', ' ')}: {name.removeprefix('test_').replace('_', ' ')}"
+    *_, module, group, name = test.split(".")
+    module = module.replace("_", " ")
+    group = re.sub("(?<!^)(?=[A-Z])", " ", group).lower()
+    return f"{module if group == module else f'{module}, {group}'}: {name.removeprefix('test_').replace('_', ' ')}"
 
 
 def _prepare():
