@@ -33,6 +33,7 @@ def main():
         bases = {version: roots.root(version) for version in versions}
         cgroup.sweep()
         live = _private_scratch()
+        nix.prepare()
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
     except Unmet as unmet:
