@@ -21,6 +21,13 @@ module() { @module@ "$1" "$component" systemd-unit; }
 
 is_locked() { proxyctl --control @control@ --json status | grep --quiet '"gate":"locked"'; }
 
+# One transaction: stopped one after the other, the service of the one is started by a client of the
+# other, and brings the first back.
+remove() {
+    systemctl stop "$unit.socket" "$unit-control.socket" "$unit.service"
+    module deactivate
+}
+
 cancel_retirement() { systemctl stop "$unit-retire.timer" "$unit-retire.service" 2>/dev/null || true; }
 
 park() {
@@ -64,7 +71,10 @@ activate() {
         adopt
     else
         module activate
-        systemctl start "$unit.service"
+        systemctl start "$unit.service" || {
+            remove
+            return 1
+        }
     fi
 }
 
@@ -94,13 +104,13 @@ case "$1" in
         then
             park
         else
-            module deactivate
+            remove
         fi
         ;;
     retire)
         # Whoever still waits is led to where the proxy led last.
         proxyctl --control @control@ unlock || true
-        module deactivate
+        remove
         ;;
     unlock)
         for control in $(predecessors)
