@@ -63,7 +63,7 @@
 
       overlays.default = import ./nix/overlay.nix;
 
-      nixosModules.default = ./nix/module.nix;
+      nixosModules.default = import ./nix/module.nix;
 
       checks = forEachSystem ({ package, ... }: { inherit package; });
 

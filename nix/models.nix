@@ -2,105 +2,64 @@
 # it can be deployed with, as packages:
 #
 #   DIRECTORY.SERVICES-MODEL.DISTRIBUTION-MODEL.PROCESS-MANAGER.SERVICE
-#
-# They are what Disnix would build, without Disnix.
-{ pkgs
+{ pkgs ? import <nixpkgs> { }
 , nix-processmgmt
 , processManagers ? [ "systemd" "disnix" "sysvinit" "supervisord" "launchd" "bsdrc" "s6-rc" ]
-, # Parameters of the models, for all of them: server, proxy, route, stateDir, …
+, # Other parameters of the models: server, proxy, route, stateDir, …
   parameters ? { }
 }:
 
 let
   inherit (pkgs) lib;
-  system = pkgs.stdenv.hostPlatform.system;
 
   directories = {
     deployment = ../deployment/DistributedDeployment;
     deployment-simple = ../deployment-simple/DistributedDeployment;
   };
 
-  # { NAME = FILE; } of what begins like this.
+  # { NAME = FILE; } of the models whose names begin like this
   models =
     directory: beginning:
     lib.mapAttrs' (file: _: lib.nameValuePair (lib.removeSuffix ".nix" file) (directory + "/${file}")) (
-      lib.filterAttrs (file: _: lib.hasPrefix beginning file && lib.hasSuffix ".nix" file) (builtins.readDir directory)
+      lib.filterAttrs (file: _: lib.hasPrefix beginning file && lib.hasSuffix ".nix" file) (
+        builtins.readDir directory
+      )
     );
 
-  deploy =
-    { services, infrastructure, distribution, processManager }:
-    let
-      model = import services;
+  # { MANAGER = parameters; }. Some models leave no choice.
+  managersFor =
+    services:
+    if (builtins.functionArgs (import services)) ? processManager then
+      lib.genAttrs processManagers (processManager: { inherit processManager; })
+    else
+      { default = { }; };
 
-      given =
-        parameters
-        // {
-          inherit system pkgs distribution nix-processmgmt;
-          invDistribution = lib.mapAttrs (
-            _: machine: machine // { services = lib.filterAttrs (name: _: builtins.elem machine distribution.${name}) declared; }
-          ) infrastructure;
-        }
-        // lib.optionalAttrs (processManager != null) { inherit processManager; };
-
-      declared = model (builtins.intersectAttrs (builtins.functionArgs model) given);
-
-      # A service as those see it that depend on it.
-      located =
-        service:
-        removeAttrs service [ "pkg" "dependsOn" "connectsTo" ]
-        // rec {
-          targets = distribution.${service.name};
-          target = builtins.head targets;
-        };
-
-      build =
-        service:
-        let
-          dependencies = service.connectsTo or { } // service.dependsOn or { };
-        in
-        if dependencies == { } then service.pkg else service.pkg (lib.mapAttrs (_: located) dependencies);
-    in
-    {
-      fits = builtins.attrNames declared == builtins.attrNames distribution;
-      packages = lib.mapAttrs (_: build) declared;
-    };
-
-  # Unless the model decides it
-  managersOf =
-    services: if (builtins.functionArgs (import services)) ? processManager then processManagers else [ null ];
-
-  variants =
+  variantsIn =
     directory:
     let
       infrastructure = import (directory + "/infrastructure.nix");
 
-      withDistribution =
-        services: file:
-        let
-          deployment =
-            processManager:
-            deploy {
-              inherit services infrastructure processManager;
-              distribution = import file { inherit infrastructure; };
-            };
-          managers = managersOf services;
-        in
-        lib.optionalAttrs (deployment (builtins.head managers)).fits (
-          lib.listToAttrs (
-            map (
-              manager: lib.nameValuePair (if manager == null then "default" else manager) (deployment manager).packages
-            ) managers
-          )
-        );
+      variants =
+        services: distribution:
+        lib.mapAttrs (
+          _: manager:
+          import ./deploy.nix {
+            inherit pkgs services infrastructure;
+            distribution = import distribution { inherit infrastructure; };
+            parameters = { inherit nix-processmgmt; } // parameters // manager;
+          }
+        ) (managersFor services);
+
+      fitting = lib.filterAttrs (_: deployments: lib.all (deployment: deployment.complete) (lib.attrValues deployments));
     in
     lib.mapAttrs (
       _: services:
-      lib.filterAttrs (_: found: found != { }) (
-        lib.mapAttrs (_: withDistribution services) (models directory "distribution-")
+      lib.mapAttrs (_: lib.mapAttrs (_: deployment: deployment.packages)) (
+        fitting (lib.mapAttrs (_: variants services) (models directory "distribution-"))
       )
     ) (models directory "services-");
 
   # So that nix-build finds the packages inside
   tree = value: if lib.isDerivation value then value else lib.recurseIntoAttrs (lib.mapAttrs (_: tree) value);
 in
-tree (lib.mapAttrs (_: variants) directories)
+tree (lib.mapAttrs (_: variantsIn) directories)
