@@ -25,7 +25,7 @@ let
     address:
     let
       v4 = match "([0-9]{1,3}([.][0-9]{1,3}){3}):([0-9]+)" address;
-      v6 = match "[[]([0-9A-Fa-f:.]+)[]]:([0-9]+)" address;
+      v6 = match "\\[([0-9A-Fa-f:.]+)]:([0-9]+)" address;
       tcp = groups: {
         host = elemAt groups 0;
         port = portOf groups;

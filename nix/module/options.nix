@@ -20,9 +20,13 @@ in
       inherit description example;
     };
 
-  # The environment of a program, without what is null.
+  # The environment of a program: without what is null, and with % doubled, which in a unit would
+  # begin a specifier.
   variables =
-    options: lib.mapAttrs (_: toString) (lib.filterAttrs (_: value: value != null) options);
+    options:
+    lib.mapAttrs (_: value: lib.replaceStrings [ "%" ] [ "%%" ] (toString value)) (
+      lib.filterAttrs (_: value: value != null) options
+    );
 
   mkListenOption =
     default: example:

@@ -10,9 +10,10 @@ let
   addresses = import ./addresses.nix { inherit lib; };
 
   instances = lib.filterAttrs (_: instance: instance.enable) disnix-tcp-proxy.instances;
-  packages =
+  packages = lib.unique (
     lib.optional (instances != { }) disnix-tcp-proxy.package
-    ++ lib.optional hello-world-server.enable hello-world-server.package;
+    ++ lib.optional hello-world-server.enable hello-world-server.package
+  );
   catalog = "${builtins.head packages}/lib/systemd/catalog/disnix-tcp-proxy.catalog";
 
   sockets =
