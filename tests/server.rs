@@ -3,7 +3,7 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 
 use support::*;
 
@@ -88,4 +88,22 @@ fn the_greeting_can_be_chosen() {
         .env("HELLO_WORLD_SERVER_GREETING", "Hi")
         .ready();
     assert_eq!(hello(&connect(address.unwrap())), "Hi");
+}
+
+#[test]
+fn it_waits_for_an_address_that_its_predecessor_still_has() {
+    let predecessor = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = predecessor.local_addr().unwrap();
+    let listen = format!("--listen={address}");
+    let successor = || Unit::new(SERVER).arg(&listen);
+
+    let (status, log) = successor().arg("--bind-timeout=30ms").fails();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("in use"), "{log}");
+
+    let mut server = successor().arg("--bind-timeout=infinity").spawn();
+    server.until_logged("waiting for the address");
+    drop(predecessor);
+    server.until(|message| message.contains("READY=1"));
+    assert_eq!(hello(&connect(address)), "Hello world!");
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[1]
 sys.path[0] = str(HERE)
 
-from lab import case, cgroup, namespaces, prerequisites, project, roots, runner  # noqa: E402
+from lab import case, cgroup, namespaces, nix, prerequisites, project, roots, runner  # noqa: E402
 from lab.errors import Unmet  # noqa: E402
 from lab.host import Host  # noqa: E402
 from lab.machine import Machine  # noqa: E402
@@ -70,6 +70,7 @@ def _timeout(arguments):
 def _private_scratch():
     """A file system in memory, seen by nobody else, that goes when this process goes."""
     namespaces.leave_mount_namespace()
+    nix.prepare()
     live = roots.cache_directory().parent / "live"
     live.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700", "tmpfs", live], check=True)

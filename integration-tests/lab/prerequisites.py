@@ -19,6 +19,7 @@ PACKAGES = {
     "mount": "mount",
     "ip": "iproute2",
     "nft": "nftables",
+    "/usr/bin/nix-instantiate": "nix-bin",
 }
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -24,6 +24,15 @@ pub struct Options {
           value_parser = Address::parse_listen)]
     pub listen: Vec<Address>,
 
+    /// How long to wait for an address that is in use, by the previous version perhaps.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "HELLO_WORLD_SERVER_BIND_TIMEOUT",
+        default_value = "0"
+    )]
+    pub bind_timeout: TimeSpan,
+
     /// End when no connection was open for so long; systemd starts it again for the next client.
     ///
     /// Only with sockets from systemd.

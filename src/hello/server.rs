@@ -14,6 +14,7 @@ use super::options::Options;
 use super::protocol::{Lines, Request, Response};
 use crate::service::activation;
 use crate::service::address::Address;
+use crate::service::binding;
 use crate::service::listener::{Accepted, Listener};
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Admission, Lifetime, Service, serve};
@@ -41,7 +42,7 @@ pub fn main() -> ExitCode {
 
 async fn run(options: Options) -> Result<(), Failure> {
     let descriptors = usize::try_from(program::raise_descriptor_limit()).unwrap_or(usize::MAX);
-    let mut listeners = listeners(&options)?;
+    let mut listeners = listeners(&options).await?;
     for listener in &mut listeners {
         listener.set_options(Some(KEEPALIVE))?;
     }
@@ -62,19 +63,19 @@ async fn run(options: Options) -> Result<(), Failure> {
 }
 
 /// All inherited listeners, or those of the command line.
-fn listeners(options: &Options) -> Result<Vec<Listener>, Failure> {
+async fn listeners(options: &Options) -> Result<Vec<Listener>, Failure> {
     let inherited = activation::inherited()?;
     if !inherited.is_empty() {
         return Ok(Listener::inherit_all(inherited)?);
     }
-    if !options.listen.is_empty() {
-        return Ok(Listener::bind_all(&options.listen)?);
+    let mut addresses = options.listen.clone();
+    if addresses.is_empty() {
+        addresses.push(Address::Tcp {
+            host: "::".to_owned(),
+            port: options.port,
+        });
     }
-    let anywhere = Address::Tcp {
-        host: "::".to_owned(),
-        port: options.port,
-    };
-    Ok(Listener::bind(&anywhere)?)
+    Ok(binding::bind_all(&addresses, options.bind_timeout).await?)
 }
 
 /// What all connections share.

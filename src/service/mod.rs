@@ -1,7 +1,7 @@
 //! What any socket-activated service needs; no word about proxies.
 //!
 //! - [`address`], [`timespan`]: what options say;
-//! - [`activation`], [`listener`], [`stream`], [`kernel`]: sockets, inherited from systemd or our own;
+//! - [`activation`], [`listener`], [`binding`], [`stream`], [`kernel`]: sockets, inherited from systemd or our own;
 //! - [`idle`], [`drain`]: when to end, as pure state machines;
 //! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`];
 //! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us; [`signals`]: what we
@@ -11,6 +11,7 @@
 
 pub mod activation;
 pub mod address;
+pub mod binding;
 pub mod clock;
 pub mod drain;
 pub mod event;

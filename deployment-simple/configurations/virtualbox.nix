@@ -1,0 +1,4 @@
+{
+  deployment.targetEnv = "virtualbox";
+  deployment.virtualbox.memorySize = 1024;
+}

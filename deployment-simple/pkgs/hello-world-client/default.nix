@@ -1,0 +1,3 @@
+{ client, disnix-proxy-example }:
+
+client { package = disnix-proxy-example; }

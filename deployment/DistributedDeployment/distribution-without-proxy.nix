@@ -1,0 +1,6 @@
+{ infrastructure }:
+
+{
+  hello_world_server = [ infrastructure.test1 ];
+  hello_world_client = [ infrastructure.test2 ];
+}

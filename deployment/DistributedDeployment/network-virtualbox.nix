@@ -1,0 +1,4 @@
+{
+  test1 = import ../configurations/virtualbox.nix;
+  test2 = import ../configurations/virtualbox.nix;
+}

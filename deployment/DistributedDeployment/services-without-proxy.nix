@@ -1,0 +1,52 @@
+# The client connects to the server. An upgrade of the server cuts whoever is connected.
+{ system
+, distribution
+, invDistribution
+, pkgs
+, stateDir ? "/var"
+, runtimeDir ? "${stateDir}/run"
+, logDir ? "${stateDir}/log"
+, cacheDir ? "${stateDir}/cache"
+, tmpDir ? (if stateDir == "/var" then "/tmp" else "${stateDir}/tmp")
+, forceDisableUserChange ? false
+, processManager ? "systemd"
+, nix-processmgmt ? ../../../nix-processmgmt
+# Parameters of the server: nix/disnix/parameters.nix
+, server ? { }
+}:
+
+let
+  customPkgs = import ../top-level/all-packages.nix {
+    inherit
+      system
+      pkgs
+      stateDir
+      runtimeDir
+      logDir
+      tmpDir
+      forceDisableUserChange
+      processManager
+      nix-processmgmt
+      ;
+  };
+
+  ids = if builtins.pathExists ./ids.nix then (import ./ids.nix).ids else { };
+in
+rec {
+  hello_world_server = rec {
+    name = "hello_world_server";
+    port = server.port or ids.ports.hello_world_server or 0;
+    pkg = customPkgs.hello_world_server ({ inherit port; } // server);
+    type = customPkgs.processType;
+    requiresUniqueIdsFor = [ "ports" ];
+  };
+
+  hello_world_client = {
+    name = "hello_world_client";
+    pkg = customPkgs.hello_world_client;
+    dependsOn = {
+      inherit hello_world_server;
+    };
+    type = "package";
+  };
+}

@@ -1,0 +1,96 @@
+{ lib
+, createManagedProcess
+, systemdWrapper
+, processWrapper
+, plainWrapper
+, parameters
+, proxyOf
+, options
+, shippedUnits
+, pidFileOf
+, processManager
+, stateDir
+, disnix-proxy-example
+}:
+
+# Parameters: disnix_tcp_proxy in nix/disnix/parameters.nix.
+given:
+
+let
+  parameter = parameters.proxy ({ package = disnix-proxy-example; } // given);
+  inherit (parameter) port package;
+  inherit (proxyOf given) instance control;
+
+  underSystemd = processManager == "systemd";
+  program = "${package}/bin/disnix-tcp-proxy";
+
+  args =
+    options {
+      connect-timeout = parameter.connectTimeout;
+      drain-timeout = parameter.drainTimeout;
+      idle-timeout = parameter.idleTimeout;
+      keepalive = parameter.keepalive;
+      connections-max = parameter.connectionsMax;
+    }
+    ++ (
+      if underSystemd then
+        # The rest comes from the units.
+        options { exit-idle-time = parameter.exitIdleTime; }
+      else
+        options {
+          listen = port;
+          bind-timeout = parameter.bindTimeout;
+          inherit control;
+          state-directory = "${stateDir}/lib/disnix-tcp-proxy/${instance}";
+        }
+        # From the previous version, if there is one.
+        ++ [ "--take-over" ]
+    );
+
+  wrapper =
+    if underSystemd then
+      systemdWrapper { inherit (parameter) package lease instanceName port; inherit control; }
+    else if processManager == "disnix" then
+      processWrapper { inherit (parameter) package lease; inherit control; }
+    else
+      plainWrapper;
+in
+createManagedProcess (
+  {
+    name = "disnix-tcp-proxy-${instance}";
+    description = "TCP proxy with a gate, port ${toString port}";
+    foregroundProcess = program;
+    inherit args;
+
+    overrides.sysvinit.runlevels = [ 3 4 5 ];
+
+    postInstall =
+      ''
+        install -D -m 755 ${wrapper} $out/bin/wrapper
+      ''
+      + lib.optionalString underSystemd (
+        shippedUnits { inherit package; }
+        + ''
+          names=(
+              -e "s/disnix-tcp-proxy-control@%i\.socket/$unit-control.socket/"
+              -e "s/disnix-tcp-proxy@%i\./$unit./"
+              -e 's/%i/${instance}/g'
+          )
+          drop_in disnix-tcp-proxy@.service "''${names[@]}"
+          socket disnix-tcp-proxy@.socket "$unit.socket" "''${names[@]}" \
+              -e "/^\[Unit\]/a Wants=$unit-control.socket" \
+              -e '/^\[Socket\]/a ListenStream=${toString port}'
+          socket disnix-tcp-proxy-control@.socket "$unit-control.socket" "''${names[@]}" \
+              -e 's/^SocketGroup=.*/SocketGroup=${parameter.operators}/'
+        ''
+      );
+  }
+  // lib.optionalAttrs (!underSystemd) {
+    initialize = ''
+      mkdir -p ${dirOf control} ${stateDir}/lib/disnix-tcp-proxy/${instance}
+    '';
+  }
+  // lib.optionalAttrs (processManager == "disnix") {
+    pidFile = pidFileOf "disnix-tcp-proxy-${instance}" ([ program ] ++ args);
+  }
+)

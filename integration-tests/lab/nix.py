@@ -1,0 +1,192 @@
+"""Nix, with a store of its own, and the package set that the expressions are tried with.
+
+The store is kept in the cache directory and mounted at /nix where nobody but this process and its
+children sees it. So `prepare` wants a private mount namespace (`namespaces.leave_mount_namespace`).
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from lab import prerequisites, roots
+from lab.errors import Unmet
+
+STAND_INS = prerequisites.PROJECT / "integration-tests" / "nix"
+
+# As a user of this machine has it, whatever is in its /etc/nix.
+SETTINGS = """
+sandbox = false
+build-users-group =
+substitute = false
+"""
+
+# Debian's; one that came from elsewhere may be in the /nix that is covered here.
+PROGRAMS = Path("/usr/bin")
+
+EVALUATION_TIMEOUT = 120
+BUILD_TIMEOUT = 600
+
+
+class NixFailed(AssertionError):
+    """Nix did not like an expression; `message` is what it said."""
+
+    def __init__(self, command, message):
+        super().__init__(f"{' '.join(command)}\n{message}")
+        self.message = message
+
+
+def store_directory():
+    """Where the store stays between runs."""
+    return roots.cache_directory().parent / "nix"
+
+
+def prepare():
+    """Mounts the store; once per run, before any test."""
+    store_directory().mkdir(parents=True, exist_ok=True)
+    Path("/nix").mkdir(exist_ok=True)
+    subprocess.run(["mount", "--bind", store_directory(), "/nix"], check=True)
+
+
+class Nix:
+    """The machine's Nix. `arguments` are Python values; a `Path` becomes a path."""
+
+    def __init__(self):
+        self.nixpkgs = _given("NIXPKGS") or _on_nix_path("nixpkgs") or STAND_INS / "nixpkgs"
+        self.processmgmt = _given("NIX_PROCESSMGMT") or STAND_INS / "nix-processmgmt"
+        self.dysnomia = _given("DYSNOMIA")
+
+    def describe(self):
+        """Which Nix, and which package set and frameworks were used, for the report."""
+        version = self._run(["nix-instantiate", "--version"]).strip()
+        return "\n".join([
+            version,
+            f"nixpkgs: {_whose(self.nixpkgs)}",
+            f"nix-processmgmt: {_whose(self.processmgmt)}",
+            f"dysnomia: {_whose(self.dysnomia or STAND_INS / 'dysnomia')}",
+        ])
+
+    @property
+    def has_real_nixpkgs(self):
+        """Whether the package set is nixpkgs and not the stand-in."""
+        return not self.nixpkgs.is_relative_to(STAND_INS)
+
+    def parse(self, file):
+        """Fails if the file is not Nix."""
+        self._run(["nix-instantiate", "--parse", file])
+
+    def evaluate(self, file, attribute="", arguments=None):
+        """The value of an expression, all of it."""
+        return json.loads(self._run(
+            ["nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode",
+             *self._expression(file, attribute, arguments)]))
+
+    def files_evaluated(self, file, attribute="", arguments=None):
+        """Which files evaluating to derivations has read."""
+        done = self._finish(["nix-instantiate", "-vv", *self._expression(file, attribute, arguments)])
+        return {Path(line.split("'")[1]) for line in done.stderr.splitlines()
+                if line.startswith("evaluating file '")}
+
+    def instantiate(self, file, attribute="", arguments=None):
+        """The derivations, not built."""
+        return self._run(["nix-instantiate", *self._expression(file, attribute, arguments)]).split()
+
+    def build(self, file, attribute="", arguments=None):
+        """Builds what an expression describes; the paths in the store."""
+        printed = self._run(["nix-build", "--no-out-link", *self._expression(file, attribute, arguments)],
+                            timeout=BUILD_TIMEOUT)
+        return [Path(line) for line in printed.split()]
+
+    def closure(self, *paths):
+        """Everything that these paths need at run time."""
+        return [Path(line) for line in self._run(["nix-store", "--query", "--requisites", *paths]).split()]
+
+    def _expression(self, file, attribute, arguments):
+        command = [str(file)]
+        for part in [attribute] if isinstance(attribute, str) else attribute:
+            if part:
+                command += ["--attr", part]
+        for name, value in (arguments or {}).items():
+            command += ["--arg", name, nix_value(value)]
+        return command
+
+    def _run(self, command, timeout=EVALUATION_TIMEOUT):
+        return self._finish(command, timeout).stdout
+
+    def _finish(self, command, timeout=EVALUATION_TIMEOUT):
+        command = [str(PROGRAMS / command[0]), *map(str, command[1:])]
+        done = subprocess.run(
+            command, env=self.environment(), capture_output=True, text=True,
+            timeout=timeout)
+        if done.returncode != 0:
+            raise NixFailed(command, done.stderr.strip())
+        return done
+
+    def environment(self):
+        """What Nix is to see of the environment: nothing of the user's own configuration."""
+        return {
+            "PATH": os.environ["PATH"],
+            "HOME": str(Path.home()),
+            "NIX_CONFIG": SETTINGS,
+            "NIX_CONF_DIR": "/var/empty",
+            "NIX_USER_CONF_FILES": "",
+            "NIX_REMOTE": "",
+            "NIX_PATH": f"nixpkgs={self.nixpkgs}",
+            "DYSNOMIA": str(self.dysnomia or ""),
+            **_rust(),
+        }
+
+
+def nix_value(value):
+    """A Python value as Nix would write it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${").replace("\n", "\\n")
+        return f'"{escaped}"'
+    if isinstance(value, dict):
+        return "{ " + "".join(f"{nix_value(str(name))} = {nix_value(part)}; "
+                              for name, part in value.items()) + "}"
+    return "[ " + " ".join(f"({nix_value(part)})" for part in value) + " ]"
+
+
+def _given(variable):
+    value = os.environ.get(variable)
+    if value and not Path(value).exists():
+        raise Unmet(f"{variable}={value}: there is no such directory")
+    return Path(value).resolve() if value else None
+
+
+def _on_nix_path(name):
+    for entry in os.environ.get("NIX_PATH", "").split(":"):
+        prefix, equals, path = entry.partition("=")
+        if equals and prefix == name and Path(path).exists():
+            return Path(path).resolve()
+        if not equals and entry and (Path(entry) / name).exists():
+            return (Path(entry) / name).resolve()
+    return None
+
+
+def _whose(path):
+    path = Path(path)
+    return f"a small stand-in ({path.relative_to(prerequisites.PROJECT)})" if path.is_relative_to(STAND_INS) else str(path)
+
+
+def _rust():
+    """Where the stand-in for buildRustPackage finds what this machine has compiled already."""
+    cargo = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo/bin"))
+    if cargo is None:
+        return {}
+    return {
+        "DISNIX_PROXY_EXAMPLE_RUST": str(Path(cargo).parent),
+        "DISNIX_PROXY_EXAMPLE_CARGO_HOME": os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo"),
+        "DISNIX_PROXY_EXAMPLE_RUSTUP_HOME": os.environ.get("RUSTUP_HOME") or str(Path.home() / ".rustup"),
+        "DISNIX_PROXY_EXAMPLE_CARGO_TARGET": str(prerequisites.target_directory()),
+    }

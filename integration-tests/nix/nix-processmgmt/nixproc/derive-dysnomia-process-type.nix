@@ -1,0 +1,18 @@
+# Which of Dysnomia's modules starts and stops what a process manager's backend generates.
+{ processManager }:
+
+let
+  types = {
+    bsdrc = "bsdrc-script";
+    disnix = "process";
+    launchd = "launchd-daemon";
+    s6-rc = "s6-rc-service";
+    supervisord = "supervisord-program";
+    systemd = "systemd-unit";
+    sysvinit = "sysvinit-script";
+  };
+in
+if processManager == null then
+  "managed-process"
+else
+  types.${processManager} or (throw "This stand-in for nix-processmgmt has no process manager ${processManager}")

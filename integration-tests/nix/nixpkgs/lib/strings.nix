@@ -1,0 +1,71 @@
+{ lists }:
+
+let
+  inherit (lists) concatMap head length toList;
+in
+rec {
+  inherit (builtins)
+    concatStringsSep
+    isString
+    replaceStrings
+    split
+    splitVersion
+    stringLength
+    substring
+    toJSON
+    fromJSON
+    unsafeDiscardStringContext
+    hashString
+    match
+    ;
+
+  concatStrings = concatStringsSep "";
+  concatMapStrings = function: list: concatStrings (map function list);
+  concatMapStringsSep = separator: function: list: concatStringsSep separator (map function list);
+  concatImapStrings = function: list: concatStrings (lists.imap1 function list);
+  concatLines = concatMapStrings (line: "${line}\n");
+  optionalString = condition: text: if condition then text else "";
+
+  hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
+  hasSuffix =
+    suffix: text:
+    let
+      start = stringLength text - stringLength suffix;
+    in
+    start >= 0 && substring start (-1) text == suffix;
+  hasInfix = infix: text: length (builtins.split (escapeRegex infix) text) > 1;
+  removePrefix = prefix: text: if hasPrefix prefix text then substring (stringLength prefix) (-1) text else text;
+  removeSuffix =
+    suffix: text:
+    if hasSuffix suffix text then substring 0 (stringLength text - stringLength suffix) text else text;
+
+  stringToCharacters = text: builtins.genList (n: substring n 1 text) (stringLength text);
+  escape = characters: replaceStrings characters (map (character: "\\${character}") characters);
+  escapeRegex = escape (stringToCharacters "\\[{()^$?*+|.");
+  escapeShellArg = argument: "'${replaceStrings [ "'" ] [ "'\\''" ] (toString argument)}'";
+  escapeShellArgs = concatMapStringsSep " " escapeShellArg;
+  escapeXML = replaceStrings [ "\"" "'" "<" ">" "&" ] [ "&quot;" "&apos;" "&lt;" "&gt;" "&amp;" ];
+  escapeSystemdExecArg = argument: replaceStrings [ "%" "$" ] [ "%%" "$$" ] (toJSON (toString argument));
+  escapeSystemdExecArgs = concatMapStringsSep " " escapeSystemdExecArg;
+
+  splitString =
+    separator: text:
+    builtins.filter isString (builtins.split (escapeRegex separator) (toString text));
+
+  addContextFrom = source: text: substring 0 0 source + text;
+  makeSearchPath = directory: packages: concatMapStringsSep ":" (package: "${package}/${directory}") (toList packages);
+  makeBinPath = makeSearchPath "bin";
+  getName = package: if isString package then (builtins.parseDrvName package).name else package.pname or (builtins.parseDrvName package.name).name;
+  getVersion = package: if isString package then (builtins.parseDrvName package).version else package.version or (builtins.parseDrvName package.name).version;
+  versionOlder = a: b: builtins.compareVersions b a == 1;
+  versionAtLeast = a: b: !versionOlder a b;
+  toInt = text: builtins.fromJSON text;
+
+  fixedWidthString =
+    width: filler: text:
+    if stringLength text >= width then text else fixedWidthString width filler (filler + text);
+  lowerCharacters = "abcdefghijklmnopqrstuvwxyz";
+  upperCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  toLower = replaceStrings (stringToCharacters upperCharacters) (stringToCharacters lowerCharacters);
+  toUpper = replaceStrings (stringToCharacters lowerCharacters) (stringToCharacters upperCharacters);
+}

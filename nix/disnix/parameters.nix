@@ -1,0 +1,217 @@
+# The parameters of the services in the Disnix models: what each is for, its type, its default.
+# Each function takes what a model gives and returns all of them, or fails with a sentence.
+{ lib }:
+
+let
+  inherit (builtins)
+    attrNames
+    concatStringsSep
+    filter
+    hasAttr
+    isAttrs
+    isBool
+    isInt
+    isString
+    match
+    stringLength
+    toJSON
+    typeOf
+    ;
+
+  # Types
+
+  type = description: check: { inherit description check; };
+
+  nullOr = other: type "${other.description}, or null" (value: value == null || other.check value);
+
+  bool = type "true or false" isBool;
+
+  text = type "text in one line" (value: isString value && match "[^\n]*" value != null);
+
+  count = type "a whole number, 1 or more" (value: isInt value && value >= 1);
+
+  port = type "a port, 1 to 65535" (value: isInt value && value >= 1 && value <= 65535);
+
+  package = type "a package" (value: isAttrs value && value ? outPath);
+
+  # systemd.time(7)
+  finiteTimeSpan = type "a time span such as \"90s\" or \"1min 30s\"" (
+    value: isString value && match "([0-9]+(\\.[0-9]+)? *[a-zA-Zµ]* *)+" value != null
+  );
+
+  timeSpan = type "${finiteTimeSpan.description}, or \"infinity\"" (
+    value: value == "infinity" || finiteTimeSpan.check value
+  );
+
+  # The name becomes part of a user's name: dtp-NAME-PORT must fit into 31 characters.
+  instanceName = type "1 to 21 of the characters A-Z a-z 0-9 _ -" (
+    value: isString value && match "[A-Za-z0-9_-]+" value != null && stringLength value <= 21
+  );
+
+  groupName = type "the name of a group" (
+    value: isString value && match "[a-z_][a-z0-9_-]*" value != null
+  );
+
+  # Checking
+
+  show =
+    value:
+    if value == null || isBool value || isInt value || isString value then
+      toJSON value
+    else
+      "a ${typeOf value}";
+
+  check =
+    service: declared: given:
+    let
+      unknown = filter (name: !hasAttr name declared) (attrNames given);
+
+      valueOf =
+        name: parameter:
+        let
+          value =
+            given.${name} or parameter.default
+              or (throw "${service}: the parameter ${name} is missing: ${parameter.type.description}");
+        in
+        if parameter.type.check value then
+          value
+        else
+          throw "${service}: ${name} is ${show value}, but it must be ${parameter.type.description}";
+    in
+    if unknown != [ ] then
+      throw "${service}: there is no parameter ${concatStringsSep ", " unknown}; there are ${concatStringsSep ", " (attrNames declared)}"
+    else
+      lib.mapAttrs valueOf declared;
+
+  declarations = {
+    hello_world_server = {
+      port = {
+        description = "Where it listens.";
+        type = port;
+      };
+      package = {
+        description = "The programs.";
+        type = package;
+      };
+      enableSystemdSocketActivation = {
+        description = "Let systemd hold the listening socket and start the server for the first client.";
+        type = bool;
+        default = false;
+      };
+      exitIdleTime = {
+        description = "End when nobody was connected for so long. Only with socket activation.";
+        type = timeSpan;
+        default = "30s";
+      };
+      drainTimeout = {
+        description = "How long open connections may go on when the server is told to stop.";
+        type = timeSpan;
+        default = "30s";
+      };
+      bindTimeout = {
+        description = "How long to wait for an address that the previous server still has. Only without socket activation.";
+        type = timeSpan;
+        default = "10s";
+      };
+      connectionsMax = {
+        description = "The most connections open at a time; whoever comes then waits.";
+        type = nullOr count;
+        default = null;
+      };
+      greeting = {
+        description = "The answer to hello.";
+        type = nullOr text;
+        default = null;
+      };
+    };
+
+    disnix_tcp_proxy = {
+      port = {
+        description = "Where clients arrive.";
+        type = port;
+      };
+      package = {
+        description = "The programs.";
+        type = package;
+      };
+      instanceName = {
+        description = "What it stands in front of. With the port it is the name of the instance, for disnix-tcp-proxyctl --instance.";
+        type = instanceName;
+        default = "hello-world";
+      };
+      exitIdleTime = {
+        description = "End when no connection was open for so long; the next client starts it again. Only under systemd.";
+        type = timeSpan;
+        default = "10min";
+      };
+      bindTimeout = {
+        description = "How long to wait for an address that the previous proxy still has. Not under systemd.";
+        type = timeSpan;
+        default = "10s";
+      };
+      connectTimeout = {
+        description = "How long to go on trying to reach the server while a client waits.";
+        type = timeSpan;
+        default = "30s";
+      };
+      drainTimeout = {
+        description = "How long open connections may go on when the proxy is told to stop.";
+        type = timeSpan;
+        default = "30s";
+      };
+      idleTimeout = {
+        description = "End a connection that carried nothing for so long.";
+        type = timeSpan;
+        default = "infinity";
+      };
+      keepalive = {
+        description = "A peer that does not answer for so long is taken for gone.";
+        type = timeSpan;
+        default = "2min";
+      };
+      connectionsMax = {
+        description = "The most connections open at a time; whoever comes then waits.";
+        type = nullOr count;
+        default = null;
+      };
+      lease = {
+        description = "How long a proxy that was deactivated while locked keeps its socket for the next version.";
+        type = finiteTimeSpan;
+        default = "15min";
+      };
+      operators = {
+        description = "The group whose members may lock and steer the proxy. It must exist. Only under systemd.";
+        type = groupName;
+        default = "root";
+      };
+    };
+
+    hello_world_route = {
+      package = {
+        description = "The programs.";
+        type = package;
+      };
+      drainTimeout = {
+        description = "How long an upgrade waits for open connections to end. Then it is given up, and nobody was cut.";
+        type = timeSpan;
+        default = "5min";
+      };
+      lease = {
+        description = "The longest time between the drain and the unlock. Then the proxy opens by itself.";
+        type = finiteTimeSpan;
+        default = "15min";
+      };
+      reason = {
+        description = "Why it is locked, for disnix-tcp-proxyctl status and the journal.";
+        type = text;
+        default = "disnix";
+      };
+    };
+  };
+in
+{
+  inherit declarations;
+  server = check "hello_world_server" declarations.hello_world_server;
+  proxy = check "disnix_tcp_proxy" declarations.disnix_tcp_proxy;
+  route = check "hello_world_route" declarations.hello_world_route;
+}

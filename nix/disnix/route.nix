@@ -1,0 +1,64 @@
+# Where the proxy leads, and its lock, as a service of its own: the server may change or move and the
+# proxy itself is left alone. It has no process; Dysnomia's module `wrapper` calls the script.
+{ lib, stdenv, writeScript, runCommand, parameters }:
+given:
+{ hello_world_server, disnix_tcp_proxy }:
+
+let
+  inherit (parameters.route given)
+    package
+    drainTimeout
+    lease
+    reason
+    ;
+
+  host = hello_world_server.target.properties.hostname;
+  bracketed = if lib.hasInfix ":" host then "[${host}]" else host; # IPv6
+  target = "${bracketed}:${toString hello_world_server.port}";
+
+  # The lease counts from the call, so it has to last for the drain as well. Adjacent time spans add.
+  lockOptions = [
+    "--timeout=${drainTimeout}"
+    "--reason=${reason}"
+  ]
+  ++ lib.optional (drainTimeout != "infinity") "--lease=${drainTimeout} ${lease}";
+
+  wrapper = writeScript "hello-world-route" ''
+    #! ${stdenv.shell} -e
+    # Called by Dysnomia: wrapper OPERATION CONTAINER.
+
+    proxyctl() {
+        ${package}/bin/disnix-tcp-proxyctl --control ${lib.escapeShellArg disnix_tcp_proxy.control} "$@"
+    }
+
+    case "$1" in
+        activate)
+            proxyctl set-target ${lib.escapeShellArg target}
+            ;;
+        lock)
+            status=0
+            proxyctl lock ${lib.escapeShellArgs lockOptions} || status=$?
+            if [ "$status" = 4 ]
+            then
+                # This upgrade may be what brings it back.
+                echo "The proxy is not running, so nobody is connected through it; going on without a lock." >&2
+            else
+                exit "$status"
+            fi
+            ;;
+        unlock)
+            proxyctl unlock
+            ;;
+        deactivate)
+            # The proxy goes on leading where it led until the next route is activated.
+            ;;
+        *)
+            echo "hello_world_route: there is no operation $1" >&2
+            exit 1
+            ;;
+    esac
+  '';
+in
+runCommand "hello-world-route" { } ''
+  install -D -m 755 ${wrapper} $out/bin/wrapper
+''

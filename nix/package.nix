@@ -1,0 +1,54 @@
+{ lib, rustPlatform, rustc, installShellFiles, runtimeShell }:
+
+let
+  inherit (lib.importTOML ../Cargo.toml) package;
+
+  # Without what is beside the programs, so that a change there builds nothing anew.
+  root = toString ../.;
+  wanted = [ "Cargo.lock" "Cargo.toml" "LICENSE" "README.md" "doc" "examples" "src" "systemd-units" "tests" ];
+in
+assert lib.assertMsg (lib.versionAtLeast rustc.version package.rust-version)
+  "${package.name} needs Rust ${package.rust-version}, and this nixpkgs has ${rustc.version}; take a newer nixpkgs";
+
+rustPlatform.buildRustPackage {
+  pname = package.name;
+  inherit (package) version;
+
+  src = lib.cleanSourceWith {
+    name = "${package.name}-source";
+    src = ../.;
+    filter = path: _: builtins.elem (builtins.head (lib.splitString "/" (lib.removePrefix "${root}/" path))) wanted;
+  };
+
+  cargoLock.lockFile = ../Cargo.lock;
+
+  nativeBuildInputs = [ installShellFiles ];
+
+  # Compiled with the features that the tests compile them with too
+  cargoBuildFlags = [ "--bins" "--examples" ];
+
+  doCheck = true;
+
+  postInstall = ''
+    installManPage doc/man/*.[1-8]
+
+    install -D -m 644 -t $out/lib/systemd/system systemd-units/*.service systemd-units/*.socket
+    sed -i -e "s|/usr/bin/|$out/bin/|" -e 's|/bin/sh |${runtimeShell} |' $out/lib/systemd/system/*.service
+    install -D -m 644 systemd-units/disnix-tcp-proxy.sysusers $out/lib/sysusers.d/disnix-tcp-proxy.conf
+    install -D -m 644 -t $out/lib/systemd/catalog systemd-units/disnix-tcp-proxy.catalog
+
+    install -D -m 755 -t $out/libexec/disnix-proxy-example target/*/release/examples/atomic-upgrade
+
+    documents=$out/share/doc/disnix-proxy-example
+    mkdir -p $documents
+    cp -r LICENSE README.md doc $documents
+    rm -r $documents/doc/man
+  '';
+
+  meta = {
+    inherit (package) description;
+    license = lib.licenses.mit;
+    platforms = lib.platforms.linux;
+    mainProgram = "disnix-tcp-proxy";
+  };
+}
