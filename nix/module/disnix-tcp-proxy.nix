@@ -20,6 +20,7 @@ let
 
   own = import ./types.nix { inherit lib; };
   inherit (import ./options.nix { inherit lib pkgs; })
+    logLevel
     mkListenOption
     mkOpenFirewallOption
     mkPackageOption
@@ -85,19 +86,9 @@ let
             ''
             "v2";
 
-        logLevel =
-          mkProgramOption
-            (types.enum [
-              "error"
-              "warn"
-              "info"
-              "debug"
-              "trace"
-            ])
-            ''
-              How much is logged; `debug` tells of every connection.
-            ''
-            "debug";
+        logLevel = mkProgramOption logLevel ''
+          How much is logged; `debug` tells of every connection.
+        '' "debug";
 
         backlog = mkOption {
           type = types.nullOr types.ints.positive;

@@ -14,6 +14,7 @@ let
   addresses = import ./addresses.nix { inherit lib; };
   units = import ./units.nix { inherit lib pkgs; };
   inherit (import ./options.nix { inherit lib pkgs; })
+    logLevel
     mkListenOption
     mkOpenFirewallOption
     mkPackageOption
@@ -46,6 +47,10 @@ in
       What is answered to `hello`.
     '' "Hello again!";
 
+    logLevel = mkProgramOption logLevel ''
+      How much is logged; `debug` tells of every connection.
+    '' "debug";
+
     openFirewall = mkOpenFirewallOption;
   };
 
@@ -75,6 +80,7 @@ in
           HELLO_WORLD_SERVER_DRAIN_TIMEOUT = cfg.drainTimeout;
           HELLO_WORLD_SERVER_CONNECTIONS_MAX = cfg.connectionsMax;
           HELLO_WORLD_SERVER_GREETING = cfg.greeting;
+          HELLO_WORLD_SERVER_LOG_LEVEL = cfg.logLevel;
         };
     };
 

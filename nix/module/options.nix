@@ -20,6 +20,14 @@ in
       inherit description example;
     };
 
+  logLevel = types.enum [
+    "error"
+    "warn"
+    "info"
+    "debug"
+    "trace"
+  ];
+
   # The environment of a program: without what is null, and with % doubled, which in a unit would
   # begin a specifier.
   variables =

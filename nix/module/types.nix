@@ -59,7 +59,7 @@ in
     && (
       matches "(unix:|/).{1,107}" value
       || matches "vsock:[0-9]+:[0-9]+" value
-      || addresses.portOf (match "[A-Za-z0-9._-]+:([0-9]+)" value) != null
+      || (!matches "vsock:.*" value && addresses.portOf (match "[A-Za-z0-9._-]+:([0-9]+)" value) != null)
       || addresses.portOf (match "\\[[0-9A-Fa-f:.]+]:([0-9]+)" value) != null
     )
   );

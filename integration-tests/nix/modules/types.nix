@@ -49,9 +49,11 @@ rec {
     bool = simple "boolean" isBool;
     int = simple "signed integer" isInt;
     str = simple "string" isString;
-    singleLineStr = simple "(optionally newline-terminated) single-line string" (
-      value: isString value && builtins.match "[^\n\r]*\n?" value != null
-    );
+    singleLineStr = mkOptionType {
+      name = "(optionally newline-terminated) single-line string";
+      check = value: isString value && builtins.match "[^\n\r]*\n?" value != null;
+      merge = location: definitions: lib.removeSuffix "\n" (mergeEqualOption location definitions);
+    };
     path = simple "path" (value: isPath value || lib.hasPrefix "/" (toString value));
     package = simple "package" (value: value ? outPath);
     enum = choices: simple "one of ${lib.concatMapStringsSep ", " builtins.toJSON choices}" (
