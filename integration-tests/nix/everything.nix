@@ -67,6 +67,24 @@ in
       machines = lib.genAttrs [ "hello_world_server" "hello_world_client" ] (_: [ "test1" ]);
     }
   );
+  module = {
+    inherit
+      (import ./modules/evaluate.nix {
+        configuration.services = {
+          disnix-tcp-proxy.instances.web = {
+            listen = [ 80 ];
+            openFirewall = true;
+          };
+          hello-world-server = {
+            enable = true;
+            listen = [ "[::1]:5000" ];
+          };
+        };
+      })
+      units
+      ports
+      ;
+  };
   overlay =
     (import <nixpkgs> { overlays = [ (import ../../default.nix { inherit pkgs; }).overlay ]; })
     .disnix-proxy-example.drvPath;

@@ -1,15 +1,11 @@
 """nix/module.nix as Nix sees it: what options become, and what is not accepted."""
 
 import re
-import unittest
 
 from lab import project
-from lab.case import VERSIONS, only_on
-from lab.nix import Nix, NixFailed
+from lab.case import NixTest
+from lab.nix import NixFailed
 from lab.nixos import EVALUATE, System
-
-# Nothing here is started, so once is enough.
-once = only_on(VERSIONS[-1])
 
 WEB = {"listen": [80]}
 HEAD = ["[Unit]", "[Service]", "X-StopIfChanged=false"]
@@ -25,12 +21,7 @@ def server(**options):
     return {"services": {"hello-world-server": {"enable": True, **options}}}
 
 
-class Module(unittest.TestCase):
-    maxDiff = None
-
-    def setUp(self):
-        self.nix = Nix()
-
+class Module(NixTest):
     def evaluate(self, configuration, attribute):
         return self.nix.evaluate(EVALUATE, attribute, {"configuration": configuration})
 
@@ -48,7 +39,6 @@ class Module(unittest.TestCase):
 
 
 class Options(Module):
-    @once
     def test_the_package_says_what_happens_unless_an_option_does(self):
         self.assertEqual(self.lines(proxies(web=WEB), "disnix-tcp-proxy@web.service"), HEAD)
         self.assertEqual(self.lines(proxies(web=WEB), "disnix-tcp-proxy@web.socket"),
@@ -79,13 +69,11 @@ class Options(Module):
     }
     ELSEWHERE = {"enable", "listen", "openFirewall", "backlog", "package"}
 
-    @once
     def test_each_option_of_a_proxy_is_a_variable_of_its_environment(self):
         options = {name: value for name, (value, _) in self.PROXY.items()}
         self._environment(proxies(web=WEB | options), "disnix-tcp-proxy@web.service",
                           "DISNIX_TCP_PROXY", self.PROXY)
 
-    @once
     def test_each_option_of_the_server_is_a_variable_of_its_environment(self):
         options = {name: value for name, (value, _) in self.SERVER.items()}
         self._environment(server(**options), "hello-world-server.service",
@@ -95,7 +83,6 @@ class Options(Module):
         expected = {f'Environment="{prefix}_{line}"' for _, line in options.values()}
         self.assertEqual(set(self.lines(configuration, unit)), expected | set(HEAD))
 
-    @once
     def test_no_option_has_been_forgotten_here(self):
         both = {"services": proxies(web=WEB)["services"] | server(listen=[81])["services"]}
         options = self.evaluate(both, "options")
@@ -103,7 +90,6 @@ class Options(Module):
         self.assertEqual(set(options["server"]) - self.ELSEWHERE, set(self.SERVER))
         self.assertEqual(set(options["proxies"]), {"instances", "operators", "package"})
 
-    @once
     def test_every_option_of_the_programs_is_there(self):
         """Except those that have no meaning for a socket of systemd."""
         for program, options, elsewhere in (
@@ -116,14 +102,12 @@ class Options(Module):
             self.assertEqual({name.lower() for name in variables} - elsewhere,
                              {name.lower() for name in known}, program)
 
-    @once
     def test_a_socket_listens_wherever_it_is_told_to(self):
         addresses = [80, "192.0.2.1:8080", "[2001:db8::1]:8080", "/run/web.sock"]
         self.assertEqual(
             self.lines(proxies(web={"listen": addresses, "backlog": 9}), "disnix-tcp-proxy@web.socket"),
             ["[Unit]", "[Socket]", "Backlog=9", *(f"ListenStream={address}" for address in addresses)])
 
-    @once
     def test_what_is_disabled_leaves_nothing(self):
         configuration = proxies(web=WEB | {"enable": False}, other={"listen": [81]})
         units = self.evaluate(configuration, "units")
@@ -132,7 +116,6 @@ class Options(Module):
         self.assertEqual(self.evaluate(proxies(web=WEB | {"enable": False}), "units"), {})
         self.assertEqual(self.evaluate({}, "units"), {})
 
-    @once
     def test_sockets_start_with_the_machine_and_services_with_their_first_client(self):
         both = {"services": proxies(web=WEB)["services"] | server(listen=[81])["services"]}
         wanted = self.evaluate(both, "wanted")
@@ -142,7 +125,6 @@ class Options(Module):
         for unit in ("disnix-tcp-proxy@web.service", "hello-world-server.service"):
             self.assertEqual(wanted[unit], [], unit)
 
-    @once
     def test_the_firewall_is_opened_for_what_others_can_reach(self):
         listen = [80, "127.0.0.1:81", "[::1]:82", "192.0.2.1:83", "/run/web.sock"]
         web = {"listen": listen, "openFirewall": True}
@@ -150,7 +132,6 @@ class Options(Module):
         self.assertEqual(self.evaluate(server(openFirewall=True), "ports"), [5000])
         self.assertEqual(self.evaluate(server(), "ports"), [])
 
-    @once
     def test_operators_programs_and_catalog(self):
         configuration = proxies(web=WEB)
         configuration["services"]["disnix-tcp-proxy"]["operators"] = ["alice", "bob"]
@@ -162,7 +143,6 @@ class Options(Module):
 
 
 class Types(Module):
-    @once
     def test_what_is_refused(self):
         cases = {
             "exitIdleTime": ["soon", "", "5 parsecs", "-1s", -1, True],
@@ -184,13 +164,11 @@ class Types(Module):
                     self.assertRegex(message, rf"`services\.disnix-tcp-proxy\.instances\.web\.{option}\S*'")
                     self.assertIn("is not of type", message)
 
-    @once
     def test_a_refusal_says_what_would_be_right(self):
         self.assertIn("1min 30s", self.refused(server(exitIdleTime="soon")))
         self.assertIn("HOST:PORT", self.refused(proxies(web=WEB | {"target": "nowhere"})))
         self.assertIn("[IPV6]:PORT", self.refused(server(listen=["localhost:80"])))
 
-    @once
     def test_what_is_accepted(self):
         cases = {
             "exitIdleTime": ["0", 0, "5", "1.5h", ".5s", "2 weeks 3days", "1M", "100us", "infinity"],
@@ -204,7 +182,6 @@ class Types(Module):
                     lines = self.lines(proxies(web=WEB | {option: value}), "disnix-tcp-proxy@web.service")
                     self.assertTrue(any(line.endswith(f'={value}"') for line in lines), lines)
 
-    @once
     def test_an_option_that_does_not_exist(self):
         self.assertRegex(self.refused(proxies(web=WEB | {"lisden": [80]})), "lisden.*does not exist")
 
@@ -216,23 +193,19 @@ class Assertions(Module):
         for message, pattern in zip(failed, patterns):
             self.assertRegex(message.replace("\n", " "), pattern)
 
-    @once
     def test_a_sound_configuration_has_none(self):
         self.assert_failed(proxies(**{"a-B_9" + 22 * "x": WEB, "default": {"listen": [81]}}))
 
-    @once
     def test_names_that_cannot_be(self):
         for name in ("a" * 28, "web.1", "web 1", "web@1", "wéb"):
             with self.subTest(name):
                 self.assert_failed(
                     proxies(**{name: WEB}), f"{re.escape(name)}.*letters, digits, - and _, at most 27")
 
-    @once
     def test_a_proxy_that_nobody_can_reach(self):
         self.assert_failed(proxies(web={}), r"instances\.web\.listen is empty.*for example")
         self.assert_failed(server(listen=[]), r"hello-world-server\.listen is empty")
 
-    @once
     def test_two_on_the_same_address(self):
         for one, other in (
             (80, 80), (80, "127.0.0.1:80"), (80, "[2001:db8::1]:80"), ("[::]:80", "0.0.0.0:80"),
@@ -247,7 +220,6 @@ class Assertions(Module):
         both = {"services": proxies(web=WEB)["services"] | server(listen=[80])["services"]}
         self.assert_failed(both, "web listens on 80 and services.hello-world-server on 80")
 
-    @once
     def test_two_that_go_together(self):
         self.assert_failed(proxies(
             a={"listen": ["192.0.2.1:80", "/run/a.sock"]},
@@ -259,7 +231,6 @@ class Assertions(Module):
 class Units(Module):
     """The files in /etc/systemd/system."""
 
-    @once
     def test_each_unit_is_the_shipped_one_with_a_drop_in(self):
         both = {"services": proxies(web=WEB)["services"] | server(listen=[81])["services"]}
         system = System(self.nix, both)
@@ -278,7 +249,6 @@ class Units(Module):
             text = re.sub(r"ExecReload=\S+ ", "ExecReload=/bin/sh ", text)
             self.assertEqual(text, (project.UNITS / template).read_text(), unit)
 
-    @once
     def test_the_drop_ins_have_no_hardening_and_nothing_else_of_their_own(self):
         options = {name: value for name, (value, _) in Options.PROXY.items()} | {"backlog": 5}
         configuration = {"services": proxies(web=WEB | options)["services"] | server(listen=[81])["services"]}
@@ -288,7 +258,6 @@ class Units(Module):
                 names |= {line.partition("=")[0] for line in text.splitlines() if "=" in line}
         self.assertEqual(names - {"WantedBy"}, {"Environment", "X-StopIfChanged", "Backlog", "ListenStream"})
 
-    @once
     def test_packages_may_differ(self):
         """Two packages have units of the same names; each system takes its own from its own."""
         both = {"services": proxies(web=WEB)["services"] | server(listen=[81])["services"]}
@@ -298,7 +267,6 @@ class Units(Module):
             differing = {key for key in before | after if before.get(key) != after.get(key)}
             self.assertEqual(differing, {("Service", "ExecStart")}, unit)
 
-    @once
     def test_only_another_address_asks_for_the_socket_to_be_opened_again(self):
         unit = "disnix-tcp-proxy-reopen-web.service"
         base = System(self.nix, proxies(web=WEB)).settings(unit)
