@@ -1,4 +1,4 @@
-{ lib, rustPlatform, installShellFiles, runtimeShell }:
+{ lib, rustPlatform, rustc, installShellFiles, runtimeShell }:
 
 let
   inherit (lib.importTOML ../Cargo.toml) package;
@@ -7,6 +7,9 @@ let
   root = toString ../.;
   wanted = [ "Cargo.lock" "Cargo.toml" "LICENSE" "README.md" "doc" "examples" "src" "systemd-units" "tests" ];
 in
+assert lib.assertMsg (lib.versionAtLeast rustc.version package.rust-version)
+  "${package.name} needs Rust ${package.rust-version}, and this nixpkgs has ${rustc.version}; take a newer nixpkgs";
+
 rustPlatform.buildRustPackage {
   pname = package.name;
   inherit (package) version;
@@ -21,6 +24,9 @@ rustPlatform.buildRustPackage {
 
   nativeBuildInputs = [ installShellFiles ];
 
+  # Compiled with the features that the tests compile them with too
+  cargoBuildFlags = [ "--bins" "--examples" ];
+
   doCheck = true;
 
   postInstall = ''
@@ -30,6 +36,13 @@ rustPlatform.buildRustPackage {
     sed -i -e "s|/usr/bin/|$out/bin/|" -e 's|/bin/sh |${runtimeShell} |' $out/lib/systemd/system/*.service
     install -D -m 644 systemd-units/disnix-tcp-proxy.sysusers $out/lib/sysusers.d/disnix-tcp-proxy.conf
     install -D -m 644 -t $out/lib/systemd/catalog systemd-units/disnix-tcp-proxy.catalog
+
+    install -D -m 755 -t $out/libexec/disnix-proxy-example target/*/release/examples/atomic-upgrade
+
+    documents=$out/share/doc/disnix-proxy-example
+    mkdir -p $documents
+    cp -r LICENSE README.md doc $documents
+    rm -r $documents/doc/man
   '';
 
   meta = {

@@ -1,4 +1,4 @@
-"""The base of all tests: each gets a freshly booted host, or several in a network."""
+"""What tests derive from: one with freshly booted hosts, one with Nix and no host."""
 
 import contextlib
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from lab import wait
 from lab.host import Host
 from lab.machine import Machine
+from lab.nix import Nix, NixFailed
 
 
 @dataclass
@@ -26,6 +27,8 @@ class Surroundings:
 surroundings: Surroundings = None
 
 VERSIONS = ("252", "257")
+# In their place, for a test that boots nothing: it runs once.
+NO_SYSTEMD = "-"
 
 
 def only_on(*versions):
@@ -48,9 +51,27 @@ def times(count):
     return max(1, count // 10) if surroundings.quick else count
 
 
+class NixTest(unittest.TestCase):
+    """`self.nix` is this machine's Nix. There is no host, so such a test runs once."""
+
+    versions = (NO_SYSTEMD,)
+    maxDiff = None
+    longMessage = True
+
+    def setUp(self):
+        self.nix = Nix()
+
+    def assert_refused(self, sentence, evaluate, *arguments, **options):
+        """Evaluating must fail with a message that has this in it."""
+        with self.assertRaises(NixFailed) as refused:
+            evaluate(*arguments, **options)
+        self.assertIn(sentence, refused.exception.message)
+
+
 class LabTest(unittest.TestCase):
     """A test with hosts of its own; no unit may have failed on any of them at the end."""
 
+    versions = VERSIONS
     maxDiff = None
     longMessage = True
 

@@ -30,10 +30,10 @@ def main():
             raise Unmet(f"no test has a name with {arguments.k!r} in it")
         prerequisites.ensure()
         binaries = prerequisites.build()
+        versions = sorted({task.version for task in tasks} - {case.NO_SYSTEMD})
         bases = {version: roots.root(version) for version in versions}
         cgroup.sweep()
         live = _private_scratch()
-        nix.prepare()
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
     except Unmet as unmet:

@@ -14,6 +14,7 @@ from lab import prerequisites, roots
 from lab.errors import Unmet
 
 STAND_INS = prerequisites.PROJECT / "integration-tests" / "nix"
+EVERYTHING = STAND_INS / "everything.nix"
 
 # As a user of this machine has it, whatever is in its /etc/nix.
 SETTINGS = """
@@ -77,9 +78,19 @@ class Nix:
         """Whether the package set is nixpkgs and not the stand-in."""
         return not self.nixpkgs.is_relative_to(STAND_INS)
 
-    def parse(self, file):
-        """Fails if the file is not Nix."""
-        self._run(["nix-instantiate", "--parse", file])
+    @property
+    def has_stand_in_processmgmt(self):
+        """Whether nix-processmgmt is the stand-in."""
+        return self.processmgmt.is_relative_to(STAND_INS)
+
+    @property
+    def frameworks(self):
+        """The argument that the models and what is made of them take."""
+        return {"nix-processmgmt": self.processmgmt}
+
+    def parse(self, *files):
+        """Fails if one of the files is not Nix."""
+        self._run(["nix-instantiate", "--parse", *files])
 
     def evaluate(self, file, attribute="", arguments=None):
         """The value of an expression, all of it."""
@@ -88,10 +99,19 @@ class Nix:
              *self._expression(file, attribute, arguments)]))
 
     def files_evaluated(self, file, attribute="", arguments=None):
-        """Which files evaluating to derivations has read."""
-        done = self._finish(["nix-instantiate", "-vv", *self._expression(file, attribute, arguments)])
-        return {Path(line.split("'")[1]) for line in done.stderr.splitlines()
+        """Which files the value of an expression, all of it, depends on."""
+        done = self._finish(["nix-instantiate", "-vv", "--eval", "--strict", "--read-write-mode",
+                             *self._expression(file, attribute, arguments)])
+        read = {Path(line.split("'")[1]) for line in done.stderr.splitlines()
                 if line.startswith("evaluating file '")}
+        return {Path(file), *(self._original(path) for path in read)}
+
+    def _original(self, path):
+        """A directory that an expression uses as text is read from a copy in the store."""
+        if path.is_relative_to("/nix/store") and len(path.parts) > 4:
+            if path.parts[3].partition("-")[2] == self.processmgmt.name:
+                return self.processmgmt.joinpath(*path.parts[4:])
+        return path
 
     def instantiate(self, file, attribute="", arguments=None):
         """The derivations, not built."""
@@ -107,6 +127,14 @@ class Nix:
         """Everything that these paths need at run time."""
         return [Path(line) for line in self._run(["nix-store", "--query", "--requisites", *paths]).split()]
 
+    def flake(self, verb, reference, *arguments, options=()):
+        """The experimental command line, with the package set as input of the flake."""
+        return self._run(
+            ["nix", "--extra-experimental-features", "nix-command flakes", *verb.split(), reference,
+             "--override-input", "nixpkgs", f"path:{self.nixpkgs}", "--no-write-lock-file", *options,
+             *(["--", *arguments] if arguments else [])],
+            timeout=BUILD_TIMEOUT)
+
     def _expression(self, file, attribute, arguments):
         command = [str(file)]
         for part in [attribute] if isinstance(attribute, str) else attribute:
@@ -121,12 +149,14 @@ class Nix:
 
     def _finish(self, command, timeout=EVALUATION_TIMEOUT):
         command = [str(PROGRAMS / command[0]), *map(str, command[1:])]
-        done = subprocess.run(
-            command, env=self.environment(), capture_output=True, text=True,
-            timeout=timeout)
+        done = self._execute(command, timeout)
         if done.returncode != 0:
             raise NixFailed(command, done.stderr.strip())
         return done
+
+    def _execute(self, command, timeout):
+        return subprocess.run(
+            command, env=self.environment(), capture_output=True, text=True, timeout=timeout)
 
     def environment(self):
         """What Nix is to see of the environment: nothing of the user's own configuration."""
@@ -137,6 +167,8 @@ class Nix:
             "NIX_CONF_DIR": "/var/empty",
             "NIX_USER_CONF_FILES": "",
             "NIX_REMOTE": "",
+            # Of flakes; the user's own has other inputs.
+            "XDG_CACHE_HOME": str(store_directory().parent / "nix-cache"),
             "NIX_PATH": f"nixpkgs={self.nixpkgs}",
             "DYSNOMIA": str(self.dysnomia or ""),
             **_rust(),

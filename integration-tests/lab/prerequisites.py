@@ -19,7 +19,6 @@ PACKAGES = {
     "mount": "mount",
     "ip": "iproute2",
     "nft": "nftables",
-    "nix-build": "nix-bin",
     "/usr/bin/nix-instantiate": "nix-bin",
 }
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -20,6 +20,9 @@ SUITES = {"252": "bookworm", "257": "trixie"}
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "netcat-openbsd",
             "redis-server", "redis-tools", "daemon")
 
+# A newer Nix than this machine's, for tests/nix_today.py.
+PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",)}
+
 # What a test has no use for, so that a host boots in well under a second.
 MASKED = ("systemd-logind.service", "console-getty.service", "getty.target",
           "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "apt-daily.timer",
@@ -38,7 +41,7 @@ def cache_directory():
 
 def root(version):
     """The directory with the root of a systemd version; made if the cache does not have it."""
-    recipe = repr((SUITES[version], PACKAGES, MASKED, JOURNAL))
+    recipe = repr((SUITES[version], _packages(version), MASKED, JOURNAL))
     name = f"{version}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     finished = cache_directory() / name
     cache_directory().mkdir(parents=True, exist_ok=True)
@@ -53,11 +56,15 @@ def root(version):
     return finished
 
 
+def _packages(version):
+    return PACKAGES + PACKAGES_OF_ONE[version]
+
+
 def _make(version, directory):
     suite, mirror = SUITES[version], debian_mirror()
     print(f"making a root with systemd {version} (Debian {suite})", flush=True)
     done = subprocess.run(
-        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}",
+        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(_packages(version))}",
          *_apt_options(), suite, str(directory), mirror],
         capture_output=True, text=True,
     )

@@ -1,4 +1,4 @@
-"""Runs every test on every systemd, several at a time, each in a process of its own."""
+"""Runs every test on every systemd that it is for, several at a time, each in a process of its own."""
 
 import concurrent.futures
 import io
@@ -21,7 +21,7 @@ MEASUREMENT_TIMEOUT = 3600
 
 @dataclass
 class Task:
-    """One test on one systemd."""
+    """One test on one systemd, or on none."""
 
     version: str
     test: str
@@ -38,8 +38,8 @@ def collect(directory, versions, pattern, timeout=TEST_TIMEOUT):
         if isinstance(test, unittest.loader._FailedTest):
             raise SystemExit(f"{test.id()} can not be loaded:\n{test._exception}")
         method = getattr(test, test._testMethodName)
-        for version in getattr(method, "versions", getattr(test, "versions", case.VERSIONS)):
-            if version in versions and (not pattern or pattern.lower() in test.id().lower()):
+        for version in getattr(method, "versions", test.versions):
+            if version in (*versions, case.NO_SYSTEMD) and (not pattern or pattern.lower() in test.id().lower()):
                 tasks.append(Task(version, test.id(), getattr(method, "heavy", False), timeout))
     return sorted(tasks, key=lambda task: not task.heavy)
 
@@ -60,7 +60,7 @@ def run(tasks, layers, live, quick, jobs):
         futures = {}
         for number, task in enumerate(tasks):
             surroundings = case.Surroundings(
-                task.version, layers[task.version], live, f"lab-{task.version}-{os.getpid()}-{number}",
+                task.version, layers.get(task.version), live, f"lab-{task.version}-{os.getpid()}-{number}",
                 quick)
             futures[pool.submit(_run_one, task, surroundings)] = task
         for future in concurrent.futures.as_completed(futures):

@@ -3,7 +3,7 @@
 import threading
 import unittest
 
-from lab.case import only_on
+from lab.case import NO_SYSTEMD
 from lab.disnix.coordinator import deploy
 from lab.disnix.manifest import Manifest, Mapping, Service
 
@@ -61,8 +61,9 @@ SET = ["set test1 profile-of-test1", "set test2 profile-of-test2"]
 UNLOCK = ["unlock test1", "unlock test2"]
 
 
-@only_on("257")
 class Order(unittest.TestCase):
+    versions = (NO_SYSTEMD,)
+
     def _told(self, new, old, *refuse, reached=True):
         notes = Notes(refuse)
         self.assertEqual(deploy(new, old, notes), reached)

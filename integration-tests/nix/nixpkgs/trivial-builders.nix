@@ -100,6 +100,8 @@ let
         '') list
       );
 
+    fetchurl = import <nix/fetchurl.nix>;
+
     makeSetupHook =
       { name, ... }:
       script:

@@ -12,7 +12,5 @@ let
     sysvinit = "sysvinit-script";
   };
 in
-if processManager == null then
-  "managed-process"
-else
-  types.${processManager} or (throw "This stand-in for nix-processmgmt has no process manager ${processManager}")
+types.${toString processManager}
+  or (throw "This stand-in for nix-processmgmt has no process manager ${toString processManager}")

@@ -42,7 +42,13 @@ rec {
   stringToCharacters = text: builtins.genList (n: substring n 1 text) (stringLength text);
   escape = characters: replaceStrings characters (map (character: "\\${character}") characters);
   escapeRegex = escape (stringToCharacters "\\[{()^$?*+|.");
-  escapeShellArg = argument: "'${replaceStrings [ "'" ] [ "'\\''" ] (toString argument)}'";
+  # Quotes only what needs it.
+  escapeShellArg =
+    argument:
+    let
+      text = toString argument;
+    in
+    if match "[[:alnum:],._+:@%/-]+" text != null then text else "'${replaceStrings [ "'" ] [ "'\\''" ] text}'";
   escapeShellArgs = concatMapStringsSep " " escapeShellArg;
   escapeXML = replaceStrings [ "\"" "'" "<" ">" "&" ] [ "&quot;" "&apos;" "&lt;" "&gt;" "&amp;" ];
   escapeSystemdExecArg = argument: replaceStrings [ "%" "$" ] [ "%%" "$$" ] (toJSON (toString argument));

@@ -35,6 +35,7 @@ let
     patch = tools "patch" "patch";
     procps = tools "procps" "kill pgrep pkill ps sysctl top";
     s6 = tools "s6" "s6-log s6-setuidgid s6-svscan";
+    nixfmt-tree = tools "nixfmt-tree" "nixfmt treefmt";
     s6-rc = tools "s6-rc" "s6-rc s6-rc-compile";
     shadow = tools "shadow" "groupadd groupdel groupmod su useradd userdel usermod";
     su = tools "su" "su";

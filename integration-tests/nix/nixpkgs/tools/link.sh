@@ -19,3 +19,5 @@ do
     mkdir -p "$out/$(dirname "${pair%%=*}")"
     ln -s "${pair#*=}" "$out/${pair%%=*}"
 done
+# Nix ends a builder whose output is closed, and some programs close theirs before they end.
+exit 0

@@ -33,11 +33,8 @@ let
   };
 
   backend =
-    if processManager == null then
-      import ../../backends/any.nix
-    else
-      backends.${processManager}
-        or (throw "This stand-in for nix-processmgmt has no process manager ${processManager}");
+    backends.${toString processManager}
+      or (throw "This stand-in for nix-processmgmt has no process manager ${toString processManager}");
 in
 { name ? instanceName
 , description ? name
@@ -70,13 +67,12 @@ in
 , overrides ? { }
 # Shell commands after $out has been filled
 , postInstall ? ""
-}@given:
+}:
 
 assert name != null || throw "a managed process needs a name or an instanceName";
 
 backend common {
   inherit
-    given
     name
     description
     initialize

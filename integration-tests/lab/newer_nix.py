@@ -1,0 +1,24 @@
+"""The Nix of the newest Debian that there is a root of, in a container of its own that boots nothing."""
+
+import subprocess
+
+from lab import prerequisites, roots
+from lab.nix import Nix
+
+SYSTEMD = "257"
+
+
+class NewerNix(Nix):
+    """As `Nix`, but with an empty store, in memory, that goes when the command ends."""
+
+    def _execute(self, command, timeout):
+        readable = {prerequisites.PROJECT, self.nixpkgs, self.processmgmt, self.dysnomia} - {None}
+        container = [
+            "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--as-pid2", "--pipe",
+            "--volatile=overlay", f"--directory={roots.root(SYSTEMD)}", "--tmpfs=/nix", "--tmpfs=/var/cache",
+            *(f"--bind-ro={path}" for path in sorted(readable)),
+            *(f"--setenv={name}={value}" for name, value in self.environment().items()),
+            "--setenv=XDG_CACHE_HOME=/var/cache",
+        ]
+        return subprocess.run(
+            [*container, *command], capture_output=True, text=True, timeout=timeout)

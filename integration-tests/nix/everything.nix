@@ -1,0 +1,93 @@
+# Every Nix expression of the project, evaluated as far as building it needs: nothing of the project may
+# fail here, and no file may be left out (tests/nix_files.py). The derivations are named by their paths.
+{ nix-processmgmt }:
+
+let
+  pkgs = import <nixpkgs> { };
+  inherit (pkgs) lib;
+
+  # { a.b = derivation; } becomes { "a.b" = path of the derivation; }.
+  derivations =
+    prefix: value:
+    if lib.isDerivation value then
+      { ${prefix} = builtins.unsafeDiscardStringContext value.drvPath; }
+    else if builtins.isAttrs value then
+      lib.foldl' (all: name: all // derivations (if prefix == "" then name else "${prefix}.${name}") value.${name}) { } (
+        builtins.attrNames value
+      )
+    else
+      { };
+
+  # A NixOS configuration, as far as it says something without NixOS.
+  configuration =
+    module:
+    if builtins.isFunction module then
+      module {
+        inherit lib pkgs;
+        config = { };
+      }
+    else
+      module;
+
+  networks =
+    directory:
+    lib.mapAttrs (file: _: lib.mapAttrs (_: configuration) (import (directory + "/${file}"))) (
+      lib.filterAttrs (file: _: lib.hasPrefix "network" file && lib.hasSuffix ".nix" file) (builtins.readDir directory)
+    );
+
+  models =
+    directory:
+    {
+      networks = networks directory;
+      infrastructure = import (directory + "/infrastructure.nix");
+      inherit (import (directory + "/ids.nix")) ids;
+      idresources = import (directory + "/idresources.nix");
+    };
+
+  flake =
+    let
+      self = (import ../../flake.nix).outputs {
+        inherit self;
+        nixpkgs = {
+          inherit lib;
+          legacyPackages = lib.genAttrs [ "x86_64-linux" "aarch64-linux" ] (system: import <nixpkgs> { inherit system; });
+        };
+      };
+    in
+    self;
+in
+{
+  release = derivations "" (import ../../nix/release.nix { inherit nix-processmgmt; });
+  default = derivations "" (import ../../default.nix { inherit pkgs; });
+  flake = derivations "" (removeAttrs flake [ "nixosModules" "overlays" ]) // { inherit (flake) apps; };
+  placed = derivations "" (
+    import ./placed.nix {
+      inherit nix-processmgmt;
+      services = ../../deployment/DistributedDeployment/services-without-proxy.nix;
+      machines = lib.genAttrs [ "hello_world_server" "hello_world_client" ] (_: [ "test1" ]);
+    }
+  );
+  module = {
+    inherit
+      (import ./modules/evaluate.nix {
+        configuration.services = {
+          disnix-tcp-proxy.instances.web = {
+            listen = [ 80 ];
+            openFirewall = true;
+          };
+          hello-world-server = {
+            enable = true;
+            listen = [ "[::1]:5000" ];
+          };
+        };
+      })
+      units
+      ports
+      ;
+  };
+  overlay =
+    (import <nixpkgs> { overlays = [ (import ../../default.nix { inherit pkgs; }).overlay ]; })
+    .disnix-proxy-example.drvPath;
+  deployment = models ../../deployment/DistributedDeployment;
+  deployment-simple = models ../../deployment-simple/DistributedDeployment;
+}

@@ -1,0 +1,163 @@
+"""The Disnix models: what each service becomes, for every process manager."""
+
+import plistlib
+import subprocess
+
+from lab.case import NixTest
+from lab.nix import STAND_INS
+from lab.prerequisites import PROJECT
+from lab.units import verify
+
+MODELS = PROJECT / "nix" / "models.nix"
+PLACED = STAND_INS / "placed.nix"
+DIRECTORIES = ("deployment", "deployment-simple")
+
+# What Dysnomia's modules look for in the package of a process.
+FILES = {
+    "bsdrc": "etc/rc.d/{}",
+    "disnix": "etc/dysnomia/process/{}",
+    "launchd": "Library/LaunchDaemons/org.nixos.{}.plist",
+    "s6-rc": "etc/s6/sv/{}-srv/run",
+    "supervisord": "conf.d/{}.conf",
+    "systemd": "etc/systemd/system/nix-process-{}.service",
+    "sysvinit": "etc/rc.d/init.d/{}",
+}
+NAMES = {"hello_world_server": "hello-world-server", "disnix_tcp_proxy": "disnix-tcp-proxy-hello-world-3000"}
+
+WITH_PROXY = "deployment.services-with-proxy.distribution-with-proxy"
+SIMPLE = "deployment-simple.services-with-proxy.distribution-with-proxy.default"
+SOCKET_ACTIVATED = "deployment.services-with-socketactivation"
+
+
+class ModelTest(NixTest):
+    def paths(self, attribute="", **parameters):
+        """What is built for each service of DIRECTORY.SERVICES.DISTRIBUTION.MANAGER, without building."""
+        found = self.nix.evaluate(MODELS, attribute, {**self.nix.frameworks, "parameters": parameters})
+        return _without_marks(found)
+
+    def build(self, attribute, **parameters):
+        """The package of one service."""
+        [package] = self.nix.build(MODELS, attribute, {**self.nix.frameworks, "parameters": parameters})
+        return package
+
+    def placed(self, directory="deployment", **machines):
+        """As `paths`, with machines that are chosen here and not by a distribution model."""
+        chosen = {"hello_world_server": ["test1"], "hello_world_client": ["test2"],
+                  "disnix_tcp_proxy": ["test1"], "hello_world_route": ["test1"], **machines}
+        services = PROJECT / directory / "DistributedDeployment" / "services-with-proxy.nix"
+        return _without_marks(self.nix.evaluate(
+            PLACED, arguments={**self.nix.frameworks, "services": services, "machines": chosen}))
+
+
+def _without_marks(value):
+    if not isinstance(value, dict):
+        return value
+    return {name: _without_marks(part) for name, part in value.items() if name != "recurseForDerivations"}
+
+
+class Variants(ModelTest):
+    def managers(self):
+        """The process managers; without the one for which the real nix-processmgmt downloads something."""
+        if self.nix.has_stand_in_processmgmt or self.nix.has_real_nixpkgs:
+            return list(FILES)
+        print("not built: sysvinit, which needs the network")
+        return [manager for manager in FILES if manager != "sysvinit"]
+
+    def test_every_services_model_fits_a_distribution_and_every_distribution_a_services_model(self):
+        found = self.paths()
+        for directory in DIRECTORIES:
+            with self.subTest(directory):
+                here = PROJECT / directory / "DistributedDeployment"
+                self.assertEqual(set(found[directory]), {path.stem for path in here.glob("services-*.nix")})
+                fitting = [set(distributions) for distributions in found[directory].values()]
+                self.assertTrue(all(fitting), fitting)
+                self.assertEqual(set.union(*fitting), {path.stem for path in here.glob("distribution-*.nix")})
+
+    def test_every_variant_can_be_built(self):
+        print(self.nix.describe())
+        managers = self.managers()
+        packages = self.nix.build(MODELS, arguments={**self.nix.frameworks, "processManagers": managers})
+        self.assertGreater(len(set(packages)), 2 * len(managers))
+        scripts = [script for package in set(packages) for script in package.glob("bin/*")]
+        self.assertGreater(len(scripts), len(managers))
+        for script in scripts:
+            subprocess.run(["bash", "-n", script], check=True)
+
+    def test_each_process_manager_finds_its_files(self):
+        for manager in self.managers():
+            for service, name in NAMES.items():
+                with self.subTest(f"{service}, {manager}"):
+                    package = self.build(f"{WITH_PROXY}.{manager}.{service}")
+                    text = (package / FILES[manager].format(name)).read_text()
+                    self.assertIn("/nix/store/", text)
+                    if manager == "launchd":
+                        properties = plistlib.loads(text.strip().encode())
+                        self.assertEqual(properties["ProgramArguments"][0], properties["Program"])
+                    if service == "disnix_tcp_proxy":
+                        self.assertTrue((package / "bin/wrapper").exists())
+
+    def test_systemd_has_nothing_to_say_about_the_units(self):
+        for attribute in (f"{WITH_PROXY}.systemd", f"{SOCKET_ACTIVATED}.distribution-with-proxy.default",
+                          f"{SOCKET_ACTIVATED}.distribution-without-proxy.default"):
+            for service in set(self.paths(attribute)) & set(NAMES):
+                with self.subTest(f"{attribute}.{service}"):
+                    units = self.build(f"{attribute}.{service}") / "etc/systemd/system"
+                    verify(self, [units], [path.name for path in units.iterdir() if path.suffix != ".d"])
+
+
+class Upgrades(ModelTest):
+    """What is not built anew is not deployed anew."""
+
+    def changed(self, before, after):
+        self.assertEqual(set(before), set(after))
+        return {service for service in before if before[service] != after[service]}
+
+    def test_a_server_that_changes_leaves_proxy_and_route_and_client_alone(self):
+        for attribute in (f"{WITH_PROXY}.systemd", SIMPLE):
+            with self.subTest(attribute):
+                after = self.paths(attribute, server={"greeting": "Hello again!"})
+                self.assertEqual(self.changed(self.paths(attribute), after), {"hello_world_server"})
+
+    def test_a_server_that_moves_changes_the_route_only(self):
+        for directory in DIRECTORIES:
+            with self.subTest(directory):
+                after = self.placed(directory, hello_world_server=["test2"])
+                self.assertEqual(self.changed(self.placed(directory), after), {"hello_world_route"})
+
+    def test_a_proxy_that_changes_leaves_the_server_alone(self):
+        for attribute in (f"{WITH_PROXY}.systemd", SIMPLE):
+            with self.subTest(attribute):
+                after = self.paths(attribute, proxy={"connectTimeout": "1min"})
+                self.assertEqual(self.changed(self.paths(attribute), after), {"disnix_tcp_proxy"})
+
+
+class Mistakes(ModelTest):
+    """Each is answered with a sentence that says what is wrong."""
+
+    def test_a_route_that_is_not_where_the_proxy_is(self):
+        for directory in DIRECTORIES:
+            with self.subTest(directory):
+                self.assert_refused("must put hello_world_route on the same machines as disnix_tcp_proxy",
+                                    self.placed, directory, hello_world_route=["test2"])
+
+    def test_a_parameter_that_there_is_not(self):
+        for attribute in (f"{WITH_PROXY}.systemd", SIMPLE):
+            self.assert_refused("hello_world_server: there is no parameter greetings",
+                                self.paths, attribute, server={"greetings": "Hello"})
+
+    def test_a_value_of_the_wrong_type(self):
+        for parameters, sentence in (
+            ({"server": {"drainTimeout": 30}}, "hello_world_server: drainTimeout is 30, but it must be a time span"),
+            ({"proxy": {"lease": "infinity"}}, 'disnix_tcp_proxy: lease is "infinity", but it must be a time span'),
+            ({"proxy": {"port": 70000}}, "disnix_tcp_proxy: port is 70000, but it must be a port"),
+            ({"proxy": {"instanceName": "a b"}}, 'disnix_tcp_proxy: instanceName is "a b"'),
+            ({"route": {"reason": None}}, "hello_world_route: reason is null"),
+        ):
+            with self.subTest(sentence):
+                self.assert_refused(sentence, self.paths, f"{WITH_PROXY}.systemd", **parameters)
+
+    def test_socket_activation_without_systemd(self):
+        self.assert_refused("enableSystemdSocketActivation", self.paths, f"{WITH_PROXY}.disnix",
+                            server={"enableSystemdSocketActivation": True})
+        self.assert_refused("enableSystemdSocketActivation", self.paths, SIMPLE,
+                            server={"enableSystemdSocketActivation": True})

@@ -1,0 +1,217 @@
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+
+let
+  inherit (lib)
+    literalExpression
+    mapAttrs'
+    mkIf
+    mkOption
+    nameValuePair
+    types
+    ;
+
+  cfg = config.services.disnix-tcp-proxy;
+  instances = lib.filterAttrs (_: instance: instance.enable) cfg.instances;
+
+  own = import ./types.nix { inherit lib; };
+  inherit (import ./options.nix { inherit lib pkgs; })
+    logLevel
+    mkListenOption
+    mkOpenFirewallOption
+    mkPackageOption
+    mkProgramOption
+    variables
+    ;
+  addresses = import ./addresses.nix { inherit lib; };
+  units = import ./units.nix { inherit lib pkgs; };
+
+  instance =
+    { name, ... }:
+    {
+      options = {
+        enable = lib.mkEnableOption "the proxy ${name}" // {
+          default = true;
+        };
+
+        listen = mkListenOption [ ] ''[ 80 "192.0.2.1:8080" "[2001:db8::1]:8080" "/run/web.sock" ]'';
+
+        target = mkProgramOption own.target ''
+          Where the proxy leads. With null the target is state:
+          {command}`disnix-tcp-proxyctl --instance NAME set-target TARGET` sets it, it survives a
+          reboot, and until there is one clients wait. Otherwise it is fixed, and `set-target` is
+          refused.
+        '' "192.0.2.7:8080";
+
+        exitIdleTime = mkProgramOption own.timeSpan ''
+          The process ends when no connection was open for so long; the next client starts it again.
+          `infinity` keeps it running.
+        '' "infinity";
+
+        connectTimeout = mkProgramOption own.timeSpan ''
+          How long the target is tried again while a client waits.
+        '' "1min";
+
+        drainTimeout = mkProgramOption own.timeSpan ''
+          How long open connections may go on when the proxy is told to stop; then they are cut. So
+          long a `nixos-rebuild switch` that restarts the proxy may take.
+        '' "5min";
+
+        idleTimeout = mkProgramOption own.timeSpan ''
+          A connection that carried nothing for so long is ended.
+        '' "1h";
+
+        keepalive = mkProgramOption own.keepalive ''
+          A peer that does not answer the kernel's probes for so long is taken for gone. At least 2s;
+          `infinity` turns it off.
+        '' "30s";
+
+        connectionsMax = mkProgramOption types.ints.positive ''
+          The most connections open at a time; whoever comes then waits in the queue. Each takes two
+          file descriptors: above 65,000 raise `LimitNOFILE=` of the service too.
+        '' 512;
+
+        proxyProtocol =
+          mkProgramOption
+            (types.enum [
+              "v1"
+              "v2"
+            ])
+            ''
+              Tell the target who the client is by a header of this version of the PROXY protocol.
+            ''
+            "v2";
+
+        logLevel = mkProgramOption logLevel ''
+          How much is logged; `debug` tells of every connection.
+        '' "debug";
+
+        backlog = mkOption {
+          type = types.nullOr types.ints.positive;
+          default = null;
+          example = 16384;
+          description = ''
+            How many clients can wait while the proxy is locked, stopped or replaced. The kernel caps
+            it at `boot.kernel.sysctl."net.core.somaxconn"`. A change takes effect when the socket is
+            opened the next time.
+          '';
+        };
+
+        openFirewall = mkOpenFirewallOption;
+      };
+    };
+
+  environment =
+    instance:
+    variables {
+      DISNIX_TCP_PROXY_TARGET = instance.target;
+      DISNIX_TCP_PROXY_EXIT_IDLE_TIME = instance.exitIdleTime;
+      DISNIX_TCP_PROXY_CONNECT_TIMEOUT = instance.connectTimeout;
+      DISNIX_TCP_PROXY_DRAIN_TIMEOUT = instance.drainTimeout;
+      DISNIX_TCP_PROXY_IDLE_TIMEOUT = instance.idleTimeout;
+      DISNIX_TCP_PROXY_KEEPALIVE = instance.keepalive;
+      DISNIX_TCP_PROXY_CONNECTIONS_MAX = instance.connectionsMax;
+      DISNIX_TCP_PROXY_PROXY_PROTOCOL = instance.proxyProtocol;
+      DISNIX_TCP_PROXY_LOG_LEVEL = instance.logLevel;
+    };
+
+  forInstances = unit: value: mapAttrs' (name: instance: nameValuePair (unit name) (value name instance)) instances;
+in
+{
+  options.services.disnix-tcp-proxy = {
+    package = mkPackageOption;
+
+    operators = mkOption {
+      type = types.listOf types.str;
+      default = [ ];
+      example = [ "alice" ];
+      description = ''
+        Users that may lock and steer the proxies of this machine with
+        {command}`disnix-tcp-proxyctl`, besides root. They become members of the group
+        `disnix-tcp-proxy`.
+      '';
+    };
+
+    instances = mkOption {
+      type = types.attrsOf (types.submodule instance);
+      default = { };
+      example = literalExpression ''
+        {
+          web = {
+            listen = [ 80 ];
+            target = "127.0.0.1:8080";
+          };
+        }
+      '';
+      description = ''
+        The proxies of this machine. The name is what {command}`disnix-tcp-proxyctl --instance` takes;
+        the units are {file}`disnix-tcp-proxy@NAME.socket`, {file}`disnix-tcp-proxy-control@NAME.socket`
+        and {file}`disnix-tcp-proxy@NAME.service`.
+      '';
+    };
+  };
+
+  config = mkIf (instances != { }) {
+    assertions = lib.concatLists (
+      lib.mapAttrsToList (name: instance: [
+        {
+          assertion = builtins.match "[A-Za-z0-9_-]{1,27}" name != null;
+          message = ''
+            services.disnix-tcp-proxy.instances: “${name}” cannot be the name of a proxy, because its user
+            and its directories are called after it. A name has letters, digits, - and _, at most 27.
+          '';
+        }
+        {
+          assertion = instance.listen != [ ];
+          message = ''
+            services.disnix-tcp-proxy.instances.${name}.listen is empty: no client could reach this proxy.
+            Say where clients arrive, for example listen = [ 80 ].
+          '';
+        }
+      ]) instances
+    );
+
+    # Who may use the control sockets: SocketGroup= of the shipped units.
+    users.groups.disnix-tcp-proxy.members = cfg.operators;
+
+    systemd.packages = [
+      (units.pick cfg.package (
+        lib.concatMapAttrs (name: _: {
+          "disnix-tcp-proxy@${name}.service" = "disnix-tcp-proxy@.service";
+          "disnix-tcp-proxy@${name}.socket" = "disnix-tcp-proxy@.socket";
+          "disnix-tcp-proxy-control@${name}.socket" = "disnix-tcp-proxy-control@.socket";
+        }) instances
+      ))
+    ];
+
+    systemd.services = forInstances (name: "disnix-tcp-proxy@${name}") (
+      _: instance: units.keepSocket // { environment = units.plainEnvironment // environment instance; }
+    );
+
+    systemd.sockets =
+      forInstances (name: "disnix-tcp-proxy@${name}") (
+        _: instance: {
+          wantedBy = [ "sockets.target" ];
+          listenStreams = map toString instance.listen;
+          socketConfig = lib.optionalAttrs (instance.backlog != null) { Backlog = instance.backlog; };
+        }
+      )
+      // forInstances (name: "disnix-tcp-proxy-control@${name}") (
+        _: _: { wantedBy = [ "sockets.target" ]; }
+      );
+
+    systemd.units = forInstances (name: "disnix-tcp-proxy-reopen-${name}.service") (
+      name: instance: units.reopen "disnix-tcp-proxy@${name}.socket" instance.listen
+    );
+
+    networking.firewall.allowedTCPPorts = addresses.reachablePorts (
+      lib.concatMap (instance: lib.optionals instance.openFirewall instance.listen) (
+        builtins.attrValues instances
+      )
+    );
+  };
+}

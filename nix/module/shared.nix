@@ -1,0 +1,63 @@
+# What the proxies and the server share: the programs, the journal, the addresses of the machine.
+{
+  config,
+  lib,
+  ...
+}:
+
+let
+  inherit (config.services) disnix-tcp-proxy hello-world-server;
+  addresses = import ./addresses.nix { inherit lib; };
+
+  instances = lib.filterAttrs (_: instance: instance.enable) disnix-tcp-proxy.instances;
+  packages = lib.unique (
+    lib.optional (instances != { }) disnix-tcp-proxy.package
+    ++ lib.optional hello-world-server.enable hello-world-server.package
+  );
+  catalog = "${builtins.head packages}/lib/systemd/catalog/disnix-tcp-proxy.catalog";
+
+  sockets =
+    lib.concatLists (
+      lib.mapAttrsToList (
+        name: instance:
+        map (address: {
+          owner = "services.disnix-tcp-proxy.instances.${name}";
+          inherit address;
+        }) instance.listen
+      ) instances
+    )
+    ++ lib.optionals hello-world-server.enable (
+      map (address: {
+        owner = "services.hello-world-server";
+        inherit address;
+      }) hello-world-server.listen
+    );
+in
+{
+  config = lib.mkIf (packages != [ ]) {
+    assertions = map (pair: {
+      assertion = false;
+      message = ''
+        ${pair.a.owner} listens on ${toString pair.a.address} and ${pair.b.owner} on ${toString pair.b.address}:
+        only one of them can. Give one of them another address or port.
+      '';
+    }) (addresses.conflicts sockets);
+
+    # The client, disnix-tcp-proxyctl and the manual pages.
+    environment.systemPackages = packages;
+
+    # What events mean, for journalctl -x. systemd-journal-catalog-update.service runs once, when
+    # the system is installed.
+    environment.etc."systemd/catalog/disnix-tcp-proxy.catalog".source = catalog;
+    systemd.services.disnix-tcp-proxy-catalog = {
+      description = "Explanations of disnix-tcp-proxy for the journal";
+      wantedBy = [ "multi-user.target" ];
+      restartTriggers = [ catalog ];
+      serviceConfig = {
+        Type = "oneshot";
+        RemainAfterExit = true;
+        ExecStart = "${config.systemd.package}/bin/journalctl --update-catalog";
+      };
+    };
+  };
+}

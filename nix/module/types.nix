@@ -1,0 +1,66 @@
+# Types for what the programs and systemd read as text: a typing error is found when the
+# configuration is evaluated, not when a service does not start.
+{ lib }:
+
+let
+  inherit (builtins) isInt isString match;
+
+  addresses = import ./addresses.nix { inherit lib; };
+
+  checked =
+    name: description: check:
+    lib.mkOptionType {
+      inherit name description check;
+      merge = lib.mergeEqualOption;
+    };
+
+  textOf = value: if isInt value then toString value else value;
+  matches = pattern: value: match pattern (textOf value) != null;
+  isText = value: isString value || isInt value;
+
+  # As src/service/timespan.rs reads them.
+  number = "([0-9]+[.]?[0-9]*|[.][0-9]+)";
+  belowSeconds = "us|usec|µs|μs|ms|msec";
+  seconds = "s|sec|second|seconds";
+  aboveSeconds = "m|min|minute|minutes|h|hr|hour|hours|d|day|days|w|week|weeks|M|month|months|y|year|years";
+  spans = units: " *(${number} *(${units})? *)+";
+
+  isTimeSpan =
+    value:
+    isText value && matches "infinity|${spans "${belowSeconds}|${seconds}|${aboveSeconds}"}" value;
+in
+{
+  timeSpan =
+    checked "timeSpan"
+      "time span as in systemd.time(7), such as \"5s\", \"1min 30s\" or \"infinity\"; a bare number is seconds"
+      isTimeSpan;
+
+  # The kernel counts keepalive in seconds, and the proxy refuses less than two.
+  keepalive =
+    checked "keepalive"
+      "time span of at least 2s as in systemd.time(7), such as \"30s\" or \"2min\", or \"infinity\" for none"
+      (
+        value:
+        isTimeSpan value
+        && matches "infinity|${spans "${seconds}|${aboveSeconds}"}" value
+        && !matches " *[01]?([.][0-9]*)? *(${seconds})? *" value
+      );
+
+  # Where a socket unit listens.
+  listenAddress =
+    checked "listenAddress"
+      "port between 1 and 65535, or a string \"IPV4:PORT\", \"[IPV6]:PORT\" or \"/PATH\""
+      (value: isText value && addresses.parse value != null);
+
+  # Where a proxy leads, as src/service/address.rs reads it.
+  target = checked "target" "address \"HOST:PORT\", \"[IPV6]:PORT\", \"unix:PATH\" or \"vsock:CID:PORT\"" (
+    value:
+    isString value
+    && (
+      matches "(unix:|/).{1,107}" value
+      || matches "vsock:[0-9]+:[0-9]+" value
+      || (!matches "vsock:.*" value && addresses.portOf (match "[A-Za-z0-9._-]+:([0-9]+)" value) != null)
+      || addresses.portOf (match "\\[[0-9A-Fa-f:.]+]:([0-9]+)" value) != null
+    )
+  );
+}

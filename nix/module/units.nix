@@ -1,0 +1,67 @@
+# How the shipped units are put into a NixOS system, and what a `nixos-rebuild switch` does to them.
+#
+# Where it says "switch", the source is nixpkgs,
+# pkgs/by-name/sw/switch-to-configuration-ng/src/main.rs (and switch-to-configuration.pl, which it
+# replaced and which does the same).
+{ lib, pkgs }:
+
+{
+  # Units of a package, { name = file in the package; }, and only those: `systemd.packages` links
+  # everything that is in a package, and two packages with units of the same name do not go together.
+  #
+  # An instance of a template gets a file of its own, a copy of the template. systemd would not need
+  # it, but switch does: it stops a unit whose file has disappeared, and when an instance is removed
+  # from the configuration the template is still there. Drop-ins go beside that file by themselves
+  # (`generateUnits` in nixos/lib/systemd-lib.nix).
+  pick =
+    package: names:
+    pkgs.runCommand "disnix-proxy-example-units" { } ''
+      mkdir -p $out/lib/systemd/system
+      ${lib.concatStrings (
+        lib.mapAttrsToList (name: file: ''
+          cp ${package}/lib/systemd/system/${file} $out/lib/systemd/system/${name}
+        '') names
+      )}
+    '';
+
+  # Switch compares the text of a service, drop-ins included. When the package has changed, so has
+  # ExecStart=, and no trigger is needed. What then happens:
+  #
+  # - by default the service and its sockets are stopped, and the sockets started again: everybody
+  #   who waits is cut off;
+  # - with `stopIfChanged = false` the service is restarted in the new configuration. systemd keeps
+  #   the sockets open meanwhile. A service that is not running is left alone: its next client
+  #   starts the new one.
+  keepSocket = {
+    stopIfChanged = false;
+
+    # Services of NixOS have coreutils, systemd and others in PATH. The programs run nothing, and
+    # should not be restarted because one of those has changed.
+    path = lib.mkForce [ ];
+  };
+
+  # Likewise: it would change with the locales of the system, which the programs do not use.
+  plainEnvironment.LOCALE_ARCHIVE = null;
+
+  # A socket is left alone by switch, whatever has changed. After the daemon-reload systemd has
+  # closed what is no longer configured and has not opened what is new ("The socket unit is not
+  # fully functional until restarted", src/core/socket.c). So this unit restarts it: when nothing
+  # but X-Reload-Triggers= has changed, switch reloads a unit.
+  #
+  # It is written as text, and with paths that stay the same, because anything else that changed
+  # in it would turn the reload into a restart, which does nothing. So does the start at boot.
+  reopen = socket: addresses: {
+    wantedBy = [ "multi-user.target" ];
+    text = ''
+      [Unit]
+      Description=Opens ${socket} again when its addresses have changed
+      X-Reload-Triggers=${toString addresses}
+
+      [Service]
+      Type=oneshot
+      RemainAfterExit=yes
+      ExecStart=/run/current-system/sw/bin/true
+      ExecReload=/run/current-system/systemd/bin/systemctl restart ${socket}
+    '';
+  };
+}

@@ -1,0 +1,3 @@
+final: _: {
+  disnix-proxy-example = final.callPackage ./package.nix { };
+}
