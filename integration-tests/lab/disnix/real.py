@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from lab.disnix.deployer import Deployer, Deployment
@@ -85,6 +86,17 @@ class RealDisnix(Deployer):
              "--coordinator-profile-path", str(self.directory / "profiles"),
              "--extra-params", models.parameters],
             self.log, self.nix.environment())
+
+    def colleague(self, directory):
+        other = RealDisnix(self.hosts, directory)
+        shutil.copytree(self.directory / "profiles", other.directory / "profiles", symlinks=True)
+        return other
+
+    def components(self, target, type):
+        manifest = self.hosts[target].run(
+            ["cat", "/nix/var/nix/profiles/disnix/default/profilemanifest.xml"])
+        services = ElementTree.fromstring(manifest).iterfind("services/service")
+        return [service.findtext("pkg") for service in services if service.findtext("type") == type]
 
     def unlock(self):
         for name in self.hosts:
