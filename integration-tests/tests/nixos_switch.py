@@ -2,8 +2,8 @@
 
 import threading
 
-from lab import clients, wait
-from lab.case import HostTest
+from lab import clients, journal, wait
+from lab.case import HostTest, only_on
 from lab.nix import Nix
 from lab.nixos import Switch, System
 
@@ -157,6 +157,14 @@ class Starting(NixosTest):
         self.switch.to(self.system())
         done = self.host.result(["disnix-tcp-proxyctl", "--instance=web", "set-target", "127.0.0.1:1"])
         self.assertEqual(done.returncode, 1)
+
+
+    @only_on("257")  # SYSTEMD_CATALOG_SOURCES is new in systemd 254.
+    def test_the_journal_can_explain_our_events(self):
+        self.host.run(["rm", "/var/lib/systemd/catalog/database"])
+        self.switch.to(self.system())
+        for message_id in (journal.LOCKED, "8d45620c1a4348dbb17410da57c60c66"):
+            self.assertIn("Subject: ", self.host.run(["journalctl", "--dump-catalog", message_id]))
 
 
 class Switching(NixosTest):
