@@ -1,5 +1,4 @@
-"""What tests derive from: one with a freshly booted host on which the project is installed, or one
-with Nix and no host."""
+"""What tests derive from: one with freshly booted hosts, one with Nix and no host."""
 
 import contextlib
 import json
@@ -33,7 +32,8 @@ NO_SYSTEMD = "-"
 
 
 def only_on(*versions):
-    """For a test of something that other versions of systemd do not have."""
+    """For a test of something that other versions of systemd do not have, or a class of tests for
+    which one version is enough."""
     def mark(test):
         test.versions = versions
         return test
@@ -68,37 +68,53 @@ class NixTest(unittest.TestCase):
         self.assertIn(sentence, refused.exception.message)
 
 
-class HostTest(unittest.TestCase):
-    """`self.host` is a host of this test's own; no unit may have failed on it at the end."""
+class LabTest(unittest.TestCase):
+    """A test with hosts of its own; no unit may have failed on any of them at the end."""
 
     versions = VERSIONS
     maxDiff = None
     longMessage = True
 
-    def setUp(self):
-        machine = Machine(surroundings.name, surroundings.layers,
-                          surroundings.live / surroundings.name)
-        self.host = Host(machine, surroundings.version)
-        self.addCleanup(self.host.destroy)
-
     def run(self, result=None):
-        """Keeps the end of the journal of a test that has failed."""
+        """Keeps the end of the journals of a test that has failed."""
         self.post_mortem = ""
+        self._hosts = []
         return super().run(result)
 
+    def boot(self, name="", layers=None, **options):
+        """A host; `name` tells several ones of a test apart."""
+        unique = "-".join(filter(None, [surroundings.name, name]))
+        machine = Machine(unique, layers or surroundings.layers, surroundings.live / unique, **options)
+        host = Host(machine, surroundings.version)
+        self.addCleanup(host.destroy)
+        self._hosts.append((name, host))
+        return host
+
+    def evidence(self):
+        """What tells why a test has failed."""
+        return "\n".join(f"{name}\n{host.journal.since_boot()}" for name, host in self._hosts)
+
     @contextlib.contextmanager
-    def _journal_on_failure(self):
+    def _evidence_on_failure(self):
         try:
             yield
         except BaseException:
             with contextlib.suppress(Exception):
-                self.post_mortem = self.host.journal.since_boot()
+                self.post_mortem = self.evidence()
             raise
 
     def _callTestMethod(self, method):
-        with self._journal_on_failure():
+        with self._evidence_on_failure():
             method()
-            self.assertEqual(self.host.failed_units(), [], "no unit may be in state failed")
+            for name, host in self._hosts:
+                self.assertEqual(host.failed_units(), [], f"no unit may be in state failed {name}")
+
+
+class HostTest(LabTest):
+    """`self.host` is a host on which the project is installed."""
+
+    def setUp(self):
+        self.host = self.boot()
 
     # The proxy and the server that most tests use
 

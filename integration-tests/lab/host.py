@@ -149,6 +149,13 @@ class Host:
         """A client that has connected from inside."""
         return clients.connect(self.network, (address, port), timeout)
 
+    def listens_on(self, port):
+        """Whether somebody listens on this TCP port."""
+        listening = f":{port:04X}", "0A"
+        tables = [self.machine.path(f"/proc/1/net/{table}").read_text() for table in ("tcp", "tcp6")]
+        return any((line.split()[1][-5:], line.split()[3]) == listening
+                   for table in tables for line in table.splitlines()[1:])
+
     def unix_client(self, path, timeout=clients.TIMEOUT):
         """A client of an AF_UNIX socket."""
         return clients.connect(self.network, self.machine.path(path), timeout)

@@ -13,10 +13,18 @@ BOOT_TIMEOUT = 60
 
 
 class Machine:
-    """A booted systemd. What it writes goes to `directory`/upper, over the layers below."""
+    """A booted systemd. What it writes goes to `directory`/upper, over the layers below.
 
-    def __init__(self, name, layers, directory):
+    `read_only` directories of this machine are seen inside under the same path; `environment` is
+    that of its systemd."""
+
+    def __init__(self, name, layers, directory, hostname=None, read_only=(), environment=None):
         self.name = name
+        self._options = [
+            f"--hostname={hostname or name}",
+            *[f"--bind-ro={path}" for path in read_only],
+            *[f"--setenv={variable}={value}" for variable, value in (environment or {}).items()],
+        ]
         self.directory = Path(directory)
         self.upper = self.directory / "upper"
         self._mount([str(layer) for layer in layers])
@@ -50,7 +58,7 @@ class Machine:
         command = [
             *cgroup.wrapper(self.name), "systemd-nspawn", "--quiet", f"--machine={self.name}",
             "--register=no", "--keep-unit", "--notify-ready=yes", "--private-network",
-            "--console=read-only", f"--directory={self.directory}/root", "--boot",
+            "--console=read-only", f"--directory={self.directory}/root", *self._options, "--boot",
         ]
 
         def prepare():

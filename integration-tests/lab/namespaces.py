@@ -90,16 +90,32 @@ class Network:
 
     def join(self, other, here, there):
         """Lays a cable between two namespaces; `here` and `there` are (interface, address/prefix)."""
-        theirs = f"/proc/self/fd/{other._descriptor}"
-        with self.entered():
-            subprocess.run(
-                ["ip", "link", "add", here[0], "type", "veth", "peer", "name", there[0],
-                 "netns", theirs],
-                check=True, pass_fds=[other._descriptor],
-            )
+        self._add_cable(here[0], other, there[0])
         for network, (interface, address) in ((self, here), (other, there)):
             network.run("ip", "address", "add", address, "dev", interface)
             network.run("ip", "link", "set", interface, "up")
+
+    def add_bridge(self, name, address):
+        """A switch for cables to be plugged into, with an address of this namespace's own."""
+        self.run("ip", "link", "add", name, "type", "bridge", "forward_delay", "0")
+        self.run("ip", "address", "add", address, "dev", name)
+        self.run("ip", "link", "set", name, "up")
+
+    def plug_in(self, bridge, plug, other, there):
+        """Lays a cable from a bridge of this namespace to `there`, an (interface, address/prefix) of
+        another one."""
+        self._add_cable(plug, other, there[0])
+        self.run("ip", "link", "set", plug, "master", bridge, "up")
+        other.run("ip", "address", "add", there[1], "dev", there[0])
+        other.run("ip", "link", "set", there[0], "up")
+
+    def _add_cable(self, here, other, there):
+        theirs = f"/proc/self/fd/{other._descriptor}"
+        with self.entered():
+            subprocess.run(
+                ["ip", "link", "add", here, "type", "veth", "peer", "name", there, "netns", theirs],
+                check=True, pass_fds=[other._descriptor],
+            )
 
     def drop_everything(self):
         """From now on no packet leaves or reaches this namespace: not a FIN, not a RST."""

@@ -30,6 +30,10 @@ EVALUATION_TIMEOUT = 120
 BUILD_TIMEOUT = 600
 
 
+class Expression(str):
+    """An argument that is Nix already."""
+
+
 class NixFailed(AssertionError):
     """Nix did not like an expression; `message` is what it said."""
 
@@ -51,7 +55,8 @@ def prepare():
 
 
 class Nix:
-    """The machine's Nix. `arguments` are Python values; a `Path` becomes a path."""
+    """The machine's Nix. `arguments` are Python values; a `Path` becomes a path, and an
+    `Expression` stays what it is."""
 
     def __init__(self):
         self.nixpkgs = _given("NIXPKGS") or _on_nix_path("nixpkgs") or STAND_INS / "nixpkgs"
@@ -172,6 +177,8 @@ class Nix:
 
 def nix_value(value):
     """A Python value as Nix would write it."""
+    if isinstance(value, Expression):
+        return value
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -15,9 +15,10 @@ from lab.errors import Unmet
 SUITES = {"252": "bookworm", "257": "trixie"}
 
 # redis-server is the service that knows nothing of socket activation; python3-minimal is absent on
-# purpose: clients and upstreams run in the test's own process.
+# purpose: clients and upstreams run in the test's own process. daemon puts into the background what
+# Dysnomia's module `process` starts.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "netcat-openbsd",
-            "redis-server", "redis-tools")
+            "redis-server", "redis-tools", "daemon")
 
 # A newer Nix than this machine's, for tests/nix_today.py.
 PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",)}

@@ -4,6 +4,7 @@ import concurrent.futures
 import io
 import multiprocessing
 import os
+import re
 import resource
 import signal
 import sys
@@ -75,9 +76,10 @@ def run(tasks, layers, live, quick, jobs):
 
 
 def _readable(test):
-    module, _, name = test.rpartition(".")
-    group = module.split(".")[-2]
-    return f"{group.replace('_', ' ')}: {name.removeprefix('test_').replace('_', ' ')}"
+    *_, module, group, name = test.split(".")
+    module = module.replace("_", " ")
+    group = re.sub("(?<!^)(?=[A-Z])", " ", group).lower()
+    return f"{module if group == module else f'{module}, {group}'}: {name.removeprefix('test_').replace('_', ' ')}"
 
 
 def _prepare():

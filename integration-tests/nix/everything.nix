@@ -86,6 +86,30 @@ in
       ports
       ;
   };
+  disnix =
+    let
+      manifest = import ./disnix/manifest.nix;
+      services = ../../deployment/DistributedDeployment/services-with-proxy.nix;
+    in
+    derivations "" {
+      target = import ./disnix/target.nix;
+      one-machine = manifest {
+        infrastructure = ./models/only-test1.nix;
+        distribution = ./models/everything-on-test1.nix;
+        inherit services;
+        extraParams = { inherit nix-processmgmt; };
+      };
+      failure = manifest {
+        infrastructure = ../../deployment/DistributedDeployment/infrastructure.nix;
+        distribution = ./models/failure-and-server-on-test2.nix;
+        services = ./models/services-with-failure.nix;
+        extraParams = {
+          inherit nix-processmgmt;
+          model = services;
+          server.package = import ./disnix/another-version.nix { version = "1"; };
+        };
+      };
+    };
   overlay =
     (import <nixpkgs> { overlays = [ (import ../../default.nix { inherit pkgs; }).overlay ]; })
     .disnix-proxy-example.drvPath;

@@ -1,0 +1,185 @@
+"""The base of the tests of upgrades: two hosts, a deployer, clients, and the upgrades themselves."""
+
+import contextlib
+import time
+from dataclasses import dataclass, field
+
+from lab import case, clients, prerequisites
+from lab.disnix.deployer import EXPRESSIONS, ModelOfDisnix, Models
+from lab.gate import Watch
+from lab.load import Held, Load
+from lab.network import NetworkTest
+
+MODELS = prerequisites.PROJECT / "integration-tests" / "nix" / "models"
+
+PROXY_PORT = 3000
+GREETING = "Hello world!"
+
+# How long the client from before stays when the drain waits for it.
+STAYS = 0.3
+CROWD = 100
+
+
+def another_version(number):
+    """Nix for a package with other store paths than any number before."""
+    return f'import {EXPRESSIONS}/another-version.nix {{ version = "{number}"; }}'
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """A services model in one of the two directories of models."""
+
+    name: str
+    directory: str
+    services: str
+    frameworks: bool = True
+
+    @property
+    def path(self):
+        """The directory of the models."""
+        return prerequisites.PROJECT / self.directory / "DistributedDeployment"
+
+
+SYSTEMD = Flavour("systemd", "deployment", "services-with-proxy.nix")
+SOCKET_ACTIVATION = Flavour("socket activation", "deployment", "services-with-socketactivation.nix")
+PROCESSES = Flavour("processes", "deployment-simple", "services-with-proxy.nix", frameworks=False)
+FLAVOURS = (SYSTEMD, SOCKET_ACTIVATION, PROCESSES)
+
+
+@dataclass
+class Desired:
+    """What is to be deployed, said as the differences to the models as they are: the names of models
+    in nix/models, and parameters with their Nix."""
+
+    infrastructure: str = ""
+    distribution: str = ""
+    fails: bool = False
+    server: dict = field(default_factory=dict)
+    proxy: dict = field(default_factory=dict)
+    route: dict = field(default_factory=dict)
+
+
+class DeploymentTest(NetworkTest):
+    """`self.deployer` deploys a flavour to `self.hosts`; clients come to the proxy on test1."""
+
+    flavour = SYSTEMD
+
+    options = {
+        "read_only": ["/nix/store"],
+        # As on NixOS, where Dysnomia's units are.
+        "environment": {"SYSTEMD_UNIT_PATH": "/etc/systemd-mutable/system:"},
+    }
+
+    def setUp(self):
+        super().setUp()
+        for host in self.hosts.values():
+            host.run(["mkdir", "-p", "/etc/systemd-mutable/system"])
+        scratch = case.surroundings.live / f"{case.surroundings.name}-coordinator"
+        self.deployer = ModelOfDisnix(self.hosts, scratch)
+
+    def control(self, port=PROXY_PORT):
+        """The proxy's control socket, as seen from outside of its host."""
+        return self.hosts["test1"].machine.path(f"/run/disnix-tcp-proxy/hello-world-{port}/control")
+
+    def models(self, desired):
+        """The models that say so."""
+        services = self.flavour.path / self.flavour.services
+        parameters = {name: f"{{ {' '.join(f'{key} = {value};' for key, value in given.items())} }}"
+                      for name, given in (("server", desired.server), ("proxy", desired.proxy),
+                                          ("route", desired.route))}
+        if self.flavour.frameworks:
+            parameters["nix-processmgmt"] = self.deployer.nix.processmgmt
+        if desired.fails:
+            parameters["model"], services = services, MODELS / "services-with-failure.nix"
+        return Models(self._model(desired.infrastructure, "infrastructure.nix"), services,
+                      self._model(desired.distribution, "distribution-with-proxy.nix"),
+                      f"{{ {' '.join(f'{name} = {value};' for name, value in parameters.items())} }}")
+
+    def _model(self, ours, theirs):
+        return MODELS / ours if ours else self.flavour.path / theirs
+
+    def deploy(self, desired):
+        """Must succeed."""
+        self.deployer.deploy(self.models(desired))
+
+    def client(self, port=PROXY_PORT):
+        """A client of the proxy, on the same switch as the hosts."""
+        return clients.connect(self.lan, (self.address("test1"), port))
+
+    def is_refused(self, port=PROXY_PORT):
+        """Whether nobody listens there; without a client that tries."""
+        return not self.hosts["test1"].listens_on(port)
+
+    def greeting(self, port=PROXY_PORT):
+        """What a client is answered now."""
+        with self.client(port) as client:
+            answer = client.ask()
+            client.quit()
+        return answer
+
+    def components(self, target, type):
+        """The packages of a type that are active on a host."""
+        return self.deployer.components(target, type)
+
+    def proxy_status(self, port=PROXY_PORT):
+        """What the proxy says about itself."""
+        with Watch(self.control(port)) as gate:
+            return gate.status
+
+    def proxy_program(self):
+        """The program that the proxy runs."""
+        pid = self.proxy_status()["pid"]
+        return self.hosts["test1"].run(["readlink", f"/proc/{pid}/exe"]).strip()
+
+    @contextlib.contextmanager
+    def clients(self, greetings):
+        """Somebody is there from before, and others come all the time. None of them may fail, and
+        each must get one of these answers, the one from before always the first."""
+        load = Load(self.lan, (self.address("test1"), PROXY_PORT), greetings)
+        held = Held(self.client(), greetings[0])
+        with contextlib.ExitStack() as ends:
+            ends.callback(load.end)
+            ends.callback(held.leave)
+            yield load, held
+        self.assertEqual(load.failures, {}, f"why clients failed, and how many of {load.attempted}")
+
+    def close_the_gate(self, gate, load):
+        """Waits until a deployment has closed the gate and only one is left; 100 clients come then,
+        and nothing happens for a while."""
+        gate.wait_for("draining")
+        gate.wait_until(lambda status: status["open"] == 1, "one client to be left")
+        load.crowd(CROWD)
+        time.sleep(STAYS)
+        self.assertEqual((gate.status["gate"], gate.status["open"]), ("draining", 1))
+
+    def under_load(self, models, greetings):
+        """Deploys while clients come all the time, one is there from before, and 100 come when the
+        gate is closed. Returns what it was like for them."""
+        with self.clients(greetings) as (load, held):
+            with Watch(self.control()) as gate:
+                deployment = self.deployer.start(models)
+                self.close_the_gate(gate, load)
+            self.assertTrue(deployment.is_running(), deployment.output)
+            held.leave()
+            succeeded = deployment.wait()
+            ended = time.monotonic()
+            load.wait_for_one_that_came_after(ended)
+        return Upgrade(succeeded, load, ended)
+
+
+@dataclass
+class Upgrade:
+    """An upgrade that is over. No client has failed."""
+
+    succeeded: bool
+    load: Load
+    ended: float
+
+    @property
+    def answers_since(self):
+        """What those were answered who came when it was over."""
+        return set(self.load.answers(self.ended))
+
+    def __str__(self):
+        return (f"{self.load.attempted} clients, {self.load.failures.total()} failed, "
+                f"longest wait {self.load.longest_wait:.2f} s")

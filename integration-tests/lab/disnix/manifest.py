@@ -1,0 +1,52 @@
+"""What is to be where, as integration-tests/nix/disnix/manifest.nix has written it down."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, order=True)
+class Mapping:
+    """A service on a machine. `service` identifies it with its package and all that it depends on:
+    what is not the same any more is another service."""
+
+    service: str
+    target: str
+    container: str
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is known of a service, wherever it is."""
+
+    name: str
+    type: str
+    package: str
+    depends_on: tuple = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All machines, what each has in its profile, and the services with their places."""
+
+    targets: dict
+    profiles: dict
+    services: dict
+    mappings: tuple
+
+    @classmethod
+    def read(cls, path):
+        """From the file that Nix has built."""
+        written = json.loads(Path(path).read_text())
+        services = {
+            identity: Service(entry["name"], entry["type"], entry["pkg"],
+                              tuple(Mapping(**place) for place in entry["dependsOn"]))
+            for identity, entry in written["services"].items()
+        }
+        return cls(written["targets"], written["profiles"], services,
+                   tuple(sorted(Mapping(**place) for place in written["mappings"])))
+
+    def properties(self, mapping):
+        """The properties of the container, as words for the machine."""
+        container = self.targets[mapping.target]["containers"].get(mapping.container, {})
+        return [f"{name}={value}" for name, value in container.items()]

@@ -1,0 +1,14 @@
+# The package with another version's store path, and the same programs, so that nothing is compiled.
+# For the parameter `package` of server, proxy and route.
+{ version }:
+
+let
+  pkgs = import <nixpkgs> { };
+  package = pkgs.callPackage ../../../nix/package.nix { };
+in
+pkgs.runCommand "disnix-proxy-example-${version}" { } ''
+  cp -r ${package} $out
+  chmod -R u+w $out
+  echo ${version} > $out/version
+  sed -i "s|${package}|$out|g" $out/lib/systemd/system/*.service
+''

@@ -1,0 +1,8 @@
+# What runs on a machine for the coordinator, in place of Disnix's service.
+let
+  pkgs = import <nixpkgs> { };
+in
+pkgs.runCommand "disnix-target" { script = ./target.sh; } ''
+  sed -e '1s|.*|#!${pkgs.stdenv.shell}|' -e 's|@dysnomia@|${pkgs.dysnomia}|' $script > $out
+  chmod +x $out
+''

@@ -1,0 +1,6 @@
+{ infrastructure }:
+
+import ./server-on-test2.nix { inherit infrastructure; }
+// {
+  failing = [ infrastructure.test1 ];
+}

@@ -1,0 +1,32 @@
+# The services of another model, and one whose activation fails when all of them are activated.
+{ model
+, system
+, distribution
+, invDistribution
+, pkgs
+, server ? { }
+, proxy ? { }
+, route ? { }
+, nix-processmgmt ? null
+}@given:
+
+let
+  original = import model;
+  services = original (builtins.intersectAttrs (builtins.functionArgs original) given);
+in
+services
+// {
+  failing = {
+    name = "failing";
+    pkg =
+      { hello_world_route }:
+      pkgs.writeScriptBin "wrapper" ''
+        #! ${pkgs.stdenv.shell}
+        [ "$1" != activate ]
+      '';
+    dependsOn = {
+      inherit (services) hello_world_route;
+    };
+    type = "wrapper";
+  };
+}

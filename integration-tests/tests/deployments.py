@@ -1,0 +1,139 @@
+"""What else can happen to a deployment: the right thing, each time."""
+
+from lab import wait
+from lab.case import heavy
+from lab.deployment import GREETING, SYSTEMD, DeploymentTest, Desired, another_version
+from lab.disnix.deployer import Models
+from lab.gate import Watch
+
+OTHER, THIRD = "Hello again!", "Hello once more!"
+OTHER_PORT = 3100
+
+# There is no other machine.
+HERE = {"infrastructure": "only-test1.nix", "distribution": "everything-on-test1.nix"}
+
+
+def says(greeting):
+    """Parameters of a server."""
+    return {"greeting": f'"{greeting}"'}
+
+
+class _Deployments:
+    @heavy
+    def test_when_the_port_changes_clients_of_the_old_one_are_served_until_the_lease_is_over(self):
+        self.deploy(Desired(proxy={"lease": '"15s"'}))
+        upgrade = self.under_load(self.models(Desired(proxy={"port": OTHER_PORT})), [GREETING])
+        self.assertTrue(upgrade.succeeded, self.deployer.log.read_text())
+        self.assertEqual(self.greeting(OTHER_PORT), GREETING)
+        self.assertEqual(self.proxy_status()["target"], f"127.0.0.1:{OTHER_PORT}")
+        wait.until(self.is_refused, "the proxy on the old port to be gone", 20)
+        self.assertEqual(self.greeting(OTHER_PORT), GREETING)
+
+    @heavy
+    def test_of_two_deployers_at_the_same_time_one_succeeds(self):
+        self.deploy(Desired(**HERE))
+        second = self.deployer.colleague(f"{self.deployer.directory}-2")
+        with self.clients([GREETING, OTHER, THIRD]) as (load, held):
+            with Watch(self.control()) as gate:
+                deployments = {OTHER: self.deployer.start(self.models(Desired(**HERE, server=says(OTHER))))}
+                self.close_the_gate(gate, load)
+                deployments[THIRD] = second.start(self.models(Desired(**HERE, server=says(THIRD))))
+                gate.wait_until(lambda status: status["lock"]["callers"] == 2, "both to wait")
+            held.leave()
+            succeeded = [greeting for greeting, deployment in deployments.items() if deployment.wait()]
+        self.assertEqual([self.greeting()], succeeded)
+
+    @heavy
+    def test_when_the_coordinator_dies_while_the_lock_waits_the_drain_is_given_up_in_time(self):
+        self.deploy(Desired(**HERE, route={"drainTimeout": '"4s"'}))
+        with self.clients([GREETING, OTHER]) as (load, held):
+            with Watch(self.control()) as gate:
+                deployment = self.deployer.start(self.models(Desired(**HERE, server=says(OTHER))))
+                self.close_the_gate(gate, load)
+                deployment.kill()
+                gate.wait_for("open")
+            self.assertTrue(held.is_alive())
+            held.leave()
+            # The lock was not granted, so nothing of it is left.
+            self.deploy(Desired(**HERE, server=says(OTHER)))
+        self.assertEqual(self.greeting(), OTHER)
+
+    @heavy
+    def test_when_the_coordinator_dies_after_the_lock_the_lease_opens_the_gate(self):
+        self.deploy(Desired(route={"drainTimeout": '"3s"', "lease": '"2s"'}))
+        with self.clients([GREETING, OTHER]) as (load, held):
+            with Watch(self.control()) as gate:
+                deployment = self.deployer.start(self.models(Desired(server=says(OTHER))))
+                self.close_the_gate(gate, load)
+                deployment.pause()
+                held.leave()
+                gate.wait_for("locked")
+                deployment.kill()
+                gate.wait_for("open")
+            # What a person does then, see disnix-lock(1).
+            self.deployer.unlock()
+            self.deploy(Desired(server=says(OTHER)))
+        self.assertEqual(self.greeting(), OTHER)
+
+    @heavy
+    def test_when_a_machine_leaves_the_network_the_server_moves_away_from_it(self):
+        self.deploy(Desired(distribution="server-on-test2.nix"))
+        upgrade = self.under_load(
+            self.models(Desired(**HERE, server=says(OTHER))),
+            [GREETING, OTHER])
+        self.assertTrue(upgrade.succeeded, self.deployer.log.read_text())
+        self.assertEqual(upgrade.answers_since, {OTHER})
+
+    def test_when_a_machine_is_dead_the_server_moves_away_from_it(self):
+        self.deploy(Desired(distribution="server-on-test2.nix", proxy={"keepalive": '"2s"'}))
+        with self.client() as client:
+            self.assertEqual(client.ask(), GREETING)
+            self.unplug("test2")
+            # With the same parameters, so that the proxy stays.
+            self.deploy(Desired(**HERE, proxy={"keepalive": '"2s"'}, server=says(OTHER)))
+            self.assertEqual(self.greeting(), OTHER)
+
+    def test_after_an_undeployment_the_proxy_is_gone_with_its_socket_when_the_lease_is_over(self):
+        self.deploy(Desired(proxy={"lease": '"2s"'}))
+        pid = self.proxy_status()["pid"]
+        infrastructure = self.models(Desired()).infrastructure
+        self.deployer.deploy(Models(infrastructure))
+        wait.until(self.is_refused, "the proxy to be gone")
+        self.wait_until_nothing_is_left(pid)
+
+    def test_unlock_succeeds_where_there_is_no_lock_and_no_proxy(self):
+        self.deploy(Desired(proxy={"lease": '"1s"'}))
+        wrappers = self.components("test1", "wrapper")
+        self.assertEqual(len(wrappers), 2)
+        self._unlock(wrappers)
+        self.stop_the_proxy()
+        self._unlock(wrappers)
+        self.deployer.deploy(Models(self.models(Desired()).infrastructure))
+        wait.until(self.is_refused, "the proxy to be gone")
+        self._unlock(wrappers)
+
+    def _unlock(self, wrappers):
+        for wrapper in wrappers:
+            self.hosts["test1"].run([f"{wrapper}/bin/wrapper", "unlock", "wrapper"])
+
+    def test_an_upgrade_brings_a_proxy_back_that_is_down(self):
+        self.deploy(Desired())
+        self.stop_the_proxy()
+        self.deploy(Desired(proxy={"package": another_version(1)}))
+        self.assertEqual(self.greeting(), GREETING)
+
+
+class Systemd(_Deployments, DeploymentTest):
+    flavour = SYSTEMD
+
+    def stop_the_proxy(self):
+        """Its sockets as well, so that nothing starts it."""
+        self.hosts["test1"].systemctl("stop", "nix-process-disnix-tcp-proxy-*")
+        self.assertTrue(self.is_refused())
+
+    def wait_until_nothing_is_left(self, pid):
+        """No unit, no link to one, no process."""
+        for host in self.hosts.values():
+            wait.until(lambda: not host.systemctl("list-units", "--all", "--no-legend", "nix-process-*"),
+                       "no unit to be left")
+            self.assertEqual(host.run(["find", "/etc/systemd-mutable/system", "-not", "-type", "d"]), "")
