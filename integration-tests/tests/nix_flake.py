@@ -32,7 +32,7 @@ class Flake(NixTest):
 
     def test_its_package_is_the_package(self):
         built = json.loads(self.nix.flake("build --json --no-link", self.flake, options=["--impure"]))
-        [package] = self.nix.build(PROJECT / "default.nix", "disnix-proxy-example")
+        [package] = self.nix.build(PROJECT / "default.nix")
         self.assertEqual(built[0]["outputs"]["out"], str(package))
 
     def test_its_programs_run(self):

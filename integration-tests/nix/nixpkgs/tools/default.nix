@@ -42,7 +42,6 @@ let
     sysvinit = tools "sysvinit" "killall5 pidof start-stop-daemon";
     util-linux = tools "util-linux" "flock getopt logger mount nsenter setpriv setsid umount unshare";
     utillinux = self.util-linux;
-    varlink = tools "varlink" "varlinkctl";
 
     # libslack's
     daemon = tools "daemon" "daemon";
