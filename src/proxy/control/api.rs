@@ -72,8 +72,8 @@ pub struct Status {
     pub target_fixed: bool,
     /// Open connections.
     pub open: usize,
-    /// Those of them that are open in the process that this one has taken over.
-    #[serde(default)]
+    /// Those of them that are open in the process that this one has taken over; absent: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub open_in_predecessor: usize,
     /// The most connections that are open at a time.
     pub connections_max: usize,
@@ -89,6 +89,10 @@ pub struct Status {
     pub sent_bytes: u64,
     /// The listening sockets.
     pub listeners: Vec<ListenerStatus>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// One open connection.
