@@ -1,5 +1,7 @@
 //! The types of the control interface, as `interface.varlink` describes them.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::proxy::gate::{GateState, LeaseEnd};
@@ -215,6 +217,7 @@ pub struct TargetParameters {
 
 /// `HandOver` replies with this; the descriptors come with it, in this order, that of control last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HandOverReply {
     /// The process that hands over.
     pub pid: u32,
@@ -224,6 +227,12 @@ pub struct HandOverReply {
     pub listeners: Vec<String>,
     /// Where it listens for callers.
     pub control: String,
+    /// Where it keeps its lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_directory: Option<PathBuf>,
+    /// Where it keeps its target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_directory: Option<PathBuf>,
 }
 
 /// `Retire` replies with this.
