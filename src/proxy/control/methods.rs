@@ -319,7 +319,7 @@ async fn wait(
 fn ended(outcome: &Outcome, now: GateReply) -> Result<Waited, Refused> {
     match outcome {
         Outcome::Drained => Ok(Waited::Over(Reply::last(now))),
-        Outcome::TimedOut => refuse("DrainTimedOut", json!({ "open": now.open })),
+        Outcome::TimedOut { open } => refuse("DrainTimedOut", json!({ "open": open })),
         Outcome::Unlocked(Opened::Lease) => refuse("Unlocked", json!({ "reason": "lease" })),
         Outcome::Ended => refuse("Unlocked", json!({ "reason": "exit" })),
         Outcome::Unlocked(_) => refuse("Unlocked", json!({ "reason": "unlock" })),

@@ -299,13 +299,14 @@ impl Gate {
             lock.grace_until = None;
         }
         let mut notices = Vec::new();
+        let open = self.open();
         for caller in self
             .callers
             .values_mut()
             .filter(|caller| caller.outcome.is_none())
         {
             if caller.timeout_at.is_some_and(|at| at <= now) {
-                caller.outcome = Some(Outcome::TimedOut);
+                caller.outcome = Some(Outcome::TimedOut { open });
             } else if caller.force_at.is_some_and(|at| at <= now) {
                 caller.force_at = None;
                 notices.push(Notice::Force);

@@ -121,7 +121,7 @@ fn a_drain_that_takes_too_long_opens_the_gate_unless_others_wait() {
     gate.lock(B, request(Mode::Wait), at(1), &mut disk).unwrap();
     assert_eq!(gate.next_deadline(), Some(at(6)));
     assert_eq!(gate.tick(at(6), &mut disk), []);
-    assert_eq!(gate.outcome(A), Some(&Outcome::TimedOut));
+    assert_eq!(gate.outcome(A), Some(&Outcome::TimedOut { open: 1 }));
     assert_eq!((gate.outcome(B), gate.state()), (None, GateState::Draining));
     assert_eq!(
         gate.caller_gone(B, &mut disk),

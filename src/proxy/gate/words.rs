@@ -108,7 +108,10 @@ pub enum Outcome {
     /// Nobody is connected any more, and the lock stays.
     Drained,
     /// The drain took longer than the caller wanted to wait.
-    TimedOut,
+    TimedOut {
+        /// Connections that were open then; others may have come since.
+        open: usize,
+    },
     /// The gate was opened, for this reason.
     Unlocked(Opened),
     /// The lease ran out, and with it the proxy ends.
