@@ -143,10 +143,7 @@ fn not_taken_over(error: TakeOverError) -> Failure {
 }
 
 /// The client listeners: systemd's, or those of `--listen`.
-async fn listeners(
-    inherited: Vec<Inherited>,
-    options: &Options,
-) -> Result<Vec<Listener>, Failure> {
+async fn listeners(inherited: Vec<Inherited>, options: &Options) -> Result<Vec<Listener>, Failure> {
     match (inherited.is_empty(), options.listen.is_empty()) {
         (true, true) => {
             Err("nowhere to listen: start it by a .socket unit, or give --listen".into())
