@@ -80,7 +80,7 @@ pub enum Failure {
     /// Somebody opened the gate meanwhile.
     #[error("{}", unlocked(reason))]
     Unlocked {
-        /// `unlock` or `lease`.
+        /// `unlock`, `lease` or `exit`.
         reason: String,
     },
     /// The proxy refused the call.
@@ -173,6 +173,20 @@ impl Failure {
                 "there is no connection {} (any more): see `disnix-tcp-proxyctl connections`",
                 number("id")
             ),
+            Some("BeingTakenOver") => format!(
+                "another process{} is just taking over from the proxy: wait until it has",
+                parameters["pid"]
+                    .as_i64()
+                    .map(|pid| format!(" ({pid})"))
+                    .unwrap_or_default()
+            ),
+            Some("CannotHandOver") => {
+                format!("the proxy cannot hand over its sockets: {}", text("reason"))
+            }
+            Some("NotHandedOver") => {
+                "the proxy has not handed over its sockets to this caller: that comes first"
+                    .to_owned()
+            }
             Some("TooManyCallers") => format!(
                 "the proxy serves {} callers already: end some of them and try again",
                 number("limit")
@@ -212,6 +226,10 @@ fn unlocked(reason: &str) -> String {
     match reason {
         "lease" => "the lease of the lock has run out and the gate is open again: try again with \
                     a longer --lease"
+            .to_owned(),
+        "exit" => "the lease of the lock has run out and the proxy ends, as a lock with \
+                   --at-lease-end exit has said: start it again, and try again with a longer \
+                   --lease"
             .to_owned(),
         _ => "somebody else has opened the gate meanwhile: settle with them who locks, and try \
               again"

@@ -32,6 +32,7 @@ pub fn parameters(options: &LockOptions, hold: bool) -> LockParameters {
         reason: options.drain.reason.clone(),
         timeout_usec: usec(options.drain.timeout),
         lease_usec: usec(options.lease),
+        at_lease_end: options.at_lease_end,
         force_after_usec: usec(options.drain.force_after),
         hold: hold.then_some(true),
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::proxy::gate::LeaseEnd;
 use crate::service::clock::micros;
 use crate::service::timespan::TimeSpan;
 
@@ -103,6 +104,16 @@ pub struct LockOptions {
     #[arg(long, value_name = "TIME", default_value = "infinity")]
     pub lease: TimeSpan,
 
+    /// What happens when the lease is over: `open` the gate (the default), or `exit`: the proxy ends
+    #[arg(
+        long,
+        value_name = "WHAT",
+        value_enum,
+        requires = "lease",
+        hide_possible_values = true
+    )]
+    pub at_lease_end: Option<LeaseEnd>,
+
     /// Run COMMAND while the gate is locked and open it afterwards, like flock(1)
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -167,6 +178,8 @@ mod tests {
             &["lock", "--timeout", "soon"],
             &["close", "first"],
             &["switch"],
+            &["lock", "--at-lease-end", "exit"],
+            &["lock", "--lease", "5s", "--at-lease-end", "stop"],
             &["--control", "/c", "--instance", "i"],
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");

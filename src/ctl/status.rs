@@ -10,7 +10,7 @@ use super::display::{Align, age, bytes, count, moment, plain, table};
 use super::failure::Failure;
 use super::output;
 use crate::proxy::control::api::{ListenerStatus, LockStatus, Status, StatusReply};
-use crate::proxy::gate::GateState;
+use crate::proxy::gate::{GateState, LeaseEnd};
 use crate::service::clock::realtime_micros;
 
 /// Shows one proxy in full, or several in a table.
@@ -136,18 +136,26 @@ fn describe(name: &str, status: &Status, now: u64) -> Vec<String> {
     add("Gate", gate(status, now));
     if let Some(lock) = &status.lock {
         if let Some(left) = lock.lease_left_usec {
-            add(
-                "Lease",
-                format!("the gate opens by itself in {}", age(left)),
-            );
+            let what = match lock.at_lease_end {
+                LeaseEnd::Open => "the gate opens by itself",
+                LeaseEnd::Exit => "the proxy ends",
+            };
+            add("Lease", format!("{what} in {}", age(left)));
         }
         if let Some(callers) = callers(lock) {
             add("Callers", callers);
         }
     }
+    let before = match status.open_in_predecessor {
+        0 => String::new(),
+        count => format!(", {count} of them in the process that was taken over"),
+    };
     add(
         "Open",
-        format!("{} of at most {}", status.open, status.connections_max),
+        format!(
+            "{} of at most {}{before}",
+            status.open, status.connections_max
+        ),
     );
     add("Queued", status.queued.to_string());
     for listener in &status.listeners {
@@ -238,6 +246,7 @@ mod tests {
             target: Some("[::1]:5000".to_owned()),
             target_fixed: true,
             open: 3,
+            open_in_predecessor: 0,
             connections_max: 16384,
             queued: 0,
             accepted: 10,
@@ -280,6 +289,7 @@ mod tests {
             reason: Some("upgrade to 2".to_owned()),
             since_usec: 1_000_000,
             lease_left_usec: Some(300_000_000),
+            at_lease_end: LeaseEnd::Open,
             callers: 1,
             kept: false,
         });
@@ -295,6 +305,28 @@ mod tests {
         assert!(
             lines.iter().any(|line| line.contains("Target: none yet")),
             "{lines:#?}"
+        );
+    }
+
+    #[test]
+    fn a_lease_that_ends_the_proxy_and_connections_of_the_one_before_are_told() {
+        let mut locked = status();
+        locked.open_in_predecessor = 2;
+        locked.lock = Some(LockStatus {
+            reason: None,
+            since_usec: 1_000_000,
+            lease_left_usec: Some(60_000_000),
+            at_lease_end: LeaseEnd::Exit,
+            callers: 0,
+            kept: true,
+        });
+        let lines = describe("default", &locked, 91_000_000);
+        assert_eq!(
+            &lines[2..4],
+            [
+                "    Lease: the proxy ends in 1min",
+                "     Open: 3 of at most 16384, 2 of them in the process that was taken over",
+            ]
         );
     }
 

@@ -21,6 +21,8 @@ pub enum Abort {
     Asked,
     /// A lock did not want to wait any longer for it.
     Forced,
+    /// The process that has taken the place of this one has ended, or its lock did not want to wait.
+    Successor,
     /// Nothing was carried for the idle timeout.
     Idle,
     /// A peer did not answer for the keepalive time.
@@ -33,6 +35,7 @@ impl Abort {
         match self {
             Self::Asked => "closed by CloseConnection",
             Self::Forced => "closed by a lock with --force-after",
+            Self::Successor => "the process that took over has ended, or forces its drain",
             Self::Idle => "nothing was carried for the idle timeout",
             Self::PeerGone => "a peer did not answer for the keepalive time",
         }

@@ -9,6 +9,12 @@ pub const DRAINED: &str = "3d7a09e5c81b4f2e96d4b7f3a05e1c98";
 pub const UNLOCKED: &str = "b86f2d41e93c47a5802c5e7fd1a9360b";
 /// The gate opened by itself because the lease was over.
 pub const LEASE_OVER: &str = "c07d5e9f3a1b46848e2fb6d90c7a351e";
+/// The lease was over and the proxy ends, because the lock said so.
+pub const LEASE_EXIT: &str = "1b8d5f0e6a934c27b3f9e27c50d8a461";
+/// The process has taken the place of another one, with its listening sockets.
+pub const TOOK_OVER: &str = "a9e3c7416d0b4f5e92c8f1703b5d6e28";
+/// Another process has taken the place of this one.
+pub const RETIRED: &str = "70c2a5d98e1f4b36a4d7b09e6c3f8512";
 /// The gate opened because the callers that the lock belonged to have gone or given up.
 pub const TAKEN_BACK: &str = "d2f8410b7e6c4935a1c87d3e5f09b64a";
 /// A client was given up because the upstream could not be reached.

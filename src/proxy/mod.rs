@@ -3,6 +3,7 @@
 //! - [`gate`]: may this client pass, is the drain complete (pure);
 //! - [`shell`]: the gate in the world, the one place where it is asked, told, and acted upon;
 //! - [`run`]: from the command line to a running proxy, and what happens to one client;
+//! - [`take_over`]: taking the place of a proxy that runs;
 //! - [`upstream`], [`proxy_header`], [`relay`]: what happens to a client that has passed;
 //! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
 //! - [`state`]: what outlives the process;
@@ -21,4 +22,5 @@ pub mod relay;
 pub mod run;
 pub mod shell;
 pub mod state;
+pub mod take_over;
 pub mod upstream;

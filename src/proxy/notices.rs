@@ -52,6 +52,14 @@ pub(super) fn tell(notice: &Notice, gate: &Gate, queued: u32) {
             "the lock was taken back because nobody waits for it any more: {queued} waiting \
                  clients pass"
         ),
+        Notice::Ended => tracing::warn!(
+            MESSAGE_ID = event::LEASE_EXIT,
+            GATE = state,
+            OPEN = open,
+            QUEUED = queued,
+            "the lease of the lock is over: the proxy ends, as the lock said, and {queued} waiting \
+                 clients are left to whoever listens next"
+        ),
         Notice::Force => tracing::warn!(
             GATE = state,
             "the drain takes longer than --force-after: open connections are reset"

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use super::proxy_header::ProxyProtocol;
 use crate::service::address::Address;
@@ -35,6 +36,16 @@ pub struct Options {
     /// Take calls of disnix-tcp-proxyctl on this socket, unless systemd passes one named varlink.
     #[arg(long, value_name = "PATH", env = "DISNIX_TCP_PROXY_CONTROL")]
     pub control: Option<PathBuf>,
+
+    /// Take the listening sockets over from the proxy that answers at --control, and its place with
+    /// them; without one there, start as usual.
+    ///
+    /// Those that listen where --listen says are taken, no client is lost. The other proxy goes on
+    /// until this one is ready; then its open connections end as if it had been told to stop. Only
+    /// with --listen and --control.
+    #[arg(long, env = "DISNIX_TCP_PROXY_TAKE_OVER",
+          value_parser = clap::builder::BoolishValueParser::new())]
+    pub take_over: bool,
 
     /// The most connections open at a time; whoever comes then waits in the queue.
     #[arg(long, value_name = "N", env = "DISNIX_TCP_PROXY_CONNECTIONS_MAX", default_value_t = 16384,
@@ -107,6 +118,26 @@ pub struct Options {
 }
 
 impl Options {
+    /// Reads the command line and the environment; ends the program if they make no sense.
+    pub fn read() -> Self {
+        let options = Self::parse();
+        match options.contradiction() {
+            None => options,
+            Some(why) => Self::command()
+                .error(ErrorKind::ArgumentConflict, why)
+                .exit(),
+        }
+    }
+
+    /// What clap cannot see: a variable may be set and say no.
+    fn contradiction(&self) -> Option<&'static str> {
+        let alone = self.listen.is_empty() || self.control.is_none();
+        (self.take_over && alone).then_some(
+            "--take-over needs --listen and --control: where to listen, and where the proxy answers \
+             whose place is taken",
+        )
+    }
+
     /// The directory for the lock, if there is any.
     pub fn runtime_directory(&self) -> Option<PathBuf> {
         self.runtime_directory
@@ -153,7 +184,6 @@ fn keepalive(text: &str) -> Result<TimeSpan, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent_and_every_option_has_a_variable() {
@@ -178,6 +208,19 @@ mod tests {
         ]);
         assert_eq!(options.connections_max, 512);
         assert_eq!(options.target.unwrap().to_string(), "localhost:80");
+    }
+
+    #[test]
+    fn to_take_over_one_has_to_say_what() {
+        let parse = |words: &[&str]| {
+            Options::try_parse_from([&["disnix-tcp-proxy"], words].concat()).unwrap()
+        };
+        let all = ["--take-over", "--listen=1", "--control=/c"];
+        assert_eq!(parse(&all).contradiction(), None);
+        for some in [&all[..1], &all[..2], &[all[0], all[2]]] {
+            assert!(parse(some).contradiction().is_some(), "{some:?}");
+        }
+        assert_eq!(parse(&all[1..2]).contradiction(), None);
     }
 
     #[test]

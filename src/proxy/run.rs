@@ -5,8 +5,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use clap::Parser;
-
 use super::connections::{Abort, Connection};
 use super::control::server::ControlServer;
 use super::event;
@@ -14,6 +12,7 @@ use super::options::Options;
 use super::relay::{self, Ending};
 use super::shell::{Proxy, Settings};
 use super::state::{LockDirectory, TargetFile};
+use super::take_over::{self, Predecessor, TakeOverError};
 use super::upstream::{self, Spare};
 use crate::service::activation::{self, Inherited};
 use crate::service::address::Address;
@@ -25,12 +24,15 @@ use crate::service::serve::{Admission, Lifetime, Service, serve};
 /// What `FileDescriptorName=` calls control sockets.
 const CONTROL_NAME: &str = "varlink";
 
+/// The exit status when the proxy that runs could not be taken over from.
+const NOT_TAKEN_OVER: u8 = 3;
+
 /// Descriptors that are not for connections: logging, epoll, signals, listeners, control.
 const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// The program `disnix-tcp-proxy`.
 pub fn main() -> ExitCode {
-    let options = Options::parse();
+    let options = Options::read();
     program::run("disnix-tcp-proxy", options.log_level, run(options))
 }
 
@@ -40,18 +42,45 @@ async fn run(options: Options) -> Result<(), Failure> {
             .into_iter()
             .partition(|socket| socket.name == CONTROL_NAME);
     let keepalive = options.keepalive.finite();
-    let mut listeners = listeners(client_sockets, &options)?;
-    for listener in &mut listeners {
-        listener.set_options(keepalive)?;
-    }
-    let listeners: Arc<[Listener]> = listeners.into();
-    let control = ControlServer::new(control_listeners(control_sockets, &options)?);
-
+    let mut predecessor =
+        predecessor(&options, client_sockets.len() + control_sockets.len()).await?;
+    let (mut listeners, control) = match &mut predecessor {
+        Some(predecessor) => predecessor
+            .sockets(&options.listen)
+            .map_err(not_taken_over)?,
+        None => (
+            listeners(client_sockets, &options)?,
+            control_listeners(control_sockets, &options)?,
+        ),
+    };
     let target_file = TargetFile::new(options.state_directory().as_deref());
     let target = match &options.target {
         Some(target) => Some(target.clone()),
         None => target_file.load()?,
     };
+    let lock = LockDirectory::new(options.runtime_directory().as_deref());
+    if let Some(predecessor) = &predecessor {
+        let target_file = options.target.is_none().then_some(&target_file);
+        let same = predecessor.keeps_its_state_in(&lock, target_file);
+        same.map_err(not_taken_over)?;
+    }
+    // Nothing behind this may fail: the process before has ended its work.
+    let open_before = match &mut predecessor {
+        Some(predecessor) => Some(predecessor.retire().await.map_err(not_taken_over)?),
+        None => None,
+    };
+    for listener in &mut listeners {
+        match listener.set_options(keepalive) {
+            Err(error) if predecessor.is_some() => {
+                tracing::error!(ERROR = %error, LISTENER = %listener,
+                    "clients of {listener} are not probed as --keepalive says: {error}");
+            }
+            result => result?,
+        }
+    }
+    listeners.iter().chain(&control).for_each(Listener::keep);
+    let listeners: Arc<[Listener]> = listeners.into();
+    let control = ControlServer::new(control);
     let settings = Settings {
         target_fixed: options.target.is_some(),
         connect_timeout: options.connect_timeout.finite(),
@@ -59,7 +88,6 @@ async fn run(options: Options) -> Result<(), Failure> {
         keepalive,
         proxy_protocol: options.proxy_protocol,
     };
-    let lock = LockDirectory::new(options.runtime_directory().as_deref());
     let connections_max = connections_max(options.connections_max);
     let proxy = Proxy::new(
         settings,
@@ -74,12 +102,48 @@ async fn run(options: Options) -> Result<(), Failure> {
         control,
         spare: Mutex::default(),
     });
+    if let (Some(predecessor), Some(open)) = (predecessor, open_before) {
+        let (proxy, name) = (Arc::clone(&running.proxy), predecessor.name());
+        proxy.took_over(open);
+        if let Err(error) = proxy.reload_target() {
+            tracing::error!(ERROR = %error, "the target cannot be read again: {error}");
+        }
+        tracing::info!(
+            MESSAGE_ID = event::TOOK_OVER,
+            OPEN = open,
+            "took over from {name}: {open} connections are still open there"
+        );
+        tokio::spawn(predecessor.follow(proxy));
+    }
     running.control.start(&running.proxy);
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
     };
     serve(running, listeners, lifetime).await
+}
+
+/// The process whose place is to be taken, if there is one.
+async fn predecessor(options: &Options, inherited: usize) -> Result<Option<Predecessor>, Failure> {
+    match (options.take_over, &options.control) {
+        (true, Some(_)) if inherited > 0 => Err(
+            "--take-over is for a proxy that listens by itself, and systemd gives sockets: leave \
+             one of them away"
+                .into(),
+        ),
+        (true, Some(control)) => take_over::ask(control).await.map_err(not_taken_over),
+        _ => Ok(None),
+    }
+}
+
+/// The failure of a process that has changed nothing for the one that runs.
+fn not_taken_over(error: TakeOverError) -> Failure {
+    let failure = error.into();
+    program::WithStatus {
+        status: NOT_TAKEN_OVER,
+        failure,
+    }
+    .into()
 }
 
 /// The client listeners: systemd's, or those of `--listen`.
@@ -233,6 +297,14 @@ impl Service for Running {
 
     fn reload(&self) -> Option<Result<(), Failure>> {
         Some(self.proxy.reload_target().map_err(Failure::from))
+    }
+
+    fn wants_to_end(&self) -> bool {
+        self.proxy.gate().0.is_stopping()
+    }
+
+    fn has_handed_over(&self) -> bool {
+        self.proxy.gate().0.is_retired()
     }
 
     fn stopping(&self) {

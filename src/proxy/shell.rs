@@ -10,7 +10,9 @@ use tokio::sync::{Notify, watch};
 use super::connections::{Abort, Connection, Connections};
 use super::control::api::{ListenerStatus, LockStatus, Status};
 use super::event;
-use super::gate::{CallerId, Gate, GateState, LockRequest, LockStore, Mode, Notice, Outcome};
+use super::gate::{
+    CallerId, Gate, GateState, LeaseEnd, LockRequest, LockStore, Mode, Notice, Outcome,
+};
 use super::notices;
 use super::proxy_header::ProxyProtocol;
 use super::state::{LockDirectory, TargetFile};
@@ -49,10 +51,10 @@ pub enum SetTargetError {
 pub struct Proxy {
     pub(super) settings: Settings,
     pub(super) connections: Connections,
-    pub(super) listeners: Arc<[Listener]>,
+    listeners: Mutex<Arc<[Listener]>>,
     gate: Mutex<(Gate, LockDirectory)>,
     target: Mutex<Option<Address>>,
-    target_file: TargetFile,
+    pub(super) target_file: TargetFile,
     unreachable: AtomicU64,
     callers: AtomicU64,
     queue_full: AtomicBool,
@@ -61,6 +63,8 @@ pub struct Proxy {
     pub(super) woken: Notify,
     /// Wakes control callers.
     changes: watch::Sender<()>,
+    /// Has the process that was taken over cut its connections.
+    cut_predecessor: Notify,
 }
 
 impl Proxy {
@@ -82,7 +86,7 @@ impl Proxy {
         Self {
             settings,
             connections: Connections::default(),
-            listeners,
+            listeners: Mutex::new(listeners),
             gate: Mutex::new((gate, lock)),
             target: Mutex::new(target),
             target_file,
@@ -92,7 +96,71 @@ impl Proxy {
             swept_usec: AtomicU64::new(0),
             woken: Notify::new(),
             changes: watch::Sender::new(()),
+            cut_predecessor: Notify::new(),
         }
+    }
+
+    /// The process has taken over from another one, in which so many connections are open.
+    pub(super) fn took_over(&self, open: usize) {
+        let taken = self.with_gate(|gate, store| (gate.took_over(open, store), Vec::new()));
+        if let Err(error) = taken {
+            tracing::error!(
+                ERROR = %error,
+                "the lock could not be rewritten ({error}): after a restart the proxy would end \
+                 with the lease of the lock; lock again with --at-lease-end open, or unlock"
+            );
+        }
+    }
+
+    /// So many connections are still open in the process that was taken over.
+    pub(super) fn predecessor_has(&self, open: usize) {
+        self.with_gate(|gate, store| ((), gate.predecessor_has(open, store)));
+    }
+
+    /// Waits until the process that was taken over is to cut its connections.
+    pub(super) async fn predecessor_is_cut(&self) {
+        self.cut_predecessor.notified().await;
+    }
+
+    /// Leaves the place to another process if `tell` could tell it so: as one step, so that either
+    /// both know or nothing has changed. `tell` gets the number of connections that are open here.
+    ///
+    /// # Errors
+    ///
+    /// That of `tell`.
+    pub(super) fn retire(&self, tell: impl FnOnce(usize) -> io::Result<()>) -> io::Result<()> {
+        let mut held = self.gate();
+        tell(held.0.open())?;
+        held.0.retire();
+        let open = held.0.open();
+        drop(held);
+        let listeners = std::mem::take(&mut *self.listeners_mut());
+        listeners.iter().for_each(Listener::leave);
+        tracing::info!(
+            MESSAGE_ID = event::RETIRED,
+            OPEN = open,
+            "another process has taken over: it accepts from now on, {open} connections go on here"
+        );
+        self.woken.notify_one();
+        self.changes.send_replace(());
+        Ok(())
+    }
+
+    /// Ends all open connections, here and in the process that was taken over.
+    pub(super) fn cut_all(&self, why: Abort) {
+        self.connections.abort_all(why);
+        self.cut_predecessor.notify_one();
+    }
+
+    fn listeners_mut(&self) -> MutexGuard<'_, Arc<[Listener]>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The listening sockets; none once another process has them.
+    pub(super) fn listeners(&self) -> Arc<[Listener]> {
+        Arc::clone(&self.listeners_mut())
     }
 
     /// Runs `f` on the gate, as one step, and acts on what came of it. Whoever waits for a change is
@@ -133,9 +201,9 @@ impl Proxy {
         for notice in notices {
             notices::tell(notice, gate, queued);
             match notice {
-                Notice::Force => self.connections.abort_all(Abort::Forced),
+                Notice::Force => self.cut_all(Abort::Forced),
                 Notice::Opened(_) => self.queue_full.store(false, Relaxed),
-                Notice::Locked | Notice::Drained | Notice::RecordLeft(_) => {}
+                Notice::Locked | Notice::Drained | Notice::Ended | Notice::RecordLeft(_) => {}
             }
         }
     }
@@ -183,7 +251,7 @@ impl Proxy {
 
     /// Warns, once for each lock, when no more clients can wait.
     pub(super) fn watch_queue(&self) {
-        for listener in self.listeners.iter() {
+        for listener in self.listeners().iter() {
             let Some((waiting, most)) = listener.queue() else {
                 continue;
             };
@@ -220,6 +288,7 @@ impl Proxy {
             realtime_usec: clock::realtime_micros(),
             timeout: times.timeout,
             lease: times.lease,
+            at_lease_end: times.at_lease_end,
             force_after: times.force_after,
         };
         self.with_gate(
@@ -323,7 +392,7 @@ impl Proxy {
 
     /// Clients that wait.
     pub fn queued(&self) -> u32 {
-        self.listeners
+        self.listeners()
             .iter()
             .filter_map(Listener::queue)
             .map(|(waiting, _)| waiting)
@@ -339,7 +408,7 @@ impl Proxy {
     /// Everything that is to be known now.
     pub fn status(&self) -> Status {
         let (received_bytes, sent_bytes) = self.connections.carried();
-        let listeners: Vec<ListenerStatus> = self.listeners.iter().map(listener_status).collect();
+        let listeners: Vec<ListenerStatus> = self.listeners().iter().map(listener_status).collect();
         let gate = self.gate();
         let lock = gate.0.lock_record().map(|record| LockStatus {
             reason: record.reason.clone(),
@@ -347,6 +416,7 @@ impl Proxy {
             lease_left_usec: record
                 .lease_until
                 .map(|until| micros(until.since(Uptime::now()))),
+            at_lease_end: record.at_lease_end,
             callers: gate.0.callers(),
             kept: record.kept,
         });
@@ -358,6 +428,7 @@ impl Proxy {
             target: self.target().map(|target| target.to_string()),
             target_fixed: self.settings.target_fixed,
             open: gate.0.open(),
+            open_in_predecessor: gate.0.open_in_predecessor(),
             connections_max: gate.0.connections_max(),
             queued: listeners
                 .iter()
@@ -406,6 +477,8 @@ pub struct LockTimes {
     pub timeout: Option<Duration>,
     /// The longest time the lock may last.
     pub lease: Option<Duration>,
+    /// What is to happen then.
+    pub at_lease_end: Option<LeaseEnd>,
     /// Close by force what is still open after this time.
     pub force_after: Option<Duration>,
 }

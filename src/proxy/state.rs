@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::gate::{LockRecord, LockStore};
+use super::gate::{LeaseEnd, LockRecord, LockStore};
 use crate::service::address::Address;
 use crate::service::clock::{self, Uptime};
 
@@ -21,6 +21,8 @@ struct LockFile {
     reason: Option<String>,
     since_usec: u64,
     lease_until_uptime_usec: Option<u64>,
+    #[serde(default)]
+    at_lease_end: LeaseEnd,
     kept: bool,
 }
 
@@ -41,6 +43,11 @@ impl LockDirectory {
         }
     }
 
+    /// The directory, by its one true name.
+    pub fn directory(&self) -> Option<PathBuf> {
+        true_directory(self.path.as_deref())
+    }
+
     /// The lock that the process before has left.
     ///
     /// A file that cannot be understood counts as a lock: it was one, and it is better to let
@@ -58,6 +65,7 @@ impl LockDirectory {
                 reason: file.reason,
                 since_usec: file.since_usec,
                 lease_until: file.lease_until_uptime_usec.map(Uptime::from_micros),
+                at_lease_end: file.at_lease_end,
                 kept: file.kept,
             }),
             Err(error) => Some(unreadable(path, &error)),
@@ -75,6 +83,7 @@ fn unreadable(path: &Path, error: &dyn std::error::Error) -> LockRecord {
         reason: Some(format!("the lock in {path} cannot be read")),
         since_usec: clock::realtime_micros(),
         lease_until: None,
+        at_lease_end: LeaseEnd::Open,
         kept: true,
     }
 }
@@ -101,6 +110,7 @@ impl LockStore for LockDirectory {
             reason: lock.reason.clone(),
             since_usec: lock.since_usec,
             lease_until_uptime_usec: lock.lease_until.map(Uptime::as_micros),
+            at_lease_end: lock.at_lease_end,
             kept: lock.kept,
         };
         replace(path, &serde_json::to_vec(&file)?)
@@ -119,6 +129,11 @@ impl TargetFile {
         Self {
             path: directory.map(|directory| directory.join("target")),
         }
+    }
+
+    /// The directory, by its one true name.
+    pub fn directory(&self) -> Option<PathBuf> {
+        true_directory(self.path.as_deref())
     }
 
     /// The target that was saved last; `None` if there is none yet.
@@ -156,6 +171,16 @@ impl TargetFile {
     }
 }
 
+/// Where a file is: two processes that name the directory differently find out that they share it.
+fn true_directory(file: Option<&Path>) -> Option<PathBuf> {
+    let directory = file?.parent()?;
+    Some(
+        directory
+            .canonicalize()
+            .unwrap_or_else(|_| directory.to_owned()),
+    )
+}
+
 /// Puts a file with this content in the place of `path`, on disk before it returns: temporary file,
 /// fsync, rename, fsync of the directory (rename(2), fsync(2)).
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -191,6 +216,7 @@ mod tests {
             reason: Some("upgrade".to_owned()),
             since_usec: 7,
             lease_until: Some(Uptime::from_micros(9)),
+            at_lease_end: LeaseEnd::Exit,
             kept: true,
         }
     }
@@ -214,6 +240,19 @@ mod tests {
         store.save(None).unwrap();
         store.save(None).unwrap();
         assert_eq!(store.load(), None);
+    }
+
+    #[test]
+    fn the_lock_of_a_version_that_knew_no_end_of_the_lease_opens_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = LockDirectory::new(Some(directory.path()));
+        store.save(Some(&record())).unwrap();
+        let path = directory.path().join("lock");
+        let text = fs::read_to_string(&path).unwrap();
+        let older = text.replace(",\"at_lease_end\":\"exit\"", "");
+        assert_ne!(text, older);
+        fs::write(&path, older).unwrap();
+        assert_eq!(store.load().unwrap().at_lease_end, LeaseEnd::Open);
     }
 
     #[test]

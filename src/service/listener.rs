@@ -17,6 +17,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::activation::Inherited;
 use super::address::Address;
+use super::handed::Handed;
 use super::kernel;
 use super::stream::{Stream, keep_alive, send_at_once};
 
@@ -97,6 +98,8 @@ pub struct Listener {
     name: String,
     inherited: bool,
     unlink: Option<std::path::PathBuf>,
+    /// Whether another process listens on it, so that it is that one's to say when it ends.
+    shared: AtomicBool,
     keepalive: Option<Duration>,
     /// Whether all who wait have inherited the options of [`Self::set_options`].
     passed_on: AtomicBool,
@@ -111,15 +114,46 @@ impl Listener {
     pub fn inherited(fd: OwnedFd) -> Result<Self, ListenError> {
         check_kind(&fd).map_err(ListenError::WrongKind)?;
         rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
+        let mut listener = Self::new(fd, None)?;
+        listener.inherited = true;
+        Ok(listener)
+    }
+
+    /// Takes a socket that another process hands over and still accepts from. If that process goes
+    /// on, dropping this changes nothing for it; [`Self::keep`] says that it does not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::inherited`].
+    pub fn handed(fd: OwnedFd, unlink: Option<std::path::PathBuf>) -> Result<Self, ListenError> {
+        let mut listener = Self::inherited(fd)?;
+        listener.inherited = false;
+        listener.unlink = unlink;
+        listener.leave();
+        Ok(listener)
+    }
+
+    fn new(fd: OwnedFd, unlink: Option<std::path::PathBuf>) -> io::Result<Self> {
         let name = local_name(&fd);
         Ok(Self {
             fd: kernel::watch(fd, Interest::READABLE)?,
             name,
-            inherited: true,
-            unlink: None,
+            inherited: false,
+            unlink,
+            shared: AtomicBool::new(false),
             keepalive: None,
             passed_on: AtomicBool::new(true),
         })
+    }
+
+    /// The socket is ours alone from now on.
+    pub fn keep(&self) {
+        self.shared.store(false, Relaxed);
+    }
+
+    /// The socket is another process's from now on: what we do to ours must not end it.
+    pub fn leave(&self) {
+        self.shared.store(true, Relaxed);
     }
 
     /// Binds every address that `address` stands for (a name may have several) and listens there.
@@ -128,6 +162,11 @@ impl Listener {
     ///
     /// When the address is unknown, taken or forbidden.
     pub fn bind(address: &Address) -> Result<Vec<Self>, ListenError> {
+        Self::take_or_bind(address, &mut Handed::default())
+    }
+
+    /// As [`Self::bind`], but takes from `handed` what listens there already.
+    fn take_or_bind(address: &Address, handed: &mut Handed) -> Result<Vec<Self>, ListenError> {
         let fail = |source| ListenError::Bind {
             address: address.clone(),
             source,
@@ -138,6 +177,10 @@ impl Listener {
                 Address::Unix(path) => Some(path.clone()),
                 _ => None,
             };
+            if let Some(socket) = handed.take(&socket_address) {
+                listeners.push(Self::handed(socket, unlink)?);
+                continue;
+            }
             if let Some(path) = &unlink {
                 remove_stale(path);
             }
@@ -145,21 +188,17 @@ impl Listener {
                 // Every address of a machine without IPv6 is every IPv4 address.
                 Err(error) if is_unspecified(&socket_address) && !has_family(&error) => {
                     let anywhere = (Ipv4Addr::UNSPECIFIED, port(&socket_address));
-                    bind_socket(Domain::IPV4, &SocketAddr::from(anywhere).into())
+                    let anywhere = SocketAddr::from(anywhere).into();
+                    if let Some(socket) = handed.take(&anywhere) {
+                        listeners.push(Self::handed(socket, None)?);
+                        continue;
+                    }
+                    bind_socket(Domain::IPV4, &anywhere)
                 }
                 result => result,
             }
             .map_err(fail)?;
-            let name = local_name(&socket);
-            let fd = kernel::watch(socket.into(), Interest::READABLE)?;
-            listeners.push(Self {
-                fd,
-                name,
-                inherited: false,
-                unlink,
-                keepalive: None,
-                passed_on: AtomicBool::new(true),
-            });
+            listeners.push(Self::new(socket.into(), unlink)?);
         }
         Ok(listeners)
     }
@@ -182,9 +221,22 @@ impl Listener {
     ///
     /// For the first that cannot be bound.
     pub fn bind_all(addresses: &[Address]) -> Result<Vec<Self>, ListenError> {
+        Self::take_or_bind_all(addresses, &mut Handed::default())
+    }
+
+    /// Listens at all of these addresses: on those sockets of `handed` that are bound to one of
+    /// them, and where there is none on a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind_all`].
+    pub fn take_or_bind_all(
+        addresses: &[Address],
+        handed: &mut Handed,
+    ) -> Result<Vec<Self>, ListenError> {
         let mut listeners = Vec::new();
         for address in addresses {
-            listeners.extend(Self::bind(address)?);
+            listeners.extend(Self::take_or_bind(address, handed)?);
         }
         Ok(listeners)
     }
@@ -204,6 +256,10 @@ impl Listener {
     ///
     /// When the kernel does not take the values.
     pub fn set_options(&mut self, keepalive: Option<Duration>) -> io::Result<()> {
+        if keepalive.is_none() && !self.inherited {
+            // The process before may have had it on.
+            sockopt::set_socket_keepalive(&self.fd, false)?;
+        }
         self.keepalive = keepalive;
         self.passed_on = AtomicBool::new(false);
         set_options(&self.fd, keepalive)
@@ -290,7 +346,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(path) = &self.unlink {
+        if let (Some(path), false) = (&self.unlink, self.shared.load(Relaxed)) {
             // Nobody can be told, and the next one to listen there removes it.
             let _ = std::fs::remove_file(path);
         }
@@ -403,7 +459,7 @@ fn port(address: &SockAddr) -> u16 {
     address.as_socket().map_or(0, |address| address.port())
 }
 
-fn is_unspecified(address: &SockAddr) -> bool {
+pub(super) fn is_unspecified(address: &SockAddr) -> bool {
     address
         .as_socket()
         .is_some_and(|address| address.ip().is_unspecified())

@@ -8,10 +8,20 @@ use super::{log, notify};
 /// Anything that ends a program, as a sentence for a person.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
+/// A failure with an exit status of its own.
+#[derive(Debug, thiserror::Error)]
+#[error("{failure}")]
+pub struct WithStatus {
+    /// The exit status.
+    pub status: u8,
+    /// What went wrong.
+    pub failure: Failure,
+}
+
 /// Runs the daemon `name` on a single-threaded runtime until it ends.
 ///
 /// When it fails, the error and its causes go to the log and to `systemctl status`, and the exit
-/// status is 1.
+/// status is 1, unless the error is [`WithStatus`].
 pub fn run(
     name: &str,
     level: log::Level,
@@ -30,7 +40,13 @@ pub fn run(
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(error.as_ref()),
+        Err(error) => match error.downcast_ref::<WithStatus>() {
+            Some(known) => {
+                fail(known.failure.as_ref());
+                known.status.into()
+            }
+            None => fail(error.as_ref()),
+        },
     }
 }
 

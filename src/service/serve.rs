@@ -103,6 +103,16 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
+    /// Whether the service wants to end by itself, as if it had been told to stop.
+    fn wants_to_end(&self) -> bool {
+        false
+    }
+
+    /// Whether the listeners are another process's now. It means that the service wants to end.
+    fn has_handed_over(&self) -> bool {
+        false
+    }
+
     /// The end has begun: no client is accepted any more.
     fn stopping(&self) {}
 }
@@ -150,7 +160,8 @@ pub async fn serve<S: Service>(
                 "nobody has used it for {limit:?}: ends now, the next client starts it again"
             );
         }
-        End::Told => serving.drain(lifetime.drain_timeout).await,
+        End::Told => serving.drain(lifetime.drain_timeout, true).await,
+        End::Wanted => serving.drain(lifetime.drain_timeout, false).await,
     }
     Ok(())
 }
@@ -159,6 +170,7 @@ pub async fn serve<S: Service>(
 enum End {
     Idle,
     Told,
+    Wanted,
 }
 
 /// One thing that happened to the loop.
@@ -196,6 +208,9 @@ impl<S: Service> Serving<S> {
         loop {
             let now = Uptime::now();
             let due = self.housekeep(now);
+            if self.service.wants_to_end() {
+                return Ok(End::Wanted);
+            }
             self.idle.update(self.service.in_use(), now);
             if self.idle.expired(now) {
                 if self.last_look(now) {
@@ -337,8 +352,9 @@ impl<S: Service> Serving<S> {
         notify::ready(&self.service.status(&self.listeners));
     }
 
-    /// Lets open connections end, and asks systemd for the time that takes.
-    async fn drain(&mut self, timeout: Option<Duration>) {
+    /// Lets open connections end, and asks systemd for the time that takes. `told`: by a signal, so
+    /// that the next one is the second.
+    async fn drain(&mut self, timeout: Option<Duration>, mut told: bool) {
         self.service.stopping();
         let open = self.service.open();
         notify::stopping("Stopping.");
@@ -354,6 +370,9 @@ impl<S: Service> Serving<S> {
         }
         let mut drain = Drain::begin(timeout, Uptime::now());
         loop {
+            if self.service.has_handed_over() {
+                self.listeners = Arc::default();
+            }
             let now = Uptime::now();
             let open = self.service.open();
             let due = match drain.step(open, now) {
@@ -375,7 +394,9 @@ impl<S: Service> Serving<S> {
             tokio::select! {
                 order = self.signals.next() => if order == Order::Stop {
                     let open = self.service.open();
-                    return tracing::warn!(OPEN = open, "told twice to stop: {open} connections cut off");
+                    if std::mem::replace(&mut told, true) {
+                        return tracing::warn!(OPEN = open, "told twice to stop: {open} connections cut off");
+                    }
                 },
                 () = self.service.changed() => {}
                 () = until(due) => {}

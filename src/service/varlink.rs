@@ -2,17 +2,29 @@
 //! by a NUL byte (<https://varlink.org/Method-Call>).
 //!
 //! The messages and their framing only; what a service does with a call is its own affair. A peer
-//! can make us hold no more than the given limit of bytes, whatever it sends.
+//! can make us hold no more than the given limit of bytes, whatever it sends. Descriptors that a
+//! peer sends are taken only where they are expected; elsewhere the kernel closes them.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg,
+};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// The interface that every Varlink service has.
-const SERVICE_INTERFACE: &str = "org.varlink.service";
+pub const SERVICE_INTERFACE: &str = "org.varlink.service";
+
+/// The most descriptors that one message can carry: `SCM_MAX_FD`, unix(7).
+pub const DESCRIPTORS_MAX: usize = 253;
 
 /// A method call.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -190,6 +202,8 @@ pub struct Connection {
     stream: UnixStream,
     received: Vec<u8>,
     limit: usize,
+    /// What came with the bytes, if descriptors are taken at all.
+    descriptors: Option<Vec<OwnedFd>>,
 }
 
 impl Connection {
@@ -199,7 +213,21 @@ impl Connection {
             stream,
             received: Vec::new(),
             limit,
+            descriptors: None,
         }
+    }
+
+    /// Takes descriptors from now on, at most as many as one message carries.
+    pub fn accept_descriptors(&mut self) {
+        self.descriptors = Some(Vec::new());
+    }
+
+    /// The descriptors that have come until now.
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        self.descriptors
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// The next message; `None` when the peer has hung up between two messages. Cancel safe.
@@ -239,9 +267,75 @@ impl Connection {
     ///
     /// When the connection breaks.
     pub async fn send(&mut self, message: &impl Serialize) -> io::Result<()> {
-        let mut bytes = serde_json::to_vec(message)?;
-        bytes.push(0);
-        let mut rest = &bytes[..];
+        self.send_bytes(&to_bytes(message)?).await
+    }
+
+    /// Says that nothing more is sent: the peer sees us hang up. What it still sends can be received.
+    pub fn shutdown_write(&self) {
+        // It fails when the peer has gone already.
+        let _ = rustix::net::shutdown(&self.stream, Shutdown::Write);
+    }
+
+    /// Has every further attempt of the peer to send fail. What it has sent by now can be received.
+    pub fn shutdown_read(&self) {
+        let _ = rustix::net::shutdown(&self.stream, Shutdown::Read);
+    }
+
+    /// Sends one message and these descriptors with it, at least one and at most
+    /// [`DESCRIPTORS_MAX`]. Not cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// When the connection breaks, or too many descriptors are on their way to others
+    /// (`ETOOMANYREFS`, unix(7)).
+    pub async fn send_with(
+        &mut self,
+        message: &impl Serialize,
+        descriptors: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
+        let bytes = to_bytes(message)?;
+        // They travel with the first bytes.
+        let count = self
+            .stream
+            .async_io(Interest::WRITABLE, || {
+                let mut space =
+                    [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+                let mut ancillary = SendAncillaryBuffer::new(&mut space);
+                if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+                    return Err(io::ErrorKind::ArgumentListTooLong.into());
+                }
+                let pieces = [IoSlice::new(&bytes)];
+                Ok(sendmsg(
+                    &self.stream,
+                    &pieces,
+                    &mut ancillary,
+                    SendFlags::NOSIGNAL,
+                )?)
+            })
+            .await?;
+        self.send_bytes(&bytes[count..]).await
+    }
+
+    /// Sends one message if the peer is there and the socket has room for all of it at this moment.
+    ///
+    /// # Errors
+    ///
+    /// When it was not sent. If a part of it was, which happens only to a peer that does not read,
+    /// the connection is of no more use.
+    pub fn send_now(&self, message: &impl Serialize) -> io::Result<()> {
+        let bytes = to_bytes(message)?;
+        match rustix::net::send(
+            &self.stream,
+            &bytes,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        )? {
+            count if count == bytes.len() => Ok(()),
+            _ => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+
+    async fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
         while !rest.is_empty() {
             self.stream.writable().await?;
             match self.stream.try_write(rest) {
@@ -257,7 +351,16 @@ impl Connection {
         let mut chunk = [0; 4096];
         loop {
             self.stream.readable().await?;
-            match self.stream.try_read(&mut chunk) {
+            let read = match &mut self.descriptors {
+                None => self.stream.try_read(&mut chunk),
+                Some(descriptors) => {
+                    let stream = &self.stream;
+                    stream.try_io(Interest::READABLE, || {
+                        read_with(stream, &mut chunk, descriptors)
+                    })
+                }
+            };
+            match read {
                 Ok(count) if self.received.len() + count > self.limit => {
                     return Err(ReceiveError::TooLong(self.limit));
                 }
@@ -272,9 +375,40 @@ impl Connection {
     }
 }
 
+fn to_bytes(message: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(message)?;
+    bytes.push(0);
+    Ok(bytes)
+}
+
+/// Reads bytes and the descriptors that come with them.
+fn read_with(
+    stream: &UnixStream,
+    chunk: &mut [u8],
+    descriptors: &mut Vec<OwnedFd>,
+) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let mut pieces = [IoSliceMut::new(chunk)];
+    let message = recvmsg(stream, &mut pieces, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    for one in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(sockets) = one {
+            descriptors.extend(sockets);
+        }
+    }
+    // The limit of open descriptors was reached, or somebody sends more than was asked for.
+    if message.flags.contains(ReturnFlags::CTRUNC) || descriptors.len() > DESCRIPTORS_MAX {
+        return Err(io::Error::other(
+            "descriptors were lost on the way: raise LimitNOFILE=",
+        ));
+    }
+    Ok(message.bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     fn pair(limit: usize) -> (Connection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -319,6 +453,59 @@ mod tests {
             connection.receive::<Call>().await,
             Err(ReceiveError::Malformed(_))
         ));
+    }
+
+    #[tokio::test]
+    async fn descriptors_arrive_with_their_message_and_only_where_they_are_expected() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut sender, mut receiver) = (Connection::new(ours, 0), Connection::new(theirs, 1000));
+        let (kept, sent) = std::os::unix::net::UnixStream::pair().unwrap();
+        let reply = Reply::last(json!({ "count": 2 }));
+        let fds = [sent.as_fd(), sent.as_fd()];
+        sender.send_with(&reply, &fds).await.unwrap();
+        assert_eq!(
+            receiver.receive::<Reply>().await.unwrap(),
+            Some(reply.clone())
+        );
+        assert_eq!(receiver.take_descriptors().len(), 0);
+
+        receiver.accept_descriptors();
+        sender.send_with(&reply, &fds).await.unwrap();
+        assert_eq!(receiver.receive::<Reply>().await.unwrap(), Some(reply));
+        drop(sent);
+        let received = receiver.take_descriptors();
+        assert_eq!(received.len(), 2);
+        rustix::net::send(&received[1], b"x", SendFlags::empty()).unwrap();
+        drop(received);
+        // Those that were not expected are closed: after the byte comes the end.
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut &kept, &mut bytes).unwrap();
+        assert_eq!(bytes, b"x");
+        let more = vec![kept.as_fd(); DESCRIPTORS_MAX + 1];
+        assert!(sender.send_with(&json!({}), &more).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn after_the_end_of_reading_what_had_come_is_read_and_nothing_more_comes() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (mut ours, theirs) = (Connection::new(ours, 1000), Connection::new(theirs, 0));
+        theirs.send_now(&Reply::last(1)).unwrap();
+        ours.shutdown_read();
+        assert!(theirs.send_now(&Reply::last(2)).is_err());
+        let reply: Option<Reply> = ours.receive().await.unwrap();
+        assert_eq!(reply.unwrap().parameters, 1);
+        assert_eq!(ours.receive::<Reply>().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_now_is_sent_or_is_not() {
+        let (connection, peer) = pair(1000);
+        connection.send_now(&json!({})).unwrap();
+        let mut bytes = [0; 8];
+        peer.readable().await.unwrap();
+        assert_eq!(peer.try_read(&mut bytes).unwrap(), 3);
+        drop(peer);
+        assert!(connection.send_now(&json!({})).is_err());
     }
 
     #[tokio::test]

@@ -1,8 +1,10 @@
 //! The types of the control interface, as `interface.varlink` describes them.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
-use crate::proxy::gate::GateState;
+use crate::proxy::gate::{GateState, LeaseEnd};
 
 /// The name of the interface.
 pub const INTERFACE: &str = "io.github.disnix-proxy-example.Proxy";
@@ -25,9 +27,12 @@ pub struct LockStatus {
     /// When it was locked, microseconds since 1970.
     #[serde(rename = "sinceUSec")]
     pub since_usec: u64,
-    /// Microseconds until the gate opens by itself; absent: never.
+    /// Microseconds until the lock is over; absent: it lasts until somebody unlocks.
     #[serde(rename = "leaseLeftUSec", skip_serializing_if = "Option::is_none")]
     pub lease_left_usec: Option<u64>,
+    /// What happens then.
+    #[serde(default)]
+    pub at_lease_end: LeaseEnd,
     /// How many callers wait for the drain or hold the lock.
     pub callers: usize,
     /// Whether the lock stays when these callers have gone.
@@ -69,6 +74,9 @@ pub struct Status {
     pub target_fixed: bool,
     /// Open connections.
     pub open: usize,
+    /// Those of them that are open in the process that this one has taken over; absent: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub open_in_predecessor: usize,
     /// The most connections that are open at a time.
     pub connections_max: usize,
     /// Clients waiting in the accept backlogs of all listeners.
@@ -83,6 +91,10 @@ pub struct Status {
     pub sent_bytes: u64,
     /// The listening sockets.
     pub listeners: Vec<ListenerStatus>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// One open connection.
@@ -137,9 +149,16 @@ pub struct LockParameters {
         skip_serializing_if = "Option::is_none"
     )]
     pub timeout_usec: Option<u64>,
-    /// The lock opens by itself after so many microseconds.
+    /// The lock is over after so many microseconds.
     #[serde(default, rename = "leaseUSec", skip_serializing_if = "Option::is_none")]
     pub lease_usec: Option<u64>,
+    /// What is to happen then; absent: what was said before, or else the gate opens.
+    #[serde(
+        default,
+        rename = "atLeaseEnd",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub at_lease_end: Option<LeaseEnd>,
     /// Reset what is still open after so many microseconds.
     #[serde(
         default,
@@ -194,6 +213,33 @@ pub struct GateReply {
 pub struct TargetParameters {
     /// Where new connections go.
     pub target: String,
+}
+
+/// `HandOver` replies with this; the descriptors come with it, in this order, that of control last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HandOverReply {
+    /// The process that hands over.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Where it listens for clients.
+    pub listeners: Vec<String>,
+    /// Where it listens for callers.
+    pub control: String,
+    /// Where it keeps its lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_directory: Option<PathBuf>,
+    /// Where it keeps its target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_directory: Option<PathBuf>,
+}
+
+/// `Retire` replies with this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetireReply {
+    /// Connections that are still open in the process that was taken over.
+    pub open: usize,
 }
 
 /// The parameters of `CloseConnection`.

@@ -16,7 +16,7 @@ use super::api::{
 };
 use super::server::send;
 use crate::proxy::connections::Abort;
-use crate::proxy::gate::{CallerId, GateState, Mode, Opened, Outcome};
+use crate::proxy::gate::{CallerId, GateState, LeaseEnd, Mode, Opened, Outcome};
 use crate::proxy::shell::{LockTimes, Proxy, SetTargetError};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
@@ -230,9 +230,14 @@ async fn lock(
         }
         (false, false) => Mode::AtOnce,
     };
+    if asked.at_lease_end == Some(LeaseEnd::Exit) && asked.lease_usec.is_none() {
+        // It would never come to that.
+        return Err(Refused::Reply(Reply::invalid_parameter("atLeaseEnd")));
+    }
     let times = LockTimes {
         timeout: asked.timeout_usec.map(Duration::from_micros),
         lease: asked.lease_usec.map(Duration::from_micros),
+        at_lease_end: asked.at_lease_end,
         force_after: asked.force_after_usec.map(Duration::from_micros),
     };
     let part = begin_lock(proxy, mode, asked.reason, times)?;
@@ -260,6 +265,7 @@ async fn switch(
     let times = LockTimes {
         timeout: asked.timeout_usec.map(Duration::from_micros),
         lease: None,
+        at_lease_end: None,
         force_after: asked.force_after_usec.map(Duration::from_micros),
     };
     let part = begin_lock(proxy, Mode::Hold, asked.reason, times)?;
@@ -315,6 +321,7 @@ fn ended(outcome: &Outcome, now: GateReply) -> Result<Waited, Refused> {
         Outcome::Drained => Ok(Waited::Over(Reply::last(now))),
         Outcome::TimedOut => refuse("DrainTimedOut", json!({ "open": now.open })),
         Outcome::Unlocked(Opened::Lease) => refuse("Unlocked", json!({ "reason": "lease" })),
+        Outcome::Ended => refuse("Unlocked", json!({ "reason": "exit" })),
         Outcome::Unlocked(_) => refuse("Unlocked", json!({ "reason": "unlock" })),
         Outcome::NotSaved(reason) => not_saved(reason),
     }

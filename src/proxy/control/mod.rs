@@ -2,10 +2,12 @@
 //!
 //! - [`api`]: the types of the interface;
 //! - [`server`]: callers: how many, for how long, and how much each may cost;
-//! - `methods`: what is answered to one call.
+//! - `methods`: what is answered to one call;
+//! - `succession`: handing over to the process that takes the place of this one.
 //!
 //! No decision is taken here.
 
 pub mod api;
 mod methods;
 pub mod server;
+mod succession;

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use rustix::net::SendFlags;
 use tokio::net::UnixStream;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 use super::api::qualified;
 use super::methods;
+use super::succession::{self, Claim};
 use crate::proxy::shell::Proxy;
-use crate::service::listener::{Accepted, Listener};
+use crate::service::listener::{Accepted, Listener, Peer};
 use crate::service::stream::Stream;
 use crate::service::varlink::{Call, Connection, Reply};
 
@@ -28,14 +29,13 @@ const CALL_LIMIT: usize = 64 * 1024;
 const CALLERS_MAX: usize = 256;
 
 /// How long a caller may be silent, or not take what is sent to it.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The pause when a caller could not be accepted.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// The control sockets and those who call on them.
 pub struct ControlServer {
-    listeners: Arc<[Listener]>,
     callers: Arc<Callers>,
 }
 
@@ -43,18 +43,26 @@ impl ControlServer {
     /// A server on these sockets; without any, nobody can call.
     pub fn new(listeners: Vec<Listener>) -> Self {
         Self {
-            listeners: listeners.into(),
-            callers: Arc::default(),
+            callers: Arc::new(Callers {
+                listeners: Mutex::new(listeners.into()),
+                ..Callers::default()
+            }),
         }
     }
 
     /// Starts to take calls for `proxy`.
     pub fn start(&self, proxy: &Arc<Proxy>) {
-        if self.listeners.is_empty() {
+        let listeners = self.callers.listeners();
+        if listeners.is_empty() {
             return;
         }
-        let (listeners, callers) = (Arc::clone(&self.listeners), Arc::clone(&self.callers));
-        tokio::spawn(accept_callers(listeners, callers, Arc::clone(proxy)));
+        let (callers, proxy) = (Arc::clone(&self.callers), Arc::clone(proxy));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = callers.dismissed() => {}
+                () = accept_callers(listeners, &callers, &proxy) => {}
+            }
+        });
     }
 
     /// How many callers are connected.
@@ -64,7 +72,7 @@ impl ControlServer {
 
     /// Whether somebody is about to call.
     pub fn has_waiting(&self) -> bool {
-        self.listeners.iter().any(Listener::has_waiting)
+        self.callers.listeners().iter().any(Listener::has_waiting)
     }
 
     /// Waits until the last caller has gone.
@@ -75,9 +83,13 @@ impl ControlServer {
 
 /// Everybody who is connected.
 #[derive(Default)]
-struct Callers {
+pub(super) struct Callers {
+    listeners: Mutex<Arc<[Listener]>>,
     slots: Mutex<Slots>,
     gone: Notify,
+    dismissal: watch::Sender<bool>,
+    /// The place for the one caller that may be taking over.
+    pub(super) claim: Mutex<Option<Peer>>,
 }
 
 #[derive(Default)]
@@ -89,6 +101,33 @@ struct Slots {
 impl Callers {
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listeners_mut(&self) -> MutexGuard<'_, Arc<[Listener]>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The control sockets; none once another process has them.
+    pub(super) fn listeners(&self) -> Arc<[Listener]> {
+        Arc::clone(&self.listeners_mut())
+    }
+
+    /// Leaves the control sockets to another process, and hangs up on everybody.
+    pub(super) fn dismiss(&self) {
+        let listeners = std::mem::take(&mut *self.listeners_mut());
+        listeners.iter().for_each(Listener::leave);
+        self.dismissal.send_replace(true);
+    }
+
+    async fn dismissed(&self) {
+        // The sender is ours: it is there as long as we are.
+        let _ = self
+            .dismissal
+            .subscribe()
+            .wait_for(|dismissed| *dismissed)
+            .await;
     }
 
     /// Makes room for one more caller; `None` if all are being served.
@@ -148,7 +187,7 @@ impl Drop for Slot {
     }
 }
 
-async fn accept_callers(listeners: Arc<[Listener]>, callers: Arc<Callers>, proxy: Arc<Proxy>) {
+async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
     loop {
         match next_caller(&listeners).await {
             Ok(Accepted::Client(stream, peer)) => {
@@ -160,7 +199,15 @@ async fn accept_callers(listeners: Arc<[Listener]>, callers: Arc<Callers>, proxy
                     }
                 };
                 match callers.enter() {
-                    Some(slot) => _ = tokio::spawn(serve(stream, slot, Arc::clone(&proxy))),
+                    Some(slot) => {
+                        let (callers, proxy) = (Arc::clone(callers), Arc::clone(proxy));
+                        tokio::spawn(async move {
+                            tokio::select! {
+                                () = callers.dismissed() => {}
+                                () = serve(stream, peer, slot, &proxy) => {}
+                            }
+                        });
+                    }
                     None => {
                         tracing::warn!(PEER = %peer, "a caller was sent away: {CALLERS_MAX} are served");
                         send_away(&stream);
@@ -212,8 +259,9 @@ fn into_unix(stream: Stream) -> io::Result<UnixStream> {
 }
 
 /// Answers one caller's calls, one after the other.
-async fn serve(stream: UnixStream, mut slot: Slot, proxy: Arc<Proxy>) {
+async fn serve(stream: UnixStream, peer: Peer, mut slot: Slot, proxy: &Arc<Proxy>) {
     let mut connection = Connection::new(stream, CALL_LIMIT);
+    let mut claim: Option<Claim> = None;
     loop {
         let evicted = slot.silent();
         let call = tokio::select! {
@@ -222,7 +270,18 @@ async fn serve(stream: UnixStream, mut slot: Slot, proxy: Arc<Proxy>) {
         };
         slot.busy();
         let answered = match call {
-            Ok(Ok(Some(call))) => methods::answer(&call, &mut connection, &proxy).await,
+            Ok(Ok(Some(call))) if call.method == qualified("HandOver") => {
+                let callers = &slot.callers;
+                succession::hand_over(&call, &mut connection, proxy, callers, &peer, &mut claim)
+                    .await
+            }
+            Ok(Ok(Some(call))) if call.method == qualified("Retire") => {
+                match succession::may_retire(&call, claim.as_ref()) {
+                    None => return succession::retire(connection, proxy, &slot.callers),
+                    Some(refusal) => send(&mut connection, &refusal).await,
+                }
+            }
+            Ok(Ok(Some(call))) => methods::answer(&call, &mut connection, proxy).await,
             Ok(Ok(None)) | Err(_) => return,
             Ok(Err(error)) => {
                 tracing::debug!(ERROR = %error, "a caller was sent away: {error}");

@@ -13,7 +13,8 @@ use std::io;
 use std::time::Duration;
 
 pub use words::{
-    CallerId, GateState, LockRecord, LockRequest, LockStore, Mode, Notice, Opened, Outcome,
+    CallerId, GateState, LeaseEnd, LockRecord, LockRequest, LockStore, Mode, Notice, Opened,
+    Outcome,
 };
 
 use crate::service::clock::Uptime;
@@ -42,9 +43,12 @@ struct Caller {
 #[derive(Clone, Debug)]
 pub struct Gate {
     connections_max: usize,
-    open: usize,
+    own: usize,
+    /// Connections of the process that was taken over, which count as ours until they have ended.
+    predecessor: usize,
     has_target: bool,
     stopping: bool,
+    retired: bool,
     lock: Option<Lock>,
     callers: BTreeMap<CallerId, Caller>,
 }
@@ -53,33 +57,91 @@ impl Gate {
     /// A gate for at most `connections_max` connections, none of them open, with the lock that the
     /// process before wrote down. Without a target nobody passes.
     pub fn new(connections_max: usize, record: Option<LockRecord>, now: Uptime) -> Self {
-        let lock = record.map(|record| Lock {
-            grace_until: (!record.kept).then_some(now + GRACE),
-            record,
-            drained: true,
+        let lock = record.map(|mut record| {
+            // The process that was to end then has ended in another way; we were started since.
+            if record.lease_until.is_some_and(|until| until <= now) {
+                record.at_lease_end = LeaseEnd::Open;
+            }
+            Lock {
+                grace_until: (!record.kept).then_some(now + GRACE),
+                record,
+                drained: true,
+            }
         });
         Self {
             connections_max,
-            open: 0,
+            own: 0,
+            predecessor: 0,
             has_target: false,
             stopping: false,
+            retired: false,
             lock,
             callers: BTreeMap::new(),
         }
     }
 
+    /// The process took over from another in which so many connections are open: they count as if
+    /// they were our own. A lock that would have ended that process opens at the end of its lease:
+    /// a successor is here because somebody wants it.
+    ///
+    /// # Errors
+    ///
+    /// When that could not be written down. It holds for this process all the same.
+    pub fn took_over(&mut self, open: usize, store: &mut dyn LockStore) -> io::Result<()> {
+        self.predecessor = open;
+        let Some(lock) = &mut self.lock else {
+            return Ok(());
+        };
+        lock.drained = open == 0;
+        match std::mem::take(&mut lock.record.at_lease_end) {
+            LeaseEnd::Open => Ok(()),
+            LeaseEnd::Exit => store.save(Some(&lock.record)),
+        }
+    }
+
+    /// So many connections are still open in the process that was taken over.
+    pub fn predecessor_has(&mut self, open: usize, store: &mut dyn LockStore) -> Vec<Notice> {
+        // None is accepted there any more.
+        self.predecessor = open.min(self.predecessor);
+        self.settle(store)
+    }
+
+    /// Another process takes the place of this one: the lock is that one's now, and nobody passes
+    /// here any more. From now on nothing is written down.
+    pub fn retire(&mut self) {
+        self.stopping = true;
+        self.retired = true;
+        self.lock = None;
+        self.callers.clear();
+    }
+
+    /// Whether another process has taken the place of this one.
+    pub fn is_retired(&self) -> bool {
+        self.retired
+    }
+
+    /// Whether the process is about to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
     /// What the gate does with a client that arrives.
     pub fn state(&self) -> GateState {
-        match (&self.lock, self.open) {
+        match (&self.lock, self.open()) {
             (None, _) => GateState::Open,
             (Some(_), 0) => GateState::Locked,
             (Some(_), _) => GateState::Draining,
         }
     }
 
-    /// Open connections.
+    /// Open connections, those of the process that was taken over among them.
     pub fn open(&self) -> usize {
-        self.open
+        self.own + self.predecessor
+    }
+
+    /// Those of them that are open in the process that was taken over.
+    pub fn open_in_predecessor(&self) -> usize {
+        self.predecessor
     }
 
     /// The most connections that may be open.
@@ -102,7 +164,10 @@ impl Gate {
 
     /// Whether a client may be accepted now. Whoever acts on it must do so before the next event.
     pub fn may_accept(&self) -> bool {
-        self.lock.is_none() && self.has_target && !self.stopping && self.open < self.connections_max
+        self.lock.is_none()
+            && self.has_target
+            && !self.stopping
+            && self.open() < self.connections_max
     }
 
     /// A client was accepted.
@@ -111,13 +176,13 @@ impl Gate {
             self.may_accept(),
             "a client was accepted by a gate that is not open"
         );
-        self.open += 1;
+        self.own += 1;
     }
 
     /// A connection has ended, on both sides.
     pub fn closed(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
-        debug_assert!(self.open > 0, "a connection ended that was not counted");
-        self.open = self.open.saturating_sub(1);
+        debug_assert!(self.own > 0, "a connection ended that was not counted");
+        self.own = self.own.saturating_sub(1);
         self.settle(store)
     }
 
@@ -136,7 +201,7 @@ impl Gate {
     ///
     /// # Errors
     ///
-    /// When the lock could not be written down; nothing has changed then.
+    /// When the lock could not be written down, or the process has retired; nothing has changed then.
     pub fn lock(
         &mut self,
         caller: CallerId,
@@ -144,6 +209,11 @@ impl Gate {
         now: Uptime,
         store: &mut dyn LockStore,
     ) -> io::Result<Vec<Notice>> {
+        if self.retired {
+            return Err(io::Error::other(
+                "another process has taken the place of this one: ask again",
+            ));
+        }
         let lease_until = request.lease.map(|lease| now + lease);
         let kept = request.mode == Mode::AtOnce;
         let record = match self.lock_record() {
@@ -151,10 +221,13 @@ impl Gate {
                 reason: request.reason,
                 since_usec: request.realtime_usec,
                 lease_until,
+                at_lease_end: request.at_lease_end.unwrap_or_default(),
                 kept,
             },
-            // The longest lease that was asked for counts: nobody's lock ends early.
+            // The longest lease that was asked for counts: nobody's lock ends early. Of what happens
+            // at its end, what was said last counts.
             Some(old) => LockRecord {
+                at_lease_end: request.at_lease_end.unwrap_or(old.at_lease_end),
                 lease_until: old
                     .lease_until
                     .zip(lease_until)
@@ -217,7 +290,10 @@ impl Gate {
             return Vec::new();
         };
         if lock.record.lease_until.is_some_and(|until| until <= now) {
-            return self.open_gate(Opened::Lease, store);
+            return match lock.record.at_lease_end {
+                LeaseEnd::Open => self.open_gate(Opened::Lease, store),
+                LeaseEnd::Exit => self.end(store),
+            };
         }
         if lock.grace_until.is_some_and(|until| until <= now) {
             lock.grace_until = None;
@@ -256,12 +332,12 @@ impl Gate {
     /// Gives everybody who waits for the drain an answer, if it is complete. That the lock stays
     /// from now on is written down first.
     fn settle(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
+        if self.open() > 0 {
+            return Vec::new();
+        }
         let Some(lock) = &mut self.lock else {
             return Vec::new();
         };
-        if self.open > 0 {
-            return Vec::new();
-        }
         let mut notices = Vec::new();
         if !std::mem::replace(&mut lock.drained, true) {
             notices.push(Notice::Drained);
@@ -314,19 +390,34 @@ impl Gate {
     }
 
     fn open_gate(&mut self, why: Opened, store: &mut dyn LockStore) -> Vec<Notice> {
+        self.lift(&Outcome::Unlocked(why), Notice::Opened(why), store)
+    }
+
+    /// The lease is over, and nobody is to pass: the process ends. The next one starts unlocked.
+    fn end(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
+        self.stopping = true;
+        self.lift(&Outcome::Ended, Notice::Ended, store)
+    }
+
+    fn lift(
+        &mut self,
+        outcome: &Outcome,
+        notice: Notice,
+        store: &mut dyn LockStore,
+    ) -> Vec<Notice> {
         if self.lock.take().is_none() {
             return Vec::new();
         }
         for caller in self.callers.values_mut() {
             // An answer that was not fetched yet must not say that nobody is connected.
             if matches!(caller.outcome, None | Some(Outcome::Drained)) {
-                caller.outcome = Some(Outcome::Unlocked(why));
+                caller.outcome = Some(outcome.clone());
             }
         }
         // Clients wait: the gate opens even if that cannot be written down.
         match store.save(None) {
-            Ok(()) => vec![Notice::Opened(why)],
-            Err(error) => vec![Notice::Opened(why), Notice::RecordLeft(error.to_string())],
+            Ok(()) => vec![notice],
+            Err(error) => vec![notice, Notice::RecordLeft(error.to_string())],
         }
     }
 }

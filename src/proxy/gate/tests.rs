@@ -31,6 +31,7 @@ fn request(mode: Mode) -> LockRequest {
         realtime_usec: 0,
         timeout: None,
         lease: None,
+        at_lease_end: None,
         force_after: None,
     }
 }
@@ -146,6 +147,155 @@ fn a_lease_that_runs_out_opens_the_gate_and_the_longest_one_counts() {
     );
 }
 
+/// A request of a lock whose lease ends the process.
+fn exit_after(seconds: u64, mode: Mode) -> LockRequest {
+    LockRequest {
+        lease: Some(Duration::from_secs(seconds)),
+        at_lease_end: Some(LeaseEnd::Exit),
+        ..request(mode)
+    }
+}
+
+#[test]
+fn a_lease_can_end_the_process_instead_and_then_the_gate_never_opens() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    gate.lock(A, exit_after(10, Mode::Wait), at(0), &mut disk)
+        .unwrap();
+    assert_eq!(gate.tick(at(9), &mut disk), []);
+    assert!(!gate.is_stopping());
+    assert_eq!(gate.tick(at(10), &mut disk), [Notice::Ended]);
+    assert!(gate.is_stopping() && !gate.may_accept());
+    assert_eq!(gate.outcome(A), Some(&Outcome::Ended));
+    assert_eq!(disk.record, None, "the next process starts unlocked");
+    assert_eq!(gate.unlock(&mut disk), []);
+    assert_eq!(gate.closed(&mut disk), []);
+    assert!(!gate.may_accept());
+}
+
+#[test]
+fn of_what_happens_at_the_end_of_a_lease_what_was_said_last_counts() {
+    let end = |requests: &[LockRequest]| {
+        let (mut gate, mut disk) = open_gate_with(0);
+        for request in requests {
+            gate.lock(A, request.clone(), at(0), &mut disk).unwrap();
+        }
+        assert_eq!(disk.record.as_ref(), gate.lock_record());
+        gate.lock_record().unwrap().clone()
+    };
+    let exit = exit_after(10, Mode::AtOnce);
+    let lease = |seconds| LockRequest {
+        at_lease_end: None,
+        ..exit_after(seconds, Mode::AtOnce)
+    };
+    let open = |seconds| LockRequest {
+        at_lease_end: Some(LeaseEnd::Open),
+        ..exit_after(seconds, Mode::AtOnce)
+    };
+    for (requests, expected, until) in [
+        (&[lease(10)][..], LeaseEnd::Open, Some(at(10))),
+        (&[exit.clone(), lease(20)], LeaseEnd::Exit, Some(at(20))),
+        (&[lease(20), exit.clone()], LeaseEnd::Exit, Some(at(20))),
+        (&[exit.clone(), open(5)], LeaseEnd::Open, Some(at(10))),
+        (&[exit.clone(), request(Mode::AtOnce)], LeaseEnd::Exit, None),
+    ] {
+        let record = end(requests);
+        assert_eq!((record.at_lease_end, record.lease_until), (expected, until));
+    }
+    let (mut gate, mut disk) = open_gate_with(0);
+    gate.lock(A, exit, at(0), &mut disk).unwrap();
+    gate.unlock(&mut disk);
+    gate.lock(A, lease(10), at(0), &mut disk).unwrap();
+    assert_eq!(
+        gate.lock_record().unwrap().at_lease_end,
+        LeaseEnd::Open,
+        "unlock drops it"
+    );
+}
+
+#[test]
+fn a_process_that_starts_after_the_end_of_the_lease_opens_its_gate() {
+    let (mut gate, mut disk) = open_gate_with(0);
+    gate.lock(A, exit_after(10, Mode::AtOnce), at(0), &mut disk)
+        .unwrap();
+    let mut restarted = Gate::new(10, disk.record.clone(), at(9));
+    assert_eq!(
+        restarted.tick(at(10), &mut Disk::default()),
+        [Notice::Ended]
+    );
+    let mut late = Gate::new(10, disk.record.clone(), at(11));
+    late.set_has_target(true);
+    assert_eq!(
+        late.tick(at(11), &mut disk),
+        [Notice::Opened(Opened::Lease)]
+    );
+    assert!(late.may_accept());
+}
+
+#[test]
+fn a_successor_counts_the_connections_of_the_process_before() {
+    let (mut gate, mut disk) = open_gate_with(2);
+    gate.lock(A, request(Mode::Wait), at(1), &mut disk).unwrap();
+    let mut next = Gate::new(10, disk.record.clone(), at(2));
+    next.set_has_target(true);
+    next.took_over(gate.open(), &mut disk).unwrap();
+    gate.retire();
+    assert_eq!((next.state(), next.open()), (GateState::Draining, 2));
+    next.lock(A, request(Mode::Wait), at(3), &mut disk).unwrap();
+    assert_eq!(next.predecessor_has(1, &mut disk), []);
+    assert_eq!(
+        next.predecessor_has(5, &mut disk),
+        [],
+        "nobody can come in there"
+    );
+    assert_eq!((next.outcome(A), next.open_in_predecessor()), (None, 1));
+    assert_eq!(next.predecessor_has(0, &mut disk), [Notice::Drained]);
+    assert_eq!(next.outcome(A), Some(&Outcome::Drained));
+}
+
+#[test]
+fn a_successor_drops_the_wish_that_the_process_before_should_end() {
+    let (mut gate, mut disk) = open_gate_with(0);
+    gate.lock(A, exit_after(10, Mode::AtOnce), at(0), &mut disk)
+        .unwrap();
+    let mut next = Gate::new(10, disk.record.clone(), at(2));
+    next.took_over(0, &mut disk).unwrap();
+    assert_eq!(disk.record.as_ref(), next.lock_record());
+    assert_eq!(
+        next.tick(at(10), &mut disk),
+        [Notice::Opened(Opened::Lease)]
+    );
+
+    gate.lock(A, exit_after(20, Mode::AtOnce), at(0), &mut disk)
+        .unwrap();
+    let mut next = Gate::new(10, disk.record.clone(), at(2));
+    disk.full = true;
+    assert!(next.took_over(0, &mut disk).is_err());
+    assert_eq!(next.lock_record().unwrap().at_lease_end, LeaseEnd::Open);
+}
+
+#[test]
+fn a_process_that_has_retired_writes_nothing_down_any_more() {
+    let (mut gate, mut disk) = open_gate_with(1);
+    gate.lock(A, exit_after(10, Mode::Wait), at(0), &mut disk)
+        .unwrap();
+    let record = disk.record.clone();
+    gate.retire();
+    assert!(gate.is_retired() && gate.is_stopping() && !gate.may_accept());
+    assert!(
+        gate.lock(B, request(Mode::AtOnce), at(1), &mut disk)
+            .is_err()
+    );
+    let mut notices = gate.caller_gone(A, &mut disk);
+    notices.extend(gate.unlock(&mut disk));
+    notices.extend(gate.tick(at(100), &mut disk));
+    notices.extend(gate.closed(&mut disk));
+    assert_eq!(
+        (notices, gate.open(), gate.next_deadline()),
+        (vec![], 0, None)
+    );
+    assert_eq!(disk.record, record);
+}
+
 #[test]
 fn force_is_used_once_and_only_while_draining() {
     let (mut gate, mut disk) = open_gate_with(1);
@@ -245,12 +395,17 @@ enum Event {
         timeout: Option<u64>,
         lease: Option<u64>,
         force: Option<u64>,
+        end: Option<LeaseEnd>,
     },
     Unlock,
     Gone(u64),
     Pass(u64),
     Stop,
     Restart,
+    /// A successor takes the place of the process.
+    TakeOver,
+    /// A connection of the process that was taken over ends.
+    PredecessorCloses,
     DiskFull(bool),
     Target(bool),
 }
@@ -258,11 +413,14 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     let mode = prop_oneof![Just(Mode::AtOnce), Just(Mode::Wait), Just(Mode::Hold)];
     let time = || prop::option::of(0u64..30);
+    let end = prop::option::of(prop_oneof![Just(LeaseEnd::Open), Just(LeaseEnd::Exit)]);
     prop_oneof![
         6 => Just(Event::Arrive),
         6 => Just(Event::Close),
-        3 => (0u64..4, mode, time(), time(), time()).prop_map(
-            |(caller, mode, timeout, lease, force)| Event::Lock { caller, mode, timeout, lease, force }
+        3 => (0u64..4, mode, time(), time(), time(), end).prop_map(
+            |(caller, mode, timeout, lease, force, end)| {
+                Event::Lock { caller, mode, timeout, lease, force, end }
+            }
         ),
         2 => Just(Event::Unlock),
         2 => (0u64..4).prop_map(Event::Gone),
@@ -270,6 +428,8 @@ fn event() -> impl Strategy<Value = Event> {
         3 => prop_oneof![9 => 0u64..15, 1 => Just(1_000_000_000u64)].prop_map(Event::Pass),
         1 => Just(Event::Stop),
         2 => Just(Event::Restart),
+        2 => Just(Event::TakeOver),
+        4 => Just(Event::PredecessorCloses),
         1 => any::<bool>().prop_map(Event::DiskFull),
         1 => prop::bool::weighted(0.9).prop_map(Event::Target),
     ]
@@ -279,8 +439,10 @@ fn event() -> impl Strategy<Value = Event> {
 fn check(gate: &Gate, disk: &Disk, now: Uptime, notices: &[Notice]) -> Result<(), TestCaseError> {
     let record = gate.lock_record();
     // Whoever is not told to wait finds an open gate with room, and the other way round.
-    let closed =
-        record.is_some() || !gate.has_target || gate.stopping || gate.open >= gate.connections_max;
+    let closed = record.is_some()
+        || !gate.has_target
+        || gate.stopping
+        || gate.open() >= gate.connections_max;
     prop_assert_eq!(gate.may_accept(), !closed);
     prop_assert_eq!(gate.state() == GateState::Open, record.is_none());
     // What the next process finds is what this one does, unless it was told otherwise.
@@ -296,12 +458,12 @@ fn check(gate: &Gate, disk: &Disk, now: Uptime, notices: &[Notice]) -> Result<()
             // Told that nobody is connected any more: it is so until the gate is opened, and the
             // lock is one that stays.
             Some(Outcome::Drained) => {
-                prop_assert!(record.is_none_or(|record| record.kept && gate.open == 0));
+                prop_assert!(record.is_none_or(|record| record.kept && gate.open() == 0));
             }
             // Nobody waits for a lock that is not there, nor for a drain that is complete.
             None => {
                 prop_assert!(record.is_some());
-                prop_assert!(caller.hold || gate.open > 0 || gate.stopping);
+                prop_assert!(caller.hold || gate.open() > 0 || gate.stopping);
             }
             Some(_) => {}
         }
@@ -337,13 +499,14 @@ proptest! {
                     }
                     Vec::new()
                 }
-                Event::Close if gate.open > 0 => gate.closed(&mut disk),
+                Event::Close if gate.own > 0 => gate.closed(&mut disk),
                 Event::Close => Vec::new(),
-                Event::Lock { caller, mode, timeout, lease, force } => {
+                Event::Lock { caller, mode, timeout, lease, force, end } => {
                     let seconds = |time: Option<u64>| time.map(Duration::from_secs);
                     let request = LockRequest {
                         timeout: seconds(timeout),
                         lease: seconds(lease),
+                        at_lease_end: end,
                         force_after: seconds(force),
                         ..request(mode)
                     };
@@ -386,6 +549,40 @@ proptest! {
                     }
                     left_behind = false;
                     Vec::new()
+                }
+                Event::TakeOver => {
+                    let open = gate.open();
+                    gate.retire();
+                    let record = disk.record.clone();
+                    prop_assert!(!gate.may_accept());
+                    prop_assert!(gate.tick(now + GRACE, &mut disk).is_empty());
+                    prop_assert!(gate.unlock(&mut disk).is_empty());
+                    prop_assert!(disk.record == record, "a retired process wrote something down");
+                    gate = Gate::new(4, record, now);
+                    gate.set_has_target(true);
+                    let written = gate.took_over(open, &mut disk);
+                    // The count goes on, and so does the lock, whose lease ends no successor.
+                    prop_assert_eq!(gate.open(), open);
+                    if let Some(record) = gate.lock_record() {
+                        prop_assert_eq!(record.at_lease_end, LeaseEnd::Open);
+                    }
+                    if !left_behind {
+                        let expected = before.lock_record().map(|record| LockRecord {
+                            at_lease_end: LeaseEnd::Open,
+                            ..record.clone()
+                        });
+                        prop_assert_eq!(gate.lock_record(), expected.as_ref());
+                    }
+                    if written.is_err() {
+                        // It was told, and somebody does it by hand.
+                        disk.record = gate.lock_record().cloned();
+                        left_behind = false;
+                    }
+                    Vec::new()
+                }
+                Event::PredecessorCloses => {
+                    let left = gate.open_in_predecessor().saturating_sub(1);
+                    gate.predecessor_has(left, &mut disk)
                 }
                 Event::DiskFull(full) => {
                     disk.full = full;

@@ -30,6 +30,17 @@ impl GateState {
     }
 }
 
+/// What happens when the lease of a lock runs out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaseEnd {
+    /// The gate opens by itself.
+    #[default]
+    Open,
+    /// The proxy ends, and the gate never opens.
+    Exit,
+}
+
 /// A lock, as it is written down.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockRecord {
@@ -37,8 +48,10 @@ pub struct LockRecord {
     pub reason: Option<String>,
     /// Since when: microseconds since 1970, for people.
     pub since_usec: u64,
-    /// When the gate opens by itself.
+    /// When the lock is over.
     pub lease_until: Option<Uptime>,
+    /// What happens then.
+    pub at_lease_end: LeaseEnd,
     /// Whether the lock stays without a caller. One that does not belongs to the callers that wait
     /// for its drain, and goes with the last of them.
     pub kept: bool,
@@ -82,6 +95,9 @@ pub struct LockRequest {
     pub timeout: Option<Duration>,
     /// The longest time the lock may last.
     pub lease: Option<Duration>,
+    /// What is to happen at the end of the lease; `None`: what was said before, or else the gate
+    /// opens.
+    pub at_lease_end: Option<LeaseEnd>,
     /// Close by force what is still open after this time.
     pub force_after: Option<Duration>,
 }
@@ -95,6 +111,8 @@ pub enum Outcome {
     TimedOut,
     /// The gate was opened, for this reason.
     Unlocked(Opened),
+    /// The lease ran out, and with it the proxy ends.
+    Ended,
     /// The drain is complete, but it could not be written down that the lock stays.
     NotSaved(String),
 }
@@ -119,6 +137,8 @@ pub enum Notice {
     Drained,
     /// It has opened.
     Opened(Opened),
+    /// The lease has run out; the gate stays closed and the process is to end.
+    Ended,
     /// Close by force what is still open.
     Force,
     /// The gate has opened, but the record of the lock could not be removed: a restart would lock

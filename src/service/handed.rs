@@ -1,0 +1,154 @@
+//! Listening sockets that another process hands over, and which of them are wanted.
+
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use socket2::{SockAddr, SockRef};
+
+use super::listener::{ListenError, Listener, is_unspecified};
+
+/// Sockets that were handed over and that nobody has taken yet.
+#[derive(Debug, Default)]
+pub struct Handed(Vec<OwnedFd>);
+
+impl Handed {
+    /// All that were handed over.
+    pub fn new(sockets: Vec<OwnedFd>) -> Self {
+        Self(sockets)
+    }
+
+    /// The one that is bound to exactly this address, if there is one.
+    ///
+    /// Exactly: every address of the machine is not one of its addresses, and IPv6 with IPv4 is not
+    /// IPv6 alone. A path has to be absolute; the other process may run in another directory.
+    pub(super) fn take(&mut self, address: &SockAddr) -> Option<OwnedFd> {
+        let index = self.0.iter().position(|socket| is_at(socket, address))?;
+        Some(self.0.swap_remove(index))
+    }
+
+    /// What is left, as listeners, so that it is closed as a listener is: with its path.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be accepted from.
+    pub fn rest(self) -> Result<Vec<Listener>, ListenError> {
+        self.0
+            .into_iter()
+            .map(|socket| {
+                let path = path(&socket);
+                Listener::handed(socket, path)
+            })
+            .collect()
+    }
+}
+
+fn is_at(socket: &OwnedFd, address: &SockAddr) -> bool {
+    let socket = SockRef::from(socket);
+    let Ok(local) = socket.local_addr() else {
+        return false;
+    };
+    if let (Some(local), Some(wanted)) = (local.as_socket(), address.as_socket()) {
+        // As they are bound: [::] alone means IPv4 as well.
+        let as_bound = wanted.is_ipv4()
+            || socket
+                .only_v6()
+                .is_ok_and(|only| only != is_unspecified(address));
+        return local == wanted && as_bound;
+    }
+    if let (Some(local), Some(wanted)) = (local.as_pathname(), address.as_pathname()) {
+        return local == wanted && wanted.is_absolute();
+    }
+    let name = local.as_abstract_namespace();
+    let vsock = local.as_vsock_address();
+    name.is_some() && name == address.as_abstract_namespace()
+        || vsock.is_some() && vsock == address.as_vsock_address()
+}
+
+fn path(socket: &OwnedFd) -> Option<PathBuf> {
+    let local = SockRef::from(socket).local_addr().ok()?;
+    let path = local.as_pathname()?;
+    path.is_absolute().then(|| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::address::Address;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::unix::net::UnixListener;
+
+    fn address(text: &str) -> Address {
+        Address::parse_listen(text).unwrap()
+    }
+
+    fn listen(handed: &mut Handed, text: &str) -> Result<Vec<Listener>, ListenError> {
+        Listener::take_or_bind_all(&[address(text)], handed)
+    }
+
+    #[tokio::test]
+    async fn what_listens_at_an_address_is_taken_and_the_rest_is_bound() {
+        let there = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = there.local_addr().unwrap().to_string();
+        let mut handed = Handed::new(vec![there.try_clone().unwrap().into()]);
+        assert_eq!(listen(&mut handed, "127.0.0.1:0").unwrap().len(), 1);
+        assert_eq!(handed.0.len(), 1, "a free port is a new one");
+        let taken = listen(&mut handed, &at).unwrap();
+        assert_eq!((taken[0].to_string(), handed.0.len()), (at.clone(), 0));
+        assert!(!taken[0].is_inherited());
+        // It is taken: the same address once more is one too many.
+        assert!(listen(&mut handed, &at).is_err());
+    }
+
+    #[tokio::test]
+    async fn every_address_is_not_one_of_them_and_ipv6_is_not_ipv6_with_ipv4() {
+        let everywhere = Listener::bind(&address("0")).unwrap();
+        let port = everywhere[0]
+            .to_string()
+            .rsplit(':')
+            .next()
+            .unwrap()
+            .to_owned();
+        let one = |text: &str| {
+            let socket = std::os::fd::AsFd::as_fd(&everywhere[0]);
+            let mut handed = Handed::new(vec![socket.try_clone_to_owned().unwrap()]);
+            let result = listen(&mut handed, &text.replace("PORT", &port));
+            result.is_ok() && handed.0.is_empty()
+        };
+        assert!(one("PORT"));
+        assert!(!one("127.0.0.1:PORT") && !one("[::1]:PORT"));
+        if everywhere[0].to_string().starts_with("[::]") {
+            assert!(one("[::]:PORT") && !one("0.0.0.0:PORT"));
+            let socket = SockRef::from(&everywhere[0]).try_clone().unwrap();
+            assert!(!socket.only_v6().unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_path_of_a_socket_is_whose_it_is_to_remove() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let there = UnixListener::bind(&path).unwrap();
+        let hand = || Handed::new(vec![there.try_clone().unwrap().into()]);
+        let text = format!("unix:{}", path.display());
+        // One that gives up leaves it alone, whether it wanted the socket or not.
+        drop(listen(&mut hand(), &text).unwrap());
+        drop(hand().rest().unwrap());
+        assert!(path.exists());
+        let taken = listen(&mut hand(), &text).unwrap();
+        taken[0].keep();
+        taken[0].leave();
+        drop(taken);
+        assert!(path.exists());
+        let surplus = hand().rest().unwrap();
+        surplus[0].keep();
+        drop(surplus);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_accepted_from_is_named() {
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let error = Handed::new(vec![datagrams.into()]).rest().unwrap_err();
+        assert!(error.to_string().contains("datagram"), "{error}");
+    }
+}

@@ -1,0 +1,453 @@
+//! `--take-over`: a proxy is replaced by the next one, and no client notices.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod setup;
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use setup::*;
+use support::*;
+
+/// The process ends by itself, in an orderly way.
+#[track_caller]
+fn ends_well(process: Running) -> String {
+    let (status, log) = process.ends();
+    assert!(status.success(), "{status}: {log}");
+    log
+}
+
+/// The process gives up because it cannot take over.
+#[track_caller]
+fn gives_up(unit: Unit, words: &str) {
+    let (status, log) = unit.fails();
+    assert_eq!(status.code(), Some(3), "{log}");
+    assert!(log.contains(words), "{log}");
+}
+
+#[test]
+fn clients_that_wait_in_a_locked_proxy_are_served_by_its_successor() {
+    let setup = Setup::new();
+    let old = setup.start();
+    setup.does(&["lock", "--reason", "upgrade"]);
+    let clients: Vec<TcpStream> = (0..100).map(|_| connect(setup.address)).collect();
+    let mut new = setup.start();
+    assert!(ends_well(old).contains("another process has taken over"));
+    let status = setup.status();
+    assert_eq!(status["pid"], new.pid());
+    assert_eq!(status["gate"], "locked");
+    assert_eq!(status["lock"]["reason"], "upgrade");
+    assert_eq!(status["queued"], 100);
+    answer_all(&setup.upstream);
+    setup.does(&["unlock"]);
+    for client in &clients {
+        assert_eq!(hello(client), "Hello world!");
+    }
+    assert!(new.is_running());
+}
+
+#[test]
+fn clients_that_come_all_the_time_notice_nothing() {
+    let setup = Setup::new();
+    answer_all(&setup.upstream);
+    let mut current = setup.start();
+    let crowd = Crowd::at(setup.address, 4);
+    for _ in 0..5 {
+        crowd.goes_on(20);
+        let next = setup.start();
+        ends_well(std::mem::replace(&mut current, next));
+        // The socket is the successor's: its predecessor has not taken it away.
+        assert_eq!(setup.status()["pid"], current.pid());
+    }
+    crowd.goes_on(20);
+    assert!(crowd.nobody_is_lost() >= 120);
+    current.signal(libc::SIGTERM);
+    ends_well(current);
+    assert!(!setup.control().exists());
+}
+
+#[test]
+fn callers_that_come_all_the_time_are_answered() {
+    let setup = Setup::new();
+    let mut current = setup.start();
+    let control = setup.control();
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let caller = {
+        let stop = std::sync::Arc::clone(&stop);
+        std::thread::spawn(move || {
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                // There is always somebody at the socket.
+                drop(UnixStream::connect(&control).unwrap());
+                let (status, text) = run_ctl(&control, &["status"]);
+                assert_eq!(status, 0, "{text}");
+            }
+        })
+    };
+    for _ in 0..5 {
+        let next = setup.start();
+        ends_well(std::mem::replace(&mut current, next));
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    caller.join().unwrap();
+}
+
+#[test]
+fn a_connection_goes_on_in_the_old_process_and_counts_in_the_new_one() {
+    let setup = Setup::new();
+    let mut old = setup.start();
+    let (mut client, mut upstream) = setup.pair();
+    assert_eq!(listens(old.pid()).len(), 2, "clients and control");
+    let _new = setup.start();
+    old.until(|message| message.contains("STOPPING=1"));
+    client.write_all(b"still\n").unwrap();
+    assert_eq!(line(&upstream), "still");
+    eventually("it has no listening socket any more", || {
+        listens(old.pid()).is_empty()
+    });
+    setup.serves();
+    eventually("one is left", || setup.status()["open"] == 1);
+    assert_eq!(setup.status()["openInPredecessor"], 1);
+
+    let mut lock = setup.begin_lock(&[]);
+    assert_eq!(setup.status()["gate"], "draining");
+    upstream.write_all(b"here\n").unwrap();
+    assert_eq!(line(&client), "here");
+    assert!(lock.try_wait().unwrap().is_none());
+    drop((client, upstream));
+    assert!(lock.wait().unwrap().success());
+    assert_eq!(setup.status()["gate"], "locked");
+    ends_well(old);
+}
+
+#[test]
+fn a_lock_that_waits_for_the_drain_goes_on_with_the_successor() {
+    let setup = Setup::new();
+    let old = setup.start();
+    let held = setup.pair();
+    let mut lock = setup.begin_lock(&["--reason", "upgrade"]);
+    let waiting = connect(setup.address);
+    let new = setup.start();
+    eventually("it has asked again", || {
+        setup.status()["lock"]["callers"] == 1
+    });
+    let status = setup.status();
+    assert_eq!(
+        (&status["pid"], &status["gate"]),
+        (&new.pid().into(), &"draining".into())
+    );
+    assert!(lock.try_wait().unwrap().is_none());
+    drop(held);
+    assert!(lock.wait().unwrap().success());
+    assert_eq!(setup.status()["lock"]["kept"], true);
+    ends_well(old);
+    setup.does(&["unlock"]);
+    setup.accept().write_all(b"served").unwrap();
+    assert_eq!(rest(&waiting).unwrap(), b"served");
+}
+
+#[test]
+fn the_count_holds_over_three_processes_and_force_reaches_the_first() {
+    let setup = Setup::new();
+    let first = setup.start();
+    let (client, _upstream) = setup.pair();
+    let second = setup.start();
+    let (other, _other_upstream) = setup.pair();
+    let _third = setup.start();
+    assert_eq!(setup.status()["openInPredecessor"], 2);
+    setup.does(&["lock", "--force-after", "100ms"]);
+    assert_eq!(setup.status()["open"], 0);
+    assert!(rest(&client).is_err() && rest(&other).is_err());
+    ends_well(first);
+    ends_well(second);
+}
+
+#[test]
+fn when_a_successor_dies_so_do_the_connections_that_it_counted() {
+    let setup = Setup::new();
+    let old = setup.start();
+    let (client, _upstream) = setup.pair();
+    let new = setup.start();
+    new.signal(libc::SIGKILL);
+    assert!(!new.ends().0.success());
+    assert!(rest(&client).is_err());
+    ends_well(old);
+    // The next one finds nobody, and a socket that nobody listens on.
+    let _next = setup.start();
+    setup.serves();
+}
+
+#[test]
+fn a_process_that_has_retired_is_bound_by_its_drain_timeout() {
+    let setup = Setup::new();
+    let address = [setup.address.to_string()];
+    let old = setup.unit(&address).arg("--drain-timeout=100ms").ready();
+    let (client, _upstream) = setup.pair();
+    let _new = setup.start();
+    assert!(ends_well(old).contains("1 connections were cut off"));
+    assert!(rest(&client).is_ok_and(|bytes| bytes.is_empty()) || rest(&client).is_err());
+    eventually("it is not counted any more", || setup.status()["open"] == 0);
+}
+
+#[test]
+fn a_successor_that_gives_up_has_changed_nothing() {
+    let setup = Setup::new();
+    let socket = format!("unix:{}", setup.directory.path().join("clients").display());
+    let ours = [setup.address.to_string(), socket];
+    let mut old = setup.unit(&ours).ready();
+    setup.does(&["lock"]);
+    let waiting = connect(setup.address);
+
+    let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = foreign.local_addr().unwrap().to_string();
+    gives_up(
+        setup.unit(&[ours[0].clone(), ours[1].clone(), taken.clone()]),
+        &taken,
+    );
+    let everywhere = format!("0.0.0.0:{}", setup.address.port());
+    gives_up(setup.unit(&[everywhere]), "exactly the same address");
+    // One that has the sockets and goes away.
+    assert!(setup.caller().call("HandOver", false)["parameters"]["listeners"].is_array());
+
+    assert!(old.is_running());
+    setup.does(&["unlock"]);
+    setup.accept().write_all(b"served").unwrap();
+    assert_eq!(rest(&waiting).unwrap(), b"served");
+    let _client = UnixStream::connect(setup.directory.path().join("clients")).unwrap();
+    setup.accept();
+}
+
+#[test]
+fn a_successor_that_would_not_find_the_lock_or_the_target_is_refused() {
+    let setup = Setup::new();
+    let _old = setup.start();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let address = [setup.address.to_string()];
+    let unit = || {
+        let unit = setup.unit(&address);
+        unit.arg(format!(
+            "--runtime-directory={}",
+            elsewhere.path().display()
+        ))
+    };
+    let there = format!(
+        "Give --runtime-directory {}",
+        setup.directory.path().display()
+    );
+    gives_up(unit(), &there);
+    setup.does(&["lock"]);
+    gives_up(unit(), &there);
+    // It is the directory that counts, not its name.
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(setup.directory.path(), &link).unwrap();
+    let link = format!("--runtime-directory={}", link.display());
+    let _new = setup.unit(&address).arg(link).ready();
+    assert_eq!(setup.status()["gate"], "locked");
+}
+
+#[test]
+fn the_target_that_was_set_stays() {
+    let setup = Setup::new();
+    let there = setup.upstream.local_addr().unwrap().to_string();
+    let unit = || setup.unit_without_target(&[setup.address.to_string()]);
+    let old = unit().ready();
+    setup.does(&["set-target", &there]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = format!("--state-directory={}", elsewhere.path().display());
+    gives_up(unit().arg(elsewhere), "Give --state-directory");
+    let _new = unit().ready();
+    ends_well(old);
+    setup.serves();
+}
+
+#[test]
+fn of_two_successors_at_once_the_second_is_told_so() {
+    let setup = Setup::new();
+    let mut old = setup.start();
+    let mut first = setup.caller();
+    first.call("HandOver", false);
+    let successor = || setup.unit(&[setup.address.to_string()]);
+    let pid = format!("another process ({})", std::process::id());
+    gives_up(successor(), &pid);
+    assert!(old.is_running());
+    drop(first);
+    eventually("the place is free again", || {
+        setup.caller().call("HandOver", false)["error"].is_null()
+    });
+    let mut second = setup.start();
+    ends_well(old);
+    assert!(second.is_running());
+}
+
+#[test]
+fn of_successors_that_race_one_serves_and_no_client_is_lost() {
+    let setup = Setup::new();
+    answer_all(&setup.upstream);
+    let mut all = vec![setup.start()];
+    let crowd = Crowd::at(setup.address, 2);
+    crowd.goes_on(5);
+    for _ in 0..5 {
+        all.push(setup.unit(&[setup.address.to_string()]).spawn());
+    }
+    // Each of them either gives up, or takes over from the one before it.
+    eventually("one is left", || {
+        let running = all.iter_mut().map(Running::is_running);
+        running.filter(|runs| *runs).count() == 1
+    });
+    crowd.goes_on(5);
+    let last = all.iter_mut().position(Running::is_running).unwrap();
+    let last = all.swap_remove(last);
+    assert_eq!(setup.status()["pid"], last.pid());
+    crowd.nobody_is_lost();
+    for one in all {
+        let (status, log) = one.ends();
+        assert!(matches!(status.code(), Some(0 | 3)), "{log}");
+    }
+}
+
+#[test]
+fn only_the_sockets_that_are_asked_for_are_taken_and_the_rest_is_bound() {
+    let setup = Setup::new();
+    let (gone, came) = (free_address(), free_address());
+    let path = setup.directory.path().join("clients");
+    let unix = format!("unix:{}", path.display());
+    let old = setup
+        .unit(&[gone.to_string(), setup.address.to_string(), unix])
+        .ready();
+    let _new = setup
+        .unit(&[setup.address.to_string(), came.to_string()])
+        .ready();
+    ends_well(old);
+    assert!(TcpStream::connect(gone).is_err());
+    assert!(!path.exists());
+    setup.serves();
+    let _client = connect(came);
+    setup.accept();
+}
+
+#[test]
+fn a_socket_for_every_address_is_taken_as_it_is() {
+    let setup = Setup::new();
+    let port = setup.address.port().to_string();
+    let old = setup.unit(std::slice::from_ref(&port)).ready();
+    let _new = setup.unit(&[port]).ready();
+    ends_well(old);
+    setup.serves();
+}
+
+#[test]
+fn a_version_that_knows_nothing_of_it_goes_on() {
+    let setup = Setup::new();
+    let control = UnixListener::bind(setup.control()).unwrap();
+    let clients = TcpListener::bind(setup.address).unwrap();
+    let old = std::thread::spawn(move || {
+        let (mut caller, _) = control.accept().unwrap();
+        let mut call = [0; 4096];
+        let count = std::io::Read::read(&mut caller, &mut call).unwrap();
+        assert!(String::from_utf8_lossy(&call[..count]).contains(".HandOver\""));
+        let error = br#"{"error":"org.varlink.service.MethodNotFound","parameters":{}}"#;
+        caller.write_all(error).unwrap();
+        caller.write_all(b"\0").unwrap();
+        control
+    });
+    gives_up(
+        setup.unit(&[setup.address.to_string()]),
+        "cannot hand over its sockets; it goes on",
+    );
+    // The socket and who waits there are as they were.
+    let _control = old.join().unwrap();
+    let _caller = UnixStream::connect(setup.control()).unwrap();
+    let _client = connect(setup.address);
+    clients.accept().unwrap();
+}
+
+#[test]
+fn sockets_of_systemd_are_not_handed_over() {
+    let setup = Setup::new();
+    let control = UnixListener::bind(setup.control()).unwrap();
+    let clients = TcpListener::bind(setup.address).unwrap();
+    let _old = Unit::new(PROXY)
+        .socket("clients", clients.try_clone().unwrap())
+        .socket("varlink", control)
+        .arg("localhost:1")
+        .ready();
+    gives_up(setup.unit(&[setup.address.to_string()]), "restart the unit");
+    let both = setup
+        .unit(&[])
+        .socket("clients", clients)
+        .arg("--listen=127.0.0.1:0");
+    let (status, log) = both.fails();
+    assert_eq!(status.code(), Some(1));
+    assert!(log.contains("leave one of them away"), "{log}");
+}
+
+#[test]
+fn what_comes_first_has_to_come_first() {
+    let setup = Setup::new();
+    let _proxy = setup.start();
+    let mut caller = setup.caller();
+    let refused = caller.call("Retire", true);
+    assert!(
+        refused["error"]
+            .as_str()
+            .unwrap()
+            .ends_with(".NotHandedOver")
+    );
+    caller.call("HandOver", false);
+    let refused = caller.call("Retire", false);
+    assert!(
+        refused["error"]
+            .as_str()
+            .unwrap()
+            .ends_with(".ExpectedMore")
+    );
+    setup.serves();
+    let (status, log) = Unit::new(PROXY)
+        .arg("--take-over")
+        .arg("--listen=0")
+        .fails();
+    assert_eq!(status.code(), Some(2));
+    assert!(log.contains("--control"), "{log}");
+}
+
+#[test]
+fn a_lease_can_end_the_proxy_but_not_its_successor() {
+    let setup = Setup::new();
+    let old = setup.start();
+    setup.does(&["lock", "--lease", "200ms", "--at-lease-end", "exit"]);
+    let waiting = connect(setup.address);
+    assert!(ends_well(old).contains("the proxy ends, as the lock said"));
+    assert!(rest(&waiting).is_err());
+    assert!(TcpStream::connect(setup.address).is_err());
+
+    // The next one starts unlocked.
+    let old = setup.start();
+    setup.serves();
+    setup.does(&["lock", "--lease", "2s", "--at-lease-end", "exit"]);
+    assert_eq!(setup.status()["lock"]["atLeaseEnd"], "exit");
+    let waiting = connect(setup.address);
+    let _new = setup.start();
+    ends_well(old);
+    assert_eq!(setup.status()["lock"]["atLeaseEnd"], "open");
+    // Its gate opens at the end of the lease.
+    setup.accept().write_all(b"served").unwrap();
+    assert_eq!(rest(&waiting).unwrap(), b"served");
+}
+
+#[test]
+fn a_caller_that_waits_hears_that_the_lease_has_ended_the_proxy() {
+    let setup = Setup::new();
+    let old = setup.start();
+    let (client, upstream) = setup.pair();
+    let lock = ["lock", "--lease", "200ms", "--at-lease-end", "exit"];
+    let (status, text) = run_ctl(&setup.control(), &lock);
+    assert_eq!(status, 1);
+    assert!(text.contains("the proxy ends"), "{text}");
+    // As for SIGTERM, what is open may end by itself.
+    (&client).write_all(b"still\n").unwrap();
+    assert_eq!(line(&upstream), "still");
+    drop((client, upstream));
+    ends_well(old);
+}
