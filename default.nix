@@ -1,13 +1,12 @@
-# Without flakes:
-#
-#   nix-build -A disnix-proxy-example
-#   nix-shell -A shell
+# Without flakes: `nix-build` builds the package, `nix-shell` opens a shell to work in. For other
+# expressions: `overlay` for nixpkgs, `module` for NixOS.
 { pkgs ? import <nixpkgs> { } }:
 
 let
   disnix-proxy-example = pkgs.callPackage ./nix/package.nix { };
 in
-{
+disnix-proxy-example
+// {
   inherit disnix-proxy-example;
   overlay = import ./nix/overlay.nix;
   module = ./nix/module.nix;

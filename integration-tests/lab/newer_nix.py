@@ -1,5 +1,6 @@
 """The Nix of the newest Debian that there is a root of, in a container of its own that boots nothing."""
 
+import os
 import subprocess
 
 from lab import prerequisites, roots
@@ -9,13 +10,20 @@ SYSTEMD = "257"
 
 
 class NewerNix(Nix):
-    """As `Nix`, but with an empty store, in memory, that goes when the command ends."""
+    """As `Nix`, but with an empty store, in memory, that goes when the command ends. It sees the
+    project, and the directories that it is given."""
+
+    def __init__(self, *directories):
+        super().__init__()
+        self._directories = directories
 
     def _execute(self, command, timeout):
-        readable = {prerequisites.PROJECT, self.nixpkgs, self.processmgmt, self.dysnomia} - {None}
+        readable = {prerequisites.PROJECT, self.nixpkgs, self.processmgmt, self.dysnomia,
+                    *self._directories} - {None}
         container = [
             "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--as-pid2", "--pipe",
-            "--volatile=overlay", f"--directory={roots.root(SYSTEMD)}", "--tmpfs=/nix", "--tmpfs=/var/cache",
+            "--volatile=overlay", f"--machine=lab-nix-{os.getpid()}", f"--directory={roots.root(SYSTEMD)}",
+            "--tmpfs=/nix", "--tmpfs=/var/cache",
             *(f"--bind-ro={path}" for path in sorted(readable)),
             *(f"--setenv={name}={value}" for name, value in self.environment().items()),
             "--setenv=XDG_CACHE_HOME=/var/cache",

@@ -11,7 +11,7 @@ from lab.nix import STAND_INS
 
 EVALUATE = STAND_INS / "modules" / "evaluate.nix"
 UNITS = "/etc/systemd/system"
-LIST_FILES = ("restart", "reload", "stop")
+VERBS = ("stop", "reload", "restart")
 
 # In [Unit], what makes no difference to a unit that runs.
 IGNORED = {"Description", "Documentation"}
@@ -69,18 +69,16 @@ class Switch:
 
     def to(self, system):
         """Switches; returns what it did, as { "restart": { units }, … }."""
-        done = self._plan(system) if self._current else {verb: set() for verb in LIST_FILES}
+        done = self._plan(system) if self._current else {verb: set() for verb in VERBS}
         self._each("stop", done)
-        self._activate(system)
-        self._host.systemctl("daemon-reload")
+        self.activate(system)
         self._each("reload", done)
         self._each("restart", done)
         self._host.systemctl("start", "sockets.target", "multi-user.target")
-        self._current = system
         return done
 
     def _plan(self, system):
-        done = {verb: set() for verb in LIST_FILES}
+        done = {verb: set() for verb in VERBS}
         for unit in filter(self._current.has, self._current.names()):
             if not unit.endswith((".service", ".socket")) or self._host.state(unit) != "active":
                 continue
@@ -106,8 +104,8 @@ class Switch:
             raise AssertionError(f"NixOS would stop the sockets of {unit}: {sorted(changed)}")
         return "restart"
 
-    def _activate(self, system):
-        """Puts the units where NixOS has them, and the store paths that they need."""
+    def activate(self, system):
+        """Puts the units where NixOS has them, and has systemd read them."""
         machine = self._host.machine
         for path in system.closure:
             if not machine.path(path).exists():
@@ -119,6 +117,8 @@ class Switch:
         for path in system.directory.iterdir():
             self._remove(units / path.name)
             self._copy(path, units / path.name)
+        self._host.systemctl("daemon-reload")
+        self._current = system
 
     @staticmethod
     def _copy(source, target):

@@ -58,7 +58,8 @@ let
 in
 {
   release = derivations "" (import ../../nix/release.nix { inherit nix-processmgmt; });
-  default = derivations "" (import ../../default.nix { inherit pkgs; });
+  default = derivations "default" (import ../../default.nix { inherit pkgs; });
+  shell = derivations "shell" (import ../../shell.nix { inherit pkgs; });
   flake = derivations "" (removeAttrs flake [ "nixosModules" "overlays" ]) // { inherit (flake) apps; };
   placed = derivations "" (
     import ./placed.nix {
@@ -85,6 +86,12 @@ in
       ports
       ;
   };
+  machine =
+    (import ./modules/node.nix {
+      test = ../../nix/tests/upgrade-under-load.nix;
+      node = "server";
+      specialisation = "upgraded";
+    }).units;
   disnix =
     let
       manifest = import ./disnix/manifest.nix;

@@ -17,7 +17,7 @@ MANUAL = PROJECT / "doc" / "man"
 class Package(NixTest):
     def setUp(self):
         super().setUp()
-        [self.package] = self.nix.build(PROJECT / "default.nix", "disnix-proxy-example")
+        [self.package] = self.nix.build(PROJECT / "default.nix")
 
     @heavy
     def test_the_programs_run_and_have_the_version_of_the_project(self):
@@ -73,11 +73,13 @@ class Package(NixTest):
             self.assertEqual((self.package / inside).read_text(), (PROJECT / outside).read_text())
 
     def test_a_change_of_what_is_not_compiled_or_installed_builds_nothing_anew(self):
-        source = Path(self.nix.evaluate(PROJECT / "default.nix", "disnix-proxy-example.src"))
+        source = Path(self.nix.evaluate(PROJECT / "default.nix", "src"))
         self.assertEqual(
             {path.name for path in source.iterdir()},
             {"Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "doc", "examples", "src", "systemd-units", "tests"})
 
     def test_the_shell_has_what_working_on_the_project_needs(self):
-        [shell] = self.nix.build(PROJECT / "default.nix", "shell")
-        self.assertRegex(shell.read_text(), r"cargo")
+        [shell] = self.nix.build(PROJECT / "shell.nix")
+        self.assertEqual(self.nix.build(PROJECT / "default.nix", "shell"), [shell])
+        for program in ("cargo", "rustc", "rustfmt", "cargo-clippy"):
+            self.assertTrue(any((Path(package) / "bin" / program).exists() for package in shell.read_text().split()))

@@ -2,6 +2,7 @@
 {
   config,
   lib,
+  pkgs,
   ...
 }:
 
@@ -14,7 +15,12 @@ let
     lib.optional (instances != { }) disnix-tcp-proxy.package
     ++ lib.optional hello-world-server.enable hello-world-server.package
   );
-  catalog = "${builtins.head packages}/lib/systemd/catalog/disnix-tcp-proxy.catalog";
+
+  catalogs = pkgs.runCommand "journal-catalogs" { } ''
+    mkdir $out
+    ln -s ${config.systemd.package}/lib/systemd/catalog/* $out/
+    ln -s ${builtins.head packages}/lib/systemd/catalog/* $out/
+  '';
 
   sockets =
     lib.concatLists (
@@ -46,13 +52,13 @@ in
     # The client, disnix-tcp-proxyctl and the manual pages.
     environment.systemPackages = packages;
 
-    # What events mean, for journalctl -x. systemd-journal-catalog-update.service runs once, when
-    # the system is installed.
-    environment.etc."systemd/catalog/disnix-tcp-proxy.catalog".source = catalog;
+    # What events mean, for journalctl -x. NixOS has no option for that: its systemd knows only its own
+    # directory of catalogs. Before systemd 254 the variable does nothing.
     systemd.services.disnix-tcp-proxy-catalog = {
       description = "Explanations of disnix-tcp-proxy for the journal";
       wantedBy = [ "multi-user.target" ];
-      restartTriggers = [ catalog ];
+      after = [ "systemd-journal-catalog-update.service" ];
+      environment.SYSTEMD_CATALOG_SOURCES = catalogs;
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;

@@ -59,6 +59,12 @@ async fn run(options: Options) -> Result<(), Failure> {
         Some(target) => Some(target.clone()),
         None => target_file.load()?,
     };
+    let lock = LockDirectory::new(options.runtime_directory().as_deref());
+    if let Some(predecessor) = &predecessor {
+        let target_file = options.target.is_none().then_some(&target_file);
+        let same = predecessor.keeps_its_state_in(&lock, target_file);
+        same.map_err(not_taken_over)?;
+    }
     // Nothing behind this may fail: the process before has ended its work.
     let open_before = match &mut predecessor {
         Some(predecessor) => Some(predecessor.retire().await.map_err(not_taken_over)?),
@@ -83,7 +89,6 @@ async fn run(options: Options) -> Result<(), Failure> {
         keepalive,
         proxy_protocol: options.proxy_protocol,
     };
-    let lock = LockDirectory::new(options.runtime_directory().as_deref());
     let connections_max = connections_max(options.connections_max);
     let proxy = Proxy::new(
         settings,

@@ -54,7 +54,7 @@ pub struct Proxy {
     listeners: Mutex<Arc<[Listener]>>,
     gate: Mutex<(Gate, LockDirectory)>,
     target: Mutex<Option<Address>>,
-    target_file: TargetFile,
+    pub(super) target_file: TargetFile,
     unreachable: AtomicU64,
     callers: AtomicU64,
     queue_full: AtomicBool,

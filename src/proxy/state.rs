@@ -43,6 +43,11 @@ impl LockDirectory {
         }
     }
 
+    /// The directory, by its one true name.
+    pub fn directory(&self) -> Option<PathBuf> {
+        true_directory(self.path.as_deref())
+    }
+
     /// The lock that the process before has left.
     ///
     /// A file that cannot be understood counts as a lock: it was one, and it is better to let
@@ -126,6 +131,11 @@ impl TargetFile {
         }
     }
 
+    /// The directory, by its one true name.
+    pub fn directory(&self) -> Option<PathBuf> {
+        true_directory(self.path.as_deref())
+    }
+
     /// The target that was saved last; `None` if there is none yet.
     ///
     /// # Errors
@@ -159,6 +169,16 @@ impl TargetFile {
         };
         replace(path, format!("{target}\n").as_bytes())
     }
+}
+
+/// Where a file is: two processes that name the directory differently find out that they share it.
+fn true_directory(file: Option<&Path>) -> Option<PathBuf> {
+    let directory = file?.parent()?;
+    Some(
+        directory
+            .canonicalize()
+            .unwrap_or_else(|_| directory.to_owned()),
+    )
 }
 
 /// Puts a file with this content in the place of `path`, on disk before it returns: temporary file,

@@ -15,6 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::control::api::{HandOverReply, RetireReply, qualified};
 use super::shell::Proxy;
+use super::state::{LockDirectory, TargetFile};
 use crate::service::address::Address;
 use crate::service::handed::Handed;
 use crate::service::listener::{ListenError, Listener};
@@ -70,6 +71,23 @@ pub enum TakeOverError {
         path: PathBuf,
         /// Why not, and what to do.
         reason: String,
+    },
+    /// The lock or the target would be lost.
+    #[error(
+        "cannot take over from the proxy behind {path}: it keeps its {what} in {there}, and this one \
+         would keep it in {here}; it goes on. Give --{directory}-directory {there}"
+    )]
+    Elsewhere {
+        /// The control socket.
+        path: PathBuf,
+        /// The lock, or the target.
+        what: &'static str,
+        /// What the directory is called.
+        directory: &'static str,
+        /// Where the other process has it.
+        there: String,
+        /// Where we would have it.
+        here: String,
     },
     /// Its sockets are not those that are needed.
     #[error(
@@ -165,6 +183,39 @@ impl Predecessor {
             surplus: Vec::new(),
             follows: false,
         })
+    }
+
+    /// Checks that its lock will be found here, and its target unless it is of no more use.
+    ///
+    /// # Errors
+    ///
+    /// When the one or the other is kept in different places.
+    pub fn keeps_its_state_in(
+        &self,
+        lock: &LockDirectory,
+        target: Option<&TargetFile>,
+    ) -> Result<(), TakeOverError> {
+        let HandOverReply {
+            runtime_directory,
+            state_directory,
+            ..
+        } = &self.hand_over;
+        let compare = |what, directory, there: &Option<PathBuf>, here: Option<PathBuf>| match there
+        {
+            Some(there) if here.as_ref() != Some(there) => Err(TakeOverError::Elsewhere {
+                path: self.path.clone(),
+                what,
+                directory,
+                there: there.display().to_string(),
+                here: here.map_or("no directory".to_owned(), |here| here.display().to_string()),
+            }),
+            _ => Ok(()),
+        };
+        compare("lock", "runtime", runtime_directory, lock.directory())?;
+        match target {
+            Some(file) => compare("target", "state", state_directory, file.directory()),
+            None => Ok(()),
+        }
     }
 
     /// Sockets for clients at these addresses, taken or new, and the one for callers. Both

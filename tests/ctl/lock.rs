@@ -26,6 +26,19 @@ fn lock_waits_for_the_drain_and_says_when_it_has_got_further() {
 }
 
 #[test]
+fn what_happens_at_the_end_of_the_lease_is_said_only_when_asked_for() {
+    let proxy = StandIn::new();
+    for what in ["open", "exit"] {
+        let child = proxy.start(&["lock", "--lease", "1s", "--at-lease-end", what]);
+        let mut caller = proxy.caller();
+        let parameters = json!({ "leaseUSec": 1_000_000, "atLeaseEnd": what });
+        assert_eq!(caller.calls("Lock"), parameters);
+        caller.refuse("Unlocked", json!({ "reason": "exit" }));
+        end(child).expect(1, "the proxy ends");
+    }
+}
+
+#[test]
 fn json_is_the_last_reply_and_nothing_else() {
     let proxy = StandIn::new();
     let child = proxy.start(&["lock", "--json"]);

@@ -99,10 +99,14 @@ fn a_connection_goes_on_in_the_old_process_and_counts_in_the_new_one() {
     let setup = Setup::new();
     let mut old = setup.start();
     let (mut client, mut upstream) = setup.pair();
+    assert_eq!(listens(old.pid()).len(), 2, "clients and control");
     let _new = setup.start();
     old.until(|message| message.contains("STOPPING=1"));
     client.write_all(b"still\n").unwrap();
     assert_eq!(line(&upstream), "still");
+    eventually("it has no listening socket any more", || {
+        listens(old.pid()).is_empty()
+    });
     setup.serves();
     eventually("one is left", || setup.status()["open"] == 1);
     assert_eq!(setup.status()["openInPredecessor"], 1);
@@ -213,6 +217,49 @@ fn a_successor_that_gives_up_has_changed_nothing() {
     assert_eq!(rest(&waiting).unwrap(), b"served");
     let _client = UnixStream::connect(setup.directory.path().join("clients")).unwrap();
     setup.accept();
+}
+
+#[test]
+fn a_successor_that_would_not_find_the_lock_or_the_target_is_refused() {
+    let setup = Setup::new();
+    let _old = setup.start();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let address = [setup.address.to_string()];
+    let unit = || {
+        let unit = setup.unit(&address);
+        unit.arg(format!(
+            "--runtime-directory={}",
+            elsewhere.path().display()
+        ))
+    };
+    let there = format!(
+        "Give --runtime-directory {}",
+        setup.directory.path().display()
+    );
+    gives_up(unit(), &there);
+    setup.does(&["lock"]);
+    gives_up(unit(), &there);
+    // It is the directory that counts, not its name.
+    let link = elsewhere.path().join("link");
+    std::os::unix::fs::symlink(setup.directory.path(), &link).unwrap();
+    let link = format!("--runtime-directory={}", link.display());
+    let _new = setup.unit(&address).arg(link).ready();
+    assert_eq!(setup.status()["gate"], "locked");
+}
+
+#[test]
+fn the_target_that_was_set_stays() {
+    let setup = Setup::new();
+    let there = setup.upstream.local_addr().unwrap().to_string();
+    let unit = || setup.unit_without_target(&[setup.address.to_string()]);
+    let old = unit().ready();
+    setup.does(&["set-target", &there]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = format!("--state-directory={}", elsewhere.path().display());
+    gives_up(unit().arg(elsewhere), "Give --state-directory");
+    let _new = unit().ready();
+    ends_well(old);
+    setup.serves();
 }
 
 #[test]

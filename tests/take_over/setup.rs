@@ -43,14 +43,18 @@ impl Setup {
 
     /// A process that would take over, and listens at these addresses.
     pub fn unit(&self, addresses: &[String]) -> Unit {
+        let target = self.upstream.local_addr().unwrap().to_string();
+        self.unit_without_target(addresses).arg(target)
+    }
+
+    pub fn unit_without_target(&self, addresses: &[String]) -> Unit {
         let directory = self.directory.path().to_str().unwrap();
         let mut unit = Unit::new(PROXY)
             .env("RUNTIME_DIRECTORY", directory)
             .env("STATE_DIRECTORY", directory)
             .env("DISNIX_TCP_PROXY_TAKE_OVER", "yes")
             .arg("--control")
-            .arg(self.control())
-            .arg(self.upstream.local_addr().unwrap().to_string());
+            .arg(self.control());
         for address in addresses {
             unit = unit.arg("--listen").arg(address);
         }
@@ -127,6 +131,34 @@ impl Caller {
         assert_eq!(reply.pop(), Some(0), "it hung up");
         serde_json::from_slice(&reply).unwrap()
     }
+}
+
+/// The TCP and AF_UNIX sockets that a process listens on, by their inodes: proc_pid_fd(5),
+/// proc_pid_net(5).
+pub fn listens(pid: i32) -> Vec<String> {
+    let table = |name: &str, column: usize, listens: fn(&[&str]) -> bool| {
+        let table = std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap();
+        let lines = table
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().collect());
+        lines
+            .filter(|fields: &Vec<&str>| listens(fields))
+            .map(|fields| format!("socket:[{}]", fields[column]))
+            .collect::<Vec<_>>()
+    };
+    // The state TCP_LISTEN, and the flag __SO_ACCEPTCON.
+    let listening = [
+        table("tcp", 9, |fields| fields[3] == "0A"),
+        table("tcp6", 9, |fields| fields[3] == "0A"),
+        table("unix", 6, |fields| fields[3] == "00010000"),
+    ]
+    .concat();
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .map(|link| link.to_string_lossy().into_owned())
+        .filter(|link| listening.contains(link))
+        .collect()
 }
 
 /// Answers `hello` on every connection, as the service behind the proxy.

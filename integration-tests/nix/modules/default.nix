@@ -12,21 +12,32 @@ let
     showOption
     ;
 
-  # A module and everything that it imports: a list of { options; config; }.
+  # A module and everything that it imports: a list of { key; options; config; }.
   collect =
     arguments: module:
     let
-      loaded = if builtins.isPath module || builtins.isString module then import module else module;
+      isFile = builtins.isPath module;
+      loaded = if isFile then import module else module;
       set = if builtins.isFunction loaded then loaded arguments else loaded;
     in
     [
       {
+        key = if isFile then toString module else null;
         options = set.options or { };
         config =
           if set ? options || set ? config then set.config or { } else removeAttrs set [ "imports" ];
       }
     ]
     ++ lib.concatMap (collect arguments) (set.imports or [ ]);
+
+  # A file that is imported twice counts once.
+  withoutDuplicates = lib.foldl' (
+    found: module:
+    if module.key != null && lib.elem module.key (lib.catAttrs "key" found) then
+      found
+    else
+      found ++ [ module ]
+  ) [ ];
 
   # The value of each option of a tree of declarations.
   evaluate =
@@ -64,7 +75,11 @@ let
       prefix ? [ ],
     }:
     let
-      all = lib.concatMap (collect ({ inherit config; lib = extended; } // specialArgs)) modules;
+      arguments = {
+        inherit config;
+        lib = extended;
+      } // specialArgs;
+      all = withoutDuplicates (lib.concatMap (collect arguments) modules);
       config = evaluate prefix (lib.catAttrs "options" all) (lib.catAttrs "config" all);
     in
     {

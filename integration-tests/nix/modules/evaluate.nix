@@ -4,10 +4,12 @@
   configuration,
   # With another version of the package, which does the same.
   changed ? false,
+  nixpkgs ? import <nixpkgs>,
+  module ? ../../../nix/module.nix,
 }:
 
 let
-  pkgs = import <nixpkgs> { overlays = if changed then [ otherVersion ] else [ ]; };
+  pkgs = nixpkgs { overlays = if changed then [ otherVersion ] else [ ]; };
 
   otherVersion =
     final: _:
@@ -31,7 +33,7 @@ let
     if pkgs ? path then
       import (pkgs.path + "/nixos/lib/eval-config.nix") {
         modules = [
-          ../../../nix/module.nix
+          module
           configuration
           container
           { nixpkgs.pkgs = pkgs; }
@@ -41,7 +43,7 @@ let
       lib.evalModules {
         modules = [
           ./nixos.nix
-          ../../../nix/module.nix
+          module
           configuration
         ];
         specialArgs = { inherit pkgs; };
@@ -51,6 +53,7 @@ let
   inherit (config.services) disnix-tcp-proxy hello-world-server;
 
   isOurs = name: builtins.match "(disnix-tcp-proxy|hello-world-server).*" name != null;
+  isService = name: lib.hasSuffix ".service" name && builtins.match ".*-(reopen|catalog).*" name == null;
   units = lib.filterAttrs (name: _: isOurs name) config.systemd.units;
   unitPackages = lib.filter (package: package.name == "disnix-proxy-example-units") config.systemd.packages;
   text = lib.mapAttrs (_: unit: unit.text) units;
@@ -66,7 +69,12 @@ in
   ports = config.networking.firewall.allowedTCPPorts;
   operators = config.users.groups.disnix-tcp-proxy.members;
   programs = map toString config.environment.systemPackages;
-  catalog = toString config.environment.etc."systemd/catalog/disnix-tcp-proxy.catalog".source;
+
+  # What describes each service that somebody may be using.
+  services = lib.mapAttrs (
+    name: unit: [ unit.text ] ++ lib.optionals (isOurs name) (map toString unitPackages)
+  ) (lib.filterAttrs (name: _: isService name) config.systemd.units);
+  specialisations = config.specialisation;
 
   # The names of all options.
   options = {

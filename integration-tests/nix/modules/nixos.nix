@@ -24,7 +24,6 @@ let
     description = option types.singleLineStr "";
     wantedBy = strings;
     after = strings;
-    restartTriggers = option (types.listOf types.unspecified) [ ];
     unitConfig = section;
   };
 
@@ -62,9 +61,7 @@ let
     [ "[Unit]" ]
     ++ sectionLines definition.unitConfig
     ++ lib.optional (definition.description != "") "Description=${definition.description}"
-    ++ lib.optional (
-      definition.restartTriggers != [ ]
-    ) "X-Restart-Triggers=${pkgs.writeText "triggers" (toString definition.restartTriggers)}";
+    ++ lib.optional (definition.after != [ ]) "After=${toString definition.after}";
 
   serviceLines =
     definition:
@@ -97,10 +94,11 @@ in
   options = {
     assertions = option (types.listOf types.unspecified) [ ];
     environment.systemPackages = option (types.listOf types.package) [ ];
-    environment.etc = option (types.attrsOf (types.submodule {
-      options.source = mkOption { type = types.path; };
-    })) { };
     networking.firewall.allowedTCPPorts = option (types.listOf types.port) [ ];
+    # Set by tests in virtual machines, and not looked at here.
+    specialisation = option types.unspecified { };
+    users.users = option types.unspecified { };
+
     users.groups = option (types.attrsOf (types.submodule {
       options.members = strings;
     })) { };

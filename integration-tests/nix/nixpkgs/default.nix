@@ -17,8 +17,6 @@ let
       inherit lib system config pkgs;
 
       callPackage = lib.callPackageWith pkgs;
-      newScope = extra: lib.callPackageWith (pkgs // extra);
-      extend = overlay: import ./. { inherit system config; overlays = overlays ++ [ overlay ]; };
     }
     // import ./stdenv { inherit lib system pkgs; }
     // import ./trivial-builders.nix { inherit lib; inherit (pkgs) stdenv; }

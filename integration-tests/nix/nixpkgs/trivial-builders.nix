@@ -7,8 +7,6 @@ let
       name: attributes: buildCommand:
       stdenv.mkDerivation ({ inherit name buildCommand; } // attributes);
 
-    runCommandLocal = self.runCommand;
-
     writeTextFile =
       { name
       , text
@@ -30,32 +28,9 @@ let
       };
 
     writeText = name: text: self.writeTextFile { inherit name text; };
-    writeTextDir = path: text: self.writeTextFile { inherit text; name = baseNameOf path; destination = "/${path}"; };
     writeScript = name: text: self.writeTextFile { inherit name text; executable = true; };
     writeScriptBin = name: text: self.writeTextFile { inherit name text; executable = true; destination = "/bin/${name}"; };
     writeShellScript = name: text: self.writeScript name "#!${stdenv.shell}\n${text}";
-    writeShellScriptBin = name: text: self.writeScriptBin name "#!${stdenv.shell}\n${text}" // { meta.mainProgram = name; };
-
-    # In nixpkgs the script is checked with shellcheck too.
-    writeShellApplication =
-      { name
-      , text
-      , runtimeInputs ? [ ]
-      , meta ? { }
-      }:
-      self.writeTextFile {
-        inherit name;
-        executable = true;
-        destination = "/bin/${name}";
-        text = ''
-          #!${stdenv.shell}
-          set -o errexit -o nounset -o pipefail
-          export PATH="${lib.makeBinPath runtimeInputs}:$PATH"
-          ${text}
-        '';
-        checkPhase = ''${stdenv.shell} -n "$target"'';
-        meta = { mainProgram = name; } // meta;
-      };
 
     # Directories are merged; of two files with the same path the first one stays.
     buildEnv =
@@ -82,8 +57,6 @@ let
         done
         ${postBuild}
       '';
-
-    symlinkJoin = { name, paths, postBuild ? "", ... }: self.buildEnv { inherit name paths postBuild; };
 
     linkFarm =
       name: entries:

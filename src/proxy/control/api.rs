@@ -1,5 +1,7 @@
 //! The types of the control interface, as `interface.varlink` describes them.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::proxy::gate::{GateState, LeaseEnd};
@@ -72,8 +74,8 @@ pub struct Status {
     pub target_fixed: bool,
     /// Open connections.
     pub open: usize,
-    /// Those of them that are open in the process that this one has taken over.
-    #[serde(default)]
+    /// Those of them that are open in the process that this one has taken over; absent: none.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub open_in_predecessor: usize,
     /// The most connections that are open at a time.
     pub connections_max: usize,
@@ -89,6 +91,10 @@ pub struct Status {
     pub sent_bytes: u64,
     /// The listening sockets.
     pub listeners: Vec<ListenerStatus>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// One open connection.
@@ -211,6 +217,7 @@ pub struct TargetParameters {
 
 /// `HandOver` replies with this; the descriptors come with it, in this order, that of control last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct HandOverReply {
     /// The process that hands over.
     pub pid: u32,
@@ -220,6 +227,12 @@ pub struct HandOverReply {
     pub listeners: Vec<String>,
     /// Where it listens for callers.
     pub control: String,
+    /// Where it keeps its lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime_directory: Option<PathBuf>,
+    /// Where it keeps its target.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_directory: Option<PathBuf>,
 }
 
 /// `Retire` replies with this.

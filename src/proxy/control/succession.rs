@@ -88,6 +88,8 @@ pub(super) async fn hand_over(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         listeners: listeners.iter().map(ToString::to_string).collect(),
         control: control[0].to_string(),
+        runtime_directory: proxy.gate().1.directory(),
+        state_directory: proxy.target_file.directory(),
     });
     let descriptors: Vec<_> = listeners.iter().chain(&*control).map(AsFd::as_fd).collect();
     timeout(PATIENCE, connection.send_with(&reply, &descriptors)).await?

@@ -1,17 +1,5 @@
-{ lists, attrsets }:
-
-rec {
-  # A package that can be asked for with other arguments.
-  makeOverridable =
-    function: arguments:
-    let
-      result = function arguments;
-    in
-    if builtins.isAttrs result then
-      result // { override = changed: makeOverridable function (arguments // (if builtins.isFunction changed then changed arguments else changed)); }
-    else
-      result;
-
+{
+  # Calls the function in a file with what it asks for.
   callPackageWith =
     scope: path: arguments:
     let
@@ -20,10 +8,8 @@ rec {
       given = builtins.intersectAttrs wanted scope // arguments;
       missing = builtins.filter (name: !wanted.${name} && !given ? ${name}) (builtins.attrNames wanted);
     in
-    if missing != [ ] then
-      throw "there is no ${builtins.concatStringsSep ", no " missing} for ${toString path} in this package set"
+    if missing == [ ] then
+      function given
     else
-      makeOverridable function given;
-
-  hydraJob = package: package;
+      throw "there is no ${builtins.concatStringsSep ", no " missing} for ${toString path} in this package set";
 }

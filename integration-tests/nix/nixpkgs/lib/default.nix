@@ -4,9 +4,9 @@ let
   lists = import ./lists.nix;
   strings = import ./strings.nix { inherit lists; };
   attrsets = import ./attrsets.nix { inherit lists; };
-  customisation = import ./customisation.nix { inherit lists attrsets; };
-  sources = import ./sources.nix { inherit strings; };
-  meta = import ./meta.nix { inherit attrsets; };
+  customisation = import ./customisation.nix;
+  sources = import ./sources.nix;
+  meta = import ./meta.nix;
 in
 trivial
 // lists
@@ -17,5 +17,4 @@ trivial
 // meta
 // {
   inherit trivial lists strings attrsets customisation sources meta;
-  fixedPoints = trivial;
 }

@@ -13,12 +13,10 @@ rec {
     isList
     length
     map
-    partition
     sort
     tail
     ;
 
-  singleton = element: [ element ];
   optional = condition: element: if condition then [ element ] else [ ];
   optionals = condition: list: if condition then list else [ ];
   toList = value: if isList value then value else [ value ];
@@ -28,16 +26,11 @@ rec {
   foldr = function: initial: list: foldl' (result: element: function element result) initial (reverseList list);
   foldl = foldl';
   imap0 = function: list: genList (n: function n (elemAt list n)) (length list);
-  imap1 = function: imap0 (n: function (n + 1));
   unique = foldl' (found: element: if elem element found then found else found ++ [ element ]) [ ];
   remove = element: filter (other: other != element);
   intersectLists = wanted: filter (element: elem element wanted);
   subtractLists = unwanted: filter (element: !elem element unwanted);
-  flatten = value: if isList value then concatMap flatten value else [ value ];
   count = condition: list: length (filter condition list);
-  zipLists = first: second: genList (n: { fst = elemAt first n; snd = elemAt second n; }) (
-    if length first < length second then length first else length second
-  );
   take = n: list: genList (elemAt list) (if n < length list then n else length list);
   drop = n: list: genList (i: elemAt list (i + n)) (if n < length list then length list - n else 0);
 

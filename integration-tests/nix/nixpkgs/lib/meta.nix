@@ -1,5 +1,3 @@
-{ attrsets }:
-
 rec {
   licenses = {
     mit = {
@@ -16,10 +14,5 @@ rec {
     unix = platforms.all;
   };
 
-  maintainers = { };
-
   systems.flakeExposed = platforms.linux;
-
-  getExe = package: getExe' package (package.meta.mainProgram or (throw "${package.name} names no mainProgram"));
-  getExe' = package: program: "${attrsets.getBin package}/bin/${program}";
 }

@@ -1,6 +1,4 @@
-{ strings }:
-
-rec {
+{
   cleanSourceWith =
     { src
     , filter ? _: _: true
@@ -16,13 +14,4 @@ rec {
       filter = wanted;
       outPath = builtins.path { inherit name; path = from; filter = wanted; };
     };
-
-  cleanSourceFilter =
-    path: type:
-    let
-      name = baseNameOf (toString path);
-    in
-    !(type == "directory" && name == ".git") && !(type == "symlink" && strings.hasPrefix "result" name);
-
-  cleanSource = src: cleanSourceWith { inherit src; filter = cleanSourceFilter; };
 }

@@ -1,7 +1,7 @@
 { lists }:
 
 let
-  inherit (lists) concatMap head length toList;
+  inherit (lists) length toList;
 in
 rec {
   inherit (builtins)
@@ -9,7 +9,6 @@ rec {
     isString
     replaceStrings
     split
-    splitVersion
     stringLength
     substring
     toJSON
@@ -22,7 +21,6 @@ rec {
   concatStrings = concatStringsSep "";
   concatMapStrings = function: list: concatStrings (map function list);
   concatMapStringsSep = separator: function: list: concatStringsSep separator (map function list);
-  concatImapStrings = function: list: concatStrings (lists.imap1 function list);
   concatLines = concatMapStrings (line: "${line}\n");
   optionalString = condition: text: if condition then text else "";
 
@@ -42,6 +40,7 @@ rec {
   stringToCharacters = text: builtins.genList (n: substring n 1 text) (stringLength text);
   escape = characters: replaceStrings characters (map (character: "\\${character}") characters);
   escapeRegex = escape (stringToCharacters "\\[{()^$?*+|.");
+
   # Quotes only what needs it.
   escapeShellArg =
     argument:
@@ -51,8 +50,6 @@ rec {
     if match "[[:alnum:],._+:@%/-]+" text != null then text else "'${replaceStrings [ "'" ] [ "'\\''" ] text}'";
   escapeShellArgs = concatMapStringsSep " " escapeShellArg;
   escapeXML = replaceStrings [ "\"" "'" "<" ">" "&" ] [ "&quot;" "&apos;" "&lt;" "&gt;" "&amp;" ];
-  escapeSystemdExecArg = argument: replaceStrings [ "%" "$" ] [ "%%" "$$" ] (toJSON (toString argument));
-  escapeSystemdExecArgs = concatMapStringsSep " " escapeSystemdExecArg;
 
   splitString =
     separator: text:
@@ -61,17 +58,10 @@ rec {
   addContextFrom = source: text: substring 0 0 source + text;
   makeSearchPath = directory: packages: concatMapStringsSep ":" (package: "${package}/${directory}") (toList packages);
   makeBinPath = makeSearchPath "bin";
-  getName = package: if isString package then (builtins.parseDrvName package).name else package.pname or (builtins.parseDrvName package.name).name;
-  getVersion = package: if isString package then (builtins.parseDrvName package).version else package.version or (builtins.parseDrvName package.name).version;
   versionOlder = a: b: builtins.compareVersions b a == 1;
   versionAtLeast = a: b: !versionOlder a b;
-  toInt = text: builtins.fromJSON text;
 
   fixedWidthString =
     width: filler: text:
     if stringLength text >= width then text else fixedWidthString width filler (filler + text);
-  lowerCharacters = "abcdefghijklmnopqrstuvwxyz";
-  upperCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-  toLower = replaceStrings (stringToCharacters upperCharacters) (stringToCharacters lowerCharacters);
-  toUpper = replaceStrings (stringToCharacters lowerCharacters) (stringToCharacters upperCharacters);
 }

@@ -41,8 +41,6 @@ let
 in
 {
   inherit stdenv;
-  stdenvNoCC = stdenv;
   runtimeShell = shell;
-  runtimeShellPackage = pkgs.bash;
   inherit (platform) isLinux;
 }

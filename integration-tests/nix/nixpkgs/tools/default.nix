@@ -42,7 +42,6 @@ let
     sysvinit = tools "sysvinit" "killall5 pidof start-stop-daemon";
     util-linux = tools "util-linux" "flock getopt logger mount nsenter setpriv setsid umount unshare";
     utillinux = self.util-linux;
-    varlink = tools "varlink" "varlinkctl";
 
     # libslack's
     daemon = tools "daemon" "daemon";
@@ -59,6 +58,8 @@ let
 
     python3Packages.supervisor = tools "supervisor" "pidproxy supervisorctl supervisord";
     python3 = tools "python3" "python3" // { pkgs = self.python3Packages; };
+
+    nixosTest = callPackage ../../modules/run-test.nix { };
 
     dysnomia = callPackage ../../dysnomia { };
   };

@@ -1,0 +1,12 @@
+# The machine of the clients.
+{ pkgs, ... }:
+
+{
+  environment.systemPackages = [
+    (pkgs.callPackage ../package.nix { })
+    (pkgs.writeScriptBin "load" ''
+      #!${pkgs.python3}/bin/python3
+      ${builtins.readFile ./load.py}
+    '')
+  ];
+}

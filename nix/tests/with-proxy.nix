@@ -1,0 +1,71 @@
+# A service that listens itself, and the proxy before it. Where the proxy leads is state.
+{
+  name = "disnix-proxy-example-with-proxy";
+
+  nodes = {
+    server = {
+      imports = [
+        ../module.nix
+        ./plain-server.nix
+      ];
+      users.users.alice.isNormalUser = true;
+      users.users.bob.isNormalUser = true;
+      services.disnix-tcp-proxy = {
+        operators = [ "alice" ];
+        instances.web = {
+          listen = [ 5001 ];
+          openFirewall = true;
+        };
+      };
+    };
+    client = ./client.nix;
+  };
+
+  testScript = ''
+    start_all()
+    server.wait_for_unit("hello.service")
+    server.wait_for_unit("disnix-tcp-proxy@web.socket")
+    client.wait_for_unit("multi-user.target")
+
+    def greeting() -> str:
+        return client.succeed("echo hello | hello-world-client server 5001").strip()
+
+    def status() -> str:
+        return server.succeed("disnix-tcp-proxyctl status")
+
+    with subtest("A client waits until the proxy leads somewhere"):
+        client.succeed("systemd-run --unit early load crowd server 5001 1")
+        server.wait_until_succeeds("systemctl is-active disnix-tcp-proxy@web.service")
+        server.succeed("disnix-tcp-proxyctl set-target 127.0.0.1:5000")
+        client.wait_until_succeeds("journalctl -u early.service | grep '1 served, 0 failed'")
+
+    with subtest("Only the port of the proxy is open in the firewall"):
+        assert greeting() == "Hello world!"
+        client.fail("hello-world-client --timeout 2s server 5000 </dev/null")
+
+    with subtest("While it is locked clients wait, whatever happens to server and proxy"):
+        server.succeed("disnix-tcp-proxyctl lock --lease 10min")
+        client.succeed("systemd-run --unit crowd load crowd server 5001 100")
+        server.succeed("systemctl stop hello.service")
+        server.succeed("systemctl restart disnix-tcp-proxy@web.service")
+        server.succeed("systemctl kill --signal KILL disnix-tcp-proxy@web.service")
+        assert "locked" in status()
+        server.succeed("systemctl start hello.service")
+        server.succeed("disnix-tcp-proxyctl unlock")
+        client.wait_until_succeeds("journalctl -u crowd.service | grep '100 served, 0 failed'")
+
+    with subtest("Operators may steer it, others may not"):
+        server.succeed("su alice -c 'disnix-tcp-proxyctl status'")
+        server.fail("su bob -c 'disnix-tcp-proxyctl status'")
+
+    with subtest("The journal explains what has happened"):
+        server.succeed("journalctl -x -u disnix-tcp-proxy@web.service | grep 'The gate of the proxy is closed'")
+
+    with subtest("The target survives a reboot, and the lock does not"):
+        server.succeed("disnix-tcp-proxyctl lock")
+        server.shutdown()
+        server.start()
+        server.wait_for_unit("hello.service")
+        client.wait_until_succeeds("echo hello | hello-world-client server 5001")
+  '';
+}

@@ -1,0 +1,3 @@
+{ pkgs ? import <nixpkgs> { } }:
+
+(import ./default.nix { inherit pkgs; }).shell
