@@ -65,7 +65,7 @@
 
       nixosModules.default = import ./nix/module.nix;
 
-      checks = forEachSystem ({ package, ... }: { inherit package; });
+      checks = forEachSystem ({ pkgs, package }: { inherit package; } // import ./nix/tests { inherit pkgs; });
 
       formatter = forEachSystem ({ pkgs, ... }: pkgs.nixfmt-tree);
     };

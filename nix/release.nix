@@ -17,5 +17,6 @@ let
 in
 {
   package = forEachSystem (pkgs: pkgs.callPackage ./package.nix { });
+  tests = forEachSystem (pkgs: import ./tests { inherit pkgs; });
   models = forEachSystem (pkgs: import ./models.nix { inherit pkgs nix-processmgmt; });
 }

@@ -64,6 +64,7 @@ class DeploymentTest(NetworkTest):
     """`self.deployer` deploys a flavour to `self.hosts`; clients come to the proxy on test1."""
 
     flavour = SYSTEMD
+    needs_package = True
 
     options = {
         "read_only": ["/nix/store", *([real.prefix()] if real.is_there() else [])],

@@ -34,6 +34,9 @@ def main():
         bases = {version: roots.root(version) for version in versions}
         cgroup.sweep()
         live = _private_scratch()
+        if any(task.needs_package for task in tasks):
+            # Compiled once, and not on the time of a test.
+            nix.Nix().build(prerequisites.PROJECT / "default.nix", "disnix-proxy-example")
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
     except Unmet as unmet:

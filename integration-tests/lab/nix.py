@@ -127,12 +127,14 @@ class Nix:
         """Everything that these paths need at run time."""
         return [Path(line) for line in self._run(["nix-store", "--query", "--requisites", *paths]).split()]
 
-    def flake(self, verb, reference, *arguments, options=()):
-        """The experimental command line, with the package set as input of the flake."""
+    def flake(self, verb, checkout, output="", *arguments, options=()):
+        """The experimental command line, for an output of the flake in a copy of the project, with
+        the package set as its input."""
+        packages = self.nixpkgs if self.has_real_nixpkgs else STAND_INS
         return self._run(
-            ["nix", "--extra-experimental-features", "nix-command flakes", *verb.split(), reference,
-             "--override-input", "nixpkgs", f"path:{self.nixpkgs}", "--no-write-lock-file", *options,
-             *(["--", *arguments] if arguments else [])],
+            ["nix", "--extra-experimental-features", "nix-command flakes", *verb.split(),
+             f"path:{checkout}{output and '#'}{output}", "--override-input", "nixpkgs", f"path:{packages}",
+             "--no-write-lock-file", *options, *(["--", *arguments] if arguments else [])],
             timeout=BUILD_TIMEOUT)
 
     def _expression(self, file, attribute, arguments):

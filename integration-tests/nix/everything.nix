@@ -86,6 +86,12 @@ in
       ports
       ;
   };
+  machine =
+    (import ./modules/node.nix {
+      test = ../../nix/tests/upgrade-under-load.nix;
+      node = "server";
+      specialisation = "upgraded";
+    }).units;
   disnix =
     let
       manifest = import ./disnix/manifest.nix;

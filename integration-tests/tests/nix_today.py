@@ -21,6 +21,6 @@ class Today(NixTest):
     def test_it_takes_the_flake(self):
         checkout = tree.copy(case.surroundings.live / case.surroundings.name / "project")
         newer = NewerNix(checkout)
-        newer.flake("flake check --no-build --all-systems", f"path:{checkout}")
-        apps = json.loads(newer.flake("eval --json", f"path:{checkout}#apps.x86_64-linux"))
+        newer.flake("flake check --no-build --all-systems", checkout)
+        apps = json.loads(newer.flake("eval --json", checkout, "apps.x86_64-linux"))
         self.assertIn("demo", apps)

@@ -4,10 +4,12 @@
   configuration,
   # With another version of the package, which does the same.
   changed ? false,
+  nixpkgs ? import <nixpkgs>,
+  module ? ../../../nix/module.nix,
 }:
 
 let
-  pkgs = import <nixpkgs> { overlays = if changed then [ otherVersion ] else [ ]; };
+  pkgs = nixpkgs { overlays = if changed then [ otherVersion ] else [ ]; };
 
   otherVersion =
     final: _:
@@ -31,7 +33,7 @@ let
     if pkgs ? path then
       import (pkgs.path + "/nixos/lib/eval-config.nix") {
         modules = [
-          ../../../nix/module.nix
+          module
           configuration
           container
           { nixpkgs.pkgs = pkgs; }
@@ -41,7 +43,7 @@ let
       lib.evalModules {
         modules = [
           ./nixos.nix
-          ../../../nix/module.nix
+          module
           configuration
         ];
         specialArgs = { inherit pkgs; };

@@ -59,6 +59,8 @@ let
     python3Packages.supervisor = tools "supervisor" "pidproxy supervisorctl supervisord";
     python3 = tools "python3" "python3" // { pkgs = self.python3Packages; };
 
+    nixosTest = callPackage ../../modules/run-test.nix { };
+
     dysnomia = callPackage ../../dysnomia { };
   };
 in
