@@ -1,6 +1,7 @@
 """The command line of `run` and `measure`."""
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -36,6 +37,8 @@ def main():
         live = _private_scratch()
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
+        if any(task.uses_nix for task in tasks):
+            _build_package()
     except Unmet as unmet:
         print(f"integration-tests: {unmet}", file=sys.stderr)
         print("0 passed, 1 failed")
@@ -87,6 +90,12 @@ def _installed(version, base, binaries, live):
     finally:
         host.destroy()
     return [host.machine.upper, base]
+
+
+def _build_package():
+    """Compiling takes longer than a test may; what goes wrong here, the tests of the package tell."""
+    with contextlib.suppress(nix.NixFailed):
+        nix.Nix().build(prerequisites.PROJECT / "default.nix")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ class Task:
     test: str
     heavy: bool
     timeout: int
+    uses_nix: bool
 
 
 def collect(directory, versions, pattern, timeout=TEST_TIMEOUT):
@@ -40,7 +41,8 @@ def collect(directory, versions, pattern, timeout=TEST_TIMEOUT):
         method = getattr(test, test._testMethodName)
         for version in getattr(method, "versions", test.versions):
             if version in (*versions, case.NO_SYSTEMD) and (not pattern or pattern.lower() in test.id().lower()):
-                tasks.append(Task(version, test.id(), getattr(method, "heavy", False), timeout))
+                tasks.append(Task(version, test.id(), getattr(method, "heavy", False), timeout,
+                                  getattr(test, "uses_nix", False)))
     return sorted(tasks, key=lambda task: not task.heavy)
 
 
