@@ -63,6 +63,7 @@ class DeploymentTest(NetworkTest):
     """`self.deployer` deploys a flavour to `self.hosts`; clients come to the proxy on test1."""
 
     flavour = SYSTEMD
+    needs_package = True
 
     options = {
         "read_only": ["/nix/store"],

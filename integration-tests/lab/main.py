@@ -1,7 +1,6 @@
 """The command line of `run` and `measure`."""
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
@@ -35,11 +34,12 @@ def main():
         bases = {version: roots.root(version) for version in versions}
         cgroup.sweep()
         live = _private_scratch()
+        if any(task.needs_package for task in tasks):
+            # Compiled once, and not on the time of a test.
+            nix.Nix().build(prerequisites.PROJECT / "default.nix", "disnix-proxy-example")
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
-        if any(task.uses_nix for task in tasks):
-            _build_package()
-    except Unmet as unmet:
+    except (Unmet, nix.NixFailed) as unmet:
         print(f"integration-tests: {unmet}", file=sys.stderr)
         print("0 passed, 1 failed")
         return 1
@@ -90,12 +90,6 @@ def _installed(version, base, binaries, live):
     finally:
         host.destroy()
     return [host.machine.upper, base]
-
-
-def _build_package():
-    """Compiling takes longer than a test may; what goes wrong here, the tests of the package tell."""
-    with contextlib.suppress(nix.NixFailed):
-        nix.Nix().build(prerequisites.PROJECT / "default.nix")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Task:
     test: str
     heavy: bool
     timeout: int
-    uses_nix: bool
+    needs_package: bool
 
 
 def collect(directory, versions, pattern, timeout=TEST_TIMEOUT):
@@ -42,7 +42,7 @@ def collect(directory, versions, pattern, timeout=TEST_TIMEOUT):
         for version in getattr(method, "versions", test.versions):
             if version in (*versions, case.NO_SYSTEMD) and (not pattern or pattern.lower() in test.id().lower()):
                 tasks.append(Task(version, test.id(), getattr(method, "heavy", False), timeout,
-                                  getattr(test, "uses_nix", False)))
+                                  getattr(test, "needs_package", False)))
     return sorted(tasks, key=lambda task: not task.heavy)
 
 

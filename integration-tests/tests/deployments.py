@@ -2,7 +2,9 @@
 
 from lab import wait
 from lab.case import heavy
-from lab.deployment import GREETING, SYSTEMD, DeploymentTest, Desired, another_version
+from lab.deployment import (
+    GREETING, PROCESSES, SYSTEMD, DeploymentTest, Desired, another_version,
+)
 from lab.disnix.deployer import Models
 from lab.gate import Watch
 
@@ -137,3 +139,18 @@ class Systemd(_Deployments, DeploymentTest):
             wait.until(lambda: not host.systemctl("list-units", "--all", "--no-legend", "nix-process-*"),
                        "no unit to be left")
             self.assertEqual(host.run(["find", "/etc/systemd-mutable/system", "-not", "-type", "d"]), "")
+
+
+class Processes(_Deployments, DeploymentTest):
+    flavour = PROCESSES
+
+    def stop_the_proxy(self):
+        """As the module does."""
+        self.hosts["test1"].run(["kill", str(self.proxy_status()["pid"])])
+        wait.until(self.is_refused, "the proxy to end")
+
+    def wait_until_nothing_is_left(self, pid):
+        """No process, no PID file."""
+        for host in self.hosts.values():
+            wait.until(lambda: not host.run(["find", "/run", "-name", "*.pid"]), "no PID file to be left")
+        self.assertFalse(self.hosts["test1"].machine.path(f"/proc/{pid}").exists())

@@ -1,7 +1,7 @@
 """An upgrade loses no client, whatever is upgraded, and waits for those who are there."""
 
 from lab.case import heavy
-from lab.deployment import SOCKET_ACTIVATION, SYSTEMD
+from lab.deployment import PROCESSES, SOCKET_ACTIVATION, SYSTEMD
 from lab.upgrades import Upgrades
 
 
@@ -29,3 +29,7 @@ class Systemd(_LoseNobody, Upgrades):
 
 class SocketActivation(_LoseNobody, Upgrades):
     flavour = SOCKET_ACTIVATION
+
+
+class Processes(_LoseNobody, Upgrades):
+    flavour = PROCESSES

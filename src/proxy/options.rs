@@ -33,6 +33,15 @@ pub struct Options {
           value_parser = Address::parse_listen)]
     pub listen: Vec<Address>,
 
+    /// How long to wait for an address that is in use, by the previous version perhaps.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "DISNIX_TCP_PROXY_BIND_TIMEOUT",
+        default_value = "0"
+    )]
+    pub bind_timeout: TimeSpan,
+
     /// Take calls of disnix-tcp-proxyctl on this socket, unless systemd passes one named varlink.
     #[arg(long, value_name = "PATH", env = "DISNIX_TCP_PROXY_CONTROL")]
     pub control: Option<PathBuf>,

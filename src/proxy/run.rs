@@ -16,6 +16,7 @@ use super::take_over::{self, Predecessor, TakeOverError};
 use super::upstream::{self, Spare};
 use crate::service::activation::{self, Inherited};
 use crate::service::address::Address;
+use crate::service::binding;
 use crate::service::clock::{Uptime, micros};
 use crate::service::listener::{Accepted, Listener, Peer};
 use crate::service::program::{self, Failure};
@@ -49,7 +50,7 @@ async fn run(options: Options) -> Result<(), Failure> {
             .sockets(&options.listen)
             .map_err(not_taken_over)?,
         None => (
-            listeners(client_sockets, &options)?,
+            listeners(client_sockets, &options).await?,
             control_listeners(control_sockets, &options)?,
         ),
     };
@@ -147,14 +148,14 @@ fn not_taken_over(error: TakeOverError) -> Failure {
 }
 
 /// The client listeners: systemd's, or those of `--listen`.
-fn listeners(inherited: Vec<Inherited>, options: &Options) -> Result<Vec<Listener>, Failure> {
+async fn listeners(inherited: Vec<Inherited>, options: &Options) -> Result<Vec<Listener>, Failure> {
     match (inherited.is_empty(), options.listen.is_empty()) {
         (true, true) => {
             Err("nowhere to listen: start it by a .socket unit, or give --listen".into())
         }
         (false, false) => Err("both systemd and --listen give sockets: use one of them".into()),
         (false, true) => Ok(Listener::inherit_all(inherited)?),
-        (true, false) => Ok(Listener::bind_all(&options.listen)?),
+        (true, false) => Ok(binding::bind_all(&options.listen, options.bind_timeout).await?),
     }
 }
 
