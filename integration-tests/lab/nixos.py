@@ -11,7 +11,7 @@ from lab.nix import STAND_INS
 
 EVALUATE = STAND_INS / "modules" / "evaluate.nix"
 UNITS = "/etc/systemd/system"
-VERBS = ("stop", "reload", "restart")
+VERBS = ("stop", "reload", "restart", "start")
 
 # In [Unit], what makes no difference to a unit that runs.
 IGNORED = {"Description", "Documentation"}
@@ -74,6 +74,7 @@ class Switch:
         self.activate(system)
         self._each("reload", done)
         self._each("restart", done)
+        self._each("start", done)
         self._host.systemctl("start", "sockets.target", "multi-user.target")
         return done
 
@@ -82,27 +83,29 @@ class Switch:
         for unit in filter(self._current.has, self._current.names()):
             if not unit.endswith((".service", ".socket")) or self._host.state(unit) != "active":
                 continue
-            verb = self._verb(unit, system)
-            if verb:
+            for verb in self._verbs(unit, system):
                 done[verb].add(unit)
         return done
 
-    def _verb(self, unit, system):
+    def _verbs(self, unit, system):
         """What is done to a unit that runs."""
         if not system.has(unit):
-            return "stop"
+            return ["stop"]
         old, new = self._current.settings(unit), system.settings(unit)
         changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
         changed = {(section, name) for section, name in changed
                    if section != "Install" and (section, name) not in {("Unit", i) for i in IGNORED}}
         if not changed or unit.endswith(".socket"):
-            return None
+            return []
         if changed == {("Unit", "X-Reload-Triggers")}:
-            return "reload"
-        has_socket = ("Service", "Sockets") in new or system.has(unit.replace(".service", ".socket"))
-        if has_socket and new.get(("Service", "X-StopIfChanged")) != ["false"]:
+            return ["reload"]
+        if new.get(("Service", "X-RestartIfChanged")) == ["false"]:
+            return []
+        if new.get(("Service", "X-StopIfChanged")) == ["false"]:
+            return ["restart"]
+        if ("Service", "Sockets") in new or system.has(unit.replace(".service", ".socket")):
             raise AssertionError(f"NixOS would stop the sockets of {unit}: {sorted(changed)}")
-        return "restart"
+        return ["stop", "start"]
 
     def activate(self, system):
         """Puts the units where NixOS has them, and has systemd read them."""
@@ -135,5 +138,6 @@ class Switch:
             path.unlink(missing_ok=True)
 
     def _each(self, verb, done):
-        if done[verb]:
-            self._host.systemctl(verb, *sorted(done[verb]))
+        for unit in sorted(done[verb]):
+            # NixOS goes on when a unit fails, and says so in the end.
+            self._host.result(["systemctl", verb, unit])

@@ -1,5 +1,6 @@
 """The units of the NixOS module on a real systemd, and what a `nixos-rebuild switch` does to clients."""
 
+import json
 import threading
 
 from lab import clients, journal, wait
@@ -11,6 +12,8 @@ PROXY = "disnix-tcp-proxy@web.service"
 SOCKET = "disnix-tcp-proxy@web.socket"
 CONTROL = "disnix-tcp-proxy-control@web.socket"
 REOPEN = "disnix-tcp-proxy-reopen-web.service"
+LOCK = "disnix-tcp-proxy-lock-web.service"
+CATALOG = "disnix-tcp-proxy-catalog.service"
 SERVER = "hello-world-server.service"
 PORT = 5101
 HELLO, AGAIN = "Hello world!", "Hello again!"
@@ -78,6 +81,9 @@ class NixosTest(HostTest):
     def web(self, *arguments):
         return self.ctl("--instance", "web", *arguments)
 
+    def wait_for_gate(self, gate, timeout=10):
+        wait.until(lambda: json.loads(self.web("--json", "status"))["gate"] == gate, gate, timeout)
+
     def load(self):
         load = Load(self.host)
         self.addCleanup(load.stop)
@@ -135,7 +141,7 @@ class Units(NixosTest):
         self.switch.activate(self.system(backlog=512, drainTimeout="1min"))
         done = self.host.result(["systemd-analyze", "verify", "--man=no", PROXY, SOCKET, CONTROL, REOPEN,
                                  SERVER, "hello-world-server.socket", "hello-world-server-reopen.service",
-                                 "disnix-tcp-proxy-catalog.service"])
+                                 CATALOG])
         self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
 
 
@@ -177,22 +183,19 @@ class Switching(NixosTest):
         with self.host.client(PORT) as held:
             self.assertEqual(held.ask("hello"), HELLO)
             lock = self.host.start(["disnix-tcp-proxyctl", "--instance=web", "lock", "--timeout=infinity"])
-            self.wait_for("draining")
+            self.wait_for_gate("draining")
             with self.host.crowd(PORT, 100) as crowd:
                 crowd.send("hello")
                 self.assertEqual(held.ask("hello"), HELLO, "who is connected is not cut")
                 held.quit()
                 self.assertEqual(lock.wait(), 0)
                 done = self.switch.to(new)
-                self.assertEqual(done["restart"] - {"disnix-tcp-proxy-catalog.service"}, {PROXY, SERVER})
-                self.assertEqual(done["stop"] | done["reload"], set())
+                self.assertEqual(done["restart"], {PROXY, SERVER})
+                self.assertEqual(done["stop"] | done["reload"] | done["start"], {CATALOG})
                 self.web("unlock")
                 self.assertEqual(set(crowd.answers()), {AGAIN})
         load.wait_for(AGAIN)
         self.assertEqual(set(load.stop()), {HELLO, AGAIN})
-
-    def wait_for(self, gate):
-        wait.until(lambda: f'"gate":"{gate}"' in self.web("--json", "status").replace(" ", ""), gate)
 
     def test_without_a_lock_whoever_comes_meanwhile_waits(self):
         self.switch.to(self.system())
@@ -247,3 +250,108 @@ class Switching(NixosTest):
         with self.assertRaises(OSError):
             clients.connect(self.host.network, self.host.machine.path("/run/disnix-tcp-proxy/web/control"))
         self.assertEqual(self.ask(5000), HELLO)
+
+
+class Locking(NixosTest):
+    """instances.NAME.lock.services: what is behind the proxy is replaced under lock."""
+
+    APP = "hello-world-server-plain"
+
+    def system(self, changed=False, greeting=HELLO, program="hello-world-server", **lock):
+        app = {
+            "wantedBy": ["multi-user.target"],
+            "environment": {"HELLO_WORLD_SERVER_GREETING": greeting,
+                            "HELLO_WORLD_SERVER_DRAIN_TIMEOUT": "100ms"},
+            "serviceConfig": {"Type": "notify", "ExecStart": f"/usr/bin/{program} 5010"},
+        }
+        web = {"listen": [PORT], "target": "127.0.0.1:5010", "connectTimeout": "100ms",
+               "lock": {"services": [self.APP], **lock}}
+        return System(self.nix, {
+            "services": {"disnix-tcp-proxy": {"instances": {"web": web}}},
+            "systemd": {"services": {self.APP: app}},
+        }, changed)
+
+    def in_background(self, function, *arguments):
+        thread = threading.Thread(target=function, args=arguments)
+        thread.start()
+        self.addCleanup(thread.join)
+        return thread
+
+    def test_a_switch_waits_for_who_is_connected_and_the_others_wait_for_it(self):
+        self.start()
+        load = self.load()
+        with self.host.client(PORT) as held:
+            self.assertEqual(held.ask("hello"), HELLO)
+            switching = self.in_background(self.switch.to, self.system(greeting=AGAIN, changed=True))
+            self.wait_for_gate("draining")
+            with self.host.crowd(PORT, 100) as crowd:
+                crowd.send("hello")
+                self.assertEqual(held.ask("hello"), HELLO, "who is connected is not cut")
+                self.assertTrue(switching.is_alive())
+                held.quit()
+                switching.join()
+                self.assertEqual(set(crowd.answers()), {AGAIN})
+        load.wait_for(AGAIN)
+        self.assertEqual(set(load.stop()), {HELLO, AGAIN})
+
+    def test_when_the_new_version_does_not_start_clients_wait_for_the_rollback(self):
+        self.start()
+        load = self.load()
+        self.switch.to(self.system(program="no-such-program"))
+        self.assertEqual(self.host.state(f"{self.APP}.service"), "failed")
+        with self.host.client(PORT) as client:
+            client.send("hello\r\n")
+            self.assertTrue(client.is_silent(0.5))
+            self.switch.to(self.system())
+            self.assertEqual(client.line(), HELLO)
+        self.assertEqual(set(load.stop()), {HELLO})
+
+    def start(self, **options):
+        """Switches, and waits until the proxy has been unlocked for the first time."""
+        self.switch.to(self.system(**options))
+        self.host.wait_for_state(LOCK, "active")
+
+    def locked(self):
+        """How often the proxy has been locked."""
+        return len(self.host.journal.entries(message_id=journal.LOCKED, unit=PROXY))
+
+    def test_the_lease_ends_the_wait(self):
+        self.start(lease="1s")
+        self.host.systemctl("stop", f"{self.APP}.service")
+        self.wait_for_gate("locked")
+        self.wait_for_gate("open")
+
+    def test_who_does_not_leave_in_time_is_cut(self):
+        self.start(timeout="500ms")
+        with self.host.client(PORT) as held:
+            self.assertEqual(held.ask("hello"), HELLO)
+            self.host.systemctl("restart", f"{self.APP}.service")
+            self.assertEqual(held.rest(), b"")
+        self.assertEqual(self.ask(), HELLO)
+
+    def test_a_proxy_that_is_idle_is_started_for_the_lock(self):
+        self.start()
+        self.host.systemctl("stop", PROXY)
+        self.host.systemctl("restart", f"{self.APP}.service", timeout=10)
+        self.wait_for_gate("open")
+        self.assertEqual(self.locked(), 1)
+        self.assertEqual(self.ask(), HELLO)
+
+    def test_when_the_service_ends_by_itself_nothing_is_locked(self):
+        self.start()
+        self.host.kill(f"{self.APP}.service", "TERM")
+        self.host.wait_for_state(f"{self.APP}.service", "inactive")
+        self.assertEqual((self.locked(), self.host.state(LOCK)), (0, "active"))
+
+    def test_other_changes_lock_nothing(self):
+        self.start()
+        with self.host.client(PORT) as held:
+            held.ask("hello")
+            done = self.switch.to(self.system(lease="1min"))
+            self.assertEqual(set().union(*done.values()), set())
+            self.assertEqual(self.locked(), 0)
+
+    def test_systemd_analyze_verify_has_nothing_to_say(self):
+        self.start()
+        done = self.host.result(["systemd-analyze", "verify", "--man=no", LOCK])
+        self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))

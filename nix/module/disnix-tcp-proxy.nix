@@ -102,6 +102,40 @@ let
         };
 
         openFirewall = mkOpenFirewallOption;
+
+        lock = {
+          services = mkOption {
+            type = types.listOf own.serviceName;
+            default = [ ];
+            example = [ "postgresql" ];
+            description = ''
+              Services on this machine that are behind the proxy, by their names in
+              {option}`systemd.services`. Before one of them is stopped or restarted the proxy is
+              locked, and it is unlocked when all of them have started. So `nixos-rebuild switch`
+              waits until their clients have left, and new clients wait until it is done.
+            '';
+          };
+
+          timeout = mkOption {
+            type = own.timeSpan;
+            default = "5min";
+            example = "infinity";
+            description = ''
+              How long to wait for the connections that are open. Then the services are stopped all
+              the same.
+            '';
+          };
+
+          lease = mkOption {
+            type = own.timeSpan;
+            default = "15min";
+            example = "1h";
+            description = ''
+              How long the lock may last, if the services do not come back. Then clients are let
+              through to whatever is there.
+            '';
+          };
+        };
       };
     };
 
@@ -204,9 +238,15 @@ in
         _: _: { wantedBy = [ "sockets.target" ]; }
       );
 
-    systemd.units = forInstances (name: "disnix-tcp-proxy-reopen-${name}.service") (
-      name: instance: units.reopen "disnix-tcp-proxy@${name}.socket" instance.listen
-    );
+    systemd.units =
+      forInstances (name: "disnix-tcp-proxy-reopen-${name}.service") (
+        name: instance: units.reopen "disnix-tcp-proxy@${name}.socket" instance.listen
+      )
+      // lib.filterAttrs (_: unit: unit.wantedBy != [ ]) (
+        forInstances (name: "disnix-tcp-proxy-lock-${name}.service") (
+          name: instance: units.lock name instance.lock
+        )
+      );
 
     networking.firewall.allowedTCPPorts = addresses.reachablePorts (
       lib.concatMap (instance: lib.optionals instance.openFirewall instance.listen) (

@@ -52,6 +52,10 @@ in
       "port between 1 and 65535, or a string \"IPV4:PORT\", \"[IPV6]:PORT\" or \"/PATH\""
       (value: isText value && addresses.parse value != null);
 
+  serviceName = checked "serviceName" "name of a service without \".service\"" (
+    value: isString value && matches "[A-Za-z0-9@:_.-]+" value && !matches ".*[.]service" value
+  );
+
   # Where a proxy leads, as src/service/address.rs reads it.
   target = checked "target" "address \"HOST:PORT\", \"[IPV6]:PORT\", \"unix:PATH\" or \"vsock:CID:PORT\"" (
     value:

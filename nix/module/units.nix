@@ -64,4 +64,40 @@
       ExecReload=/run/current-system/systemd/bin/systemctl restart ${socket}
     '';
   };
+
+  # A unit that is there while the services are: its start unlocks the proxy, its stop locks it.
+  # systemd starts it after them (Wants= of each of them, After=), and stops it before one of them is
+  # stopped or restarted (Requires=, After=). If a service does not start, neither does this unit, and
+  # the proxy stays locked: clients wait until a rollback or the end of the lease.
+  #
+  # There is no ordering between this unit and the proxy: while the one stops the other could not
+  # start, and the lock must be able to start it. At a shutdown it could not either, so then there
+  # is no lock.
+  #
+  # Its own changes take effect without a restart, which would lock the proxy for nothing; and its
+  # text does not change with the package.
+  lock =
+    name: options:
+    let
+      services = map (service: "${service}.service") options.services;
+      ctl = "/run/current-system/sw/bin/disnix-tcp-proxyctl --instance ${name}";
+      isStopping = ''[ "$(/run/current-system/systemd/bin/systemctl is-system-running)" = stopping ]'';
+    in
+    {
+      wantedBy = services;
+      text = ''
+        [Unit]
+        Description=Lock of disnix-tcp-proxy ${name} while what is behind it is away
+        Requires=${toString services}
+        After=${toString services} disnix-tcp-proxy-control@${name}.socket
+
+        [Service]
+        Type=oneshot
+        RemainAfterExit=yes
+        X-RestartIfChanged=false
+        ExecStart=-${ctl} unlock
+        ExecStop=-/bin/sh -c '${isStopping} || exec ${ctl} lock --reason "a service is replaced" "--timeout=${toString options.timeout}" "--lease=${toString options.lease}"'
+        TimeoutStopSec=infinity
+      '';
+    };
 }
