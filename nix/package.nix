@@ -1,4 +1,4 @@
-{ lib, rustPlatform, rustc, installShellFiles, runtimeShell }:
+{ lib, stdenv, rustPlatform, rustc, installShellFiles, runtimeShell }:
 
 let
   inherit (lib.importTOML ../Cargo.toml) package;
@@ -6,6 +6,9 @@ let
   # Without what is beside the programs, so that a change there builds nothing anew.
   root = toString ../.;
   wanted = [ "Cargo.lock" "Cargo.toml" "LICENSE" "README.md" "doc" "examples" "src" "systemd-units" "tests" ];
+
+  # Not when it is compiled for another machine
+  canRun = stdenv.buildPlatform.canExecute stdenv.hostPlatform;
 in
 assert lib.assertMsg (lib.versionAtLeast rustc.version package.rust-version)
   "${package.name} needs Rust ${package.rust-version}, and this nixpkgs has ${rustc.version}; take a newer nixpkgs";
@@ -29,8 +32,21 @@ rustPlatform.buildRustPackage {
 
   doCheck = true;
 
+  # What `cargo run --example completions` does, without compiling for the builder too
+  postBuild = lib.optionalString canRun ''
+    target/*/release/examples/completions completions
+  '';
+
   postInstall = ''
     installManPage doc/man/*.[1-8]
+
+    ${lib.optionalString canRun ''
+      for fish in completions/*.fish
+      do
+          program=$(basename $fish .fish)
+          installShellCompletion --cmd $program --bash completions/$program.bash --zsh completions/_$program --fish $fish
+      done
+    ''}
 
     install -D -m 644 -t $out/lib/systemd/system systemd-units/*.service systemd-units/*.socket
     sed -i -e "s|/usr/bin/|$out/bin/|" -e 's|/bin/sh |${runtimeShell} |' $out/lib/systemd/system/*.service

@@ -55,6 +55,7 @@ class NixTest(unittest.TestCase):
     """`self.nix` is this machine's Nix. There is no host, so such a test runs once."""
 
     versions = (NO_SYSTEMD,)
+    needs_package = True
     maxDiff = None
     longMessage = True
 

@@ -39,7 +39,7 @@ def main():
             nix.Nix().build(prerequisites.PROJECT / "default.nix", "disnix-proxy-example")
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
-    except Unmet as unmet:
+    except (Unmet, nix.NixFailed) as unmet:
         print(f"integration-tests: {unmet}", file=sys.stderr)
         print("0 passed, 1 failed")
         return 1

@@ -63,6 +63,13 @@ class Package(NixTest):
             text = gzip.decompress(compressed.read_bytes()) if compressed.exists() else (section / name).read_bytes()
             self.assertEqual(text, (MANUAL / name).read_bytes())
 
+    def test_every_shell_completes_every_program(self):
+        for program in PROGRAMS:
+            for path in (f"bash-completion/completions/{program}.bash", f"zsh/site-functions/_{program}",
+                         f"fish/vendor_completions.d/{program}.fish"):
+                with self.subTest(path):
+                    self.assertIn("--help" if "fish" not in path else "-l help", (self.package / "share" / path).read_text())
+
     def test_what_belongs_to_the_journal_and_the_group_and_the_documents_is_there(self):
         for inside, outside in {
             "lib/systemd/catalog/disnix-tcp-proxy.catalog": "systemd-units/disnix-tcp-proxy.catalog",

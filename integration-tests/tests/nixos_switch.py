@@ -68,6 +68,8 @@ class Load:
 
 
 class NixosTest(HostTest):
+    needs_package = True
+
     def setUp(self):
         super().setUp()
         self.nix = Nix()
