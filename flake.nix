@@ -66,7 +66,5 @@
       nixosModules.default = import ./nix/module.nix;
 
       checks = forEachSystem ({ pkgs, package }: { inherit package; } // import ./nix/tests { inherit pkgs; });
-
-      formatter = forEachSystem ({ pkgs, ... }: pkgs.nixfmt-tree);
     };
 }

@@ -38,7 +38,8 @@ class System:
         found = {}
         drop_ins = sorted((self.directory / f"{unit}.d").glob("*.conf"))
         for path in [self.directory / unit, *drop_ins]:
-            _read(path.read_text(), found)
+            if path.exists():
+                _read(path.read_text(), found)
         return found
 
 
@@ -89,9 +90,9 @@ class Switch:
 
     def _verbs(self, unit, system):
         """What is done to a unit that runs."""
-        if not system.has(unit):
-            return ["stop"]
         old, new = self._current.settings(unit), system.settings(unit)
+        if not system.has(unit):
+            return [] if old.get(("Unit", "X-StopOnRemoval")) == ["false"] else ["stop"]
         changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
         changed = {(section, name) for section, name in changed
                    if section != "Install" and (section, name) not in {("Unit", i) for i in IGNORED}}
@@ -138,6 +139,7 @@ class Switch:
             path.unlink(missing_ok=True)
 
     def _each(self, verb, done):
-        for unit in sorted(done[verb]):
-            # NixOS goes on when a unit fails, and says so in the end.
-            self._host.result(["systemctl", verb, unit])
+        # All at once. NixOS goes on when a unit fails, and says so in the end.
+        jobs = [self._host.start(["systemctl", verb, unit]) for unit in sorted(done[verb])]
+        for job in jobs:
+            job.wait(timeout=60)

@@ -22,7 +22,6 @@ class Flake(NixTest):
             self.assertEqual(shown["packages"][system]["default"]["type"], "derivation")
             self.assertEqual(set(shown["apps"][system]), {*PROGRAMS, "default", "demo"})
             self.assertIn("default", shown["devShells"][system])
-            self.assertEqual(shown["formatter"][system]["type"], "derivation")
             self.assertLessEqual({"package", "upgrade-under-load"}, set(shown["checks"][system]))
         self.assertEqual(shown["overlays"]["default"]["type"], "nixpkgs-overlay")
         self.assertEqual(shown["nixosModules"]["default"]["type"], "nixos-module")

@@ -6,6 +6,7 @@ from lab import project
 from lab.case import NixTest
 from lab.nix import NixFailed
 from lab.nixos import EVALUATE, System
+from lab.prerequisites import PROJECT
 
 WEB = {"listen": [80]}
 HEAD = ["[Unit]", "[Service]", "X-StopIfChanged=false"]
@@ -19,6 +20,26 @@ def proxies(**instances):
 def server(**options):
     """A configuration with the server."""
     return {"services": {"hello-world-server": {"enable": True, **options}}}
+
+
+def program_defaults(program):
+    """What a program does when a variable is not set; without the prefix of the variables."""
+    source = (PROJECT / "src" / program / "options.rs").read_text()
+    attributes = re.findall(r"#\[arg\((.*?)\)\]", source, re.S)
+    pattern = r'env = "[A-Z]+_[A-Z]+_[A-Z]+_(\w+)".*default_value(?:_t)? = "?([^",\n]+)'
+    found = (re.search(pattern, text, re.S) for text in attributes)
+    return {match[1]: match[2] for match in found if match}
+
+
+def unit_environment(unit):
+    """What a shipped unit sets; without the prefix of the variables."""
+    return dict(re.findall(r"(?m)^Environment=[A-Z]+_[A-Z]+_[A-Z]+_(\w+)=(.*)$",
+                           (project.UNITS / unit).read_text()))
+
+
+def both(web, listen=81):
+    """A configuration with a proxy and the server."""
+    return {"services": proxies(web=web)["services"] | server(listen=[listen])["services"]}
 
 
 class Module(NixTest):
@@ -67,7 +88,7 @@ class Options(Module):
         "greeting": ('100 % "free"', 'GREETING=100 %% \\"free\\"'),
         "logLevel": ("error", "LOG_LEVEL=error"),
     }
-    ELSEWHERE = {"enable", "listen", "openFirewall", "backlog", "package"}
+    ELSEWHERE = {"enable", "listen", "lock", "openFirewall", "backlog", "package"}
 
     def test_each_option_of_a_proxy_is_a_variable_of_its_environment(self):
         options = {name: value for name, (value, _) in self.PROXY.items()}
@@ -84,8 +105,7 @@ class Options(Module):
         self.assertEqual(set(self.lines(configuration, unit)), expected | set(HEAD))
 
     def test_no_option_has_been_forgotten_here(self):
-        both = {"services": proxies(web=WEB)["services"] | server(listen=[81])["services"]}
-        options = self.evaluate(both, "options")
+        options = self.evaluate(both(WEB), "options")
         self.assertEqual(set(options["instances"]) - self.ELSEWHERE, set(self.PROXY))
         self.assertEqual(set(options["server"]) - self.ELSEWHERE, set(self.SERVER))
         self.assertEqual(set(options["proxies"]), {"instances", "operators", "package"})
@@ -96,11 +116,40 @@ class Options(Module):
             ("proxy", self.PROXY, {"listen", "control", "runtime_directory", "state_directory"}),
             ("hello", self.SERVER, {"listen", "bind_timeout"}),
         ):
-            source = (project.UNITS.parent / "src" / program / "options.rs").read_text()
+            source = (PROJECT / "src" / program / "options.rs").read_text()
             variables = re.findall(r'env = "(?:DISNIX_TCP_PROXY|HELLO_WORLD_SERVER)_(\w+)"', source)
             known = {line.partition("=")[0] for _, line in options.values()}
             self.assertEqual({name.lower() for name in variables} - elsewhere,
                              {name.lower() for name in known}, program)
+
+    def test_the_document_lists_every_option_and_what_the_programs_do_without_it(self):
+        document = (PROJECT / "doc" / "nixos.md").read_text()
+        options = document.partition("## Options")[2].partition("\n## ")[0]
+        proxy, hello = options.split("`services.hello-world-server`, the example")
+        for text, program, variables, unit, others in (
+            (proxy, "proxy", self.PROXY, "disnix-tcp-proxy@.service",
+             {"enable", "listen", "openFirewall", "backlog",
+              "lock.services", "lock.timeout", "lock.lease"}),
+            (hello, "hello", self.SERVER, "hello-world-server.service",
+             {"enable", "listen", "openFirewall", "package"}),
+        ):
+            rows = dict(re.findall(r"(?m)^\| `([\w.]+)` \| (.*?) ?\|", text))
+            self.assertEqual(set(rows), set(variables) | others)
+            defaults = program_defaults(program) | unit_environment(unit)
+            for option, (_, line) in variables.items():
+                name = line.partition("=")[0]
+                self.assertEqual(rows[option], defaults.get(name, "none"), option)
+
+    def test_a_lock_is_told_of_its_services(self):
+        lock = {"services": ["myapp", "other@1"], "timeout": 60, "lease": "1h"}
+        unit = "disnix-tcp-proxy-lock-web.service"
+        text = self.evaluate(proxies(web=WEB | {"lock": lock}), "units")[unit]
+        self.assertIn("Requires=myapp.service other@1.service\n", text)
+        self.assertIn("After=myapp.service other@1.service\n", text)
+        self.assertRegex(text, '--instance web lock .* "--timeout=60" "--lease=1h"')
+        wanted = self.evaluate(proxies(web=WEB | {"lock": lock}), "wanted")[unit]
+        self.assertEqual(wanted, ["myapp.service", "other@1.service"])
+        self.assertNotIn(unit, self.evaluate(proxies(web=WEB), "units"))
 
     def test_a_socket_listens_wherever_it_is_told_to(self):
         addresses = [80, "192.0.2.1:8080", "[2001:db8::1]:8080", "/run/web.sock"]
@@ -117,8 +166,7 @@ class Options(Module):
         self.assertEqual(self.evaluate({}, "units"), {})
 
     def test_sockets_start_with_the_machine_and_services_with_their_first_client(self):
-        both = {"services": proxies(web=WEB)["services"] | server(listen=[81])["services"]}
-        wanted = self.evaluate(both, "wanted")
+        wanted = self.evaluate(both(WEB), "wanted")
         for unit, by in wanted.items():
             if unit.endswith(".socket"):
                 self.assertEqual(by, ["sockets.target"], unit)
@@ -152,6 +200,8 @@ class Types(Module):
             "openFirewall": ["yes"],
             "target": ["nowhere", "localhost:0", "localhost:65536", "::1:80", "[::1]", "unix:",
                        "vsock:2", 80, "two words:80"],
+            "lock": [{"services": ["myapp.service"]}, {"services": ["a b"]},
+                     {"services": ["myapp"], "lease": "soon"}, {"services": ["myapp"], "timeout": -1}],
             "listen": [80, ["tcp"], [0], [65536], ["localhost:80"], ["::1:80"], ["192.0.2.1"],
                        ["run/web.sock"], ["80"]],
         }
@@ -177,7 +227,8 @@ class Types(Module):
         for option, values in cases.items():
             for value in values:
                 with self.subTest(option=option, value=value):
-                    lines = self.lines(proxies(web=WEB | {option: value}), "disnix-tcp-proxy@web.service")
+                    configuration = proxies(web=WEB | {option: value})
+                    lines = self.lines(configuration, "disnix-tcp-proxy@web.service")
                     self.assertTrue(any(line.endswith(f'={value}"') for line in lines), lines)
 
     def test_an_option_that_does_not_exist(self):
@@ -215,8 +266,7 @@ class Assertions(Module):
                     proxies(a={"listen": [one]}, b={"listen": [other]}),
                     rf"a listens on {re.escape(str(one))} and .*b on {re.escape(str(other))}: only one")
         self.assert_failed(proxies(web={"listen": [80, 80]}), "web listens on 80 and .*web on 80")
-        both = {"services": proxies(web=WEB)["services"] | server(listen=[80])["services"]}
-        self.assert_failed(both, "web listens on 80 and services.hello-world-server on 80")
+        self.assert_failed(both(WEB, listen=80), "web listens on 80 and services.hello-world-server on 80")
 
     def test_two_that_go_together(self):
         self.assert_failed(proxies(
@@ -230,8 +280,7 @@ class Units(Module):
     """The files in /etc/systemd/system."""
 
     def test_each_unit_is_the_shipped_one_with_a_drop_in(self):
-        both = {"services": proxies(web=WEB)["services"] | server(listen=[81])["services"]}
-        system = System(self.nix, both)
+        system = System(self.nix, both(WEB))
         ours = {"disnix-tcp-proxy-catalog.service", "disnix-tcp-proxy-reopen-web.service",
                 "hello-world-server-reopen.service"}
         shipped = {"disnix-tcp-proxy@web.service": "disnix-tcp-proxy@.service",
@@ -249,17 +298,15 @@ class Units(Module):
 
     def test_the_drop_ins_have_no_hardening_and_nothing_else_of_their_own(self):
         options = {name: value for name, (value, _) in Options.PROXY.items()} | {"backlog": 5}
-        configuration = {"services": proxies(web=WEB | options)["services"] | server(listen=[81])["services"]}
         names = set()
-        for unit, text in self.evaluate(configuration, "units").items():
+        for unit, text in self.evaluate(both(WEB | options), "units").items():
             if "reopen" not in unit and "catalog" not in unit:
                 names |= {line.partition("=")[0] for line in text.splitlines() if "=" in line}
         self.assertEqual(names - {"WantedBy"}, {"Environment", "X-StopIfChanged", "Backlog", "ListenStream"})
 
     def test_packages_may_differ(self):
         """Two packages have units of the same names; each system takes its own from its own."""
-        both = {"services": proxies(web=WEB)["services"] | server(listen=[81])["services"]}
-        old, new = System(self.nix, both), System(self.nix, both, changed=True)
+        old, new = System(self.nix, both(WEB)), System(self.nix, both(WEB), changed=True)
         for unit in ("disnix-tcp-proxy@web.service", "hello-world-server.service"):
             before, after = old.settings(unit), new.settings(unit)
             differing = {key for key in before | after if before.get(key) != after.get(key)}

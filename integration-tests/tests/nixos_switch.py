@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 from lab import clients, journal, wait
 from lab.case import HostTest, only_on
@@ -342,6 +343,19 @@ class Locking(NixosTest):
         self.host.kill(f"{self.APP}.service", "TERM")
         self.host.wait_for_state(f"{self.APP}.service", "inactive")
         self.assertEqual((self.locked(), self.host.state(LOCK)), (0, "active"))
+
+    def test_a_proxy_that_is_removed_with_its_service_or_without_is_gone(self):
+        both = self.system()
+        for services in ({}, {self.APP: {"serviceConfig": {"ExecStart": "/usr/bin/hello-world-server 5010"}}}):
+            with self.subTest(services=list(services)):
+                self.switch.to(both)
+                self.host.wait_for_state(LOCK, "active")
+                self.assertEqual(self.ask(), HELLO)
+                began = time.monotonic()
+                self.switch.to(System(self.nix, {"systemd": {"services": services}}))
+                self.assertLess(time.monotonic() - began, 20)
+                self.assert_refused(PORT)
+                self.assertEqual(self.host.state(PROXY), "inactive")
 
     def test_other_changes_lock_nothing(self):
         self.start()

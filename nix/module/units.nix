@@ -72,7 +72,7 @@
   #
   # There is no ordering between this unit and the proxy: while the one stops the other could not
   # start, and the lock must be able to start it. At a shutdown it could not either, so then there
-  # is no lock.
+  # is no lock. Nor when the proxy is removed: switch leaves this unit alone then.
   #
   # Its own changes take effect without a restart, which would lock the proxy for nothing; and its
   # text does not change with the package.
@@ -89,7 +89,8 @@
         [Unit]
         Description=Lock of disnix-tcp-proxy ${name} while what is behind it is away
         Requires=${toString services}
-        After=${toString services} disnix-tcp-proxy-control@${name}.socket
+        After=${toString services}
+        X-StopOnRemoval=false
 
         [Service]
         Type=oneshot
