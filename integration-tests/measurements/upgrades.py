@@ -1,6 +1,6 @@
 """Ten runs of every upgrade that must lose nobody, as a table."""
 
-from lab.case import times
+from lab import case
 from lab.deployment import PROCESSES, SOCKET_ACTIVATION, SYSTEMD
 from lab.upgrades import Upgrades
 
@@ -9,11 +9,14 @@ RUNS = 10
 
 class _TenTimes:
     def _measure(self, what, upgrade):
-        """One row for each run, with the columns of doc/measurements.md."""
-        for number in range(1, times(RUNS) + 1):
-            load = upgrade(number).load
-            print(f"| {self.flavour.name} | {what} | {number} | {load.attempted} "
-                  f"| {load.failures.total()} | {load.longest_wait:.2f} s |")
+        """A row for each run, and one for all of them."""
+        about = f"{what}, {self.flavour.name}, systemd {case.surroundings.version}"
+        print(f"| {about} | clients | failed | longest wait |\n|---|---|---|---|")
+        loads = []
+        for number in range(1, case.times(RUNS) + 1):
+            loads.append(upgrade(number).load)
+            _row(f"run {number}", loads[-1:])
+        _row(f"all {len(loads)}", loads)
 
     def test_the_server_moves(self):
         self._measure("server moves", self.server_moves)
@@ -26,6 +29,12 @@ class _TenTimes:
 
     def test_both_change_and_the_activation_fails(self):
         self._measure("both change, activation fails", self.both_change_and_activation_fails)
+
+
+def _row(name, loads):
+    print(f"| {name} | {sum(load.attempted for load in loads)} "
+          f"| {sum(load.failures.total() for load in loads)} "
+          f"| {max(load.longest_wait for load in loads):.2f} s |")
 
 
 class Systemd(_TenTimes, Upgrades):
