@@ -8,6 +8,7 @@ mod setup;
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::process::Stdio;
 
 use setup::*;
 use support::*;
@@ -146,6 +147,47 @@ fn a_lock_that_waits_for_the_drain_goes_on_with_the_successor() {
     setup.does(&["unlock"]);
     setup.accept().write_all(b"served").unwrap();
     assert_eq!(rest(&waiting).unwrap(), b"served");
+}
+
+#[test]
+fn a_lock_that_is_held_for_a_command_is_held_by_the_successor() {
+    let setup = Setup::new();
+    let old = setup.start();
+    let mut command = ctl(&setup.control(), &["lock", "--", "cat"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let held = || setup.status()["lock"]["callers"] == 1;
+    eventually("the command runs", held);
+    let new = setup.start();
+    ends_well(old);
+    eventually("the lock is held again", held);
+    let status = setup.status();
+    assert_eq!(status["pid"], new.pid());
+    assert_eq!(
+        (&status["gate"], &status["lock"]["kept"]),
+        (&"locked".into(), &false.into())
+    );
+    drop(command.stdin.take());
+    assert!(command.wait().unwrap().success());
+    setup.serves();
+}
+
+#[test]
+fn a_process_that_was_told_to_stop_can_still_be_taken_over() {
+    let setup = Setup::new();
+    let mut old = setup.start();
+    let held = setup.pair();
+    old.signal(libc::SIGTERM);
+    old.until(|message| message.contains("STOPPING=1"));
+    let waiting = connect(setup.address);
+    let _new = setup.start();
+    setup.accept().write_all(b"served").unwrap();
+    assert_eq!(rest(&waiting).unwrap(), b"served");
+    eventually("one is left", || setup.status()["open"] == 1);
+    drop(held);
+    ends_well(old);
 }
 
 #[test]
