@@ -42,9 +42,8 @@ async fn run(options: Options) -> Result<(), Failure> {
         activation::inherited()?
             .into_iter()
             .partition(|socket| socket.name == CONTROL_NAME);
-    let keepalive = options.keepalive.finite();
-    let mut predecessor =
-        predecessor(&options, client_sockets.len() + control_sockets.len()).await?;
+    let inherited = client_sockets.len() + control_sockets.len();
+    let mut predecessor = predecessor(&options, inherited).await?;
     let (mut listeners, control) = match &mut predecessor {
         Some(predecessor) => predecessor
             .sockets(&options.listen)
@@ -54,74 +53,79 @@ async fn run(options: Options) -> Result<(), Failure> {
             control_listeners(control_sockets, &options).await?,
         ),
     };
+    let lock = LockDirectory::new(options.runtime_directory().as_deref());
     let target_file = TargetFile::new(options.state_directory().as_deref());
     let target = match &options.target {
         Some(target) => Some(target.clone()),
         None => target_file.load()?,
     };
-    let lock = LockDirectory::new(options.runtime_directory().as_deref());
-    if let Some(predecessor) = &predecessor {
-        let target_file = options.target.is_none().then_some(&target_file);
-        let same = predecessor.keeps_its_state_in(&lock, target_file);
-        same.map_err(not_taken_over)?;
-    }
-    // Nothing behind this may fail: the process before has ended its work.
-    let open_before = match &mut predecessor {
-        Some(predecessor) => Some(predecessor.retire().await.map_err(not_taken_over)?),
-        None => None,
-    };
-    for listener in &mut listeners {
-        match listener.set_options(keepalive) {
-            Err(error) if predecessor.is_some() => {
-                tracing::error!(ERROR = %error, LISTENER = %listener,
-                    "clients of {listener} are not probed as --keepalive says: {error}");
-            }
-            result => result?,
-        }
-    }
-    listeners.iter().chain(&control).for_each(Listener::keep);
-    let listeners: Arc<[Listener]> = listeners.into();
-    let control = ControlServer::new(control);
     let settings = Settings {
         target_fixed: options.target.is_some(),
         connect_timeout: options.connect_timeout.finite(),
         idle_timeout: options.idle_timeout.finite(),
-        keepalive,
+        keepalive: options.keepalive.finite(),
         proxy_protocol: options.proxy_protocol,
     };
-    let connections_max = connections_max(options.connections_max);
-    let proxy = Proxy::new(
+    // What can fail comes before this; behind it the place is ours.
+    let open_before = match &mut predecessor {
+        Some(predecessor) => {
+            let target_file = (!settings.target_fixed).then_some(&target_file);
+            predecessor
+                .keeps_its_state_in(&lock, target_file)
+                .map_err(not_taken_over)?;
+            predecessor.retire().await.map_err(not_taken_over)?
+        }
+        None => 0,
+    };
+    for listener in &mut listeners {
+        if let Err(error) = listener.set_options(settings.keepalive) {
+            tracing::error!(
+                ERROR = %error, LISTENER = %listener,
+                "clients of {listener} are not probed as --keepalive says: {error}"
+            );
+        }
+    }
+    listeners.iter().chain(&control).for_each(Listener::keep);
+    let listeners: Arc<[Listener]> = listeners.into();
+    let proxy = Arc::new(Proxy::new(
         settings,
         Arc::clone(&listeners),
-        connections_max,
+        connections_max(options.connections_max),
         lock,
         target,
         target_file,
-    );
-    let running = Arc::new(Running {
-        proxy: Arc::new(proxy),
+    ));
+    if let Some(predecessor) = predecessor {
+        succeed(predecessor, open_before, &proxy);
+    }
+    let control = ControlServer::new(control);
+    control.start(&proxy);
+    let running = Running {
+        proxy,
         control,
         spare: Mutex::default(),
-    });
-    if let (Some(predecessor), Some(open)) = (predecessor, open_before) {
-        let (proxy, name) = (Arc::clone(&running.proxy), predecessor.name());
-        proxy.took_over(open);
-        if let Err(error) = proxy.reload_target() {
-            tracing::error!(ERROR = %error, "the target cannot be read again: {error}");
-        }
-        tracing::info!(
-            MESSAGE_ID = event::TOOK_OVER,
-            OPEN = open,
-            "took over from {name}: {open} connections are still open there"
-        );
-        tokio::spawn(predecessor.follow(proxy));
-    }
-    running.control.start(&running.proxy);
+    };
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
     };
-    serve(running, listeners, lifetime).await
+    serve(Arc::new(running), listeners, lifetime).await
+}
+
+/// Goes on with what the process before has left: its open connections, and a target that was set
+/// while we made ourselves ready.
+fn succeed(predecessor: Predecessor, open: usize, proxy: &Arc<Proxy>) {
+    proxy.took_over(open);
+    if let Err(error) = proxy.reload_target() {
+        tracing::error!(ERROR = %error, "the target cannot be read again: {error}");
+    }
+    tracing::info!(
+        MESSAGE_ID = event::TOOK_OVER,
+        OPEN = open,
+        "took over from {}: {open} connections are still open there",
+        predecessor.name()
+    );
+    tokio::spawn(predecessor.follow(Arc::clone(proxy)));
 }
 
 /// The process whose place is to be taken, if there is one.

@@ -133,6 +133,22 @@ impl Caller {
     }
 }
 
+/// The process ends by itself, in an orderly way.
+#[track_caller]
+pub fn ends_well(process: Running) -> String {
+    let (status, log) = process.ends();
+    assert!(status.success(), "{status}: {log}");
+    log
+}
+
+/// The process gives up because it cannot take over.
+#[track_caller]
+pub fn gives_up(unit: Unit, words: &str) {
+    let (status, log) = unit.fails();
+    assert_eq!(status.code(), Some(3), "{log}");
+    assert!(log.contains(words), "{log}");
+}
+
 /// The TCP and AF_UNIX sockets that a process listens on, by their inodes: proc_pid_fd(5),
 /// proc_pid_net(5).
 pub fn listens(pid: i32) -> Vec<String> {

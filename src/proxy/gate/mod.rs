@@ -2,7 +2,7 @@
 //!
 //! A pure state machine. Events and the time go in, [`Notice`]s come out; the only thing it asks of
 //! the world is that a [`LockStore`] writes the lock down, because that has to happen before the
-//! lock takes effect. What must hold is in `tests.rs`, and tested over random sequences of events.
+//! lock takes effect. What must hold is in `tests`, over random sequences of events too.
 
 #[cfg(test)]
 mod tests;

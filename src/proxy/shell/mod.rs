@@ -1,5 +1,7 @@
 //! The gate in the world: the one place where it is asked, told, and acted upon.
 
+mod succession;
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,58 +100,6 @@ impl Proxy {
             changes: watch::Sender::new(()),
             cut_predecessor: Notify::new(),
         }
-    }
-
-    /// The process has taken over from another one, in which so many connections are open.
-    pub(super) fn took_over(&self, open: usize) {
-        let taken = self.with_gate(|gate, store| (gate.took_over(open, store), Vec::new()));
-        if let Err(error) = taken {
-            tracing::error!(
-                ERROR = %error,
-                "the lock could not be rewritten ({error}): after a restart the proxy would end \
-                 with the lease of the lock; lock again with --at-lease-end open, or unlock"
-            );
-        }
-    }
-
-    /// So many connections are still open in the process that was taken over.
-    pub(super) fn predecessor_has(&self, open: usize) {
-        self.with_gate(|gate, store| ((), gate.predecessor_has(open, store)));
-    }
-
-    /// Waits until the process that was taken over is to cut its connections.
-    pub(super) async fn predecessor_is_cut(&self) {
-        self.cut_predecessor.notified().await;
-    }
-
-    /// Leaves the place to another process if `tell` could tell it so: as one step, so that either
-    /// both know or nothing has changed. `tell` gets the number of connections that are open here.
-    ///
-    /// # Errors
-    ///
-    /// That of `tell`.
-    pub(super) fn retire(&self, tell: impl FnOnce(usize) -> io::Result<()>) -> io::Result<()> {
-        let mut held = self.gate();
-        tell(held.0.open())?;
-        held.0.retire();
-        let open = held.0.open();
-        drop(held);
-        let listeners = std::mem::take(&mut *self.listeners_mut());
-        listeners.iter().for_each(Listener::leave);
-        tracing::info!(
-            MESSAGE_ID = event::RETIRED,
-            OPEN = open,
-            "another process has taken over: it accepts from now on, {open} connections go on here"
-        );
-        self.woken.notify_one();
-        self.changes.send_replace(());
-        Ok(())
-    }
-
-    /// Ends all open connections, here and in the process that was taken over.
-    pub(super) fn cut_all(&self, why: Abort) {
-        self.connections.abort_all(why);
-        self.cut_predecessor.notify_one();
     }
 
     fn listeners_mut(&self) -> MutexGuard<'_, Arc<[Listener]>> {
