@@ -113,7 +113,8 @@ class Options(Module):
     def test_every_option_of_the_programs_is_there(self):
         """Except those that have no meaning for a socket of systemd."""
         for program, options, elsewhere in (
-            ("proxy", self.PROXY, {"listen", "control", "runtime_directory", "state_directory"}),
+            ("proxy", self.PROXY, {"listen", "bind_timeout", "take_over", "control", "runtime_directory",
+                                   "state_directory"}),
             ("hello", self.SERVER, {"listen", "bind_timeout"}),
         ):
             source = (PROJECT / "src" / program / "options.rs").read_text()
