@@ -4,7 +4,7 @@ import json
 import threading
 import time
 
-from lab import clients, journal, wait
+from lab import journal, wait
 from lab.case import HostTest, only_on
 from lab.nix import Nix
 from lab.nixos import Switch, System
@@ -181,7 +181,8 @@ class Switching(NixosTest):
         load = self.load()
         with self.host.client(PORT) as held:
             self.assertEqual(held.ask("hello"), HELLO)
-            lock = self.host.start(["disnix-tcp-proxyctl", "--instance=web", "lock", "--timeout=infinity"])
+            lock = self.host.start(
+                ["disnix-tcp-proxyctl", "--instance=web", "lock", "--timeout=infinity"])
             self.wait_for_gate("draining")
             with self.host.crowd(PORT, 100) as crowd:
                 crowd.send("hello")
@@ -247,7 +248,7 @@ class Switching(NixosTest):
         self.assertEqual(done["stop"], {PROXY, SOCKET, CONTROL, REOPEN})
         self.assert_refused(PORT)
         with self.assertRaises(OSError):
-            clients.connect(self.host.network, self.host.machine.path("/run/disnix-tcp-proxy/web/control"))
+            self.host.unix_client("/run/disnix-tcp-proxy/web/control")
         self.assertEqual(self.ask(5000), HELLO)
 
 
@@ -344,7 +345,8 @@ class Locking(NixosTest):
 
     def test_a_proxy_that_is_removed_with_its_service_or_without_is_gone(self):
         both = self.system()
-        for services in ({}, {self.APP: {"serviceConfig": {"ExecStart": "/usr/bin/hello-world-server 5010"}}}):
+        changed = {"serviceConfig": {"ExecStart": "/usr/bin/hello-world-server 5010"}}
+        for services in ({}, {self.APP: changed}):
             with self.subTest(services=list(services)):
                 self.switch.to(both)
                 self.host.wait_for_state(LOCK, "active")
