@@ -257,18 +257,21 @@ class Locking(NixosTest):
 
     APP = "hello-world-server-plain"
 
-    def system(self, changed=False, greeting=HELLO, program="hello-world-server", **lock):
-        app = {
+    @staticmethod
+    def app(greeting=HELLO, program="hello-world-server"):
+        return {
             "wantedBy": ["multi-user.target"],
             "environment": {"HELLO_WORLD_SERVER_GREETING": greeting,
                             "HELLO_WORLD_SERVER_DRAIN_TIMEOUT": "100ms"},
             "serviceConfig": {"Type": "notify", "ExecStart": f"/usr/bin/{program} 5010"},
         }
+
+    def system(self, changed=False, greeting=HELLO, program="hello-world-server", **lock):
         web = {"listen": [PORT], "target": "127.0.0.1:5010", "connectTimeout": "100ms",
                "lock": {"services": [self.APP], **lock}}
         return System(self.nix, {
             "services": {"disnix-tcp-proxy": {"instances": {"web": web}}},
-            "systemd": {"services": {self.APP: app}},
+            "systemd": {"services": {self.APP: self.app(greeting, program)}},
         }, changed)
 
     def in_background(self, function, *arguments):
@@ -345,14 +348,14 @@ class Locking(NixosTest):
 
     def test_a_proxy_that_is_removed_with_its_service_or_without_is_gone(self):
         both = self.system()
-        changed = {"serviceConfig": {"ExecStart": "/usr/bin/hello-world-server 5010"}}
-        for services in ({}, {self.APP: changed}):
-            with self.subTest(services=list(services)):
+        for services in ({self.APP: self.app()}, {self.APP: self.app(AGAIN)}, {}):
+            with self.subTest(services=services):
                 self.switch.to(both)
                 self.host.wait_for_state(LOCK, "active")
                 self.assertEqual(self.ask(), HELLO)
                 began = time.monotonic()
-                self.switch.to(System(self.nix, {"systemd": {"services": services}}))
+                done = self.switch.to(System(self.nix, {"systemd": {"services": services}}))
+                self.assertNotIn(LOCK, done["stop"])
                 self.assertLess(time.monotonic() - began, 20)
                 self.assert_refused(PORT)
                 self.assertEqual(self.host.state(PROXY), "inactive")
