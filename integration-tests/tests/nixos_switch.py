@@ -4,7 +4,7 @@ import json
 import threading
 import time
 
-from lab import clients, journal, wait
+from lab import journal, wait
 from lab.case import HostTest, only_on
 from lab.nix import Nix
 from lab.nixos import Switch, System
@@ -183,7 +183,8 @@ class Switching(NixosTest):
         load = self.load()
         with self.host.client(PORT) as held:
             self.assertEqual(held.ask("hello"), HELLO)
-            lock = self.host.start(["disnix-tcp-proxyctl", "--instance=web", "lock", "--timeout=infinity"])
+            lock = self.host.start(
+                ["disnix-tcp-proxyctl", "--instance=web", "lock", "--timeout=infinity"])
             self.wait_for_gate("draining")
             with self.host.crowd(PORT, 100) as crowd:
                 crowd.send("hello")
@@ -249,7 +250,7 @@ class Switching(NixosTest):
         self.assertEqual(done["stop"], {PROXY, SOCKET, CONTROL, REOPEN})
         self.assert_refused(PORT)
         with self.assertRaises(OSError):
-            clients.connect(self.host.network, self.host.machine.path("/run/disnix-tcp-proxy/web/control"))
+            self.host.unix_client("/run/disnix-tcp-proxy/web/control")
         self.assertEqual(self.ask(5000), HELLO)
 
 
@@ -258,18 +259,21 @@ class Locking(NixosTest):
 
     APP = "hello-world-server-plain"
 
-    def system(self, changed=False, greeting=HELLO, program="hello-world-server", **lock):
-        app = {
+    @staticmethod
+    def app(greeting=HELLO, program="hello-world-server"):
+        return {
             "wantedBy": ["multi-user.target"],
             "environment": {"HELLO_WORLD_SERVER_GREETING": greeting,
                             "HELLO_WORLD_SERVER_DRAIN_TIMEOUT": "100ms"},
             "serviceConfig": {"Type": "notify", "ExecStart": f"/usr/bin/{program} 5010"},
         }
+
+    def system(self, changed=False, greeting=HELLO, program="hello-world-server", **lock):
         web = {"listen": [PORT], "target": "127.0.0.1:5010", "connectTimeout": "100ms",
                "lock": {"services": [self.APP], **lock}}
         return System(self.nix, {
             "services": {"disnix-tcp-proxy": {"instances": {"web": web}}},
-            "systemd": {"services": {self.APP: app}},
+            "systemd": {"services": {self.APP: self.app(greeting, program)}},
         }, changed)
 
     def in_background(self, function, *arguments):
@@ -346,13 +350,14 @@ class Locking(NixosTest):
 
     def test_a_proxy_that_is_removed_with_its_service_or_without_is_gone(self):
         both = self.system()
-        for services in ({}, {self.APP: {"serviceConfig": {"ExecStart": "/usr/bin/hello-world-server 5010"}}}):
-            with self.subTest(services=list(services)):
+        for services in ({self.APP: self.app()}, {self.APP: self.app(AGAIN)}, {}):
+            with self.subTest(services=services):
                 self.switch.to(both)
                 self.host.wait_for_state(LOCK, "active")
                 self.assertEqual(self.ask(), HELLO)
                 began = time.monotonic()
-                self.switch.to(System(self.nix, {"systemd": {"services": services}}))
+                done = self.switch.to(System(self.nix, {"systemd": {"services": services}}))
+                self.assertNotIn(LOCK, done["stop"])
                 self.assertLess(time.monotonic() - began, 20)
                 self.assert_refused(PORT)
                 self.assertEqual(self.host.state(PROXY), "inactive")

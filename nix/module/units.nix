@@ -27,8 +27,8 @@
   # Switch compares the text of a service, drop-ins included. When the package has changed, so has
   # ExecStart=, and no trigger is needed. What then happens:
   #
-  # - by default the service and its sockets are stopped, and the sockets started again: everybody
-  #   who waits is cut off;
+  # - by default the service is stopped and started, and so are the sockets that it names in Sockets=,
+  #   unless with %i: everybody who waits is cut off;
   # - with `stopIfChanged = false` the service is restarted in the new configuration. systemd keeps
   #   the sockets open meanwhile. A service that is not running is left alone: its next client
   #   starts the new one.
