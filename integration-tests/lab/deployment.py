@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from lab import case, clients, prerequisites
+from lab.disnix import real
 from lab.disnix.deployer import EXPRESSIONS, ModelOfDisnix, Models
 from lab.gate import Watch
 from lab.load import Held, Load
@@ -66,7 +67,7 @@ class DeploymentTest(NetworkTest):
     needs_package = True
 
     options = {
-        "read_only": ["/nix/store"],
+        "read_only": ["/nix/store", *([real.prefix()] if real.is_there() else [])],
         # As on NixOS, where Dysnomia's units are.
         "environment": {"SYSTEMD_UNIT_PATH": "/etc/systemd-mutable/system:"},
     }
@@ -76,7 +77,8 @@ class DeploymentTest(NetworkTest):
         for host in self.hosts.values():
             host.run(["mkdir", "-p", "/etc/systemd-mutable/system"])
         scratch = case.surroundings.live / f"{case.surroundings.name}-coordinator"
-        self.deployer = ModelOfDisnix(self.hosts, scratch)
+        deployer = real.RealDisnix if real.is_there() else ModelOfDisnix
+        self.deployer = deployer(self.hosts, scratch)
 
     def control(self, port=PROXY_PORT):
         """The proxy's control socket, as seen from outside of its host."""

@@ -61,7 +61,7 @@ class Nix:
     def __init__(self):
         self.nixpkgs = _given("NIXPKGS") or _on_nix_path("nixpkgs") or STAND_INS / "nixpkgs"
         self.processmgmt = _given("NIX_PROCESSMGMT") or STAND_INS / "nix-processmgmt"
-        self.dysnomia = _given("DYSNOMIA")
+        self.dysnomia = _given("DYSNOMIA") or _installed("dysnomia")
 
     def describe(self):
         """Which Nix, and which package set and frameworks were used, for the report."""
@@ -203,6 +203,12 @@ def _given(variable):
     if value and not Path(value).exists():
         raise Unmet(f"{variable}={value}: there is no such directory")
     return Path(value).resolve() if value else None
+
+
+def _installed(program):
+    """The prefix of a program that this machine has."""
+    found = shutil.which(program)
+    return Path(found).resolve().parents[1] if found else None
 
 
 def _on_nix_path(name):
