@@ -80,6 +80,9 @@ class DeploymentTest(NetworkTest):
         deployer = real.RealDisnix if real.is_there() else ModelOfDisnix
         self.deployer = deployer(self.hosts, scratch)
 
+    def evidence(self):
+        return f"{self.deployer.output}\n{super().evidence()}"
+
     def control(self, port=PROXY_PORT):
         """The proxy's control socket, as seen from outside of its host."""
         return self.hosts["test1"].machine.path(f"/run/disnix-tcp-proxy/hello-world-{port}/control")
@@ -138,10 +141,10 @@ class DeploymentTest(NetworkTest):
     def clients(self, greetings):
         """Somebody is there from before, and others come all the time. None of them may fail, and
         each must get one of these answers, the one from before always the first."""
-        load = Load(self.lan, (self.address("test1"), PROXY_PORT), greetings)
-        held = Held(self.client(), greetings[0])
         with contextlib.ExitStack() as ends:
+            load = Load(self.lan, (self.address("test1"), PROXY_PORT), greetings)
             ends.callback(load.end)
+            held = Held(self.client(), greetings[0])
             ends.callback(held.leave)
             yield load, held
         self.assertEqual(load.failures, {}, f"why clients failed, and how many of {load.attempted}")
@@ -162,7 +165,7 @@ class DeploymentTest(NetworkTest):
             with Watch(self.control()) as gate:
                 deployment = self.deployer.start(models)
                 self.close_the_gate(gate, load)
-            self.assertTrue(deployment.is_running(), deployment.output)
+            self.assertTrue(deployment.is_running(), self.deployer.output)
             held.leave()
             succeeded = deployment.wait()
             ended = time.monotonic()

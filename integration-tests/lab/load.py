@@ -45,7 +45,7 @@ class Load:
         self._orders = collections.deque()
         self._bell, self._bell_heard = socket.socketpair()
         self._selector = selectors.DefaultSelector()
-        self._clients = set()
+        self._clients = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -95,6 +95,7 @@ class Load:
                     else:
                         key.data.proceed()
                 self._give_up_on_late_ones()
+        self._selector.close()
 
     def _follow_orders(self):
         self._bell_heard.recv(4096)
@@ -111,11 +112,9 @@ class Load:
         _Client(self).connect()
 
     def _give_up_on_late_ones(self):
-        if not self._clients:
-            return
-        # Sets of a few thousand at most, and only the oldest matters.
         late = time.monotonic() - PATIENCE
-        for client in [client for client in self._clients if client.came < late]:
+        # In the order in which they came.
+        while (client := next(iter(self._clients), None)) and client.came < late:
             client.fail(f"not served within {PATIENCE} s")
 
 
@@ -130,7 +129,7 @@ class _Client:
     def connect(self):
         self._socket = socket.socket()
         self._socket.setblocking(False)
-        self._load._clients.add(self)
+        self._load._clients[self] = True
         self._load._selector.register(self._socket, selectors.EVENT_WRITE, self)
         try:
             self._socket.connect(self._load._address)
@@ -186,7 +185,7 @@ class _Client:
 
     def _gone(self):
         self._load._selector.unregister(self._socket)
-        self._load._clients.discard(self)
+        del self._load._clients[self]
         self._socket.close()
 
 
@@ -200,7 +199,7 @@ class Held(threading.Thread):
         self._client = client
         self._greeting = greeting
         self._leaving = threading.Event()
-        self.asked, self.error, self.left = 0, None, None
+        self.asked, self.error = 0, None
         self._ask()
         self.start()
 
@@ -216,7 +215,6 @@ class Held(threading.Thread):
         try:
             while not self._leaving.wait(self.PAUSE):
                 self._ask()
-            self.left = time.monotonic()
             self._client.quit()
         except (OSError, AssertionError) as error:
             self.error = error

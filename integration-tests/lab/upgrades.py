@@ -25,7 +25,7 @@ class Upgrades(DeploymentTest):
         before = self.proxy_program()
         upgrade = self.under_load(self.models(Desired(proxy={"package": another_version(number)})),
                                   [self.answer])
-        self.assertTrue(upgrade.succeeded, self.deployer.log.read_text())
+        self.assertTrue(upgrade.succeeded, self.deployer.output)
         self.assertNotEqual(self.proxy_program(), before)
         return upgrade
 
@@ -48,7 +48,7 @@ class Upgrades(DeploymentTest):
         proxy = self.proxy_status()["pid"]
         upgrade = self.under_load(
             self.models(Desired(distribution=distribution, server={**self._version(number), **(server or {})})), answers)
-        self.assertTrue(upgrade.succeeded, self.deployer.log.read_text())
+        self.assertTrue(upgrade.succeeded, self.deployer.output)
         self.assertEqual(upgrade.answers_since, {answers[1]})
         self.assertEqual(self.proxy_status()["pid"], proxy, "the proxy must be left alone")
         self.answer = answers[1]

@@ -76,7 +76,7 @@ class _Deployments:
         upgrade = self.under_load(
             self.models(Desired(**HERE, server=says(OTHER))),
             [GREETING, OTHER])
-        self.assertTrue(upgrade.succeeded, self.deployer.log.read_text())
+        self.assertTrue(upgrade.succeeded, self.deployer.output)
         self.assertEqual(upgrade.answers_since, {OTHER})
 
     def test_when_a_machine_is_dead_the_server_moves_away_from_it(self):
@@ -126,7 +126,7 @@ class Systemd(_Deployments, DeploymentTest):
     def test_when_the_port_changes_clients_of_the_old_one_are_served_until_the_lease_is_over(self):
         self.deploy(Desired(proxy={"lease": '"15s"'}))
         upgrade = self.under_load(self.models(Desired(proxy={"port": OTHER_PORT})), [GREETING])
-        self.assertTrue(upgrade.succeeded, self.deployer.log.read_text())
+        self.assertTrue(upgrade.succeeded, self.deployer.output)
         self.assertEqual(self.greeting(OTHER_PORT), GREETING)
         self.assertEqual(self.proxy_status()["target"], f"127.0.0.1:{OTHER_PORT}")
         wait.until(self.is_refused, "the proxy on the old port to be gone", 20)

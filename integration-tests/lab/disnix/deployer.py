@@ -29,7 +29,6 @@ class Deployment:
     """A deployment that has begun: everything is built, and on its way."""
 
     def __init__(self, command, log, environment=None):
-        self._log = log
         with open(log, "wb") as output:
             self._popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output,
                                            stderr=subprocess.STDOUT, start_new_session=True,
@@ -52,12 +51,6 @@ class Deployment:
         os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
 
-    @property
-    def output(self):
-        """What it has said so far."""
-        return self._log.read_text(errors="replace")
-
-
 class Deployer:
     """One coordinator, which remembers what it has deployed."""
 
@@ -68,15 +61,19 @@ class Deployer:
         self.log = self.directory / "log"
         self.nix = Nix()
 
+    @property
+    def output(self):
+        """What the last deployment has said so far."""
+        return self.log.read_text(errors="replace")
+
     def start(self, models):
         """Builds the models and begins to deploy them."""
         raise NotImplementedError
 
     def deploy(self, models):
         """Must succeed."""
-        deployment = self.start(models)
-        if not deployment.wait():
-            raise AssertionError(f"the deployment has failed:\n{deployment.output}")
+        if not self.start(models).wait():
+            raise AssertionError(f"the deployment has failed:\n{self.output}")
 
     def colleague(self, directory):
         """Another coordinator, that knows what this one has deployed."""
