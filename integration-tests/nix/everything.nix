@@ -119,6 +119,7 @@ in
   overlay =
     (import <nixpkgs> { overlays = [ (import ../../default.nix { inherit pkgs; }).overlay ]; })
     .disnix-proxy-example.drvPath;
+  parameters = import ./parameters.nix;
   deployment = models ../../deployment/DistributedDeployment;
   deployment-simple = models ../../deployment-simple/DistributedDeployment;
 }

@@ -1,6 +1,7 @@
 """The Disnix models: what each service becomes, for every process manager."""
 
 import plistlib
+import re
 import subprocess
 
 from lab.case import NixTest
@@ -129,6 +130,20 @@ class Upgrades(ModelTest):
             with self.subTest(attribute):
                 after = self.paths(attribute, proxy={"connectTimeout": "1min"})
                 self.assertEqual(self.changed(self.paths(attribute), after), {"disnix_tcp_proxy"})
+
+
+class Documents(NixTest):
+    def test_the_document_lists_every_parameter_with_its_default(self):
+        declared = self.nix.evaluate(STAND_INS / "parameters.nix")
+        document = (PROJECT / "doc" / "disnix.md").read_text()
+        for service, parameters in declared.items():
+            table = document.partition(f"`: {service}\n")[2].partition("\n\n#")[0].partition("\nThe models")[0]
+            rows = re.findall(r"(?m)^\| `(\w+)` \| (.*?) \| (.*) \|$", table)
+            self.assertEqual([name for name, _, _ in rows], list(parameters))
+            for name, default, description in rows:
+                self.assertEqual(description, parameters[name]["description"])
+                if "default" in parameters[name]:
+                    self.assertEqual(default, f"`{parameters[name]['default']}`")
 
 
 class Mistakes(ModelTest):
