@@ -44,7 +44,6 @@ class Flavour:
 SYSTEMD = Flavour("systemd", "deployment", "services-with-proxy.nix")
 SOCKET_ACTIVATION = Flavour("socket activation", "deployment", "services-with-socketactivation.nix")
 PROCESSES = Flavour("processes", "deployment-simple", "services-with-proxy.nix", frameworks=False)
-FLAVOURS = (SYSTEMD, SOCKET_ACTIVATION, PROCESSES)
 
 
 @dataclass

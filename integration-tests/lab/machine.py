@@ -38,6 +38,10 @@ class Machine:
         except BaseException:
             self.destroy()
             raise
+        finally:
+            # Its systemd says READY=1 after every reload too. If nobody read that, it would wait for
+            # room in the end, and do nothing else any more.
+            self._notices.close()
         self.network = namespaces.Network.of_process(self.leader)
 
     def _mount(self, layers):
@@ -107,7 +111,6 @@ class Machine:
             self._nspawn.wait()
         wait.until(self._gone, f"the end of {self.name}")
         subprocess.run(["umount", "--lazy", self.directory / "root"], check=True)
-        self._notices.close()
 
     def _gone(self):
         for pid in self._group.processes():

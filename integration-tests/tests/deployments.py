@@ -33,7 +33,7 @@ class _Deployments:
                 deployments = {OTHER: self.deployer.start(self.models(Desired(**HERE, server=says(OTHER))))}
                 self.close_the_gate(gate, load)
                 deployments[THIRD] = second.start(self.models(Desired(**HERE, server=says(THIRD))))
-                gate.wait_until(lambda status: status["lock"]["callers"] == 2, "both to wait")
+                gate.wait_until(lambda status: (status["lock"] or {}).get("callers") == 2, "both to wait")
             held.leave()
             succeeded = [greeting for greeting, deployment in deployments.items() if deployment.wait()]
         self.assertEqual([self.greeting()], succeeded)
@@ -55,7 +55,7 @@ class _Deployments:
 
     @heavy
     def test_when_the_coordinator_dies_after_the_lock_the_lease_opens_the_gate(self):
-        self.deploy(Desired(route={"drainTimeout": '"3s"', "lease": '"2s"'}))
+        self.deploy(Desired(route={"drainTimeout": '"5s"', "lease": '"2s"'}))
         with self.clients([GREETING, OTHER]) as (load, held):
             with Watch(self.control()) as gate:
                 deployment = self.deployer.start(self.models(Desired(server=says(OTHER))))

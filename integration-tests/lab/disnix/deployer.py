@@ -64,7 +64,7 @@ class Deployer:
     @property
     def output(self):
         """What the last deployment has said so far."""
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def start(self, models):
         """Builds the models and begins to deploy them."""
