@@ -15,7 +15,7 @@ proxyctl() { @proxyctl@ --control @control@ "$@"; }
 
 module() { @module@ "$1" "$component" process; }
 
-is_locked() { proxyctl --json status | grep --quiet '"gate":"locked"'; }
+is_locked() { [[ $(proxyctl --json status) = *'"gate":"locked"'* ]]; }
 
 # Whether the proxy that answers is the one of this version: a child of the process in the PID file.
 is_ready() {

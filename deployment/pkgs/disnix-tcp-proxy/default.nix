@@ -55,6 +55,10 @@ let
     else
       plainWrapper;
 in
+# Without a process manager nix-processmgmt writes a description only, and no files beside it.
+assert lib.assertMsg (processManager != null)
+  "disnix_tcp_proxy: say which process manager it is for, for example processManager = \"systemd\"";
+
 createManagedProcess (
   {
     name = "disnix-tcp-proxy-${instance}";

@@ -19,7 +19,7 @@ proxyctl() { @proxyctl@ "$@"; }
 
 module() { @module@ "$1" "$component" systemd-unit; }
 
-is_locked() { proxyctl --control @control@ --json status | grep --quiet '"gate":"locked"'; }
+is_locked() { [[ $(proxyctl --control @control@ --json status) = *'"gate":"locked"'* ]]; }
 
 # One transaction: stopped one after the other, the service of the one is started by a client of the
 # other, and brings the first back.
@@ -96,7 +96,8 @@ case "$1" in
         activate
         for control in $(predecessors)
         do
-            proxyctl --control "$control" set-target 127.0.0.1:@port@
+            # If one of them is gone, nobody waits there.
+            proxyctl --control "$control" set-target 127.0.0.1:@port@ || true
         done
         ;;
     deactivate)
