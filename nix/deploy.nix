@@ -42,8 +42,12 @@ let
     if dependencies == { } then service.pkg else service.pkg (lib.mapAttrs (_: located) dependencies);
 in
 {
-  # Every service is somewhere, and nothing else is.
-  complete = builtins.attrNames declared == builtins.attrNames distribution;
+  # Every service is somewhere, and nothing else is. A model may refuse a distribution.
+  complete =
+    let
+      same = builtins.tryEval (builtins.attrNames declared == builtins.attrNames distribution);
+    in
+    same.success && same.value;
 
   packages = lib.mapAttrs (_: build) declared;
 }

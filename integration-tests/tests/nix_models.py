@@ -155,6 +155,12 @@ class Mistakes(ModelTest):
                 self.assert_refused("must put hello_world_route on the same machines as disnix_tcp_proxy",
                                     self.placed, directory, hello_world_route=["test2"])
 
+    def test_a_proxy_that_is_nowhere(self):
+        for directory in DIRECTORIES:
+            with self.subTest(directory):
+                self.assert_refused("take distribution-with-proxy.nix", self.placed, directory,
+                                    disnix_tcp_proxy=[], hello_world_route=[])
+
     def test_a_parameter_that_there_is_not(self):
         for attribute in (f"{WITH_PROXY}.systemd", SIMPLE):
             self.assert_refused("hello_world_server: there is no parameter greetings",

@@ -16,7 +16,12 @@ let
   proxy = machines "disnix_tcp_proxy";
   route = machines "hello_world_route";
 in
-if all proxy route && all route proxy then
+# disnix-gendist-roundrobin wants to see the services before there is a distribution.
+if distribution == null then
+  services
+else if proxy == [ ] then
+  throw "The distribution model has no machine for disnix_tcp_proxy: take distribution-with-proxy.nix, or services-without-proxy.nix."
+else if all proxy route && all route proxy then
   services
 else
   throw "The distribution model must put hello_world_route on the same machines as disnix_tcp_proxy: it is the route that locks the proxy and tells it where the server is."
