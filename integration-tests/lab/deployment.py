@@ -34,6 +34,7 @@ class Flavour:
     directory: str
     services: str
     frameworks: bool = True
+    process_manager: str | None = None
 
     @property
     def path(self):
@@ -44,6 +45,8 @@ class Flavour:
 SYSTEMD = Flavour("systemd", "deployment", "services-with-proxy.nix")
 SOCKET_ACTIVATION = Flavour("socket activation", "deployment", "services-with-socketactivation.nix")
 PROCESSES = Flavour("processes", "deployment-simple", "services-with-proxy.nix", frameworks=False)
+MANAGED_PROCESSES = Flavour("processes of nix-processmgmt", "deployment", "services-with-proxy.nix",
+                            process_manager="disnix")
 
 
 @dataclass
@@ -94,6 +97,8 @@ class DeploymentTest(NetworkTest):
                                           ("route", desired.route))}
         if self.flavour.frameworks:
             parameters["nix-processmgmt"] = self.deployer.nix.processmgmt
+        if self.flavour.process_manager:
+            parameters["processManager"] = f'"{self.flavour.process_manager}"'
         if desired.fails:
             parameters["model"], services = services, MODELS / "services-with-failure.nix"
         return Models(self._model(desired.infrastructure, "infrastructure.nix"), services,

@@ -1,7 +1,7 @@
 """An upgrade loses no client, whatever is upgraded, and waits for those who are there."""
 
-from lab.case import heavy
-from lab.deployment import PROCESSES, SOCKET_ACTIVATION, SYSTEMD
+from lab.case import VERSIONS, heavy, only_on
+from lab.deployment import MANAGED_PROCESSES, PROCESSES, SOCKET_ACTIVATION, SYSTEMD
 from lab.upgrades import Upgrades
 
 
@@ -33,3 +33,13 @@ class SocketActivation(_LoseNobody, Upgrades):
 
 class Processes(_LoseNobody, Upgrades):
     flavour = PROCESSES
+
+
+class ManagedProcesses(Upgrades):
+    """What differs from the processes above is made by nix-processmgmt: how they are started."""
+
+    flavour = MANAGED_PROCESSES
+
+    @only_on(VERSIONS[0])
+    def test_both_change_and_the_activation_fails(self):
+        print(self.both_change_and_activation_fails(1))

@@ -8,6 +8,7 @@
 , proxy ? { }
 , route ? { }
 , nix-processmgmt ? null
+, processManager ? null
 }@given:
 
 let
