@@ -132,9 +132,17 @@ let
         packages = map packageOf (lib.filter here deployed);
       }
       ''
-        mkdir $out
+        mkdir -p $out/bin
         printf %s "$services" > $out/services
         printf '%s\n' $packages > $out/packages
+        # What people run. Two packages may have a program of the same name.
+        for package in $packages
+        do
+            for program in $package/bin/*
+            do
+                ln -sf $program $out/bin/
+            done
+        done
       '';
 in
 pkgs.writeText "manifest.json" (
