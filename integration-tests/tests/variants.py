@@ -5,7 +5,7 @@ from dataclasses import replace
 from lab.case import VERSIONS, only_on
 from lab.deployment import GREETING, PROCESSES, SOCKET_ACTIVATION, SYSTEMD, DeploymentTest, Desired
 
-CLIENT = "/nix/var/nix/profiles/disnix/default/bin/hello-world-client"
+PROFILE = "/nix/var/nix/profiles/disnix/default/bin"
 SERVER = "nix-process-hello-world-server.service"
 PROXY = "nix-process-disnix-tcp-proxy-hello-world-3000.service"
 
@@ -19,7 +19,7 @@ class _Variant(DeploymentTest):
 
     def ask(self):
         """What the client on test2 says."""
-        return self.hosts["test2"].run([CLIENT], input="hello\n").strip()
+        return self.hosts["test2"].run([f"{PROFILE}/hello-world-client"], input="hello\n").strip()
 
 
 class _WithoutProxy:
@@ -63,3 +63,8 @@ class SocketActivationWithProxy(_Variant):
         self.assertEqual([host.state(unit) for unit in (PROXY, SERVER)], ["inactive", "inactive"])
         self.assertEqual(self.ask(), GREETING)
         self.assertEqual([host.state(unit) for unit in (PROXY, SERVER)], ["active", "active"])
+
+    def test_the_proxy_can_be_asked_by_whoever_is_on_its_machine(self):
+        told = self.hosts["test1"].run([f"{PROFILE}/disnix-tcp-proxyctl"])
+        self.assertIn("hello-world-3000", told)
+        self.assertIn("test1:3001", told)

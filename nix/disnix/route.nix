@@ -61,4 +61,6 @@ let
 in
 runCommand "hello-world-route" { } ''
   install -D -m 755 ${wrapper} $out/bin/wrapper
+  # For people: it comes into the profile of the proxy's machine.
+  ln -s ${package}/bin/disnix-tcp-proxyctl $out/bin/
 ''
