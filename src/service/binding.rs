@@ -1,13 +1,19 @@
-//! Listening where a predecessor may be listening still.
+//! New listening sockets, and patience where a predecessor may be listening still.
 
 use std::io;
+use std::net::ToSocketAddrs;
 use std::time::Duration;
 
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::time::{Instant, sleep};
 
 use super::address::Address;
 use super::listener::{ListenError, Listener};
 use super::timespan::TimeSpan;
+
+/// How many clients may wait in the backlog of a socket that we bind ourselves. The kernel lowers
+/// it to `net.core.somaxconn`, listen(2).
+const BACKLOG: i32 = 4096;
 
 /// How often to look whether an address has become free: no event tells.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -40,5 +46,62 @@ pub async fn bind_all(
             }
             result => return result,
         }
+    }
+}
+
+/// Every address that it stands for: a name may have several.
+pub(super) fn socket_addresses(address: &Address) -> io::Result<Vec<(Domain, SockAddr)>> {
+    match address {
+        Address::Tcp { host, port } => Ok((host.as_str(), *port)
+            .to_socket_addrs()?
+            .map(|address| (Domain::for_address(address), address.into()))
+            .collect()),
+        Address::Unix(path) => Ok(vec![(Domain::UNIX, SockAddr::unix(path)?)]),
+        Address::Abstract(name) => Ok(vec![(Domain::UNIX, SockAddr::unix(format!("\0{name}"))?)]),
+        Address::Vsock { cid, port } => Ok(vec![(Domain::VSOCK, SockAddr::vsock(*cid, *port))]),
+    }
+}
+
+/// A new socket that listens there.
+pub(super) fn bind_socket(domain: Domain, address: &SockAddr) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
+    if domain == Domain::IPV6 {
+        // [::] alone means IPv4 as well, whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(!is_unspecified(address))?;
+    }
+    if domain == Domain::IPV4 || domain == Domain::IPV6 {
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Whether the kernel knows the address family at all.
+pub(super) fn has_family(error: &io::Error) -> bool {
+    error.raw_os_error() != Some(libc::EAFNOSUPPORT)
+}
+
+/// Of a TCP address; 0 for any other.
+pub(super) fn port(address: &SockAddr) -> u16 {
+    address.as_socket().map_or(0, |address| address.port())
+}
+
+/// Whether it is every address of the machine.
+pub(super) fn is_unspecified(address: &SockAddr) -> bool {
+    address
+        .as_socket()
+        .is_some_and(|address| address.ip().is_unspecified())
+}
+
+/// Removes what a program that was killed left behind: a socket that nobody listens on. Anything
+/// else stays, and bind(2) says that the address is taken.
+pub(super) fn remove_stale(path: &std::path::Path) {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    let refused = std::os::unix::net::UnixStream::connect(path)
+        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if is_socket && refused {
+        let _ = std::fs::remove_file(path);
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use socket2::{SockAddr, SockRef};
 
-use super::listener::{ListenError, Listener, is_unspecified};
+use super::binding::is_unspecified;
+use super::listener::{ListenError, Listener};
 
 /// Sockets that were handed over and that nobody has taken yet.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
@@ -11,19 +11,18 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Domain;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::activation::Inherited;
 use super::address::Address;
+use super::binding::{
+    bind_socket, has_family, is_unspecified, port, remove_stale, socket_addresses,
+};
 use super::handed::Handed;
 use super::kernel;
 use super::stream::{Stream, keep_alive, send_at_once};
-
-/// How many clients may wait in the backlog of a socket that we bind ourselves. The kernel lowers
-/// it to `net.core.somaxconn`, listen(2).
-const BACKLOG: i32 = 4096;
 
 /// Why a socket cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -421,58 +420,5 @@ fn local_name(fd: impl AsFd) -> String {
         },
         Err(_) if address.address_family() == AddressFamily::VSOCK => "vsock".to_owned(),
         Err(_) => "unknown".to_owned(),
-    }
-}
-
-fn socket_addresses(address: &Address) -> io::Result<Vec<(Domain, SockAddr)>> {
-    match address {
-        Address::Tcp { host, port } => Ok((host.as_str(), *port)
-            .to_socket_addrs()?
-            .map(|address| (Domain::for_address(address), address.into()))
-            .collect()),
-        Address::Unix(path) => Ok(vec![(Domain::UNIX, SockAddr::unix(path)?)]),
-        Address::Abstract(name) => Ok(vec![(Domain::UNIX, SockAddr::unix(format!("\0{name}"))?)]),
-        Address::Vsock { cid, port } => Ok(vec![(Domain::VSOCK, SockAddr::vsock(*cid, *port))]),
-    }
-}
-
-fn bind_socket(domain: Domain, address: &SockAddr) -> io::Result<Socket> {
-    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
-    if domain == Domain::IPV6 {
-        // [::] alone means IPv4 as well, whatever net.ipv6.bindv6only says.
-        socket.set_only_v6(!is_unspecified(address))?;
-    }
-    if domain == Domain::IPV4 || domain == Domain::IPV6 {
-        socket.set_reuse_address(true)?;
-    }
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
-/// Whether the kernel knows the address family at all.
-fn has_family(error: &io::Error) -> bool {
-    error.raw_os_error() != Some(libc::EAFNOSUPPORT)
-}
-
-fn port(address: &SockAddr) -> u16 {
-    address.as_socket().map_or(0, |address| address.port())
-}
-
-pub(super) fn is_unspecified(address: &SockAddr) -> bool {
-    address
-        .as_socket()
-        .is_some_and(|address| address.ip().is_unspecified())
-}
-
-/// Removes what a program that was killed left behind: a socket that nobody listens on. Anything
-/// else stays, and bind(2) says that the address is taken.
-fn remove_stale(path: &std::path::Path) {
-    use std::os::unix::fs::FileTypeExt;
-    let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    let refused = std::os::unix::net::UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    if is_socket && refused {
-        let _ = std::fs::remove_file(path);
     }
 }
