@@ -201,6 +201,11 @@ let
         type = finiteTimeSpan;
         default = "15min";
       };
+      startTimeout = {
+        description = "How long the new server may take until the proxy's machine can connect to it. Then the activation fails, and Disnix goes back to the old one. With null nobody looks.";
+        type = nullOr timeSpan;
+        default = "30s";
+      };
       reason = {
         description = "Why it is locked, for disnix-tcp-proxyctl status and the journal.";
         type = text;

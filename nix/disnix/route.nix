@@ -10,6 +10,7 @@ let
     drainTimeout
     lease
     reason
+    startTimeout
     ;
 
   host = hello_world_server.target.properties.hostname;
@@ -18,10 +19,15 @@ let
 
   # The lease counts from the call, so it has to last for the drain as well. Adjacent time spans add.
   lockOptions = [
+    # A proxy that does not run has no clients, and this upgrade may be what brings it back.
+    "--if-running"
     "--timeout=${drainTimeout}"
     "--reason=${reason}"
   ]
   ++ lib.optional (drainTimeout != "infinity") "--lease=${drainTimeout} ${lease}";
+
+  # Nobody else notices when a server of the module `process` does not start.
+  targetOptions = [ target ] ++ lib.optional (startTimeout != null) "--wait=${startTimeout}";
 
   wrapper = writeScript "hello-world-route" ''
     #! ${stdenv.shell} -e
@@ -33,18 +39,10 @@ let
 
     case "$1" in
         activate)
-            proxyctl set-target ${lib.escapeShellArg target}
+            proxyctl set-target ${lib.escapeShellArgs targetOptions}
             ;;
         lock)
-            status=0
-            proxyctl lock ${lib.escapeShellArgs lockOptions} || status=$?
-            if [ "$status" = 4 ]
-            then
-                # This upgrade may be what brings it back.
-                echo "The proxy is not running, so nobody is connected through it; going on without a lock." >&2
-            else
-                exit "$status"
-            fi
+            proxyctl lock ${lib.escapeShellArgs lockOptions}
             ;;
         unlock)
             proxyctl unlock

@@ -86,6 +86,9 @@ pub enum Failure {
     /// The proxy refused the call.
     #[error("{0}")]
     Refused(String),
+    /// The new target does not answer.
+    #[error("{0}; new connections go there all the same: start it, or set another target")]
+    TargetSilent(#[from] crate::proxy::upstream::Unreachable),
     /// A signal came while waiting.
     #[error(
         "interrupted: hung up, so that the proxy takes back the lock that this call made; the \

@@ -7,23 +7,41 @@ use super::output;
 use super::signals::Signals;
 use super::view::{View, progress};
 use super::wait::{Request, Waiting};
-use crate::proxy::control::api::LockParameters;
+use crate::proxy::control::api::{GateReply, LockParameters};
 
-/// Locks and waits. The lock stays when this program has ended.
+/// Locks and waits. The lock stays when this program has ended. With `--if-running` it is a success
+/// when there is no proxy at all: a deployment may be what brings it back.
 ///
 /// # Errors
 ///
 /// When the proxy cannot be reached, the drain takes too long, somebody opens the gate meanwhile, or
 /// a signal comes.
-pub async fn run(proxy: &Proxy, options: &LockOptions, as_json: bool) -> Result<(), Failure> {
-    let mut signals = Signals::catch()?;
-    let mut waiting = Waiting::start(proxy, Request::Lock(parameters(options, false)));
-    let mut view = View::new(proxy, as_json);
-    let reply = waiting.complete(&mut view, &mut signals).await?;
-    match as_json {
-        true => output::json(&reply),
-        false => output::line(progress(&reply)),
+pub async fn run(
+    proxy: Result<Proxy, Failure>,
+    options: &LockOptions,
+    as_json: bool,
+) -> Result<(), Failure> {
+    let reply = match lock(proxy, options, as_json).await {
+        Err(failure) if options.if_running && failure.is_absence() => None,
+        reply => Some(reply?),
+    };
+    match (as_json, reply) {
+        (true, reply) => output::json(&reply), // null when nothing runs
+        (false, Some(reply)) => output::line(progress(&reply)),
+        (false, None) => output::line("not running, nothing to lock"),
     }
+}
+
+async fn lock(
+    proxy: Result<Proxy, Failure>,
+    options: &LockOptions,
+    as_json: bool,
+) -> Result<GateReply, Failure> {
+    let proxy = proxy?;
+    let mut signals = Signals::catch()?;
+    let mut waiting = Waiting::start(&proxy, Request::Lock(parameters(options, false)));
+    let mut view = View::new(&proxy, as_json);
+    waiting.complete(&mut view, &mut signals).await
 }
 
 /// The parameters of the call; `hold`: the lock is to end with it.

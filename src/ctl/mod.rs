@@ -68,7 +68,7 @@ async fn run(options: Options) -> Result<u8, Failure> {
     match options.verb.unwrap_or(Verb::Status) {
         Verb::Status => status::run(&named.all(directory)?, json).await?,
         Verb::Connections => connections::run(&one()?, json).await?,
-        Verb::Lock(lock) if lock.command.is_empty() => lock::run(&one()?, &lock, json).await?,
+        Verb::Lock(lock) if lock.command.is_empty() => lock::run(one(), &lock, json).await?,
         Verb::Lock(_) if json => {
             return Err(Failure::Usage(
                 "standard output belongs to the COMMAND of `lock`: leave --json away".to_owned(),
@@ -76,7 +76,7 @@ async fn run(options: Options) -> Result<u8, Failure> {
         }
         Verb::Lock(lock) => return command::run(&one()?, &lock).await,
         Verb::Unlock => unlock::run(one(), json).await?,
-        Verb::SetTarget { target } => target::run(&one()?, &target, json).await?,
+        Verb::SetTarget { target, wait } => target::run(&one()?, &target, wait, json).await?,
         Verb::Switch(switch) => switch::run(&one()?, &switch, json).await?,
         Verb::Watch => watch::run(&one()?, json).await?,
         Verb::Close { id } => close::run(&one()?, id, json).await?,

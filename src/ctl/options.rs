@@ -65,6 +65,10 @@ pub enum Verb {
     SetTarget {
         /// HOST:PORT, [V6]:PORT, unix:PATH or vsock:CID:PORT
         target: String,
+
+        /// Then try for so long to reach it from here, and fail if it does not answer
+        #[arg(long, value_name = "TIME")]
+        wait: Option<TimeSpan>,
     },
     /// Lock, lead new connections to TARGET, unlock
     Switch(SwitchOptions),
@@ -113,6 +117,10 @@ pub struct LockOptions {
         hide_possible_values = true
     )]
     pub at_lease_end: Option<LeaseEnd>,
+
+    /// Succeed also when the proxy is not running at all: nobody is connected through it then
+    #[arg(long, conflicts_with = "command")]
+    pub if_running: bool,
 
     /// Run COMMAND while the gate is locked and open it afterwards, like flock(1)
     #[arg(last = true, value_name = "COMMAND")]

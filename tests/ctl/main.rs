@@ -201,3 +201,40 @@ fn a_reader_who_has_seen_enough_is_no_error() {
     proxy.called("Monitor").reply_until_it_hangs_up(changes);
     end(child).expect(0, "");
 }
+
+#[test]
+fn a_lock_may_do_without_a_proxy_that_does_not_run() {
+    let mut proxy = StandIn::new();
+    proxy.stop();
+    for why in ["nobody listens", "there is no"] {
+        let ended = end(proxy.start(&["lock", "--if-running"])).expect(0, "");
+        assert_eq!(ended.output, "not running, nothing to lock\n");
+        end(proxy.start(&["lock"])).expect(4, why);
+        let _ = std::fs::remove_file(proxy.path());
+    }
+
+    // One that is there and does not do it is another matter.
+    let proxy = StandIn::new();
+    let child = proxy.start(&["lock", "--if-running", "--timeout", "1s"]);
+    let refusal = json!({ "open": 1 });
+    proxy.called("Lock").refuse("DrainTimedOut", refusal);
+    end(child).expect(3, "still open: 1");
+}
+
+#[test]
+fn a_target_can_be_waited_for() {
+    let proxy = StandIn::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = listener.local_addr().unwrap().to_string();
+    let set = |wait: &str| {
+        let child = proxy.start(&["set-target", &target, "--wait", wait]);
+        let mut caller = proxy.caller();
+        assert_eq!(caller.calls("SetTarget"), json!({ "target": target }));
+        caller.reply(json!({ "target": target }));
+        end(child)
+    };
+    set("20s").expect(0, "");
+    drop(listener);
+    let ended = set("50ms").expect(1, "cannot reach");
+    assert_eq!(ended.output, format!("new connections go to {target}\n"));
+}
