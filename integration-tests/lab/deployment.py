@@ -21,6 +21,9 @@ STAYS = 0.3
 CROWD = 100
 
 
+BROKEN_SERVER = f"import {EXPRESSIONS}/broken-server.nix"
+
+
 def another_version(number):
     """Nix for a package with other store paths than any number before."""
     return f'import {EXPRESSIONS}/another-version.nix {{ version = "{number}"; }}'

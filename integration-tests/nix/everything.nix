@@ -99,6 +99,7 @@ in
     in
     derivations "" {
       target = import ./disnix/target.nix;
+      broken-server = import ./disnix/broken-server.nix;
       one-machine = manifest {
         infrastructure = ./models/only-test1.nix;
         distribution = ./models/everything-on-test1.nix;

@@ -3,7 +3,7 @@
 from lab import wait
 from lab.case import heavy, only_on
 from lab.deployment import (
-    GREETING, PROCESSES, SYSTEMD, DeploymentTest, Desired, another_version,
+    BROKEN_SERVER, GREETING, PROCESSES, SYSTEMD, DeploymentTest, Desired, another_version,
 )
 from lab.disnix.deployer import Models
 from lab.gate import Watch
@@ -24,6 +24,15 @@ def says(greeting):
 
 
 class _Deployments:
+    @heavy
+    def test_a_server_that_does_not_start_is_taken_back_and_nobody_fails(self):
+        route = {"startTimeout": '"1s"'}
+        self.deploy(Desired(route=route))
+        upgrade = self.under_load(
+            self.models(Desired(route=route, server={"package": BROKEN_SERVER})), [GREETING])
+        self.assertFalse(upgrade.succeeded)
+        self.assertEqual(upgrade.answers_since, {GREETING})
+
     @heavy
     def test_of_two_deployers_at_the_same_time_one_succeeds(self):
         self.deploy(Desired(**HERE))
