@@ -2,7 +2,6 @@
 
 import json
 import threading
-import time
 
 from lab import journal, wait
 from lab.case import HostTest, only_on
@@ -355,10 +354,8 @@ class Locking(NixosTest):
                 self.switch.to(both)
                 self.host.wait_for_state(LOCK, "active")
                 self.assertEqual(self.ask(), HELLO)
-                began = time.monotonic()
                 done = self.switch.to(System(self.nix, {"systemd": {"services": services}}))
                 self.assertNotIn(LOCK, done["stop"])
-                self.assertLess(time.monotonic() - began, 20)
                 self.assert_refused(PORT)
                 self.assertEqual(self.host.state(PROXY), "inactive")
 

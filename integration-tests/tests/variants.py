@@ -59,7 +59,7 @@ class SocketActivationWithProxy(_Variant):
     def test_the_client_reaches_the_server_through_the_proxy_and_starts_both(self):
         host = self.hosts["test1"]
         # As after an idle exit.
-        host.systemctl("stop", PROXY)
+        host.systemctl("stop", PROXY, SERVER)
         self.assertEqual([host.state(unit) for unit in (PROXY, SERVER)], ["inactive", "inactive"])
         self.assertEqual(self.ask(), GREETING)
         self.assertEqual([host.state(unit) for unit in (PROXY, SERVER)], ["active", "active"])

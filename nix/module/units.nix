@@ -81,7 +81,10 @@
     let
       services = map (service: "${service}.service") options.services;
       ctl = "/run/current-system/sw/bin/disnix-tcp-proxyctl --instance ${name}";
-      isStopping = ''[ "$(/run/current-system/systemd/bin/systemctl is-system-running)" = stopping ]'';
+      systemctl = "/run/current-system/systemd/bin/systemctl";
+      isStopping = ''[ "$(${systemctl} is-system-running)" = stopping ]'';
+      # A proxy that goes at the same time would be waited for, for the half minute of a restart.
+      isThere = "${systemctl} is-active --quiet disnix-tcp-proxy-control@${name}.socket";
     in
     {
       wantedBy = services;
@@ -97,7 +100,7 @@
         RemainAfterExit=yes
         X-RestartIfChanged=false
         ExecStart=-${ctl} unlock
-        ExecStop=-/bin/sh -c '${isStopping} || exec ${ctl} lock --reason "a service is replaced" "--timeout=${toString options.timeout}" "--lease=${toString options.lease}"'
+        ExecStop=-/bin/sh -c '${isStopping} || ! ${isThere} || exec ${ctl} lock --reason "a service is replaced" "--timeout=${toString options.timeout}" "--lease=${toString options.lease}"'
         TimeoutStopSec=infinity
       '';
     };
