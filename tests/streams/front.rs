@@ -1,7 +1,7 @@
 //! A proxy, in every way in which bytes can go through it, with an upstream that the test plays.
 
 use std::fs::Permissions;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
@@ -147,18 +147,15 @@ impl Front {
         }
     }
 
-    /// A client and the upstream's end of its connection.
-    pub fn pair(&self) -> (Socket, Socket) {
-        let client = self.place.connect().unwrap();
-        let mut wait = libc::pollfd {
-            fd: std::os::fd::AsRawFd::as_raw_fd(&self.upstream),
-            events: libc::POLLIN,
-            revents: 0,
+    /// A client and the upstream's end of its connection, both of TCP.
+    pub fn pair(&self) -> (TcpStream, TcpStream) {
+        let (Place::Tcp(address), Upstream::Tcp(listener)) = (&self.place, &self.upstream) else {
+            panic!("{:?} is not TCP on both sides", self.wiring);
         };
-        let patience = i32::try_from(PATIENCE.as_millis()).unwrap();
-        // SAFETY: poll(2) reads and writes one struct.
-        assert_eq!(unsafe { libc::poll(&mut wait, 1, patience) }, 1);
-        (client, self.upstream.accept().unwrap())
+        let client = connect(*address);
+        let (upstream, _) = listener.accept().unwrap();
+        upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+        (client, upstream)
     }
 
     /// What `disnix-tcp-proxyctl --json` says with these arguments.

@@ -4,6 +4,8 @@
 mod support;
 
 mod bytes;
+mod counters;
+mod endings;
 mod front;
 mod judge;
 mod peer;
@@ -12,4 +14,6 @@ mod process;
 mod run;
 mod sandbox;
 mod socket;
+mod taken;
+mod urgent;
 mod verified;

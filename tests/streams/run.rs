@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::bytes::Random;
 use crate::front::Front;
 use crate::judge::judge;
-use crate::peer::{Between, Peer, Progress};
+use crate::peer::{Between, Peer, Progress, Report};
 use crate::plan::Plan;
 use crate::socket::{Upstream, accept};
 use crate::support::PATIENCE;
@@ -36,8 +36,18 @@ pub fn seed() -> u64 {
     }
 }
 
-/// Carries out `count` plans through the proxy, and fails with the first that went wrong.
-pub fn run(front: &Rc<Front>, seed: u64, plans: impl Iterator<Item = Plan>) {
+/// Bytes of all connections.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    pub connections: u64,
+    /// What the clients wrote, and what of that came to the upstream.
+    pub up: (u64, u64),
+    /// What the upstream wrote, and what of that came to the clients.
+    pub down: (u64, u64),
+}
+
+/// Carries out all plans through the proxy, and fails with the first that went wrong.
+pub fn run(front: &Rc<Front>, seed: u64, plans: impl Iterator<Item = Plan>) -> Totals {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -58,13 +68,20 @@ pub fn run(front: &Rc<Front>, seed: u64, plans: impl Iterator<Item = Plan>) {
                 result.map_err(|why| format!("connection {index}: {why}\n{plan:?}"))
             });
         }
+        let mut totals = Totals::default();
         while let Some(result) = running.join_next().await {
-            if let Err(why) = result.unwrap() {
+            let (client, upstream) = result.unwrap().unwrap_or_else(|why| {
                 panic!("with STREAMS_SEED={seed}, {:?}: {why}", front.wiring);
-            }
+            });
+            totals.connections += 1;
+            totals.up.0 += client.sent;
+            totals.up.1 += upstream.received;
+            totals.down.0 += upstream.sent;
+            totals.down.1 += client.received;
         }
+        totals
     };
-    LocalSet::new().block_on(&runtime, all);
+    LocalSet::new().block_on(&runtime, all)
 }
 
 /// `count` plans that follow from a seed.
@@ -73,7 +90,7 @@ pub fn plans(seed: u64, count: usize, make: fn(u64) -> Plan) -> impl Iterator<It
     std::iter::repeat_with(move || make(random.next())).take(count)
 }
 
-async fn connection(shared: &Shared, plan: &Plan) -> Result<(), String> {
+async fn connection(shared: &Shared, plan: &Plan) -> Result<(Report, Report), String> {
     let pairing = shared.pairing.lock().await;
     let (between, client_progress, upstream_progress) =
         (Between::new(), Progress::default(), Progress::default());
@@ -112,5 +129,6 @@ async fn connection(shared: &Shared, plan: &Plan) -> Result<(), String> {
     };
     let (client, upstream) = result?;
     judge(plan, client, upstream, shared.front.wiring.is_tcp())
-        .map_err(|why| format!("{why}\nclient {client:?}, upstream {upstream:?}"))
+        .map_err(|why| format!("{why}\nclient {client:?}, upstream {upstream:?}"))?;
+    Ok((client, upstream))
 }
