@@ -75,8 +75,8 @@ async fn carry<S: AsFd + AsRawFd + Sync>(
             source: upstream,
             sink: client,
         };
-        up.poll(there, context, |bytes| meter.received(bytes));
-        down.poll(back, context, |bytes| meter.sent(bytes));
+        up.poll(there, down.end(), context, |bytes| meter.received(bytes));
+        down.poll(back, up.end(), context, |bytes| meter.sent(bytes));
         if let Some(ending) = ending(up.end(), down.end()) {
             return Poll::Ready(ending);
         }
