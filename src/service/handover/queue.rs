@@ -20,14 +20,8 @@ pub enum Received {
     Client(ClientSocket, Option<SocketAddrAny>),
     /// One that has gone already, or no client at all: on to the next one.
     Gone,
-    /// Descriptors or memory have run out. Whoever waits goes on waiting, unless `lost`: the
-    /// descriptors of one client had no room after all. The process that sent it sees that.
-    Exhausted {
-        /// Why.
-        error: io::Error,
-        /// Whether a datagram was received and its client was not.
-        lost: bool,
-    },
+    /// Descriptors or memory have run out; whoever waits goes on waiting.
+    Exhausted(io::Error),
 }
 
 /// A handover socket, as the side that receives has it.
@@ -44,10 +38,7 @@ impl Queue {
         // A client whose descriptors have no room is gone from the queue all the same: recvmsg(2)
         // cuts off what it cannot install. So make sure that there is room.
         if let Err(errno) = room(socket) {
-            return Ok(Received::Exhausted {
-                error: errno.into(),
-                lost: false,
-            });
+            return Ok(Received::Exhausted(errno.into()));
         }
         Ok(match wire::receive(socket)? {
             Datagram::Descriptors { client, token } => {
@@ -59,10 +50,9 @@ impl Queue {
                 }
             }
             Datagram::Foreign(why) => foreign(why),
-            Datagram::Truncated => Received::Exhausted {
-                error: Errno::MFILE.into(),
-                lost: true,
-            },
+            // Another thread was faster. The token is closed, which tells the sender that nobody
+            // has served the client.
+            Datagram::Truncated => Received::Exhausted(Errno::MFILE.into()),
         })
     }
 }
