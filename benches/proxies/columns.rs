@@ -12,8 +12,8 @@ pub enum Load {
     Requests(usize),
     /// Open connections for one request each, so many at a time.
     Connections(usize),
-    /// Hold so many idle connections.
-    Idle(usize),
+    /// Hold idle connections.
+    Idle,
 }
 
 /// One figure.
@@ -121,12 +121,11 @@ pub const ALL: &[Column] = &[
     Column {
         key: "memory",
         title: "Memory of an idle connection",
-        load: Load::Idle(9_000),
+        load: Load::Idle,
         pinned: false,
         metrics: &[
             less("KiB each", 2, Some(1.05)),
             less("of it user KiB", 2, None),
-            less("MiB in all", 1, None),
         ],
     },
 ];
@@ -152,7 +151,7 @@ impl Column {
                     _ => vec![Some(units / seen.seconds), each, p50, p99],
                 }
             }
-            Load::Idle(_) => Vec::new(),
+            Load::Idle => Vec::new(),
         }
     }
 
@@ -164,13 +163,8 @@ impl Column {
             held.before.total - held.before.kernel,
             held.with.total - held.with.kernel,
         );
-        let uncharged = uncharged as f64;
-        let all = held.with.total as f64 + uncharged * count as f64;
-        vec![
-            Some((total + uncharged) / 1024.0),
-            Some(user / 1024.0),
-            Some(all / 1024.0 / 1024.0),
-        ]
+        let total = total + uncharged as f64;
+        vec![Some(total / 1024.0), Some(user / 1024.0)]
     }
 }
 

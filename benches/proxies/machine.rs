@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::candidates::Candidate;
 use crate::options::Plan;
 use crate::results::Results;
+use crate::run::CROWDED;
 
 /// As a list in Markdown.
 pub fn describe(plan: &Plan, results: &Results) -> String {
@@ -20,16 +21,21 @@ pub fn describe(plan: &Plan, results: &Results) -> String {
             value("/etc/os-release", "PRETTY_NAME", '='),
         ),
         format!(
-            "{} rounds, {} s each",
+            "{} rounds, {} s each; {} idle connections",
             plan.rounds,
-            plan.length.as_secs_f64()
+            plan.length.as_secs_f64(),
+            plan.idle
         ),
     ];
     if let Some((median, most)) = results.others() {
         lines.push(format!(
-            "others used {:.0} % of the machine meanwhile (median; at most {:.0} %)",
+            "others used {:.0} % of the machine meanwhile (median; at most {:.0} %){}",
             median * 100.0,
-            most * 100.0
+            most * 100.0,
+            match median < CROWDED {
+                true => "",
+                false => ": **too much for these figures to be worth anything**",
+            }
         ));
     }
     let mut families = Vec::new();

@@ -19,6 +19,9 @@ pub struct Options {
     /// Measure each for so long
     #[arg(long, value_name = "S", default_value_t = 2.0)]
     pub seconds: f64,
+    /// Measure again, up to so often in all, while others use more than a tenth of the machine
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub tries: usize,
     /// Two short rounds, fewer idle connections: to see whether it works
     #[arg(long)]
     pub quick: bool,
@@ -36,6 +39,9 @@ pub struct Options {
     pub bench: bool,
 }
 
+/// What `memory` holds.
+const IDLE: usize = 9_000;
+
 /// What a run consists of.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -43,7 +49,9 @@ pub struct Plan {
     pub rounds: usize,
     /// How long each.
     pub length: Duration,
-    /// The most idle connections.
+    /// How often at most, while the machine is not ours.
+    pub tries: usize,
+    /// How many idle connections are held.
     pub idle: usize,
     /// What is measured.
     pub columns: Vec<Column>,
@@ -60,7 +68,8 @@ impl Options {
         let plan = Plan {
             rounds: self.rounds.max(1),
             length: Duration::from_secs_f64(self.seconds.clamp(0.01, 600.0)),
-            idle: usize::MAX,
+            tries: self.tries.max(1),
+            idle: IDLE,
             columns: columns::ALL.iter().copied().filter(only).collect(),
             candidates: candidates::ALL
                 .iter()
@@ -74,6 +83,7 @@ impl Options {
             (true, true) => Plan {
                 rounds: 2,
                 length: Duration::from_millis(500),
+                tries: 1,
                 idle: 1_000,
                 ..plan
             },
@@ -90,6 +100,7 @@ impl Plan {
         Self {
             rounds: 1,
             length: Duration::from_millis(50),
+            tries: 1,
             idle: 100,
             candidates: self.candidates.into_iter().filter(ours).collect(),
             ..self
