@@ -82,7 +82,7 @@ impl Group {
     /// Bytes of each accepted socket that the kernel has charged to nobody, as far as we know.
     ///
     /// A socket is made when the client's packet comes, that is for no process. With cgroup v1 it
-    /// stays so; with v2 `accept` charges it (net/ipv4/af_inet.c, since Linux 6.12).
+    /// stays so; with v2 accept(2) charges it (`kmem_cache_charge(newsk)` in net/ipv4, since Linux 6.12).
     pub fn uncharged(&self) -> u64 {
         match self.version {
             Version::One => size_of_socket().unwrap_or(0),

@@ -23,11 +23,12 @@ const LONGEST: f64 = 1.8;
 const STYLE: &str = "
   text { font: 12px system-ui, -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif; fill: #1f2328 }
   .title { font-size: 19px; font-weight: 600 } .name { font-weight: 600 } .end { text-anchor: end }
+  .value { stroke: #ffffff; stroke-width: 3; paint-order: stroke }
   .small { fill: #59636e } .card { fill: #ffffff; stroke: #d1d9e0 }
   .ours { fill: #2f81f7 } .peer { fill: #aeb6bf } .nobody { fill: #aeb6bf; fill-opacity: .4 }
   .one { stroke: #818b98 } .goal { stroke: #d1242f; stroke-dasharray: 3 2 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .small { fill: #9198a1 } .card { fill: #0d1117; stroke: #3d444d }
+    text { fill: #e6edf3 } .small { fill: #9198a1 } .value { stroke: #0d1117 } .card { fill: #0d1117; stroke: #3d444d }
     .ours { fill: #4493f8 } .peer { fill: #656c76 } .nobody { fill: #656c76; fill-opacity: .4 }
     .one { stroke: #9198a1 } .goal { stroke: #f85149 }
   }
@@ -77,33 +78,15 @@ fn panel(shapes: &mut String, results: &Results, column: usize, at: usize) {
         "<text class=\"name\" x=\"0\" y=\"16\">{}: {}</text>",
         results.columns[column].title, metric.name
     );
-    let mut row = 0.0;
-    for (who, candidate) in results.candidates.iter().enumerate() {
-        let value = results.median(column, who, at);
-        let ratio = results.ratio(column, who, at);
-        let (Some(value), Some(ratio)) = (value, ratio) else {
-            continue;
-        };
-        let y = top + ROW * row;
-        let length = ratio.min(LONGEST) * ONE;
-        let _ = writeln!(
-            shapes,
-            "<text class=\"small end\" x=\"{}\" y=\"{}\">{}</text>\
-             <rect class=\"{}\" x=\"{left}\" y=\"{y}\" width=\"{length:.1}\" height=\"{}\"/>\
-             <text x=\"{:.1}\" y=\"{}\">{value:.*}</text>",
-            left - 6.0,
-            y + 11.0,
-            candidate
-                .name()
-                .replace("disnix-tcp-proxy --", "the same, --"),
-            class(*candidate),
-            ROW - 4.0,
-            left + length + 5.0,
-            y + 11.0,
-            metric.digits,
-        );
-        row += 1.0;
-    }
+    let bars: Vec<_> = results
+        .candidates
+        .iter()
+        .enumerate()
+        .filter_map(|(who, &candidate)| {
+            let value = results.median(column, who, at)?;
+            Some((candidate, value, results.ratio(column, who, at)?))
+        })
+        .collect();
     for (class, ratio) in [("one", Some(1.0)), ("goal", metric.goal)] {
         let Some(ratio) = ratio else { continue };
         let x = left + ratio * ONE;
@@ -111,7 +94,27 @@ fn panel(shapes: &mut String, results: &Results, column: usize, at: usize) {
             shapes,
             "<line class=\"{class}\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\"/>",
             top - 4.0,
-            top + ROW * row
+            top + ROW * bars.len() as f64
+        );
+    }
+    for (row, (candidate, value, ratio)) in bars.into_iter().enumerate() {
+        let y = top + ROW * row as f64;
+        let length = ratio.min(LONGEST) * ONE;
+        let _ = writeln!(
+            shapes,
+            "<text class=\"small end\" x=\"{}\" y=\"{}\">{}</text>\
+             <rect class=\"{}\" x=\"{left}\" y=\"{y}\" width=\"{length:.1}\" height=\"{}\"/>\
+             <text class=\"value\" x=\"{:.1}\" y=\"{}\">{value:.*}</text>",
+            left - 6.0,
+            y + 11.0,
+            candidate
+                .name()
+                .replace("disnix-tcp-proxy --", "the same, --"),
+            class(candidate),
+            ROW - 4.0,
+            left + length + 5.0,
+            y + 11.0,
+            metric.digits,
         );
     }
 }
