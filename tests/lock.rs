@@ -146,19 +146,27 @@ fn those_who_wait_are_let_in_in_the_order_in_which_they_came() {
     let setup = Setup::new();
     let _proxy = setup.start();
     setup.does(&["lock"]);
-    let clients: Vec<TcpStream> = (0..100)
-        .map(|number: u32| {
-            let mut client = connect(setup.address());
-            client.write_all(format!("{number}\n").as_bytes()).unwrap();
-            client
+    let clients: Vec<TcpStream> = (0..100).map(|_| connect(setup.address())).collect();
+    setup.does(&["unlock"]);
+    // They are served at the same time by several threads; their numbers tell who was first.
+    let upstreams: Vec<_> = clients.iter().map(|_| setup.upstream.accept()).collect();
+    let list = setup.does(&["--json", "connections"]);
+    let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+    let mut let_in: Vec<(u64, String)> = list
+        .iter()
+        .map(|one| {
+            let peer = one["peer"].as_str().unwrap().to_owned();
+            (one["id"].as_u64().unwrap(), peer)
         })
         .collect();
-    setup.does(&["unlock"]);
-    for number in 0..100 {
-        let (upstream, _) = setup.upstream.accept().unwrap();
-        assert_eq!(line(&upstream), number.to_string());
-    }
-    drop(clients);
+    let_in.sort();
+    let came: Vec<String> = clients
+        .iter()
+        .map(|client| client.local_addr().unwrap().to_string())
+        .collect();
+    let order: Vec<String> = let_in.into_iter().map(|(_, peer)| peer).collect();
+    assert_eq!(order, came);
+    drop(upstreams);
 }
 
 #[test]

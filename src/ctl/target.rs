@@ -1,5 +1,7 @@
 //! `set-target`: where new connections go.
 
+use std::sync::Arc;
+
 use super::client::Proxy;
 use super::failure::Failure;
 use super::output;
@@ -34,7 +36,13 @@ pub async fn run(
             path: proxy.control.clone(),
             reason: format!("{error}"),
         })?;
-        let reached = upstream::connect(|| target.clone(), wait.finite(), None, Spare::default());
+        let target = Arc::new(target);
+        let reached = upstream::connect(
+            || Arc::clone(&target),
+            wait.finite(),
+            None,
+            Spare::default(),
+        );
         reached.await?;
     }
     Ok(())

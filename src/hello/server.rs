@@ -1,6 +1,7 @@
 //! `hello-world-server`: answers `hello`, and costs nothing while nobody asks.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -15,10 +16,10 @@ use super::protocol::{Lines, Request, Response};
 use crate::service::activation;
 use crate::service::address::Address;
 use crate::service::binding;
-use crate::service::listener::{Accepted, Listener};
+use crate::service::listener::{Accepted, Arrival, Listener};
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Admission, Lifetime, Service, serve};
-use crate::service::stream::Stream;
+use crate::service::stream::{Family, Stream};
 
 /// Answers of one client are sent together, up to about so many bytes.
 const ANSWERS: usize = 4096;
@@ -58,6 +59,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
+        threads: 1,
     };
     serve(Arc::new(Greeting(server)), listeners.into(), lifetime).await
 }
@@ -91,13 +93,13 @@ struct Server {
 /// One client, counted until this is dropped.
 struct Client {
     /// Taken when it is dropped, so that it is closed before it is counted as closed.
-    stream: Option<Stream>,
+    socket: Option<OwnedFd>,
     server: Arc<Server>,
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        drop(self.stream.take());
+        drop(self.socket.take());
         self.server.open.fetch_sub(1, Relaxed);
         self.server.woken.notify_one();
     }
@@ -118,12 +120,12 @@ impl Service for Greeting {
         accept: &mut dyn FnMut() -> io::Result<Accepted>,
     ) -> io::Result<Admission<Client>> {
         Ok(match accept()? {
-            Accepted::Client(stream, peer) => {
+            Accepted::Client(Arrival { socket, peer }) => {
                 self.0.open.fetch_add(1, Relaxed);
                 let id = self.0.accepted.fetch_add(1, Relaxed) + 1;
                 tracing::debug!(CONNECTION_ID = id, PEER = %peer, "connection {id}: {peer}");
                 Admission::Client(Client {
-                    stream: Some(stream),
+                    socket: Some(socket),
                     server: Arc::clone(&self.0),
                 })
             }
@@ -134,9 +136,14 @@ impl Service for Greeting {
     }
 
     async fn handle(client: Client) {
-        if let Some(stream) = &client.stream
-            && let Err(error) = converse(stream, &client.server.greeting).await
-        {
+        let Some(socket) = &client.socket else {
+            return;
+        };
+        let served = match Stream::of(socket.as_fd(), Family::Other) {
+            Ok(stream) => converse(&stream, &client.server.greeting).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
             tracing::debug!(ERROR = %error, "a client was lost: {error}");
         }
     }
@@ -164,7 +171,7 @@ impl Service for Greeting {
 }
 
 /// Answers a client until it has said everything, or `quit`.
-async fn converse(stream: &Stream, greeting: &str) -> io::Result<()> {
+async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) -> io::Result<()> {
     let mut lines = Lines::default();
     let mut buffer = [0; 2048];
     loop {
@@ -211,7 +218,7 @@ enum End {
 }
 
 /// Lets a client that was refused read why, before the connection is closed.
-async fn say_farewell(stream: &Stream) -> io::Result<()> {
+async fn say_farewell(stream: &Stream<BorrowedFd<'_>>) -> io::Result<()> {
     stream.shutdown_write()?;
     let mut left = FAREWELL_BYTES;
     let mut buffer = [0; 2048];

@@ -1,6 +1,7 @@
 //! The open connections: who they are, how much they carried, and how to end one.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -10,9 +11,11 @@ use tokio::sync::Notify;
 use super::control::api::ConnectionStatus;
 use super::liveness;
 use super::relay::Meter;
+use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
-use crate::service::listener::Peer;
-use crate::service::stream::Stream;
+use crate::service::kernel;
+use crate::service::listener::{Arrival, Peer};
+use crate::service::stream;
 
 /// Why a connection is ended that would have gone on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,15 @@ impl Abort {
     }
 }
 
+/// Where a connection leads.
+#[derive(Debug)]
+pub struct Connected {
+    /// The upstream's socket.
+    pub socket: OwnedFd,
+    /// The target that it was reached by.
+    pub target: Arc<Address>,
+}
+
 /// One open connection, from the moment it was accepted.
 #[derive(Debug)]
 pub struct Connection {
@@ -50,9 +62,9 @@ pub struct Connection {
     /// The client.
     pub peer: Peer,
     /// The client's socket.
-    pub client: Stream,
-    /// The upstream's socket and its address, once it is connected.
-    pub upstream: OnceLock<(Stream, String)>,
+    pub client: OwnedFd,
+    /// The upstream, once it is connected.
+    pub upstream: OnceLock<Connected>,
     since: Uptime,
     received: AtomicU64,
     sent: AtomicU64,
@@ -79,6 +91,16 @@ impl Connection {
         }
     }
 
+    /// Has both sides see a reset when the connection is closed.
+    pub fn reset_on_close(&self) {
+        self.sockets().for_each(stream::reset_on_close);
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &OwnedFd> {
+        let upstream = self.upstream.get().map(|upstream| &upstream.socket);
+        std::iter::once(&self.client).chain(upstream)
+    }
+
     /// How long it has been open.
     pub fn age(&self, now: Uptime) -> Duration {
         now.since(self.since)
@@ -94,11 +116,8 @@ impl Connection {
     }
 
     fn is_gone(&self, limit: Duration) -> bool {
-        let upstream = self.upstream.get().map(|(stream, _)| stream);
-        [Some(&self.client), upstream]
-            .into_iter()
-            .flatten()
-            .filter_map(Stream::tcp_info)
+        self.sockets()
+            .filter_map(|socket| kernel::tcp_info(socket).ok())
             .any(|info| liveness::is_gone(&info, limit))
     }
 
@@ -107,7 +126,10 @@ impl Connection {
         ConnectionStatus {
             id: self.id,
             peer: self.peer.to_string(),
-            upstream: self.upstream.get().map(|(_, address)| address.clone()),
+            upstream: self
+                .upstream
+                .get()
+                .map(|upstream| upstream.target.to_string()),
             age_usec: micros(self.age(now)),
             idle_usec: micros(self.idle(now)),
             received_bytes,
@@ -144,13 +166,13 @@ impl Connections {
     }
 
     /// A client that was just accepted.
-    pub fn add(&self, client: Stream, peer: Peer) -> Arc<Connection> {
+    pub fn add(&self, client: Arrival) -> Arc<Connection> {
         let now = Uptime::now();
         let id = self.accepted.fetch_add(1, Relaxed) + 1;
         let connection = Arc::new(Connection {
             id,
-            peer,
-            client,
+            peer: client.peer,
+            client: client.socket,
             upstream: OnceLock::new(),
             since: now,
             received: AtomicU64::new(0),

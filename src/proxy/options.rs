@@ -61,6 +61,13 @@ pub struct Options {
           value_parser = crate::service::program::positive)]
     pub connections_max: usize,
 
+    /// The most threads that carry connections; as many as processors if it is not given.
+    ///
+    /// They are started as they are needed.
+    #[arg(long, value_name = "N", env = "DISNIX_TCP_PROXY_THREADS",
+          value_parser = crate::service::program::positive)]
+    pub threads: Option<usize>,
+
     /// End when no connection was open for so long; systemd starts it again for the next client.
     ///
     /// Only with sockets from systemd.

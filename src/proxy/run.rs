@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -21,6 +22,7 @@ use crate::service::clock::{Uptime, micros};
 use crate::service::listener::{Accepted, Listener, Peer};
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Admission, Lifetime, Service, serve};
+use crate::service::stream::Stream;
 
 /// What `FileDescriptorName=` calls control sockets.
 const CONTROL_NAME: &str = "varlink";
@@ -108,6 +110,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
+        threads: options.threads.unwrap_or_else(program::cpus),
     };
     serve(Arc::new(running), listeners, lifetime).await
 }
@@ -229,17 +232,17 @@ impl Service for Running {
         accept: &mut dyn FnMut() -> io::Result<Accepted>,
     ) -> io::Result<Admission<Passed>> {
         let mut gate = self.proxy.gate();
-        if !gate.0.may_accept() {
+        let Some(target) = self.proxy.target().filter(|_| gate.0.may_accept()) else {
             return Ok(Admission::Closed);
-        }
+        };
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = spare.reserve() {
+        if let Err(error) = spare.reserve(&target) {
             return Ok(Admission::Exhausted(error));
         }
         Ok(match accept()? {
-            Accepted::Client(stream, peer) => {
+            Accepted::Client(client) => {
                 gate.0.accepted();
-                let connection = Some(self.proxy.connections.add(stream, peer));
+                let connection = Some(self.proxy.connections.add(client));
                 Admission::Client(Passed {
                     connection,
                     spare: std::mem::take(&mut spare),
@@ -323,12 +326,16 @@ impl Service for Running {
 /// One client, from the gate to the end.
 async fn carry(proxy: &Proxy, connection: &Connection, spare: Spare) {
     tokio::select! {
-        () = connect_and_relay(proxy, connection, spare) => {}
+        biased;
+        carried = connect_and_relay(proxy, connection, spare) => if let Err(error) = carried {
+            tracing::error!(
+                CONNECTION_ID = connection.id, PEER = %connection.peer, ERROR = %error,
+                "client {} was given up: its sockets cannot be watched: {error}", connection.peer
+            );
+            connection.reset_on_close();
+        },
         why = connection.aborted() => {
-            connection.client.reset_on_close();
-            if let Some((upstream, _)) = connection.upstream.get() {
-                upstream.reset_on_close();
-            }
+            connection.reset_on_close();
             let message_id = (why == Abort::PeerGone).then_some(event::PEER_GONE);
             tracing::info!(
                 MESSAGE_ID = message_id, CONNECTION_ID = connection.id, PEER = %connection.peer,
@@ -347,45 +354,49 @@ async fn carry(proxy: &Proxy, connection: &Connection, spare: Spare) {
     );
 }
 
-async fn connect_and_relay(proxy: &Proxy, connection: &Connection, spare: Spare) {
-    let client = &connection.client;
+/// Fails only when the runtime cannot watch a socket.
+async fn connect_and_relay(proxy: &Proxy, connection: &Connection, spare: Spare) -> io::Result<()> {
+    let client = Stream::of(connection.client.as_fd(), connection.peer.family())?;
     let settings = &proxy.settings;
     let Some(first_target) = proxy.target() else {
-        return client.reset_on_close();
+        client.reset_on_close();
+        return Ok(());
     };
     let target = || proxy.target().unwrap_or_else(|| first_target.clone());
     let connected = tokio::select! {
         biased; // what a client said before it left is still delivered if the upstream is there
         result = upstream::connect(target, settings.connect_timeout, settings.keepalive, spare) => result,
         // Nobody is left to be served.
-        () = client.broken() => return,
+        () = client.broken() => return Ok(()),
     };
-    let (upstream, address) = match connected {
-        Ok(connected) => connected,
+    let connected = match connected {
+        Ok(connected) => connection.upstream.get_or_init(|| connected),
         Err(error) => {
             proxy.count_unreachable(connection, &error);
-            return client.reset_on_close();
+            client.reset_on_close();
+            return Ok(());
         }
     };
-    let (upstream, address) = connection
-        .upstream
-        .get_or_init(|| (upstream, address.to_string()));
+    let address = &connected.target;
+    let upstream = Stream::of(connected.socket.as_fd(), address.family())?;
     tracing::debug!(
-        CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = address,
+        CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = %address,
         "connection {}: {} leads to {address}", connection.id, connection.peer
     );
     if let Some(protocol) = settings.proxy_protocol {
         let header = protocol.header(addresses(connection));
         if let Err(error) = upstream.send_all(&header).await {
             proxy.count_unreachable(connection, &error);
-            return client.reset_on_close();
+            client.reset_on_close();
+            return Ok(());
         }
     }
-    match relay::relay(client, upstream, connection).await {
+    match relay::relay(&client, &upstream, connection).await {
         Ending::ClientBroken(kind) if is_gone(kind) => tell_gone(connection, "the client"),
         Ending::UpstreamBroken(kind) if is_gone(kind) => tell_gone(connection, "the upstream"),
         Ending::Orderly | Ending::ClientBroken(_) | Ending::UpstreamBroken(_) => {}
     }
+    Ok(())
 }
 
 /// Whether the kernel's own probes found that nobody is there.

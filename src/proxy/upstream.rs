@@ -3,14 +3,15 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::connections::Connected;
 use crate::service::address::Address;
-use crate::service::stream::{Stream, keep_alive};
+use crate::service::stream::{Stream, keep_alive, send_at_once};
 
 /// The pause after the first attempt that failed; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -30,34 +31,56 @@ const LAST_ATTEMPT: Duration = Duration::from_millis(100);
 #[error("cannot reach {target} within {limit:?}: {source}")]
 pub struct Unreachable {
     /// The last target that was tried.
-    pub target: Address,
+    pub target: Arc<Address>,
     limit: Duration,
     source: io::Error,
 }
 
-/// A descriptor that is kept for the socket of an upstream.
+/// A socket that is kept for an upstream.
 ///
 /// Whoever is accepted needs two descriptors. If all of them could go to accepted clients, these
-/// would wait for a second one that never comes; so it is taken before a client is accepted.
+/// would wait for a second one that never comes; so the socket is made before a client is accepted.
 #[derive(Debug, Default)]
-pub struct Spare(Option<OwnedFd>);
+pub struct Spare(Option<(Domain, Socket)>);
 
 impl Spare {
-    /// Has one, taken now unless there is one already.
+    /// Has one for this target, made now unless there is one already.
     ///
     /// # Errors
     ///
-    /// When none is left.
-    pub fn reserve(&mut self) -> io::Result<()> {
-        if self.0.is_none() {
-            self.0 = Some(eventfd(0, EventfdFlags::CLOEXEC)?);
+    /// When no descriptor or memory is left.
+    pub fn reserve(&mut self, target: &Address) -> io::Result<()> {
+        match self.0 {
+            Some(_) => Ok(()),
+            None => self.make(domain(target)),
         }
+    }
+
+    fn make(&mut self, domain: Domain) -> io::Result<()> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        self.0 = Some((domain, Socket::new(domain, kind, None)?));
         Ok(())
     }
 
-    /// Gives it up for the socket that is about to be made.
-    fn release(&mut self) {
-        self.0 = None;
+    /// The socket, of this domain; its descriptor is given up for another one if it was not.
+    fn take(&mut self, domain: Domain) -> io::Result<Socket> {
+        if !matches!(&self.0, Some((is, _)) if *is == domain) {
+            self.0 = None;
+            self.make(domain)?;
+        }
+        let spare = self.0.take();
+        spare
+            .map(|(_, socket)| socket)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+/// The domain of the socket for a target; a guess if a name has to be looked up first.
+fn domain(target: &Address) -> Domain {
+    match target {
+        Address::Tcp { .. } => target.literal().map_or(Domain::IPV4, Domain::for_address),
+        Address::Unix(_) | Address::Abstract(_) => Domain::UNIX,
+        Address::Vsock { .. } => Domain::VSOCK,
     }
 }
 
@@ -69,102 +92,177 @@ impl Spare {
 ///
 /// The last error, when the time is over.
 pub async fn connect(
-    target: impl Fn() -> Address,
+    target: impl Fn() -> Arc<Address>,
     limit: Option<Duration>,
     keepalive: Option<Duration>,
     mut spare: Spare,
-) -> Result<(Stream, Address), Unreachable> {
+) -> Result<Connected, Unreachable> {
+    let there = target();
+    let begun = begin(&there, keepalive, &mut spare);
+    if let Some(Ok(Begun::Decided(socket))) = begun {
+        // As good as always, and it needs no timer.
+        let socket = socket.into();
+        return Ok(Connected {
+            socket,
+            target: there,
+        });
+    }
+    // Boxed, because an open connection has no use for its memory.
+    Box::pin(connect_patiently(
+        (there, begun),
+        target,
+        limit,
+        keepalive,
+        spare,
+    ))
+    .await
+}
+
+async fn connect_patiently(
+    first: (Arc<Address>, Option<io::Result<Begun>>),
+    target: impl Fn() -> Arc<Address>,
+    limit: Option<Duration>,
+    keepalive: Option<Duration>,
+    mut spare: Spare,
+) -> Result<Connected, Unreachable> {
     // Without a limit, a time that is as good as never.
     let deadline = Instant::now() + limit.unwrap_or(Duration::from_secs(3_000_000_000));
     let mut pause = FIRST_PAUSE;
+    let (mut target_now, mut begun) = first;
     loop {
-        let target = target();
         let attempt = (Instant::now() + ATTEMPT).min(deadline.max(Instant::now() + LAST_ATTEMPT));
-        spare.release();
-        let attempted = timeout_at(attempt, attempt_once(&target, keepalive)).await;
+        let attempted = match begun {
+            Some(Ok(begun)) => timeout_at(attempt, begun.decided()).await,
+            Some(Err(error)) => Ok(Err(error)),
+            None => timeout_at(attempt, connect_to_name(&target_now, keepalive, &mut spare)).await,
+        };
         let error = match attempted {
-            Ok(Ok(stream)) => return Ok((stream, target)),
+            Ok(Ok(socket)) => {
+                let target = target_now;
+                return Ok(Connected { socket, target });
+            }
             Ok(Err(error)) => error,
             Err(_) => io::ErrorKind::TimedOut.into(),
         };
         // Without one the next attempt may fail, and the one after it.
-        let _ = spare.reserve();
+        let _ = spare.reserve(&target_now);
         if Instant::now() >= deadline {
-            let limit = limit.unwrap_or_default();
             return Err(Unreachable {
-                target,
-                limit,
+                target: target_now,
+                limit: limit.unwrap_or_default(),
                 source: error,
             });
         }
-        tracing::debug!(UPSTREAM = %target, ERROR = %error, "{target} is not there yet: {error}");
+        tracing::debug!(
+            UPSTREAM = %target_now, ERROR = %error, "{target_now} is not there yet: {error}"
+        );
         // The last attempt is made when the time is over, not before.
         sleep_until((Instant::now() + pause).min(deadline)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+        target_now = target();
+        begun = begin(&target_now, keepalive, &mut spare);
     }
 }
 
-/// Tries every address of the target once; the last error counts.
-async fn attempt_once(target: &Address, keepalive: Option<Duration>) -> io::Result<Stream> {
-    match target {
-        Address::Tcp { host, port } => {
-            if let Some(address) = target.literal() {
-                return connect_tcp(address, keepalive).await;
-            }
-            let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            for address in tokio::net::lookup_host((host.as_str(), *port)).await? {
-                match connect_tcp(address, keepalive).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(failed) => error = failed,
-                }
-            }
-            Err(error)
-        }
-        Address::Unix(path) => connect_to(Domain::UNIX, &SockAddr::unix(path)?).await,
-        Address::Abstract(name) => {
-            connect_to(Domain::UNIX, &SockAddr::unix(format!("\0{name}"))?).await
-        }
-        Address::Vsock { cid, port } => {
-            connect_to(Domain::VSOCK, &SockAddr::vsock(*cid, *port)).await
-        }
-    }
+/// Begins to connect; `None` if a name has to be looked up first.
+fn begin(
+    target: &Address,
+    keepalive: Option<Duration>,
+    spare: &mut Spare,
+) -> Option<io::Result<Begun>> {
+    let address = match target {
+        Address::Tcp { .. } => return Some(begin_tcp(target.literal()?, keepalive, spare)),
+        Address::Unix(path) => SockAddr::unix(path),
+        Address::Abstract(name) => SockAddr::unix(format!("\0{name}")),
+        Address::Vsock { cid, port } => Ok(SockAddr::vsock(*cid, *port)),
+    };
+    let socket = spare.take(domain(target));
+    Some(socket.and_then(|socket| Begun::new(socket, &address?)))
 }
 
-async fn connect_tcp(address: SocketAddr, keepalive: Option<Duration>) -> io::Result<Stream> {
-    let stream = connect_to(Domain::for_address(address), &address.into()).await?;
-    stream.send_at_once();
+fn begin_tcp(
+    address: SocketAddr,
+    keepalive: Option<Duration>,
+    spare: &mut Spare,
+) -> io::Result<Begun> {
+    let socket = spare.take(Domain::for_address(address))?;
+    send_at_once(&socket);
     // This machine does not vanish without telling its own sockets.
     if let (Some(keepalive), false) = (keepalive, is_this_machine(address.ip())) {
-        keep_alive(&stream, keepalive)?;
+        keep_alive(&socket, keepalive)?;
     }
-    Ok(stream)
+    Begun::new(socket, &address.into())
 }
 
 fn is_this_machine(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-async fn connect_to(domain: Domain, address: &SockAddr) -> io::Result<Stream> {
-    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
-    // EINPROGRESS: the socket becomes writable when it is decided, connect(2). An AF_UNIX socket is
-    // decided at once; EAGAIN means that the listener's backlog is full.
-    match socket.connect(address) {
-        Ok(()) => Stream::new(socket.into()),
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-            let attempt = Attempt(Some(Stream::new(socket.into())?));
-            attempt.decided().await
+/// Tries every address of a name once; the last error counts.
+async fn connect_to_name(
+    target: &Address,
+    keepalive: Option<Duration>,
+    spare: &mut Spare,
+) -> io::Result<OwnedFd> {
+    let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let Address::Tcp { host, port } = target else {
+        return Err(error);
+    };
+    for address in tokio::net::lookup_host((host.as_str(), *port)).await? {
+        let connected = match begin_tcp(address, keepalive, spare) {
+            Ok(begun) => begun.decided().await,
+            Err(failed) => Err(failed),
+        };
+        match connected {
+            Ok(socket) => return Ok(socket),
+            Err(failed) => error = failed,
         }
-        Err(error) => Err(error),
+    }
+    Err(error)
+}
+
+/// A connection in the making.
+enum Begun {
+    /// It is made.
+    Decided(Socket),
+    /// The peer has not answered yet.
+    Pending(Socket),
+}
+
+impl Begun {
+    fn new(socket: Socket, address: &SockAddr) -> io::Result<Self> {
+        match socket.connect(address) {
+            Ok(()) => Ok(Self::Decided(socket)),
+            // On this machine the answer has mostly come when connect(2) returns, and what was sent
+            // to us with it is being looked at just then: so EINPROGRESS does not say that it has not.
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+                match socket.peer_addr() {
+                    Ok(_) => Ok(Self::Decided(socket)),
+                    Err(_) => Ok(Self::Pending(socket)),
+                }
+            }
+            // An AF_UNIX socket is decided at once; EAGAIN means that the listener's backlog is full.
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn decided(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Decided(socket) => Ok(socket.into()),
+            Self::Pending(socket) => Waiting(Some(Stream::new(socket.into())?)).decided().await,
+        }
     }
 }
 
-/// A connection in the making. If it is given up because the client has gone, an upstream that has
-/// accepted it by then sees a reset: the client has not said that it has nothing to say.
-struct Attempt(Option<Stream>);
+/// A connection in the making that is waited for. If it is given up because the client has gone, an
+/// upstream that has accepted it by then sees a reset: the client has not said that it has nothing to
+/// say.
+struct Waiting(Option<Stream>);
 
-impl Attempt {
-    async fn decided(mut self) -> io::Result<Stream> {
+impl Waiting {
+    async fn decided(mut self) -> io::Result<OwnedFd> {
         if let Some(stream) = &self.0 {
+            // It becomes writable when it is decided, connect(2).
             stream.writable().await?;
             if let Some(error) = stream.take_error() {
                 return Err(error);
@@ -172,11 +270,12 @@ impl Attempt {
         }
         self.0
             .take()
+            .map(Stream::into_fd)
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
-impl Drop for Attempt {
+impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(stream) = &self.0 {
             stream.reset_on_close();
@@ -194,7 +293,7 @@ mod tests {
     async fn an_upstream_that_comes_late_is_reached() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("late");
-        let target = Address::Unix(path.clone());
+        let target = Arc::new(Address::Unix(path.clone()));
         let connecting = tokio::spawn(connect(
             move || target.clone(),
             None,
@@ -213,15 +312,15 @@ mod tests {
         let targets = Mutex::new(vec![there.clone(), "unix:/nonexistent".parse().unwrap()]);
         let next = || {
             let mut targets = targets.lock().unwrap();
-            targets.pop().unwrap()
+            Arc::new(targets.pop().unwrap())
         };
-        let (_stream, target) = connect(next, None, None, Spare::default()).await.unwrap();
-        assert_eq!(target, there);
+        let connected = connect(next, None, None, Spare::default()).await.unwrap();
+        assert_eq!(*connected.target, there);
     }
 
     #[tokio::test]
     async fn one_that_never_comes_is_given_up_with_its_name_and_the_reason() {
-        let target: Address = "unix:/nonexistent/socket".parse().unwrap();
+        let target: Arc<Address> = Arc::new("unix:/nonexistent/socket".parse().unwrap());
         let limit = Some(Duration::from_millis(30));
         let error = connect(|| target.clone(), limit, None, Spare::default())
             .await

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use super::stream::Family;
+
 /// The address of a stream socket, as options write it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -49,6 +51,14 @@ impl Address {
             return None;
         };
         Some(SocketAddr::new(host.parse::<IpAddr>().ok()?, *port))
+    }
+
+    /// The family of a socket that leads there.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Tcp { .. } => Family::Tcp,
+            Self::Unix(_) | Self::Abstract(_) | Self::Vsock { .. } => Family::Other,
+        }
     }
 
     /// Reads an address to listen on: additionally a bare `PORT`, which is that port on every

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -82,8 +82,8 @@ pub fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> io::Result<usize> {
 ///
 /// When the kernel cannot watch it, for lack of memory or watches (epoll(7),
 /// `/proc/sys/fs/epoll/max_user_watches`).
-pub fn watch(socket: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: an `OwnedFd` is open, keeps its number and its file as long as it lives, and the
-    // `AsyncFd` owns it.
+pub fn watch<F: AsFd + AsRawFd>(socket: F, interest: Interest) -> io::Result<AsyncFd<F>> {
+    // SAFETY: what can be borrowed as a descriptor is open, and keeps its number and its file as
+    // long as it lives (I/O safety, `std::os::fd`); the `AsyncFd` owns it.
     Ok(unsafe { AsyncFd::register_with_interest(socket, interest)? })
 }

@@ -22,7 +22,7 @@ use super::binding::{
 };
 use super::handed::Handed;
 use super::kernel;
-use super::stream::{Stream, keep_alive, send_at_once};
+use super::stream::{Family, keep_alive, send_at_once};
 
 /// Why a socket cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,16 @@ pub enum Peer {
     Other,
 }
 
+impl Peer {
+    /// The family of its socket, as far as it matters to us.
+    pub fn family(&self) -> Family {
+        match self {
+            Self::Tcp(_) => Family::Tcp,
+            Self::Unix(_) | Self::Other => Family::Other,
+        }
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -77,11 +87,20 @@ impl fmt::Display for Peer {
     }
 }
 
+/// A client that was just accepted.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Its socket, non-blocking, not yet watched: that is for the thread that serves it.
+    pub socket: OwnedFd,
+    /// Who it is.
+    pub peer: Peer,
+}
+
 /// What became of an attempt to accept.
 #[derive(Debug)]
 pub enum Accepted {
     /// A client.
-    Client(Stream, Peer),
+    Client(Arrival),
     /// A client that has gone already, or that could not be set up: on to the next one.
     Gone,
     /// Nobody waits.
@@ -367,14 +386,11 @@ fn client(fd: OwnedFd, address: Option<SocketAddrAny>) -> Accepted {
             Err(_) => Peer::Other,
         },
     };
-    match Stream::new(fd) {
-        // A client that gave up while it waited is handed out all the same, tcp_check_req().
-        Ok(stream) if stream.was_reset() => Accepted::Gone,
-        Ok(stream) => Accepted::Client(stream, peer),
-        Err(error) => {
-            tracing::warn!(PEER = %peer, ERROR = %error, "client {peer} cannot be watched: {error}");
-            Accepted::Gone
-        }
+    // A client that gave up while it waited is handed out all the same: the reset ends its socket
+    // and leaves an error on it (`tcp_reset`, net/ipv4/tcp_input.c), not its place in the backlog.
+    match sockopt::socket_error(&fd) {
+        Ok(Ok(())) => Accepted::Client(Arrival { socket: fd, peer }),
+        _ => Accepted::Gone,
     }
 }
 

@@ -4,7 +4,8 @@
 //! - [`activation`], [`listener`], [`binding`], [`stream`], [`kernel`]: sockets, inherited from systemd or our own;
 //! - [`handed`]: those that another process hands over;
 //! - [`idle`], [`drain`]: when to end, as pure state machines;
-//! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`];
+//! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`]; [`workers`]: the
+//!   threads that serve whom it accepts;
 //! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us; [`signals`]: what we
 //!   hear;
 //! - [`varlink`]: how systemd's world calls a program;
@@ -28,3 +29,4 @@ pub mod signals;
 pub mod stream;
 pub mod timespan;
 pub mod varlink;
+pub mod workers;

@@ -81,6 +81,11 @@ pub fn raise_descriptor_limit() -> u64 {
     .unwrap_or(u64::MAX)
 }
 
+/// The processors that this process may use: those of its affinity and of its cgroup's `CPUQuota=`.
+pub fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// Reads a number of at least one, for an option.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ use super::listener::{Accepted, Listener};
 use super::notify;
 use super::program::Failure;
 use super::signals::{Order, Signals};
+use super::workers::Workers;
 
 /// How long accepting pauses when no descriptors are left, unless a connection ends before.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -117,13 +118,15 @@ pub trait Service: Send + Sync + 'static {
     fn stopping(&self) {}
 }
 
-/// How a service ends.
+/// How a service runs and ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetime {
     /// End after so long without use, if the listeners live on without us. `None`: never.
     pub exit_idle_time: Option<Duration>,
     /// After SIGTERM, open connections may go on for so long. `None`: as long as they want.
     pub drain_timeout: Option<Duration>,
+    /// The most threads that serve connections.
+    pub threads: usize,
 }
 
 /// Serves all `listeners` until the service is not used any more or is told to stop.
@@ -148,6 +151,7 @@ pub async fn serve<S: Service>(
         paused_until: None,
         pause_told: None,
         turn: 0,
+        workers: Workers::new(lifetime.threads),
         service,
         listeners,
     };
@@ -193,6 +197,7 @@ struct Serving<S: Service> {
     paused_until: Option<Uptime>,
     pause_told: Option<Uptime>,
     turn: usize,
+    workers: Workers,
 }
 
 impl<S: Service> Serving<S> {
@@ -222,7 +227,7 @@ impl<S: Service> Serving<S> {
             let due = [due, self.idle.deadline()].into_iter().flatten().min();
             match self.next(due).await? {
                 Happening::Admitted(Admission::Client(connection)) => {
-                    tokio::spawn(S::handle(connection));
+                    self.workers.spawn(S::handle(connection));
                 }
                 Happening::Admitted(Admission::Exhausted(error)) => self.pause(now, &error),
                 Happening::Admitted(_) | Happening::Time => {}

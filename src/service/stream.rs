@@ -1,9 +1,11 @@
 //! A connected stream socket, whatever its family.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -11,10 +13,30 @@ use tokio::io::unix::AsyncFd;
 
 use super::kernel::{self, TcpInfo};
 
-/// A connected stream socket: TCP, AF_UNIX or vsock, ours or accepted. Dropping it closes it.
+/// What kind of stream socket it is, as far as it matters to who receives from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// TCP, over IPv4 or IPv6.
+    Tcp,
+    /// AF_UNIX, vsock or any other.
+    Other,
+}
+
+/// A connected stream socket, ours or accepted, that the runtime watches: owned, so that dropping it
+/// closes it, or borrowed.
 #[derive(Debug)]
-pub struct Stream {
-    fd: AsyncFd<OwnedFd>,
+pub struct Stream<F: AsFd + AsRawFd = OwnedFd> {
+    fd: AsyncFd<F>,
+    family: Family,
+}
+
+/// What [`Stream::poll_receive`] is told by who receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes; 0 means that the peer has shut down its writing side.
+    pub bytes: usize,
+    /// Whether it was as much as could be taken, so that more may be there.
+    pub full: bool,
 }
 
 impl Stream {
@@ -24,9 +46,106 @@ impl Stream {
     ///
     /// When the runtime cannot watch it (no descriptors or memory left).
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
+        Self::of(fd, Family::Other)
+    }
+
+    /// The socket itself, still non-blocking.
+    pub fn into_fd(self) -> OwnedFd {
+        self.fd.into_inner()
+    }
+}
+
+impl<F: AsFd + AsRawFd> Stream<F> {
+    /// As [`Self::new`], for a socket of a known family. The runtime of the calling thread watches
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime cannot watch it (no memory or watches left).
+    pub fn of(fd: F, family: Family) -> io::Result<Self> {
+        // Urgent data is watched for because receiving stops short of it, see `receive_now`.
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         Ok(Self {
-            fd: kernel::watch(fd, Interest::READABLE | Interest::WRITABLE)?,
+            fd: kernel::watch(fd, interest)?,
+            family,
         })
+    }
+
+    /// Receives at once if something may be there, by calling `receive`, which tells how much it got,
+    /// and whether it could have taken more.
+    ///
+    /// When `receive` finds nothing, or took less than it could, nothing is left: the socket is not
+    /// asked again before the kernel tells of more. (Each arrival is told, epoll(7), `EPOLLET`.) That
+    /// spares the call that would only find out so. It does not hold for AF_UNIX, where receiving
+    /// stops at the border of messages that carry descriptors, nor in front of urgent data
+    /// (`tcp_recvmsg_locked`, net/ipv4/tcp.c), nor when the end is known to have come.
+    ///
+    /// # Errors
+    ///
+    /// Those of `receive`, never `AGAIN`.
+    pub fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        mut receive: impl FnMut(BorrowedFd<'_>) -> Result<Received, Errno>,
+    ) -> Poll<Result<usize, Errno>> {
+        loop {
+            // It fails only when the runtime shuts down, and then nobody asks.
+            let Ok(mut ready) = ready!(self.fd.poll_read_ready(context)) else {
+                return Poll::Pending;
+            };
+            match receive(self.fd.as_fd()) {
+                Ok(Received { bytes, full }) => {
+                    match full || bytes == 0 || self.may_have_more() {
+                        true => ready.retain_ready(),
+                        false => ready.clear_ready(),
+                    }
+                    return Poll::Ready(Ok(bytes));
+                }
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => ready.retain_ready(),
+                Err(errno) => {
+                    ready.retain_ready();
+                    return Poll::Ready(Err(errno));
+                }
+            }
+        }
+    }
+
+    /// Whether something may be left although a call took less than it could have.
+    fn may_have_more(&self) -> bool {
+        self.family != Family::Tcp || self.is_exceptional()
+    }
+
+    /// Whether the kernel has told of urgent data or of the end.
+    pub fn is_exceptional(&self) -> bool {
+        // It is a look at what was told; no call is made.
+        self.fd.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
+    }
+
+    /// Sends at once by calling `send`, which tells how much the socket took. Pending while it takes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of `send`, never `AGAIN`.
+    pub fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        mut send: impl FnMut(BorrowedFd<'_>) -> Result<usize, Errno>,
+    ) -> Poll<Result<usize, Errno>> {
+        loop {
+            let Ok(mut ready) = ready!(self.fd.poll_write_ready(context)) else {
+                return Poll::Pending;
+            };
+            match send(self.fd.as_fd()) {
+                Err(Errno::AGAIN) => ready.clear_ready(),
+                Err(Errno::INTR) => ready.retain_ready(),
+                result => {
+                    ready.retain_ready();
+                    return Poll::Ready(result);
+                }
+            }
+        }
     }
 
     /// Receives what is there, at least a byte; 0 means that the peer has shut down its writing
@@ -42,16 +161,6 @@ impl Stream {
                 Ok(count)
             })
             .await
-    }
-
-    /// Waits until there is something to receive, or the end. May be wrong: try and see.
-    ///
-    /// # Errors
-    ///
-    /// When the runtime is shutting down.
-    pub async fn readable(&self) -> io::Result<()> {
-        self.fd.readable().await?.retain_ready();
-        Ok(())
     }
 
     /// Waits until something can be sent, or a connection in the making is decided.
@@ -116,39 +225,9 @@ impl Stream {
         }
     }
 
-    /// Receives what is there without waiting.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` when nothing is there; otherwise as [`Self::receive`].
-    pub fn try_receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.fd.try_io(Interest::READABLE, |fd| {
-            let (count, _) = rustix::net::recv(fd, buffer, RecvFlags::empty())?;
-            Ok(count)
-        })
-    }
-
-    /// Sends as much as the socket takes without waiting.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` when it takes nothing; otherwise as [`Self::send`].
-    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.fd.try_io(Interest::WRITABLE, |fd| {
-            Ok(rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)?)
-        })
-    }
-
-    /// Makes the peer see a reset, not an orderly end, when the socket is closed: `SO_LINGER` with
-    /// zero seconds, socket(7). What was not acknowledged by then is thrown away.
+    /// See [`reset_on_close`].
     pub fn reset_on_close(&self) {
-        // Without linger (it cannot fail on a socket) the peer would see an orderly end.
-        let _ = sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
-    }
-
-    /// Whether the peer had reset the connection already when it was accepted.
-    pub fn was_reset(&self) -> bool {
-        self.tcp_info().is_some_and(|info| info.closed)
+        reset_on_close(&self.fd);
     }
 
     /// What TCP knows; `None` for other families.
@@ -160,22 +239,19 @@ impl Stream {
     pub fn unacknowledged(&self) -> usize {
         kernel::unacknowledged_bytes(self.fd.as_fd()).unwrap_or(0)
     }
-
-    /// See [`send_at_once`].
-    pub fn send_at_once(&self) {
-        send_at_once(&self.fd);
-    }
-
-    /// The socket itself, still non-blocking.
-    pub fn into_fd(self) -> OwnedFd {
-        self.fd.into_inner()
-    }
 }
 
-impl AsFd for Stream {
+impl<F: AsFd + AsRawFd> AsFd for Stream<F> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Makes the peer see a reset, not an orderly end, when the socket is closed: `SO_LINGER` with zero
+/// seconds, socket(7). What was not acknowledged by then is thrown away.
+pub fn reset_on_close(socket: impl AsFd) {
+    // Without linger (it cannot fail on a socket) the peer would see an orderly end.
+    let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
 /// Has the kernel send small pieces at once instead of collecting them (`TCP_NODELAY`, tcp(7)). Set
@@ -240,13 +316,12 @@ mod tests {
         let (server, _) = listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
         let stream = Stream::new(server.into()).unwrap();
-        assert!(!stream.was_reset());
         SockRef::from(&client)
             .set_linger(Some(Duration::ZERO))
             .unwrap();
         drop(client);
         stream.broken().await;
-        assert!(stream.was_reset());
+        assert!(stream.tcp_info().unwrap().closed);
         assert_eq!(
             stream.take_error().unwrap().kind(),
             io::ErrorKind::ConnectionReset

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -18,8 +19,7 @@ use super::api::qualified;
 use super::methods;
 use super::succession::{self, Claim};
 use crate::proxy::shell::Proxy;
-use crate::service::listener::{Accepted, Listener, Peer};
-use crate::service::stream::Stream;
+use crate::service::listener::{Accepted, Arrival, Listener, Peer};
 use crate::service::varlink::{Call, Connection, Reply};
 
 /// The longest call, in bytes.
@@ -190,8 +190,8 @@ impl Drop for Slot {
 async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
     loop {
         match next_caller(&listeners).await {
-            Ok(Accepted::Client(stream, peer)) => {
-                let stream = match into_unix(stream) {
+            Ok(Accepted::Client(Arrival { socket, peer })) => {
+                let stream = match into_unix(socket) {
                     Ok(stream) => stream,
                     Err(error) => {
                         tracing::warn!(ERROR = %error, "a caller was lost: {error}");
@@ -254,8 +254,8 @@ fn send_away(stream: &UnixStream) {
     }
 }
 
-fn into_unix(stream: Stream) -> io::Result<UnixStream> {
-    UnixStream::from_std(StdUnixStream::from(stream.into_fd()))
+fn into_unix(socket: OwnedFd) -> io::Result<UnixStream> {
+    UnixStream::from_std(StdUnixStream::from(socket))
 }
 
 /// Answers one caller's calls, one after the other.

@@ -1,16 +1,23 @@
 //! Carries bytes between a client and its upstream: the only code that touches payload.
 //!
-//! Each direction is a `pump`. A half-close passes through, and the other direction
-//! goes on. A reset on one side becomes a reset on the other, after what was received before it has
-//! been delivered.
+//! Each direction copies small messages and splices bulk, as its `switch` decides; buffers and pipes
+//! are the thread's, not the connection's. A half-close passes through, and the other direction goes
+//! on. A reset on one side becomes a reset on the other, after what was received before it has been
+//! delivered.
 
-mod pump;
+mod direction;
+mod pipe;
+mod switch;
 
+use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::service::stream::Stream;
-use pump::{PumpEnd, pump};
+use direction::{Between, Direction, End};
 
 /// Counts what the relay carries.
 pub trait Meter {
@@ -33,39 +40,39 @@ pub enum Ending {
 
 /// Relays until both directions have ended. What is left to do then is to drop both streams.
 ///
-/// Not cancel safe, in the sense that a byte which was read but not sent is lost: whoever drops it
-/// in the middle must reset both streams.
-pub async fn relay(client: &Stream, upstream: &Stream, meter: &impl Meter) -> Ending {
-    let (mut up_end, mut down_end) = (None, None);
-    let ending = {
-        let up = pump(client, upstream, |bytes| meter.received(bytes));
-        let down = pump(upstream, client, |bytes| meter.sent(bytes));
-        tokio::pin!(up, down);
-        loop {
-            match (up_end, down_end) {
-                // Whoever broke has nothing more to say, and nothing more can be said to it.
-                (Some(PumpEnd::SourceBroken(kind)), _)
-                | (Some(_), Some(PumpEnd::SinkBroken(kind))) => break Ending::ClientBroken(kind),
-                (_, Some(PumpEnd::SourceBroken(kind)))
-                | (Some(PumpEnd::SinkBroken(kind)), Some(_)) => break Ending::UpstreamBroken(kind),
-                (Some(PumpEnd::Finished), Some(PumpEnd::Finished)) => break Ending::Orderly,
-                _ => {}
-            }
-            // A side that has finished is not received from any more: a reset has to be watched for.
-            let client_finished = up_end == Some(PumpEnd::Finished);
-            let upstream_finished = down_end == Some(PumpEnd::Finished);
-            tokio::select! {
-                end = &mut up, if up_end.is_none() => up_end = Some(end),
-                end = &mut down, if down_end.is_none() => down_end = Some(end),
-                () = client.broken(), if client_finished => {
-                    break Ending::ClientBroken(how_broken(client));
-                }
-                () = upstream.broken(), if upstream_finished => {
-                    break Ending::UpstreamBroken(how_broken(upstream));
-                }
-            }
+/// Not cancel safe, in the sense that a byte which was received but not sent is lost: whoever drops
+/// it in the middle must reset both streams.
+pub async fn relay<S: AsFd + AsRawFd + Sync>(
+    client: &Stream<S>,
+    upstream: &Stream<S>,
+    meter: &impl Meter,
+) -> Ending {
+    let (mut up, mut down) = (Direction::new(), Direction::new());
+    let (mut client_breaks, mut upstream_breaks) = (None, None);
+    let ending = poll_fn(|context| {
+        let there = Between {
+            source: client,
+            sink: upstream,
+        };
+        let back = Between {
+            source: upstream,
+            sink: client,
+        };
+        up.poll(there, context, |bytes| meter.received(bytes));
+        down.poll(back, context, |bytes| meter.sent(bytes));
+        if let Some(ending) = ending(up.end(), down.end()) {
+            return Poll::Ready(ending);
         }
-    };
+        // A side that has finished is not received from any more: a reset has to be watched for.
+        if up.end() == Some(End::Finished) && is_broken(client, &mut client_breaks, context) {
+            return Poll::Ready(Ending::ClientBroken(how_broken(client)));
+        }
+        if down.end() == Some(End::Finished) && is_broken(upstream, &mut upstream_breaks, context) {
+            return Poll::Ready(Ending::UpstreamBroken(how_broken(upstream)));
+        }
+        Poll::Pending
+    })
+    .await;
     match ending {
         Ending::Orderly => {}
         Ending::ClientBroken(_) => deliver_then_reset(upstream).await,
@@ -74,7 +81,34 @@ pub async fn relay(client: &Stream, upstream: &Stream, meter: &impl Meter) -> En
     ending
 }
 
-fn how_broken(stream: &Stream) -> io::ErrorKind {
+/// How the connection has ended, if it has, given how its directions have.
+fn ending(up: Option<End>, down: Option<End>) -> Option<Ending> {
+    match (up, down) {
+        // Whoever broke has nothing more to say, and nothing more can be said to it.
+        (Some(End::SourceBroken(errno)), _) | (Some(_), Some(End::SinkBroken(errno))) => {
+            Some(Ending::ClientBroken(errno.kind()))
+        }
+        (_, Some(End::SourceBroken(errno))) | (Some(End::SinkBroken(errno)), Some(_)) => {
+            Some(Ending::UpstreamBroken(errno.kind()))
+        }
+        (Some(End::Finished), Some(End::Finished)) => Some(Ending::Orderly),
+        _ => None,
+    }
+}
+
+/// A wait for a break, made only when it is needed.
+type Breaks<'a> = Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>;
+
+fn is_broken<'a, S: AsFd + AsRawFd + Sync>(
+    stream: &'a Stream<S>,
+    breaks: &mut Breaks<'a>,
+    context: &mut Context<'_>,
+) -> bool {
+    let breaks = breaks.get_or_insert_with(|| Box::pin(stream.broken()));
+    breaks.as_mut().poll(context).is_ready()
+}
+
+fn how_broken<S: AsFd + AsRawFd>(stream: &Stream<S>) -> io::ErrorKind {
     stream
         .take_error()
         .map_or(io::ErrorKind::ConnectionReset, |error| error.kind())
@@ -84,7 +118,7 @@ fn how_broken(stream: &Stream) -> io::ErrorKind {
 ///
 /// The kernel has no event for the last acknowledgement that epoll(7) would tell, so that it is
 /// asked again, ever less often. A peer that has vanished is found by the liveness check.
-async fn deliver_then_reset(stream: &Stream) {
+async fn deliver_then_reset<S: AsFd + AsRawFd>(stream: &Stream<S>) {
     let mut pause = Duration::from_millis(1);
     while stream.tcp_info().is_some_and(|info| !info.closed) && stream.unacknowledged() > 0 {
         tokio::select! {

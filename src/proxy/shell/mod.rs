@@ -55,7 +55,7 @@ pub struct Proxy {
     pub(super) connections: Connections,
     listeners: Mutex<Arc<[Listener]>>,
     gate: Mutex<(Gate, LockDirectory)>,
-    target: Mutex<Option<Address>>,
+    target: Mutex<Option<Arc<Address>>>,
     pub(super) target_file: TargetFile,
     unreachable: AtomicU64,
     callers: AtomicU64,
@@ -90,7 +90,7 @@ impl Proxy {
             connections: Connections::default(),
             listeners: Mutex::new(listeners),
             gate: Mutex::new((gate, lock)),
-            target: Mutex::new(target),
+            target: Mutex::new(target.map(Arc::new)),
             target_file,
             unreachable: AtomicU64::new(0),
             callers: AtomicU64::new(0),
@@ -265,7 +265,7 @@ impl Proxy {
     }
 
     /// Where new connections go.
-    pub fn target(&self) -> Option<Address> {
+    pub fn target(&self) -> Option<Arc<Address>> {
         self.target
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -280,10 +280,10 @@ impl Proxy {
     pub fn set_target(&self, target: Address) -> Result<(), SetTargetError> {
         if let (true, Some(fixed)) = (self.settings.target_fixed, self.target()) {
             // Asking for what is so already is no error: deployment tools do it at every run.
-            return if fixed == target {
+            return if *fixed == target {
                 Ok(())
             } else {
-                Err(SetTargetError::Fixed(fixed))
+                Err(SetTargetError::Fixed((*fixed).clone()))
             };
         }
         self.target_file.save(&target)?;
@@ -307,14 +307,14 @@ impl Proxy {
 
     fn use_target(&self, target: Address) {
         let mut current = self.target.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref() == Some(&target) {
+        if current.as_deref() == Some(&target) {
             return;
         }
         tracing::info!(
             MESSAGE_ID = event::TARGET_CHANGED, UPSTREAM = %target,
             "new connections go to {target} from now on"
         );
-        *current = Some(target);
+        *current = Some(Arc::new(target));
         drop(current);
         self.gate().0.set_has_target(true);
         self.woken.notify_one();
