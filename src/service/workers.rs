@@ -112,11 +112,12 @@ impl<C: Send + 'static> Workers<C> {
 /// Serves a connection on this thread.
 fn start<C, F>(Counted { connection, place }: Counted<C>, serve: fn(C) -> F)
 where
+    C: Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
-    let serving = serve(connection);
     tokio::spawn(async move {
-        serving.await;
+        // Called in here, so that its memory is there once: what comes from outside is kept as well.
+        serve(connection).await;
         drop(place);
     });
 }
