@@ -10,7 +10,7 @@ use crate::front::{Front, Path, Wiring};
 use crate::support::rest;
 
 /// Takes `amount` bytes off the front of what was received, and fails if they are not the right ones.
-fn expect<'a>(bytes: Bytes, offset: u64, amount: usize, received: &'a [u8]) -> &'a [u8] {
+fn expect(bytes: Bytes, offset: u64, amount: usize, received: &[u8]) -> &[u8] {
     assert!(
         received.len() >= amount,
         "{} are missing",
