@@ -1,5 +1,7 @@
 //! The command line of `hello-world-server`.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 
 use crate::service::address::Address;
@@ -15,14 +17,25 @@ use crate::service::timespan::TimeSpan;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "hello-world-server", version)]
 pub struct Options {
-    /// Listen on this port, IPv4 and IPv6, unless systemd passes sockets.
-    #[arg(default_value_t = 5000)]
-    pub port: u16,
+    /// Listen on this port, IPv4 and IPv6, unless systemd passes sockets; 5000 if nothing else is
+    /// said.
+    pub port: Option<u16>,
 
     /// Listen here instead: HOST:PORT, PORT or unix:PATH; repeatable.
     #[arg(long, value_name = "ADDR", env = "HELLO_WORLD_SERVER_LISTEN", value_delimiter = ' ',
           value_parser = Address::parse_listen)]
     pub listen: Vec<Address>,
+
+    /// Take the clients that a disnix-tcp-proxy with the target handover:PATH hands over; repeatable.
+    ///
+    /// From systemd: a datagram socket named handover.
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "HELLO_WORLD_SERVER_HANDOVER",
+        value_delimiter = ' '
+    )]
+    pub handover: Vec<PathBuf>,
 
     /// How long to wait for an address that is in use, by the previous version perhaps.
     #[arg(
@@ -73,6 +86,21 @@ pub struct Options {
     pub log_level: Level,
 }
 
+/// The port of old that is listened on when nothing is said.
+const PORT: u16 = 5000;
+
+impl Options {
+    /// The port to listen on: --listen and --handover take the place of one that was not named.
+    pub fn port(&self) -> Option<u16> {
+        let elsewhere = !self.listen.is_empty() || !self.handover.is_empty();
+        match self.port {
+            Some(port) if self.listen.is_empty() => Some(port),
+            None if !elsewhere => Some(PORT),
+            _ => None,
+        }
+    }
+}
+
 fn one_line(text: &str) -> Result<String, String> {
     match text.contains(['\r', '\n']) {
         true => Err("a greeting is one line".to_owned()),
@@ -84,6 +112,19 @@ fn one_line(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn a_port_is_listened_on_unless_it_is_said_where_to_listen() {
+        let port = |words: &[&str]| {
+            Options::parse_from([&["hello-world-server"], words].concat()).port()
+        };
+        assert_eq!(port(&[]), Some(5000));
+        assert_eq!(port(&["7"]), Some(7));
+        assert_eq!(port(&["7", "--listen=8"]), None);
+        assert_eq!(port(&["--listen=8"]), None);
+        assert_eq!(port(&["--handover=/run/x"]), None);
+        assert_eq!(port(&["7", "--handover=/run/x"]), Some(7));
+    }
 
     #[test]
     fn the_command_line_is_consistent_and_every_option_has_a_variable() {

@@ -1,7 +1,7 @@
 //! `hello-world-server`: answers `hello`, and costs nothing while nobody asks.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -13,9 +13,10 @@ use tokio::time::timeout;
 
 use super::options::Options;
 use super::protocol::{Lines, Request, Response};
-use crate::service::activation;
+use crate::service::activation::{self, Inherited};
 use crate::service::address::Address;
 use crate::service::binding;
+use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener};
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Admission, Lifetime, Service, serve};
@@ -32,6 +33,9 @@ const FAREWELL_TIME: Duration = Duration::from_secs(2);
 /// A client that does not answer for so long is taken for gone.
 const KEEPALIVE: Duration = Duration::from_secs(120);
 
+/// What `FileDescriptorName=` calls sockets to which clients are handed over.
+const HANDOVER_NAME: &str = "handover";
+
 /// Descriptors that are not for connections.
 const DESCRIPTORS_RESERVED: usize = 32;
 
@@ -47,7 +51,12 @@ async fn run(options: Options) -> Result<(), Failure> {
     for listener in &mut listeners {
         listener.set_options(Some(KEEPALIVE))?;
     }
-    let possible = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(1);
+    // A client that was handed over comes with a token.
+    let each = match listeners.iter().any(Listener::is_handover) {
+        true => 2,
+        false => 1,
+    };
+    let possible = (descriptors.saturating_sub(DESCRIPTORS_RESERVED) / each).max(1);
     let server = Arc::new(Server {
         greeting: options.greeting,
         connections_max: options.connections_max.min(possible),
@@ -66,18 +75,26 @@ async fn run(options: Options) -> Result<(), Failure> {
 
 /// All inherited listeners, or those of the command line.
 async fn listeners(options: &Options) -> Result<Vec<Listener>, Failure> {
-    let inherited = activation::inherited()?;
-    if !inherited.is_empty() {
-        return Ok(Listener::inherit_all(inherited)?);
+    let (handovers, inherited): (Vec<Inherited>, Vec<Inherited>) = activation::inherited()?
+        .into_iter()
+        .partition(|socket| socket.name == HANDOVER_NAME);
+    if !handovers.is_empty() || !inherited.is_empty() {
+        let mut listeners = Listener::inherit_all(inherited)?;
+        for socket in handovers {
+            listeners.push(Listener::inherited_handover(socket.fd)?);
+        }
+        return Ok(listeners);
     }
     let mut addresses = options.listen.clone();
-    if addresses.is_empty() {
-        addresses.push(Address::Tcp {
-            host: "::".to_owned(),
-            port: options.port,
-        });
+    if let Some(port) = options.port() {
+        let host = "::".to_owned();
+        addresses.push(Address::Tcp { host, port });
     }
-    Ok(binding::bind_all(&addresses, options.bind_timeout).await?)
+    let mut listeners = binding::bind_all(&addresses, options.bind_timeout).await?;
+    for path in &options.handover {
+        listeners.push(binding::bind_handover(path, options.bind_timeout).await?);
+    }
+    Ok(listeners)
 }
 
 /// What all connections share.
@@ -93,7 +110,7 @@ struct Server {
 /// One client, counted until this is dropped.
 struct Client {
     /// Taken when it is dropped, so that it is closed before it is counted as closed.
-    socket: Option<OwnedFd>,
+    socket: Option<ClientSocket>,
     server: Arc<Server>,
 }
 

@@ -1,7 +1,7 @@
 //! The open connections: who they are, how much they carried, and how to end one.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -9,10 +9,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::control::api::ConnectionStatus;
+use super::handover::handed;
 use super::liveness;
 use super::relay::Meter;
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
+use crate::service::handover::ClientSocket;
 use crate::service::kernel;
 use crate::service::listener::{Arrival, Peer};
 use crate::service::stream;
@@ -54,6 +56,13 @@ pub struct Connected {
     pub target: Arc<Address>,
 }
 
+/// To whom a connection was handed over.
+#[derive(Clone, Debug)]
+struct Handed {
+    slot: u32,
+    target: Arc<Address>,
+}
+
 /// One open connection, from the moment it was accepted.
 #[derive(Debug)]
 pub struct Connection {
@@ -62,9 +71,11 @@ pub struct Connection {
     /// The client.
     pub peer: Peer,
     /// The client's socket.
-    pub client: OwnedFd,
+    pub client: ClientSocket,
     /// The upstream, once it is connected.
     pub upstream: OnceLock<Connected>,
+    /// Who serves it, while that is a process that it was handed over to.
+    handed: Mutex<Option<Handed>>,
     since: Uptime,
     received: AtomicU64,
     sent: AtomicU64,
@@ -74,11 +85,42 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Has the connection ended, for this reason.
-    pub fn abort(&self, why: Abort) {
-        if self.abort.set(why).is_ok() {
-            self.aborted.notify_one();
+    /// Has the connection ended, for this reason. Nobody waits to be told if it was handed over:
+    /// then this is the slot whose connection has to be cut.
+    fn abort(&self, why: Abort) -> Option<u32> {
+        // Before whoever hands it over has it written down, or after that.
+        let handed = self.handed();
+        if self.abort.set(why).is_err() {
+            return None;
         }
+        self.aborted.notify_one();
+        handed.as_ref().map(|handed| handed.slot)
+    }
+
+    /// It was handed over. Whether it should have been ended by then.
+    pub(super) fn handed_over(&self, slot: u32, target: Arc<Address>) -> bool {
+        let mut handed = self.handed();
+        *handed = Some(Handed { slot, target });
+        self.abort.get().is_some()
+    }
+
+    /// It is back: what it has carried by now is the count of it.
+    pub(super) fn taken_back(&self) {
+        if self.handed().take().is_some()
+            && let Some((received, sent)) = handed::carried_until_the_end(&self.client)
+        {
+            self.received.store(received, Relaxed);
+            self.sent.store(sent, Relaxed);
+        }
+    }
+
+    fn handed(&self) -> MutexGuard<'_, Option<Handed>> {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why it is to end, if it is.
+    pub(super) fn why_aborted(&self) -> Option<Abort> {
+        self.abort.get().copied()
     }
 
     /// Waits until somebody wants the connection to end.
@@ -96,9 +138,9 @@ impl Connection {
         self.sockets().for_each(stream::reset_on_close);
     }
 
-    fn sockets(&self) -> impl Iterator<Item = &OwnedFd> {
-        let upstream = self.upstream.get().map(|upstream| &upstream.socket);
-        std::iter::once(&self.client).chain(upstream)
+    fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let upstream = self.upstream.get().map(|upstream| upstream.socket.as_fd());
+        std::iter::once(self.client.as_fd()).chain(upstream)
     }
 
     /// How long it has been open.
@@ -108,10 +150,20 @@ impl Connection {
 
     /// Bytes that came from the client and bytes that went to it.
     pub fn carried(&self) -> (u64, u64) {
+        if self.handed().is_some()
+            && let Some(carried) = handed::carried(&self.client)
+        {
+            return carried;
+        }
         (self.received.load(Relaxed), self.sent.load(Relaxed))
     }
 
     fn idle(&self, now: Uptime) -> Duration {
+        if self.handed().is_some() {
+            // Where nothing is known of it, it is not idle.
+            let quiet = handed::quiet(&self.client).unwrap_or_default();
+            return quiet.min(self.age(now));
+        }
         now.since(Uptime::from_micros(self.active_usec.load(Relaxed)))
     }
 
@@ -123,13 +175,12 @@ impl Connection {
 
     fn status(&self, now: Uptime) -> ConnectionStatus {
         let (received_bytes, sent_bytes) = self.carried();
+        let handed = self.handed().as_ref().map(|handed| handed.target.clone());
+        let upstream = self.upstream.get().map(|upstream| upstream.target.clone());
         ConnectionStatus {
             id: self.id,
             peer: self.peer.to_string(),
-            upstream: self
-                .upstream
-                .get()
-                .map(|upstream| upstream.target.to_string()),
+            upstream: handed.or(upstream).map(|target| target.to_string()),
             age_usec: micros(self.age(now)),
             idle_usec: micros(self.idle(now)),
             received_bytes,
@@ -157,6 +208,9 @@ pub struct Connections {
     accepted: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
+    /// Slots of connections that were handed over and are to end.
+    cuts: Mutex<Vec<u32>>,
+    has_cuts: Notify,
 }
 
 impl Connections {
@@ -174,6 +228,7 @@ impl Connections {
             peer: client.peer,
             client: client.socket,
             upstream: OnceLock::new(),
+            handed: Mutex::default(),
             since: now,
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
@@ -217,17 +272,19 @@ impl Connections {
 
     /// Ends one; whether there is such a one.
     pub fn abort(&self, id: u64, why: Abort) -> bool {
-        self.open()
-            .get(&id)
-            .map(|connection| connection.abort(why))
-            .is_some()
+        let open = self.open();
+        let Some(connection) = open.get(&id) else {
+            return false;
+        };
+        self.end(connection, why);
+        true
     }
 
     /// Ends all of them.
     pub fn abort_all(&self, why: Abort) {
-        self.open()
-            .values()
-            .for_each(|connection| connection.abort(why));
+        for connection in self.open().values() {
+            self.end(connection, why);
+        }
     }
 
     /// Ends those that carried nothing for `idle_timeout`, and those of which a peer did not answer
@@ -235,10 +292,37 @@ impl Connections {
     pub fn sweep(&self, now: Uptime, idle_timeout: Option<Duration>, keepalive: Option<Duration>) {
         for connection in self.open().values() {
             if idle_timeout.is_some_and(|limit| connection.idle(now) >= limit) {
-                connection.abort(Abort::Idle);
+                self.end(connection, Abort::Idle);
             } else if keepalive.is_some_and(|limit| connection.is_gone(limit)) {
-                connection.abort(Abort::PeerGone);
+                self.end(connection, Abort::PeerGone);
             }
         }
+    }
+
+    fn end(&self, connection: &Connection, why: Abort) {
+        if let Some(slot) = connection.abort(why) {
+            self.cut_later(slot);
+        }
+    }
+
+    /// The connection of this slot is to be cut.
+    pub(super) fn cut_later(&self, slot: u32) {
+        self.cuts().push(slot);
+        self.has_cuts.notify_one();
+    }
+
+    /// Waits for slots whose connections are to be cut. Cancel safe.
+    pub async fn to_cut(&self) -> Vec<u32> {
+        loop {
+            let cuts = std::mem::take(&mut *self.cuts());
+            if !cuts.is_empty() {
+                return cuts;
+            }
+            self.has_cuts.notified().await;
+        }
+    }
+
+    fn cuts(&self) -> MutexGuard<'_, Vec<u32>> {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,13 +3,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::connections::{Abort, Connection};
 use super::control::server::ControlServer;
 use super::event;
+use super::handover::{Handover, Turn, handed};
 use super::options::Options;
+use super::passed::Passed;
 use super::relay::{self, Ending};
 use super::shell::{Proxy, Settings};
 use super::state::{LockDirectory, TargetFile};
@@ -26,6 +32,12 @@ use crate::service::stream::Stream;
 
 /// What `FileDescriptorName=` calls control sockets.
 const CONTROL_NAME: &str = "varlink";
+
+/// The pause when a client could not be handed over for lack of memory or descriptors.
+const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
+
+/// Those who wait to be handed over look again after so long whether the target is still the same.
+const HANDOVER_ATTEMPT: Duration = Duration::from_secs(5);
 
 /// The exit status when the proxy that runs could not be taken over from.
 const NOT_TAKEN_OVER: u8 = 3;
@@ -68,6 +80,9 @@ async fn run(options: Options) -> Result<(), Failure> {
         keepalive: options.keepalive.finite(),
         proxy_protocol: options.proxy_protocol,
     };
+    if let Some(why) = target.as_ref().and_then(|target| settings.contradiction(target)) {
+        return Err(why.into());
+    }
     // What can fail comes before this; behind it the place is ours.
     let open_before = match &mut predecessor {
         Some(predecessor) => {
@@ -96,10 +111,13 @@ async fn run(options: Options) -> Result<(), Failure> {
         lock,
         target,
         target_file,
+        Handover::new(options.runtime_directory().as_deref())?,
     ));
-    if let Some(predecessor) = predecessor {
-        succeed(predecessor, open_before, &proxy);
+    match predecessor {
+        Some(predecessor) => succeed(predecessor, open_before, &proxy),
+        None => proxy.adopt_orphans(),
     }
+    tokio::spawn(attend(Arc::clone(&proxy)));
     let control = ControlServer::new(control);
     control.start(&proxy);
     let running = Running {
@@ -201,25 +219,6 @@ struct Running {
     spare: Mutex<Spare>,
 }
 
-/// A client that has passed the gate, counted until this is dropped, after its sockets are closed.
-struct Passed {
-    connection: Option<Arc<Connection>>,
-    spare: Spare,
-    proxy: Arc<Proxy>,
-}
-
-impl Drop for Passed {
-    fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.proxy.connections.remove(&connection);
-            let left: Weak<Connection> = Arc::downgrade(&connection);
-            drop(connection);
-            debug_assert_eq!(left.strong_count(), 0, "its sockets are still open");
-            self.proxy.closed();
-        }
-    }
-}
-
 impl Service for Running {
     type Connection = Passed;
 
@@ -236,34 +235,52 @@ impl Service for Running {
             return Ok(Admission::Closed);
         };
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = spare.reserve(&target) {
+        let reserved = match &*target {
+            Address::Handover(_) => self.proxy.handover.reserve(),
+            _ => spare.reserve(&target),
+        };
+        if let Err(error) = reserved {
+            self.proxy.handover.shrink();
             return Ok(Admission::Exhausted(error));
         }
         Ok(match accept()? {
             Accepted::Client(client) => {
                 gate.0.accepted();
-                let connection = Some(self.proxy.connections.add(client));
-                Admission::Client(Passed {
-                    connection,
-                    spare: std::mem::take(&mut spare),
-                    proxy: Arc::clone(&self.proxy),
-                })
+                let connection = self.proxy.connections.add(client);
+                let proxy = Arc::clone(&self.proxy);
+                let Address::Handover(path) = &*target else {
+                    let spare = std::mem::take(&mut *spare);
+                    return Ok(Admission::Client(Passed::new(connection, spare, proxy)));
+                };
+                let passed = Passed::new(connection, Spare::default(), proxy);
+                match self.proxy.handover.hand_at_once(path, passed) {
+                    Ok(()) => Admission::Elsewhere,
+                    Err(passed) => Admission::Client(passed),
+                }
             }
             Accepted::Gone => Admission::Gone,
             Accepted::Nobody => Admission::Nobody,
-            Accepted::Exhausted(error) => Admission::Exhausted(error),
+            Accepted::Exhausted(error) => {
+                self.proxy.handover.shrink();
+                Admission::Exhausted(error)
+            }
         })
     }
 
-    async fn handle(mut passed: Passed) {
-        let spare = std::mem::take(&mut passed.spare);
-        if let Some(connection) = &passed.connection {
-            carry(&passed.proxy, connection, spare).await;
-        }
+    async fn handle(passed: Passed) {
+        serve_client(passed).await;
     }
 
     fn open(&self) -> usize {
-        self.proxy.gate().0.open()
+        let (open, stopping) = {
+            let gate = self.proxy.gate();
+            (gate.0.open(), gate.0.is_stopping())
+        };
+        match stopping {
+            // Others do not need this process any more.
+            true => open.saturating_sub(self.proxy.handover.lasting()),
+            false => open,
+        }
     }
 
     fn in_use(&self) -> bool {
@@ -320,30 +337,145 @@ impl Service for Running {
 
     fn stopping(&self) {
         self.proxy.stop_accepting();
+        self.proxy.handover.stop();
     }
 }
 
-/// One client, from the gate to the end.
-async fn carry(proxy: &Proxy, connection: &Connection, spare: Spare) {
-    tokio::select! {
-        biased;
-        carried = connect_and_relay(proxy, connection, spare) => if let Err(error) = carried {
-            tracing::error!(
-                CONNECTION_ID = connection.id, PEER = %connection.peer, ERROR = %error,
-                "client {} was given up: its sockets cannot be watched: {error}", connection.peer
-            );
-            connection.reset_on_close();
-        },
-        why = connection.aborted() => {
-            connection.reset_on_close();
-            let message_id = (why == Abort::PeerGone).then_some(event::PEER_GONE);
-            tracing::info!(
-                MESSAGE_ID = message_id, CONNECTION_ID = connection.id, PEER = %connection.peer,
-                REASON = why.as_str(),
-                "connection {} of {} was ended: {}", connection.id, connection.peer, why.as_str()
-            );
+/// What comes next for a client.
+enum Next {
+    /// Nothing: it was served, or given up.
+    Over,
+    /// It can be handed over.
+    HandOver(Turn),
+    /// It has to wait on.
+    Again,
+}
+
+/// Serves one client from the gate to the end, or until it is handed over.
+async fn serve_client(mut passed: Passed) {
+    let limit = passed.proxy.settings.connect_timeout;
+    let until = limit.map(|limit| Instant::now() + limit);
+    loop {
+        let spare = std::mem::take(&mut passed.spare);
+        let Some(connection) = passed.connection() else {
+            return;
+        };
+        match carry(&passed.proxy, connection, spare, until).await {
+            Next::Over => return,
+            Next::Again => {}
+            Next::HandOver(turn) => {
+                let proxy = Arc::clone(&passed.proxy);
+                match proxy.handover.hand(&turn, passed) {
+                    Ok(()) => return,
+                    Err((back, error)) => {
+                        tracing::debug!(ERROR = %error, "a client waits on: {error}");
+                        passed = back;
+                    }
+                }
+            }
+        }
+        tokio::time::sleep(HANDOVER_PAUSE).await;
+    }
+}
+
+/// Sees to the clients that were handed over, until the runtime ends.
+async fn attend(proxy: Arc<Proxy>) {
+    loop {
+        tokio::select! {
+            ended = proxy.handover.ended() => {
+                ended.connections.into_iter().for_each(come_back);
+                proxy.orphans_closed(ended.orphans);
+            }
+            slots = proxy.connections.to_cut() => for slot in slots {
+                if let Some(passed) = proxy.handover.cut(slot)
+                    && let Some(connection) = passed.connection()
+                {
+                    connection.taken_back();
+                    handed::cut(&connection.client);
+                    tell_aborted(connection);
+                    tell_ended(connection);
+                }
+            },
         }
     }
+}
+
+/// Whoever served a client is done with it, or was killed: then it goes to the next one, unless it
+/// was being served.
+fn come_back(mut passed: Passed) {
+    let Some(connection) = passed.connection() else {
+        return;
+    };
+    let untouched = connection.why_aborted().is_none() && handed::is_untouched(&connection.client);
+    connection.taken_back();
+    if !untouched {
+        return tell_ended(connection);
+    }
+    let id = connection.id;
+    let peer = connection.peer.clone();
+    match passed.comes_back(passed.proxy.settings.connect_timeout) {
+        Some(pause) => {
+            tracing::debug!(
+                CONNECTION_ID = id, PEER = %peer,
+                "connection {id} of {peer} came back unserved: it is handed over again"
+            );
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                serve_client(passed).await;
+            });
+        }
+        None => {
+            if let Some(connection) = passed.connection() {
+                let why = "whoever it is handed over to closes it unserved, again and again";
+                passed.proxy.count_unreachable(connection, &why);
+                connection.reset_on_close();
+            }
+        }
+    }
+}
+
+fn tell_aborted(connection: &Connection) {
+    let Some(why) = connection.why_aborted() else {
+        return;
+    };
+    let message_id = (why == Abort::PeerGone).then_some(event::PEER_GONE);
+    tracing::info!(
+        MESSAGE_ID = message_id, CONNECTION_ID = connection.id, PEER = %connection.peer,
+        REASON = why.as_str(),
+        "connection {} of {} was ended: {}", connection.id, connection.peer, why.as_str()
+    );
+}
+
+/// Carries one client to the end, or until it may be handed over: then it is its turn.
+async fn carry(
+    proxy: &Proxy,
+    connection: &Connection,
+    spare: Spare,
+    until: Option<Instant>,
+) -> Next {
+    tokio::select! {
+        biased;
+        carried = connect_and_relay(proxy, connection, spare, until) => match carried {
+            Ok(Next::Over) => {}
+            Ok(next) => return next,
+            Err(error) => {
+                tracing::error!(
+                    CONNECTION_ID = connection.id, PEER = %connection.peer, ERROR = %error,
+                    "client {} was given up: its sockets cannot be watched: {error}", connection.peer
+                );
+                connection.reset_on_close();
+            }
+        },
+        _ = connection.aborted() => {
+            connection.reset_on_close();
+            tell_aborted(connection);
+        }
+    }
+    tell_ended(connection);
+    Next::Over
+}
+
+fn tell_ended(connection: &Connection) {
     let (received, sent) = connection.carried();
     tracing::debug!(
         CONNECTION_ID = connection.id, PEER = %connection.peer,
@@ -355,28 +487,53 @@ async fn carry(proxy: &Proxy, connection: &Connection, spare: Spare) {
 }
 
 /// Fails only when the runtime cannot watch a socket.
-async fn connect_and_relay(proxy: &Proxy, connection: &Connection, spare: Spare) -> io::Result<()> {
+async fn connect_and_relay(
+    proxy: &Proxy,
+    connection: &Connection,
+    spare: Spare,
+    until: Option<Instant>,
+) -> io::Result<Next> {
     let client = Stream::of(connection.client.as_fd(), connection.peer.family())?;
     let settings = &proxy.settings;
     let Some(first_target) = proxy.target() else {
         client.reset_on_close();
-        return Ok(());
+        return Ok(Next::Over);
     };
     let target = || proxy.target().unwrap_or_else(|| first_target.clone());
+    let limit = until.map(|until| until.saturating_duration_since(Instant::now()));
     let connected = tokio::select! {
         biased; // what a client said before it left is still delivered if the upstream is there
-        result = upstream::connect(target, settings.connect_timeout, settings.keepalive, spare) => result,
+        result = upstream::connect(target, limit, settings.keepalive, spare) => result,
         // Nobody is left to be served.
-        () = client.broken() => return Ok(()),
+        () = client.broken() => return Ok(Next::Over),
     };
     let connected = match connected {
-        Ok(connected) => connection.upstream.get_or_init(|| connected),
+        Ok(connected) => connected,
         Err(error) => {
             proxy.count_unreachable(connection, &error);
             client.reset_on_close();
-            return Ok(());
+            return Ok(Next::Over);
         }
     };
+    if let Address::Handover(path) = &*connected.target {
+        return tokio::select! {
+            biased;
+            turn = Box::pin(turn(proxy, path, until)) => {
+                let error = match turn {
+                    Ok(turn) => return Ok(Next::HandOver(turn)),
+                    Err(error) => error,
+                };
+                if until.is_none_or(|until| Instant::now() < until) {
+                    return Ok(Next::Again);
+                }
+                proxy.count_unreachable(connection, &error);
+                client.reset_on_close();
+                Ok(Next::Over)
+            }
+            () = client.broken() => Ok(Next::Over),
+        };
+    }
+    let connected = connection.upstream.get_or_init(|| connected);
     let address = &connected.target;
     let upstream = Stream::of(connected.socket.as_fd(), address.family())?;
     tracing::debug!(
@@ -388,7 +545,7 @@ async fn connect_and_relay(proxy: &Proxy, connection: &Connection, spare: Spare)
         if let Err(error) = upstream.send_all(&header).await {
             proxy.count_unreachable(connection, &error);
             client.reset_on_close();
-            return Ok(());
+            return Ok(Next::Over);
         }
     }
     match relay::relay(&client, &upstream, connection).await {
@@ -396,7 +553,15 @@ async fn connect_and_relay(proxy: &Proxy, connection: &Connection, spare: Spare)
         Ending::UpstreamBroken(kind) if is_gone(kind) => tell_gone(connection, "the upstream"),
         Ending::Orderly | Ending::ClientBroken(_) | Ending::UpstreamBroken(_) => {}
     }
-    Ok(())
+    Ok(Next::Over)
+}
+
+/// Waits for the right to hand a client over. It ends early when it is to be seen whether the target
+/// is still the same: then the right is not there.
+async fn turn(proxy: &Proxy, path: &Path, until: Option<Instant>) -> io::Result<Turn> {
+    let attempt = Instant::now() + HANDOVER_ATTEMPT;
+    let until = until.map_or(attempt, |until| until.min(attempt));
+    tokio::time::timeout_at(until, proxy.handover.in_turn(path)).await?
 }
 
 /// Whether the kernel's own probes found that nobody is there.

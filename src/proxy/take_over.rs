@@ -304,8 +304,8 @@ impl Predecessor {
                 Err(_) => break,
             }
         }
-        // It has ended, or is no proxy: nothing that we can count is open there.
-        proxy.predecessor_has(0);
+        // It has ended, or is no proxy: nothing is open there but what it has handed over.
+        proxy.adopt_orphans();
     }
 
     /// Its process number and version, for people.

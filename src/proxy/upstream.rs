@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ impl Spare {
 fn domain(target: &Address) -> Domain {
     match target {
         Address::Tcp { .. } => target.literal().map_or(Domain::IPV4, Domain::for_address),
-        Address::Unix(_) | Address::Abstract(_) => Domain::UNIX,
+        Address::Unix(_) | Address::Abstract(_) | Address::Handover(_) => Domain::UNIX,
         Address::Vsock { .. } => Domain::VSOCK,
     }
 }
@@ -175,9 +176,21 @@ fn begin(
         Address::Unix(path) => SockAddr::unix(path),
         Address::Abstract(name) => SockAddr::unix(format!("\0{name}")),
         Address::Vsock { cid, port } => Ok(SockAddr::vsock(*cid, *port)),
+        Address::Handover(path) => return Some(begin_handover(path, spare)),
     };
     let socket = spare.take(domain(target));
     Some(socket.and_then(|socket| Begun::new(socket, &address?)))
+}
+
+/// Of a place where clients are handed over it can be said that somebody receives there.
+fn begin_handover(path: &Path, spare: &mut Spare) -> io::Result<Begun> {
+    spare.0 = None;
+    let socket = Socket::new(
+        Domain::UNIX,
+        Type::DGRAM.nonblocking().cloexec(),
+        None,
+    )?;
+    Begun::new(socket, &SockAddr::unix(path)?)
 }
 
 fn begin_tcp(

@@ -21,6 +21,9 @@ pub enum Address {
     Unix(PathBuf),
     /// `unix:@NAME`: an AF_UNIX socket in the abstract namespace, see unix(7).
     Abstract(String),
+    /// `handover:/PATH`: the datagram socket of a process on the same machine to which clients are
+    /// handed over, see [`super::handover`]. A proxy leads there; nobody listens there.
+    Handover(PathBuf),
     /// `vsock:CID:PORT`: a socket of a virtual machine or its host, see vsock(7).
     Vsock {
         /// The machine: 2 is the host, 1 this machine itself.
@@ -57,7 +60,9 @@ impl Address {
     pub fn family(&self) -> Family {
         match self {
             Self::Tcp { .. } => Family::Tcp,
-            Self::Unix(_) | Self::Abstract(_) | Self::Vsock { .. } => Family::Other,
+            Self::Unix(_) | Self::Abstract(_) | Self::Handover(_) | Self::Vsock { .. } => {
+                Family::Other
+            }
         }
     }
 
@@ -66,14 +71,19 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// When the text is neither an address nor a port.
+    /// When the text is neither an address nor a port, or names a place where clients are handed
+    /// over: they are accepted somewhere else.
     pub fn parse_listen(text: &str) -> Result<Self, AddressError> {
-        match text.parse::<u16>() {
-            Ok(port) => Ok(Self::Tcp {
-                host: Ipv6Addr::UNSPECIFIED.to_string(),
-                port,
+        if let Ok(port) = text.parse::<u16>() {
+            let host = Ipv6Addr::UNSPECIFIED.to_string();
+            return Ok(Self::Tcp { host, port });
+        }
+        match text.parse()? {
+            Self::Handover(_) => Err(AddressError {
+                text: text.to_owned(),
+                reason: "clients are handed over there by a proxy, and nobody can connect to it",
             }),
-            Err(_) => text.parse(),
+            address => Ok(address),
         }
     }
 }
@@ -103,6 +113,19 @@ impl FromStr for Address {
             return match path.len() {
                 0 => Err(fail("the path after unix: is missing")),
                 1..=UNIX_PATH_MAX => Ok(Self::Unix(PathBuf::from(path))),
+                _ => Err(fail("the path of a socket may have 107 bytes")),
+            };
+        }
+        // A machine may be called handover too: then a port follows.
+        if let Some(path) = text
+            .strip_prefix("handover:")
+            .filter(|rest| rest.parse::<u16>().is_err())
+        {
+            return match path.len() {
+                1..=UNIX_PATH_MAX if path.starts_with('/') => {
+                    Ok(Self::Handover(PathBuf::from(path)))
+                }
+                0..=UNIX_PATH_MAX => Err(fail("handover: needs a path that begins with /")),
                 _ => Err(fail("the path of a socket may have 107 bytes")),
             };
         }
@@ -146,6 +169,7 @@ impl fmt::Display for Address {
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Abstract(name) => write!(f, "unix:@{name}"),
+            Self::Handover(path) => write!(f, "handover:{}", path.display()),
             Self::Vsock { cid, port } => write!(f, "vsock:{cid}:{port}"),
         }
     }
@@ -165,6 +189,8 @@ mod tests {
             "unix:/run/app.sock",
             "unix:app.sock",
             "unix:@app",
+            "handover:/run/app/handover",
+            "handover:80",
             "vsock:2:5000",
         ] {
             assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
@@ -199,6 +225,9 @@ mod tests {
             ("a b:80", "not a name"),
             ("unix:", "missing"),
             ("unix:@", "missing"),
+            ("handover:app", "begins with /"),
+            ("handover:", "begins with /"),
+            ("handover:@app", "begins with /"),
             ("vsock:2", "CID:PORT"),
             ("vsock:x:1", "CID"),
         ] {
@@ -209,6 +238,15 @@ mod tests {
             format!("unix:/{}", "x".repeat(107))
                 .parse::<Address>()
                 .is_err()
+        );
+        let error = Address::parse_listen("handover:/run/app").unwrap_err();
+        assert!(error.to_string().contains("nobody can connect"), "{error}");
+        assert_eq!(
+            "handover:80".parse(),
+            Ok(Address::Tcp {
+                host: "handover".to_owned(),
+                port: 80
+            })
         );
     }
 

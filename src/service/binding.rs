@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::ToSocketAddrs;
+use std::path::Path;
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -28,10 +29,26 @@ pub async fn bind_all(
     addresses: &[Address],
     patience: TimeSpan,
 ) -> Result<Vec<Listener>, ListenError> {
+    patiently(patience, || Listener::bind_all(addresses)).await
+}
+
+/// Makes a socket at `path` to which clients are handed over, see [`bind_all`].
+///
+/// # Errors
+///
+/// As [`bind_all`].
+pub async fn bind_handover(path: &Path, patience: TimeSpan) -> Result<Listener, ListenError> {
+    patiently(patience, || Listener::bind_handover(path)).await
+}
+
+async fn patiently<T>(
+    patience: TimeSpan,
+    bind: impl Fn() -> Result<T, ListenError>,
+) -> Result<T, ListenError> {
     let started = Instant::now();
     let mut told = false;
     loop {
-        match Listener::bind_all(addresses) {
+        match bind() {
             Err(ListenError::Bind { address, source })
                 if source.kind() == io::ErrorKind::AddrInUse
                     && patience
@@ -59,6 +76,10 @@ pub(super) fn socket_addresses(address: &Address) -> io::Result<Vec<(Domain, Soc
         Address::Unix(path) => Ok(vec![(Domain::UNIX, SockAddr::unix(path)?)]),
         Address::Abstract(name) => Ok(vec![(Domain::UNIX, SockAddr::unix(format!("\0{name}"))?)]),
         Address::Vsock { cid, port } => Ok(vec![(Domain::VSOCK, SockAddr::vsock(*cid, *port))]),
+        Address::Handover(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "clients are handed over there, nobody can connect to it",
+        )),
     }
 }
 
@@ -96,7 +117,7 @@ pub(super) fn is_unspecified(address: &SockAddr) -> bool {
 
 /// Removes what a program that was killed left behind: a socket that nobody listens on. Anything
 /// else stays, and bind(2) says that the address is taken.
-pub(super) fn remove_stale(path: &std::path::Path) {
+pub(super) fn remove_stale(path: &Path) {
     use std::os::unix::fs::FileTypeExt;
     let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
     let refused = std::os::unix::net::UnixStream::connect(path)

@@ -7,8 +7,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// TCP's state `CLOSE`: the connection was reset, `include/net/tcp_states.h`.
+/// TCP's states, `include/net/tcp_states.h`. Closed: it was reset, or both sides have ended it.
 const TCP_CLOSE: u8 = 7;
+/// Open, and neither side has said its last.
+const TCP_ESTABLISHED: u8 = 1;
+/// Only the peer has.
+const TCP_CLOSE_WAIT: u8 = 8;
+/// Both have: `TIME_WAIT`, `LAST_ACK`, `CLOSING`.
+const TCP_BOTH_FINISHED: [u8; 3] = [6, 9, 11];
 
 /// What the kernel says of a TCP socket (`struct tcp_info`, `include/uapi/linux/tcp.h`), reduced to
 /// what we decide by.
@@ -27,6 +33,18 @@ pub struct TcpInfo {
     pub probes: u8,
     /// Milliseconds since the last acknowledgement came.
     pub last_ack_recv_ms: u32,
+    /// Milliseconds since the last byte came or was sent.
+    pub quiet_ms: u32,
+    /// Bytes that came from the peer; its end counts as one (`tcp_rcv_nxt_update`,
+    /// net/ipv4/tcp_input.c).
+    pub received: u64,
+    /// Bytes that were written to the socket: sent, but not those that were sent again, and those
+    /// that wait to be sent.
+    pub written: u64,
+    /// The peer has shut down its writing side.
+    pub peer_finished: bool,
+    /// This side has not shut down its own.
+    pub writable: bool,
 }
 
 /// Asks for [`TcpInfo`].
@@ -59,6 +77,13 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
         retransmits: info.tcpi_retransmits,
         probes: info.tcpi_probes,
         last_ack_recv_ms: info.tcpi_last_ack_recv,
+        quiet_ms: info.tcpi_last_data_recv.min(info.tcpi_last_data_sent),
+        received: info.tcpi_bytes_received,
+        written: (info.tcpi_bytes_sent + u64::from(info.tcpi_notsent_bytes))
+            .saturating_sub(info.tcpi_bytes_retrans),
+        peer_finished: info.tcpi_state == TCP_CLOSE_WAIT
+            || TCP_BOTH_FINISHED.contains(&info.tcpi_state),
+        writable: [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&info.tcpi_state),
     })
 }
 

@@ -21,6 +21,7 @@ use super::binding::{
     bind_socket, has_family, is_unspecified, port, remove_stale, socket_addresses,
 };
 use super::handed::Handed;
+use super::handover::{self, ClientSocket, Queue, Received};
 use super::kernel;
 use super::stream::{Family, keep_alive, send_at_once};
 
@@ -91,7 +92,7 @@ impl fmt::Display for Peer {
 #[derive(Debug)]
 pub struct Arrival {
     /// Its socket, non-blocking, not yet watched: that is for the thread that serves it.
-    pub socket: OwnedFd,
+    pub socket: ClientSocket,
     /// Who it is.
     pub peer: Peer,
 }
@@ -109,11 +110,13 @@ pub enum Accepted {
     Exhausted(io::Error),
 }
 
-/// A listening stream socket.
+/// A listening stream socket, or one to which clients are handed over.
 #[derive(Debug)]
 pub struct Listener {
     fd: AsyncFd<OwnedFd>,
     name: String,
+    /// Whether clients are received, not accepted: [`super::handover`].
+    is_handover: bool,
     inherited: bool,
     unlink: Option<std::path::PathBuf>,
     /// Whether another process listens on it, so that it is that one's to say when it ends.
@@ -151,11 +154,47 @@ impl Listener {
         Ok(listener)
     }
 
+    /// Takes a socket that was inherited and to which clients are handed over.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, when it is another kind of socket.
+    pub fn inherited_handover(fd: OwnedFd) -> Result<Self, ListenError> {
+        handover::check_kind(&fd).map_err(ListenError::WrongKind)?;
+        let mut listener = Self::new(fd, None)?;
+        listener.inherited = true;
+        listener.be_handover();
+        Ok(listener)
+    }
+
+    /// Makes a socket at `path` to which clients are handed over.
+    ///
+    /// # Errors
+    ///
+    /// When the path is taken or forbidden.
+    pub fn bind_handover(path: &std::path::Path) -> Result<Self, ListenError> {
+        let socket = handover::bind(path).map_err(|source| ListenError::Bind {
+            address: Address::Handover(path.to_owned()),
+            source,
+        })?;
+        let mut listener = Self::new(socket, Some(path.to_owned()))?;
+        listener.be_handover();
+        Ok(listener)
+    }
+
+    fn be_handover(&mut self) {
+        self.is_handover = true;
+        if let Some(path) = self.name.strip_prefix("unix:") {
+            self.name = format!("handover:{path}");
+        }
+    }
+
     fn new(fd: OwnedFd, unlink: Option<std::path::PathBuf>) -> io::Result<Self> {
         let name = local_name(&fd);
         Ok(Self {
             fd: kernel::watch(fd, Interest::READABLE)?,
             name,
+            is_handover: false,
             inherited: false,
             unlink,
             shared: AtomicBool::new(false),
@@ -259,6 +298,11 @@ impl Listener {
         Ok(listeners)
     }
 
+    /// Whether clients are handed over to it instead of accepted.
+    pub fn is_handover(&self) -> bool {
+        self.is_handover
+    }
+
     /// Whether it was inherited, so that it lives on when we end.
     pub fn is_inherited(&self) -> bool {
         self.inherited
@@ -274,6 +318,10 @@ impl Listener {
     ///
     /// When the kernel does not take the values.
     pub fn set_options(&mut self, keepalive: Option<Duration>) -> io::Result<()> {
+        if self.is_handover {
+            // Whoever accepts them has seen to it.
+            return Ok(());
+        }
         if keepalive.is_none() && !self.inherited {
             // The process before may have had it on.
             sockopt::set_socket_keepalive(&self.fd, false)?;
@@ -305,6 +353,16 @@ impl Listener {
             let Poll::Ready(ready) = self.fd.poll_read_ready(context) else {
                 return Ok(Accepted::Nobody);
             };
+            if self.is_handover {
+                match Queue::receive(self.fd.as_fd()) {
+                    Ok(received) => return Ok(handed_over(received)),
+                    Err(Errno::AGAIN) => {
+                        ready?.clear_ready();
+                        continue;
+                    }
+                    Err(errno) => break errno,
+                }
+            }
             match rustix::net::acceptfrom_with(&self.fd, flags) {
                 Ok((fd, address)) => {
                     if !self.passed_on.load(Relaxed) {
@@ -376,20 +434,38 @@ fn set_options(socket: impl AsFd, keepalive: Option<Duration>) -> io::Result<()>
     keepalive.map_or(Ok(()), |limit| keep_alive(&socket, limit))
 }
 
-fn client(fd: OwnedFd, address: Option<SocketAddrAny>) -> Accepted {
-    let peer = match address.map(SocketAddr::try_from) {
+fn peer(fd: impl AsFd, address: Option<SocketAddrAny>) -> Peer {
+    match address.map(SocketAddr::try_from) {
         Some(Ok(address)) => {
             Peer::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
         }
-        _ => match sockopt::socket_peercred(&fd) {
+        _ => match sockopt::socket_peercred(fd) {
             Ok(credentials) => Peer::Unix(Some(credentials.pid.as_raw_nonzero().get())),
             Err(_) => Peer::Other,
         },
-    };
+    }
+}
+
+fn handed_over(received: Received) -> Accepted {
+    match received {
+        Received::Client(socket, address) => {
+            let peer = peer(&socket, address);
+            Accepted::Client(Arrival { socket, peer })
+        }
+        Received::Gone => Accepted::Gone,
+        Received::Exhausted(error) => Accepted::Exhausted(error),
+    }
+}
+
+fn client(fd: OwnedFd, address: Option<SocketAddrAny>) -> Accepted {
+    let peer = peer(&fd, address);
     // A client that gave up while it waited is handed out all the same: the reset ends its socket
     // and leaves an error on it (`tcp_reset`, net/ipv4/tcp_input.c), not its place in the backlog.
     match sockopt::socket_error(&fd) {
-        Ok(Ok(())) => Accepted::Client(Arrival { socket: fd, peer }),
+        Ok(Ok(())) => {
+            let socket = ClientSocket::accepted(fd);
+            Accepted::Client(Arrival { socket, peer })
+        }
         _ => Accepted::Gone,
     }
 }

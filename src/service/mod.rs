@@ -3,6 +3,7 @@
 //! - [`address`], [`timespan`]: what options say;
 //! - [`activation`], [`listener`], [`binding`], [`stream`], [`kernel`]: sockets, inherited from systemd or our own;
 //! - [`handed`]: those that another process hands over;
+//! - [`handover`]: clients that another process hands over;
 //! - [`idle`], [`drain`]: when to end, as pure state machines;
 //! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`]; [`workers`]: the
 //!   threads that serve whom it accepts;
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod drain;
 pub mod event;
 pub mod handed;
+pub mod handover;
 pub mod idle;
 pub mod kernel;
 pub mod listener;

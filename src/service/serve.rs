@@ -40,6 +40,8 @@ const STATUS_SOON: Duration = Duration::from_millis(100);
 pub enum Admission<C> {
     /// It is in, and counted until the value is dropped.
     Client(C),
+    /// It is in, and served elsewhere: there is nothing to be done for it here.
+    Elsewhere,
     /// No client may be accepted now.
     Closed,
     /// A client was accepted that had gone already.

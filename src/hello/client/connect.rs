@@ -86,7 +86,7 @@ async fn try_all(address: &Address, deadline: Option<Instant>) -> Result<Stream,
         Address::Unix(path) => unix(path).await,
         // Such a name begins with a NUL byte, unix(7).
         Address::Abstract(name) => unix(&PathBuf::from(format!("\0{name}"))).await,
-        Address::Vsock { .. } => Err(io::ErrorKind::Unsupported.into()),
+        Address::Vsock { .. } | Address::Handover(_) => Err(io::ErrorKind::Unsupported.into()),
     };
     connected.map_err(failed)
 }

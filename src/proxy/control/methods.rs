@@ -33,6 +33,10 @@ const INFO: ServiceInfo = ServiceInfo {
 /// The least time between two replies of a stream.
 const REPLY_PAUSE: Duration = Duration::from_millis(100);
 
+/// Why connections of an earlier process cannot be closed.
+const NOT_OURS: &str = "an earlier process handed it over, and only who serves it can end it: \
+                        restart that service, or wait";
+
 /// How often a stream looks at what changes without an event: the clients that wait.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -100,6 +104,9 @@ async fn dispatch(
         "Monitor" => return monitor(call, connection, proxy).await,
         "CloseConnection" => {
             let ConnectionParameters { id } = parameters(call)?;
+            if id == 0 && proxy.handover.orphans() > 0 {
+                return refuse("CannotClose", json!({ "id": id, "reason": NOT_OURS }));
+            }
             match proxy.connections.abort(id, Abort::Asked) {
                 true => Reply::last(json!({})),
                 false => return refuse("NoSuchConnection", json!({ "id": id })),
@@ -143,6 +150,10 @@ fn parse_target(target: &str) -> Result<Address, Refused> {
         Ok(address) => return Ok(address),
         Err(error) => format!("{error}"),
     };
+    invalid_target(target, &reason)
+}
+
+fn invalid_target<T>(target: &str, reason: &str) -> Result<T, Refused> {
     refuse(
         "InvalidTarget",
         json!({ "target": target, "reason": reason }),
@@ -152,6 +163,7 @@ fn parse_target(target: &str) -> Result<Address, Refused> {
 fn set_target(proxy: &Proxy, target: &str) -> Result<(), Refused> {
     match proxy.set_target(parse_target(target)?) {
         Ok(()) => Ok(()),
+        Err(SetTargetError::Contradiction(reason)) => invalid_target(target, reason),
         Err(SetTargetError::Fixed(fixed)) => {
             refuse("TargetFixed", json!({ "target": fixed.to_string() }))
         }
@@ -169,6 +181,7 @@ async fn list(
     proxy: &Proxy,
 ) -> Result<Option<Reply>, Refused> {
     let mut all = proxy.connections.list(Uptime::now());
+    all.extend(proxy.list_orphans());
     if all.len() > 1 && !call.more {
         return Err(Refused::Reply(Reply::expected_more()));
     }
@@ -258,7 +271,9 @@ async fn switch(
     if !call.more {
         return Err(Refused::Reply(Reply::expected_more()));
     }
-    parse_target(&asked.target)?;
+    if let Some(reason) = proxy.settings.contradiction(&parse_target(&asked.target)?) {
+        return invalid_target(&asked.target, reason);
+    }
     if let (true, Some(fixed)) = (proxy.settings.target_fixed, proxy.target()) {
         return refuse("TargetFixed", json!({ "target": fixed.to_string() }));
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -19,6 +19,7 @@ use super::api::qualified;
 use super::methods;
 use super::succession::{self, Claim};
 use crate::proxy::shell::Proxy;
+use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener, Peer};
 use crate::service::varlink::{Call, Connection, Reply};
 
@@ -254,7 +255,8 @@ fn send_away(stream: &UnixStream) {
     }
 }
 
-fn into_unix(socket: OwnedFd) -> io::Result<UnixStream> {
+fn into_unix(socket: ClientSocket) -> io::Result<UnixStream> {
+    let socket = socket.as_fd().try_clone_to_owned()?;
     UnixStream::from_std(StdUnixStream::from(socket))
 }
 

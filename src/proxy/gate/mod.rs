@@ -179,6 +179,15 @@ impl Gate {
         self.own += 1;
     }
 
+    /// So many connections were found that are open although no process has them: one before this
+    /// one has handed them over. They count as ours.
+    pub fn adopt(&mut self, count: usize) {
+        self.own += count;
+        if let (Some(lock), 1..) = (&mut self.lock, count) {
+            lock.drained = false;
+        }
+    }
+
     /// A connection has ended, on both sides.
     pub fn closed(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
         debug_assert!(self.own > 0, "a connection ended that was not counted");

@@ -1,5 +1,6 @@
 //! The gate in the world: the one place where it is asked, told, and acted upon.
 
+mod handover;
 mod succession;
 
 use std::io;
@@ -15,6 +16,7 @@ use super::event;
 use super::gate::{
     CallerId, Gate, GateState, LeaseEnd, LockRequest, LockStore, Mode, Notice, Outcome,
 };
+use super::handover::Handover;
 use super::notices;
 use super::proxy_header::ProxyProtocol;
 use super::state::{LockDirectory, TargetFile};
@@ -37,12 +39,26 @@ pub struct Settings {
     pub proxy_protocol: Option<ProxyProtocol>,
 }
 
+impl Settings {
+    /// Why the proxy cannot lead to `target`, if it cannot.
+    pub fn contradiction(&self, target: &Address) -> Option<&'static str> {
+        let handover = matches!(target, Address::Handover(_));
+        (handover && self.proxy_protocol.is_some()).then_some(
+            "clients that are handed over cannot be announced by --proxy-protocol: whoever serves \
+             them has their own sockets, and sees who they are; leave one of the two away",
+        )
+    }
+}
+
 /// Why the target was not set.
 #[derive(Debug, thiserror::Error)]
 pub enum SetTargetError {
     /// It is given on the command line.
     #[error("the target {0} is given on the command line or by the environment")]
     Fixed(Address),
+    /// It does not go together with an option.
+    #[error("{0}")]
+    Contradiction(&'static str),
     /// It could not be written down.
     #[error("the target could not be saved: {0}")]
     NotSaved(#[from] io::Error),
@@ -53,6 +69,7 @@ pub enum SetTargetError {
 pub struct Proxy {
     pub(super) settings: Settings,
     pub(super) connections: Connections,
+    pub(super) handover: Handover,
     listeners: Mutex<Arc<[Listener]>>,
     gate: Mutex<(Gate, LockDirectory)>,
     target: Mutex<Option<Arc<Address>>>,
@@ -78,6 +95,7 @@ impl Proxy {
         lock: LockDirectory,
         target: Option<Address>,
         target_file: TargetFile,
+        handover: Handover,
     ) -> Self {
         let mut gate = Gate::new(connections_max, lock.load(), Uptime::now());
         gate.set_has_target(target.is_some());
@@ -88,6 +106,7 @@ impl Proxy {
         Self {
             settings,
             connections: Connections::default(),
+            handover,
             listeners: Mutex::new(listeners),
             gate: Mutex::new((gate, lock)),
             target: Mutex::new(target.map(Arc::new)),
@@ -286,6 +305,9 @@ impl Proxy {
                 Err(SetTargetError::Fixed((*fixed).clone()))
             };
         }
+        if let Some(why) = self.settings.contradiction(&target) {
+            return Err(SetTargetError::Contradiction(why));
+        }
         self.target_file.save(&target)?;
         self.use_target(target);
         Ok(())
@@ -300,6 +322,9 @@ impl Proxy {
         if !self.settings.target_fixed
             && let Some(target) = self.target_file.load()?
         {
+            if let Some(why) = self.settings.contradiction(&target) {
+                return Err(io::Error::other(why));
+            }
             self.use_target(target);
         }
         Ok(())

@@ -1,0 +1,160 @@
+//! What can be known of a client's socket, and done with it, while another process serves it.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::net::{Shutdown, connect_unspec, shutdown, sockopt};
+
+use crate::service::kernel::{self, TcpInfo};
+
+/// Bytes that came from the client and bytes that were written to it, as TCP counts them; `None` for
+/// other families, of which the kernel keeps no account.
+pub fn carried(socket: impl AsFd) -> Option<(u64, u64)> {
+    let info = kernel::tcp_info(socket).ok()?;
+    Some((received(&info, info.peer_finished), info.written))
+}
+
+/// As [`carried`], of a connection that nobody serves any more.
+pub fn carried_until_the_end(socket: impl AsFd) -> Option<(u64, u64)> {
+    let info = kernel::tcp_info(&socket).ok()?;
+    // Of a closed socket only the error tells how it came to that: none, the client had finished and
+    // so had we; EPIPE, it had finished before it was reset (`tcp_reset`, net/ipv4/tcp_input.c).
+    let finished = match info.closed {
+        true => !matches!(sockopt::socket_error(&socket), Ok(Err(errno)) if errno != rustix::io::Errno::PIPE),
+        false => info.peer_finished,
+    };
+    Some((received(&info, finished), info.written))
+}
+
+fn received(info: &TcpInfo, finished: bool) -> u64 {
+    info.received.saturating_sub(u64::from(finished))
+}
+
+/// How long nothing was carried; `None` where the kernel does not tell.
+pub fn quiet(socket: impl AsFd) -> Option<Duration> {
+    let info = kernel::tcp_info(socket).ok()?;
+    Some(Duration::from_millis(info.quiet_ms.into()))
+}
+
+/// Whether a connection came back as it was: nobody has ended it, and nobody has received or sent a
+/// byte. Whoever had it has not served it: it was killed, or the queue in which the client waited
+/// went with it.
+pub fn is_untouched(socket: impl AsFd) -> bool {
+    let Ok(info) = kernel::tcp_info(&socket) else {
+        return false;
+    };
+    info.writable
+        && info.written == 0
+        && matches!(sockopt::socket_linger(&socket), Ok(None))
+        && rustix::io::ioctl_fionread(&socket) == Ok(received(&info, info.peer_finished))
+}
+
+/// Ends a connection at once, whoever else has it: the client sees a reset, and who serves it an
+/// error. A family that has no reset shows both the end.
+pub fn cut(socket: impl AsFd) {
+    if connect_unspec(&socket).is_err() {
+        // It fails only on a connection that is broken already.
+        let _ = shutdown(&socket, Shutdown::Both);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    use std::os::unix::net::UnixStream;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (client, listener.accept().unwrap().0)
+    }
+
+    /// Waits for what the kernel does without an event.
+    fn until(holds: impl Fn() -> bool) {
+        while !holds() {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted_and_ends_are_not() {
+        let (mut client, mut served) = pair();
+        assert_eq!(carried(&served), Some((0, 0)));
+        client.write_all(b"hello").unwrap();
+        until(|| carried(&served) == Some((5, 0)));
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        served.read_to_end(&mut Vec::new()).unwrap();
+        served.write_all(b"answer").unwrap();
+        assert_eq!(carried(&served), Some((5, 6)));
+        served.shutdown(std::net::Shutdown::Write).unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap();
+        until(|| kernel::tcp_info(&served).unwrap().closed);
+        assert_eq!(carried_until_the_end(&served), Some((5, 6)));
+    }
+
+    #[test]
+    fn a_reset_is_no_byte_before_and_after_a_half_close() {
+        for half_close in [false, true] {
+            let (mut client, mut served) = pair();
+            client.write_all(b"hello").unwrap();
+            served.read_exact(&mut [0; 5]).unwrap();
+            if half_close {
+                client.shutdown(std::net::Shutdown::Write).unwrap();
+                until(|| kernel::tcp_info(&served).unwrap().peer_finished);
+            }
+            crate::service::stream::reset_on_close(&client);
+            drop(client);
+            until(|| kernel::tcp_info(&served).unwrap().closed);
+            assert_eq!(carried_until_the_end(&served), Some((5, 0)));
+        }
+    }
+
+    #[test]
+    fn what_waits_to_be_sent_counts_as_written() {
+        let (_client, mut served) = pair();
+        served.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        while let Ok(count) = served.write(&[0; 65_536]) {
+            written += count as u64;
+        }
+        assert_eq!(carried(&served), Some((0, written)));
+    }
+
+    #[test]
+    fn a_connection_is_untouched_until_somebody_receives_sends_or_ends() {
+        let (mut client, mut served) = pair();
+        assert!(is_untouched(&served));
+        client.write_all(b"hello").unwrap();
+        client.shutdown(std::net::Shutdown::Write).unwrap();
+        until(|| kernel::tcp_info(&served).unwrap().peer_finished);
+        assert!(is_untouched(&served));
+        served.read_exact(&mut [0; 1]).unwrap();
+        assert!(!is_untouched(&served));
+        let (_client, mut served) = pair();
+        served.write_all(b"x").unwrap();
+        assert!(!is_untouched(&served));
+        let (_client, served) = pair();
+        served.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!is_untouched(&served));
+        let (_client, served) = pair();
+        crate::service::stream::reset_on_close(&served);
+        assert!(!is_untouched(&served));
+        assert!(!is_untouched(UnixStream::pair().unwrap().0));
+    }
+
+    #[test]
+    fn a_cut_is_seen_by_the_client_and_by_who_serves_it() {
+        let (mut client, mut served) = pair();
+        cut(served.try_clone().unwrap());
+        for stream in [&mut client, &mut served] {
+            let error = stream.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
+        let (mut client, mut served) = UnixStream::pair().unwrap();
+        cut(served.try_clone().unwrap());
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        assert_eq!(served.read(&mut [0]).unwrap(), 0);
+    }
+}

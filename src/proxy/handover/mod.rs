@@ -1,0 +1,380 @@
+//! Direct handover: accepted clients go to the process that serves them, and count here until it is
+//! done with them.
+//!
+//! With each client goes a token (`service::handover`), the writing end of a pipe. We have
+//! the reading end, and it hangs up when nobody has the token any more: that is the end of the
+//! connection, whatever way it ended. A pipe with its reading end is a *slot* ([`slots`]), used for
+//! one connection after the other. Slots have names in the runtime directory ([`place`]): a process
+//! that comes after a kill finds those whose token somebody has, and counts them.
+//!
+//! All reading ends are watched by one epoll(7) descriptor of our own, which the runtime watches.
+//! They are told of nothing but their end, and that once each time (`EPOLLET`, no other event): a
+//! receiver that writes to its token wakes nobody.
+
+pub mod handed;
+mod place;
+mod sender;
+mod slots;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::passed::Passed;
+use crate::service::kernel;
+use place::Place;
+use sender::Sender;
+pub use sender::Turn;
+use slots::{Released, Slots};
+
+/// How many ends are heard of at once.
+const EVENTS: usize = 256;
+
+/// The handover of clients.
+#[derive(Debug)]
+pub struct Handover {
+    runtime_directory: Option<PathBuf>,
+    table: Mutex<Table>,
+    sender: Mutex<Option<Arc<Sender>>>,
+    /// The reading ends, by the number of their slot.
+    ends: AsyncFd<OwnedFd>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: Slots<Passed>,
+    reads: BTreeMap<u32, OwnedFd>,
+    /// Made with the first slot.
+    place: Option<Place>,
+    /// For the next client.
+    next: Option<Token>,
+}
+
+/// A token that is still ours, and its slot.
+#[derive(Debug)]
+pub struct Token {
+    number: u32,
+    write: OwnedFd,
+}
+
+/// Connections that have ended.
+#[derive(Debug, Default)]
+pub struct Ended {
+    /// Ours.
+    pub connections: Vec<Passed>,
+    /// And so many of an earlier process.
+    pub orphans: usize,
+}
+
+impl Handover {
+    /// No client was handed over yet. The runtime of the calling thread watches for their ends.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel has no more descriptors or watches.
+    pub fn new(runtime_directory: Option<&Path>) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self {
+            runtime_directory: runtime_directory.map(Path::to_owned),
+            table: Mutex::default(),
+            sender: Mutex::default(),
+            ends: kernel::watch(epoll, Interest::READABLE)?,
+        })
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nobody panics while holding it but for a bug; going on is the better half.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Finds the connections that an earlier process handed over and that are open: how many that we
+    /// did not know of. [`Self::ended`] tells of their end.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be looked for or watched: then there may be some that nobody counts.
+    pub fn adopt(&self) -> io::Result<usize> {
+        let mut table = self.table();
+        let table = &mut *table;
+        let place = match &table.place {
+            Some(place) => place,
+            None => match Place::find(self.runtime_directory.as_deref())? {
+                Some(place) => table.place.insert(place),
+                None => return Ok(0),
+            },
+        };
+        let mut count = 0;
+        for found in place.found(|number| table.slots.contains(number))? {
+            // Watched first: a token that is closed in between is heard of.
+            self.watch(found.number, &found.read)?;
+            if !found.has_writer {
+                place.remove(found.number);
+                continue;
+            }
+            table.slots.add_orphan(found.number);
+            table.reads.insert(found.number, found.read);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn watch(&self, number: u32, read: &OwnedFd) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(number.into());
+        Ok(epoll::add(&self.ends, read, data, epoll::EventFlags::ET)?)
+    }
+
+    /// Has a token for the next client, so that whoever is accepted can be handed over.
+    ///
+    /// # Errors
+    ///
+    /// When no descriptor or memory is left, or the runtime directory cannot be used.
+    pub fn reserve(&self) -> io::Result<()> {
+        let mut table = self.table();
+        if table.next.is_none() {
+            table.next = Some(self.token(&mut table)?);
+        }
+        Ok(())
+    }
+
+    /// Descriptors have run out: gives up those that are held for clients to come.
+    pub fn shrink(&self) {
+        let mut table = self.table();
+        let surplus = table.slots.give_up(0);
+        table.discard(&surplus);
+    }
+
+    /// Nobody comes any more.
+    pub fn stop(&self) {
+        let mut table = self.table();
+        if let Some(token) = table.next.take() {
+            table.give_back(token);
+        }
+    }
+
+    fn token(&self, table: &mut Table) -> io::Result<Token> {
+        let number = match table.slots.take() {
+            Some(number) => number,
+            None => self.new_slot(table)?,
+        };
+        let made = match (&table.place, table.reads.get(&number)) {
+            (Some(place), Some(read)) => place.token(number, read),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        match made {
+            Ok(write) => Ok(Token { number, write }),
+            Err(error) => {
+                table.slots.give_back(number);
+                Err(error)
+            }
+        }
+    }
+
+    fn new_slot(&self, table: &mut Table) -> io::Result<u32> {
+        let place = match &table.place {
+            Some(place) => place,
+            None => table
+                .place
+                .insert(Place::make(self.runtime_directory.as_deref())?),
+        };
+        let mut number = table.slots.next_number();
+        let read = loop {
+            match place.create(number) {
+                // The process that was taken over has it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+                result => break result?,
+            }
+        };
+        if let Err(error) = self.watch(number, &read) {
+            place.remove(number);
+            return Err(error);
+        }
+        table.slots.add(number);
+        table.reads.insert(number, read);
+        Ok(number)
+    }
+
+    /// Hands a client over if that can be done without waiting, and without getting ahead of others
+    /// who wait.
+    ///
+    /// # Errors
+    ///
+    /// The client, when it has to wait.
+    pub fn hand_at_once(&self, path: &Path, passed: Passed) -> Result<(), Passed> {
+        let Some(turn) = self.sender(path).ok().and_then(|sender| sender.at_once()) else {
+            return Err(passed);
+        };
+        match self.hand(&turn, passed) {
+            Ok(()) => Ok(()),
+            // The socket was that of a process that is gone; perhaps there is a new one.
+            Err((passed, error)) if error.kind() != io::ErrorKind::WouldBlock => {
+                let turn = self.sender(path).ok().and_then(|sender| sender.at_once());
+                match turn {
+                    Some(turn) => self.hand(&turn, passed).map_err(|(passed, _)| passed),
+                    None => Err(passed),
+                }
+            }
+            Err((passed, _)) => Err(passed),
+        }
+    }
+
+    /// Hands a client over without waiting.
+    ///
+    /// # Errors
+    ///
+    /// The client, and why: `WouldBlock` when there is no room.
+    pub fn hand(&self, turn: &Turn, passed: Passed) -> Result<(), (Passed, io::Error)> {
+        // All of it is one step: the end may come before we have written down what it is the end of.
+        let mut table = self.table();
+        let token = match table.next.take() {
+            Some(token) => token,
+            None => match self.token(&mut table) {
+                Ok(token) => token,
+                Err(error) => return Err((passed, error)),
+            },
+        };
+        let Some(client) = passed.client() else {
+            table.give_back(token);
+            return Ok(());
+        };
+        match turn.sender().send(client, token.write.as_fd()) {
+            Ok(()) => {
+                passed.is_handed_over(token.number, turn.sender().path());
+                table.slots.hand(token.number, passed);
+                Ok(())
+            }
+            Err(errno) => {
+                table.next = Some(token);
+                drop(table);
+                if errno != Errno::AGAIN {
+                    self.forget(turn.sender());
+                }
+                Err((passed, errno.into()))
+            }
+        }
+    }
+
+    /// Waits for the right to hand a client over at `path`, in the order of the calls, and for room.
+    ///
+    /// # Errors
+    ///
+    /// When nobody receives there.
+    pub async fn in_turn(&self, path: &Path) -> io::Result<Turn> {
+        self.sender(path)?.in_turn().await
+    }
+
+    fn sender(&self, path: &Path) -> io::Result<Arc<Sender>> {
+        let mut current = self.current_sender();
+        match &*current {
+            Some(sender) if sender.path() == path => Ok(Arc::clone(sender)),
+            _ => {
+                let sender = Arc::new(Sender::connect(path)?);
+                *current = Some(Arc::clone(&sender));
+                Ok(sender)
+            }
+        }
+    }
+
+    fn current_sender(&self) -> MutexGuard<'_, Option<Arc<Sender>>> {
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is of no more use.
+    fn forget(&self, sender: &Arc<Sender>) {
+        let mut current = self.current_sender();
+        if current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, sender))
+        {
+            *current = None;
+        }
+    }
+
+    /// Waits until connections have ended. Cancel safe.
+    pub async fn ended(&self) -> Ended {
+        loop {
+            let Ok(mut ready) = self.ends.readable().await else {
+                // The runtime shuts down, and this with it.
+                return std::future::pending().await;
+            };
+            let (ended, all) = self.collect();
+            match all {
+                true => ready.clear_ready(),
+                false => ready.retain_ready(),
+            }
+            if ended.orphans > 0 || !ended.connections.is_empty() {
+                return ended;
+            }
+        }
+    }
+
+    /// Those that have ended by now, and whether they are all.
+    fn collect(&self) -> (Ended, bool) {
+        let mut events = Vec::with_capacity(EVENTS);
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut ended = Ended::default();
+        // Under the lock: what the kernel says is of the slots as they are.
+        let mut table = self.table();
+        let waited = epoll::wait(&self.ends, spare_capacity(&mut events), Some(&now));
+        for event in &events {
+            match table.slots.released(event.data.u64() as u32) {
+                Released::Connection(passed) => ended.connections.push(passed),
+                Released::Orphan => ended.orphans += 1,
+                Released::Nothing => {}
+            }
+        }
+        let surplus = table.slots.surplus();
+        table.discard(&surplus);
+        (ended, waited.is_err() || events.len() < EVENTS)
+    }
+
+    /// Takes a connection back from its receiver, to be ended.
+    pub fn cut(&self, number: u32) -> Option<Passed> {
+        let mut table = self.table();
+        let passed = table.slots.cut(number)?;
+        table.discard(&[number]);
+        Some(passed)
+    }
+
+    /// Connections that go on when this process ends, and that the next one finds.
+    pub fn lasting(&self) -> usize {
+        let table = self.table();
+        match table.place.as_ref().is_some_and(Place::is_lasting) {
+            true => table.slots.handed() + table.slots.orphan_count(),
+            false => 0,
+        }
+    }
+
+    /// Connections that an earlier process handed over.
+    pub fn orphans(&self) -> usize {
+        self.table().slots.orphan_count()
+    }
+}
+
+impl Table {
+    fn give_back(&mut self, token: Token) {
+        // The slot first: its hanging up is then that of a free one.
+        self.slots.give_back(token.number);
+        drop(token.write);
+    }
+
+    fn discard(&mut self, numbers: &[u32]) {
+        for number in numbers {
+            // Closing it ends the watching too: there is no other descriptor of it, epoll(7).
+            self.reads.remove(number);
+            if let Some(place) = &self.place {
+                place.remove(*number);
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The way to the process that receives clients.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::service::handover::wire;
+use crate::service::kernel;
+
+/// A datagram socket that is connected to the receiver's.
+#[derive(Debug)]
+pub struct Sender {
+    path: PathBuf,
+    socket: AsyncFd<OwnedFd>,
+    /// Of those who wait for room the one that came first has it.
+    turn: Arc<Mutex<()>>,
+}
+
+/// The right to send next.
+#[derive(Debug)]
+pub struct Turn {
+    sender: Arc<Sender>,
+    _turn: OwnedMutexGuard<()>,
+}
+
+impl Sender {
+    /// Connects to the handover socket at `path`.
+    ///
+    /// # Errors
+    ///
+    /// As connect(2): `ConnectionRefused` and `NotFound` when nobody has one there.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.connect(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            socket: kernel::watch(OwnedFd::from(socket), Interest::WRITABLE)?,
+            turn: Arc::default(),
+        })
+    }
+
+    /// Where it leads.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Sends a client with its token, see [`wire::send`].
+    ///
+    /// # Errors
+    ///
+    /// `AGAIN` when there is no room.
+    pub fn send(&self, client: BorrowedFd<'_>, token: BorrowedFd<'_>) -> Result<(), Errno> {
+        wire::send(&self.socket, client, token)
+    }
+
+    /// The right to send next, if nobody waits for it.
+    pub fn at_once(self: &Arc<Self>) -> Option<Turn> {
+        let turn = Arc::clone(&self.turn).try_lock_owned().ok()?;
+        Some(self.give(turn))
+    }
+
+    /// Waits for the right to send next, in the order of the calls, and then for room. Cancel safe,
+    /// but for the place among those who wait.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime is shutting down.
+    pub async fn in_turn(self: &Arc<Self>) -> io::Result<Turn> {
+        let turn = self.give(Arc::clone(&self.turn).lock_owned().await);
+        self.room().await?;
+        Ok(turn)
+    }
+
+    fn give(self: &Arc<Self>, turn: OwnedMutexGuard<()>) -> Turn {
+        Turn {
+            sender: Arc::clone(self),
+            _turn: turn,
+        }
+    }
+
+    /// Waits until a datagram may be sent, or the socket is broken. It may be wrong, but not for
+    /// ever.
+    async fn room(&self) -> io::Result<()> {
+        loop {
+            let mut ready = self.socket.writable().await?;
+            if is_writable(self.socket.as_fd()) {
+                ready.retain_ready();
+                return Ok(());
+            }
+            ready.clear_ready();
+        }
+    }
+}
+
+impl Turn {
+    /// The sender that it is a turn of.
+    pub fn sender(&self) -> &Arc<Sender> {
+        &self.sender
+    }
+}
+
+/// Whether there is room at this moment: poll(2), without waiting. It also has the kernel tell us
+/// when there is (`unix_dgram_poll`, `net/unix/af_unix.c`).
+fn is_writable(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+}

@@ -1,0 +1,131 @@
+//! The socket of a client, accepted here or handed over.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use rustix::net::{Shutdown, shutdown, sockopt};
+
+/// The socket of a client. Dropping it closes it, and the client sees what close(2) of the only
+/// descriptor would have shown it, also where the process that handed it over has another one:
+///
+/// - a reset, if it was to be reset, or if bytes that it sent were not received (RFC 2525, section
+///   2.17);
+/// - otherwise the end, after everything that was sent.
+///
+/// Then the token is closed, which tells that process.
+#[derive(Debug)]
+pub struct ClientSocket {
+    // Dropped in this order.
+    fd: OwnedFd,
+    token: Option<OwnedFd>,
+}
+
+impl ClientSocket {
+    /// One that was accepted here.
+    pub fn accepted(fd: OwnedFd) -> Self {
+        Self { fd, token: None }
+    }
+
+    /// One that was handed over.
+    pub fn handed_over(fd: OwnedFd, token: OwnedFd) -> Self {
+        Self {
+            fd,
+            token: Some(token),
+        }
+    }
+}
+
+impl Drop for ClientSocket {
+    fn drop(&mut self) {
+        if self.token.is_none() {
+            return;
+        }
+        let to_be_reset = matches!(sockopt::socket_linger(&self.fd), Ok(Some(Duration::ZERO)));
+        if to_be_reset {
+            // The last descriptor to be closed does it, and that is the other process's.
+            return;
+        }
+        // Both fail only on a connection that is broken already.
+        if rustix::io::ioctl_fionread(&self.fd).is_ok_and(|unread| unread > 0) {
+            let _ = sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
+        } else {
+            let _ = shutdown(&self.fd, Shutdown::Write);
+        }
+    }
+}
+
+impl AsFd for ClientSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl AsRawFd for ClientSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    /// A client; the socket that serves it; the other process's descriptor of that, and its end of
+    /// the token.
+    fn handed_over() -> (TcpStream, ClientSocket, OwnedFd, std::io::PipeReader) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let other = OwnedFd::from(accepted.try_clone().unwrap());
+        let (end, token) = std::io::pipe().unwrap();
+        let socket = ClientSocket::handed_over(accepted.into(), token.into());
+        (client, socket, other, end)
+    }
+
+    fn send(socket: &ClientSocket, bytes: &[u8]) {
+        let flags = rustix::net::SendFlags::empty();
+        assert_eq!(rustix::net::send(socket, bytes, flags), Ok(bytes.len()));
+    }
+
+    fn wait_for_bytes(socket: &ClientSocket) {
+        while rustix::io::ioctl_fionread(socket).unwrap() == 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_client_reads_everything_and_then_the_end_although_another_descriptor_is_open() {
+        let (mut client, socket, other, mut end) = handed_over();
+        send(&socket, b"answer");
+        drop(socket);
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "answer");
+        assert_eq!(end.read(&mut [0]).unwrap(), 0, "and the token is closed");
+        drop(other);
+    }
+
+    #[test]
+    fn bytes_that_nobody_received_make_it_a_reset_when_the_other_descriptor_is_closed() {
+        let (mut client, socket, other, mut end) = handed_over();
+        client.write_all(b"unread").unwrap();
+        wait_for_bytes(&socket);
+        drop(socket);
+        assert_eq!(end.read(&mut [0]).unwrap(), 0);
+        drop(other);
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn one_that_was_to_be_reset_is() {
+        let (mut client, socket, other, _end) = handed_over();
+        sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
+        drop(socket);
+        drop(other);
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+}

@@ -1,0 +1,214 @@
+//! The socket that clients are handed over to.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::net::{SocketAddrAny, SocketType, sockopt};
+
+use super::client::ClientSocket;
+use super::wire::{self, DESCRIPTORS, Datagram};
+
+/// What became of an attempt to receive a client.
+#[derive(Debug)]
+pub enum Received {
+    /// A client, and its address if it has one.
+    Client(ClientSocket, Option<SocketAddrAny>),
+    /// One that has gone already, or no client at all: on to the next one.
+    Gone,
+    /// Descriptors or memory have run out; whoever waits goes on waiting.
+    Exhausted(io::Error),
+}
+
+/// A handover socket, as the side that receives has it.
+#[derive(Debug)]
+pub struct Queue;
+
+impl Queue {
+    /// Receives one client.
+    ///
+    /// # Errors
+    ///
+    /// As recvmsg(2): `AGAIN` when nobody waits.
+    pub fn receive(socket: BorrowedFd<'_>) -> Result<Received, Errno> {
+        // A client whose descriptors have no room is gone from the queue all the same: recvmsg(2)
+        // cuts off what it cannot install. So make sure that there is room.
+        if let Err(errno) = room(socket) {
+            return Ok(Received::Exhausted(errno.into()));
+        }
+        Ok(match wire::receive(socket)? {
+            Datagram::Descriptors { client, token } => {
+                let client = ClientSocket::handed_over(client, token);
+                match examine(client.as_fd()) {
+                    Ok(Some(peer)) => Received::Client(client, peer),
+                    Ok(None) => Received::Gone,
+                    Err(why) => foreign(why),
+                }
+            }
+            Datagram::Foreign(why) => foreign(why),
+            // Another thread was faster. The token is closed, which tells the sender that nobody
+            // has served the client.
+            Datagram::Truncated => Received::Exhausted(Errno::MFILE.into()),
+        })
+    }
+}
+
+fn foreign(why: &str) -> Received {
+    tracing::warn!(ERROR = why, "what was handed over is no client: {why}");
+    Received::Gone
+}
+
+/// Whether two more descriptors can be had at this moment.
+fn room(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut held = Vec::with_capacity(DESCRIPTORS);
+    for _ in 0..DESCRIPTORS {
+        held.push(rustix::io::fcntl_dupfd_cloexec(socket, 0)?);
+    }
+    Ok(())
+}
+
+/// Looks whether it is the socket of a client, and makes it fit for use. The address of the peer,
+/// where it has one; `None` when the client has gone; an error in words when it is something else.
+fn examine(socket: BorrowedFd<'_>) -> Result<Option<Option<SocketAddrAny>>, &'static str> {
+    match sockopt::socket_type(socket) {
+        Ok(SocketType::STREAM) => {}
+        Ok(_) => return Err("it is not a stream socket"),
+        Err(_) => return Err("it is not a socket"),
+    }
+    match rustix::net::getpeername(socket) {
+        Ok(address) => {
+            // Whoever sent it should have done so.
+            if rustix::io::ioctl_fionbio(socket, true).is_err() {
+                return Err("it cannot be made non-blocking");
+            }
+            Ok(Some(address))
+        }
+        // The client has reset the connection, unless it never was one.
+        Err(Errno::NOTCONN) if sockopt::socket_acceptconn(socket) == Ok(false) => Ok(None),
+        Err(_) => Err("it is not connected"),
+    }
+}
+
+/// Makes a handover socket at `path`. What a process that was killed has left there is removed.
+///
+/// # Errors
+///
+/// As bind(2): `AddrInUse` when another process has one there.
+pub fn bind(path: &Path) -> io::Result<OwnedFd> {
+    let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+    if is_socket {
+        let attempt = UnixDatagram::unbound()?.connect(path);
+        if attempt.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+    let socket = UnixDatagram::bind(path)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Says in a sentence what is wrong with an inherited socket that should be a handover socket.
+///
+/// # Errors
+///
+/// That sentence.
+pub fn check_kind(fd: &OwnedFd) -> Result<(), String> {
+    let is_unix = || {
+        let address = rustix::net::getsockname(fd).map_err(|error| error.to_string())?;
+        Ok::<bool, String>(SocketAddr::try_from(address).is_err())
+    };
+    match sockopt::socket_type(fd) {
+        Ok(SocketType::DGRAM) if is_unix()? => Ok(()),
+        Ok(_) => Err(
+            "the inherited socket named handover is not an AF_UNIX datagram socket; \
+             ListenDatagram= with a path is needed"
+                .to_owned(),
+        ),
+        Err(_) => Err("the inherited descriptor named handover is not a socket".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+    use std::os::unix::net::UnixStream;
+
+    fn hand_over(queue: &UnixDatagram, client: impl AsFd) -> std::io::PipeReader {
+        let (end, token) = std::io::pipe().unwrap();
+        wire::send(queue, client.as_fd(), token.as_fd()).unwrap();
+        end
+    }
+
+    fn is_done(mut end: std::io::PipeReader) -> bool {
+        use std::io::Read;
+        matches!(end.read(&mut [0]), Ok(0))
+    }
+
+    #[test]
+    fn a_client_is_taken_with_its_address_and_made_non_blocking() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, peer) = listener.accept().unwrap();
+        let end = hand_over(&ours, &accepted);
+        match Queue::receive(theirs.as_fd()).unwrap() {
+            Received::Client(socket, Some(address)) => {
+                assert_eq!(SocketAddr::try_from(address).unwrap(), peer);
+                let flags = rustix::fs::fcntl_getfl(&socket).unwrap();
+                assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(is_done(end));
+        drop(client);
+        assert!(matches!(Queue::receive(theirs.as_fd()), Err(Errno::AGAIN)));
+    }
+
+    #[test]
+    fn a_client_that_has_gone_and_what_is_no_client_are_passed_over() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        socket2::SockRef::from(&client)
+            .set_linger(Some(std::time::Duration::ZERO))
+            .unwrap();
+        drop(client);
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let unconnected = rustix::net::socket(
+            rustix::net::AddressFamily::INET,
+            SocketType::STREAM,
+            None,
+        )
+        .unwrap();
+        for strange in [
+            accepted.as_fd(),
+            listener.as_fd(),
+            udp.as_fd(),
+            file.as_fd(),
+            unconnected.as_fd(),
+        ] {
+            let end = hand_over(&ours, strange);
+            let received = Queue::receive(theirs.as_fd()).unwrap();
+            assert!(matches!(received, Received::Gone), "{received:?}");
+            assert!(is_done(end), "what is no client is let go at once");
+        }
+        drop(UnixStream::pair());
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_another_has_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("handover");
+        drop(bind(&path).unwrap());
+        let _ours = bind(&path).unwrap();
+        let error = bind(&path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+}
