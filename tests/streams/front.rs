@@ -4,7 +4,7 @@ use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
@@ -40,15 +40,18 @@ pub enum Wiring {
     HeaderV1,
     /// The same in version 2.
     HeaderV2,
+    /// TCP from end to end: the upstream gets the client's own socket.
+    Handover,
 }
 
 impl Wiring {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::TcpToTcp,
         Self::TcpToUnix,
         Self::UnixToTcp,
         Self::HeaderV1,
         Self::HeaderV2,
+        Self::Handover,
     ];
 
     pub fn is_tcp(self) -> bool {
@@ -83,16 +86,17 @@ impl Front {
         );
         let upstream = match wiring {
             Wiring::TcpToUnix => Upstream::Unix(UnixListener::bind(&back).unwrap()),
+            Wiring::Handover => Upstream::Handover(UnixDatagram::bind(&back).unwrap()),
             _ => Upstream::Tcp(TcpListener::bind((own_ip(), 0)).unwrap()),
         };
         let target = match &upstream {
             Upstream::Tcp(listener) => listener.local_addr().unwrap().to_string(),
-            Upstream::Unix(_) => {
-                let everybody = Permissions::from_mode(0o777);
-                std::fs::set_permissions(&back, everybody).unwrap();
-                format!("unix:{}", back.display())
-            }
+            Upstream::Unix(_) => format!("unix:{}", back.display()),
+            Upstream::Handover(_) => format!("handover:{}", back.display()),
         };
+        if back.exists() {
+            std::fs::set_permissions(&back, Permissions::from_mode(0o777)).unwrap();
+        }
         let control = directory.path().join("control");
         let (unit, held) = unit(path, &directory);
         let mut unit = unit.arg(target).arg("--control").arg(&control);
