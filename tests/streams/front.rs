@@ -199,7 +199,10 @@ impl Front {
         client.connect(&(*address).into()).unwrap();
         let client = TcpStream::from(client);
         client.set_read_timeout(Some(PATIENCE)).unwrap();
-        let (upstream, _) = listener.accept().unwrap();
+        SockRef::from(listener)
+            .set_read_timeout(Some(PATIENCE))
+            .unwrap();
+        let (upstream, _) = listener.accept().expect("the client does not pass");
         upstream.set_read_timeout(Some(PATIENCE)).unwrap();
         (client, upstream)
     }

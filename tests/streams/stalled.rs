@@ -9,6 +9,7 @@ use socket2::SockRef;
 use crate::bytes::Bytes;
 use crate::front::{Front, Path, Wiring};
 use crate::process::{memory, need_descriptors, one_at_a_time, pipes, threads};
+use crate::support::line;
 
 const CONNECTIONS: usize = 500;
 
@@ -55,18 +56,30 @@ fn stalled_connections_without_pipes_go_on_as_well() {
     stalled(Path::NoPipes);
 }
 
+/// Of its descriptors the proxy keeps 64 for other things than connections, and pipes would take more.
+#[test]
+#[ignore = "pipes still take the descriptors that are for connections"]
+fn stalled_connections_that_leave_few_descriptors_go_on_and_one_more_client_is_served() {
+    // A pipe takes two: nothing is left, or one.
+    for limit in [564, 565] {
+        let front = Front::with(Path::Usual, Wiring::TcpToTcp, |unit| {
+            unit.limit_descriptors(limit)
+        });
+        let mut streams = stall(&front, 249);
+        let (mut client, upstream) = front.pair();
+        client.write_all(b"one more\n").unwrap();
+        assert_eq!(line(&upstream), "one more");
+        streams.chunks_mut(2).for_each(goes_on);
+    }
+}
+
 fn stalled(path: Path) {
     let _turn = one_at_a_time();
     need_descriptors(4 * CONNECTIONS as u64 + 1000);
     let front = Front::new(path, Wiring::TcpToTcp);
-    front.has_receive_buffers(SOCKET_BUFFER, RECEIVE_BUFFER);
-    front.has_small_segments();
     let pid = front.proxy.pid();
     let (pipes_before, memory_before) = (pipes(pid), memory(pid));
-    let mut streams: Vec<Stream> = (0..CONNECTIONS as u64)
-        .flat_map(|number| both_directions(&front, number))
-        .collect();
-    fill(&mut streams);
+    let mut streams = stall(&front, CONNECTIONS);
 
     for (stream, most) in streams.iter().zip(bounds().into_iter().cycle()) {
         let sent = stream.sent;
@@ -79,9 +92,18 @@ fn stalled(path: Path) {
     let allowed = PIPES * threads(pid);
     assert!(pipes <= allowed, "{pipes} pipes");
 
-    for pair in streams.chunks_mut(2) {
-        goes_on(pair);
-    }
+    streams.chunks_mut(2).for_each(goes_on);
+}
+
+/// So many connections whose writers cannot write any more.
+fn stall(front: &Front, count: usize) -> Vec<Stream> {
+    front.has_receive_buffers(SOCKET_BUFFER, RECEIVE_BUFFER);
+    front.has_small_segments();
+    let mut streams: Vec<Stream> = (0..count as u64)
+        .flat_map(|number| both_directions(front, number))
+        .collect();
+    fill(&mut streams);
+    streams
 }
 
 fn both_directions(front: &Front, number: u64) -> [Stream; 2] {
