@@ -10,10 +10,11 @@
 //! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us; [`signals`]: what we
 //!   hear;
 //! - [`varlink`]: how systemd's world calls a program;
-//! - [`program`], [`clock`]: what every main needs.
+//! - [`program`], [`clock`], [`alarm`]: what every main needs.
 
 pub mod activation;
 pub mod address;
+pub mod alarm;
 pub mod binding;
 pub mod clock;
 pub mod drain;

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
-
+use super::alarm::Alarm;
 use super::clock::Uptime;
 use super::drain::{Drain, Step};
 use super::event;
@@ -21,6 +20,9 @@ use super::notify;
 use super::program::Failure;
 use super::signals::{Order, Signals};
 use super::workers::Workers;
+
+/// So many clients are let in before the loop looks at everything else.
+const AT_A_TIME: usize = 32;
 
 /// How long accepting pauses when no descriptors are left, unless a connection ends before.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -153,6 +155,7 @@ pub async fn serve<S: Service>(
         paused_until: None,
         pause_told: None,
         turn: 0,
+        alarm: Alarm::new()?,
         workers: Workers::new(lifetime.threads),
         service,
         listeners,
@@ -180,8 +183,9 @@ enum End {
 }
 
 /// One thing that happened to the loop.
-enum Happening<C> {
-    Admitted(Admission<C>),
+enum Happening {
+    Admitted,
+    Exhausted(io::Error),
     Changed,
     Time,
     Ordered(Order),
@@ -199,7 +203,8 @@ struct Serving<S: Service> {
     paused_until: Option<Uptime>,
     pause_told: Option<Uptime>,
     turn: usize,
-    workers: Workers,
+    alarm: Alarm,
+    workers: Workers<S::Connection>,
 }
 
 impl<S: Service> Serving<S> {
@@ -228,11 +233,8 @@ impl<S: Service> Serving<S> {
             }
             let due = [due, self.idle.deadline()].into_iter().flatten().min();
             match self.next(due).await? {
-                Happening::Admitted(Admission::Client(connection)) => {
-                    self.workers.spawn(S::handle(connection));
-                }
-                Happening::Admitted(Admission::Exhausted(error)) => self.pause(now, &error),
-                Happening::Admitted(_) | Happening::Time => {}
+                Happening::Exhausted(error) => self.pause(now, &error),
+                Happening::Admitted | Happening::Time => {}
                 Happening::Changed => {
                     self.paused_until = None;
                     self.status_due = self.status_due.min(self.status_told + STATUS_SOON);
@@ -244,12 +246,14 @@ impl<S: Service> Serving<S> {
     }
 
     /// Waits for the next thing to happen, at most until `due`.
-    async fn next(&mut self, due: Option<Uptime>) -> io::Result<Happening<S::Connection>> {
+    async fn next(&mut self, due: Option<Uptime>) -> io::Result<Happening> {
         let Self {
             service,
             listeners,
             signals,
             turn,
+            alarm,
+            workers,
             ..
         } = self;
         let paused = self.paused_until.is_some();
@@ -257,9 +261,10 @@ impl<S: Service> Serving<S> {
             biased;
             order = signals.next() => Ok(Happening::Ordered(order)),
             () = service.changed() => Ok(Happening::Changed),
-            admission = poll_fn(|context| admit(&**service, listeners, turn, context)),
-                if !paused => Ok(Happening::Admitted(admission?)),
-            () = until(due) => Ok(Happening::Time),
+            exhausted = poll_fn(|context| {
+                admit_waiting(&**service, listeners, turn, workers, context)
+            }), if !paused => Ok(exhausted?.map_or(Happening::Admitted, Happening::Exhausted)),
+            () = alarm.wait(due) => Ok(Happening::Time),
         }
     }
 
@@ -406,7 +411,7 @@ impl<S: Service> Serving<S> {
                     }
                 },
                 () = self.service.changed() => {}
-                () = until(due) => {}
+                () = self.alarm.wait(due) => {}
             }
         }
     }
@@ -419,8 +424,31 @@ fn stopping_status(open: usize, left: Option<Duration>) -> String {
     }
 }
 
-/// Lets the next client in, from each listener in turn. Pending while the service lets nobody in:
-/// then [`Service::changed`] wakes the loop.
+/// Lets in who waits, and has them served. Pending while nobody waits, or while the service lets
+/// nobody in: then [`Service::changed`] wakes the loop. An error when no descriptors are left.
+fn admit_waiting<S: Service>(
+    service: &S,
+    listeners: &[Listener],
+    turn: &mut usize,
+    workers: &mut Workers<S::Connection>,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<Option<io::Error>>> {
+    for admitted in 0..AT_A_TIME {
+        match admit(service, listeners, turn, context) {
+            Poll::Pending if admitted == 0 => return Poll::Pending,
+            Poll::Pending => break,
+            Poll::Ready(admission) => match admission? {
+                Admission::Client(connection) => workers.serve(connection, S::handle),
+                Admission::Elsewhere | Admission::Gone => {}
+                Admission::Closed | Admission::Nobody => break,
+                Admission::Exhausted(error) => return Poll::Ready(Ok(Some(error))),
+            },
+        }
+    }
+    Poll::Ready(Ok(None))
+}
+
+/// Lets the next client in, from each listener in turn.
 fn admit<S: Service>(
     service: &S,
     listeners: &[Listener],
@@ -442,14 +470,6 @@ fn admit<S: Service>(
         }
     }
     Poll::Pending
-}
-
-/// Sleeps until then; for ever without a time.
-async fn until(due: Option<Uptime>) {
-    match due {
-        Some(due) => sleep_until(Instant::now() + due.since(Uptime::now())).await,
-        None => std::future::pending().await,
-    }
 }
 
 fn list(listeners: &[Listener]) -> String {
