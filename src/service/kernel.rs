@@ -15,6 +15,8 @@ const TCP_ESTABLISHED: u8 = 1;
 const TCP_CLOSE_WAIT: u8 = 8;
 /// Both have: `TIME_WAIT`, `LAST_ACK`, `CLOSING`.
 const TCP_BOTH_FINISHED: [u8; 3] = [6, 9, 11];
+/// We have, and the peer has not acknowledged it: `FIN_WAIT1`, `LAST_ACK`, `CLOSING`.
+const TCP_ENDING: [u8; 3] = [4, 9, 11];
 
 /// What the kernel says of a TCP socket (`struct tcp_info`, `include/uapi/linux/tcp.h`), reduced to
 /// what we decide by.
@@ -70,6 +72,8 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
         }
         info.assume_init()
     };
+    // Our end of the stream counts as a byte while it waits behind others to be sent.
+    let end_waits = info.tcpi_notsent_bytes > 0 && TCP_ENDING.contains(&info.tcpi_state);
     Ok(TcpInfo {
         closed: info.tcpi_state == TCP_CLOSE,
         unacked: info.tcpi_unacked,
@@ -80,7 +84,7 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
         quiet_ms: info.tcpi_last_data_recv.min(info.tcpi_last_data_sent),
         received: info.tcpi_bytes_received,
         written: (info.tcpi_bytes_sent + u64::from(info.tcpi_notsent_bytes))
-            .saturating_sub(info.tcpi_bytes_retrans),
+            .saturating_sub(info.tcpi_bytes_retrans + u64::from(end_waits)),
         peer_finished: info.tcpi_state == TCP_CLOSE_WAIT
             || TCP_BOTH_FINISHED.contains(&info.tcpi_state),
         writable: [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&info.tcpi_state),

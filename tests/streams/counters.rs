@@ -26,6 +26,7 @@ fn after_orderly_connections_the_sums_are_exact() {
         (Path::Usual, Wiring::TcpToTcp),
         (Path::Usual, Wiring::TcpToUnix),
         (Path::Usual, Wiring::HeaderV2),
+        (Path::Usual, Wiring::Handover),
         (Path::NoPipes, Wiring::TcpToTcp),
         (Path::Threads(3), Wiring::UnixToTcp),
     ] {

@@ -4,9 +4,12 @@ use std::fs::Permissions;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use rustix::net::sockopt;
+use socket2::{Domain, SockRef, Type};
 
 use crate::sandbox::{self, Verdict, new_user, restrict, use_up_pipe_pages};
 use crate::socket::{Place, Socket, Upstream};
@@ -23,6 +26,8 @@ pub enum Path {
     NoPipes,
     /// Its user has no pages left for pipes: those it gets hold two pages.
     SmallPipes,
+    /// Its user is not root, and may have pages for 256 pipes of 256 KiB, pipe(7).
+    Unprivileged,
 }
 
 /// What is on either side.
@@ -35,15 +40,18 @@ pub enum Wiring {
     HeaderV1,
     /// The same in version 2.
     HeaderV2,
+    /// TCP from end to end: the upstream gets the client's own socket.
+    Handover,
 }
 
 impl Wiring {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::TcpToTcp,
         Self::TcpToUnix,
         Self::UnixToTcp,
         Self::HeaderV1,
         Self::HeaderV2,
+        Self::Handover,
     ];
 
     pub fn is_tcp(self) -> bool {
@@ -56,6 +64,8 @@ pub struct Front {
     pub proxy: Running,
     pub place: Place,
     pub upstream: Upstream,
+    /// The proxy's listener: what is set on it holds for every socket that is accepted from it.
+    pub listener: Option<TcpListener>,
     pub wiring: Wiring,
     pub control: PathBuf,
     _directory: tempfile::TempDir,
@@ -76,16 +86,17 @@ impl Front {
         );
         let upstream = match wiring {
             Wiring::TcpToUnix => Upstream::Unix(UnixListener::bind(&back).unwrap()),
+            Wiring::Handover => Upstream::Handover(UnixDatagram::bind(&back).unwrap()),
             _ => Upstream::Tcp(TcpListener::bind((own_ip(), 0)).unwrap()),
         };
         let target = match &upstream {
             Upstream::Tcp(listener) => listener.local_addr().unwrap().to_string(),
-            Upstream::Unix(_) => {
-                let everybody = Permissions::from_mode(0o777);
-                std::fs::set_permissions(&back, everybody).unwrap();
-                format!("unix:{}", back.display())
-            }
+            Upstream::Unix(_) => format!("unix:{}", back.display()),
+            Upstream::Handover(_) => format!("handover:{}", back.display()),
         };
+        if back.exists() {
+            std::fs::set_permissions(&back, Permissions::from_mode(0o777)).unwrap();
+        }
         let control = directory.path().join("control");
         let (unit, held) = unit(path, &directory);
         let mut unit = unit.arg(target).arg("--control").arg(&control);
@@ -94,22 +105,23 @@ impl Front {
             Wiring::HeaderV2 => unit.arg("--proxy-protocol=v2"),
             _ => unit,
         };
-        let place = match wiring {
+        let (place, listener) = match wiring {
             Wiring::UnixToTcp => {
                 unit = unit.socket("clients", UnixListener::bind(&front).unwrap());
-                Place::Unix(front)
+                (Place::Unix(front), None)
             }
             _ => {
                 let listener = TcpListener::bind((own_ip(), 0)).unwrap();
                 let address = listener.local_addr().unwrap();
-                unit = unit.socket("clients", listener);
-                Place::Tcp(address)
+                unit = unit.socket("clients", listener.try_clone().unwrap());
+                (Place::Tcp(address), Some(listener))
             }
         };
         Self {
             proxy: more(unit).ready(),
             place,
             upstream,
+            listener,
             wiring,
             control,
             _directory: directory,
@@ -147,13 +159,50 @@ impl Front {
         }
     }
 
+    /// Gives every connection that is accepted from now on these receive buffers, at the proxy and at
+    /// the upstream: they do not grow by themselves any more, socket(7).
+    pub fn has_receive_buffers(&self, proxy: usize, at_upstream: usize) {
+        let Upstream::Tcp(upstream) = &self.upstream else {
+            panic!("{:?} is not TCP on both sides", self.wiring);
+        };
+        let listener = self.listener.as_ref().unwrap();
+        for (listener, size) in [(listener, proxy), (upstream, at_upstream)] {
+            sockopt::set_socket_recv_buffer_size_force(listener, size)
+                .expect("only root can do that");
+        }
+    }
+
+    /// Gives every connection that is accepted from now on segments as on an Ethernet, in both
+    /// directions: with those of the loopback interface, 64 KiB, the kernel lets socket buffers grow
+    /// to megabytes, and hundreds of full ones are more than it has memory for (`tcp_mem`, tcp(7)).
+    pub fn has_small_segments(&self) {
+        let Upstream::Tcp(upstream) = &self.upstream else {
+            panic!("{:?} is not TCP on both sides", self.wiring);
+        };
+        for listener in [self.listener.as_ref().unwrap(), upstream] {
+            SockRef::from(listener).set_tcp_mss(1400).unwrap();
+        }
+    }
+
     /// A client and the upstream's end of its connection, both of TCP.
     pub fn pair(&self) -> (TcpStream, TcpStream) {
+        self.pair_with(|_| {})
+    }
+
+    /// As [`Self::pair`], with a client whose socket is prepared before it connects.
+    pub fn pair_with(&self, prepare: impl FnOnce(SockRef)) -> (TcpStream, TcpStream) {
         let (Place::Tcp(address), Upstream::Tcp(listener)) = (&self.place, &self.upstream) else {
             panic!("{:?} is not TCP on both sides", self.wiring);
         };
-        let client = connect(*address);
-        let (upstream, _) = listener.accept().unwrap();
+        let client = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        prepare(SockRef::from(&client));
+        client.connect(&(*address).into()).unwrap();
+        let client = TcpStream::from(client);
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        SockRef::from(listener)
+            .set_read_timeout(Some(PATIENCE))
+            .unwrap();
+        let (upstream, _) = listener.accept().expect("the client does not pass");
         upstream.set_read_timeout(Some(PATIENCE)).unwrap();
         (client, upstream)
     }
@@ -188,6 +237,7 @@ fn unit(path: Path, directory: &tempfile::TempDir) -> (Unit, Vec<OwnedFd>) {
             ];
             (restrict(Unit::new(PROXY), &rules), Vec::new())
         }
+        Path::Unprivileged => (as_user(new_user(), directory), Vec::new()),
         Path::SmallPipes => {
             let user = new_user();
             let pipes = use_up_pipe_pages(user);
@@ -201,7 +251,7 @@ pub fn as_user(user: u32, directory: &tempfile::TempDir) -> Unit {
     let program = directory.path().join("program");
     std::fs::copy(PROXY, &program).unwrap();
     chown(directory.path(), Some(user), Some(user)).expect("only root can do that");
-    Unit::new(program.to_str().unwrap()).as_user(user)
+    Unit::new(program.to_str().unwrap()).run_as(user)
 }
 
 /// The rule that tells whether a process splices: it would not survive it.

@@ -1,6 +1,7 @@
 //! What can be seen of a running process from outside.
 
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How many pipes it has open. Each has two ends, but counts once.
 pub fn pipes(pid: i32) -> usize {
@@ -11,11 +12,6 @@ pub fn pipes(pid: i32) -> usize {
     pipes.sort();
     pipes.dedup();
     pipes.len()
-}
-
-/// How many descriptors it has open.
-pub fn descriptors(pid: i32) -> usize {
-    links(pid).len()
 }
 
 fn links(pid: i32) -> Vec<String> {
@@ -38,6 +34,13 @@ pub fn memory(pid: i32) -> u64 {
 /// How many threads it has.
 pub fn threads(pid: i32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).unwrap().count()
+}
+
+/// For tests that need much of the machine: one of them runs at a time.
+pub fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // One that failed does not keep the others from running.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has this process, and those that it starts, be allowed to open so many descriptors.

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use disnix_proxy_example::service::handover::{ClientSocket, Queue, Received};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -19,14 +20,14 @@ fn watch<T: AsRawFd>(owner: T) -> AsyncFd<T> {
 /// A connected socket.
 #[derive(Debug)]
 pub struct Socket {
-    fd: AsyncFd<OwnedFd>,
+    fd: AsyncFd<ClientSocket>,
     pub is_tcp: bool,
     /// For TCP: where this end is, and the other one.
     pub addresses: Option<(SocketAddr, SocketAddr)>,
 }
 
 impl Socket {
-    fn new(fd: OwnedFd, addresses: Option<(SocketAddr, SocketAddr)>) -> Self {
+    fn new(fd: ClientSocket, addresses: Option<(SocketAddr, SocketAddr)>) -> Self {
         Self {
             fd: watch(fd),
             is_tcp: addresses.is_some(),
@@ -39,12 +40,21 @@ impl Socket {
         let addresses = stream.local_addr().unwrap();
         // A peer that has gone already has no address any more.
         let peer = stream.peer_addr().unwrap_or(addresses);
-        Self::new(stream.into(), Some((addresses, peer)))
+        let socket = ClientSocket::accepted(stream.into());
+        Self::new(socket, Some((addresses, peer)))
     }
 
     pub fn unix(stream: UnixStream) -> Self {
         stream.set_nonblocking(true).unwrap();
-        Self::new(stream.into(), None)
+        Self::new(ClientSocket::accepted(stream.into()), None)
+    }
+
+    fn handed_over(client: ClientSocket) -> Self {
+        Self {
+            fd: watch(client),
+            is_tcp: true,
+            addresses: None,
+        }
     }
 
     /// As the kernel allows at the least, socket(7).
@@ -54,7 +64,7 @@ impl Socket {
     }
 
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let receive = |fd: &OwnedFd| {
+        let receive = |fd: &ClientSocket| {
             let (count, _) = rustix::net::recv(fd, &mut *buffer, RecvFlags::empty())?;
             Ok(count)
         };
@@ -67,7 +77,8 @@ impl Socket {
     }
 
     pub fn try_send_with(&self, bytes: &[u8], flags: SendFlags) -> io::Result<usize> {
-        let send = |fd: &OwnedFd| Ok(rustix::net::send(fd, bytes, flags | SendFlags::NOSIGNAL)?);
+        let send =
+            |fd: &ClientSocket| Ok(rustix::net::send(fd, bytes, flags | SendFlags::NOSIGNAL)?);
         self.fd.try_io(Interest::WRITABLE, send)
     }
 
@@ -119,6 +130,8 @@ impl Place {
 pub enum Upstream {
     Tcp(TcpListener),
     Unix(UnixListener),
+    /// Clients are not relayed to it but handed over.
+    Handover(UnixDatagram),
 }
 
 impl Upstream {
@@ -127,10 +140,13 @@ impl Upstream {
         let copy = match self {
             Self::Tcp(listener) => Self::Tcp(listener.try_clone().unwrap()),
             Self::Unix(listener) => Self::Unix(listener.try_clone().unwrap()),
+            Self::Handover(queue) => Self::Handover(queue.try_clone().unwrap()),
         };
         match &copy {
             Self::Tcp(listener) => listener.set_nonblocking(true).unwrap(),
             Self::Unix(listener) => listener.set_nonblocking(true).unwrap(),
+            // It is never waited for.
+            Self::Handover(_) => {}
         }
         watch(copy)
     }
@@ -140,6 +156,11 @@ impl Upstream {
         Ok(match self {
             Self::Tcp(listener) => Socket::tcp(listener.accept()?.0),
             Self::Unix(listener) => Socket::unix(listener.accept()?.0),
+            Self::Handover(queue) => match Queue::receive(queue.as_fd())? {
+                Received::Client(client, _) => Socket::handed_over(client),
+                Received::Gone => panic!("nobody leaves before being accepted"),
+                Received::Exhausted(error) => return Err(error),
+            },
         })
     }
 }
@@ -149,6 +170,7 @@ impl AsRawFd for Upstream {
         match self {
             Self::Tcp(listener) => listener.as_raw_fd(),
             Self::Unix(listener) => listener.as_raw_fd(),
+            Self::Handover(queue) => queue.as_raw_fd(),
         }
     }
 }

@@ -4,11 +4,16 @@
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
+
+use disnix_proxy_example::service::handover::{Queue, Received};
+use rustix::net::{RecvFlags, recv};
 
 use crate::front::{Front, Path, SPLICE_KILLS, Wiring};
 use crate::process::{pipes, threads};
 use crate::sandbox::{Verdict, restrict};
+use crate::socket::{Place, Upstream};
 use crate::support::*;
 
 fn where_splicing_kills(path: Path) -> Front {
@@ -89,4 +94,27 @@ fn threads_are_started_as_they_are_needed_and_no_more_than_were_asked_for() {
         }
         assert_eq!(threads(front.proxy.pid()), most);
     }
+}
+
+#[test]
+fn what_is_handed_over_does_not_pass_the_proxy() {
+    let front = Front::new(Path::Usual, Wiring::Handover);
+    let (Place::Tcp(address), Upstream::Handover(queue)) = (&front.place, &front.upstream) else {
+        unreachable!("that is what it is wired to");
+    };
+    let mut client = connect(*address);
+    let mut received = None;
+    eventually("the client is handed over", || {
+        received = Queue::receive(queue.as_fd()).ok();
+        received.is_some()
+    });
+    let Some(Received::Client(upstream, _)) = received else {
+        panic!("that is no client");
+    };
+    front.proxy.signal(libc::SIGSTOP);
+    client.write_all(b"nobody in between").unwrap();
+    let mut buffer = [0; 100];
+    eventually("it arrives", || {
+        recv(&upstream, &mut buffer, RecvFlags::empty()).is_ok_and(|(count, _)| count == 17)
+    });
 }

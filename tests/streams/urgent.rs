@@ -1,6 +1,6 @@
 //! Urgent data, send(2) with `MSG_OOB`: an old thing that must not hold up a stream.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 
 use rustix::net::{SendFlags, send};
@@ -10,7 +10,7 @@ use crate::front::{Front, Path, Wiring};
 use crate::support::rest;
 
 /// Takes `amount` bytes off the front of what was received, and fails if they are not the right ones.
-fn expect<'a>(bytes: Bytes, offset: u64, amount: usize, received: &'a [u8]) -> &'a [u8] {
+fn expect(bytes: Bytes, offset: u64, amount: usize, received: &[u8]) -> &[u8] {
     assert!(
         received.len() >= amount,
         "{} are missing",
@@ -71,5 +71,27 @@ fn it_does_not_hold_up_bulk() {
         Path::SmallPipes,
     ] {
         passes(path, &[3_000_000, 1, 2_000_000, 300_000, 65_536]);
+    }
+}
+
+/// Splicing stops in front of urgent data as if there were nothing, and nothing more comes that would
+/// wake anybody.
+#[test]
+fn what_came_behind_it_is_not_forgotten_when_nothing_more_comes() {
+    for path in [Path::Usual, Path::NoPipes, Path::SmallPipes] {
+        let front = Front::new(path, Wiring::TcpToTcp);
+        front.has_receive_buffers(1 << 20, 1 << 20);
+        let (client, mut upstream) = front.pair();
+        let bytes = Bytes::new(12);
+        write(&client, bytes, 0, 1);
+        upstream.read_exact(&mut [0]).unwrap();
+        front.proxy.signal(libc::SIGSTOP);
+        write(&client, bytes, 1, 300_000);
+        assert_eq!(send(&client, b"!", SendFlags::OOB), Ok(1));
+        write(&client, bytes, 300_001, 100);
+        front.proxy.signal(libc::SIGCONT);
+        let mut received = vec![0; 300_100];
+        upstream.read_exact(&mut received).expect("it is stuck");
+        expect(bytes, 1, 300_000, &received);
     }
 }

@@ -117,7 +117,7 @@ impl Unit {
     }
 
     /// Runs it as another user, who gets its directory. Only root can do that.
-    pub fn as_user(mut self, user: u32) -> Self {
+    pub fn run_as(mut self, user: u32) -> Self {
         let directory = self.directory.path();
         for path in [directory.to_owned(), directory.join("notify")] {
             std::os::unix::fs::chown(path, Some(user), Some(user)).expect("only root can do that");
