@@ -115,9 +115,8 @@ mod tests {
 
     #[test]
     fn a_port_is_listened_on_unless_it_is_said_where_to_listen() {
-        let port = |words: &[&str]| {
-            Options::parse_from([&["hello-world-server"], words].concat()).port()
-        };
+        let port =
+            |words: &[&str]| Options::parse_from([&["hello-world-server"], words].concat()).port();
         assert_eq!(port(&[]), Some(5000));
         assert_eq!(port(&["7"]), Some(7));
         assert_eq!(port(&["7", "--listen=8"]), None);

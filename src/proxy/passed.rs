@@ -48,7 +48,8 @@ impl Passed {
 
     /// The client's socket.
     pub fn client(&self) -> Option<BorrowedFd<'_>> {
-        self.connection().map(|connection| connection.client.as_fd())
+        self.connection()
+            .map(|connection| connection.client.as_fd())
     }
 
     /// It was handed over, with the token of this slot.

@@ -80,7 +80,10 @@ async fn run(options: Options) -> Result<(), Failure> {
         keepalive: options.keepalive.finite(),
         proxy_protocol: options.proxy_protocol,
     };
-    if let Some(why) = target.as_ref().and_then(|target| settings.contradiction(target)) {
+    if let Some(why) = target
+        .as_ref()
+        .and_then(|target| settings.contradiction(target))
+    {
         return Err(why.into());
     }
     // What can fail comes before this; behind it the place is ours.

@@ -185,11 +185,7 @@ fn begin(
 /// Of a place where clients are handed over it can be said that somebody receives there.
 fn begin_handover(path: &Path, spare: &mut Spare) -> io::Result<Begun> {
     spare.0 = None;
-    let socket = Socket::new(
-        Domain::UNIX,
-        Type::DGRAM.nonblocking().cloexec(),
-        None,
-    )?;
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?;
     Begun::new(socket, &SockAddr::unix(path)?)
 }
 

@@ -20,7 +20,9 @@ pub fn carried_until_the_end(socket: impl AsFd) -> Option<(u64, u64)> {
     // Of a closed socket only the error tells how it came to that: none, the client had finished and
     // so had we; EPIPE, it had finished before it was reset (`tcp_reset`, net/ipv4/tcp_input.c).
     let finished = match info.closed {
-        true => !matches!(sockopt::socket_error(&socket), Ok(Err(errno)) if errno != rustix::io::Errno::PIPE),
+        true => {
+            !matches!(sockopt::socket_error(&socket), Ok(Err(errno)) if errno != rustix::io::Errno::PIPE)
+        }
         false => info.peer_finished,
     };
     Some((received(&info, finished), info.written))

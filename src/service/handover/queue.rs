@@ -181,12 +181,9 @@ mod tests {
         drop(client);
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
-        let unconnected = rustix::net::socket(
-            rustix::net::AddressFamily::INET,
-            SocketType::STREAM,
-            None,
-        )
-        .unwrap();
+        let unconnected =
+            rustix::net::socket(rustix::net::AddressFamily::INET, SocketType::STREAM, None)
+                .unwrap();
         for strange in [
             accepted.as_fd(),
             listener.as_fd(),
