@@ -2,18 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connections::{Abort, Connection};
 use super::control::server::ControlServer;
 use super::event;
-use super::handover::{Handover, Turn, handed};
+use super::handover::{Handover, Sender, Turn, handed};
 use super::options::Options;
 use super::passed::Passed;
 use super::relay::{self, Ending};
@@ -35,6 +35,10 @@ const CONTROL_NAME: &str = "varlink";
 
 /// The pause when a client could not be handed over for lack of memory or descriptors.
 const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
+
+/// What was made for many connections handed over at a time is given up when it was not needed for
+/// so long.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
 
 /// Those who wait to be handed over look again after so long whether the target is still the same.
 const HANDOVER_ATTEMPT: Duration = Duration::from_secs(5);
@@ -383,8 +387,11 @@ async fn serve_client(mut passed: Passed) {
 
 /// Sees to the clients that were handed over, until the runtime ends.
 async fn attend(proxy: Arc<Proxy>) {
+    let mut every = tokio::time::interval(TRIM_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = every.tick(), if proxy.handover.has_surplus() => proxy.handover.trim(),
             ended = proxy.handover.ended() => {
                 ended.connections.into_iter().for_each(come_back);
                 proxy.orphans_closed(ended.orphans);
@@ -409,9 +416,7 @@ fn come_back(mut passed: Passed) {
     let Some(connection) = passed.connection() else {
         return;
     };
-    let untouched = connection.why_aborted().is_none() && handed::is_untouched(&connection.client);
-    connection.taken_back();
-    if !untouched {
+    if !connection.taken_back() {
         return tell_ended(connection);
     }
     let id = connection.id;
@@ -503,6 +508,12 @@ async fn connect_and_relay(
         return Ok(Next::Over);
     };
     let target = || proxy.target().unwrap_or_else(|| first_target.clone());
+    // Whoever has had no room waits for it at once.
+    if let Address::Handover(path) = &*first_target
+        && let Ok(sender) = proxy.handover.sender(path)
+    {
+        return wait_in_turn(proxy, connection, &client, sender, until).await;
+    }
     let limit = until.map(|until| until.saturating_duration_since(Instant::now()));
     let connected = tokio::select! {
         biased; // what a client said before it left is still delivered if the upstream is there
@@ -519,22 +530,7 @@ async fn connect_and_relay(
         }
     };
     if let Address::Handover(path) = &*connected.target {
-        return tokio::select! {
-            biased;
-            turn = Box::pin(turn(proxy, path, until)) => {
-                let error = match turn {
-                    Ok(turn) => return Ok(Next::HandOver(turn)),
-                    Err(error) => error,
-                };
-                if until.is_none_or(|until| Instant::now() < until) {
-                    return Ok(Next::Again);
-                }
-                proxy.count_unreachable(connection, &error);
-                client.reset_on_close();
-                Ok(Next::Over)
-            }
-            () = client.broken() => Ok(Next::Over),
-        };
+        return Ok(again(proxy, connection, path, until));
     }
     let connected = connection.upstream.get_or_init(|| connected);
     let address = &connected.target;
@@ -559,12 +555,38 @@ async fn connect_and_relay(
     Ok(Next::Over)
 }
 
-/// Waits for the right to hand a client over. It ends early when it is to be seen whether the target
-/// is still the same: then the right is not there.
-async fn turn(proxy: &Proxy, path: &Path, until: Option<Instant>) -> io::Result<Turn> {
+/// Waits for the right to hand a client over, and from time to time looks whether the target is
+/// still the same.
+async fn wait_in_turn(
+    proxy: &Proxy,
+    connection: &Connection,
+    client: &Stream<BorrowedFd<'_>>,
+    sender: Arc<Sender>,
+    until: Option<Instant>,
+) -> io::Result<Next> {
     let attempt = Instant::now() + HANDOVER_ATTEMPT;
-    let until = until.map_or(attempt, |until| until.min(attempt));
-    tokio::time::timeout_at(until, proxy.handover.in_turn(path)).await?
+    let attempt = until.map_or(attempt, |until| until.min(attempt));
+    let turn = tokio::select! {
+        biased;
+        turn = Box::pin(tokio::time::timeout_at(attempt, sender.in_turn())) => turn,
+        // Nobody is left to be served.
+        () = client.broken() => return Ok(Next::Over),
+    };
+    if let Ok(turn) = turn {
+        return Ok(Next::HandOver(turn?));
+    }
+    Ok(again(proxy, connection, sender.path(), until))
+}
+
+/// A client waits on, unless its time is over.
+fn again(proxy: &Proxy, connection: &Connection, path: &Path, until: Option<Instant>) -> Next {
+    if until.is_none_or(|until| Instant::now() < until) {
+        return Next::Again;
+    }
+    let why = format!("nobody takes clients at handover:{}", path.display());
+    proxy.count_unreachable(connection, &why);
+    connection.reset_on_close();
+    Next::Over
 }
 
 /// Whether the kernel's own probes found that nobody is there.

@@ -31,8 +31,7 @@ use tokio::io::unix::AsyncFd;
 use super::passed::Passed;
 use crate::service::kernel;
 use place::Place;
-use sender::Sender;
-pub use sender::Turn;
+pub use sender::{Sender, Turn};
 use slots::{Released, Slots};
 
 /// How many ends are heard of at once.
@@ -147,8 +146,20 @@ impl Handover {
     /// Descriptors have run out: gives up those that are held for clients to come.
     pub fn shrink(&self) {
         let mut table = self.table();
-        let surplus = table.slots.give_up(0);
-        table.discard(&surplus);
+        let free = table.slots.all_free();
+        table.discard(&free);
+    }
+
+    /// Whether there are many slots that nobody needs now.
+    pub fn has_surplus(&self) -> bool {
+        self.table().slots.free() > slots::SPARE
+    }
+
+    /// Gives up those that nobody has needed since the last call.
+    pub fn trim(&self) {
+        let mut table = self.table();
+        let unused = table.slots.unused();
+        table.discard(&unused);
     }
 
     /// Nobody comes any more.
@@ -261,16 +272,12 @@ impl Handover {
         }
     }
 
-    /// Waits for the right to hand a client over at `path`, in the order of the calls, and for room.
+    /// The way to who receives at `path`.
     ///
     /// # Errors
     ///
-    /// When nobody receives there.
-    pub async fn in_turn(&self, path: &Path) -> io::Result<Turn> {
-        self.sender(path)?.in_turn().await
-    }
-
-    fn sender(&self, path: &Path) -> io::Result<Arc<Sender>> {
+    /// When nobody does.
+    pub fn sender(&self, path: &Path) -> io::Result<Arc<Sender>> {
         let mut current = self.current_sender();
         match &*current {
             Some(sender) if sender.path() == path => Ok(Arc::clone(sender)),
@@ -333,8 +340,6 @@ impl Handover {
                 Released::Nothing => {}
             }
         }
-        let surplus = table.slots.surplus();
-        table.discard(&surplus);
         (ended, waited.is_err() || events.len() < EVENTS)
     }
 
