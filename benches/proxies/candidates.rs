@@ -1,0 +1,248 @@
+//! Who takes part, and how each is started.
+
+use std::env;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use socket2::{Domain, Protocol, Socket as Socket2, Type};
+
+use crate::load::when;
+use crate::memory::Group;
+use crate::peers;
+use crate::program::{Running, Socket, find};
+
+/// Clients that may wait to be accepted, for everybody.
+pub const BACKLOG: i32 = 4096;
+
+/// The program that is measured.
+const OURS: &str = env!("CARGO_BIN_EXE_disnix-tcp-proxy");
+
+/// The roles that this program plays itself, in other processes.
+pub const UPSTREAM: &str = "--play-upstream";
+/// See [`UPSTREAM`].
+pub const COPY: &str = "--play-copy";
+
+/// One who takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Candidate {
+    /// disnix-tcp-proxy, with `--threads` or as it comes.
+    Ours {
+        /// `None`: as many as there are processors.
+        threads: Option<usize>,
+    },
+    /// HAProxy, mode tcp.
+    Haproxy {
+        /// `nbthread`
+        threads: usize,
+        /// `option splice-request` and `splice-response`
+        splice: bool,
+    },
+    /// systemd-socket-proxyd.
+    SocketProxyd,
+    /// nginx with its stream module.
+    Nginx {
+        /// `worker_processes`
+        workers: usize,
+    },
+    /// [`crate::copy`].
+    Copy,
+    /// The client talks to the service itself.
+    Nobody,
+}
+
+/// Everybody, in the order of the tables.
+pub const ALL: &[Candidate] = &[
+    Candidate::Ours { threads: None },
+    Candidate::Ours { threads: Some(1) },
+    Candidate::Haproxy {
+        threads: 1,
+        splice: false,
+    },
+    Candidate::Haproxy {
+        threads: 1,
+        splice: true,
+    },
+    Candidate::Haproxy {
+        threads: 2,
+        splice: false,
+    },
+    Candidate::Haproxy {
+        threads: 2,
+        splice: true,
+    },
+    Candidate::SocketProxyd,
+    Candidate::Nginx { workers: 1 },
+    Candidate::Nginx { workers: 2 },
+    Candidate::Copy,
+    Candidate::Nobody,
+];
+
+impl Candidate {
+    /// As it is called in tables.
+    pub fn name(self) -> String {
+        match self {
+            Self::Ours { threads: None } => "disnix-tcp-proxy".to_owned(),
+            Self::Ours { threads: Some(n) } => format!("disnix-tcp-proxy --threads {n}"),
+            Self::Haproxy { threads, splice } => {
+                let threads = many(threads, "thread");
+                format!("HAProxy, {threads}{}", if splice { ", splice" } else { "" })
+            }
+            Self::SocketProxyd => "systemd-socket-proxyd".to_owned(),
+            Self::Nginx { workers } => format!("nginx, {}", many(workers, "worker")),
+            Self::Copy => "tokio copy_bidirectional".to_owned(),
+            Self::Nobody => "no proxy".to_owned(),
+        }
+    }
+
+    /// The name by which it is chosen or left away on the command line.
+    pub fn family(self) -> &'static str {
+        match self {
+            Self::Ours { .. } => "ours",
+            Self::Haproxy { .. } => "haproxy",
+            Self::SocketProxyd => "socket-proxyd",
+            Self::Nginx { .. } => "nginx",
+            Self::Copy => "copy",
+            Self::Nobody => "nobody",
+        }
+    }
+
+    /// One to be compared with.
+    pub fn is_peer(self) -> bool {
+        !matches!(self, Self::Ours { .. } | Self::Nobody)
+    }
+
+    /// Descriptors that it has open for each connection.
+    pub fn descriptors(self) -> usize {
+        match self {
+            Self::SocketProxyd => 6, // two sockets, two pipes
+            _ => 2,
+        }
+    }
+
+    /// Its program.
+    ///
+    /// # Errors
+    ///
+    /// What to do to have it.
+    pub fn program(self) -> Result<PathBuf, String> {
+        let installed = |name: &str, package: &str| {
+            find(name).ok_or_else(|| format!("{name} is missing: apt-get install {package}"))
+        };
+        match self {
+            Self::Ours { .. } => Ok(OURS.into()),
+            Self::Haproxy { .. } => installed("haproxy", "haproxy"),
+            Self::SocketProxyd => installed("systemd-socket-proxyd", "systemd"),
+            Self::Nginx { .. } => {
+                peers::nginx_module()?;
+                installed("nginx", "nginx-light libnginx-mod-stream")
+            }
+            Self::Copy | Self::Nobody => env::current_exe().map_err(when("this program")),
+        }
+    }
+
+    /// Whether the program knows what this candidate needs.
+    pub fn is_possible(self) -> bool {
+        match self {
+            Self::Ours { threads: Some(_) } => has_option(Path::new(OURS), "--threads"),
+            _ => true,
+        }
+    }
+
+    /// Starts it between clients and `upstream`. `None` when there is nobody to start; else it
+    /// serves, at the port.
+    pub fn start(
+        self,
+        upstream: u16,
+        connections: usize,
+        group: Option<&Group>,
+    ) -> Result<Option<(Running, u16)>, String> {
+        let program = self.program()?;
+        let target = format!("127.0.0.1:{upstream}");
+        let (socket, port) = match self {
+            Self::Nobody => return Ok(None),
+            Self::Haproxy { .. } | Self::Nginx { .. } => (Socket::Own, free_port()?),
+            Self::Ours { .. } | Self::SocketProxyd => {
+                let (listener, port) = listener(0)?;
+                (Socket::Activated(listener), port)
+            }
+            Self::Copy => {
+                let (listener, port) = listener(0)?;
+                (Socket::Input(listener), port)
+            }
+        };
+        let arguments = |directory: &Path| {
+            Ok(match self {
+                Self::Ours { threads } => {
+                    let max = format!("--connections-max={connections}");
+                    let threads = threads.map(|n| format!("--threads={n}"));
+                    words(
+                        ["--log-level=warn".to_owned(), max, target]
+                            .into_iter()
+                            .chain(threads),
+                    )
+                }
+                Self::SocketProxyd => words([format!("--connections-max={connections}"), target]),
+                Self::Copy => words([COPY.to_owned(), target]),
+                Self::Haproxy { threads, splice } => {
+                    peers::haproxy(directory, port, &target, threads, splice, connections)?
+                }
+                Self::Nginx { workers } => {
+                    peers::nginx(directory, port, &target, workers, connections)?
+                }
+                Self::Nobody => Vec::new(),
+            })
+        };
+        let mut running = Running::start(&program, socket, group, arguments)?;
+        running.wait_until_it_serves(port)?;
+        Ok(Some((running, port)))
+    }
+}
+
+/// Starts the service that all of them lead to.
+pub fn start_upstream() -> Result<(Running, u16), String> {
+    let (listener, port) = listener(0)?;
+    let program = env::current_exe().map_err(when("this program"))?;
+    let arguments = |_: &Path| Ok(words([UPSTREAM.to_owned()]));
+    let mut running = Running::start(&program, Socket::Input(listener), None, arguments)?;
+    running.wait_until_it_serves(port)?;
+    Ok((running, port))
+}
+
+/// A listener at all addresses of this machine.
+fn listener(port: u16) -> Result<(TcpListener, u16), String> {
+    let listen = || {
+        let socket = Socket2::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+        socket.listen(BACKLOG)?;
+        let listener = TcpListener::from(socket);
+        let port = listener.local_addr()?.port();
+        Ok::<_, std::io::Error>((listener, port))
+    };
+    listen().map_err(when("listening"))
+}
+
+/// A port below those that the kernel gives to clients, so that none of them takes it meanwhile.
+fn free_port() -> Result<u16, String> {
+    let first = 20_000 + (std::process::id() % 100) as u16 * 100;
+    (first..32_000)
+        .find(|&port| listener(port).is_ok())
+        .ok_or_else(|| "there is no free port".to_owned())
+}
+
+fn words(list: impl IntoIterator<Item = String>) -> Vec<OsString> {
+    list.into_iter().map(OsString::from).collect()
+}
+
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+fn has_option(program: &Path, option: &str) -> bool {
+    Command::new(program)
+        .arg("--help")
+        .output()
+        .is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains(option))
+}

@@ -1,0 +1,175 @@
+//! What is measured, in which unit, and what we want to reach.
+
+use crate::load::idle::Held;
+use crate::window::Seen;
+
+/// What the clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Receive so many long streams.
+    Bulk(usize),
+    /// Keep so many connections alive with one request after the other.
+    Requests(usize),
+    /// Open connections for one request each, so many at a time.
+    Connections(usize),
+    /// Hold idle connections.
+    Idle,
+}
+
+/// One figure.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// With its unit.
+    pub name: &'static str,
+    /// Whether more of it is better; else less.
+    pub more: bool,
+    /// Our part of the best peer's, or the inverse where less is better.
+    pub goal: Option<f64>,
+    /// Digits after the point.
+    pub digits: usize,
+}
+
+/// One load, with its figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// For `--only`.
+    pub key: &'static str,
+    /// For the table.
+    pub title: &'static str,
+    /// What the clients do.
+    pub load: Load,
+    /// Whether clients, proxy and service share one processor.
+    pub pinned: bool,
+    /// What is seen.
+    pub metrics: &'static [Metric],
+}
+
+const fn more(name: &'static str, digits: usize, goal: f64) -> Metric {
+    Metric {
+        name,
+        more: true,
+        goal: Some(goal),
+        digits,
+    }
+}
+
+const fn less(name: &'static str, digits: usize, goal: Option<f64>) -> Metric {
+    Metric {
+        name,
+        more: false,
+        goal,
+        digits,
+    }
+}
+
+const BULK: &[Metric] = &[more("Gbit/s", 1, 1.05), less("CPU s/GiB", 3, Some(1.0))];
+
+const REQUESTS: &[Metric] = &[
+    more("requests/s", 0, 1.1),
+    less("CPU µs each", 2, Some(1.1)),
+    less("p50 µs", 0, None),
+    less("p99 µs", 0, Some(0.9)),
+];
+
+/// Everything that is measured.
+pub const ALL: &[Column] = &[
+    Column {
+        key: "bulk-1",
+        title: "Bulk, 1 stream",
+        load: Load::Bulk(1),
+        pinned: false,
+        metrics: BULK,
+    },
+    Column {
+        key: "bulk-8",
+        title: "Bulk, 8 streams",
+        load: Load::Bulk(8),
+        pinned: false,
+        metrics: BULK,
+    },
+    Column {
+        key: "requests-50",
+        title: "50 request/reply connections",
+        load: Load::Requests(50),
+        pinned: false,
+        metrics: REQUESTS,
+    },
+    Column {
+        key: "requests-500",
+        title: "500 request/reply connections",
+        load: Load::Requests(500),
+        pinned: false,
+        metrics: REQUESTS,
+    },
+    Column {
+        key: "latency",
+        title: "One request/reply connection, everything on one CPU",
+        load: Load::Requests(1),
+        pinned: true,
+        metrics: &[less("p50 µs", 1, Some(1.0))],
+    },
+    Column {
+        key: "connections",
+        title: "New connections, 64 at a time",
+        load: Load::Connections(64),
+        pinned: false,
+        metrics: &[
+            more("connections/s", 0, 1.05),
+            less("CPU µs each", 1, Some(1.05)),
+        ],
+    },
+    Column {
+        key: "memory",
+        title: "Memory of an idle connection",
+        load: Load::Idle,
+        pinned: false,
+        metrics: &[
+            less("KiB each", 2, Some(1.05)),
+            less("of it user KiB", 2, None),
+        ],
+    },
+];
+
+impl Column {
+    /// The figures of a load that took its time, in the order of the metrics. `None` where the
+    /// proxy's CPU is unknown, because there is none.
+    pub fn of_seen(&self, mut seen: Seen, proxy: bool) -> Vec<Option<f64>> {
+        let units = seen.units as f64;
+        let cpu = |unit: f64| (proxy && units > 0.0).then(|| seen.cpu / (units / unit));
+        match self.load {
+            Load::Bulk(_) => {
+                let gigabits = units * 8.0 / 1e9;
+                vec![Some(gigabits / seen.seconds), cpu((1 << 30) as f64)]
+            }
+            Load::Connections(_) => vec![Some(units / seen.seconds), cpu(1e6)],
+            Load::Requests(_) => {
+                let each = cpu(1e6);
+                seen.times.sort_unstable();
+                let [p50, p99] = [0.5, 0.99].map(|part| quantile(&seen.times, part));
+                match self.metrics.len() {
+                    1 => vec![p50],
+                    _ => vec![Some(units / seen.seconds), each, p50, p99],
+                }
+            }
+            Load::Idle => Vec::new(),
+        }
+    }
+
+    /// The figures of connections that were held; `uncharged` bytes belong to each beside.
+    pub fn of_held(&self, held: &Held, count: usize, uncharged: u64) -> Vec<Option<f64>> {
+        let each = |before: u64, with: u64| with.saturating_sub(before) as f64 / count as f64;
+        let total = each(held.before.total, held.with.total);
+        let user = each(
+            held.before.total - held.before.kernel,
+            held.with.total - held.with.kernel,
+        );
+        let total = total + uncharged as f64;
+        vec![Some(total / 1024.0), Some(user / 1024.0)]
+    }
+}
+
+/// In microseconds, of sorted nanoseconds.
+fn quantile(times: &[u32], part: f64) -> Option<f64> {
+    let last = times.len().checked_sub(1)?;
+    Some(f64::from(times[(last as f64 * part).round() as usize]) / 1000.0)
+}

@@ -1,0 +1,98 @@
+//! The clients: one thread, this process.
+
+use std::fmt::Display;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+
+use crate::pattern::{LONGEST_REPLY, Random, Request, piece};
+use crate::poll::{receive, transmit_all};
+use crate::window::Seen;
+
+pub mod bulk;
+pub mod connections;
+pub mod idle;
+pub mod requests;
+
+/// When nothing at all has happened for so long, it hangs.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a load has seen, or a sentence that says what was wrong.
+pub type Outcome = Result<Seen, String>;
+
+/// Says what was being done when something failed.
+pub fn when<E: Display>(doing: &'static str) -> impl Fn(E) -> String {
+    move |error| format!("{doing}: {error}")
+}
+
+/// Connects. On the loopback interface this does not wait for anybody, as long as there is room in
+/// the listener's backlog.
+///
+/// Clients use eight addresses in turn, so that the ports of connections that were closed before
+/// are not scarce.
+pub fn connected(port: u16, turn: usize) -> io::Result<OwnedFd> {
+    let socket = socket_with(
+        AddressFamily::INET,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let host = Ipv4Addr::new(127, 0, 0, 1 + (turn % 8) as u8);
+    connect(&socket, &SocketAddrV4::new(host, port))?;
+    Ok(socket)
+}
+
+/// A client that asks, and checks the answer.
+pub struct Client {
+    /// Its connection.
+    pub socket: OwnedFd,
+    buffer: [u8; LONGEST_REPLY + 1],
+    received: usize,
+    offset: usize,
+    length: usize,
+    asked: Instant,
+}
+
+impl Client {
+    /// Connects, and asks nothing yet.
+    pub fn new(port: u16, turn: usize) -> io::Result<Self> {
+        Ok(Self {
+            socket: connected(port, turn)?,
+            buffer: [0; LONGEST_REPLY + 1],
+            received: 0,
+            offset: 0,
+            length: 0,
+            asked: Instant::now(),
+        })
+    }
+
+    /// Sends a request.
+    pub fn ask(&mut self, random: &mut Random) -> io::Result<()> {
+        let request = Request::any(random);
+        if let Request::Piece { offset, length } = request {
+            (self.received, self.offset, self.length) = (0, offset, length);
+        }
+        self.asked = Instant::now();
+        transmit_all(&self.socket, &request.encode())
+    }
+
+    /// Receives what there is of the answer. Its time, when it is complete and right.
+    pub fn answer(&mut self) -> Result<Option<Duration>, String> {
+        match receive(&self.socket, &mut self.buffer[self.received..]) {
+            Ok(None) => return Ok(None),
+            Ok(Some(0)) => return Err("a connection was closed before its answer".to_owned()),
+            Ok(Some(count)) => self.received += count,
+            Err(error) => return Err(format!("a connection was lost: {error}")),
+        }
+        if self.received < self.length {
+            return Ok(None);
+        }
+        match self.buffer[..self.received] == *piece(self.offset, self.length) {
+            true => Ok(Some(self.asked.elapsed())),
+            false => Err("an answer is wrong".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Connections that are kept alive, each with one request after the other.
+
+use super::{Client, Outcome, PATIENCE, when};
+use crate::pattern::Random;
+use crate::poll::{Poll, Readiness, Ready};
+use crate::window::{Phase, Window};
+
+/// Asks on `connections` at once.
+pub fn run(port: u16, connections: usize, mut window: Window) -> Outcome {
+    let poll = Poll::new().map_err(when("epoll"))?;
+    let mut random = Random(port.into());
+    let mut clients = Vec::with_capacity(connections);
+    for turn in 0..connections {
+        let client = Client::new(port, turn).map_err(when("connecting"))?;
+        poll.add(&client.socket, turn, Readiness::IN)
+            .map_err(when("epoll"))?;
+        clients.push(client);
+    }
+    for client in &mut clients {
+        client.ask(&mut random).map_err(when("asking"))?;
+    }
+    let mut ready = Ready::new();
+    loop {
+        poll.wait(&mut ready, Some(PATIENCE))
+            .map_err(when("epoll"))?;
+        if ready.is_empty() {
+            return Err("no answer".to_owned());
+        }
+        let phase = window.phase();
+        if phase == Phase::Over {
+            return Ok(window.seen());
+        }
+        for token in ready.tokens() {
+            let client = &mut clients[token];
+            if let Some(time) = client.answer()? {
+                if phase == Phase::Measured {
+                    window.count(time);
+                }
+                client.ask(&mut random).map_err(when("asking"))?;
+            }
+        }
+    }
+}

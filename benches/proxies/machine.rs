@@ -1,0 +1,86 @@
+//! Where the figures come from: the machine, its kernel, the versions of the peers.
+
+use std::fs;
+use std::process::Command;
+
+use crate::candidates::Candidate;
+use crate::options::Plan;
+use crate::results::Results;
+use crate::run::CROWDED;
+
+/// As a list in Markdown.
+pub fn describe(plan: &Plan, results: &Results) -> String {
+    let system = rustix::system::uname();
+    let processors = std::thread::available_parallelism().map_or(1, Into::into);
+    let mut lines = vec![
+        format!(
+            "{processors} processors, {}; {}; Linux {}; {}",
+            value("/proc/cpuinfo", "model name", ':'),
+            memory(),
+            system.release().to_string_lossy(),
+            value("/etc/os-release", "PRETTY_NAME", '='),
+        ),
+        format!(
+            "{} rounds, {} s each; {} idle connections",
+            plan.rounds,
+            plan.length.as_secs_f64(),
+            plan.idle
+        ),
+    ];
+    if let Some((median, most)) = results.others() {
+        lines.push(format!(
+            "others used {:.0} % of the machine meanwhile (median; at most {:.0} %){}",
+            median * 100.0,
+            most * 100.0,
+            match median < CROWDED {
+                true => "",
+                false => ": **too much for these figures to be worth anything**",
+            }
+        ));
+    }
+    let mut families = Vec::new();
+    for candidate in &plan.candidates {
+        if !families.contains(&candidate.family()) {
+            families.push(candidate.family());
+            lines.extend(version(*candidate));
+        }
+    }
+    lines.iter().map(|line| format!("- {line}\n")).collect()
+}
+
+/// What the program says of its version, in one line.
+fn version(candidate: Candidate) -> Option<String> {
+    let option = match candidate {
+        Candidate::Copy | Candidate::Nobody => return None,
+        Candidate::Nginx { .. } | Candidate::Haproxy { .. } => "-v",
+        _ => "--version",
+    };
+    let output = Command::new(candidate.program().ok()?)
+        .arg(option)
+        .output()
+        .ok()?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let line = said.lines().next()?;
+    Some(match candidate {
+        Candidate::SocketProxyd => format!("systemd-socket-proxyd of {line}"),
+        _ => line.trim_end_matches(" - https://haproxy.org/").to_owned(),
+    })
+}
+
+fn memory() -> String {
+    let text = value("/proc/meminfo", "MemTotal", ':');
+    let kilobytes = text.split(' ').next().and_then(|it| it.parse::<f64>().ok());
+    format!("{:.0} GiB", kilobytes.unwrap_or(0.0) / 1024.0 / 1024.0)
+}
+
+/// What a file of names and values says of a name.
+fn value(file: &str, name: &str, separator: char) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let value = text
+        .lines()
+        .filter_map(|line| line.split_once(separator))
+        .find(|(key, _)| key.trim() == name)
+        .map(|(_, value)| value.trim().trim_matches('"').to_owned());
+    value.unwrap_or_else(|| format!("unknown {name}"))
+}

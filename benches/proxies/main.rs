@@ -1,0 +1,111 @@
+//! disnix-tcp-proxy beside its peers, in one run:
+//!
+//! ```sh
+//! cargo bench --bench proxies
+//! cargo bench --bench proxies -- --quick --only bulk-1
+//! ```
+//!
+//! - [`options`] say what a run consists of, [`run`] goes round after round;
+//! - [`candidates`] are who takes part, [`peers`] how the others are configured, [`copy`] is one of
+//!   them, [`program`] starts and ends them all;
+//! - [`columns`] are the figures and the goals;
+//! - [`load`] are the clients, [`upstream`] is the service, [`pattern`] what they say, [`poll`] what
+//!   they are made of;
+//! - [`window`] is the time that counts, [`cpu`] and [`memory`] are what a proxy uses;
+//! - [`results`] are medians and ratios, [`table`] and [`plot`] show them, [`machine`] says where
+//!   they come from, [`document`] puts it all into `doc/`.
+//!
+//! Service and proxy are processes of their own; the clients are one thread of this one. Started
+//! without `--bench`, as `cargo test --benches` does, it only makes sure that all of this works.
+
+use std::env;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod candidates;
+mod columns;
+mod copy;
+mod cpu;
+mod document;
+mod load;
+mod machine;
+mod memory;
+mod options;
+mod pattern;
+mod peers;
+mod plot;
+mod poll;
+mod program;
+mod results;
+mod run;
+mod table;
+mod upstream;
+mod window;
+
+use options::{Options, Plan};
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let played = match arguments.next().as_deref() {
+        Some(candidates::UPSTREAM) => listener().and_then(|listener| upstream::run(&listener)),
+        Some(candidates::COPY) => {
+            let target = arguments.next().and_then(|target| target.parse().ok());
+            let target = target.ok_or_else(|| io::Error::other("where to?"));
+            target.and_then(|target| copy::run(listener()?, target))
+        }
+        _ => return compare(&Options::parse()),
+    };
+    match played {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The listener that is our standard input.
+fn listener() -> io::Result<TcpListener> {
+    Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
+}
+
+/// Measures, and shows the results.
+fn compare(options: &Options) -> ExitCode {
+    let plan = options.plan();
+    let missing = missing(&plan);
+    if !missing.is_empty() {
+        eprintln!("{}", missing.join("\n"));
+        eprintln!("Or leave it away: --without PEER.");
+        return ExitCode::FAILURE;
+    }
+    let results = run::run(&plan);
+    let text = format!(
+        "{}\n{}",
+        machine::describe(&plan, &results),
+        table::draw(&results)
+    );
+    println!("\n{text}");
+    let written = match &options.write {
+        Some(directory) => document::write(directory, &text, &plot::draw(&results)),
+        None => Ok(()),
+    };
+    if let Err(error) = &written {
+        eprintln!("{error}");
+    }
+    match results.failures.is_empty() && written.is_ok() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// What to do to have everybody.
+fn missing(plan: &Plan) -> Vec<String> {
+    let programs = plan.candidates.iter().map(|candidate| candidate.program());
+    let mut missing: Vec<_> = programs.filter_map(Result::err).collect();
+    missing.dedup();
+    missing
+}

@@ -1,0 +1,119 @@
+//! The command line.
+
+use clap::Parser;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::candidates::{self, Candidate};
+use crate::columns::{self, Column};
+
+/// Measure disnix-tcp-proxy beside its peers.
+///
+/// cargo bench --bench proxies -- [OPTIONS]
+#[derive(Debug, Parser)]
+#[command(name = "proxies")]
+pub struct Options {
+    /// Measure everything so often, and take the medians
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub rounds: usize,
+    /// Measure each for so long
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    pub seconds: f64,
+    /// Measure again, up to so often in all, while others use more than a tenth of the machine
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub tries: usize,
+    /// Two short rounds, fewer idle connections: to see whether it works
+    #[arg(long)]
+    pub quick: bool,
+    /// Measure this column only; repeatable
+    #[arg(long, value_name = "COLUMN", value_parser = column_keys())]
+    pub only: Vec<String>,
+    /// Leave this peer away; repeatable
+    #[arg(long, value_name = "PEER", value_parser = families())]
+    pub without: Vec<String>,
+    /// Write the table into DIR/benchmark.md, and DIR/benchmark.svg
+    #[arg(long, value_name = "DIR")]
+    pub write: Option<PathBuf>,
+    /// cargo bench says so
+    #[arg(long, hide = true)]
+    pub bench: bool,
+}
+
+/// What `memory` holds.
+const IDLE: usize = 9_000;
+
+/// What a run consists of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How often.
+    pub rounds: usize,
+    /// How long each.
+    pub length: Duration,
+    /// How often at most, while the machine is not ours.
+    pub tries: usize,
+    /// How many idle connections are held.
+    pub idle: usize,
+    /// What is measured.
+    pub columns: Vec<Column>,
+    /// Who takes part.
+    pub candidates: Vec<Candidate>,
+}
+
+impl Options {
+    /// What is to be done.
+    pub fn plan(&self) -> Plan {
+        let only =
+            |column: &Column| self.only.is_empty() || self.only.iter().any(|it| it == column.key);
+        let with = |candidate: &Candidate| !self.without.iter().any(|it| it == candidate.family());
+        let plan = Plan {
+            rounds: self.rounds.max(1),
+            length: Duration::from_secs_f64(self.seconds.clamp(0.01, 600.0)),
+            tries: self.tries.max(1),
+            idle: IDLE,
+            columns: columns::ALL.iter().copied().filter(only).collect(),
+            candidates: candidates::ALL
+                .iter()
+                .copied()
+                .filter(with)
+                .filter(|candidate| candidate.is_possible())
+                .collect(),
+        };
+        match (self.bench, self.quick) {
+            (false, _) => plan.smallest(),
+            (true, true) => Plan {
+                rounds: 2,
+                length: Duration::from_millis(500),
+                tries: 1,
+                idle: 1_000,
+                ..plan
+            },
+            (true, false) => plan,
+        }
+    }
+}
+
+impl Plan {
+    /// Enough to see that the benchmark itself works: what `cargo test --benches` does, on any
+    /// machine.
+    fn smallest(self) -> Self {
+        let ours = |candidate: &Candidate| ["ours", "copy", "nobody"].contains(&candidate.family());
+        Self {
+            rounds: 1,
+            length: Duration::from_millis(50),
+            tries: 1,
+            idle: 100,
+            candidates: self.candidates.into_iter().filter(ours).collect(),
+            ..self
+        }
+    }
+}
+
+fn column_keys() -> Vec<&'static str> {
+    columns::ALL.iter().map(|column| column.key).collect()
+}
+
+fn families() -> Vec<&'static str> {
+    let mut families: Vec<_> = candidates::ALL.iter().map(|it| it.family()).collect();
+    families.dedup();
+    families
+}

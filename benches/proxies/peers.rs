@@ -1,0 +1,112 @@
+//! How the peers are configured: as somebody would who wants them to be fast, without logs, with
+//! long timeouts and with room for every connection.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::candidates::BACKLOG;
+use crate::load::when;
+
+/// A pipe is in use only as long as there is something in it.
+const HAPROXY_PIPES: usize = 512;
+
+/// Writes HAProxy's configuration, and says how it is started.
+pub fn haproxy(
+    directory: &Path,
+    port: u16,
+    target: &str,
+    threads: usize,
+    splice: bool,
+    connections: usize,
+) -> Result<Vec<OsString>, String> {
+    let splice = match splice {
+        true => "option splice-request\n    option splice-response",
+        false => "",
+    };
+    let text = format!(
+        "\
+global
+    nbthread {threads}
+    maxconn {connections}
+    maxpipes {HAPROXY_PIPES}
+defaults
+    mode tcp
+    maxconn {connections}
+    timeout connect 1h
+    timeout client 1h
+    timeout server 1h
+    {splice}
+listen all
+    bind 0.0.0.0:{port} backlog {BACKLOG}
+    server upstream {target}
+"
+    );
+    let path = directory.join("haproxy.cfg");
+    fs::write(&path, text).map_err(when("haproxy.cfg"))?;
+    Ok(vec!["-db".into(), "-f".into(), path.into()])
+}
+
+/// Writes nginx's configuration, and says how it is started.
+pub fn nginx(
+    directory: &Path,
+    port: u16,
+    target: &str,
+    workers: usize,
+    connections: usize,
+) -> Result<Vec<OsString>, String> {
+    let module = nginx_module()?;
+    // A listening socket for each worker, as its documentation advises where there are several.
+    let reuseport = if workers > 1 { "reuseport" } else { "" };
+    let text = format!(
+        "\
+load_module {};
+worker_processes {workers};
+daemon off;
+pid nginx.pid;
+error_log /dev/null crit;
+events {{
+    use epoll;
+    multi_accept on;
+    worker_connections {};
+}}
+stream {{
+    access_log off;
+    tcp_nodelay on;
+    proxy_buffer_size 64k;
+    proxy_connect_timeout 1h;
+    proxy_timeout 1h;
+    server {{
+        listen 0.0.0.0:{port} backlog={BACKLOG} {reuseport};
+        proxy_pass {target};
+    }}
+}}
+",
+        module.display(),
+        2 * connections + 64, // both sides count, and a few more
+    );
+    let path = directory.join("nginx.conf");
+    fs::write(&path, text).map_err(when("nginx.conf"))?;
+    let prefix = directory.as_os_str().to_owned();
+    let error_log = "/dev/null".into();
+    Ok(vec![
+        "-p".into(),
+        prefix,
+        "-c".into(),
+        path.into(),
+        "-e".into(),
+        error_log,
+    ])
+}
+
+/// nginx's stream module, where Debian has it.
+pub fn nginx_module() -> Result<PathBuf, String> {
+    let path = PathBuf::from("/usr/lib/nginx/modules/ngx_stream_module.so");
+    match path.is_file() {
+        true => Ok(path),
+        false => Err(format!(
+            "{} is missing: apt-get install nginx-light libnginx-mod-stream",
+            path.display()
+        )),
+    }
+}

@@ -1,0 +1,128 @@
+//! The results as a picture: a panel for each goal, a bar for each candidate, as long as its ratio
+//! to the best peer. SVG that follows the reader's light or dark mode.
+
+use std::fmt::Write as _;
+
+use crate::candidates::Candidate;
+use crate::results::Results;
+
+const WIDTH: f64 = 960.0;
+const ACROSS: usize = 2;
+const PANEL: f64 = WIDTH / ACROSS as f64;
+/// Where the panels begin, below the title.
+const TOP: f64 = 76.0;
+/// Of one bar with what is above it.
+const ROW: f64 = 17.0;
+/// Where in a panel the first bar begins.
+const BARS: (f64, f64) = (184.0, 30.0);
+/// How long a bar of the best peer is.
+const ONE: f64 = 120.0;
+/// Longer bars are cut.
+const LONGEST: f64 = 1.8;
+
+const STYLE: &str = "
+  text { font: 12px system-ui, -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif; fill: #1f2328 }
+  .title { font-size: 19px; font-weight: 600 } .name { font-weight: 600 } .end { text-anchor: end }
+  .value { stroke: #ffffff; stroke-width: 3; paint-order: stroke }
+  .small { fill: #59636e } .card { fill: #ffffff; stroke: #d1d9e0 }
+  .ours { fill: #2f81f7 } .peer { fill: #aeb6bf } .nobody { fill: #aeb6bf; fill-opacity: .4 }
+  .one { stroke: #818b98 } .goal { stroke: #d1242f; stroke-dasharray: 3 2 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 } .small { fill: #9198a1 } .value { stroke: #0d1117 } .card { fill: #0d1117; stroke: #3d444d }
+    .ours { fill: #4493f8 } .peer { fill: #656c76 } .nobody { fill: #656c76; fill-opacity: .4 }
+    .one { stroke: #9198a1 } .goal { stroke: #f85149 }
+  }
+";
+
+/// The picture as the text of an SVG file.
+pub fn draw(results: &Results) -> String {
+    let panels: Vec<_> = results
+        .columns
+        .iter()
+        .enumerate()
+        .flat_map(|(column, it)| (0..it.metrics.len()).map(move |metric| (column, metric)))
+        .filter(|&(column, metric)| results.columns[column].metrics[metric].goal.is_some())
+        .collect();
+    let tall = BARS.1 + ROW * results.candidates.len() as f64 + 24.0;
+    let height = TOP + tall * panels.len().div_ceil(ACROSS) as f64;
+    let mut shapes = String::new();
+    for (place, (column, metric)) in panels.into_iter().enumerate() {
+        let left = PANEL * (place % ACROSS) as f64 + 24.0;
+        let top = TOP + tall * (place / ACROSS) as f64;
+        let _ = writeln!(shapes, "<g transform=\"translate({left} {top})\">");
+        panel(&mut shapes, results, column, metric);
+        shapes.push_str("</g>\n");
+    }
+    format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+         width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"t d\">\n\
+         <title id=\"t\">disnix-tcp-proxy beside its peers</title>\n\
+         <desc id=\"d\">{SAID}</desc>\n<style>{STYLE}</style>\n\
+         <rect class=\"card\" x=\".5\" y=\".5\" width=\"{}\" height=\"{}\" rx=\"12\"/>\n\
+         <text class=\"title\" x=\"24\" y=\"36\">disnix-tcp-proxy beside its peers</text>\n\
+         <text class=\"small\" x=\"24\" y=\"56\">{SAID}</text>\n{shapes}</svg>\n",
+        WIDTH - 1.0,
+        height - 1.0,
+    )
+}
+
+const SAID: &str = "A longer bar is better: the ratio to the best peer (solid line); the goal is the \
+                    dashed line. Medians.";
+
+/// One figure of everybody.
+fn panel(shapes: &mut String, results: &Results, column: usize, at: usize) {
+    let metric = &results.columns[column].metrics[at];
+    let (left, top) = BARS;
+    let _ = writeln!(
+        shapes,
+        "<text class=\"name\" x=\"0\" y=\"16\">{}: {}</text>",
+        results.columns[column].title, metric.name
+    );
+    let bars: Vec<_> = results
+        .candidates
+        .iter()
+        .enumerate()
+        .filter_map(|(who, &candidate)| {
+            let value = results.median(column, who, at)?;
+            Some((candidate, value, results.ratio(column, who, at)?))
+        })
+        .collect();
+    for (class, ratio) in [("one", Some(1.0)), ("goal", metric.goal)] {
+        let Some(ratio) = ratio else { continue };
+        let x = left + ratio * ONE;
+        let _ = writeln!(
+            shapes,
+            "<line class=\"{class}\" x1=\"{x}\" x2=\"{x}\" y1=\"{}\" y2=\"{}\"/>",
+            top - 4.0,
+            top + ROW * bars.len() as f64
+        );
+    }
+    for (row, (candidate, value, ratio)) in bars.into_iter().enumerate() {
+        let y = top + ROW * row as f64;
+        let length = ratio.min(LONGEST) * ONE;
+        let _ = writeln!(
+            shapes,
+            "<text class=\"small end\" x=\"{}\" y=\"{}\">{}</text>\
+             <rect class=\"{}\" x=\"{left}\" y=\"{y}\" width=\"{length:.1}\" height=\"{}\"/>\
+             <text class=\"value\" x=\"{:.1}\" y=\"{}\">{value:.*}</text>",
+            left - 6.0,
+            y + 11.0,
+            candidate
+                .name()
+                .replace("disnix-tcp-proxy --", "the same, --"),
+            class(candidate),
+            ROW - 4.0,
+            left + length + 5.0,
+            y + 11.0,
+            metric.digits,
+        );
+    }
+}
+
+fn class(candidate: Candidate) -> &'static str {
+    match candidate {
+        Candidate::Nobody => "nobody",
+        peer if peer.is_peer() => "peer",
+        _ => "ours",
+    }
+}

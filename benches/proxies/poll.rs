@@ -1,0 +1,96 @@
+//! epoll, level-triggered, and sockets that never block: what both ends of the load are made of.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+/// Watches sockets.
+pub struct Poll(OwnedFd);
+
+/// What a watched socket is ready for.
+pub type Readiness = epoll::EventFlags;
+
+impl Poll {
+    /// Watches nothing yet.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?))
+    }
+
+    /// Watches a socket until it is closed.
+    pub fn add(&self, socket: impl AsFd, token: usize, readiness: Readiness) -> io::Result<()> {
+        let token = epoll::EventData::new_u64(token as u64);
+        Ok(epoll::add(&self.0, socket, token, readiness)?)
+    }
+
+    /// Watches a socket for something else from now on.
+    pub fn change(&self, socket: impl AsFd, token: usize, readiness: Readiness) -> io::Result<()> {
+        let token = epoll::EventData::new_u64(token as u64);
+        Ok(epoll::modify(&self.0, socket, token, readiness)?)
+    }
+
+    /// Waits until a socket is ready. None is after `longest`.
+    pub fn wait(&self, ready: &mut Ready, longest: Option<Duration>) -> io::Result<()> {
+        let longest = longest.map(|time| Timespec {
+            tv_sec: time.as_secs() as i64,
+            tv_nsec: time.subsec_nanos().into(),
+        });
+        ready.0.clear();
+        match epoll::wait(&self.0, spare_capacity(&mut ready.0), longest.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The sockets that are ready.
+pub struct Ready(Vec<epoll::Event>);
+
+impl Ready {
+    /// Room for as many as are told at once.
+    pub fn new() -> Self {
+        Self(Vec::with_capacity(256))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Their tokens.
+    pub fn tokens(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().map(|event| event.data.u64() as usize)
+    }
+}
+
+/// Receives what is there. `None`: nothing yet. `Some(0)`: the end.
+pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    match recv(socket, buffer, RecvFlags::DONTWAIT) {
+        Ok((count, _)) => Ok(Some(count)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends as much as goes without waiting.
+pub fn transmit(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    match send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        Ok(count) => Ok(count),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends a message that is so short that it always goes as a whole.
+pub fn transmit_all(socket: impl AsFd, bytes: &[u8]) -> io::Result<()> {
+    match transmit(socket, bytes)? == bytes.len() {
+        true => Ok(()),
+        false => Err(io::Error::other(
+            "a short message does not fit in an empty socket",
+        )),
+    }
+}

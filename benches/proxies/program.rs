@@ -1,0 +1,129 @@
+//! Starts and ends the programs that take part.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::cpu::Tree;
+use crate::load::idle::exchange;
+use crate::load::{Client, PATIENCE, when};
+use crate::memory::Group;
+use crate::pattern::Random;
+
+/// Whoever has not ended by then after it was told to, is killed.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Enters the control group, takes the listener as systemd hands it over (sd_listen_fds(3): only
+/// the new process knows its number), and becomes the program.
+const BECOME: &str = r#"
+    [ -z "$GROUP" ] || echo $$ >"$GROUP"
+    [ -z "$LISTEN_FDS" ] || { export LISTEN_PID=$$; exec 3<&0 </dev/null; }
+    unset GROUP
+    exec "$0" "$@""#;
+
+/// How a program gets its listening socket.
+pub enum Socket {
+    /// It makes one itself.
+    Own,
+    /// As descriptor 3, with `LISTEN_FDS` and `LISTEN_PID`.
+    Activated(TcpListener),
+    /// As standard input.
+    Input(TcpListener),
+}
+
+/// A program that runs, in a directory of its own; ended when this is dropped.
+pub struct Running {
+    child: Child,
+    directory: TempDir,
+}
+
+impl Running {
+    /// Starts a program. `arguments` are made with the directory that it may write to.
+    pub fn start(
+        program: &Path,
+        socket: Socket,
+        group: Option<&Group>,
+        arguments: impl FnOnce(&Path) -> Result<Vec<OsString>, String>,
+    ) -> Result<Self, String> {
+        let directory = tempfile::tempdir().map_err(when("a directory"))?;
+        let said = fs::File::create(directory.path().join("said")).map_err(when("a file"))?;
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", BECOME])
+            .arg(program)
+            .args(arguments(directory.path())?)
+            .current_dir(directory.path())
+            .env_clear()
+            .envs(env::var_os("PATH").map(|path| ("PATH", path)))
+            .envs(group.map(|group| ("GROUP", group.entrance())))
+            .stdout(said.try_clone().map_err(when("a file"))?)
+            .stderr(said);
+        match socket {
+            Socket::Own => command.stdin(Stdio::null()),
+            Socket::Input(listener) => command.stdin(OwnedFd::from(listener)),
+            Socket::Activated(listener) => command
+                .env("LISTEN_FDS", "1")
+                .stdin(OwnedFd::from(listener)),
+        };
+        let child = command.spawn().map_err(when("sh"))?;
+        Ok(Self { child, directory })
+    }
+
+    /// Its processes.
+    pub fn processes(&self) -> Tree {
+        Tree::of(self.child.id())
+    }
+
+    /// Waits until a client is served through it.
+    pub fn wait_until_it_serves(&mut self, port: u16) -> Result<(), String> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let served = Client::new(port, 0)
+                .map_err(|error| error.to_string())
+                .and_then(|mut client| exchange(&mut client, &mut Random(1)));
+            let Err(error) = served else { return Ok(()) };
+            let ended = self.child.try_wait().map_err(when("wait"))?;
+            if ended.is_some() || Instant::now() > until {
+                let said = fs::read_to_string(self.directory.path().join("said"));
+                let said = said.unwrap_or_default();
+                return Err(format!("it does not serve ({error}): {}", said.trim()));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let processes = self.processes();
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM); // it may have ended
+        let until = Instant::now() + LAST_WORDS;
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if Instant::now() > until {
+                processes.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// Where an installed program is: daemons are not always in the `PATH` of a user.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let more = ["/usr/sbin", "/usr/lib/systemd", "/lib/systemd"];
+    env::split_paths(&path)
+        .chain(more.map(PathBuf::from))
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
+}

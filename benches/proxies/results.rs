@@ -1,0 +1,122 @@
+//! All that was measured: medians, and ratios to the best peer.
+
+use crate::candidates::Candidate;
+use crate::columns::{Column, Metric};
+use crate::options::Plan;
+use crate::run::Measured;
+
+/// The figures of a run.
+pub struct Results {
+    /// What was measured.
+    pub columns: Vec<Column>,
+    /// Who took part.
+    pub candidates: Vec<Candidate>,
+    /// For each column and candidate what each round gave.
+    cells: Vec<Vec<Vec<Measured>>>,
+    /// What went wrong.
+    pub failures: Vec<String>,
+    /// What has to be said.
+    pub remarks: Vec<String>,
+}
+
+impl Results {
+    /// Nothing yet.
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            columns: plan.columns.clone(),
+            candidates: plan.candidates.clone(),
+            cells: vec![vec![Vec::new(); plan.candidates.len()]; plan.columns.len()],
+            failures: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+
+    /// Adds what a measurement gave.
+    pub fn add(&mut self, column: usize, candidate: usize, measured: Result<Measured, String>) {
+        let of = format!(
+            "{}, {}",
+            self.columns[column].title,
+            self.candidates[candidate].name()
+        );
+        match measured {
+            Err(error) => self.failures.push(format!("{of}: {error}")),
+            Ok(measured) => {
+                let remark = measured.remark.as_ref().map(|it| format!("{of}: {it}"));
+                if remark.as_ref().is_some_and(|it| !self.remarks.contains(it)) {
+                    self.remarks.extend(remark);
+                }
+                self.cells[column][candidate].push(measured);
+            }
+        }
+    }
+
+    /// The median of the rounds.
+    pub fn median(&self, column: usize, candidate: usize, metric: usize) -> Option<f64> {
+        median(self.rounds(column, candidate, metric))
+    }
+
+    /// How far the rounds are from each other: half of the distance between the least and the most,
+    /// as a part of the median.
+    pub fn spread(&self, column: usize, candidate: usize, metric: usize) -> Option<f64> {
+        let rounds = self.rounds(column, candidate, metric);
+        let most = rounds.iter().copied().reduce(f64::max)?;
+        let least = rounds.iter().copied().reduce(f64::min)?;
+        Some((most - least) / 2.0 / median(rounds)?)
+    }
+
+    /// The best peer, and its median.
+    pub fn best_peer(&self, column: usize, metric: usize) -> Option<(Candidate, f64)> {
+        let more = self.columns[column].metrics[metric].more;
+        let peers = self.candidates.iter().enumerate();
+        peers
+            .filter(|(_, candidate)| candidate.is_peer())
+            .filter_map(|(who, &peer)| Some((peer, self.median(column, who, metric)?)))
+            .reduce(|best, next| {
+                if (next.1 > best.1) == more {
+                    next
+                } else {
+                    best
+                }
+            })
+    }
+
+    /// The median against the best peer's: above 1 is better.
+    pub fn ratio(&self, column: usize, candidate: usize, metric: usize) -> Option<f64> {
+        let (_, best) = self.best_peer(column, metric)?;
+        let value = self.median(column, candidate, metric)?;
+        Some(self.columns[column].metrics[metric].ratio(value, best))
+    }
+
+    /// The share of the machine that others used: its median and its most.
+    pub fn others(&self) -> Option<(f64, f64)> {
+        let cells = self.cells.iter().flatten().flatten();
+        let all: Vec<_> = cells.filter_map(|measured| measured.others).collect();
+        let most = all.iter().copied().reduce(f64::max)?;
+        Some((median(all)?, most))
+    }
+
+    fn rounds(&self, column: usize, candidate: usize, metric: usize) -> Vec<f64> {
+        let cell = &self.cells[column][candidate];
+        cell.iter().filter_map(|it| it.values[metric]).collect()
+    }
+}
+
+impl Metric {
+    /// How much better `value` is than `other`.
+    pub fn ratio(&self, value: f64, other: f64) -> f64 {
+        match self.more {
+            true => value / other,
+            false => other / value,
+        }
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        even if even % 2 == 0 => Some(f64::midpoint(values[middle - 1], values[middle])),
+        _ => Some(values[middle]),
+    }
+}

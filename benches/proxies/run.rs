@@ -1,0 +1,154 @@
+//! Round after round: every load, and for each load one candidate after the other.
+
+use std::time::{Duration, Instant};
+use std::{process, thread};
+
+use disnix_proxy_example::service::program::raise_descriptor_limit;
+
+use crate::candidates::{Candidate, start_upstream};
+use crate::columns::{Column, Load};
+use crate::cpu::{Busy, OneProcessor, Tree};
+use crate::load::{bulk, connections, idle, requests};
+use crate::memory::Group;
+use crate::options::Plan;
+use crate::results::Results;
+use crate::window::Window;
+
+/// The most connections that every proxy is configured for, if there are descriptors for them.
+const ROOM: usize = 16_384;
+/// Descriptors that are not for connections.
+const DESCRIPTORS_RESERVED: usize = 1_500;
+
+/// Others use so much of the machine that the figures are worth little.
+pub const CROWDED: f64 = 0.1;
+/// So long we wait for them, looking so often.
+const CALM_WITHIN: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Measures everything, and says on standard error how it goes.
+pub fn run(plan: &Plan) -> Results {
+    let descriptors = usize::try_from(raise_descriptor_limit()).unwrap_or(usize::MAX);
+    let descriptors = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
+    let mut results = Results::new(plan);
+    for round in 0..plan.rounds {
+        for (place, column) in plan.columns.iter().enumerate() {
+            for (who, candidate) in plan.candidates.iter().enumerate() {
+                if column.load == Load::Idle && *candidate == Candidate::Nobody {
+                    continue;
+                }
+                let measured = calmly(plan, || measure(plan, column, *candidate, descriptors));
+                eprintln!(
+                    "{}/{} {:12} {:28} {}",
+                    round + 1,
+                    plan.rounds,
+                    column.key,
+                    candidate.name(),
+                    say(column, &measured)
+                );
+                results.add(place, who, measured);
+            }
+        }
+    }
+    results
+}
+
+/// What one measurement gave.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// In the order of the column's metrics.
+    pub values: Vec<Option<f64>>,
+    /// Share of the machine that others used meanwhile.
+    pub others: Option<f64>,
+    /// What has to be said of it.
+    pub remark: Option<String>,
+}
+
+/// Measures until nobody else uses much of the machine meanwhile, or too often; the attempt with
+/// the fewest others counts.
+fn calmly(
+    plan: &Plan,
+    mut measure: impl FnMut() -> Result<Measured, String>,
+) -> Result<Measured, String> {
+    let mut best = measure()?;
+    for _ in 1..plan.tries {
+        if best.others.is_none_or(|others| others < CROWDED) {
+            break;
+        }
+        wait_for_calm();
+        let next = measure()?;
+        if next.others < best.others {
+            best = next;
+        }
+    }
+    Ok(best)
+}
+
+fn wait_for_calm() {
+    let until = Instant::now() + CALM_WITHIN;
+    while Instant::now() < until {
+        let (machine, began) = (Busy::beside(Tree::of(process::id())), Instant::now());
+        thread::sleep(LOOK);
+        if machine.others(began.elapsed()) < CROWDED {
+            return;
+        }
+    }
+}
+
+fn measure(
+    plan: &Plan,
+    column: &Column,
+    candidate: Candidate,
+    descriptors: usize,
+) -> Result<Measured, String> {
+    let _one = match column.pinned {
+        true => Some(OneProcessor::enter()?),
+        false => None,
+    };
+    let room = ROOM.min(descriptors / 2);
+    let (_upstream, direct) = start_upstream()?;
+    if column.load == Load::Idle {
+        let possible = plan.idle.min(descriptors / candidate.descriptors());
+        let group = Group::new("proxies").map_err(|error| format!("no control group: {error}"))?;
+        let started = candidate.start(direct, room, Some(&group))?;
+        let port = started.as_ref().map_or(direct, |(_, port)| *port);
+        let held = idle::run(port, possible, || group.used())?;
+        return Ok(Measured {
+            values: column.of_held(&held, possible, group.uncharged()),
+            others: None,
+            remark: (possible < plan.idle)
+                .then(|| format!("{possible} connections: it needs more descriptors each")),
+        });
+    }
+    let started = candidate.start(direct, room, None)?;
+    let (proxy, port) = match &started {
+        Some((running, port)) => (running.processes(), *port),
+        None => (Tree::default(), direct),
+    };
+    let window = Window::new(&proxy, plan.length);
+    let seen = match column.load {
+        Load::Bulk(streams) => bulk::run(port, streams, window)?,
+        Load::Connections(at_a_time) => connections::run(port, at_a_time, window)?,
+        Load::Requests(count) => requests::run(port, count, window)?,
+        Load::Idle => return Err("an idle connection is no load".to_owned()),
+    };
+    Ok(Measured {
+        others: Some(seen.others),
+        values: column.of_seen(seen, started.is_some()),
+        remark: None,
+    })
+}
+
+fn say(column: &Column, measured: &Result<Measured, String>) -> String {
+    let measured = match measured {
+        Ok(measured) => measured,
+        Err(error) => return format!("FAILED: {error}"),
+    };
+    let values = column.metrics.iter().zip(&measured.values);
+    let mut said: Vec<_> = values
+        .filter_map(|(metric, value)| {
+            Some(format!("{:.*} {}", metric.digits, (*value)?, metric.name))
+        })
+        .collect();
+    said.extend(measured.remark.clone());
+    said.join(", ")
+}
