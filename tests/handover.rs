@@ -73,6 +73,14 @@ impl Setup {
         self.proxy_with(&[])
     }
 
+    /// One that tells nobody of its state: for a long test, in which nobody reads what it tells.
+    fn quiet_proxy(&self) -> Running {
+        let unit = self.proxy_unit().arg(self.target());
+        let proxy = unit.env("NOTIFY_SOCKET", "").spawn();
+        eventually("it answers", || self.ctl(&["status"]).0 == 0);
+        proxy
+    }
+
     fn connect(&self) -> TcpStream {
         connect(self.address())
     }
@@ -287,7 +295,7 @@ fn clients_that_come_while_no_server_runs_are_served_by_the_next_one() {
 #[test]
 fn a_server_that_comes_and_goes_all_the_time_loses_nobody() {
     let setup = Setup::new();
-    let _proxy = setup.proxy();
+    let _proxy = setup.quiet_proxy();
     for _ in 0..30 {
         let client = setup.connect();
         // A server that finds nobody ends at once, and nobody starts it again here.
@@ -657,7 +665,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
 #[test]
 fn many_clients_at_a_time_are_all_served_and_all_counted() {
     let setup = Setup::new();
-    let (_server, _proxy) = (setup.server(), setup.proxy());
+    let (_server, _proxy) = (setup.server(), setup.quiet_proxy());
     let address = setup.address();
     let threads: Vec<_> = (0..8)
         .map(|_| {

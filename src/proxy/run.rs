@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::connections::{Abort, Connection};
 use super::control::server::ControlServer;
 use super::event;
-use super::handover::{Handover, Sender, Turn, handed};
+use super::handover::{Handover, NotNow, Sender, Turn, handed};
 use super::options::Options;
 use super::passed::Passed;
 use super::relay::{self, Ending};
@@ -32,6 +32,9 @@ use crate::service::stream::Stream;
 
 /// What `FileDescriptorName=` calls control sockets.
 const CONTROL_NAME: &str = "varlink";
+
+/// How long a client that finds no room keeps others from being accepted.
+const BURST: Duration = Duration::from_millis(100);
 
 /// The pause when a client could not be handed over for lack of memory or descriptors.
 const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
@@ -131,6 +134,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         proxy,
         control,
         spare: Mutex::default(),
+        next: Mutex::default(),
     };
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
@@ -224,13 +228,60 @@ struct Running {
     control: ControlServer,
     /// For the next client.
     spare: Mutex<Spare>,
+    /// A client that found no room when it was to be handed over, since when. Nobody is accepted
+    /// meanwhile: so a burst of clients waits where it waits at no cost, and in order.
+    next: Mutex<Option<(Passed, Arc<Sender>, Instant)>>,
+}
+
+impl Running {
+    fn next(&self) -> MutexGuard<'_, Option<(Passed, Arc<Sender>, Instant)>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there may be room for the client that found none.
+    async fn room(&self) {
+        let sender = self
+            .next()
+            .as_ref()
+            .map(|(_, sender, _)| Arc::clone(sender));
+        match sender {
+            // It fails only when the runtime shuts down.
+            Some(sender) => drop(sender.room().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Hands the client over that found no room, if there is some now. After a short time it waits by
+    /// itself, and others are accepted to wait with it; tells when that will be.
+    fn hand_next(&self, now: Uptime) -> Option<Uptime> {
+        let mut next = self.next();
+        let (passed, sender, since) = next.take()?;
+        let Some(turn) = sender.at_once() else {
+            tokio::spawn(serve_client(passed));
+            return None;
+        };
+        let left = BURST.saturating_sub(since.elapsed());
+        match self.proxy.handover.hand(&turn, passed) {
+            Ok(()) => None,
+            Err((passed, error))
+                if error.kind() == io::ErrorKind::WouldBlock && !left.is_zero() =>
+            {
+                *next = Some((passed, sender, since));
+                Some(now + left)
+            }
+            Err((passed, _)) => {
+                tokio::spawn(serve_client(passed));
+                None
+            }
+        }
+    }
 }
 
 impl Service for Running {
     type Connection = Passed;
 
     fn may_accept(&self) -> bool {
-        self.proxy.gate().0.may_accept()
+        self.proxy.gate().0.may_accept() && self.next().is_none()
     }
 
     fn admit(
@@ -262,7 +313,11 @@ impl Service for Running {
                 let passed = Passed::new(connection, Spare::default(), proxy);
                 match self.proxy.handover.hand_at_once(path, passed) {
                     Ok(()) => Admission::Elsewhere,
-                    Err(passed) => Admission::Client(passed),
+                    Err(NotNow::Full(passed, sender)) => {
+                        *self.next() = Some((passed, sender, Instant::now()));
+                        Admission::Elsewhere
+                    }
+                    Err(NotNow::Waits(passed)) => Admission::Client(passed),
                 }
             }
             Accepted::Gone => Admission::Gone,
@@ -302,15 +357,17 @@ impl Service for Running {
         tokio::select! {
             () = self.proxy.woken.notified() => {}
             () = self.control.changed() => {}
+            () = self.room() => {}
         }
     }
 
     fn tick(&self, now: Uptime) -> Option<Uptime> {
+        let next = self.hand_next(now);
         let sweep = self.proxy.sweep(now);
-        if !self.may_accept() {
+        if !self.proxy.gate().0.may_accept() {
             self.proxy.watch_queue();
         }
-        [self.proxy.gate_tick(now), sweep]
+        [self.proxy.gate_tick(now), sweep, next]
             .into_iter()
             .flatten()
             .min()

@@ -64,6 +64,15 @@ pub struct Token {
     write: OwnedFd,
 }
 
+/// Why a client was not handed over at once.
+#[derive(Debug)]
+pub enum NotNow {
+    /// There is no room for it, and nobody waits for some.
+    Full(Passed, Arc<Sender>),
+    /// It has to stand in line with others, or wait until somebody receives.
+    Waits(Passed),
+}
+
 /// Connections that have ended.
 #[derive(Debug, Default)]
 pub struct Ended {
@@ -217,23 +226,25 @@ impl Handover {
     ///
     /// # Errors
     ///
-    /// The client, when it has to wait.
-    pub fn hand_at_once(&self, path: &Path, passed: Passed) -> Result<(), Passed> {
-        let Some(turn) = self.sender(path).ok().and_then(|sender| sender.at_once()) else {
-            return Err(passed);
-        };
-        match self.hand(&turn, passed) {
-            Ok(()) => Ok(()),
-            // The socket was that of a process that is gone; perhaps there is a new one.
-            Err((passed, error)) if error.kind() != io::ErrorKind::WouldBlock => {
-                let turn = self.sender(path).ok().and_then(|sender| sender.at_once());
-                match turn {
-                    Some(turn) => self.hand(&turn, passed).map_err(|(passed, _)| passed),
-                    None => Err(passed),
+    /// The client, and what it has to wait for.
+    pub fn hand_at_once(&self, path: &Path, mut passed: Passed) -> Result<(), NotNow> {
+        // If the socket was that of a process that is gone, there is a new one perhaps.
+        for _ in 0..2 {
+            let Ok(sender) = self.sender(path) else {
+                break;
+            };
+            let Some(turn) = sender.at_once() else {
+                break;
+            };
+            match self.hand(&turn, passed) {
+                Ok(()) => return Ok(()),
+                Err((passed, error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(NotNow::Full(passed, sender));
                 }
+                Err((back, _)) => passed = back,
             }
-            Err((passed, _)) => Err(passed),
         }
+        Err(NotNow::Waits(passed))
     }
 
     /// Hands a client over without waiting.
