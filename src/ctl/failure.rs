@@ -176,6 +176,11 @@ impl Failure {
                 "there is no connection {} (any more): see `disnix-tcp-proxyctl connections`",
                 number("id")
             ),
+            Some("CannotClose") => format!(
+                "connection {} cannot be closed: {}",
+                number("id"),
+                text("reason")
+            ),
             Some("BeingTakenOver") => format!(
                 "another process{} is just taking over from the proxy: wait until it has",
                 parameters["pid"]
@@ -290,6 +295,11 @@ mod tests {
                 answered("NoSuchConnection", json!({"id": 7})),
                 1,
                 "connection 7",
+            ),
+            (
+                answered("CannotClose", json!({"id": 0, "reason": "not ours"})),
+                1,
+                "not ours",
             ),
             (
                 answered("TooManyCallers", json!({"limit": 9})),

@@ -63,7 +63,7 @@ pub enum Verb {
     Unlock,
     /// Lead new connections to TARGET from now on
     SetTarget {
-        /// HOST:PORT, [V6]:PORT, unix:PATH or vsock:CID:PORT
+        /// HOST:PORT, [V6]:PORT, unix:PATH, vsock:CID:PORT or handover:/PATH
         target: String,
 
         /// Then try for so long to reach it from here, and fail if it does not answer
@@ -130,7 +130,7 @@ pub struct LockOptions {
 /// The options of `switch`.
 #[derive(Args, Clone, Debug)]
 pub struct SwitchOptions {
-    /// HOST:PORT, [V6]:PORT, unix:PATH or vsock:CID:PORT
+    /// HOST:PORT, [V6]:PORT, unix:PATH, vsock:CID:PORT or handover:/PATH
     pub target: String,
 
     /// How to wait.

@@ -104,14 +104,18 @@ impl Connection {
         self.abort.get().is_some()
     }
 
-    /// It is back: what it has carried by now is the count of it.
-    pub(super) fn taken_back(&self) {
-        if self.handed().take().is_some()
-            && let Some((received, sent)) = handed::carried_until_the_end(&self.client)
-        {
-            self.received.store(received, Relaxed);
-            self.sent.store(sent, Relaxed);
+    /// It is back: what it has carried by now is the count of it. Whether it was not served, so that
+    /// it can be handed over again.
+    pub(super) fn taken_back(&self) -> bool {
+        if self.handed().take().is_none() {
+            return false;
         }
+        let Some(end) = handed::end(&self.client) else {
+            return false;
+        };
+        self.received.store(end.carried.0, Relaxed);
+        self.sent.store(end.carried.1, Relaxed);
+        end.is_untouched && self.abort.get().is_none()
     }
 
     fn handed(&self) -> MutexGuard<'_, Option<Handed>> {

@@ -21,7 +21,7 @@ use crate::service::timespan::TimeSpan;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "disnix-tcp-proxy", version)]
 pub struct Options {
-    /// Where connections go: HOST:PORT, [V6]:PORT, unix:PATH or vsock:CID:PORT.
+    /// Where connections go: HOST:PORT, [V6]:PORT, unix:PATH, vsock:CID:PORT or handover:/PATH.
     ///
     /// Without it the target is what `disnix-tcp-proxyctl set-target` said last, and until it has
     /// said something clients wait.

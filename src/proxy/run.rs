@@ -2,18 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connections::{Abort, Connection};
 use super::control::server::ControlServer;
 use super::event;
-use super::handover::{Handover, Turn, handed};
+use super::handover::{Handover, NotNow, Sender, Turn, handed};
 use super::options::Options;
 use super::passed::Passed;
 use super::relay::{self, Ending};
@@ -33,8 +33,15 @@ use crate::service::stream::Stream;
 /// What `FileDescriptorName=` calls control sockets.
 const CONTROL_NAME: &str = "varlink";
 
+/// How long a client that finds no room keeps others from being accepted.
+const BURST: Duration = Duration::from_millis(100);
+
 /// The pause when a client could not be handed over for lack of memory or descriptors.
 const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
+
+/// What was made for many connections handed over at a time is given up when it was not needed for
+/// so long.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
 
 /// Those who wait to be handed over look again after so long whether the target is still the same.
 const HANDOVER_ATTEMPT: Duration = Duration::from_secs(5);
@@ -127,6 +134,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         proxy,
         control,
         spare: Mutex::default(),
+        next: Mutex::default(),
     };
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
@@ -220,13 +228,60 @@ struct Running {
     control: ControlServer,
     /// For the next client.
     spare: Mutex<Spare>,
+    /// A client that found no room when it was to be handed over, since when. Nobody is accepted
+    /// meanwhile: so a burst of clients waits where it waits at no cost, and in order.
+    next: Mutex<Option<(Passed, Arc<Sender>, Instant)>>,
+}
+
+impl Running {
+    fn next(&self) -> MutexGuard<'_, Option<(Passed, Arc<Sender>, Instant)>> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there may be room for the client that found none.
+    async fn room(&self) {
+        let sender = self
+            .next()
+            .as_ref()
+            .map(|(_, sender, _)| Arc::clone(sender));
+        match sender {
+            // It fails only when the runtime shuts down.
+            Some(sender) => drop(sender.room().await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Hands the client over that found no room, if there is some now. After a short time it waits by
+    /// itself, and others are accepted to wait with it; tells when that will be.
+    fn hand_next(&self, now: Uptime) -> Option<Uptime> {
+        let mut next = self.next();
+        let (passed, sender, since) = next.take()?;
+        let Some(turn) = sender.at_once() else {
+            tokio::spawn(serve_client(passed));
+            return None;
+        };
+        let left = BURST.saturating_sub(since.elapsed());
+        match self.proxy.handover.hand(&turn, passed) {
+            Ok(()) => None,
+            Err((passed, error))
+                if error.kind() == io::ErrorKind::WouldBlock && !left.is_zero() =>
+            {
+                *next = Some((passed, sender, since));
+                Some(now + left)
+            }
+            Err((passed, _)) => {
+                tokio::spawn(serve_client(passed));
+                None
+            }
+        }
+    }
 }
 
 impl Service for Running {
     type Connection = Passed;
 
     fn may_accept(&self) -> bool {
-        self.proxy.gate().0.may_accept()
+        self.proxy.gate().0.may_accept() && self.next().is_none()
     }
 
     fn admit(
@@ -258,7 +313,11 @@ impl Service for Running {
                 let passed = Passed::new(connection, Spare::default(), proxy);
                 match self.proxy.handover.hand_at_once(path, passed) {
                     Ok(()) => Admission::Elsewhere,
-                    Err(passed) => Admission::Client(passed),
+                    Err(NotNow::Full(passed, sender)) => {
+                        *self.next() = Some((passed, sender, Instant::now()));
+                        Admission::Elsewhere
+                    }
+                    Err(NotNow::Waits(passed)) => Admission::Client(passed),
                 }
             }
             Accepted::Gone => Admission::Gone,
@@ -298,15 +357,17 @@ impl Service for Running {
         tokio::select! {
             () = self.proxy.woken.notified() => {}
             () = self.control.changed() => {}
+            () = self.room() => {}
         }
     }
 
     fn tick(&self, now: Uptime) -> Option<Uptime> {
+        let next = self.hand_next(now);
         let sweep = self.proxy.sweep(now);
-        if !self.may_accept() {
+        if !self.proxy.gate().0.may_accept() {
             self.proxy.watch_queue();
         }
-        [self.proxy.gate_tick(now), sweep]
+        [self.proxy.gate_tick(now), sweep, next]
             .into_iter()
             .flatten()
             .min()
@@ -383,8 +444,11 @@ async fn serve_client(mut passed: Passed) {
 
 /// Sees to the clients that were handed over, until the runtime ends.
 async fn attend(proxy: Arc<Proxy>) {
+    let mut every = tokio::time::interval(TRIM_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            _ = every.tick(), if proxy.handover.has_surplus() => proxy.handover.trim(),
             ended = proxy.handover.ended() => {
                 ended.connections.into_iter().for_each(come_back);
                 proxy.orphans_closed(ended.orphans);
@@ -409,9 +473,7 @@ fn come_back(mut passed: Passed) {
     let Some(connection) = passed.connection() else {
         return;
     };
-    let untouched = connection.why_aborted().is_none() && handed::is_untouched(&connection.client);
-    connection.taken_back();
-    if !untouched {
+    if !connection.taken_back() {
         return tell_ended(connection);
     }
     let id = connection.id;
@@ -503,6 +565,12 @@ async fn connect_and_relay(
         return Ok(Next::Over);
     };
     let target = || proxy.target().unwrap_or_else(|| first_target.clone());
+    // Whoever has had no room waits for it at once.
+    if let Address::Handover(path) = &*first_target
+        && let Ok(sender) = proxy.handover.sender(path)
+    {
+        return wait_in_turn(proxy, connection, &client, sender, until).await;
+    }
     let limit = until.map(|until| until.saturating_duration_since(Instant::now()));
     let connected = tokio::select! {
         biased; // what a client said before it left is still delivered if the upstream is there
@@ -519,22 +587,7 @@ async fn connect_and_relay(
         }
     };
     if let Address::Handover(path) = &*connected.target {
-        return tokio::select! {
-            biased;
-            turn = Box::pin(turn(proxy, path, until)) => {
-                let error = match turn {
-                    Ok(turn) => return Ok(Next::HandOver(turn)),
-                    Err(error) => error,
-                };
-                if until.is_none_or(|until| Instant::now() < until) {
-                    return Ok(Next::Again);
-                }
-                proxy.count_unreachable(connection, &error);
-                client.reset_on_close();
-                Ok(Next::Over)
-            }
-            () = client.broken() => Ok(Next::Over),
-        };
+        return Ok(again(proxy, connection, path, until));
     }
     let connected = connection.upstream.get_or_init(|| connected);
     let address = &connected.target;
@@ -559,12 +612,38 @@ async fn connect_and_relay(
     Ok(Next::Over)
 }
 
-/// Waits for the right to hand a client over. It ends early when it is to be seen whether the target
-/// is still the same: then the right is not there.
-async fn turn(proxy: &Proxy, path: &Path, until: Option<Instant>) -> io::Result<Turn> {
+/// Waits for the right to hand a client over, and from time to time looks whether the target is
+/// still the same.
+async fn wait_in_turn(
+    proxy: &Proxy,
+    connection: &Connection,
+    client: &Stream<BorrowedFd<'_>>,
+    sender: Arc<Sender>,
+    until: Option<Instant>,
+) -> io::Result<Next> {
     let attempt = Instant::now() + HANDOVER_ATTEMPT;
-    let until = until.map_or(attempt, |until| until.min(attempt));
-    tokio::time::timeout_at(until, proxy.handover.in_turn(path)).await?
+    let attempt = until.map_or(attempt, |until| until.min(attempt));
+    let turn = tokio::select! {
+        biased;
+        turn = Box::pin(tokio::time::timeout_at(attempt, sender.in_turn())) => turn,
+        // Nobody is left to be served.
+        () = client.broken() => return Ok(Next::Over),
+    };
+    if let Ok(turn) = turn {
+        return Ok(Next::HandOver(turn?));
+    }
+    Ok(again(proxy, connection, sender.path(), until))
+}
+
+/// A client waits on, unless its time is over.
+fn again(proxy: &Proxy, connection: &Connection, path: &Path, until: Option<Instant>) -> Next {
+    if until.is_none_or(|until| Instant::now() < until) {
+        return Next::Again;
+    }
+    let why = format!("nobody takes clients at handover:{}", path.display());
+    proxy.count_unreachable(connection, &why);
+    connection.reset_on_close();
+    Next::Over
 }
 
 /// Whether the kernel's own probes found that nobody is there.

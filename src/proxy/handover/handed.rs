@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{Shutdown, connect_unspec, shutdown, sockopt};
 
 use crate::service::kernel::{self, TcpInfo};
@@ -10,22 +11,56 @@ use crate::service::kernel::{self, TcpInfo};
 /// Bytes that came from the client and bytes that were written to it, as TCP counts them; `None` for
 /// other families, of which the kernel keeps no account.
 pub fn carried(socket: impl AsFd) -> Option<(u64, u64)> {
-    let info = kernel::tcp_info(socket).ok()?;
+    let info = settled(socket)?;
     Some((received(&info, info.peer_finished), info.written))
 }
 
-/// As [`carried`], of a connection that nobody serves any more.
-pub fn carried_until_the_end(socket: impl AsFd) -> Option<(u64, u64)> {
-    let info = kernel::tcp_info(&socket).ok()?;
+/// What is left of a connection that nobody serves any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// As [`carried`].
+    pub carried: (u64, u64),
+    /// Whether it is as it was: nobody has ended it, and nobody has received or sent a byte. Whoever
+    /// had it has not served it: it was killed, or the queue in which the client waited went with it.
+    pub is_untouched: bool,
+}
+
+/// How a connection that nobody serves any more has ended; `None` where the kernel does not tell.
+pub fn end(socket: impl AsFd) -> Option<End> {
+    let info = settled(&socket)?;
     // Of a closed socket only the error tells how it came to that: none, the client had finished and
     // so had we; EPIPE, it had finished before it was reset (`tcp_reset`, net/ipv4/tcp_input.c).
     let finished = match info.closed {
-        true => {
-            !matches!(sockopt::socket_error(&socket), Ok(Err(errno)) if errno != rustix::io::Errno::PIPE)
-        }
+        true => matches!(
+            sockopt::socket_error(&socket),
+            Ok(Ok(()) | Err(Errno::PIPE))
+        ),
         false => info.peer_finished,
     };
-    Some((received(&info, finished), info.written))
+    let received = received(&info, finished);
+    let is_untouched = info.writable
+        && info.written == 0
+        && matches!(sockopt::socket_linger(&socket), Ok(None))
+        && rustix::io::ioctl_fionread(&socket) == Ok(received);
+    Some(End {
+        carried: (received, info.written),
+        is_untouched,
+    })
+}
+
+/// What TCP says, all of one moment. The kernel reads the state before it locks the socket for the
+/// rest (`tcp_get_info`, net/ipv4/tcp.c): if it is still the same later, it was the same then.
+fn settled(socket: impl AsFd) -> Option<TcpInfo> {
+    let mut info = kernel::tcp_info(&socket).ok()?;
+    while !info.closed {
+        let later = kernel::tcp_info(&socket).ok()?;
+        let state = |info: &TcpInfo| (info.closed, info.peer_finished, info.writable);
+        if state(&later) == state(&info) {
+            break;
+        }
+        info = later;
+    }
+    Some(info)
 }
 
 fn received(info: &TcpInfo, finished: bool) -> u64 {
@@ -36,19 +71,6 @@ fn received(info: &TcpInfo, finished: bool) -> u64 {
 pub fn quiet(socket: impl AsFd) -> Option<Duration> {
     let info = kernel::tcp_info(socket).ok()?;
     Some(Duration::from_millis(info.quiet_ms.into()))
-}
-
-/// Whether a connection came back as it was: nobody has ended it, and nobody has received or sent a
-/// byte. Whoever had it has not served it: it was killed, or the queue in which the client waited
-/// went with it.
-pub fn is_untouched(socket: impl AsFd) -> bool {
-    let Ok(info) = kernel::tcp_info(&socket) else {
-        return false;
-    };
-    info.writable
-        && info.written == 0
-        && matches!(sockopt::socket_linger(&socket), Ok(None))
-        && rustix::io::ioctl_fionread(&socket) == Ok(received(&info, info.peer_finished))
 }
 
 /// Ends a connection at once, whoever else has it: the client sees a reset, and who serves it an
@@ -93,7 +115,7 @@ mod tests {
         served.shutdown(std::net::Shutdown::Write).unwrap();
         client.read_to_end(&mut Vec::new()).unwrap();
         until(|| kernel::tcp_info(&served).unwrap().closed);
-        assert_eq!(carried_until_the_end(&served), Some((5, 6)));
+        assert_eq!(end(&served).unwrap().carried, (5, 6));
     }
 
     #[test]
@@ -109,7 +131,7 @@ mod tests {
             crate::service::stream::reset_on_close(&client);
             drop(client);
             until(|| kernel::tcp_info(&served).unwrap().closed);
-            assert_eq!(carried_until_the_end(&served), Some((5, 0)));
+            assert_eq!(end(&served).unwrap().carried, (5, 0));
         }
     }
 
@@ -122,6 +144,10 @@ mod tests {
             written += count as u64;
         }
         assert_eq!(carried(&served), Some((0, written)));
+    }
+
+    fn is_untouched(socket: impl AsFd) -> bool {
+        end(socket).is_some_and(|end| end.is_untouched)
     }
 
     #[test]

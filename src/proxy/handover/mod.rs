@@ -31,8 +31,7 @@ use tokio::io::unix::AsyncFd;
 use super::passed::Passed;
 use crate::service::kernel;
 use place::Place;
-use sender::Sender;
-pub use sender::Turn;
+pub use sender::{Sender, Turn};
 use slots::{Released, Slots};
 
 /// How many ends are heard of at once.
@@ -63,6 +62,15 @@ struct Table {
 pub struct Token {
     number: u32,
     write: OwnedFd,
+}
+
+/// Why a client was not handed over at once.
+#[derive(Debug)]
+pub enum NotNow {
+    /// There is no room for it, and nobody waits for some.
+    Full(Passed, Arc<Sender>),
+    /// It has to stand in line with others, or wait until somebody receives.
+    Waits(Passed),
 }
 
 /// Connections that have ended.
@@ -147,8 +155,20 @@ impl Handover {
     /// Descriptors have run out: gives up those that are held for clients to come.
     pub fn shrink(&self) {
         let mut table = self.table();
-        let surplus = table.slots.give_up(0);
-        table.discard(&surplus);
+        let free = table.slots.all_free();
+        table.discard(&free);
+    }
+
+    /// Whether there are many slots that nobody needs now.
+    pub fn has_surplus(&self) -> bool {
+        self.table().slots.free() > slots::SPARE
+    }
+
+    /// Gives up those that nobody has needed since the last call.
+    pub fn trim(&self) {
+        let mut table = self.table();
+        let unused = table.slots.unused();
+        table.discard(&unused);
     }
 
     /// Nobody comes any more.
@@ -206,23 +226,25 @@ impl Handover {
     ///
     /// # Errors
     ///
-    /// The client, when it has to wait.
-    pub fn hand_at_once(&self, path: &Path, passed: Passed) -> Result<(), Passed> {
-        let Some(turn) = self.sender(path).ok().and_then(|sender| sender.at_once()) else {
-            return Err(passed);
-        };
-        match self.hand(&turn, passed) {
-            Ok(()) => Ok(()),
-            // The socket was that of a process that is gone; perhaps there is a new one.
-            Err((passed, error)) if error.kind() != io::ErrorKind::WouldBlock => {
-                let turn = self.sender(path).ok().and_then(|sender| sender.at_once());
-                match turn {
-                    Some(turn) => self.hand(&turn, passed).map_err(|(passed, _)| passed),
-                    None => Err(passed),
+    /// The client, and what it has to wait for.
+    pub fn hand_at_once(&self, path: &Path, mut passed: Passed) -> Result<(), NotNow> {
+        // If the socket was that of a process that is gone, there is a new one perhaps.
+        for _ in 0..2 {
+            let Ok(sender) = self.sender(path) else {
+                break;
+            };
+            let Some(turn) = sender.at_once() else {
+                break;
+            };
+            match self.hand(&turn, passed) {
+                Ok(()) => return Ok(()),
+                Err((passed, error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(NotNow::Full(passed, sender));
                 }
+                Err((back, _)) => passed = back,
             }
-            Err((passed, _)) => Err(passed),
         }
+        Err(NotNow::Waits(passed))
     }
 
     /// Hands a client over without waiting.
@@ -261,16 +283,12 @@ impl Handover {
         }
     }
 
-    /// Waits for the right to hand a client over at `path`, in the order of the calls, and for room.
+    /// The way to who receives at `path`.
     ///
     /// # Errors
     ///
-    /// When nobody receives there.
-    pub async fn in_turn(&self, path: &Path) -> io::Result<Turn> {
-        self.sender(path)?.in_turn().await
-    }
-
-    fn sender(&self, path: &Path) -> io::Result<Arc<Sender>> {
+    /// When nobody does.
+    pub fn sender(&self, path: &Path) -> io::Result<Arc<Sender>> {
         let mut current = self.current_sender();
         match &*current {
             Some(sender) if sender.path() == path => Ok(Arc::clone(sender)),
@@ -333,8 +351,6 @@ impl Handover {
                 Released::Nothing => {}
             }
         }
-        let surplus = table.slots.surplus();
-        table.discard(&surplus);
         (ended, waited.is_err() || events.len() < EVENTS)
     }
 

@@ -88,8 +88,12 @@ impl Sender {
     }
 
     /// Waits until a datagram may be sent, or the socket is broken. It may be wrong, but not for
-    /// ever.
-    async fn room(&self) -> io::Result<()> {
+    /// ever. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime is shutting down.
+    pub async fn room(&self) -> io::Result<()> {
         loop {
             let mut ready = self.socket.writable().await?;
             if is_writable(self.socket.as_fd()) {

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-/// So many more slots than connections are kept for those who come next.
-const SPARE: usize = 64;
+/// So many slots are kept for those who come next, also when nobody has come for a long time.
+pub const SPARE: usize = 16;
 
 #[derive(Debug)]
 enum Slot<C> {
@@ -35,7 +35,10 @@ pub enum Released<C> {
 #[derive(Debug)]
 pub struct Slots<C> {
     slots: BTreeMap<u32, Slot<C>>,
+    /// Those that were used last are used first.
     free: Vec<u32>,
+    /// The fewest that were free at any time since [`Self::unused`].
+    fewest_free: usize,
     handed: usize,
     orphans: usize,
 }
@@ -45,6 +48,7 @@ impl<C> Default for Slots<C> {
         Self {
             slots: BTreeMap::new(),
             free: Vec::new(),
+            fewest_free: 0,
             handed: 0,
             orphans: 0,
         }
@@ -55,6 +59,7 @@ impl<C> Slots<C> {
     /// A slot for the next client, if there is a free one.
     pub fn take(&mut self) -> Option<u32> {
         let number = self.free.pop()?;
+        self.fewest_free = self.fewest_free.min(self.free.len());
         self.slots.insert(number, Slot::Taken);
         Some(number)
     }
@@ -139,18 +144,32 @@ impl<C> Slots<C> {
         }
     }
 
-    /// Free slots beyond those that are kept: they are given up, so that they hold no descriptors.
-    pub fn surplus(&mut self) -> Vec<u32> {
-        self.give_up(self.handed + SPARE)
+    /// Gives up the slots that nobody has needed since the last call, but for a few, so that they
+    /// hold no descriptors.
+    pub fn unused(&mut self) -> Vec<u32> {
+        let surplus = self.give_up(self.fewest_free.saturating_sub(SPARE));
+        self.fewest_free = self.free.len();
+        surplus
     }
 
-    /// Gives up free slots, but for so many.
-    pub fn give_up(&mut self, keep: usize) -> Vec<u32> {
-        let surplus = self.free.split_off(self.free.len().min(keep));
-        for number in &surplus {
+    /// Gives up all free slots.
+    pub fn all_free(&mut self) -> Vec<u32> {
+        self.give_up(self.free.len())
+    }
+
+    /// Those that were not used for the longest time are the first.
+    fn give_up(&mut self, count: usize) -> Vec<u32> {
+        let given_up: Vec<u32> = self.free.drain(..count).collect();
+        for number in &given_up {
             self.slots.remove(number);
         }
-        surplus
+        self.fewest_free = self.fewest_free.min(self.free.len());
+        given_up
+    }
+
+    /// Slots that nobody needs now.
+    pub fn free(&self) -> usize {
+        self.free.len()
     }
 
     /// Connections that the receiver has and that we can end.
@@ -214,6 +233,29 @@ mod tests {
         assert_eq!(slots.next_number(), 4);
         assert_eq!(slots.released(3), Released::Orphan);
         assert_eq!((slots.orphan_count(), slots.take()), (0, Some(3)));
+    }
+
+    #[test]
+    fn slots_that_nobody_has_needed_for_a_while_are_given_up_but_for_a_few() {
+        let mut slots = Slots::default();
+        for number in 1..=100 {
+            slots.add(number);
+            slots.hand(number, ());
+        }
+        assert_eq!(slots.unused(), [0; 0]);
+        for number in 1..=100 {
+            slots.released(number);
+        }
+        assert_eq!(slots.unused(), [0; 0], "all of them were needed since");
+        for _ in 0..2 {
+            let number = slots.take().unwrap();
+            slots.give_back(number);
+        }
+        assert_eq!(slots.unused().len(), 99 - SPARE);
+        assert_eq!(slots.unused().len(), 1);
+        assert_eq!((slots.unused(), slots.free()), (vec![], SPARE));
+        assert_eq!(slots.all_free().len(), SPARE);
+        assert_eq!((slots.take(), slots.free()), (None, 0));
     }
 
     #[derive(Clone, Debug)]
@@ -287,7 +329,7 @@ mod tests {
                         }
                     },
                     Event::Cut(number) => prop_assert_eq!(slots.cut(number), handed.remove(&number)),
-                    Event::Trim => for number in slots.surplus() {
+                    Event::Trim => for number in slots.unused() {
                         prop_assert!(!slots.contains(number));
                         prop_assert!(!taken.contains(&number) && !handed.contains_key(&number));
                     },

@@ -60,6 +60,14 @@ impl Proxy {
     /// Ends all open connections, here and in the process that was taken over.
     pub(in crate::proxy) fn cut_all(&self, why: Abort) {
         self.connections.abort_all(why);
+        let orphans = self.handover.orphans();
+        if orphans > 0 {
+            tracing::warn!(
+                OPEN = orphans,
+                "{orphans} connections cannot be cut: an earlier process handed them over, and only \
+                 who serves them can end them (restart that service)"
+            );
+        }
         self.cut_predecessor.notify_one();
     }
 }
