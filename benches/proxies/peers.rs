@@ -73,7 +73,7 @@ events {{
 stream {{
     access_log off;
     tcp_nodelay on;
-    proxy_buffer_size 64k;
+    proxy_buffer_size 256k;
     proxy_connect_timeout 1h;
     proxy_timeout 1h;
     server {{
