@@ -25,7 +25,7 @@ pub struct WithStatus {
 pub fn run(
     name: &str,
     level: log::Level,
-    body: impl Future<Output = Result<(), Failure>>,
+    body: impl Future<Output = Result<(), Failure>> + Send + 'static,
 ) -> ExitCode {
     log::start(name, level);
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -35,7 +35,10 @@ pub fn run(
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    let result = runtime.block_on(body);
+    // As a task of its own: whoever wakes the future that a runtime blocks on has to wake the whole
+    // thread, by a system call, even from within.
+    let result = runtime.block_on(async { tokio::spawn(body).await });
+    let result = result.unwrap_or_else(|panicked| Err(panicked.into()));
     // Threads that still look up a name are not waited for.
     runtime.shutdown_background();
     match result {

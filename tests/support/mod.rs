@@ -106,6 +106,26 @@ impl Unit {
         self
     }
 
+    /// Has the new process do something before it becomes the program: system calls only.
+    pub fn in_the_child(
+        mut self,
+        act: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        // SAFETY: callers make system calls only, and allocate nothing.
+        unsafe { self.command.pre_exec(act) };
+        self
+    }
+
+    /// Runs it as another user, who gets its directory. Only root can do that.
+    pub fn as_user(mut self, user: u32) -> Self {
+        let directory = self.directory.path();
+        for path in [directory.to_owned(), directory.join("notify")] {
+            std::os::unix::fs::chown(path, Some(user), Some(user)).expect("only root can do that");
+        }
+        self.command.uid(user).gid(user);
+        self
+    }
+
     pub fn spawn(mut self) -> Running {
         self.hand_over_sockets();
         let child = self.command.stderr(Stdio::piped()).spawn().unwrap();

@@ -76,10 +76,11 @@ impl Direction {
     }
 
     /// Carries what can be carried now, at most a turn's worth, and tells `count` of what went. Has
-    /// the task woken when it can go on.
+    /// the task woken when it can go on. `back` is how the other direction has ended.
     pub(super) fn poll<S: AsFd + AsRawFd>(
         &mut self,
         between: Between<'_, S>,
+        back: Option<End>,
         context: &mut Context<'_>,
         count: impl Fn(usize),
     ) {
@@ -93,6 +94,9 @@ impl Direction {
                 Poll::Pending => break,
                 Poll::Ready(Ok(bytes)) => went += bytes,
                 Poll::Ready(Err(end)) => self.end = Some(end),
+            }
+            if let (Next::Finish, Some(errno)) = (self.switch.next(), broken(back)) {
+                self.end = Some(End::SourceBroken(errno));
             }
         }
         if went > 0 {
@@ -229,6 +233,18 @@ impl Direction {
         let drained = drained.map_err(End::SinkBroken)?;
         self.switch.gave(drained);
         Poll::Ready(Ok(drained))
+    }
+}
+
+/// How a source is broken that the other direction could not send to.
+///
+/// The kernel tells of a reset once, and it told the one who sent: the one who receives gets the rest
+/// and then what looks like the end. After `PIPE` it is one: that is what the kernel says when the
+/// reset came behind the end (`tcp_reset`, `net/ipv4/tcp_input.c`).
+fn broken(back: Option<End>) -> Option<Errno> {
+    match back {
+        Some(End::SinkBroken(errno)) if errno != Errno::PIPE => Some(errno),
+        _ => None,
     }
 }
 

@@ -47,9 +47,26 @@ pub async fn relay<S: AsFd + AsRawFd + Sync>(
     upstream: &Stream<S>,
     meter: &impl Meter,
 ) -> Ending {
+    let ending = carry(client, upstream, meter).await;
+    let left = match ending {
+        Ending::Orderly => return ending,
+        Ending::ClientBroken(_) => upstream,
+        Ending::UpstreamBroken(_) => client,
+    };
+    // Boxed, because a connection that is open has no use for its memory.
+    Box::pin(deliver_then_reset(left)).await;
+    ending
+}
+
+/// Carries until the end of both directions, or a break.
+async fn carry<S: AsFd + AsRawFd + Sync>(
+    client: &Stream<S>,
+    upstream: &Stream<S>,
+    meter: &impl Meter,
+) -> Ending {
     let (mut up, mut down) = (Direction::new(), Direction::new());
     let (mut client_breaks, mut upstream_breaks) = (None, None);
-    let ending = poll_fn(|context| {
+    poll_fn(|context| {
         let there = Between {
             source: client,
             sink: upstream,
@@ -58,8 +75,8 @@ pub async fn relay<S: AsFd + AsRawFd + Sync>(
             source: upstream,
             sink: client,
         };
-        up.poll(there, context, |bytes| meter.received(bytes));
-        down.poll(back, context, |bytes| meter.sent(bytes));
+        up.poll(there, down.end(), context, |bytes| meter.received(bytes));
+        down.poll(back, up.end(), context, |bytes| meter.sent(bytes));
         if let Some(ending) = ending(up.end(), down.end()) {
             return Poll::Ready(ending);
         }
@@ -72,13 +89,7 @@ pub async fn relay<S: AsFd + AsRawFd + Sync>(
         }
         Poll::Pending
     })
-    .await;
-    match ending {
-        Ending::Orderly => {}
-        Ending::ClientBroken(_) => deliver_then_reset(upstream).await,
-        Ending::UpstreamBroken(_) => deliver_then_reset(client).await,
-    }
-    ending
+    .await
 }
 
 /// How the connection has ended, if it has, given how its directions have.

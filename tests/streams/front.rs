@@ -1,0 +1,208 @@
+//! A proxy, in every way in which bytes can go through it, with an upstream that the test plays.
+
+use std::fs::Permissions;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+use crate::sandbox::{self, Verdict, new_user, restrict, use_up_pipe_pages};
+use crate::socket::{Place, Socket, Upstream};
+use crate::support::*;
+
+/// The way that bytes take inside the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// As it is started by default.
+    Usual,
+    /// So many threads.
+    Threads(usize),
+    /// No pipe can be had, and whoever splices is killed: everything must be copied.
+    NoPipes,
+    /// Its user has no pages left for pipes: those it gets hold two pages.
+    SmallPipes,
+}
+
+/// What is on either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    TcpToTcp,
+    TcpToUnix,
+    UnixToTcp,
+    /// TCP on both sides, with the PROXY protocol in version 1.
+    HeaderV1,
+    /// The same in version 2.
+    HeaderV2,
+}
+
+impl Wiring {
+    pub const ALL: [Self; 5] = [
+        Self::TcpToTcp,
+        Self::TcpToUnix,
+        Self::UnixToTcp,
+        Self::HeaderV1,
+        Self::HeaderV2,
+    ];
+
+    pub fn is_tcp(self) -> bool {
+        !matches!(self, Self::TcpToUnix | Self::UnixToTcp)
+    }
+}
+
+/// The proxy and what is around it.
+pub struct Front {
+    pub proxy: Running,
+    pub place: Place,
+    pub upstream: Upstream,
+    pub wiring: Wiring,
+    pub control: PathBuf,
+    _directory: tempfile::TempDir,
+    _held: Vec<OwnedFd>,
+}
+
+impl Front {
+    pub fn new(path: Path, wiring: Wiring) -> Self {
+        Self::with(path, wiring, |unit| unit)
+    }
+
+    /// As [`Self::new`], with more that the unit is to have.
+    pub fn with(path: Path, wiring: Wiring, more: impl FnOnce(Unit) -> Unit) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (front, back) = (
+            directory.path().join("front"),
+            directory.path().join("back"),
+        );
+        let upstream = match wiring {
+            Wiring::TcpToUnix => Upstream::Unix(UnixListener::bind(&back).unwrap()),
+            _ => Upstream::Tcp(TcpListener::bind((own_ip(), 0)).unwrap()),
+        };
+        let target = match &upstream {
+            Upstream::Tcp(listener) => listener.local_addr().unwrap().to_string(),
+            Upstream::Unix(_) => {
+                let everybody = Permissions::from_mode(0o777);
+                std::fs::set_permissions(&back, everybody).unwrap();
+                format!("unix:{}", back.display())
+            }
+        };
+        let control = directory.path().join("control");
+        let (unit, held) = unit(path, &directory);
+        let mut unit = unit.arg(target).arg("--control").arg(&control);
+        unit = match wiring {
+            Wiring::HeaderV1 => unit.arg("--proxy-protocol=v1"),
+            Wiring::HeaderV2 => unit.arg("--proxy-protocol=v2"),
+            _ => unit,
+        };
+        let place = match wiring {
+            Wiring::UnixToTcp => {
+                unit = unit.socket("clients", UnixListener::bind(&front).unwrap());
+                Place::Unix(front)
+            }
+            _ => {
+                let listener = TcpListener::bind((own_ip(), 0)).unwrap();
+                let address = listener.local_addr().unwrap();
+                unit = unit.socket("clients", listener);
+                Place::Tcp(address)
+            }
+        };
+        Self {
+            proxy: more(unit).ready(),
+            place,
+            upstream,
+            wiring,
+            control,
+            _directory: directory,
+            _held: held,
+        }
+    }
+
+    /// What the upstream hears before anything else.
+    pub fn header(&self, client: &Socket) -> Vec<u8> {
+        let Some((from, to)) = client.addresses else {
+            return Vec::new();
+        };
+        match self.wiring {
+            Wiring::HeaderV1 => format!(
+                "PROXY TCP4 {} {} {} {}\r\n",
+                from.ip(),
+                to.ip(),
+                from.port(),
+                to.port()
+            )
+            .into_bytes(),
+            Wiring::HeaderV2 => {
+                let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+                for address in [from, to] {
+                    let std::net::IpAddr::V4(ip) = address.ip() else {
+                        panic!("{address} is not of IPv4");
+                    };
+                    header.extend(ip.octets());
+                }
+                header.extend(from.port().to_be_bytes());
+                header.extend(to.port().to_be_bytes());
+                header
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A client and the upstream's end of its connection, both of TCP.
+    pub fn pair(&self) -> (TcpStream, TcpStream) {
+        let (Place::Tcp(address), Upstream::Tcp(listener)) = (&self.place, &self.upstream) else {
+            panic!("{:?} is not TCP on both sides", self.wiring);
+        };
+        let client = connect(*address);
+        let (upstream, _) = listener.accept().unwrap();
+        upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+        (client, upstream)
+    }
+
+    /// What `disnix-tcp-proxyctl --json` says with these arguments.
+    pub fn asks(&self, arguments: &[&str]) -> serde_json::Value {
+        let (status, text) = run_ctl(&self.control, &[arguments, &["--json"]].concat());
+        assert_eq!(status, 0, "{text}");
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+/// An address of this machine that nobody else uses: a stray client of another test would be taken
+/// for one of ours.
+fn own_ip() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high.max(1), low, NEXT.fetch_add(1, Relaxed))
+}
+
+fn unit(path: Path, directory: &tempfile::TempDir) -> (Unit, Vec<OwnedFd>) {
+    match path {
+        Path::Usual => (Unit::new(PROXY), Vec::new()),
+        Path::Threads(count) => {
+            let unit = Unit::new(PROXY).env("DISNIX_TCP_PROXY_THREADS", &count.to_string());
+            (unit, Vec::new())
+        }
+        Path::NoPipes => {
+            let rules = [
+                (libc::SYS_pipe2, Verdict::Fails(libc::EMFILE)),
+                (libc::SYS_splice, Verdict::Kills),
+            ];
+            (restrict(Unit::new(PROXY), &rules), Vec::new())
+        }
+        Path::SmallPipes => {
+            let user = new_user();
+            let pipes = use_up_pipe_pages(user);
+            (as_user(user, directory), pipes)
+        }
+    }
+}
+
+/// A proxy that runs as this user, with the program where the user can reach it.
+pub fn as_user(user: u32, directory: &tempfile::TempDir) -> Unit {
+    let program = directory.path().join("program");
+    std::fs::copy(PROXY, &program).unwrap();
+    chown(directory.path(), Some(user), Some(user)).expect("only root can do that");
+    Unit::new(program.to_str().unwrap()).as_user(user)
+}
+
+/// The rule that tells whether a process splices: it would not survive it.
+pub const SPLICE_KILLS: sandbox::Rule = (libc::SYS_splice, Verdict::Kills);
