@@ -5,7 +5,7 @@ let
 
   # Without what is beside the programs, so that a change there builds nothing anew.
   root = toString ../.;
-  wanted = [ "Cargo.lock" "Cargo.toml" "LICENSE" "README.md" "doc" "examples" "src" "systemd-units" "tests" ];
+  wanted = [ "Cargo.lock" "Cargo.toml" "LICENSE" "README.md" "benches" "doc" "examples" "src" "systemd-units" "tests" ];
 
   # Not when it is compiled for another machine
   canRun = stdenv.buildPlatform.canExecute stdenv.hostPlatform;

@@ -4,7 +4,6 @@ use std::env;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use socket2::{Domain, Protocol, Socket as Socket2, Type};
 
@@ -32,6 +31,8 @@ pub enum Candidate {
         /// `None`: as many as there are processors.
         threads: Option<usize>,
     },
+    /// disnix-tcp-proxy that hands clients over.
+    Handover,
     /// HAProxy, mode tcp.
     Haproxy {
         /// `nbthread`
@@ -56,6 +57,7 @@ pub enum Candidate {
 pub const ALL: &[Candidate] = &[
     Candidate::Ours { threads: None },
     Candidate::Ours { threads: Some(1) },
+    Candidate::Handover,
     Candidate::Haproxy {
         threads: 1,
         splice: false,
@@ -85,6 +87,7 @@ impl Candidate {
         match self {
             Self::Ours { threads: None } => "disnix-tcp-proxy".to_owned(),
             Self::Ours { threads: Some(n) } => format!("disnix-tcp-proxy --threads {n}"),
+            Self::Handover => "disnix-tcp-proxy, handover".to_owned(),
             Self::Haproxy { threads, splice } => {
                 let threads = many(threads, "thread");
                 format!("HAProxy, {threads}{}", if splice { ", splice" } else { "" })
@@ -99,7 +102,7 @@ impl Candidate {
     /// The name by which it is chosen or left away on the command line.
     pub fn family(self) -> &'static str {
         match self {
-            Self::Ours { .. } => "ours",
+            Self::Ours { .. } | Self::Handover => "ours",
             Self::Haproxy { .. } => "haproxy",
             Self::SocketProxyd => "socket-proxyd",
             Self::Nginx { .. } => "nginx",
@@ -110,7 +113,7 @@ impl Candidate {
 
     /// One to be compared with.
     pub fn is_peer(self) -> bool {
-        !matches!(self, Self::Ours { .. } | Self::Nobody)
+        !matches!(self, Self::Ours { .. } | Self::Handover | Self::Nobody)
     }
 
     /// Descriptors that it has open for each connection.
@@ -131,7 +134,7 @@ impl Candidate {
             find(name).ok_or_else(|| format!("{name} is missing: apt-get install {package}"))
         };
         match self {
-            Self::Ours { .. } => Ok(OURS.into()),
+            Self::Ours { .. } | Self::Handover => Ok(OURS.into()),
             Self::Haproxy { .. } => installed("haproxy", "haproxy"),
             Self::SocketProxyd => installed("systemd-socket-proxyd", "systemd"),
             Self::Nginx { .. } => {
@@ -142,28 +145,23 @@ impl Candidate {
         }
     }
 
-    /// Whether the program knows what this candidate needs.
-    pub fn is_possible(self) -> bool {
-        match self {
-            Self::Ours { threads: Some(_) } => has_option(Path::new(OURS), "--threads"),
-            _ => true,
-        }
-    }
-
     /// Starts it between clients and `upstream`. `None` when there is nobody to start; else it
     /// serves, at the port.
     pub fn start(
         self,
-        upstream: u16,
+        upstream: &Upstream,
         connections: usize,
         group: Option<&Group>,
     ) -> Result<Option<(Running, u16)>, String> {
         let program = self.program()?;
-        let target = format!("127.0.0.1:{upstream}");
+        let target = match self {
+            Self::Handover => format!("handover:{}", upstream.queue.display()),
+            _ => format!("127.0.0.1:{}", upstream.port),
+        };
         let (socket, port) = match self {
             Self::Nobody => return Ok(None),
             Self::Haproxy { .. } | Self::Nginx { .. } => (Socket::Own, free_port()?),
-            Self::Ours { .. } | Self::SocketProxyd => {
+            Self::Ours { .. } | Self::Handover | Self::SocketProxyd => {
                 let (listener, port) = listener(0)?;
                 (Socket::Activated(listener), port)
             }
@@ -184,6 +182,12 @@ impl Candidate {
                     )
                 }
                 Self::SocketProxyd => words([format!("--connections-max={connections}"), target]),
+                Self::Handover => {
+                    // Where the ends of its tokens are, as under systemd.
+                    let runtime = format!("--runtime-directory={}", directory.display());
+                    let max = format!("--connections-max={connections}");
+                    words(["--log-level=warn".to_owned(), max, runtime, target])
+                }
                 Self::Copy => words([COPY.to_owned(), target]),
                 Self::Haproxy { threads, splice } => {
                     peers::haproxy(directory, port, &target, threads, splice, connections)?
@@ -200,14 +204,32 @@ impl Candidate {
     }
 }
 
-/// Starts the service that all of them lead to.
-pub fn start_upstream() -> Result<(Running, u16), String> {
-    let (listener, port) = listener(0)?;
-    let program = env::current_exe().map_err(when("this program"))?;
-    let arguments = |_: &Path| Ok(words([UPSTREAM.to_owned()]));
-    let mut running = Running::start(&program, Socket::Input(listener), None, arguments)?;
-    running.wait_until_it_serves(port)?;
-    Ok((running, port))
+/// The service that all of them lead to.
+pub struct Upstream {
+    /// Where it listens.
+    pub port: u16,
+    /// Where clients are handed over to it.
+    queue: PathBuf,
+    _running: Running,
+}
+
+impl Upstream {
+    /// Starts it.
+    pub fn start() -> Result<Self, String> {
+        let (listener, port) = listener(0)?;
+        let program = env::current_exe().map_err(when("this program"))?;
+        let mut queue = PathBuf::new();
+        let mut running = Running::start(&program, Socket::Input(listener), None, |directory| {
+            queue = directory.join("handover");
+            Ok(vec![UPSTREAM.into(), queue.clone().into()])
+        })?;
+        running.wait_until_it_serves(port)?;
+        Ok(Self {
+            port,
+            queue,
+            _running: running,
+        })
+    }
 }
 
 /// A listener at all addresses of this machine.
@@ -238,11 +260,4 @@ fn words(list: impl IntoIterator<Item = String>) -> Vec<OsString> {
 
 fn many(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
-}
-
-fn has_option(program: &Path, option: &str) -> bool {
-    Command::new(program)
-        .arg("--help")
-        .output()
-        .is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains(option))
 }

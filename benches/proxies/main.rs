@@ -25,6 +25,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use clap::Parser;
+use disnix_proxy_example::service::handover;
 
 mod candidates;
 mod columns;
@@ -51,7 +52,11 @@ use options::{Options, Plan};
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
     let played = match arguments.next().as_deref() {
-        Some(candidates::UPSTREAM) => listener().and_then(|listener| upstream::run(&listener)),
+        Some(candidates::UPSTREAM) => {
+            let queue = arguments.next().ok_or_else(|| io::Error::other("where?"));
+            let queue = queue.and_then(|path| handover::bind(path.as_ref()));
+            queue.and_then(|queue| upstream::run(&listener()?, &queue))
+        }
         Some(candidates::COPY) => {
             let target = arguments.next().and_then(|target| target.parse().ok());
             let target = target.ok_or_else(|| io::Error::other("where to?"));

@@ -71,12 +71,7 @@ impl Options {
             tries: self.tries.max(1),
             idle: IDLE,
             columns: columns::ALL.iter().copied().filter(only).collect(),
-            candidates: candidates::ALL
-                .iter()
-                .copied()
-                .filter(with)
-                .filter(|candidate| candidate.is_possible())
-                .collect(),
+            candidates: candidates::ALL.iter().copied().filter(with).collect(),
         };
         match (self.bench, self.quick) {
             (false, _) => plan.smallest(),

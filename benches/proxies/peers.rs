@@ -11,6 +11,10 @@ use crate::load::when;
 /// A pipe is in use only as long as there is something in it.
 const HAPROXY_PIPES: usize = 512;
 
+/// Bytes. Both make bulk cheaper than its defaults of 64 and 16 KiB do, and nothing dearer.
+const HAPROXY_PIPE_SIZE: usize = 256 * 1024;
+const HAPROXY_BUFFER_SIZE: usize = 64 * 1024;
+
 /// Writes HAProxy's configuration, and says how it is started.
 pub fn haproxy(
     directory: &Path,
@@ -30,6 +34,8 @@ global
     nbthread {threads}
     maxconn {connections}
     maxpipes {HAPROXY_PIPES}
+    tune.pipesize {HAPROXY_PIPE_SIZE}
+    tune.bufsize {HAPROXY_BUFFER_SIZE}
 defaults
     mode tcp
     maxconn {connections}
@@ -73,7 +79,7 @@ events {{
 stream {{
     access_log off;
     tcp_nodelay on;
-    proxy_buffer_size 64k;
+    proxy_buffer_size 256k; # bulk is cheaper than with its default of 16k, and nothing dearer
     proxy_connect_timeout 1h;
     proxy_timeout 1h;
     server {{

@@ -33,6 +33,11 @@ impl Poll {
         Ok(epoll::modify(&self.0, socket, token, readiness)?)
     }
 
+    /// Watches a socket no more.
+    pub fn remove(&self, socket: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.0, socket)?)
+    }
+
     /// Waits until a socket is ready. None is after `longest`.
     pub fn wait(&self, ready: &mut Ready, longest: Option<Duration>) -> io::Result<()> {
         let longest = longest.map(|time| Timespec {

@@ -14,8 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::cpu::Tree;
-use crate::load::idle::exchange;
-use crate::load::{Client, PATIENCE, when};
+use crate::load::{Client, PATIENCE, exchange, when};
 use crate::memory::Group;
 use crate::pattern::Random;
 
@@ -25,7 +24,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Enters the control group, takes the listener as systemd hands it over (sd_listen_fds(3): only
 /// the new process knows its number), and becomes the program.
 const BECOME: &str = r#"
-    [ -z "$GROUP" ] || echo $$ >"$GROUP"
+    [ -z "$GROUP" ] || echo $$ >"$GROUP" || exit 1
     [ -z "$LISTEN_FDS" ] || { export LISTEN_PID=$$; exec 3<&0 </dev/null; }
     unset GROUP
     exec "$0" "$@""#;

@@ -55,6 +55,12 @@ impl Results {
         median(self.rounds(column, candidate, metric))
     }
 
+    /// The median of one who may not have taken part.
+    pub fn median_of(&self, column: usize, candidate: Candidate, metric: usize) -> Option<f64> {
+        let who = self.candidates.iter().position(|it| *it == candidate)?;
+        self.median(column, who, metric)
+    }
+
     /// How far the rounds are from each other: half of the distance between the least and the most,
     /// as a part of the median.
     pub fn spread(&self, column: usize, candidate: usize, metric: usize) -> Option<f64> {
@@ -84,7 +90,8 @@ impl Results {
     pub fn ratio(&self, column: usize, candidate: usize, metric: usize) -> Option<f64> {
         let (_, best) = self.best_peer(column, metric)?;
         let value = self.median(column, candidate, metric)?;
-        Some(self.columns[column].metrics[metric].ratio(value, best))
+        // Direct handover needs no CPU for bulk at all.
+        Some(self.columns[column].metrics[metric].ratio(value, best)).filter(|it| it.is_finite())
     }
 
     /// The share of the machine that others used: its median and its most.
@@ -97,7 +104,9 @@ impl Results {
 
     fn rounds(&self, column: usize, candidate: usize, metric: usize) -> Vec<f64> {
         let cell = &self.cells[column][candidate];
-        cell.iter().filter_map(|it| it.values[metric]).collect()
+        cell.iter()
+            .filter_map(|it| *it.values.get(metric)?)
+            .collect()
     }
 }
 

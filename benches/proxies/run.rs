@@ -5,7 +5,7 @@ use std::{process, thread};
 
 use disnix_proxy_example::service::program::raise_descriptor_limit;
 
-use crate::candidates::{Candidate, start_upstream};
+use crate::candidates::{Candidate, Upstream};
 use crate::columns::{Column, Load};
 use crate::cpu::{Busy, OneProcessor, Tree};
 use crate::load::{bulk, connections, idle, requests};
@@ -105,12 +105,15 @@ fn measure(
         false => None,
     };
     let room = ROOM.min(descriptors / 2);
-    let (_upstream, direct) = start_upstream()?;
+    let upstream = Upstream::start()?;
     if column.load == Load::Idle {
         let possible = plan.idle.min(descriptors / candidate.descriptors());
-        let group = Group::new("proxies").map_err(|error| format!("no control group: {error}"))?;
-        let started = candidate.start(direct, room, Some(&group))?;
-        let port = started.as_ref().map_or(direct, |(_, port)| *port);
+        let group = match Group::new("proxies") {
+            Ok(group) => group,
+            Err(error) => return Ok(Measured::nothing(format!("no control group: {error}"))),
+        };
+        let started = candidate.start(&upstream, room, Some(&group))?;
+        let port = started.as_ref().map_or(upstream.port, |(_, port)| *port);
         let held = idle::run(port, possible, || group.used())?;
         return Ok(Measured {
             values: column.of_held(&held, possible, group.uncharged()),
@@ -119,10 +122,10 @@ fn measure(
                 .then(|| format!("{possible} connections: it needs more descriptors each")),
         });
     }
-    let started = candidate.start(direct, room, None)?;
+    let started = candidate.start(&upstream, room, None)?;
     let (proxy, port) = match &started {
         Some((running, port)) => (running.processes(), *port),
-        None => (Tree::default(), direct),
+        None => (Tree::default(), upstream.port),
     };
     let window = Window::new(&proxy, plan.length);
     let seen = match column.load {
@@ -136,6 +139,17 @@ fn measure(
         values: column.of_seen(seen, started.is_some()),
         remark: None,
     })
+}
+
+impl Measured {
+    /// Nothing can be measured, and that is nobody's fault.
+    fn nothing(why: String) -> Self {
+        Self {
+            values: Vec::new(),
+            others: None,
+            remark: Some(why),
+        }
+    }
 }
 
 fn say(column: &Column, measured: &Result<Measured, String>) -> String {

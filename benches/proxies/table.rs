@@ -22,36 +22,66 @@ pub fn draw(results: &Results) -> String {
     text
 }
 
-/// What we want to reach, and what was reached.
+/// What we want to reach, and what was reached: our proxy against the best peer, and direct handover
+/// against no proxy at all.
 fn goals(results: &Results) -> String {
-    let ours = results
-        .candidates
-        .iter()
-        .position(|it| *it == Candidate::Ours { threads: None });
-    let mut rows = vec![row(["", "ours", "best peer", "", "ratio", "goal", ""])];
+    let head = ["", "ours", "against", "", "ratio", "goal", ""];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (place, column) in results.columns.iter().enumerate() {
         for (at, metric) in column.metrics.iter().enumerate() {
-            let (Some(goal), Some(who)) = (metric.goal, ours) else {
-                continue;
-            };
+            let ours = Candidate::Ours { threads: None };
             let best = results.best_peer(place, at);
-            let ratio = results.ratio(place, who, at);
-            rows.push(vec![
-                format!("{}: {}", column.title, metric.name),
-                number(results.median(place, who, at), metric.digits),
-                best.map(|(peer, _)| peer.name()).unwrap_or_default(),
-                number(best.map(|(_, value)| value), metric.digits),
-                number(ratio, 2),
-                format!("{goal:.2}"),
-                match ratio {
-                    Some(ratio) if ratio >= goal => "reached".to_owned(),
-                    Some(_) => "**missed**".to_owned(),
-                    None => "not measured".to_owned(),
-                },
-            ]);
+            rows.extend(goal(results, (place, at), ours, best, metric.goal));
+        }
+    }
+    for (place, column) in results.columns.iter().enumerate() {
+        for (at, metric) in column.metrics.iter().enumerate() {
+            let nobody = results.median_of(place, Candidate::Nobody, at);
+            let nobody = nobody.map(|value| (Candidate::Nobody, value));
+            let handover = Candidate::Handover;
+            rows.extend(goal(
+                results,
+                (place, at),
+                handover,
+                nobody,
+                metric.handover,
+            ));
         }
     }
     markdown(&rows)
+}
+
+/// One line of it, if there is a goal and we take part.
+fn goal(
+    results: &Results,
+    (place, at): (usize, usize),
+    ours: Candidate,
+    other: Option<(Candidate, f64)>,
+    goal: Option<f64>,
+) -> Option<Vec<String>> {
+    let goal = goal?;
+    let value = results.median_of(place, ours, at)?;
+    let column = &results.columns[place];
+    let metric = &column.metrics[at];
+    let ratio = other.map(|(_, other)| metric.ratio(value, other));
+    let handed_over = if ours == Candidate::Handover {
+        "Handover. "
+    } else {
+        ""
+    };
+    Some(vec![
+        format!("{handed_over}{}: {}", column.title, metric.name),
+        number(Some(value), metric.digits),
+        other.map(|(who, _)| who.name()).unwrap_or_default(),
+        number(other.map(|(_, value)| value), metric.digits),
+        number(ratio, 2),
+        format!("{goal:.2}"),
+        match ratio {
+            Some(ratio) if ratio >= goal => "reached".to_owned(),
+            Some(_) => "**missed**".to_owned(),
+            None => "not measured".to_owned(),
+        },
+    ])
 }
 
 /// Everybody's figures of one column.
@@ -76,10 +106,6 @@ fn one(results: &Results, place: usize) -> String {
         }
     }
     format!("### {}\n\n{}", column.title, markdown(&rows))
-}
-
-fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
-    cells.map(str::to_owned).to_vec()
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {

@@ -1,10 +1,11 @@
 //! The service behind every proxy: one thread, as few system calls as it can do with. It runs as a
-//! process of its own.
+//! process of its own. Clients come to its listener, or are handed over to it.
 
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
+use disnix_proxy_example::service::handover::{ClientSocket, Queue, Received};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
@@ -13,30 +14,63 @@ use crate::poll::{Poll, Readiness, Ready, receive, transmit, transmit_all};
 
 /// The listener's token; the connections' are their places in the table.
 const LISTENER: usize = usize::MAX;
+/// The token of the socket that clients are handed over to.
+const QUEUE: usize = LISTENER - 1;
 /// So many are accepted before those that are connected have their turn.
 const AT_A_TIME: usize = 64;
 
 /// Serves for ever.
-pub fn run(listener: &TcpListener) -> io::Result<()> {
+pub fn run(listener: &TcpListener, queue: &OwnedFd) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let poll = Poll::new()?;
-    poll.add(listener, LISTENER, Readiness::IN)?;
-    let mut clients = Clients::default();
+    let mut clients = Clients {
+        poll: Poll::new()?,
+        table: Vec::new(),
+        free: Vec::new(),
+    };
+    clients.poll.add(listener, LISTENER, Readiness::IN)?;
+    clients.poll.add(queue, QUEUE, Readiness::IN)?;
     let mut ready = Ready::new();
     loop {
-        poll.wait(&mut ready, None)?;
+        clients.poll.wait(&mut ready, None)?;
         for token in ready.tokens() {
             match token {
-                LISTENER => accept(listener, &poll, &mut clients)?,
-                place => serve(place, &poll, &mut clients),
+                LISTENER => accept(listener, &mut clients)?,
+                QUEUE => receive_clients(queue, &mut clients)?,
+                place => clients.serve(place),
             }
         }
     }
 }
 
+fn accept(listener: &TcpListener, clients: &mut Clients) -> io::Result<()> {
+    for _ in 0..AT_A_TIME {
+        match accept_with(listener, SocketFlags::CLOEXEC) {
+            Ok(socket) => clients.enter(ClientSocket::accepted(socket), false)?,
+            Err(Errno::AGAIN) => return Ok(()),
+            Err(Errno::CONNABORTED | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn receive_clients(queue: &OwnedFd, clients: &mut Clients) -> io::Result<()> {
+    for _ in 0..AT_A_TIME {
+        match Queue::receive(queue.as_fd()) {
+            Ok(Received::Client(socket, _)) => clients.enter(socket, true)?,
+            Ok(Received::Gone) | Err(Errno::INTR) => {}
+            Ok(Received::Exhausted(error)) => return Err(error),
+            Err(Errno::AGAIN) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
 /// A client, and what it has said of its next request.
 struct Client {
-    socket: OwnedFd,
+    socket: ClientSocket,
+    handed_over: bool,
     request: [u8; REQUEST],
     received: usize,
     /// Where in the pattern we are, for one that wants it all.
@@ -44,43 +78,43 @@ struct Client {
 }
 
 /// A table with places that are used again.
-#[derive(Default)]
 struct Clients {
+    poll: Poll,
     table: Vec<Option<Client>>,
     free: Vec<usize>,
 }
 
-fn accept(listener: &TcpListener, poll: &Poll, clients: &mut Clients) -> io::Result<()> {
-    for _ in 0..AT_A_TIME {
-        let socket = match accept_with(listener, SocketFlags::CLOEXEC) {
-            Ok(socket) => socket,
-            Err(Errno::AGAIN) => return Ok(()),
-            Err(Errno::CONNABORTED | Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-        };
-        let place = clients.free.pop().unwrap_or_else(|| {
-            clients.table.push(None);
-            clients.table.len() - 1
+impl Clients {
+    fn enter(&mut self, socket: ClientSocket, handed_over: bool) -> io::Result<()> {
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.table.push(None);
+            self.table.len() - 1
         });
-        poll.add(&socket, place, Readiness::IN)?;
-        clients.table[place] = Some(Client {
+        self.poll.add(&socket, place, Readiness::IN)?;
+        self.table[place] = Some(Client {
             socket,
+            handed_over,
             request: [0; REQUEST],
             received: 0,
             endless: None,
         });
+        Ok(())
     }
-    Ok(())
-}
 
-/// Serves a client once; forgets it when it has gone, or has sent what no client sends.
-fn serve(place: usize, poll: &Poll, clients: &mut Clients) {
-    let Some(client) = &mut clients.table[place] else {
-        return;
-    };
-    if !client.turn(place, poll).unwrap_or(false) {
-        clients.table[place] = None;
-        clients.free.push(place);
+    /// Serves a client once; forgets it when it has gone, or has sent what no client sends.
+    fn serve(&mut self, place: usize) {
+        let Some(client) = &mut self.table[place] else {
+            return;
+        };
+        if client.turn(place, &self.poll).unwrap_or(false) {
+            return;
+        }
+        if client.handed_over {
+            // The proxy has a descriptor too, so that closing ours would not end the watch.
+            let _ = self.poll.remove(&client.socket);
+        }
+        self.table[place] = None;
+        self.free.push(place);
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Seen {
 /// Measures.
 pub struct Window<'a> {
     proxy: &'a Tree,
-    warm_up_until: Instant,
+    warm_up_until: Option<Instant>,
     length: Duration,
     began: Option<Began>,
     seen: Seen,
@@ -47,11 +47,11 @@ struct Began {
 }
 
 impl<'a> Window<'a> {
-    /// Starts with the warm-up, a quarter of the length.
+    /// Begins when it is first asked, with the warm-up: a quarter of the length.
     pub fn new(proxy: &'a Tree, length: Duration) -> Self {
         Self {
             proxy,
-            warm_up_until: Instant::now() + length / 4,
+            warm_up_until: None,
             length,
             began: None,
             seen: Seen::default(),
@@ -61,8 +61,9 @@ impl<'a> Window<'a> {
     /// To be asked in each turn of a loop.
     pub fn phase(&mut self) -> Phase {
         let now = Instant::now();
+        let measure_from = *self.warm_up_until.get_or_insert(now + self.length / 4);
         match &self.began {
-            None if now < self.warm_up_until => Phase::WarmUp,
+            None if now < measure_from => Phase::WarmUp,
             None => {
                 let machine = Busy::beside(Tree::of(process::id()));
                 self.began = Some(Began {

@@ -83,7 +83,8 @@ class Package(NixTest):
         source = Path(self.nix.evaluate(PROJECT / "default.nix", "src"))
         self.assertEqual(
             {path.name for path in source.iterdir()},
-            {"Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "doc", "examples", "src", "systemd-units", "tests"})
+            {"Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "benches", "doc", "examples", "src", "systemd-units",
+             "tests"})
 
     def test_the_shell_has_what_working_on_the_project_needs(self):
         [shell] = self.nix.build(PROJECT / "shell.nix")

@@ -3,10 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Client, PATIENCE, when};
+use super::{PATIENCE, exchange, open};
 use crate::memory::Memory;
 use crate::pattern::Random;
-use crate::poll::{Poll, Readiness, Ready};
 
 /// So many are opened and closed first: what a proxy keeps from its first clients on belongs to
 /// none of them.
@@ -41,34 +40,6 @@ pub fn run(
         0 => Ok(Held { before, with }),
         _ => Err(format!("{lost} of {count} connections were lost")),
     }
-}
-
-fn open(port: u16, count: usize, random: &mut Random) -> Result<Vec<Client>, String> {
-    (0..count)
-        .map(|turn| {
-            let mut client = Client::new(port, turn).map_err(when("connecting"))?;
-            exchange(&mut client, random)
-                .map_err(|error| format!("{error}, after {turn} connections"))?;
-            Ok(client)
-        })
-        .collect()
-}
-
-/// Asks, and waits for the answer.
-pub fn exchange(client: &mut Client, random: &mut Random) -> Result<(), String> {
-    let poll = Poll::new().map_err(when("epoll"))?;
-    poll.add(&client.socket, 0, Readiness::IN)
-        .map_err(when("epoll"))?;
-    client.ask(random).map_err(when("asking"))?;
-    let until = Instant::now() + PATIENCE;
-    while client.answer()?.is_none() {
-        if Instant::now() > until {
-            return Err("no answer".to_owned());
-        }
-        poll.wait(&mut Ready::new(), Some(PATIENCE))
-            .map_err(when("epoll"))?;
-    }
-    Ok(())
 }
 
 /// The memory once it does not change any more.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use crate::pattern::{LONGEST_REPLY, Random, Request, piece};
-use crate::poll::{receive, transmit_all};
+use crate::poll::{Poll, Readiness, Ready, receive, transmit_all};
 use crate::window::Seen;
 
 pub mod bulk;
@@ -95,4 +95,33 @@ impl Client {
             false => Err("an answer is wrong".to_owned()),
         }
     }
+}
+
+/// Opens connections, each of which is used once.
+pub fn open(port: u16, count: usize, random: &mut Random) -> Result<Vec<Client>, String> {
+    (0..count)
+        .map(|turn| {
+            let mut client = Client::new(port, turn).map_err(when("connecting"))?;
+            exchange(&mut client, random)
+                .map_err(|error| format!("{error}, after {turn} connections"))?;
+            Ok(client)
+        })
+        .collect()
+}
+
+/// Asks, and waits for the answer.
+pub fn exchange(client: &mut Client, random: &mut Random) -> Result<(), String> {
+    let poll = Poll::new().map_err(when("epoll"))?;
+    poll.add(&client.socket, 0, Readiness::IN)
+        .map_err(when("epoll"))?;
+    client.ask(random).map_err(when("asking"))?;
+    let until = Instant::now() + PATIENCE;
+    while client.answer()?.is_none() {
+        if Instant::now() > until {
+            return Err("no answer".to_owned());
+        }
+        poll.wait(&mut Ready::new(), Some(PATIENCE))
+            .map_err(when("epoll"))?;
+    }
+    Ok(())
 }

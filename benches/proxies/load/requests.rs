@@ -1,6 +1,6 @@
 //! Connections that are kept alive, each with one request after the other.
 
-use super::{Client, Outcome, PATIENCE, when};
+use super::{Outcome, PATIENCE, open, when};
 use crate::pattern::Random;
 use crate::poll::{Poll, Readiness, Ready};
 use crate::window::{Phase, Window};
@@ -9,12 +9,10 @@ use crate::window::{Phase, Window};
 pub fn run(port: u16, connections: usize, mut window: Window) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
     let mut random = Random(port.into());
-    let mut clients = Vec::with_capacity(connections);
-    for turn in 0..connections {
-        let client = Client::new(port, turn).map_err(when("connecting"))?;
-        poll.add(&client.socket, turn, Readiness::IN)
+    let mut clients = open(port, connections, &mut random)?;
+    for (token, client) in clients.iter().enumerate() {
+        poll.add(&client.socket, token, Readiness::IN)
             .map_err(when("epoll"))?;
-        clients.push(client);
     }
     for client in &mut clients {
         client.ask(&mut random).map_err(when("asking"))?;
