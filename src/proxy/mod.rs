@@ -6,6 +6,7 @@
 //! - [`take_over`]: taking the place of a proxy that runs;
 //! - [`passed`], [`upstream`], [`proxy_header`], [`relay`]: what happens to a client that has passed;
 //! - [`handover`]: or it goes to the process that serves it;
+//! - `descriptors`: how many of them there may be, and pipes;
 //! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
 //! - [`state`]: what outlives the process;
 //! - [`control`]: what operators and deployment tools can ask for;
@@ -13,6 +14,7 @@
 
 pub mod connections;
 pub mod control;
+mod descriptors;
 pub mod event;
 pub mod gate;
 pub mod handover;

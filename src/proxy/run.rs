@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::connections::{Abort, Connection};
 use super::control::server::ControlServer;
+use super::descriptors;
 use super::event;
 use super::handover::{Handover, NotNow, Sender, Turn, handed};
 use super::options::Options;
@@ -49,9 +50,6 @@ const HANDOVER_ATTEMPT: Duration = Duration::from_secs(5);
 /// The exit status when the proxy that runs could not be taken over from.
 const NOT_TAKEN_OVER: u8 = 3;
 
-/// Descriptors that are not for connections: logging, epoll, signals, listeners, control.
-const DESCRIPTORS_RESERVED: u64 = 64;
-
 /// The program `disnix-tcp-proxy`.
 pub fn main() -> ExitCode {
     let options = Options::read();
@@ -74,6 +72,7 @@ async fn run(options: Options) -> Result<(), Failure> {
             control_listeners(control_sockets, &options).await?,
         ),
     };
+    let threads = options.threads.unwrap_or_else(program::cpus);
     let lock = LockDirectory::new(options.runtime_directory().as_deref());
     let target_file = TargetFile::new(options.state_directory().as_deref());
     let target = match &options.target {
@@ -117,7 +116,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let proxy = Arc::new(Proxy::new(
         settings,
         Arc::clone(&listeners),
-        connections_max(options.connections_max),
+        descriptors::share(options.connections_max, threads),
         lock,
         target,
         target_file,
@@ -139,7 +138,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
-        threads: options.threads.unwrap_or_else(program::cpus),
+        threads,
     };
     serve(Arc::new(running), listeners, lifetime).await
 }
@@ -206,20 +205,6 @@ async fn control_listeners(
         }
         _ => Ok(Listener::inherit_all(inherited)?),
     }
-}
-
-/// As many connections as were asked for, or as descriptors allow: each needs two.
-fn connections_max(asked: usize) -> usize {
-    let descriptors = program::raise_descriptor_limit();
-    let possible = (descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
-    let possible = usize::try_from(possible).unwrap_or(usize::MAX);
-    if possible < asked {
-        tracing::warn!(
-            "at most {possible} connections at a time instead of {asked}: {descriptors} descriptors \
-             allow no more (raise LimitNOFILE=)"
-        );
-    }
-    asked.min(possible)
 }
 
 /// A proxy with its control socket, as a service.
