@@ -194,8 +194,9 @@ impl Direction {
             self.switch.no_pipe();
             return Poll::Ready(Ok(0));
         };
+        let reach = self.switch.reach();
         let filled = source.poll_receive(context, |socket| {
-            let bytes = match pipe.fill(socket) {
+            let bytes = match pipe.fill(socket, reach) {
                 // Splicing stops in front of urgent data and does not say so.
                 Err(Errno::AGAIN) if source.is_exceptional() => return Err(Errno::INVAL),
                 filled => filled?,
@@ -234,7 +235,11 @@ impl Direction {
             unreachable!("the switch knows of a pipe that is not there");
         };
         let held = self.switch.in_pipe();
-        let drained = ready!(sink.poll_send(context, |socket| pipe.drain(socket, held)));
+        let Poll::Ready(drained) = sink.poll_send(context, |socket| pipe.drain(socket, held))
+        else {
+            self.switch.waits_for_sink();
+            return Poll::Pending;
+        };
         let drained = drained.map_err(End::SinkBroken)?;
         self.switch.gave(drained);
         Poll::Ready(Ok(drained))

@@ -12,8 +12,11 @@ use rustix::pipe::{
     PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
 };
 
-/// What a pipe should hold, in bytes.
-const CAPACITY: usize = 256 * 1024;
+use super::switch::REACH_MAX;
+
+/// What a pipe should hold, in bytes: what the switch reaches for, or some less. It is room, not
+/// memory.
+const CAPACITIES: [usize; 2] = [REACH_MAX, REACH_MAX / 4];
 
 /// With less than that, splicing costs more than it saves. An unprivileged user whose pipes have
 /// more than `fs.pipe-user-pages-soft` pages together gets pipes of two pages, pipe(7).
@@ -86,13 +89,20 @@ impl Pipe {
         });
     }
 
-    /// Splices from a socket into the pipe.
+    /// Splices at most `reach` bytes from a socket into the pipe.
     ///
     /// # Errors
     ///
     /// Those of splice(2): `AGAIN` when the socket has nothing, `INVAL` when it cannot be spliced.
-    pub(super) fn fill(&self, source: BorrowedFd<'_>) -> Result<usize, Errno> {
-        splice(source, None, &self.write, None, self.capacity, HOW)
+    pub(super) fn fill(&self, source: BorrowedFd<'_>, reach: usize) -> Result<usize, Errno> {
+        splice(
+            source,
+            None,
+            &self.write,
+            None,
+            reach.min(self.capacity),
+            HOW,
+        )
     }
 
     /// Splices `bytes` from the pipe into a socket. If the socket is closed this raises SIGPIPE, which
@@ -127,10 +137,11 @@ impl Pipes {
 
 fn make(counted: Counted) -> Result<Pipe, Errno> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    // It may be refused for lack of privileges; what it holds then tells whether it is of use.
-    let capacity = match fcntl_setpipe_size(&write, CAPACITY) {
-        Ok(capacity) => capacity,
-        Err(_) => fcntl_getpipe_size(&write)?,
+    // They may be refused for lack of privileges; what it holds then tells whether it is of use.
+    let mut sizes = CAPACITIES.iter();
+    let capacity = match sizes.find_map(|size| fcntl_setpipe_size(&write, *size).ok()) {
+        Some(capacity) => capacity,
+        None => fcntl_getpipe_size(&write)?,
     };
     Ok(Pipe {
         read,

@@ -9,6 +9,13 @@
 /// bytes since the wait before, or it goes back to copying.
 pub(super) const BULK: usize = 32 * 1024;
 
+/// How much is spliced at once to begin with, and to a sink that is slow: it stays in the pipe, and
+/// that is memory.
+const REACH: usize = 256 * 1024;
+
+/// How much is spliced at once to a sink that takes everything: the more, the fewer calls.
+pub(super) const REACH_MAX: usize = 1024 * 1024;
+
 /// What a direction attempts next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
@@ -42,6 +49,8 @@ pub(super) struct Switch {
     ended: bool,
     /// Bytes since the last wait.
     carried: usize,
+    /// How much is spliced at once.
+    reach: usize,
 }
 
 impl Switch {
@@ -53,6 +62,7 @@ impl Switch {
             splices: true,
             ended: false,
             carried: 0,
+            reach: REACH,
         }
     }
 
@@ -78,9 +88,17 @@ impl Switch {
         self.bulk = full && self.splices;
     }
 
+    /// The most bytes that may come into the pipe.
+    pub(super) fn reach(&self) -> usize {
+        self.reach
+    }
+
     /// So many bytes came into the pipe, or the end.
     pub(super) fn filled(&mut self, bytes: usize) {
         debug_assert_eq!(self.next(), Next::Fill);
+        if bytes >= self.reach {
+            self.reach = (2 * self.reach).min(REACH_MAX);
+        }
         match bytes {
             0 => self.ended = true,
             _ => self.held = Held::InPipe(bytes),
@@ -115,6 +133,12 @@ impl Switch {
     pub(super) fn waits_for_source(&mut self) {
         debug_assert_eq!(self.held, Held::Nothing);
         self.bulk &= std::mem::take(&mut self.carried) >= BULK;
+    }
+
+    /// The sink takes nothing now.
+    pub(super) fn waits_for_sink(&mut self) {
+        debug_assert_ne!(self.held, Held::Nothing);
+        self.reach = REACH;
     }
 
     /// No pipe can be had now: the next bytes are copied.
@@ -159,7 +183,6 @@ mod tests {
     }
 
     const BUFFER: usize = 64 * 1024;
-    const PIPE: usize = 256 * 1024;
 
     /// A source of numbered bytes, a sink that writes down which came, and what is between them.
     #[derive(Debug, Default)]
@@ -226,10 +249,13 @@ mod tests {
                     } else {
                         1
                     };
-                    self.in_pipe = self.take(PIPE, available);
+                    self.in_pipe = self.take(switch.reach(), available);
                     switch.filled(self.in_pipe.len());
                 }
-                (Next::Send | Next::Drain, World::Blocks) => {}
+                (Next::Send | Next::Drain, World::Blocks) => {
+                    switch.waits_for_sink();
+                    assert_eq!(switch.reach(), REACH);
+                }
                 (Next::Send, world) => {
                     let room = if let World::Moves(bytes) = world {
                         bytes
@@ -315,6 +341,22 @@ mod tests {
         switch.gave(BULK - 1);
         switch.waits_for_source();
         assert_eq!(switch.next(), Next::Receive);
+    }
+
+    #[test]
+    fn a_sink_that_takes_everything_gets_more_at_once_until_it_is_slow() {
+        let mut switch = Switch::new();
+        switch.received(BUFFER, true);
+        switch.gave(BUFFER);
+        for reach in [REACH, 2 * REACH, REACH_MAX, REACH_MAX] {
+            assert_eq!(switch.reach(), reach);
+            switch.filled(reach);
+            switch.gave(reach);
+        }
+        switch.filled(REACH_MAX);
+        switch.gave(REACH);
+        switch.waits_for_sink();
+        assert_eq!(switch.reach(), REACH);
     }
 
     #[test]

@@ -1,0 +1,72 @@
+//! What descriptors are for: connections, pipes, and the rest.
+
+use super::relay;
+use crate::service::program;
+
+/// Descriptors that are neither for connections nor for pipes: logging, epoll, signals, listeners,
+/// control.
+const RESERVED: u64 = 64;
+
+/// The most pipes for each thread. More are of use only while so many receivers of bulk are slow, and
+/// what a pipe holds is memory.
+const PIPES_EACH: usize = 64;
+
+/// Of scarce descriptors pipes get this part at most.
+const PIPES_PART: u64 = 32;
+
+/// Shares the descriptors out, and tells how many connections may be open: as many as were asked for,
+/// or as descriptors allow.
+pub(super) fn share(asked: usize, threads: usize) -> usize {
+    let descriptors = program::raise_descriptor_limit();
+    let (connections, pipes) = shares(descriptors, asked, threads);
+    if connections < asked {
+        tracing::warn!(
+            "at most {connections} connections at a time instead of {asked}: {descriptors} descriptors \
+             allow no more (raise LimitNOFILE=)"
+        );
+    }
+    relay::allow_pipes(pipes);
+    connections
+}
+
+/// Connections and pipes. Each needs two descriptors.
+fn shares(descriptors: u64, asked: usize, threads: usize) -> (usize, usize) {
+    let pairs = |descriptors: u64| usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
+    let free = descriptors.saturating_sub(RESERVED);
+    let wanted = PIPES_EACH.saturating_mul(threads);
+    let left_over = pairs(free).saturating_sub(asked);
+    let pipes = wanted.min(left_over.max(pairs(free / PIPES_PART)));
+    let connections = asked.min(pairs(free) - pipes).max(1);
+    (connections, pipes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn where_there_are_enough_everybody_gets_what_they_want() {
+        assert_eq!(shares(131_072, 16_384, 4), (16_384, 256));
+        assert_eq!(shares(u64::MAX, 16_384, 2), (16_384, 128));
+    }
+
+    #[test]
+    fn scarce_ones_are_for_connections() {
+        assert_eq!(shares(1024, 16_384, 2), (465, 15));
+        assert_eq!(shares(0, 16_384, 2), (1, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn no_more_are_given_than_there_are(
+            descriptors in 66u64..200_000,
+            asked in 1usize..20_000,
+            threads in 1usize..256,
+        ) {
+            let (connections, pipes) = shares(descriptors, asked, threads);
+            prop_assert!((1..=asked).contains(&connections));
+            prop_assert!(2 * (connections + pipes) as u64 + RESERVED <= descriptors);
+        }
+    }
+}
