@@ -37,16 +37,41 @@ enum Next {
     Again,
 }
 
+/// How long a client waits for whoever is to serve it.
+#[derive(Clone, Copy)]
+struct Patience {
+    limit: Option<Duration>,
+    until: Option<Instant>,
+    /// Whether it has waited already.
+    spent: bool,
+}
+
+impl Patience {
+    fn new(limit: Option<Duration>) -> Self {
+        Self {
+            limit,
+            until: limit.map(|limit| Instant::now() + limit),
+            spent: false,
+        }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        match (self.spent, self.until) {
+            (true, Some(until)) => Some(until.saturating_duration_since(Instant::now())),
+            _ => self.limit,
+        }
+    }
+}
+
 /// Serves one client from the gate to the end, or until it is handed over.
 pub(super) async fn serve_client(mut passed: Passed) {
-    let limit = passed.proxy.settings.connect_timeout;
-    let until = limit.map(|limit| Instant::now() + limit);
+    let mut patience = Patience::new(passed.proxy.settings.connect_timeout);
     loop {
         let spare = std::mem::take(&mut passed.spare);
         let Some(connection) = passed.connection() else {
             return;
         };
-        match carry(&passed.proxy, connection, spare, until).await {
+        match carry(&passed.proxy, connection, spare, patience).await {
             Next::Over => return,
             Next::Again => {}
             Next::HandOver(turn) => {
@@ -61,6 +86,7 @@ pub(super) async fn serve_client(mut passed: Passed) {
             }
         }
         tokio::time::sleep(HANDOVER_PAUSE).await;
+        patience.spent = true;
     }
 }
 
@@ -82,11 +108,11 @@ async fn carry(
     proxy: &Proxy,
     connection: &Connection,
     spare: Spare,
-    until: Option<Instant>,
+    patience: Patience,
 ) -> Next {
     tokio::select! {
         biased;
-        carried = connect_and_relay(proxy, connection, spare, until) => match carried {
+        carried = connect_and_relay(proxy, connection, spare, patience) => match carried {
             Ok(Next::Over) => {}
             Ok(next) => return next,
             Err(error) => {
@@ -123,7 +149,7 @@ async fn connect_and_relay(
     proxy: &Proxy,
     connection: &Connection,
     spare: Spare,
-    until: Option<Instant>,
+    patience: Patience,
 ) -> io::Result<Next> {
     let client = Stream::of(connection.client.as_fd(), connection.peer.family())?;
     let settings = &proxy.settings;
@@ -136,9 +162,9 @@ async fn connect_and_relay(
     if let Address::Handover(path) = &*first_target
         && let Ok(sender) = proxy.handover.sender(path)
     {
-        return wait_in_turn(proxy, connection, &client, sender, until).await;
+        return wait_in_turn(proxy, connection, &client, sender, patience).await;
     }
-    let limit = until.map(|until| until.saturating_duration_since(Instant::now()));
+    let limit = patience.left();
     let connected = tokio::select! {
         biased; // what a client said before it left is still delivered if the upstream is there
         result = upstream::connect(target, limit, settings.keepalive, spare) => result,
@@ -154,7 +180,7 @@ async fn connect_and_relay(
         }
     };
     if let Address::Handover(path) = &*connected.target {
-        return Ok(again(proxy, connection, path, until));
+        return Ok(again(proxy, connection, path, patience));
     }
     let connected = connection.upstream.get_or_init(|| connected);
     let address = &connected.target;
@@ -186,10 +212,10 @@ async fn wait_in_turn(
     connection: &Connection,
     client: &Stream<BorrowedFd<'_>>,
     sender: Arc<Sender>,
-    until: Option<Instant>,
+    patience: Patience,
 ) -> io::Result<Next> {
     let attempt = Instant::now() + HANDOVER_ATTEMPT;
-    let attempt = until.map_or(attempt, |until| until.min(attempt));
+    let attempt = patience.until.map_or(attempt, |until| until.min(attempt));
     let turn = tokio::select! {
         biased;
         turn = Box::pin(tokio::time::timeout_at(attempt, sender.in_turn())) => turn,
@@ -199,12 +225,12 @@ async fn wait_in_turn(
     if let Ok(turn) = turn {
         return Ok(Next::HandOver(turn?));
     }
-    Ok(again(proxy, connection, sender.path(), until))
+    Ok(again(proxy, connection, sender.path(), patience))
 }
 
 /// A client waits on, unless its time is over.
-fn again(proxy: &Proxy, connection: &Connection, path: &Path, until: Option<Instant>) -> Next {
-    if until.is_none_or(|until| Instant::now() < until) {
+fn again(proxy: &Proxy, connection: &Connection, path: &Path, patience: Patience) -> Next {
+    if patience.until.is_none_or(|until| Instant::now() < until) {
         return Next::Again;
     }
     let why = format!("nobody takes clients at handover:{}", path.display());
