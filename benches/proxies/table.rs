@@ -105,7 +105,11 @@ fn one(results: &Results, place: usize) -> String {
             rows.push(row);
         }
     }
-    format!("### {}\n\n{}", column.title, markdown(&rows))
+    let table = match rows.len() {
+        1 => "Not measured.\n".to_owned(),
+        _ => markdown(&rows),
+    };
+    format!("### {}\n\n{table}", column.title)
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {

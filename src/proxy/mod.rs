@@ -6,6 +6,7 @@
 //! - [`take_over`]: taking the place of a proxy that runs;
 //! - [`passed`], `client`, [`upstream`], [`proxy_header`], [`relay`]: what happens to a client that has passed;
 //! - [`handover`]: or it goes to the process that serves it;
+//! - `descriptors`: how many of them there may be, and pipes;
 //! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
 //! - [`state`]: what outlives the process;
 //! - [`control`]: what operators and deployment tools can ask for;
@@ -14,6 +15,7 @@
 mod client;
 pub mod connections;
 pub mod control;
+mod descriptors;
 pub mod event;
 pub mod gate;
 pub mod handover;

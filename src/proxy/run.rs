@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::control::server::ControlServer;
+use super::descriptors;
 use super::event;
 use super::handover::{self, Handover};
 use super::options::Options;
@@ -23,9 +24,6 @@ const CONTROL_NAME: &str = "varlink";
 
 /// The exit status when the proxy that runs could not be taken over from.
 const NOT_TAKEN_OVER: u8 = 3;
-
-/// Descriptors that are not for connections: logging, epoll, signals, listeners, control.
-const DESCRIPTORS_RESERVED: u64 = 64;
 
 /// The program `disnix-tcp-proxy`.
 pub fn main() -> ExitCode {
@@ -49,6 +47,7 @@ async fn run(options: Options) -> Result<(), Failure> {
             control_listeners(control_sockets, &options).await?,
         ),
     };
+    let threads = options.threads.unwrap_or_else(program::cpus);
     let lock = LockDirectory::new(options.runtime_directory().as_deref());
     let target_file = TargetFile::new(options.state_directory().as_deref());
     let target = match &options.target {
@@ -92,7 +91,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let proxy = Arc::new(Proxy::new(
         settings,
         Arc::clone(&listeners),
-        connections_max(options.connections_max),
+        descriptors::share(options.connections_max, threads),
         lock,
         target,
         target_file,
@@ -109,7 +108,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
-        threads: options.threads.unwrap_or_else(program::cpus),
+        threads,
     };
     serve(Arc::new(running), listeners, lifetime).await
 }
@@ -176,18 +175,4 @@ async fn control_listeners(
         }
         _ => Ok(Listener::inherit_all(inherited)?),
     }
-}
-
-/// As many connections as were asked for, or as descriptors allow: each needs two.
-fn connections_max(asked: usize) -> usize {
-    let descriptors = program::raise_descriptor_limit();
-    let possible = (descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).max(1);
-    let possible = usize::try_from(possible).unwrap_or(usize::MAX);
-    if possible < asked {
-        tracing::warn!(
-            "at most {possible} connections at a time instead of {asked}: {descriptors} descriptors \
-             allow no more (raise LimitNOFILE=)"
-        );
-    }
-    asked.min(possible)
 }

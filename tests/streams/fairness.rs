@@ -17,10 +17,10 @@ const READY: usize = 16 << 20;
 /// the rest is for the time that the test takes to look.
 const BEFORE: usize = 8 << 20;
 
-const TRIALS: usize = 10;
+/// On a machine with other things to do the test may look late. So it looks again, up to so often, and
+/// the best one counts: a relay that starves others carries everything first each time.
+const TRIALS: usize = 200;
 
-/// On a machine with other things to do the test may look late. So it looks several times, and the
-/// best one counts: a relay that starves others would carry everything first each time.
 #[test]
 fn a_request_does_not_wait_until_bulk_that_came_before_it_is_through() {
     for path in [Path::Threads(1), Path::NoPipes] {
@@ -29,7 +29,7 @@ fn a_request_does_not_wait_until_bulk_that_came_before_it_is_through() {
         });
         front.has_receive_buffers(BULK, BULK);
         let (mut client, mut upstream) = front.pair();
-        let carried: Vec<usize> = (0..TRIALS)
+        let fair = (0..TRIALS)
             .map(|_| {
                 let (bulk_client, bulk_upstream) = front.pair();
                 ask(&client, &mut upstream);
@@ -41,11 +41,10 @@ fn a_request_does_not_wait_until_bulk_that_came_before_it_is_through() {
                 upstream.read_exact(&mut [0; 6]).unwrap();
                 readable(&bulk_upstream)
             })
-            .collect();
-        let least = carried.iter().min().unwrap();
+            .find(|carried| *carried < BEFORE);
         assert!(
-            *least < BEFORE,
-            "{path:?}: before a request {carried:?} bytes of bulk were carried"
+            fair.is_some(),
+            "{path:?}: all bulk was carried before a request, {TRIALS} times"
         );
     }
 }

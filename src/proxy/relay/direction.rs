@@ -2,10 +2,12 @@
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd, AsRawFd};
+use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use tokio::task::yield_now;
 
 use super::pipe::Pipe;
 use super::switch::{Next, Switch};
@@ -87,7 +89,10 @@ impl Direction {
         let mut went = 0;
         while self.end.is_none() {
             if went >= TURN {
-                context.waker().wake_by_ref();
+                // Behind everybody else, those among them of whom the runtime has yet to hear: merely
+                // to be woken would mean to be among the next, dozens of times (`event_interval` of
+                // tokio's runtime), before it looks.
+                let _ = pin!(yield_now()).poll(context);
                 break;
             }
             match self.step(between, context) {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::service::stream::Stream;
 use direction::{Between, Direction, End};
+pub use pipe::allow_pipes;
 
 /// Counts what the relay carries.
 pub trait Meter {

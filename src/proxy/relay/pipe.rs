@@ -1,10 +1,11 @@
-//! Pipes for splicing, a few for each thread.
+//! Pipes for splicing.
 //!
 //! A pipe belongs to a connection only while bytes are in it. Splicing needs one because the kernel
 //! moves pages from a socket to a socket only through a pipe, splice(2).
 
 use std::cell::RefCell;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustix::io::Errno;
 use rustix::pipe::{
@@ -18,73 +19,69 @@ const CAPACITY: usize = 256 * 1024;
 /// more than `fs.pipe-user-pages-soft` pages together gets pipes of two pages, pipe(7).
 const CAPACITY_MIN: usize = 64 * 1024;
 
-/// The most pipes that a thread has at a time. Connections whose receiver is slow hold on to theirs;
-/// those that come then are copied.
-const PIPES_MAX: usize = 64;
-
-/// Empty pipes that are kept for the next connection.
+/// Empty pipes that a thread keeps for the next connection.
 const SPARE_MAX: usize = 4;
 
 /// While no pipe can be had, so many requests are refused before the kernel is asked again.
 const REFUSALS: usize = 256;
 
+/// Pipes that may still be made, by all threads together.
+static LEFT: AtomicUsize = AtomicUsize::new(0);
+
 thread_local! {
     static PIPES: RefCell<Pipes> = RefCell::default();
 }
 
+/// Allows the process so many pipes, of two descriptors each. Connections whose receiver is slow hold
+/// on to theirs; those that come when none is left are copied.
+pub fn allow_pipes(count: usize) {
+    LEFT.store(count, Relaxed);
+}
+
 #[derive(Default)]
 struct Pipes {
-    spare: Vec<Ends>,
-    lent: usize,
+    spare: Vec<Pipe>,
     refusals: usize,
 }
 
+/// A pipe. When it is dropped, it is closed.
 #[derive(Debug)]
-struct Ends {
+pub(super) struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     capacity: usize,
+    _counted: Counted,
 }
 
-/// A pipe that is lent to one direction of a connection. When it is dropped, it is closed.
+/// One of those that were allowed.
 #[derive(Debug)]
-pub(super) struct Pipe {
-    ends: Ends,
-    lent: Lent,
+struct Counted;
+
+impl Counted {
+    fn new() -> Option<Self> {
+        let one_less = |left: usize| left.checked_sub(1);
+        let taken = LEFT.fetch_update(Relaxed, Relaxed, one_less);
+        taken.is_ok().then(|| Self)
+    }
 }
 
-/// Counts a pipe for as long as it is lent.
-#[derive(Debug)]
-struct Lent;
-
-impl Drop for Lent {
+impl Drop for Counted {
     fn drop(&mut self) {
-        // A thread that ends has no pipes to count any more.
-        let _ = PIPES.try_with(|pipes| pipes.borrow_mut().lent -= 1);
+        LEFT.fetch_add(1, Relaxed);
     }
 }
 
 impl Pipe {
-    /// An empty one; `None` if this thread has lent all it may have, or the kernel has none that is
-    /// large enough.
+    /// An empty one; `None` if no more are allowed, or the kernel has none that is large enough.
     pub(super) fn take() -> Option<Self> {
-        PIPES.with_borrow_mut(|pipes| {
-            if pipes.lent >= PIPES_MAX {
-                return None;
-            }
-            let ends = pipes.spare.pop().or_else(|| pipes.make())?;
-            pipes.lent += 1;
-            Some(Self { ends, lent: Lent })
-        })
+        PIPES.with_borrow_mut(|pipes| pipes.spare.pop().or_else(|| pipes.make()))
     }
 
     /// Gives it back. It must be empty.
     pub(super) fn give_back(self) {
-        let Self { ends, lent } = self;
-        drop(lent);
         PIPES.with_borrow_mut(|pipes| {
             if pipes.spare.len() < SPARE_MAX {
-                pipes.spare.push(ends);
+                pipes.spare.push(self);
             }
         });
     }
@@ -95,14 +92,7 @@ impl Pipe {
     ///
     /// Those of splice(2): `AGAIN` when the socket has nothing, `INVAL` when it cannot be spliced.
     pub(super) fn fill(&self, source: BorrowedFd<'_>) -> Result<usize, Errno> {
-        splice(
-            source,
-            None,
-            &self.ends.write,
-            None,
-            self.ends.capacity,
-            HOW,
-        )
+        splice(source, None, &self.write, None, self.capacity, HOW)
     }
 
     /// Splices `bytes` from the pipe into a socket. If the socket is closed this raises SIGPIPE, which
@@ -112,7 +102,7 @@ impl Pipe {
     ///
     /// Those of splice(2): `AGAIN` when the socket takes nothing.
     pub(super) fn drain(&self, sink: BorrowedFd<'_>, bytes: usize) -> Result<usize, Errno> {
-        splice(&self.ends.read, None, sink, None, bytes, HOW)
+        splice(&self.read, None, sink, None, bytes, HOW)
     }
 }
 
@@ -120,29 +110,32 @@ impl Pipe {
 const HOW: SpliceFlags = SpliceFlags::NONBLOCK;
 
 impl Pipes {
-    fn make(&mut self) -> Option<Ends> {
+    fn make(&mut self) -> Option<Pipe> {
+        let counted = Counted::new()?;
         if self.refusals > 0 {
             self.refusals -= 1;
             return None;
         }
-        let ends = make().ok().filter(|ends| ends.capacity >= CAPACITY_MIN);
-        if ends.is_none() {
+        let pipe = make(counted).ok();
+        let pipe = pipe.filter(|pipe| pipe.capacity >= CAPACITY_MIN);
+        if pipe.is_none() {
             self.refusals = REFUSALS;
         }
-        ends
+        pipe
     }
 }
 
-fn make() -> Result<Ends, Errno> {
+fn make(counted: Counted) -> Result<Pipe, Errno> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     // It may be refused for lack of privileges; what it holds then tells whether it is of use.
     let capacity = match fcntl_setpipe_size(&write, CAPACITY) {
         Ok(capacity) => capacity,
         Err(_) => fcntl_getpipe_size(&write)?,
     };
-    Ok(Ends {
+    Ok(Pipe {
         read,
         write,
         capacity,
+        _counted: counted,
     })
 }
