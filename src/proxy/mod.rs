@@ -2,9 +2,9 @@
 //!
 //! - [`gate`]: may this client pass, is the drain complete (pure);
 //! - [`shell`]: the gate in the world, the one place where it is asked, told, and acted upon;
-//! - [`run`]: from the command line to a running proxy, and what happens to one client;
+//! - [`run`], `running`: from the command line to a running proxy, as a service;
 //! - [`take_over`]: taking the place of a proxy that runs;
-//! - [`passed`], [`upstream`], [`proxy_header`], [`relay`]: what happens to a client that has passed;
+//! - [`passed`], `client`, [`upstream`], [`proxy_header`], [`relay`]: what happens to a client that has passed;
 //! - [`handover`]: or it goes to the process that serves it;
 //! - `descriptors`: how many of them there may be, and pipes;
 //! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
@@ -12,6 +12,7 @@
 //! - [`control`]: what operators and deployment tools can ask for;
 //! - [`options`]: the command line; [`event`] and `notices`: the journal.
 
+mod client;
 pub mod connections;
 pub mod control;
 mod descriptors;
@@ -25,6 +26,7 @@ pub mod passed;
 pub mod proxy_header;
 pub mod relay;
 pub mod run;
+mod running;
 pub mod shell;
 pub mod state;
 pub mod take_over;

@@ -10,20 +10,22 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrAny, SocketFlags, SocketType, sockopt};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use socket2::Domain;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::activation::Inherited;
 use super::address::Address;
+pub use super::arrival::{Accepted, Arrival, Peer};
+use super::arrival::{accepted, handed_over};
 use super::binding::{
     bind_socket, has_family, is_unspecified, port, remove_stale, socket_addresses,
 };
 use super::handed::Handed;
-use super::handover::{self, ClientSocket, Queue, Received};
+use super::handover::{self, Queue};
 use super::kernel;
-use super::stream::{Family, keep_alive, send_at_once};
+use super::stream::{keep_alive, send_at_once};
 
 /// Why a socket cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -54,60 +56,6 @@ fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::NotFound => " (does its directory exist?)",
         _ => "",
     }
-}
-
-/// Who a client is, as far as its socket tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Peer {
-    /// A TCP client; an IPv4 client of an IPv6 socket is told as IPv4.
-    Tcp(SocketAddr),
-    /// An AF_UNIX client, by its process number where the kernel knows it.
-    Unix(Option<i32>),
-    /// Any other family, vsock for example.
-    Other,
-}
-
-impl Peer {
-    /// The family of its socket, as far as it matters to us.
-    pub fn family(&self) -> Family {
-        match self {
-            Self::Tcp(_) => Family::Tcp,
-            Self::Unix(_) | Self::Other => Family::Other,
-        }
-    }
-}
-
-impl fmt::Display for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(Some(pid)) => write!(f, "unix:pid={pid}"),
-            Self::Unix(None) => f.write_str("unix"),
-            Self::Other => f.write_str("other"),
-        }
-    }
-}
-
-/// A client that was just accepted.
-#[derive(Debug)]
-pub struct Arrival {
-    /// Its socket, non-blocking, not yet watched: that is for the thread that serves it.
-    pub socket: ClientSocket,
-    /// Who it is.
-    pub peer: Peer,
-}
-
-/// What became of an attempt to accept.
-#[derive(Debug)]
-pub enum Accepted {
-    /// A client.
-    Client(Arrival),
-    /// A client that has gone already, or that could not be set up: on to the next one.
-    Gone,
-    /// Nobody waits.
-    Nobody,
-    /// Descriptors or memory have run out; whoever waits goes on waiting.
-    Exhausted(io::Error),
 }
 
 /// A listening stream socket, or one to which clients are handed over.
@@ -369,7 +317,7 @@ impl Listener {
                         // It fails only for one who has gone, and that shows soon enough.
                         let _ = set_options(&fd, self.keepalive);
                     }
-                    return Ok(client(fd, address));
+                    return Ok(accepted(fd, address));
                 }
                 Err(Errno::AGAIN) => {
                     // Whoever comes from now on comes to a listener that has the options.
@@ -432,42 +380,6 @@ impl Drop for Listener {
 fn set_options(socket: impl AsFd, keepalive: Option<Duration>) -> io::Result<()> {
     send_at_once(&socket);
     keepalive.map_or(Ok(()), |limit| keep_alive(&socket, limit))
-}
-
-fn peer(fd: impl AsFd, address: Option<SocketAddrAny>) -> Peer {
-    match address.map(SocketAddr::try_from) {
-        Some(Ok(address)) => {
-            Peer::Tcp(SocketAddr::new(address.ip().to_canonical(), address.port()))
-        }
-        _ => match sockopt::socket_peercred(fd) {
-            Ok(credentials) => Peer::Unix(Some(credentials.pid.as_raw_nonzero().get())),
-            Err(_) => Peer::Other,
-        },
-    }
-}
-
-fn handed_over(received: Received) -> Accepted {
-    match received {
-        Received::Client(socket, address) => {
-            let peer = peer(&socket, address);
-            Accepted::Client(Arrival { socket, peer })
-        }
-        Received::Gone => Accepted::Gone,
-        Received::Exhausted(error) => Accepted::Exhausted(error),
-    }
-}
-
-fn client(fd: OwnedFd, address: Option<SocketAddrAny>) -> Accepted {
-    let peer = peer(&fd, address);
-    // A client that gave up while it waited is handed out all the same: the reset ends its socket
-    // and leaves an error on it (`tcp_reset`, net/ipv4/tcp_input.c), not its place in the backlog.
-    match sockopt::socket_error(&fd) {
-        Ok(Ok(())) => {
-            let socket = ClientSocket::accepted(fd);
-            Accepted::Client(Arrival { socket, peer })
-        }
-        _ => Accepted::Gone,
-    }
 }
 
 /// Says in a sentence what is wrong with a socket that should be a listening stream socket.

@@ -1,7 +1,7 @@
 //! What any socket-activated service needs; no word about proxies.
 //!
 //! - [`address`], [`timespan`]: what options say;
-//! - [`activation`], [`listener`], [`binding`], [`stream`], [`kernel`]: sockets, inherited from systemd or our own;
+//! - [`activation`], [`listener`], [`arrival`], [`binding`], [`stream`], [`kernel`]: sockets, inherited from systemd or our own;
 //! - [`handed`]: those that another process hands over;
 //! - [`handover`]: clients that another process hands over;
 //! - [`idle`], [`drain`]: when to end, as pure state machines;
@@ -15,6 +15,7 @@
 pub mod activation;
 pub mod address;
 pub mod alarm;
+pub mod arrival;
 pub mod binding;
 pub mod clock;
 pub mod drain;

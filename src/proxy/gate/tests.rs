@@ -254,6 +254,35 @@ fn a_successor_counts_the_connections_of_the_process_before() {
 }
 
 #[test]
+fn connections_that_an_earlier_process_handed_over_count_until_their_end() {
+    let (mut gate, mut disk) = open_gate_with(2);
+    gate.lock(A, request(Mode::Wait), at(1), &mut disk).unwrap();
+    // It was killed, and one of the two is still open.
+    let mut next = Gate::new(10, disk.record.clone(), at(2));
+    next.adopt(1);
+    assert_eq!(next.predecessor_has(0, &mut disk), []);
+    assert_eq!((next.state(), next.open()), (GateState::Draining, 1));
+    next.lock(A, request(Mode::Wait), at(3), &mut disk).unwrap();
+    assert_eq!(next.outcome(A), None);
+    assert_eq!(next.closed(&mut disk), [Notice::Drained]);
+    assert_eq!(next.outcome(A), Some(&Outcome::Drained));
+}
+
+#[test]
+fn what_a_predecessor_has_handed_over_goes_on_counting_when_it_ends() {
+    let (mut gate, mut disk) = open_gate_with(3);
+    let mut next = Gate::new(10, None, at(2));
+    next.took_over(gate.open(), &mut disk).unwrap();
+    gate.retire();
+    next.lock(A, request(Mode::Wait), at(3), &mut disk).unwrap();
+    next.adopt(2);
+    assert_eq!(next.predecessor_has(0, &mut disk), []);
+    assert_eq!((next.open(), next.open_in_predecessor()), (2, 0));
+    assert_eq!(next.closed(&mut disk), []);
+    assert_eq!(next.closed(&mut disk), [Notice::Drained]);
+}
+
+#[test]
 fn a_successor_drops_the_wish_that_the_process_before_should_end() {
     let (mut gate, mut disk) = open_gate_with(0);
     gate.lock(A, exit_after(10, Mode::AtOnce), at(0), &mut disk)

@@ -11,6 +11,7 @@
 //! They are told of nothing but their end, and that once each time (`EPOLLET`, no other event): a
 //! receiver that writes to its token wakes nobody.
 
+mod attend;
 pub mod handed;
 mod place;
 mod sender;
@@ -30,6 +31,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::passed::Passed;
 use crate::service::kernel;
+pub(super) use attend::attend;
 use place::Place;
 pub use sender::{Sender, Turn};
 use slots::{Released, Slots};

@@ -1,0 +1,72 @@
+//! The clients that others serve: until they come back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use super::handed;
+use crate::proxy::client::{serve_client, tell_aborted, tell_ended};
+use crate::proxy::passed::Passed;
+use crate::proxy::shell::Proxy;
+
+/// What was made for many connections handed over at a time is given up when it was not needed for
+/// so long.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
+
+/// Sees to the clients that were handed over, until the runtime ends.
+pub(in crate::proxy) async fn attend(proxy: Arc<Proxy>) {
+    let mut every = tokio::time::interval(TRIM_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = every.tick(), if proxy.handover.has_surplus() => proxy.handover.trim(),
+            ended = proxy.handover.ended() => {
+                ended.connections.into_iter().for_each(come_back);
+                proxy.orphans_closed(ended.orphans);
+            }
+            slots = proxy.connections.to_cut() => for slot in slots {
+                if let Some(passed) = proxy.handover.cut(slot)
+                    && let Some(connection) = passed.connection()
+                {
+                    connection.taken_back();
+                    handed::cut(&connection.client);
+                    tell_aborted(connection);
+                    tell_ended(connection);
+                }
+            },
+        }
+    }
+}
+
+/// Whoever served a client is done with it, or was killed: then it goes to the next one, unless it
+/// was being served.
+fn come_back(mut passed: Passed) {
+    let Some(connection) = passed.connection() else {
+        return;
+    };
+    if !connection.taken_back() {
+        return tell_ended(connection);
+    }
+    let id = connection.id;
+    let peer = connection.peer.clone();
+    match passed.comes_back(passed.proxy.settings.connect_timeout) {
+        Some(pause) => {
+            tracing::debug!(
+                CONNECTION_ID = id, PEER = %peer,
+                "connection {id} of {peer} came back unserved: it is handed over again"
+            );
+            tokio::spawn(async move {
+                tokio::time::sleep(pause).await;
+                serve_client(passed).await;
+            });
+        }
+        None => {
+            if let Some(connection) = passed.connection() {
+                let why = "whoever it is handed over to closes it unserved, again and again";
+                passed.proxy.count_unreachable(connection, &why);
+                connection.reset_on_close();
+            }
+        }
+    }
+}
