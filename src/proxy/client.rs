@@ -104,12 +104,7 @@ pub(super) fn tell_aborted(connection: &Connection) {
 }
 
 /// Carries one client to the end, or until it may be handed over: then it is its turn.
-async fn carry(
-    proxy: &Proxy,
-    connection: &Connection,
-    spare: Spare,
-    patience: Patience,
-) -> Next {
+async fn carry(proxy: &Proxy, connection: &Connection, spare: Spare, patience: Patience) -> Next {
     tokio::select! {
         biased;
         carried = connect_and_relay(proxy, connection, spare, patience) => match carried {
