@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connections::{Abort, Connection};
+use super::connections::{Abort, Connected, Connection};
 use super::event;
 use super::handover::{Sender, Turn};
 use super::passed::Passed;
@@ -38,7 +38,6 @@ enum Next {
 }
 
 /// How long a client waits for whoever is to serve it.
-#[derive(Clone, Copy)]
 struct Patience {
     limit: Option<Duration>,
     until: Option<Instant>,
@@ -71,7 +70,7 @@ pub(super) async fn serve_client(mut passed: Passed) {
         let Some(connection) = passed.connection() else {
             return;
         };
-        match carry(&passed.proxy, connection, spare, patience).await {
+        match carry(&passed.proxy, connection, spare, &patience).await {
             Next::Over => return,
             Next::Again => {}
             Next::HandOver(turn) => {
@@ -104,7 +103,7 @@ pub(super) fn tell_aborted(connection: &Connection) {
 }
 
 /// Carries one client to the end, or until it may be handed over: then it is its turn.
-async fn carry(proxy: &Proxy, connection: &Connection, spare: Spare, patience: Patience) -> Next {
+async fn carry(proxy: &Proxy, connection: &Connection, spare: Spare, patience: &Patience) -> Next {
     tokio::select! {
         biased;
         carried = connect_and_relay(proxy, connection, spare, patience) => match carried {
@@ -144,49 +143,18 @@ async fn connect_and_relay(
     proxy: &Proxy,
     connection: &Connection,
     spare: Spare,
-    patience: Patience,
+    patience: &Patience,
 ) -> io::Result<Next> {
     let client = Stream::of(connection.client.as_fd(), connection.peer.family())?;
-    let settings = &proxy.settings;
-    let Some(first_target) = proxy.target() else {
-        client.reset_on_close();
-        return Ok(Next::Over);
-    };
-    let target = || proxy.target().unwrap_or_else(|| first_target.clone());
-    // Whoever has had no room waits for it at once.
-    if let Address::Handover(path) = &*first_target
-        && let Ok(sender) = proxy.handover.sender(path)
-    {
-        return wait_in_turn(proxy, connection, &client, sender, patience).await;
-    }
-    let limit = patience.left();
-    let connected = tokio::select! {
-        biased; // what a client said before it left is still delivered if the upstream is there
-        result = upstream::connect(target, limit, settings.keepalive, spare) => result,
-        // Nobody is left to be served.
-        () = client.broken() => return Ok(Next::Over),
-    };
-    let connected = match connected {
+    // Boxed, so that what it takes to get there is no burden to the open connection.
+    let connected = match Box::pin(reach(proxy, connection, &client, spare, patience)).await? {
         Ok(connected) => connected,
-        Err(error) => {
-            proxy.count_unreachable(connection, &error);
-            client.reset_on_close();
-            return Ok(Next::Over);
-        }
+        Err(next) => return Ok(next),
     };
-    if let Address::Handover(path) = &*connected.target {
-        return Ok(again(proxy, connection, path, patience));
-    }
-    let connected = connection.upstream.get_or_init(|| connected);
-    let address = &connected.target;
-    let upstream = Stream::of(connected.socket.as_fd(), address.family())?;
-    tracing::debug!(
-        CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = %address,
-        "connection {}: {} leads to {address}", connection.id, connection.peer
-    );
-    if let Some(protocol) = settings.proxy_protocol {
+    let upstream = Stream::of(connected.socket.as_fd(), connected.target.family())?;
+    if let Some(protocol) = proxy.settings.proxy_protocol {
         let header = protocol.header(addresses(connection));
-        if let Err(error) = upstream.send_all(&header).await {
+        if let Err(error) = Box::pin(upstream.send_all(&header)).await {
             proxy.count_unreachable(connection, &error);
             client.reset_on_close();
             return Ok(Next::Over);
@@ -200,6 +168,52 @@ async fn connect_and_relay(
     Ok(Next::Over)
 }
 
+/// Connects to the upstream; or tells what comes next instead.
+async fn reach<'a>(
+    proxy: &Proxy,
+    connection: &'a Connection,
+    client: &Stream<BorrowedFd<'_>>,
+    spare: Spare,
+    patience: &Patience,
+) -> io::Result<Result<&'a Connected, Next>> {
+    let Some(first_target) = proxy.target() else {
+        client.reset_on_close();
+        return Ok(Err(Next::Over));
+    };
+    // Whoever has had no room waits for it at once.
+    if let Address::Handover(path) = &*first_target
+        && let Ok(sender) = proxy.handover.sender(path)
+    {
+        let turn = wait_in_turn(proxy, connection, client, sender, patience).await;
+        return turn.map(Err);
+    }
+    let target = || proxy.target().unwrap_or_else(|| first_target.clone());
+    let keepalive = proxy.settings.keepalive;
+    let connected = tokio::select! {
+        biased; // what a client said before it left is still delivered if the upstream is there
+        result = upstream::connect(target, patience.left(), keepalive, spare) => result,
+        // Nobody is left to be served.
+        () = client.broken() => return Ok(Err(Next::Over)),
+    };
+    let connected = match connected {
+        Ok(connected) => connected,
+        Err(error) => {
+            proxy.count_unreachable(connection, &error);
+            client.reset_on_close();
+            return Ok(Err(Next::Over));
+        }
+    };
+    if let Address::Handover(path) = &*connected.target {
+        return Ok(Err(again(proxy, connection, path, patience)));
+    }
+    let connected = connection.upstream.get_or_init(|| connected);
+    tracing::debug!(
+        CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = %connected.target,
+        "connection {}: {} leads to {}", connection.id, connection.peer, connected.target
+    );
+    Ok(Ok(connected))
+}
+
 /// Waits for the right to hand a client over, and from time to time looks whether the target is
 /// still the same.
 async fn wait_in_turn(
@@ -207,7 +221,7 @@ async fn wait_in_turn(
     connection: &Connection,
     client: &Stream<BorrowedFd<'_>>,
     sender: Arc<Sender>,
-    patience: Patience,
+    patience: &Patience,
 ) -> io::Result<Next> {
     let attempt = Instant::now() + HANDOVER_ATTEMPT;
     let attempt = patience.until.map_or(attempt, |until| until.min(attempt));
@@ -224,7 +238,7 @@ async fn wait_in_turn(
 }
 
 /// A client waits on, unless its time is over.
-fn again(proxy: &Proxy, connection: &Connection, path: &Path, patience: Patience) -> Next {
+fn again(proxy: &Proxy, connection: &Connection, path: &Path, patience: &Patience) -> Next {
     if patience.until.is_none_or(|until| Instant::now() < until) {
         return Next::Again;
     }
