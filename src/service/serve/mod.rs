@@ -4,25 +4,27 @@
 //! It takes no decision itself. Whether a client may be accepted is the [`Service`]'s to say,
 //! whether the process may end [`IdleTimer`]'s and [`Drain`]'s.
 
+mod admit;
+mod service;
+
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
+
+pub use service::{Admission, Lifetime, Service};
 
 use super::alarm::Alarm;
 use super::clock::Uptime;
 use super::drain::{Drain, Step};
 use super::event;
 use super::idle::IdleTimer;
-use super::listener::{Accepted, Listener};
+use super::listener::Listener;
 use super::notify;
 use super::program::Failure;
 use super::signals::{Order, Signals};
 use super::workers::Workers;
-
-/// So many clients are let in before the loop looks at everything else.
-const AT_A_TIME: usize = 32;
+use admit::admit_waiting;
 
 /// How long accepting pauses when no descriptors are left, unless a connection ends before.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -36,102 +38,6 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// And what [`Service::changed`] tells with at most so much. It costs no more than one message in
 /// this time.
 const STATUS_SOON: Duration = Duration::from_millis(100);
-
-/// What became of the attempt to let a client in.
-#[derive(Debug)]
-pub enum Admission<C> {
-    /// It is in, and counted until the value is dropped.
-    Client(C),
-    /// It is in, and served elsewhere: there is nothing to be done for it here.
-    Elsewhere,
-    /// No client may be accepted now.
-    Closed,
-    /// A client was accepted that had gone already.
-    Gone,
-    /// Nobody waits.
-    Nobody,
-    /// No descriptors or memory are left.
-    Exhausted(io::Error),
-}
-
-/// What [`serve`] needs to know of a service.
-pub trait Service: Send + Sync + 'static {
-    /// One open connection. It is counted by [`Self::open`] until it is dropped.
-    type Connection: Send + 'static;
-
-    /// Whether [`Self::admit`] would let a client in.
-    fn may_accept(&self) -> bool;
-
-    /// Lets one client in by calling `accept`, and counts it, as one step: nobody must be able to
-    /// close the gate in between.
-    ///
-    /// # Errors
-    ///
-    /// Those of `accept`.
-    fn admit(
-        &self,
-        accept: &mut dyn FnMut() -> io::Result<Accepted>,
-    ) -> io::Result<Admission<Self::Connection>>;
-
-    /// Serves one client to the end.
-    fn handle(connection: Self::Connection) -> impl Future<Output = ()> + Send + 'static;
-
-    /// The number of open connections.
-    fn open(&self) -> usize;
-
-    /// Whether anybody uses the service now, so that it must not end for lack of use.
-    fn in_use(&self) -> bool {
-        self.open() > 0
-    }
-
-    /// A last look before the process ends for lack of use: whether nobody is waiting to be heard
-    /// in any other way than as a client.
-    fn may_exit(&self) -> bool {
-        true
-    }
-
-    /// Waits until [`Self::may_accept`], [`Self::in_use`], [`Self::open`] or the time that
-    /// [`Self::tick`] asked for may have changed. A change that happened before the call counts.
-    fn changed(&self) -> impl Future<Output = ()> + Send;
-
-    /// Does what is due, and tells when to be called again.
-    fn tick(&self, now: Uptime) -> Option<Uptime> {
-        let _ = now;
-        None
-    }
-
-    /// The sentence for `systemctl status`.
-    fn status(&self, listeners: &[Listener]) -> String;
-
-    /// Reads the configuration again (SIGHUP); `None` if there is nothing to read.
-    fn reload(&self) -> Option<Result<(), Failure>> {
-        None
-    }
-
-    /// Whether the service wants to end by itself, as if it had been told to stop.
-    fn wants_to_end(&self) -> bool {
-        false
-    }
-
-    /// Whether the listeners are another process's now. It means that the service wants to end.
-    fn has_handed_over(&self) -> bool {
-        false
-    }
-
-    /// The end has begun: no client is accepted any more.
-    fn stopping(&self) {}
-}
-
-/// How a service runs and ends.
-#[derive(Clone, Copy, Debug)]
-pub struct Lifetime {
-    /// End after so long without use, if the listeners live on without us. `None`: never.
-    pub exit_idle_time: Option<Duration>,
-    /// After SIGTERM, open connections may go on for so long. `None`: as long as they want.
-    pub drain_timeout: Option<Duration>,
-    /// The most threads that serve connections.
-    pub threads: usize,
-}
 
 /// Serves all `listeners` until the service is not used any more or is told to stop.
 ///
@@ -422,54 +328,6 @@ fn stopping_status(open: usize, left: Option<Duration>) -> String {
         Some(left) => format!("Stopping: {open} open, at most {}s more.", left.as_secs()),
         None => format!("Stopping: {open} open."),
     }
-}
-
-/// Lets in who waits, and has them served. Pending while nobody waits, or while the service lets
-/// nobody in: then [`Service::changed`] wakes the loop. An error when no descriptors are left.
-fn admit_waiting<S: Service>(
-    service: &S,
-    listeners: &[Listener],
-    turn: &mut usize,
-    workers: &mut Workers<S::Connection>,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<Option<io::Error>>> {
-    for admitted in 0..AT_A_TIME {
-        match admit(service, listeners, turn, context) {
-            Poll::Pending if admitted == 0 => return Poll::Pending,
-            Poll::Pending => break,
-            Poll::Ready(admission) => match admission? {
-                Admission::Client(connection) => workers.serve(connection, S::handle),
-                Admission::Elsewhere | Admission::Gone => {}
-                Admission::Closed | Admission::Nobody => break,
-                Admission::Exhausted(error) => return Poll::Ready(Ok(Some(error))),
-            },
-        }
-    }
-    Poll::Ready(Ok(None))
-}
-
-/// Lets the next client in, from each listener in turn.
-fn admit<S: Service>(
-    service: &S,
-    listeners: &[Listener],
-    turn: &mut usize,
-    context: &mut Context<'_>,
-) -> Poll<io::Result<Admission<S::Connection>>> {
-    if !service.may_accept() {
-        return Poll::Pending;
-    }
-    for _ in 0..listeners.len() {
-        *turn = (*turn + 1) % listeners.len();
-        let listener = &listeners[*turn];
-        if listener.poll_ready(context).is_pending() {
-            continue;
-        }
-        match service.admit(&mut || listener.accept(context))? {
-            Admission::Nobody => {}
-            admission => return Poll::Ready(Ok(admission)),
-        }
-    }
-    Poll::Pending
 }
 
 fn list(listeners: &[Listener]) -> String {
