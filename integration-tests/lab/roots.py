@@ -16,9 +16,12 @@ SUITES = {"252": "bookworm", "257": "trixie"}
 
 # redis-server is the service that knows nothing of socket activation; python3-minimal is absent on
 # purpose: clients and upstreams run in the test's own process. daemon puts into the background what
-# Dysnomia's module `process` starts.
+# Dysnomia's module `process` starts. haproxy and nginx are what the proxy is measured against.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "netcat-openbsd",
-            "redis-server", "redis-tools", "daemon")
+            "redis-server", "redis-tools", "daemon", "haproxy", "nginx", "libnginx-mod-stream")
+
+# What their packages enable: here a test starts what it needs.
+DISABLED = ("redis", "haproxy", "nginx")
 
 # A newer Nix than this machine's, for tests/nix_today.py.
 PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",)}
@@ -72,8 +75,9 @@ def _make(version, directory):
         raise Unmet(f"mmdebstrap could not make Debian {suite} from {mirror}:\n{done.stderr.strip()}")
     for unit in MASKED:
         (directory / "etc/systemd/system" / unit).symlink_to("/dev/null")
-    for enabled in directory.glob("etc/systemd/system/*.wants/redis*"):
-        enabled.unlink()
+    for service in DISABLED:
+        for enabled in directory.glob(f"etc/systemd/system/*.wants/{service}*"):
+            enabled.unlink()
     for alias in directory.glob("etc/systemd/system/redis.service"):
         alias.unlink()
     drop_in = directory / "etc/systemd/journald.conf.d/lab.conf"
