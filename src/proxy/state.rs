@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,17 +31,24 @@ struct LockFile {
 #[derive(Debug)]
 pub struct LockDirectory {
     path: Option<PathBuf>,
-    boot_id: String,
+    /// Looked up when there is a lock: mostly there is none.
+    boot_id: OnceLock<String>,
 }
 
 impl LockDirectory {
     /// The file `lock` in `directory`; without a directory nothing can be locked.
     pub fn new(directory: Option<&Path>) -> Self {
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
             path: directory.map(|directory| directory.join("lock")),
-            boot_id: boot_id.trim().to_owned(),
+            boot_id: OnceLock::new(),
         }
+    }
+
+    fn boot_id(&self) -> &str {
+        self.boot_id.get_or_init(|| {
+            let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            id.trim().to_owned()
+        })
     }
 
     /// The directory, by its one true name.
@@ -60,7 +68,7 @@ impl LockDirectory {
             Err(error) => return Some(unreadable(path, &error)),
         };
         match serde_json::from_slice::<LockFile>(&text) {
-            Ok(file) if file.boot_id != self.boot_id => None,
+            Ok(file) if file.boot_id != self.boot_id() => None,
             Ok(file) => Some(LockRecord {
                 reason: file.reason,
                 since_usec: file.since_usec,
@@ -106,7 +114,7 @@ impl LockStore for LockDirectory {
             };
         };
         let file = LockFile {
-            boot_id: self.boot_id.clone(),
+            boot_id: self.boot_id().to_owned(),
             reason: lock.reason.clone(),
             since_usec: lock.since_usec,
             lease_until_uptime_usec: lock.lease_until.map(Uptime::as_micros),
@@ -232,7 +240,7 @@ mod tests {
             Some(record())
         );
         let later = LockDirectory {
-            boot_id: "another".to_owned(),
+            boot_id: "another".to_owned().into(),
             ..store
         };
         assert_eq!(later.load(), None, "a reboot forgets it");
