@@ -72,7 +72,7 @@ let
 
         connectionsMax = mkProgramOption types.ints.positive ''
           The most connections open at a time; whoever comes then waits in the queue. Each takes two
-          file descriptors: above 65,000 raise `LimitNOFILE=` of the service too.
+          file descriptors: above 63,000 raise `LimitNOFILE=` of the service too.
         '' 512;
 
         threads = mkProgramOption types.ints.positive ''
