@@ -3,8 +3,8 @@
 //!
 //! With each client goes a token (`service::handover`), the writing end of a pipe. We have
 //! the reading end, and it hangs up when nobody has the token any more: that is the end of the
-//! connection, whatever way it ended. A pipe with its reading end is a *slot* ([`slots`]), used for
-//! one connection after the other. Slots have names in the runtime directory ([`place`]): a process
+//! connection, whatever way it ended. A pipe with its reading end is a *slot* (`slots`), used for
+//! one connection after the other. Slots have names in the runtime directory (`place`): a process
 //! that comes after a kill finds those whose token somebody has, and counts them.
 //!
 //! All reading ends are watched by one epoll(7) descriptor of our own, which the runtime watches.
