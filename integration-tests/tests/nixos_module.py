@@ -78,6 +78,7 @@ class Options(Module):
         "idleTimeout": ("1h", "IDLE_TIMEOUT=1h"),
         "keepalive": ("2s", "KEEPALIVE=2s"),
         "connectionsMax": (512, "CONNECTIONS_MAX=512"),
+        "threads": (2, "THREADS=2"),
         "proxyProtocol": ("v2", "PROXY_PROTOCOL=v2"),
         "logLevel": ("debug", "LOG_LEVEL=debug"),
     }
@@ -115,7 +116,7 @@ class Options(Module):
         for program, options, elsewhere in (
             ("proxy", self.PROXY, {"listen", "bind_timeout", "take_over", "control", "runtime_directory",
                                    "state_directory"}),
-            ("hello", self.SERVER, {"listen", "bind_timeout"}),
+            ("hello", self.SERVER, {"listen", "bind_timeout", "handover"}),
         ):
             source = (PROJECT / "src" / program / "options.rs").read_text()
             variables = re.findall(r'env = "(?:DISNIX_TCP_PROXY|HELLO_WORLD_SERVER)_(\w+)"', source)
@@ -195,6 +196,7 @@ class Types(Module):
             "exitIdleTime": ["soon", "", "5 parsecs", "-1s", -1, True],
             "keepalive": ["1s", "1", 1, "1.5 s", "500ms", "0"],
             "connectionsMax": [0, -1, "many"],
+            "threads": [0, -1, "all"],
             "proxyProtocol": ["v3", 2],
             "logLevel": ["loud"],
             "backlog": [0],

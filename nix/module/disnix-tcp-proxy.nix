@@ -72,8 +72,13 @@ let
 
         connectionsMax = mkProgramOption types.ints.positive ''
           The most connections open at a time; whoever comes then waits in the queue. Each takes two
-          file descriptors: above 65,000 raise `LimitNOFILE=` of the service too.
+          file descriptors: above 63,000 raise `LimitNOFILE=` of the service too.
         '' 512;
+
+        threads = mkProgramOption types.ints.positive ''
+          The most threads that carry connections; with null as many as processors. They are started as
+          they are needed.
+        '' 1;
 
         proxyProtocol =
           mkProgramOption
@@ -149,6 +154,7 @@ let
       DISNIX_TCP_PROXY_IDLE_TIMEOUT = instance.idleTimeout;
       DISNIX_TCP_PROXY_KEEPALIVE = instance.keepalive;
       DISNIX_TCP_PROXY_CONNECTIONS_MAX = instance.connectionsMax;
+      DISNIX_TCP_PROXY_THREADS = instance.threads;
       DISNIX_TCP_PROXY_PROXY_PROTOCOL = instance.proxyProtocol;
       DISNIX_TCP_PROXY_LOG_LEVEL = instance.logLevel;
     };
