@@ -21,6 +21,11 @@ pub fn describe(plan: &Plan, results: &Results) -> String {
             value("/etc/os-release", "PRETTY_NAME", '='),
         ),
         format!(
+            "congestion control {}; at most {} datagrams in a queue",
+            setting("/proc/sys/net/ipv4/tcp_congestion_control"),
+            setting("/proc/sys/net/unix/max_dgram_qlen"),
+        ),
+        format!(
             "{} rounds, {} s each; {} idle connections",
             plan.rounds,
             plan.length.as_secs_f64(),
@@ -46,6 +51,11 @@ pub fn describe(plan: &Plan, results: &Results) -> String {
         }
     }
     lines.iter().map(|line| format!("- {line}\n")).collect()
+}
+
+/// A setting of the kernel.
+fn setting(path: &str) -> String {
+    fs::read_to_string(path).map_or("unknown".to_owned(), |text| text.trim().to_owned())
 }
 
 /// What the program says of its version, in one line.
