@@ -56,7 +56,7 @@ fn accept(listener: &TcpListener, clients: &mut Clients) -> io::Result<()> {
 
 fn receive_clients(queue: &OwnedFd, clients: &mut Clients) -> io::Result<()> {
     for _ in 0..AT_A_TIME {
-        match Queue::receive(queue.as_fd()) {
+        match Queue::default().receive(queue.as_fd()) {
             Ok(Received::Client(socket, _)) => clients.enter(socket, true)?,
             Ok(Received::Gone) | Err(Errno::INTR) => {}
             Ok(Received::Exhausted(error)) => return Err(error),

@@ -45,7 +45,8 @@ impl fmt::Display for Peer {
 /// A client that was just accepted.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Its socket, non-blocking, not yet watched: that is for the thread that serves it.
+    /// Its socket, not yet watched: that is for the thread that serves it. Non-blocking if it was
+    /// accepted here; one that was handed over is what its sender made it.
     pub socket: ClientSocket,
     /// Who it is.
     pub peer: Peer,

@@ -63,8 +63,8 @@ fn hint(error: &io::Error) -> &'static str {
 pub struct Listener {
     fd: AsyncFd<OwnedFd>,
     name: String,
-    /// Whether clients are received, not accepted: [`super::handover`].
-    is_handover: bool,
+    /// If clients are received, not accepted: [`super::handover`].
+    queue: Option<Queue>,
     inherited: bool,
     unlink: Option<std::path::PathBuf>,
     /// Whether another process listens on it, so that it is that one's to say when it ends.
@@ -131,7 +131,7 @@ impl Listener {
     }
 
     fn be_handover(&mut self) {
-        self.is_handover = true;
+        self.queue = Some(Queue::default());
         if let Some(path) = self.name.strip_prefix("unix:") {
             self.name = format!("handover:{path}");
         }
@@ -142,7 +142,7 @@ impl Listener {
         Ok(Self {
             fd: kernel::watch(fd, Interest::READABLE)?,
             name,
-            is_handover: false,
+            queue: None,
             inherited: false,
             unlink,
             shared: AtomicBool::new(false),
@@ -248,7 +248,7 @@ impl Listener {
 
     /// Whether clients are handed over to it instead of accepted.
     pub fn is_handover(&self) -> bool {
-        self.is_handover
+        self.queue.is_some()
     }
 
     /// Whether it was inherited, so that it lives on when we end.
@@ -266,7 +266,7 @@ impl Listener {
     ///
     /// When the kernel does not take the values.
     pub fn set_options(&mut self, keepalive: Option<Duration>) -> io::Result<()> {
-        if self.is_handover {
+        if self.is_handover() {
             // Whoever accepts them has seen to it.
             return Ok(());
         }
@@ -301,8 +301,8 @@ impl Listener {
             let Poll::Ready(ready) = self.fd.poll_read_ready(context) else {
                 return Ok(Accepted::Nobody);
             };
-            if self.is_handover {
-                match Queue::receive(self.fd.as_fd()) {
+            if let Some(queue) = &self.queue {
+                match queue.receive(self.fd.as_fd()) {
                     Ok(received) => return Ok(handed_over(received)),
                     Err(Errno::AGAIN) => {
                         ready?.clear_ready();

@@ -24,6 +24,9 @@ pub enum Family {
 
 /// A connected stream socket, ours or accepted, that the runtime watches: owned, so that dropping it
 /// closes it, or borrowed.
+///
+/// [`Self::receive`] and [`Self::send`] never block, also on a socket that lacks `O_NONBLOCK` (one
+/// that was handed over, perhaps); all else needs one that has it.
 #[derive(Debug)]
 pub struct Stream<F: AsFd + AsRawFd = OwnedFd> {
     fd: AsyncFd<F>,
@@ -40,7 +43,7 @@ pub struct Received {
 }
 
 impl Stream {
-    /// Takes a connected, non-blocking stream socket.
+    /// Takes a connected stream socket.
     ///
     /// # Errors
     ///
@@ -49,7 +52,7 @@ impl Stream {
         Self::of(fd, Family::Other)
     }
 
-    /// The socket itself, still non-blocking.
+    /// The socket itself.
     pub fn into_fd(self) -> OwnedFd {
         self.fd.into_inner()
     }
@@ -157,7 +160,7 @@ impl<F: AsFd + AsRawFd> Stream<F> {
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.fd
             .async_io(Interest::READABLE, |fd| {
-                let (count, _) = rustix::net::recv(fd, &mut *buffer, RecvFlags::empty())?;
+                let (count, _) = rustix::net::recv(fd, &mut *buffer, RecvFlags::DONTWAIT)?;
                 Ok(count)
             })
             .await
@@ -181,7 +184,8 @@ impl<F: AsFd + AsRawFd> Stream<F> {
     pub async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.fd
             .async_io(Interest::WRITABLE, |fd| {
-                Ok(rustix::net::send(fd, bytes, SendFlags::NOSIGNAL)?)
+                let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+                Ok(rustix::net::send(fd, bytes, flags)?)
             })
             .await
     }

@@ -156,7 +156,7 @@ impl Upstream {
         Ok(match self {
             Self::Tcp(listener) => Socket::tcp(listener.accept()?.0),
             Self::Unix(listener) => Socket::unix(listener.accept()?.0),
-            Self::Handover(queue) => match Queue::receive(queue.as_fd())? {
+            Self::Handover(queue) => match Queue::default().receive(queue.as_fd())? {
                 Received::Client(client, _) => Socket::handed_over(client),
                 Received::Gone => panic!("nobody leaves before being accepted"),
                 Received::Exhausted(error) => return Err(error),

@@ -105,7 +105,7 @@ fn what_is_handed_over_does_not_pass_the_proxy() {
     let mut client = connect(*address);
     let mut received = None;
     eventually("the client is handed over", || {
-        received = Queue::receive(queue.as_fd()).ok();
+        received = Queue::default().receive(queue.as_fd()).ok();
         received.is_some()
     });
     let Some(Received::Client(upstream, _)) = received else {

@@ -49,10 +49,11 @@ pub fn end(socket: impl AsFd) -> Option<End> {
 }
 
 /// What TCP says, all of one moment. The kernel reads the state before it locks the socket for the
-/// rest (`tcp_get_info`, net/ipv4/tcp.c): if it is still the same later, it was the same then.
+/// rest (`tcp_get_info`, net/ipv4/tcp.c): if it is still the same later, it was the same then. Where
+/// both sides have finished, nothing that is told changes any more.
 fn settled(socket: impl AsFd) -> Option<TcpInfo> {
     let mut info = kernel::tcp_info(&socket).ok()?;
-    while !info.closed {
+    while !info.closed && (info.writable || !info.peer_finished) {
         let later = kernel::tcp_info(&socket).ok()?;
         let state = |info: &TcpInfo| (info.closed, info.peer_finished, info.writable);
         if state(&later) == state(&info) {

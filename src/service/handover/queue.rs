@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketType, sockopt};
@@ -25,8 +26,16 @@ pub enum Received {
 }
 
 /// A handover socket, as the side that receives has it.
-#[derive(Debug)]
-pub struct Queue;
+///
+/// A client whose descriptors have no room is gone from the queue all the same: recvmsg(2) cuts off
+/// what it cannot install. Its token is closed by that, which tells the sender that nobody has served
+/// it: it comes again. So that this does not happen to one after the other, from then on we make sure
+/// that there is room before we receive, until nobody waits any more.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// Whether descriptors had run out since the last time that nobody waited.
+    is_short: AtomicBool,
+}
 
 impl Queue {
     /// Receives one client.
@@ -34,13 +43,19 @@ impl Queue {
     /// # Errors
     ///
     /// As recvmsg(2): `AGAIN` when nobody waits.
-    pub fn receive(socket: BorrowedFd<'_>) -> Result<Received, Errno> {
-        // A client whose descriptors have no room is gone from the queue all the same: recvmsg(2)
-        // cuts off what it cannot install. So make sure that there is room.
-        if let Err(errno) = room(socket) {
+    pub fn receive(&self, socket: BorrowedFd<'_>) -> Result<Received, Errno> {
+        if self.is_short.load(Relaxed)
+            && let Err(errno) = room(socket)
+        {
             return Ok(Received::Exhausted(errno.into()));
         }
-        Ok(match wire::receive(socket)? {
+        let datagram = wire::receive(socket);
+        match datagram {
+            Err(Errno::AGAIN) => self.is_short.store(false, Relaxed),
+            Ok(Datagram::Truncated) => self.is_short.store(true, Relaxed),
+            _ => {}
+        }
+        Ok(match datagram? {
             Datagram::Descriptors { client, token } => {
                 let client = ClientSocket::handed_over(client, token);
                 match examine(client.as_fd()) {
@@ -50,8 +65,6 @@ impl Queue {
                 }
             }
             Datagram::Foreign(why) => foreign(why),
-            // Another thread was faster. The token is closed, which tells the sender that nobody
-            // has served the client.
             Datagram::Truncated => Received::Exhausted(Errno::MFILE.into()),
         })
     }
@@ -71,8 +84,8 @@ fn room(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Looks whether it is the socket of a client, and makes it fit for use. The address of the peer,
-/// where it has one; `None` when the client has gone; an error in words when it is something else.
+/// Looks whether it is the socket of a client. The address of the peer, where it has one; `None` when
+/// the client has gone; an error in words when it is something else.
 fn examine(socket: BorrowedFd<'_>) -> Result<Option<Option<SocketAddrAny>>, &'static str> {
     match sockopt::socket_type(socket) {
         Ok(SocketType::STREAM) => {}
@@ -80,13 +93,7 @@ fn examine(socket: BorrowedFd<'_>) -> Result<Option<Option<SocketAddrAny>>, &'st
         Err(_) => return Err("it is not a socket"),
     }
     match rustix::net::getpeername(socket) {
-        Ok(address) => {
-            // Whoever sent it should have done so.
-            if rustix::io::ioctl_fionbio(socket, true).is_err() {
-                return Err("it cannot be made non-blocking");
-            }
-            Ok(Some(address))
-        }
+        Ok(address) => Ok(Some(address)),
         // The client has reset the connection, unless it never was one.
         Err(Errno::NOTCONN) if sockopt::socket_acceptconn(socket) == Ok(false) => Ok(None),
         Err(_) => Err("it is not connected"),
@@ -150,23 +157,24 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_taken_with_its_address_and_made_non_blocking() {
+    fn a_client_is_taken_with_its_address() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, peer) = listener.accept().unwrap();
         let end = hand_over(&ours, &accepted);
-        match Queue::receive(theirs.as_fd()).unwrap() {
-            Received::Client(socket, Some(address)) => {
+        match Queue::default().receive(theirs.as_fd()).unwrap() {
+            Received::Client(_, Some(address)) => {
                 assert_eq!(SocketAddr::try_from(address).unwrap(), peer);
-                let flags = rustix::fs::fcntl_getfl(&socket).unwrap();
-                assert!(flags.contains(rustix::fs::OFlags::NONBLOCK));
             }
             other => panic!("{other:?}"),
         }
         assert!(is_done(end));
         drop(client);
-        assert!(matches!(Queue::receive(theirs.as_fd()), Err(Errno::AGAIN)));
+        assert!(matches!(
+            Queue::default().receive(theirs.as_fd()),
+            Err(Errno::AGAIN)
+        ));
     }
 
     #[test]
@@ -192,7 +200,7 @@ mod tests {
             unconnected.as_fd(),
         ] {
             let end = hand_over(&ours, strange);
-            let received = Queue::receive(theirs.as_fd()).unwrap();
+            let received = Queue::default().receive(theirs.as_fd()).unwrap();
             assert!(matches!(received, Received::Gone), "{received:?}");
             assert!(is_done(end), "what is no client is let go at once");
         }

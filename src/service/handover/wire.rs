@@ -2,7 +2,7 @@
 //!
 //! Its bytes are [`MESSAGE`]; with them come exactly two descriptors (`SCM_RIGHTS`, unix(7)):
 //!
-//! 1. the client's socket, a connected, non-blocking stream socket;
+//! 1. the client's socket, a connected stream socket;
 //! 2. the token. The receiver neither writes to it nor reads from it, and closes it when it is done
 //!    with the client, after the socket.
 //!
