@@ -96,8 +96,7 @@ impl Service for Running {
         &self,
         accept: &mut dyn FnMut() -> io::Result<Accepted>,
     ) -> io::Result<Admission<Passed>> {
-        let mut gate = self.proxy.gate();
-        let Some(target) = self.proxy.target().filter(|_| gate.0.may_accept()) else {
+        let Some(target) = self.proxy.target() else {
             return Ok(Admission::Closed);
         };
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
@@ -108,6 +107,11 @@ impl Service for Running {
         if let Err(error) = reserved {
             self.proxy.handover.shrink();
             return Ok(Admission::Exhausted(error));
+        }
+        // Connections that end on other threads wait for it, so it is held for no longer than it must.
+        let mut gate = self.proxy.gate();
+        if !gate.0.may_accept() {
+            return Ok(Admission::Closed);
         }
         Ok(match accept()? {
             Accepted::Client(client) => {

@@ -108,6 +108,24 @@ fn what_is_no_client_is_not_served_and_disturbs_nobody() {
     assert!(server.is_running());
 }
 
+#[test]
+fn a_client_whose_socket_would_block_holds_up_nobody() {
+    use std::os::fd::AsFd;
+    let setup = Setup::new();
+    let (_server, _proxy) = (setup.server(), setup.proxy());
+    let stranger = UnixDatagram::unbound().unwrap();
+    stranger.connect(setup.path("queue")).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = connect(listener.local_addr().unwrap());
+    let (blocking, _) = listener.accept().unwrap();
+    let (_end, token) = std::io::pipe().unwrap();
+    send_raw(&stranger, b"client/1", &[blocking.as_fd(), token.as_fd()]);
+    // Having been answered, it has nothing to say: whoever receives from it then would wait.
+    assert_eq!(hello(&client), "Hello world!");
+    assert_eq!(hello(&setup.client()), "Hello world!");
+    assert_eq!(hello(&client), "Hello world!");
+}
+
 /// Waits for room.
 fn send_raw(socket: &UnixDatagram, bytes: &[u8], descriptors: &[std::os::fd::BorrowedFd<'_>]) {
     use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};

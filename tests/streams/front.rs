@@ -249,7 +249,13 @@ fn unit(path: Path, directory: &tempfile::TempDir) -> (Unit, Vec<OwnedFd>) {
 /// A proxy that runs as this user, with the program where the user can reach it.
 pub fn as_user(user: u32, directory: &tempfile::TempDir) -> Unit {
     let program = directory.path().join("program");
-    std::fs::copy(PROXY, &program).unwrap();
+    // By another process: what this one has open for writing, a child that another test starts just
+    // then has open as well, and nobody can execute it meanwhile.
+    let copied = std::process::Command::new("cp")
+        .arg(PROXY)
+        .arg(&program)
+        .status();
+    assert!(copied.unwrap().success());
     chown(directory.path(), Some(user), Some(user)).expect("only root can do that");
     Unit::new(program.to_str().unwrap()).run_as(user)
 }
