@@ -108,15 +108,7 @@ pub async fn connect(
             target: there,
         });
     }
-    // Boxed, because an open connection has no use for its memory.
-    Box::pin(connect_patiently(
-        (there, begun),
-        target,
-        limit,
-        keepalive,
-        spare,
-    ))
-    .await
+    connect_patiently((there, begun), target, limit, keepalive, spare).await
 }
 
 async fn connect_patiently(
