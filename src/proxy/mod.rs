@@ -7,6 +7,7 @@
 //! - [`passed`], `client`, [`upstream`], [`proxy_header`], [`relay`]: what happens to a client that has passed;
 //! - [`handover`]: or it goes to the process that serves it;
 //! - `descriptors`: how many of them there may be, and pipes;
+//! - [`keep`]: what of it outlives the process;
 //! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
 //! - [`state`]: what outlives the process;
 //! - [`control`]: what operators and deployment tools can ask for;
@@ -19,6 +20,7 @@ mod descriptors;
 pub mod event;
 pub mod gate;
 pub mod handover;
+pub mod keep;
 pub mod liveness;
 mod notices;
 pub mod options;
