@@ -21,7 +21,8 @@
 //! 2. A client and its upstream are parked ([`Keep::park`]) before anything is received from either.
 //! 3. A pipe is parked ([`Keep::pipe`]) before it is filled.
 //! 4. A receive and a send are written down before and after, one at a time ([`Flow`]).
-//! 5. A connection that has come to its end is released ([`Keep::release`]) before its sockets are
+//! 5. That a source's end is passed on is written down before the sink is shut down ([`Flow::finish`]).
+//! 6. A connection that has come to its end is released ([`Keep::release`]) before its sockets are
 //!    closed and before its buffer or pipe is given to another one; and both its sockets have been
 //!    shut down before, or reset between [`Slot::ending`] and the release ([`ends`]).
 

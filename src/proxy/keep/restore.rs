@@ -192,8 +192,10 @@ impl Restoration {
                 }
             },
         };
-        // If there is one, nothing has gone through it.
-        sockets.upstream = None;
+        if let Some(upstream) = sockets.upstream.take() {
+            // Nothing has gone through it. The client gets another one.
+            ends::end_by_reset(upstream);
+        }
         if let Phase::Claimed = state.phase {
             slot.set_state(State {
                 phase: Phase::Accepted,
@@ -238,6 +240,7 @@ impl Restoration {
                 continue;
             };
             keep.settle_in(slot, &sockets);
+            shut_down(slot, &sockets);
             let [up, down] = flows.map(|(settled, source_broken)| {
                 let in_hand = match settled.held {
                     Some(account::Held::Buffer {
@@ -335,16 +338,16 @@ impl Found {
                     self.pipes.entry(entry.index).or_insert([read, write]);
                 }
                 (Kind::Client | Kind::Pair, Some(client), upstream) if keep.has_slot(entry) => {
-                    let known = self.sockets.get(&entry.index);
-                    if known.is_none_or(|known| known.upstream.is_none() && upstream.is_some()) {
-                        self.sockets.insert(
-                            entry.index,
-                            Sockets {
-                                client,
-                                upstream,
-                                parked,
-                            },
-                        );
+                    // Messages come in the order in which they were sent: the last one with an upstream
+                    // is what counts. (An earlier process may have been killed just before it wrote
+                    // down that it had one.)
+                    if upstream.is_some() || !self.sockets.contains_key(&entry.index) {
+                        let sockets = Sockets {
+                            client,
+                            upstream,
+                            parked,
+                        };
+                        self.sockets.insert(entry.index, sockets);
                     }
                 }
                 _ => {}
@@ -469,12 +472,22 @@ fn settle(
             flow.source_broken();
         }
         if sink.is_some_and(|sink: TcpCounters| counters::has_ended(&sink)) {
-            flow.finished();
+            flow.finish();
         }
         flow.settle(&settled);
         result.push((settled, flow.is_broken()));
     }
     result.try_into().map_err(|_| Unclear::Contradiction)
+}
+
+/// Does what was written down and perhaps not done: an end that has come is passed on.
+fn shut_down(slot: Slot, sockets: &Sockets) {
+    if let (Some(upstream), true) = (&sockets.upstream, slot.flow(Way::Up).is_finished()) {
+        ends::end_orderly(upstream);
+    }
+    if slot.flow(Way::Down).is_finished() {
+        ends::end_orderly(&sockets.client);
+    }
 }
 
 /// Those that claim a buffer or a pipe that another direction claims too.

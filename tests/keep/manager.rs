@@ -1,0 +1,194 @@
+//! Plays systemd: holds the listening socket and the store, starts the process, and kills it.
+
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+/// Set in the process that relays.
+pub const ROLE: &str = "KEEP_TEST_TARGET";
+/// How many threads it has.
+pub const THREADS: &str = "KEEP_TEST_THREADS";
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug)]
+pub enum Kill {
+    /// The process.
+    Process,
+    /// The process and its will.
+    Group,
+}
+
+type Store = Arc<Mutex<Vec<(String, OwnedFd)>>>;
+
+pub struct Manager {
+    listener: TcpListener,
+    store: Store,
+    directory: tempfile::TempDir,
+    target: String,
+    threads: usize,
+    child: Option<Child>,
+    ready: Receiver<()>,
+}
+
+impl Manager {
+    pub fn new(target: String, threads: usize) -> Self {
+        // Those whom the will leaves behind are ours to wait for.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let notify = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+        let store = Store::default();
+        let (said, ready) = channel();
+        let kept = store.clone();
+        std::thread::spawn(move || listen(&notify, &kept, &said));
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            store,
+            directory,
+            target,
+            threads,
+            child: None,
+            ready,
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// What is in the store.
+    pub fn stored(&self) -> usize {
+        self.store.lock().unwrap().len()
+    }
+
+    /// Starts the process.
+    pub fn spawn(&mut self) {
+        while self.ready.try_recv().is_ok() {}
+        let store = self.store.lock().unwrap();
+        let mut sockets = vec![self.listener.as_raw_fd()];
+        sockets.extend(store.iter().map(|(_, fd)| fd.as_raw_fd()));
+        let mut names = vec!["clients".to_owned()];
+        names.extend(store.iter().map(|(name, _)| name.clone()));
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", r#"export LISTEN_PID=$$; exec "$0" "$@""#])
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "relay_process",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+                "--quiet",
+            ])
+            .env("NOTIFY_SOCKET", self.directory.path().join("notify"))
+            .env(ROLE, &self.target)
+            .env(THREADS, self.threads.to_string())
+            .env("LISTEN_FDS", sockets.len().to_string())
+            .env("LISTEN_FDNAMES", names.join(":"))
+            .stdout(std::process::Stdio::null())
+            .process_group(0);
+        let copies: Vec<i32> = sockets
+            .iter()
+            // SAFETY: duplicates a descriptor that is open.
+            .map(|fd| unsafe { libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, 200) })
+            .collect();
+        drop(store);
+        let numbers = copies.clone();
+        let place = move || {
+            for (index, copy) in numbers.iter().enumerate() {
+                // SAFETY: a system call; it clears FD_CLOEXEC on the copy.
+                if unsafe { libc::dup2(*copy, 3 + index as i32) } < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec only system calls are made.
+        unsafe { command.pre_exec(place) };
+        self.child = Some(command.spawn().unwrap());
+        for copy in copies {
+            // SAFETY: it was made above, and nobody else knows of it.
+            unsafe { libc::close(copy) };
+        }
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub fn start(&mut self) {
+        self.spawn();
+        self.ready
+            .recv_timeout(Duration::from_secs(20))
+            .expect("it does not get ready");
+    }
+
+    pub fn signal(&self, signal: i32) {
+        let child = self.child.as_ref().unwrap();
+        // SAFETY: kill(2) on a child that was not waited for.
+        unsafe { libc::kill(child.id() as i32, signal) };
+    }
+
+    /// Kills it, and waits until nobody is left, as systemd does.
+    pub fn kill(&mut self, kill: Kill) {
+        let group = self.child.as_ref().unwrap().id() as i32;
+        let whom = match kill {
+            Kill::Process => group,
+            Kill::Group => -group,
+        };
+        // SAFETY: kill(2) on a child that was not waited for, or its group.
+        unsafe { libc::kill(whom, libc::SIGKILL) };
+        self.wait();
+    }
+
+    /// Waits until all of them have ended.
+    pub fn wait(&mut self) {
+        let group = self.child.take().unwrap().id() as i32;
+        // SAFETY: waitpid(2) may be told not to say how they ended.
+        while unsafe { libc::waitpid(-group, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill(Kill::Group);
+        }
+    }
+}
+
+fn listen(notify: &UnixDatagram, store: &Store, ready: &Sender<()>) {
+    loop {
+        let mut buffer = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let Ok(message) = recvmsg(notify, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) else {
+            return;
+        };
+        let fds: Vec<OwnedFd> = control
+            .drain()
+            .filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let text = String::from_utf8_lossy(&buffer[..message.bytes]).into_owned();
+        let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
+        let name = name.unwrap_or_default().to_owned();
+        let mut store = store.lock().unwrap();
+        if text.contains("FDSTORE=1") {
+            store.extend(fds.into_iter().map(|fd| (name.clone(), fd)));
+        } else if text.contains("FDSTOREREMOVE=1") {
+            store.retain(|(kept, _)| *kept != name);
+        } else if text.contains("READY=1") && ready.send(()).is_err() {
+            return;
+        }
+    }
+}
