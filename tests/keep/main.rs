@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use manager::{Kill, Manager};
-use streams::{Outcome, Plan};
+use streams::{Outcome, Plan, Random};
 
 /// Not a test: what the manager runs.
 #[test]
@@ -37,9 +37,10 @@ impl Run {
 }
 
 /// Kills again and again while `clients` at a time have their streams carried.
-fn run(kill: Kill, clients: usize, time: Duration, threads: usize, unix: bool) -> Run {
+fn run(kill: Kill, clients: usize, plan: fn(&mut Random) -> Plan, unix: bool) -> Run {
     let upstream = streams::Upstream::start(unix);
-    let mut manager = Manager::new(upstream.target(), threads);
+    let mut manager = Manager::new(upstream.target(), 2);
+    let time = seconds();
     manager.start();
     let address = manager.address();
     let over = Arc::new(AtomicBool::new(false));
@@ -48,16 +49,16 @@ fn run(kill: Kill, clients: usize, time: Duration, threads: usize, unix: bool) -
             let over = over.clone();
             std::thread::spawn(move || {
                 let mut outcomes = Vec::new();
-                let mut random = streams::Random::new(number as u64);
+                let mut random = Random::new(number as u64);
                 while !over.load(Relaxed) {
-                    outcomes.push(streams::carry(address, &Plan::random(&mut random)));
+                    outcomes.push(streams::carry(address, &plan(&mut random)));
                 }
                 outcomes
             })
         })
         .collect();
     let begin = Instant::now();
-    let mut random = streams::Random::new(4711);
+    let mut random = Random::new(4711);
     let mut kills = 0;
     while begin.elapsed() < time {
         std::thread::sleep(Duration::from_micros(20_000 + random.below(60_000)));
@@ -101,23 +102,40 @@ fn seconds() -> Duration {
     Duration::from_secs(seconds.unwrap_or(5))
 }
 
-#[test]
-fn nothing_is_lost_when_the_process_is_killed() {
-    let run = run(Kill::Process, 24, seconds(), 2, false);
-    assert!(run.failed().is_empty(), "{:#?}", run.failed());
-}
-
-#[test]
-fn nothing_is_lost_when_the_process_and_its_will_are_killed_but_for_who_is_being_accepted() {
-    let run = run(Kill::Group, 24, seconds(), 2, false);
+/// Nobody who has been answered is lost, and of the others at most one in twenty kills: those who were
+/// being accepted.
+fn only_the_unaccepted(run: &Run) {
     let served = |outcome: &&&Outcome| outcome.answered;
     let failed = run.failed();
     assert_eq!(failed.iter().filter(served).count(), 0, "{failed:#?}");
     assert!(failed.len() * 20 <= run.kills, "{failed:#?}");
 }
 
+fn nobody(run: &Run) {
+    assert!(run.failed().is_empty(), "{:#?}", run.failed());
+}
+
+#[test]
+fn nothing_is_lost_when_the_process_is_killed() {
+    nobody(&run(Kill::Process, 24, Plan::random, false));
+}
+
+#[test]
+fn no_new_connection_is_lost_when_the_process_is_killed() {
+    nobody(&run(Kill::Process, 12, Plan::small, false));
+}
+
+#[test]
+fn only_who_is_being_accepted_is_lost_when_the_will_is_killed_too() {
+    only_the_unaccepted(&run(Kill::Group, 24, Plan::random, false));
+}
+
+#[test]
+fn of_new_connections_only_those_being_accepted_are_lost_when_the_will_is_killed_too() {
+    only_the_unaccepted(&run(Kill::Group, 12, Plan::small, false));
+}
+
 #[test]
 fn nothing_is_lost_when_the_upstream_is_a_local_socket() {
-    let run = run(Kill::Process, 12, seconds(), 2, true);
-    assert!(run.failed().is_empty(), "{:#?}", run.failed());
+    nobody(&run(Kill::Process, 12, Plan::random, true));
 }
