@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,7 +37,8 @@ pub struct Manager {
     target: String,
     threads: usize,
     child: Option<Child>,
-    ready: Receiver<()>,
+    ready: Receiver<String>,
+    room: Arc<AtomicUsize>,
 }
 
 impl Manager {
@@ -48,7 +50,9 @@ impl Manager {
         let store = Store::default();
         let (said, ready) = channel();
         let kept = store.clone();
-        std::thread::spawn(move || listen(&notify, &kept, &said));
+        let room = Arc::new(AtomicUsize::new(100));
+        let most = room.clone();
+        std::thread::spawn(move || listen(&notify, &kept, &most, &said));
         Self {
             listener: TcpListener::bind("127.0.0.1:0").unwrap(),
             store,
@@ -57,6 +61,7 @@ impl Manager {
             threads,
             child: None,
             ready,
+            room,
         }
     }
 
@@ -64,9 +69,24 @@ impl Manager {
         self.listener.local_addr().unwrap()
     }
 
-    /// What is in the store.
+    /// How many descriptors are in the store.
     pub fn stored(&self) -> usize {
         self.store.lock().unwrap().len()
+    }
+
+    /// As `FileDescriptorStoreMax=`.
+    pub fn store_at_most(&self, count: usize) {
+        self.room.store(count, Relaxed);
+    }
+
+    /// Has the table be one of another version.
+    pub fn change_version(&self) {
+        for (_, file) in self.store.lock().unwrap().iter() {
+            let mut magic = [0; 8];
+            if rustix::io::pread(file, &mut magic, 0) == Ok(8) && &magic == b"kept-tcp" {
+                rustix::io::pwrite(file, &[99, 0, 0, 0], 8).unwrap();
+            }
+        }
     }
 
     /// Starts the process.
@@ -121,17 +141,18 @@ impl Manager {
     }
 
     /// Starts the process and waits until it is ready.
-    pub fn start(&mut self) {
+    pub fn start(&mut self) -> String {
         self.spawn();
-        self.ready
-            .recv_timeout(Duration::from_secs(20))
-            .expect("it does not get ready");
+        let ready = self.ready.recv_timeout(Duration::from_secs(20));
+        ready.expect("it does not get ready")
     }
 
-    pub fn signal(&self, signal: i32) {
+    /// Has it end in order.
+    pub fn end(&mut self) {
         let child = self.child.as_ref().unwrap();
         // SAFETY: kill(2) on a child that was not waited for.
-        unsafe { libc::kill(child.id() as i32, signal) };
+        unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+        self.wait();
     }
 
     /// Kills it, and waits until nobody is left, as systemd does.
@@ -147,7 +168,7 @@ impl Manager {
     }
 
     /// Waits until all of them have ended.
-    pub fn wait(&mut self) {
+    fn wait(&mut self) {
         let group = self.child.take().unwrap().id() as i32;
         // SAFETY: waitpid(2) may be told not to say how they ended.
         while unsafe { libc::waitpid(-group, std::ptr::null_mut(), libc::__WALL) } > 0 {}
@@ -162,7 +183,7 @@ impl Drop for Manager {
     }
 }
 
-fn listen(notify: &UnixDatagram, store: &Store, ready: &Sender<()>) {
+fn listen(notify: &UnixDatagram, store: &Store, room: &AtomicUsize, ready: &Sender<String>) {
     loop {
         let mut buffer = [0; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
@@ -184,10 +205,11 @@ fn listen(notify: &UnixDatagram, store: &Store, ready: &Sender<()>) {
         let name = name.unwrap_or_default().to_owned();
         let mut store = store.lock().unwrap();
         if text.contains("FDSTORE=1") {
-            store.extend(fds.into_iter().map(|fd| (name.clone(), fd)));
+            let left = room.load(Relaxed).saturating_sub(store.len());
+            store.extend(fds.into_iter().take(left).map(|fd| (name.clone(), fd)));
         } else if text.contains("FDSTOREREMOVE=1") {
             store.retain(|(kept, _)| *kept != name);
-        } else if text.contains("READY=1") && ready.send(()).is_err() {
+        } else if text.contains("READY=1") && ready.send(text).is_err() {
             return;
         }
     }

@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use disnix_proxy_example::proxy::keep::account::Place;
 use disnix_proxy_example::proxy::keep::{
@@ -79,18 +80,22 @@ pub fn run() {
         buffers: 4096,
         listeners: vec![listener.as_fd()],
     };
-    let begin = std::time::Instant::now();
-    let mut started = keep::start(stored, &options).unwrap();
-    for given_up in started.given_up {
+    on_term();
+    let mut started = match keep::start(stored, &options) {
+        Ok(started) => started,
+        Err(error) => {
+            notify::ready(&error.to_string());
+            return;
+        }
+    };
+    for given_up in &started.given_up {
         eprintln!("{given_up:?}");
     }
-    if std::env::var_os("KEEP_TEST_VERBOSE").is_some() {
-        eprintln!(
-            "{} restored in {:?}",
-            started.restored.len(),
-            begin.elapsed()
-        );
-    }
+    let status = format!(
+        "{} go on, {} foreign",
+        started.restored.len(),
+        started.foreign
+    );
     let count: usize = std::env::var(THREADS).unwrap().parse().unwrap();
     let mut threads: Vec<Thread> = (0..count)
         .map(|_| Thread {
@@ -105,14 +110,31 @@ pub fn run() {
     for (number, restored) in started.restored.drain(..).enumerate() {
         threads[number % count].adopt(restored);
     }
-    notify::ready("relays");
+    notify::ready(&status);
     let running = threads
         .into_iter()
         .map(|thread| std::thread::spawn(move || thread.run()));
-    running
+    let left: Vec<usize> = running
         .collect::<Vec<_>>()
         .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+        .map(|thread| thread.join().unwrap())
+        .collect();
+    match left.iter().sum() {
+        0 => started.keep.forget().unwrap(),
+        1.. => started.keep.leave(),
+    }
+    std::process::exit(0);
+}
+
+static ENDS: AtomicBool = AtomicBool::new(false);
+
+/// Has `ENDS` be set by SIGTERM.
+fn on_term() {
+    extern "C" fn set(_: libc::c_int) {
+        ENDS.store(true, Relaxed);
+    }
+    // SAFETY: the handler stores to an atomic, which is all that it may do.
+    unsafe { libc::signal(libc::SIGTERM, set as *const () as libc::sighandler_t) };
 }
 
 impl Thread {
@@ -137,9 +159,14 @@ impl Thread {
         self.connections.push(connection);
     }
 
-    fn run(mut self) {
+    /// How many connections are left when it is told to end.
+    fn run(mut self) -> usize {
         loop {
             self.wait();
+            if ENDS.load(Relaxed) {
+                // As they are: whoever comes next goes on with them.
+                return std::mem::ManuallyDrop::new(self.connections).len();
+            }
             self.accept();
             let mut connections = std::mem::take(&mut self.connections);
             connections.retain_mut(|connection| self.work(connection));
@@ -170,18 +197,23 @@ impl Thread {
                 }
             }
         }
-        let _ = poll(&mut fds, None);
+        let a_while = rustix::event::Timespec {
+            tv_sec: 0,
+            tv_nsec: 5_000_000,
+        };
+        let _ = poll(&mut fds, Some(&a_while));
     }
 
     fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         for _ in 0..8 {
-            let Ok((client, _)) = acceptfrom_with(&*self.listener, flags) else {
-                return;
-            };
+            // Nothing comes between accepting and parking.
             let slot = self.keep.claim().unwrap();
             slot.describe(1, Uptime::now());
             slot.set_text(&self.target);
+            let Ok((client, _)) = acceptfrom_with(&*self.listener, flags) else {
+                return self.keep.release(slot);
+            };
             assert!(self.keep.park_client(slot, client.as_fd()));
             let _ = sockopt::set_tcp_nodelay(&client, true);
             self.connections.push(Connection {

@@ -83,8 +83,20 @@ impl Plan {
     }
 }
 
+/// What announces so many small messages.
+pub fn echo_header(messages: u64) -> Vec<u8> {
+    let plan = Plan {
+        seed: 0,
+        up: 0,
+        down: 0,
+        messages,
+    };
+    plan.header()
+}
+
 /// What came of a connection.
 #[derive(Debug)]
+#[allow(dead_code, reason = "shown when it fails")]
 pub struct Outcome {
     pub plan: Plan,
     pub result: Result<(), String>,

@@ -4,13 +4,14 @@
 //! memory file, and beside them a table says what belongs together. The next process finds all of that
 //! in its store and goes on.
 //!
-//! - [`lots`]: where descriptors are parked; `message`: what is said of them there;
-//! - [`will`]: the child that saves what was not parked yet;
-//! - [`layout`], [`table`], [`slot`]: what is written down of every connection;
-//! - [`buffers`], [`pipes`]: where bytes in hand are;
+//! - `lots`: where descriptors are parked; `message`: what is said of them there; `park`: parking, and
+//!   getting rid of what has ended;
+//! - `will`: the child that saves what was not parked yet;
+//! - `layout`, `table`, `slot`: what is written down of every connection; `mapping`: the memory it is in;
+//! - `buffers`, `pipes`: where bytes in hand are;
 //! - [`account`], `counters`: what was under way when the process died (pure);
-//! - [`restore`]: finding everything again; `strays`: clients that nobody had written down;
-//! - [`store`]: what systemd keeps;
+//! - `restore`: finding everything again; `strays`: clients that nobody had written down;
+//! - `store`: what systemd keeps;
 //! - [`ends`]: how a connection ends whose sockets are parked.
 //!
 //! # The order of things
@@ -224,6 +225,3 @@ impl Keep {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-#[cfg(test)]
-mod tests;

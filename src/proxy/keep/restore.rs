@@ -337,18 +337,19 @@ impl Found {
                 (Kind::Pipe, Some(read), Some(write)) if keep.has_pipe(entry) => {
                     self.pipes.entry(entry.index).or_insert([read, write]);
                 }
-                (Kind::Client | Kind::Pair, Some(client), upstream) if keep.has_slot(entry) => {
-                    // Messages come in the order in which they were sent: the last one with an upstream
-                    // is what counts. (An earlier process may have been killed just before it wrote
-                    // down that it had one.)
-                    if upstream.is_some() || !self.sockets.contains_key(&entry.index) {
-                        let sockets = Sockets {
-                            client,
-                            upstream,
-                            parked,
-                        };
-                        self.sockets.insert(entry.index, sockets);
-                    }
+                // Messages come in the order in which they were sent: the last one with an upstream is
+                // what counts. (An earlier process may have been killed just before it wrote down that
+                // it had one.)
+                (Kind::Client | Kind::Pair, Some(client), upstream)
+                    if keep.has_slot(entry)
+                        && (upstream.is_some() || !self.sockets.contains_key(&entry.index)) =>
+                {
+                    let sockets = Sockets {
+                        client,
+                        upstream,
+                        parked,
+                    };
+                    self.sockets.insert(entry.index, sockets);
                 }
                 _ => {}
             }
