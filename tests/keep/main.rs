@@ -3,6 +3,7 @@
 //! This process plays systemd and both ends of every connection. The process that is killed is this
 //! program too: a small relay on top of `proxy::keep`.
 
+mod cost;
 mod manager;
 mod relay;
 mod streams;

@@ -37,6 +37,7 @@ pub struct Manager {
     target: String,
     threads: usize,
     child: Option<Child>,
+    environment: Vec<(String, String)>,
     ready: Receiver<String>,
     room: Arc<AtomicUsize>,
 }
@@ -60,6 +61,7 @@ impl Manager {
             target,
             threads,
             child: None,
+            environment: Vec::new(),
             ready,
             room,
         }
@@ -72,6 +74,22 @@ impl Manager {
     /// How many descriptors are in the store.
     pub fn stored(&self) -> usize {
         self.store.lock().unwrap().len()
+    }
+
+    /// Adds to the environment of the process.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// What the processes hold of memory that is theirs alone.
+    pub fn memory(&self) -> String {
+        let group = self.child.as_ref().unwrap().id();
+        let command = format!(
+            "for p in $(pgrep -g {group}); do cat /proc/$p/comm; \
+             grep -E '^(Rss|Private_Dirty|VmPTE)' /proc/$p/smaps_rollup /proc/$p/status; done"
+        );
+        let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// As `FileDescriptorStoreMax=`.
@@ -110,6 +128,7 @@ impl Manager {
             ])
             .env("NOTIFY_SOCKET", self.directory.path().join("notify"))
             .env(ROLE, &self.target)
+            .envs(self.environment.iter().cloned())
             .env(THREADS, self.threads.to_string())
             .env("LISTEN_FDS", sockets.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"))

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 use disnix_proxy_example::proxy::keep::account::Place;
 use disnix_proxy_example::proxy::keep::{
@@ -18,6 +19,7 @@ use rustix::net::{
 };
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
+use crate::cost;
 use crate::manager::{ROLE, THREADS};
 
 struct Connection {
@@ -76,11 +78,12 @@ pub fn run() {
     let listener = Arc::new(listener.unwrap());
     rustix::io::ioctl_fionbio(&listener, true).unwrap();
     let options = Options {
-        connections: 1024,
+        connections: 16_384,
         buffers: 4096,
         listeners: vec![listener.as_fd()],
     };
     on_term();
+    let begin = Instant::now();
     let mut started = match keep::start(stored, &options) {
         Ok(started) => started,
         Err(error) => {
@@ -92,10 +95,14 @@ pub fn run() {
         eprintln!("{given_up:?}");
     }
     let status = format!(
-        "{} go on, {} foreign",
+        "{} go on, {} foreign, found in {:?}",
         started.restored.len(),
-        started.foreign
+        started.foreign,
+        begin.elapsed()
     );
+    if std::env::var_os(cost::MEASURE).is_some() {
+        cost::measure(started.keep);
+    }
     let count: usize = std::env::var(THREADS).unwrap().parse().unwrap();
     let mut threads: Vec<Thread> = (0..count)
         .map(|_| Thread {

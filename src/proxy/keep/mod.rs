@@ -139,8 +139,7 @@ pub fn start(stored: Vec<OwnedFd>, options: &Options<'_>) -> Result<Started, Kee
     let (core, foreign, found) = match store::recognise(stored, options)? {
         Stored::Nothing => (create(options)?, 0, false),
         Stored::Foreign(descriptors) => {
-            let count = ends::reset_all(descriptors).map_err(io::Error::from)?;
-            crate::service::notify::unstore(NAME)?;
+            let count = discard(descriptors)?;
             (create(options)?, count, false)
         }
         Stored::Ours(parts) => (adopt(*parts)?, 0, true),
@@ -159,6 +158,21 @@ pub fn start(stored: Vec<OwnedFd>, options: &Options<'_>) -> Result<Started, Kee
         given_up: restoration.given_up,
         foreign,
     })
+}
+
+/// Ends everything that an earlier process has left: for one that does not keep connections. Returns how
+/// many sockets were reset.
+///
+/// # Errors
+///
+/// When systemd cannot be told, or not even one descriptor is left.
+pub fn discard(stored: Vec<OwnedFd>) -> Result<usize, KeepError> {
+    if stored.is_empty() {
+        return Ok(0);
+    }
+    let count = ends::reset_all(stored).map_err(io::Error::from)?;
+    store::remove()?;
+    Ok(count)
 }
 
 fn create(options: &Options<'_>) -> Result<Core, KeepError> {
