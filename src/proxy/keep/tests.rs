@@ -146,6 +146,31 @@ fn a_send_that_was_interrupted_is_neither_forgotten_nor_done_twice() {
 }
 
 #[test]
+fn our_own_bytes_in_front_go_on_where_they_were() {
+    let keep = first();
+    let through = Through::new(keep);
+    let mut buffer = keep.buffers().take().unwrap();
+    buffer[..6].copy_from_slice(b"PROXY ");
+    let flow = through.slot.flow(Way::Up);
+    flow.prefix(buffer.number(), 6);
+    flow.sending();
+    rustix::net::send(
+        &through.ours[1],
+        &buffer[..2],
+        rustix::net::SendFlags::empty(),
+    )
+    .unwrap();
+    let (_, found) = next(keep);
+    assert_eq!(in_hand(&found.restored[0]), b"OXY ");
+    let flow = found.restored[0].slot.flow(Way::Up);
+    assert_eq!(
+        (flow.prefix_length(), flow.taken(), flow.given()),
+        (6, 6, 2)
+    );
+    std::mem::forget((buffer, found));
+}
+
+#[test]
 fn what_is_in_a_pipe_is_found() {
     let keep = first();
     let mut through = Through::new(keep);

@@ -22,7 +22,7 @@ use super::table::NONE;
 use super::{Keep, KeepError, Options, ends, strays};
 
 use found::{Found, Sockets};
-use settle::settle;
+use settle::{Settled, buffers_of, claimed_twice, settle};
 
 /// A connection that goes on.
 #[derive(Debug)]
@@ -91,12 +91,6 @@ pub struct GivenUp {
 pub(super) struct Restoration {
     pub(super) restored: Vec<Restored>,
     pub(super) given_up: Vec<GivenUp>,
-}
-
-/// What a slot was found to be.
-struct Settled {
-    sockets: Sockets,
-    flows: [(account::Settled, bool); 2],
 }
 
 impl Restoration {
@@ -367,32 +361,6 @@ fn shut_down(slot: Slot, sockets: &Sockets) {
     if slot.flow(Way::Down).is_finished() {
         ends::end_orderly(&sockets.client);
     }
-}
-
-/// Those that claim a buffer or a pipe that another direction claims too.
-fn claimed_twice(connected: &BTreeMap<u32, Settled>) -> BTreeSet<u32> {
-    let mut claims: BTreeMap<(bool, u32), Vec<u32>> = BTreeMap::new();
-    for (index, settled) in connected {
-        for held in settled.flows.iter().filter_map(|(flow, _)| flow.held) {
-            let what = match held {
-                account::Held::Buffer { number, .. } => (false, number),
-                account::Held::Pipe { number, .. } => (true, number),
-            };
-            claims.entry(what).or_default().push(*index);
-        }
-    }
-    let twice = claims.into_values().filter(|claimants| claimants.len() > 1);
-    twice.flatten().collect()
-}
-
-fn buffers_of(settled: &Settled) -> impl Iterator<Item = u32> {
-    settled
-        .flows
-        .iter()
-        .filter_map(|(flow, _)| match flow.held {
-            Some(account::Held::Buffer { number, .. }) => Some(number),
-            _ => None,
-        })
 }
 
 /// Has the kernel make the table of descriptors as large as it will have to be: once, not step by step.

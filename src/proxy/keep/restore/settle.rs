@@ -1,6 +1,6 @@
 //! Where a connection is: what is written down, and what the kernel says where that is not all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::super::account::{self, Act, Kernel, Place, Total, Unclear};
@@ -8,6 +8,12 @@ use super::super::counters::{self, Opened};
 use super::super::slot::{Slot, Way};
 use super::found::Sockets;
 use crate::service::kernel::{TcpCounters, tcp_counters};
+
+/// What a slot was found to be.
+pub(super) struct Settled {
+    pub(super) sockets: Sockets,
+    pub(super) flows: [(account::Settled, bool); 2],
+}
 
 /// Finds out where both directions are, and whether their sources are broken.
 pub(super) fn settle(
@@ -70,4 +76,30 @@ pub(super) fn settle(
         result.push((settled, flow.is_broken()));
     }
     result.try_into().map_err(|_| Unclear::Contradiction)
+}
+
+/// Those that claim a buffer or a pipe that another direction claims too.
+pub(super) fn claimed_twice(connected: &BTreeMap<u32, Settled>) -> BTreeSet<u32> {
+    let mut claims: BTreeMap<(bool, u32), Vec<u32>> = BTreeMap::new();
+    for (index, settled) in connected {
+        for held in settled.flows.iter().filter_map(|(flow, _)| flow.held) {
+            let what = match held {
+                account::Held::Buffer { number, .. } => (false, number),
+                account::Held::Pipe { number, .. } => (true, number),
+            };
+            claims.entry(what).or_default().push(*index);
+        }
+    }
+    let twice = claims.into_values().filter(|claimants| claimants.len() > 1);
+    twice.flatten().collect()
+}
+
+pub(super) fn buffers_of(settled: &Settled) -> impl Iterator<Item = u32> {
+    settled
+        .flows
+        .iter()
+        .filter_map(|(flow, _)| match flow.held {
+            Some(account::Held::Buffer { number, .. }) => Some(number),
+            _ => None,
+        })
 }
