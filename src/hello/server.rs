@@ -68,7 +68,6 @@ async fn run(options: Options) -> Result<(), Failure> {
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
-        threads: 1,
     };
     serve(Arc::new(Greeting(server)), listeners.into(), lifetime).await
 }

@@ -162,13 +162,18 @@ impl Connection {
         (self.received.load(Relaxed), self.sent.load(Relaxed))
     }
 
+    /// When it last carried something.
+    pub(super) fn active(&self) -> Uptime {
+        Uptime::from_micros(self.active_usec.load(Relaxed))
+    }
+
     fn idle(&self, now: Uptime) -> Duration {
         if self.handed().is_some() {
             // Where nothing is known of it, it is not idle.
             let quiet = handed::quiet(&self.client).unwrap_or_default();
             return quiet.min(self.age(now));
         }
-        now.since(Uptime::from_micros(self.active_usec.load(Relaxed)))
+        now.since(self.active())
     }
 
     fn is_gone(&self, limit: Duration) -> bool {
@@ -193,16 +198,41 @@ impl Connection {
     }
 }
 
-impl Meter for Connection {
+/// Counts what a connection carries, at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Metered<'a> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// The moment.
+    pub now: Uptime,
+}
+
+impl Metered<'_> {
+    fn count(&self, counter: &AtomicU64, bytes: usize) {
+        // Only the thread that carries the connection counts.
+        counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
+        let now = self.now.as_micros();
+        self.connection.active_usec.store(now, Relaxed);
+    }
+}
+
+impl Meter for Metered<'_> {
     fn received(&self, bytes: usize) {
-        self.received.fetch_add(bytes as u64, Relaxed);
-        self.active_usec.store(Uptime::now().as_micros(), Relaxed);
+        self.count(&self.connection.received, bytes);
     }
 
     fn sent(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Relaxed);
-        self.active_usec.store(Uptime::now().as_micros(), Relaxed);
+        self.count(&self.connection.sent, bytes);
     }
+}
+
+/// Connections that are to be cut.
+#[derive(Debug, Default)]
+pub struct Cuts {
+    /// Slots of those that were handed over.
+    pub slots: Vec<u32>,
+    /// Whether there are others.
+    pub relayed: bool,
 }
 
 /// All open connections, in the order in which they were accepted.
@@ -212,8 +242,8 @@ pub struct Connections {
     accepted: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
-    /// Slots of connections that were handed over and are to end.
-    cuts: Mutex<Vec<u32>>,
+    /// Connections that are to end.
+    cuts: Mutex<Cuts>,
     has_cuts: Notify,
 }
 
@@ -304,29 +334,33 @@ impl Connections {
     }
 
     fn end(&self, connection: &Connection, why: Abort) {
-        if let Some(slot) = connection.abort(why) {
-            self.cut_later(slot);
+        match connection.abort(why) {
+            Some(slot) => self.cut_later(slot),
+            None => {
+                self.cuts().relayed = true;
+                self.has_cuts.notify_one();
+            }
         }
     }
 
     /// The connection of this slot is to be cut.
     pub(super) fn cut_later(&self, slot: u32) {
-        self.cuts().push(slot);
+        self.cuts().slots.push(slot);
         self.has_cuts.notify_one();
     }
 
-    /// Waits for slots whose connections are to be cut. Cancel safe.
-    pub async fn to_cut(&self) -> Vec<u32> {
+    /// Waits for connections that are to be cut. Cancel safe.
+    pub async fn to_cut(&self) -> Cuts {
         loop {
             let cuts = std::mem::take(&mut *self.cuts());
-            if !cuts.is_empty() {
+            if cuts.relayed || !cuts.slots.is_empty() {
                 return cuts;
             }
             self.has_cuts.notified().await;
         }
     }
 
-    fn cuts(&self) -> MutexGuard<'_, Vec<u32>> {
+    fn cuts(&self) -> MutexGuard<'_, Cuts> {
         self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

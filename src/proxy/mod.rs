@@ -4,7 +4,8 @@
 //! - [`shell`]: the gate in the world, the one place where it is asked, told, and acted upon;
 //! - [`run`], `running`: from the command line to a running proxy, as a service;
 //! - [`take_over`]: taking the place of a proxy that runs;
-//! - [`passed`], `client`, [`upstream`], [`proxy_header`], [`relay`]: what happens to a client that has passed;
+//! - [`passed`], `client`, [`upstream`], [`proxy_header`]: what happens to a client that has passed;
+//! - `workers`, [`relay`]: the threads that carry connections, and how;
 //! - [`handover`]: or it goes to the process that serves it;
 //! - `descriptors`: how many of them there may be, and pipes;
 //! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
@@ -31,3 +32,4 @@ pub mod shell;
 pub mod state;
 pub mod take_over;
 pub mod upstream;
+mod workers;

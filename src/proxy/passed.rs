@@ -1,13 +1,13 @@
 //! A client that has passed the gate.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connections::Connection;
+use super::connections::{Connected, Connection};
 use super::shell::Proxy;
 use super::upstream::Spare;
 use crate::service::address::Address;
@@ -50,6 +50,15 @@ impl Passed {
     pub fn client(&self) -> Option<BorrowedFd<'_>> {
         self.connection()
             .map(|connection| connection.client.as_fd())
+    }
+
+    /// Its upstream is connected.
+    pub fn is_connected(&self, socket: OwnedFd, target: Arc<Address>) {
+        if let Some(connection) = self.connection() {
+            connection
+                .upstream
+                .get_or_init(|| Connected { socket, target });
+        }
     }
 
     /// It was handed over, with the token of this slot.

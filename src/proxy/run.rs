@@ -104,13 +104,15 @@ async fn run(options: Options) -> Result<(), Failure> {
     tokio::spawn(handover::attend(Arc::clone(&proxy)));
     let control = ControlServer::new(control);
     control.start(&proxy);
-    let running = Running::new(proxy, control);
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
-        threads,
     };
-    serve(Arc::new(running), listeners, lifetime).await
+    proxy.start(threads)?;
+    let running = Arc::new(Running::new(Arc::clone(&proxy), control));
+    let served = serve(running, listeners, lifetime).await;
+    proxy.end();
+    served
 }
 
 /// Goes on with what the process before has left: its open connections, and a target that was set

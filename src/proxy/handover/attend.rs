@@ -25,17 +25,24 @@ pub(in crate::proxy) async fn attend(proxy: Arc<Proxy>) {
                 ended.connections.into_iter().for_each(come_back);
                 proxy.orphans_closed(ended.orphans);
             }
-            slots = proxy.connections.to_cut() => for slot in slots {
-                if let Some(passed) = proxy.handover.cut(slot)
-                    && let Some(connection) = passed.connection()
-                {
-                    connection.taken_back();
-                    handed::cut(&connection.client);
-                    tell_aborted(connection);
-                    tell_ended(connection);
+            cuts = proxy.connections.to_cut() => {
+                if cuts.relayed {
+                    proxy.workers().cut();
                 }
-            },
+                cuts.slots.into_iter().for_each(|slot| cut(&proxy, slot));
+            }
         }
+    }
+}
+
+fn cut(proxy: &Proxy, slot: u32) {
+    if let Some(passed) = proxy.handover.cut(slot)
+        && let Some(connection) = passed.connection()
+    {
+        connection.taken_back();
+        handed::cut(&connection.client);
+        tell_aborted(connection);
+        tell_ended(connection);
     }
 }
 

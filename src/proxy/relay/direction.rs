@@ -1,17 +1,15 @@
 //! One direction of a relayed connection: does what [`Switch`] says.
 
 use std::cell::RefCell;
-use std::os::fd::{AsFd, AsRawFd};
-use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::os::fd::BorrowedFd;
+use std::task::{Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
-use tokio::task::yield_now;
 
 use super::pipe::Pipe;
+use super::ready::{Ready, Received};
 use super::switch::{Next, Switch};
-use crate::service::stream::{Received, Stream};
 
 /// How much is copied at once. One such buffer serves all connections of a thread: none belongs to a
 /// connection, unless its receiver is slow.
@@ -37,18 +35,10 @@ pub(super) enum End {
 
 /// From where to where.
 #[derive(Debug)]
-pub(super) struct Between<'a, S: AsFd + AsRawFd> {
-    pub(super) source: &'a Stream<S>,
-    pub(super) sink: &'a Stream<S>,
+pub(super) struct Between<'a> {
+    pub(super) source: (BorrowedFd<'a>, &'a mut Ready),
+    pub(super) sink: (BorrowedFd<'a>, &'a mut Ready),
 }
-
-impl<S: AsFd + AsRawFd> Clone for Between<'_, S> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<S: AsFd + AsRawFd> Copy for Between<'_, S> {}
 
 /// One direction. While nothing comes, it holds no memory and no pipe; while its sink is slow at most
 /// one buffer or one pipe, and nothing more is received.
@@ -59,6 +49,8 @@ pub(super) struct Direction {
     rest: Option<(Box<[u8]>, usize)>,
     pipe: Option<Pipe>,
     end: Option<End>,
+    /// Bytes of [`Self::preface`] that were not sent yet.
+    preface: usize,
 }
 
 impl Direction {
@@ -69,6 +61,16 @@ impl Direction {
             rest: None,
             pipe: None,
             end: None,
+            preface: 0,
+        }
+    }
+
+    /// Bytes that are sent before the first one of the source.
+    pub(super) fn preface(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.preface = bytes.len();
+            self.switch.received(bytes.len(), false);
+            self.rest = Some((bytes.into_boxed_slice(), 0));
         }
     }
 
@@ -77,25 +79,17 @@ impl Direction {
         self.end
     }
 
-    /// Carries what can be carried now, at most a turn's worth, and tells `count` of what went. Has
-    /// the task woken when it can go on. `back` is how the other direction has ended.
-    pub(super) fn poll<S: AsFd + AsRawFd>(
+    /// Carries what can be carried now, at most a turn's worth, and tells `count` of what went; whether
+    /// there is more to be done at once. `back` is how the other direction has ended.
+    pub(super) fn turn(
         &mut self,
-        between: Between<'_, S>,
+        between: &mut Between<'_>,
         back: Option<End>,
-        context: &mut Context<'_>,
-        count: impl Fn(usize),
-    ) {
+        count: impl FnOnce(usize),
+    ) -> bool {
         let mut went = 0;
-        while self.end.is_none() {
-            if went >= TURN {
-                // Behind everybody else, those among them of whom the runtime has yet to hear: merely
-                // to be woken would mean to be among the next, dozens of times (`event_interval` of
-                // tokio's runtime), before it looks.
-                let _ = pin!(yield_now()).poll(context);
-                break;
-            }
-            match self.step(between, context) {
+        while self.end.is_none() && went < TURN {
+            match self.step(between, back) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(bytes)) => went += bytes,
                 Poll::Ready(Err(end)) => self.end = Some(end),
@@ -105,27 +99,33 @@ impl Direction {
             }
         }
         if went > 0 {
-            count(went);
+            count(went - self.uncounted(went));
         }
         if self.end.is_some() {
             // A sink that broke has left some behind.
             (self.pipe, self.rest) = (None, None);
         }
+        self.end.is_none() && went >= TURN
+    }
+
+    /// How many of the bytes that went were not the source's.
+    fn uncounted(&mut self, went: usize) -> usize {
+        let ours = went.min(self.preface);
+        self.preface -= ours;
+        ours
     }
 
     /// Takes one step; how many bytes went to the sink.
-    fn step<S: AsFd + AsRawFd>(
-        &mut self,
-        between: Between<'_, S>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, End>> {
+    fn step(&mut self, between: &mut Between<'_>, back: Option<End>) -> Poll<Result<usize, End>> {
         match self.switch.next() {
-            Next::Receive => self.receive(between, context),
-            Next::Send => self.send(between.sink, context),
-            Next::Fill => self.fill(between.source, context),
-            Next::Drain => self.drain(between.sink, context),
+            Next::Receive => self.receive(between),
+            Next::Send => self.send(between),
+            Next::Fill => self.fill(between),
+            Next::Drain => self.drain(between),
+            // Both sockets are closed then, which tells both; nothing is left to be received.
+            Next::Finish if back == Some(End::Finished) => Poll::Ready(Err(End::Finished)),
             Next::Finish => {
-                let shut = rustix::net::shutdown(between.sink, Shutdown::Write);
+                let shut = rustix::net::shutdown(between.sink.0, Shutdown::Write);
                 Poll::Ready(Err(match shut {
                     Ok(()) => End::Finished,
                     Err(errno) => End::SinkBroken(errno),
@@ -135,15 +135,15 @@ impl Direction {
     }
 
     /// Receives into the thread's buffer and sends from there. What the sink does not take is kept.
-    fn receive<S: AsFd + AsRawFd>(
-        &mut self,
-        Between { source, sink }: Between<'_, S>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, End>> {
+    fn receive(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
+        let Between {
+            source: (source, readiness),
+            sink,
+        } = between;
         SCRATCH.with_borrow_mut(|buffer| {
             let size = buffer.len();
-            let received = source.poll_receive(context, |socket| {
-                let (bytes, _) = rustix::net::recv(socket, &mut **buffer, RecvFlags::empty())?;
+            let received = readiness.receive(|| {
+                let (bytes, _) = rustix::net::recv(*source, &mut **buffer, RecvFlags::empty())?;
                 let full = bytes == size;
                 Ok(Received { bytes, full })
             });
@@ -157,7 +157,7 @@ impl Direction {
                 return Poll::Ready(Ok(0));
             }
             let received = &buffer[..received];
-            let sent = match poll_send(sink, received, context) {
+            let sent = match send(sink, received) {
                 Poll::Ready(sent) => sent?,
                 Poll::Pending => 0,
             };
@@ -169,15 +169,11 @@ impl Direction {
     }
 
     /// Sends what is left from before.
-    fn send<S: AsFd + AsRawFd>(
-        &mut self,
-        sink: &Stream<S>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, End>> {
+    fn send(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
         let Some((rest, taken)) = &mut self.rest else {
             unreachable!("the switch knows of bytes that are not there");
         };
-        let sent = ready!(poll_send(sink, &rest[*taken..], context))?;
+        let sent = ready!(send(&mut between.sink, &rest[*taken..]))?;
         *taken += sent;
         if self.switch.gave(sent) == 0 {
             self.rest = None;
@@ -185,20 +181,18 @@ impl Direction {
         Poll::Ready(Ok(sent))
     }
 
-    fn fill<S: AsFd + AsRawFd>(
-        &mut self,
-        source: &Stream<S>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, End>> {
+    fn fill(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
         let Some(pipe) = self.pipe.take().or_else(Pipe::take) else {
             self.switch.no_pipe();
             return Poll::Ready(Ok(0));
         };
         let reach = self.switch.reach();
-        let filled = source.poll_receive(context, |socket| {
-            let bytes = match pipe.fill(socket, reach) {
+        let (source, readiness) = &mut between.source;
+        let is_exceptional = readiness.is_exceptional();
+        let filled = readiness.receive(|| {
+            let bytes = match pipe.fill(*source, reach) {
                 // Splicing stops in front of urgent data and does not say so.
-                Err(Errno::AGAIN) if source.is_exceptional() => return Err(Errno::INVAL),
+                Err(Errno::AGAIN) if is_exceptional => return Err(Errno::INVAL),
                 filled => filled?,
             };
             // How much there was cannot be told from how much fits.
@@ -226,17 +220,13 @@ impl Direction {
         Poll::Ready(Ok(0))
     }
 
-    fn drain<S: AsFd + AsRawFd>(
-        &mut self,
-        sink: &Stream<S>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, End>> {
+    fn drain(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
         let Some(pipe) = &self.pipe else {
             unreachable!("the switch knows of a pipe that is not there");
         };
         let held = self.switch.in_pipe();
-        let Poll::Ready(drained) = sink.poll_send(context, |socket| pipe.drain(socket, held))
-        else {
+        let (sink, readiness) = &mut between.sink;
+        let Poll::Ready(drained) = readiness.send(|| pipe.drain(*sink, held)) else {
             self.switch.waits_for_sink();
             return Poll::Pending;
         };
@@ -258,13 +248,8 @@ fn broken(back: Option<End>) -> Option<Errno> {
     }
 }
 
-fn poll_send<S: AsFd + AsRawFd>(
-    sink: &Stream<S>,
-    bytes: &[u8],
-    context: &mut Context<'_>,
-) -> Poll<Result<usize, End>> {
-    sink.poll_send(context, |socket| {
-        rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)
-    })
-    .map_err(End::SinkBroken)
+fn send((sink, readiness): &mut (BorrowedFd<'_>, &mut Ready), bytes: &[u8]) -> Poll<Result<usize, End>> {
+    readiness
+        .send(|| rustix::net::send(*sink, bytes, SendFlags::NOSIGNAL))
+        .map_err(End::SinkBroken)
 }

@@ -1,16 +1,19 @@
 //! The gate in the world: the one place where it is asked, told, and acted upon.
 
 mod handover;
+mod held;
 mod succession;
 mod target;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+pub(in crate::proxy) use held::Held;
 pub use target::SetTargetError;
 
 use super::connections::{Abort, Connection, Connections};
@@ -23,9 +26,11 @@ use super::handover::Handover;
 use super::notices;
 use super::proxy_header::ProxyProtocol;
 use super::state::{LockDirectory, TargetFile};
+use super::workers::Workers;
 use crate::service::address::Address;
 use crate::service::clock::{self, Uptime, micros};
-use crate::service::listener::Listener;
+use crate::service::listener::{Listener, Peer};
+use crate::service::program::Failure;
 
 /// What the proxy is told once, at its start.
 #[derive(Debug)]
@@ -60,13 +65,17 @@ pub struct Proxy {
     pub(super) connections: Connections,
     pub(super) handover: Handover,
     listeners: Mutex<Arc<[Listener]>>,
-    gate: Mutex<(Gate, LockDirectory)>,
+    gate: Mutex<held::Guarded>,
+    workers: OnceLock<Workers>,
+    failure: OnceLock<String>,
     target: Mutex<Option<Arc<Address>>>,
     pub(super) target_file: TargetFile,
     unreachable: AtomicU64,
     callers: AtomicU64,
     queue_full: AtomicBool,
     swept_usec: AtomicU64,
+    /// Whether the accept loop knows that the count of connections has changed.
+    count_told: AtomicBool,
     /// Wakes the accept loop.
     pub(super) woken: Notify,
     /// Wakes control callers.
@@ -97,7 +106,10 @@ impl Proxy {
             connections: Connections::default(),
             handover,
             listeners: Mutex::new(listeners),
-            gate: Mutex::new((gate, lock)),
+            gate: Mutex::new(held::Guarded::new(gate, lock)),
+            workers: OnceLock::new(),
+            failure: OnceLock::new(),
+            count_told: AtomicBool::new(false),
             target: Mutex::new(target.map(Arc::new)),
             target_file,
             unreachable: AtomicU64::new(0),
@@ -125,7 +137,7 @@ impl Proxy {
     /// woken only by one: the accept loop calls this in every turn.
     fn with_gate<T>(&self, f: impl FnOnce(&mut Gate, &mut dyn LockStore) -> (T, Vec<Notice>)) -> T {
         let mut held = self.gate();
-        let (gate, store) = &mut *held;
+        let (gate, store) = held.parts();
         let before = Seen::of(gate);
         let (result, notices) = f(gate, store);
         let after = Seen::of(gate);
@@ -149,9 +161,93 @@ impl Proxy {
     }
 
     /// The gate, to look at it or to let a client in.
-    pub(super) fn gate(&self) -> MutexGuard<'_, (Gate, LockDirectory)> {
+    pub(super) fn gate(&self) -> Held<'_> {
         // Nobody panics while holding it but for a bug in the gate; going on is the better half.
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+        Held::new(self.gate.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Begins to accept and to carry connections, on at most so many threads.
+    ///
+    /// # Errors
+    ///
+    /// When no thread or descriptor is left.
+    pub(super) fn start(self: &Arc<Self>, threads: usize) -> io::Result<()> {
+        let workers = Workers::new(threads)?;
+        let doors = workers.doors(self.listeners());
+        let workers = self.workers.get_or_init(|| workers);
+        workers.start(self)?;
+        self.gate().set_doors(doors);
+        self.relay_or_hand_over();
+        Ok(())
+    }
+
+    /// The threads that carry connections.
+    pub(super) fn workers(&self) -> &Workers {
+        self.workers
+            .get()
+            .unwrap_or_else(|| unreachable!("nobody is accepted before they are there"))
+    }
+
+    /// Ends the threads, and with them what they carry.
+    pub(super) fn end(&self) {
+        if let Some(workers) = self.workers.get() {
+            workers.stop();
+        }
+    }
+
+    /// A client was accepted. The accept loop tells the number, now and then.
+    pub(super) fn count_changed(&self) {
+        if !self.count_told.swap(true, Relaxed) {
+            self.woken.notify_one();
+        }
+    }
+
+    /// The accept loop is about to look at the count.
+    pub(super) fn count_seen(&self) {
+        self.count_told.store(false, Relaxed);
+    }
+
+    /// No descriptors are left, or there may be some again.
+    pub(super) fn set_accepting_paused(&self, paused: bool) {
+        self.handover.shrink();
+        self.gate().set_paused(paused);
+    }
+
+    /// The process cannot go on, for this reason.
+    pub(super) fn fail(&self, sentence: String) {
+        if self.failure.set(sentence).is_ok() {
+            self.stop_accepting();
+            self.woken.notify_one();
+        }
+    }
+
+    /// Why the process cannot go on.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.failure.get().map(|sentence| sentence.as_str().into())
+    }
+
+    /// How long a client waits for an upstream.
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.connect_timeout.unwrap_or(Duration::MAX)
+    }
+
+    /// What the upstream is to hear of a client before its first byte.
+    pub(super) fn announcement(&self, connection: &Connection) -> Vec<u8> {
+        let Some(protocol) = self.settings.proxy_protocol else {
+            return Vec::new();
+        };
+        let addresses = match connection.peer {
+            Peer::Tcp(client) => rustix::net::getsockname(&connection.client)
+                .ok()
+                .and_then(|local| Some((client, SocketAddr::try_from(local).ok()?))),
+            Peer::Unix(_) | Peer::Other => None,
+        };
+        protocol.header(addresses)
+    }
+
+    /// Open connections.
+    pub(super) fn open(&self) -> usize {
+        self.gate().0.open()
     }
 
     fn act(&self, notices: &[Notice], gate: &Gate) {
