@@ -37,7 +37,9 @@ pub fn enter() -> io::Result<()> {
         fs::write(path, value?)?;
     }
     fs::write("/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")?;
-    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
+    let up = Command::new("ip")
+        .args(["link", "set", "lo", "up"])
+        .status()?;
     match up.success() {
         true => Ok(()),
         false => Err(io::Error::other("ip link set lo up has failed")),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connections::Connected;
 use crate::service::address::Address;
-use crate::service::stream::{Stream, keep_alive, send_at_once};
+use crate::service::stream::{Stream, keep_alive};
 
 /// The pause after the first attempt that failed; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -166,7 +166,6 @@ fn begin_tcp(
     spare: &mut Spare,
 ) -> io::Result<Begun> {
     let socket = spare.take(Domain::for_address(address))?;
-    send_at_once(&socket);
     // This machine does not vanish without telling its own sockets.
     if let (Some(keepalive), false) = (keepalive, is_this_machine(address.ip())) {
         keep_alive(&socket, keepalive)?;

@@ -19,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use super::activation::Inherited;
 use super::address::Address;
 pub use super::arrival::{Accepted, Arrival, Peer};
-use super::arrival::{accepted, handed_over};
+use super::arrival::{accepted, handed_over, has_gone};
 use super::binding::{
     bind_socket, has_family, is_unspecified, port, remove_stale, socket_addresses,
 };
@@ -73,8 +73,9 @@ pub struct Listener {
     /// Whether another process listens on it, so that it is that one's to say when it ends.
     shared: AtomicBool,
     keepalive: Option<Duration>,
-    /// Whether all who wait have inherited the options of [`Self::set_options`].
-    passed_on: AtomicBool,
+    /// Whether somebody may wait who has come a while ago: before [`Self::set_options`], so that its
+    /// socket has not inherited them; or so long ago that it may have gone.
+    has_old: AtomicBool,
 }
 
 impl Listener {
@@ -151,7 +152,7 @@ impl Listener {
             unlink,
             shared: AtomicBool::new(false),
             keepalive: None,
-            passed_on: AtomicBool::new(true),
+            has_old: AtomicBool::new(true),
         })
     }
 
@@ -279,8 +280,13 @@ impl Listener {
             sockopt::set_socket_keepalive(&*self.fd, false)?;
         }
         self.keepalive = keepalive;
-        self.passed_on = AtomicBool::new(false);
+        self.expect_old();
         set_options(&*self.fd, keepalive)
+    }
+
+    /// Nobody was accepted for a while: who waits is not taken for somebody who has just come.
+    pub fn expect_old(&self) {
+        self.has_old.store(true, Relaxed);
     }
 
     /// Waits until somebody may be waiting. It may be wrong; [`Self::accept`] tells.
@@ -303,7 +309,6 @@ impl Listener {
         let watch = kernel::watch(Arc::clone(&self.fd), Interest::READABLE)?;
         Ok(self.watch.get_or_init(|| watch))
     }
-
 
     /// Accepts one client, if one waits. When nobody does, [`Self::poll_ready`] waits for the next
     /// one; the two must be called in the same task.
@@ -339,7 +344,11 @@ impl Listener {
                 let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
                 match rustix::net::acceptfrom_with(&*self.fd, flags) {
                     Ok((fd, address)) => {
-                        if !self.passed_on.load(Relaxed) {
+                        let is_old = self.has_old.load(Relaxed);
+                        if is_old && has_gone(&fd) {
+                            return Ok(Accepted::Gone);
+                        }
+                        if is_old {
                             // It fails only for one who has gone, and that shows soon enough.
                             let _ = set_options(&fd, self.keepalive);
                         }
@@ -351,8 +360,8 @@ impl Listener {
         };
         match error {
             Errno::AGAIN => {
-                // Whoever comes from now on comes to a listener that has the options.
-                self.passed_on.store(true, Relaxed);
+                // Whoever is accepted from now on has just come.
+                self.has_old.store(false, Relaxed);
                 Ok(Accepted::Nobody)
             }
             Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {

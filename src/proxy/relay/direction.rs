@@ -226,7 +226,7 @@ impl Direction {
         };
         let held = self.switch.in_pipe();
         let (sink, readiness) = &mut between.sink;
-        let Poll::Ready(drained) = readiness.send(|| pipe.drain(*sink, held)) else {
+        let Poll::Ready(drained) = readiness.send(*sink, || pipe.drain(*sink, held)) else {
             self.switch.waits_for_sink();
             return Poll::Pending;
         };
@@ -248,8 +248,13 @@ fn broken(back: Option<End>) -> Option<Errno> {
     }
 }
 
-fn send((sink, readiness): &mut (BorrowedFd<'_>, &mut Ready), bytes: &[u8]) -> Poll<Result<usize, End>> {
+fn send(
+    (sink, readiness): &mut (BorrowedFd<'_>, &mut Ready),
+    bytes: &[u8],
+) -> Poll<Result<usize, End>> {
     readiness
-        .send(|| rustix::net::send(*sink, bytes, SendFlags::NOSIGNAL))
+        .send(*sink, || {
+            rustix::net::send(*sink, bytes, SendFlags::NOSIGNAL)
+        })
         .map_err(End::SinkBroken)
 }

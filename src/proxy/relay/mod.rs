@@ -94,7 +94,9 @@ impl Relay {
             source: (client, &mut self.client),
             sink: (upstream, &mut self.upstream),
         };
-        let up = self.up.turn(&mut there, back, |bytes| meter.received(bytes));
+        let up = self
+            .up
+            .turn(&mut there, back, |bytes| meter.received(bytes));
         let back = self.up.end();
         let mut here = Between {
             source: (upstream, &mut self.upstream),

@@ -1,11 +1,12 @@
 //! What epoll(7) has told of a socket that it watches edge-triggered.
 
+use std::os::fd::BorrowedFd;
 use std::task::Poll;
 
 use rustix::io::Errno;
 
 use crate::service::poller::Flags;
-use crate::service::stream::Family;
+use crate::service::stream::{Family, send_at_once};
 
 /// What a relayed socket has to be watched for.
 ///
@@ -26,6 +27,18 @@ pub struct Ready {
     exceptional: bool,
     broken: bool,
     family: Family,
+    nagle: Nagle,
+}
+
+/// Whether small pieces wait for those before to be acknowledged (`TCP_NODELAY`, tcp(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nagle {
+    /// They do not.
+    Off,
+    /// The first one never does.
+    On,
+    /// Something was sent: before the next piece it has to be off.
+    Due,
 }
 
 /// What [`Ready::receive`] is told by who receives.
@@ -46,6 +59,22 @@ impl Ready {
             exceptional: false,
             broken: false,
             family,
+            nagle: Nagle::Off,
+        }
+    }
+
+    /// For a TCP socket that does not send small pieces at once yet.
+    ///
+    /// It is told to when that begins to matter, before the second piece: many connections carry one
+    /// request.
+    pub fn new_with_delay(family: Family) -> Self {
+        let nagle = match family {
+            Family::Tcp => Nagle::On,
+            Family::Other => Nagle::Off,
+        };
+        Self {
+            nagle,
+            ..Self::new(family)
         }
     }
 
@@ -101,12 +130,22 @@ impl Ready {
         Poll::Pending
     }
 
-    /// Sends by calling `send`, which tells how much the socket took. Pending while it takes nothing.
+    /// Sends to `socket` by calling `send`, which tells how much it took. Pending while it takes
+    /// nothing.
     pub(super) fn send(
         &mut self,
+        socket: BorrowedFd<'_>,
         mut send: impl FnMut() -> Result<usize, Errno>,
     ) -> Poll<Result<usize, Errno>> {
         while self.writable {
+            match self.nagle {
+                Nagle::Off => {}
+                Nagle::On => self.nagle = Nagle::Due,
+                Nagle::Due => {
+                    send_at_once(socket);
+                    self.nagle = Nagle::Off;
+                }
+            }
             match send() {
                 Err(Errno::AGAIN) => self.writable = false,
                 Err(Errno::INTR) => {}
@@ -120,6 +159,8 @@ impl Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsFd;
 
     fn some(bytes: usize, full: bool) -> Result<Received, Errno> {
         Ok(Received { bytes, full })
@@ -152,13 +193,30 @@ mod tests {
 
     #[test]
     fn what_is_full_takes_nothing_until_there_is_room() {
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let socket = socket.as_fd();
         let mut ready = Ready::new(Family::Tcp);
         ready.tell(Flags::OUT);
-        assert_eq!(ready.send(|| Ok(5)), Poll::Ready(Ok(5)));
-        assert!(ready.send(|| Err(Errno::AGAIN)).is_pending());
-        assert!(ready.send(|| Ok(5)).is_pending());
+        assert_eq!(ready.send(socket, || Ok(5)), Poll::Ready(Ok(5)));
+        assert!(ready.send(socket, || Err(Errno::AGAIN)).is_pending());
+        assert!(ready.send(socket, || Ok(5)).is_pending());
         ready.tell(Flags::OUT);
-        assert_eq!(ready.send(|| Ok(5)), Poll::Ready(Ok(5)));
+        assert_eq!(ready.send(socket, || Ok(5)), Poll::Ready(Ok(5)));
+    }
+
+    #[test]
+    fn small_pieces_are_sent_at_once_from_the_second_on() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let mut ready = Ready::new_with_delay(Family::Tcp);
+        ready.tell(Flags::OUT);
+        for at_once in [false, true, true] {
+            let sent = ready.send(socket.as_fd(), || {
+                assert_eq!(socket.nodelay().unwrap(), at_once);
+                Ok(1)
+            });
+            assert_eq!(sent, Poll::Ready(Ok(1)));
+        }
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Doors {
         for (token, listener) in (DOORS..).zip(self.listeners.iter()) {
             if !open {
                 self.post.poller.remove(listener);
+                listener.expect_old();
             } else if let Err(error) = self.post.poller.add(listener, token, Flags::IN) {
                 tracing::error!(
                     ERROR = %error, LISTENER = %listener,

@@ -47,6 +47,14 @@ impl Load {
         self.part.load(Relaxed) >= FULL && self.part() >= FULL
     }
 
+    /// As if it had been seen just now.
+    #[cfg(test)]
+    pub(super) fn pretend(&self, part: u32) {
+        self.part.store(part, Relaxed);
+        let now = Uptime::now().as_micros();
+        self.seen_usec.store(now, Relaxed);
+    }
+
     /// The thread is there.
     pub(super) fn answer(&self) {
         self.answered.store(true, Relaxed);

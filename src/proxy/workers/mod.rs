@@ -13,6 +13,8 @@ mod balance;
 mod doors;
 mod load;
 mod open;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::io;

@@ -44,7 +44,7 @@ impl Open {
             .connection()
             .and_then(|connection| connection.upstream.get());
         let upstream = upstream.map_or(Ready::new(Family::Other), |upstream| {
-            Ready::new(upstream.target.family())
+            Ready::new_with_delay(upstream.target.family())
         });
         let mut relay = Relay::new(Ready::new(family(&passed)), upstream);
         if let Some(connection) = passed.connection() {
@@ -61,7 +61,7 @@ impl Open {
 
     /// One whose upstream has yet to answer.
     pub(super) fn connecting(passed: Passed, socket: OwnedFd, target: Arc<Address>) -> Self {
-        let upstream = Ready::new(target.family());
+        let upstream = Ready::new_with_delay(target.family());
         Self {
             relay: Relay::new(Ready::new(family(&passed)), upstream),
             passed,
@@ -87,7 +87,8 @@ impl Open {
         connection
             .upstream
             .get_or_init(|| Connected { socket, target });
-        self.relay.announce(self.passed.proxy.announcement(connection));
+        self.relay
+            .announce(self.passed.proxy.announcement(connection));
     }
 
     /// Gives up an upstream that has not answered.

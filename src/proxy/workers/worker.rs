@@ -173,7 +173,7 @@ impl Worker {
     }
 
     /// Carries this one from now on.
-    fn keep(&mut self, mut open: Box<Open>) {
+    pub(super) fn keep(&mut self, mut open: Box<Open>) {
         self.generation = (self.generation + 1) & (GENERATIONS - 1);
         open.generation = self.generation;
         let is_connecting = open.is_connecting();
@@ -320,8 +320,14 @@ impl Worker {
         }
     }
 
+    /// How many connections it carries.
+    #[cfg(test)]
+    pub(super) fn carried(&self) -> usize {
+        self.open.len()
+    }
+
     /// Has another thread carry half of those that make work, if one has time.
-    fn give_away(&mut self) {
+    pub(super) fn give_away(&mut self) {
         let Some(post) = self.proxy.workers().another(&self.proxy, &self.post) else {
             return;
         };
