@@ -8,6 +8,7 @@
 //! - `workers`, [`relay`]: the threads that carry connections, and how;
 //! - [`handover`]: or it goes to the process that serves it;
 //! - `descriptors`: how many of them there may be, and pipes;
+//! - [`keep`]: what of it outlives the process;
 //! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
 //! - [`state`]: what outlives the process;
 //! - [`control`]: what operators and deployment tools can ask for;
@@ -20,6 +21,7 @@ mod descriptors;
 pub mod event;
 pub mod gate;
 pub mod handover;
+pub mod keep;
 pub mod liveness;
 mod notices;
 pub mod options;
