@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::control::api::ConnectionStatus;
 use super::handover::handed;
+use super::keep::{Keep, Slot, Way, ends};
 use super::liveness;
 use super::relay::Meter;
 use crate::service::address::Address;
@@ -72,6 +73,8 @@ pub struct Connection {
     pub peer: Peer,
     /// The client's socket.
     pub client: ClientSocket,
+    /// Where it is written down so that it outlives the process.
+    pub slot: Option<Slot>,
     /// The upstream, once it is connected.
     pub upstream: OnceLock<Connected>,
     /// Who serves it, while that is a process that it was handed over to.
@@ -82,6 +85,8 @@ pub struct Connection {
     active_usec: AtomicU64,
     abort: OnceLock<Abort>,
     aborted: Notify,
+    /// Both sides were told of the end.
+    finished: AtomicBool,
 }
 
 impl Connection {
@@ -140,6 +145,32 @@ impl Connection {
     /// Has both sides see a reset when the connection is closed.
     pub fn reset_on_close(&self) {
         self.sockets().for_each(stream::reset_on_close);
+    }
+
+    /// Both sides were told of the end: closing the sockets is all that is left to do.
+    pub(super) fn has_finished(&self) {
+        self.finished.store(true, Relaxed);
+    }
+
+    /// Both sides see the end as closing the only descriptors would show it, although there are copies
+    /// of them where connections are kept; and nobody restores it from now on.
+    pub(super) fn conclude(&self, keep: Keep) {
+        let Some(slot) = self.slot else {
+            return;
+        };
+        if !self.finished.load(Relaxed) {
+            let resets = self.sockets().any(ends::is_to_be_reset);
+            if resets {
+                slot.ending();
+            }
+            for socket in self.sockets() {
+                match ends::is_to_be_reset(socket) {
+                    true => ends::end_by_reset(socket),
+                    false => ends::end_orderly(socket),
+                }
+            }
+        }
+        keep.release(slot);
     }
 
     fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -240,6 +271,7 @@ pub struct Cuts {
 pub struct Connections {
     open: Mutex<BTreeMap<u64, Arc<Connection>>>,
     accepted: AtomicU64,
+    last_id: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
     /// Connections that are to end.
@@ -254,21 +286,53 @@ impl Connections {
     }
 
     /// A client that was just accepted.
-    pub fn add(&self, client: Arrival) -> Arc<Connection> {
+    pub fn add(&self, client: Arrival, slot: Option<Slot>) -> Arc<Connection> {
         let now = Uptime::now();
-        let id = self.accepted.fetch_add(1, Relaxed) + 1;
+        self.accepted.fetch_add(1, Relaxed);
+        let id = self.last_id.fetch_add(1, Relaxed) + 1;
+        if let Some(slot) = slot {
+            slot.describe(id, now);
+        }
+        self.insert(id, client, slot, now)
+    }
+
+    /// A connection that another process has left, as it is written down.
+    pub(super) fn restore(&self, client: Arrival, slot: Slot) -> Arc<Connection> {
+        let (id, since) = (slot.id(), slot.accepted());
+        if id == 0 {
+            // That process was killed before it could number it.
+            return self.add(client, Some(slot));
+        }
+        self.last_id.fetch_max(id, Relaxed);
+        let connection = self.insert(id, client, Some(slot), since);
+        let [up, down] = Way::BOTH.map(|way| slot.flow(way));
+        let received = up.given().saturating_sub(up.prefix_length().into());
+        connection.received.store(received, Relaxed);
+        connection.sent.store(down.given(), Relaxed);
+        connection
+    }
+
+    fn insert(
+        &self,
+        id: u64,
+        client: Arrival,
+        slot: Option<Slot>,
+        since: Uptime,
+    ) -> Arc<Connection> {
         let connection = Arc::new(Connection {
             id,
             peer: client.peer,
             client: client.socket,
+            slot,
             upstream: OnceLock::new(),
             handed: Mutex::default(),
-            since: now,
+            since,
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            active_usec: AtomicU64::new(now.as_micros()),
+            active_usec: AtomicU64::new(Uptime::now().as_micros()),
             abort: OnceLock::new(),
             aborted: Notify::new(),
+            finished: AtomicBool::new(false),
         });
         self.open().insert(id, Arc::clone(&connection));
         connection
@@ -302,6 +366,17 @@ impl Connections {
             .values()
             .map(|connection| connection.status(now))
             .collect()
+    }
+
+    /// Parks those of which only this process has the sockets.
+    pub(super) fn park_all(&self, keep: Keep) {
+        for connection in self.open().values() {
+            if let Some(slot) = connection.slot
+                && !slot.is_parked()
+            {
+                keep.park_again(slot, connection.client.as_fd());
+            }
+        }
     }
 
     /// Ends one; whether there is such a one.

@@ -8,7 +8,8 @@
 //! - `workers`, [`relay`]: the threads that carry connections, and how;
 //! - [`handover`]: or it goes to the process that serves it;
 //! - `descriptors`: how many of them there may be, and pipes;
-//! - [`keep`]: what of it outlives the process;
+//! - [`keep`], `keeping`, `restored`: what of it outlives the process, beginning to keep it, and going on with
+//!   what another process has left;
 //! - [`connections`], [`liveness`]: those that are open, and those that only seem to be;
 //! - [`state`]: what outlives the process;
 //! - [`control`]: what operators and deployment tools can ask for;
@@ -22,12 +23,14 @@ pub mod event;
 pub mod gate;
 pub mod handover;
 pub mod keep;
+mod keeping;
 pub mod liveness;
 mod notices;
 pub mod options;
 pub mod passed;
 pub mod proxy_header;
 pub mod relay;
+mod restored;
 pub mod run;
 mod running;
 pub mod shell;

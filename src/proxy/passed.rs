@@ -59,6 +59,7 @@ impl Passed {
                 .upstream
                 .get_or_init(|| Connected { socket, target });
         }
+        self.park();
     }
 
     /// It was handed over, with the token of this slot.
@@ -86,6 +87,13 @@ impl Drop for Passed {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.proxy.connections.remove(&connection);
+            if let Some(keep) = self.proxy.keep() {
+                if self.proxy.is_leaving() {
+                    // It goes on in the next process.
+                    return;
+                }
+                connection.conclude(keep);
+            }
             let left: Weak<Connection> = Arc::downgrade(&connection);
             drop(connection);
             debug_assert_eq!(left.strong_count(), 0, "its sockets are still open");

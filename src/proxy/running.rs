@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::client::serve_client;
 use super::control::server::ControlServer;
 use super::handover::{NotNow, Sender};
+use super::keep::Keep;
 use super::passed::Passed;
 use super::shell::Proxy;
 use super::upstream::Spare;
@@ -128,16 +129,21 @@ impl Service for Running {
         Ok(match accept()? {
             Accepted::Client(client) => {
                 gate.0.accepted();
-                let connection = self.proxy.connections.add(client);
+                let slot = self.proxy.keep().and_then(Keep::claim);
+                let connection = self.proxy.connections.add(client, slot);
                 let proxy = Arc::clone(&self.proxy);
                 let passed = Passed::new(connection, Spare::default(), proxy);
                 match self.proxy.handover.hand_at_once(path, passed) {
                     Ok(()) => Admission::Elsewhere,
                     Err(NotNow::Full(passed, sender)) => {
+                        passed.park();
                         *self.next() = Some((passed, sender, Instant::now()));
                         Admission::Elsewhere
                     }
-                    Err(NotNow::Waits(passed)) => Admission::Client(passed),
+                    Err(NotNow::Waits(passed)) => {
+                        passed.park();
+                        Admission::Client(passed)
+                    }
                 }
             }
             Accepted::Gone => Admission::Gone,
@@ -210,6 +216,10 @@ impl Service for Running {
 
     fn reload(&self) -> Option<Result<(), Failure>> {
         Some(self.proxy.reload_target().map_err(Failure::from))
+    }
+
+    fn leaves(&self) -> bool {
+        self.proxy.keep().is_some()
     }
 
     fn wants_to_end(&self) -> bool {

@@ -52,6 +52,17 @@ pub struct Arrival {
     pub peer: Peer,
 }
 
+impl Arrival {
+    /// A client that was accepted before, perhaps by another process.
+    pub fn of(socket: OwnedFd) -> Self {
+        let peer = peer(&socket, rustix::net::getpeername(&socket).ok().flatten());
+        Self {
+            socket: ClientSocket::accepted(socket),
+            peer,
+        }
+    }
+}
+
 /// What became of an attempt to accept.
 #[derive(Debug)]
 pub enum Accepted {

@@ -48,7 +48,7 @@ fn cut(proxy: &Proxy, slot: u32) {
 
 /// Whoever served a client is done with it, or was killed: then it goes to the next one, unless it
 /// was being served.
-fn come_back(mut passed: Passed) {
+pub(in crate::proxy) fn come_back(mut passed: Passed) {
     let Some(connection) = passed.connection() else {
         return;
     };
@@ -63,7 +63,7 @@ fn come_back(mut passed: Passed) {
                 CONNECTION_ID = id, PEER = %peer,
                 "connection {id} of {peer} came back unserved: it is handed over again"
             );
-            tokio::spawn(async move {
+            passed.proxy.clone().workers().wait_with(async move {
                 tokio::time::sleep(pause).await;
                 serve_client(passed).await;
             });

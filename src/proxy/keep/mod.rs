@@ -159,6 +159,21 @@ pub fn start(stored: Vec<OwnedFd>, options: &Options<'_>) -> Result<Started, Kee
     })
 }
 
+/// Ends all connections that an earlier process has left, where connections are not to be kept (any
+/// more); how many sockets it were.
+///
+/// # Errors
+///
+/// When systemd cannot be told.
+pub fn discard(stored: Vec<OwnedFd>) -> Result<usize, KeepError> {
+    if stored.is_empty() {
+        return Ok(0);
+    }
+    let count = ends::reset_all(stored).map_err(io::Error::from)?;
+    crate::service::notify::unstore(NAME)?;
+    Ok(count)
+}
+
 fn create(options: &Options<'_>) -> Result<Core, KeepError> {
     let core = adopt(Parts::new(options)?)?;
     store::put(&core)?;

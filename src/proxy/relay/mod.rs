@@ -6,6 +6,8 @@
 //! delivered.
 
 mod direction;
+mod memory;
+mod noted;
 mod pipe;
 mod ready;
 mod switch;
@@ -16,8 +18,10 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use crate::proxy::keep::{RestoredFlow, Slot, Way};
 use crate::service::stream::Stream;
 use direction::{Between, Direction, End};
+pub use memory::{allow_buffers, keep_with};
 pub use pipe::allow_pipes;
 pub use ready::{Ready, WATCHED};
 
@@ -67,19 +71,37 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Nothing was carried yet.
-    pub fn new(client: Ready, upstream: Ready) -> Self {
+    /// Nothing was carried yet. With a slot everything is written down there.
+    pub fn new(client: Ready, upstream: Ready, slot: Option<Slot>) -> Self {
+        let flow = |way| slot.map(|slot| slot.flow(way));
         Self {
             client,
             upstream,
-            up: Direction::new(),
-            down: Direction::new(),
+            up: Direction::new(flow(Way::Up)),
+            down: Direction::new(flow(Way::Down)),
+        }
+    }
+
+    /// As another process has left it.
+    pub fn restored(client: Ready, upstream: Ready, slot: Slot, flows: [RestoredFlow; 2]) -> Self {
+        let [up, down] = flows;
+        Self {
+            client,
+            upstream,
+            up: Direction::restored(slot.flow(Way::Up), up),
+            down: Direction::restored(slot.flow(Way::Down), down),
         }
     }
 
     /// What the upstream is to hear before the first byte of the client, PROXY header above all.
-    pub fn announce(&mut self, bytes: Vec<u8>) {
+    pub fn announce(&mut self, bytes: &[u8]) {
         self.up.preface(bytes);
+    }
+
+    /// Gives back memory and pipes, after the end. A connection that is kept has to be released before.
+    pub fn let_go(&mut self) {
+        self.up.let_go();
+        self.down.let_go();
     }
 
     /// Carries what can be carried now, at most a turn's worth each way.

@@ -25,6 +25,7 @@ pub struct Ready {
     writable: bool,
     /// Urgent data, or the end.
     exceptional: bool,
+    urgent: bool,
     broken: bool,
     family: Family,
     nagle: Nagle,
@@ -57,6 +58,7 @@ impl Ready {
             readable: false,
             writable: false,
             exceptional: false,
+            urgent: false,
             broken: false,
             family,
             nagle: Nagle::Off,
@@ -84,6 +86,7 @@ impl Ready {
         self.readable |= ended || flags.intersects(Flags::IN | Flags::RDHUP | Flags::PRI);
         self.writable |= ended || flags.intersects(Flags::OUT);
         self.exceptional |= ended || flags.intersects(Flags::PRI | Flags::RDHUP);
+        self.urgent |= flags.intersects(Flags::PRI);
         self.broken |= flags.intersects(Flags::ERR);
     }
 
@@ -96,6 +99,16 @@ impl Ready {
     /// Whether something can be sent, or a connection in the making is decided, connect(2).
     pub fn is_writable(&self) -> bool {
         self.writable
+    }
+
+    /// Whether something may be there to be received.
+    pub(super) fn is_readable(&self) -> bool {
+        self.readable
+    }
+
+    /// Whether the kernel has told of urgent data.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent
     }
 
     /// Whether the kernel has told of urgent data or of the end.

@@ -23,6 +23,7 @@ use super::gate::{
     CallerId, Gate, GateState, LeaseEnd, LockRequest, LockStore, Mode, Notice, Outcome,
 };
 use super::handover::Handover;
+use super::keep::Keep;
 use super::notices;
 use super::proxy_header::ProxyProtocol;
 use super::state::{LockDirectory, TargetFile};
@@ -31,6 +32,9 @@ use crate::service::address::Address;
 use crate::service::clock::{self, Uptime, micros};
 use crate::service::listener::{Listener, Peer};
 use crate::service::program::Failure;
+
+/// After so many ends it is looked what the kernel holds for connections that have ended.
+const TIDY_EVERY: u64 = 1024;
 
 /// What the proxy is told once, at its start.
 #[derive(Debug)]
@@ -67,6 +71,9 @@ pub struct Proxy {
     listeners: Mutex<Arc<[Listener]>>,
     gate: Mutex<held::Guarded>,
     workers: OnceLock<Workers>,
+    keep: Option<Keep>,
+    is_leaving: AtomicBool,
+    ended: AtomicU64,
     failure: OnceLock<String>,
     target: Mutex<Option<Arc<Address>>>,
     pub(super) target_file: TargetFile,
@@ -108,6 +115,9 @@ impl Proxy {
             listeners: Mutex::new(listeners),
             gate: Mutex::new(held::Guarded::new(gate, lock)),
             workers: OnceLock::new(),
+            keep: None,
+            is_leaving: AtomicBool::new(false),
+            ended: AtomicU64::new(0),
             failure: OnceLock::new(),
             count_told: AtomicBool::new(false),
             target: Mutex::new(target.map(Arc::new)),
@@ -126,6 +136,21 @@ impl Proxy {
         self.listeners
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Connections outlive the process.
+    pub fn keeps_with(&mut self, keep: Keep) {
+        self.keep = Some(keep);
+    }
+
+    /// What connections are kept with, if they are.
+    pub(super) fn keep(&self) -> Option<Keep> {
+        self.keep
+    }
+
+    /// The process ends, and its connections go on in the next one.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Relaxed)
     }
 
     /// The listening sockets; none once another process has them.
@@ -174,11 +199,14 @@ impl Proxy {
     pub(super) fn start(self: &Arc<Self>, threads: usize) -> io::Result<()> {
         let workers = Workers::new(threads)?;
         let doors = workers.doors(self.listeners());
-        let workers = self.workers.get_or_init(|| workers);
-        workers.start(self)?;
+        self.workers.get_or_init(|| workers).start(self)?;
         self.gate().set_doors(doors);
-        self.relay_or_hand_over();
         Ok(())
+    }
+
+    /// So many connections go on that another process has left.
+    pub(super) fn count_restored(&self, count: usize) {
+        self.gate().0.adopt(count);
     }
 
     /// The threads that carry connections.
@@ -188,10 +216,22 @@ impl Proxy {
             .unwrap_or_else(|| unreachable!("nobody is accepted before they are there"))
     }
 
-    /// Ends the threads, and with them what they carry.
-    pub(super) fn end(&self) {
-        if let Some(workers) = self.workers.get() {
-            workers.stop();
+    /// Ends the threads. What they carry ends with them, unless it is kept and `leaves`: then it goes on
+    /// in the next process.
+    pub(super) fn end(&self, leaves: bool) {
+        let stopped = self.workers.get().map(Workers::stop);
+        let Some(keep) = self.keep else {
+            return;
+        };
+        if leaves && self.open() > 0 {
+            self.is_leaving.store(true, Relaxed);
+            self.connections.park_all(keep);
+            keep.leave();
+            return;
+        }
+        drop(stopped);
+        if let Err(error) = keep.forget() {
+            tracing::error!(ERROR = %error, "systemd keeps what nobody needs: {error}");
         }
     }
 
@@ -264,7 +304,17 @@ impl Proxy {
 
     /// A connection has ended, and both its sockets are closed.
     pub(super) fn closed(&self) {
-        self.with_gate(|gate, store| ((), gate.closed(store)));
+        let open = self.with_gate(|gate, store| {
+            let notices = gate.closed(store);
+            (gate.open(), notices)
+        });
+        self.count_changed();
+        if let Some(keep) = self.keep {
+            let ended = self.ended.fetch_add(1, Relaxed);
+            if open == 0 || ended.is_multiple_of(TIDY_EVERY) {
+                keep.tidy();
+            }
+        }
     }
 
     /// No client is accepted any more.

@@ -70,7 +70,7 @@ impl Proxy {
     }
 
     /// Whether clients are for the threads that carry follows from the target.
-    pub(super) fn relay_or_hand_over(&self) {
+    pub(in crate::proxy) fn relay_or_hand_over(&self) {
         let relays = self
             .target()
             .is_some_and(|target| !matches!(*target, Address::Handover(_)));

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::worker::Worker;
+use crate::proxy::keep::Slot;
 use crate::proxy::passed::Passed;
 use crate::proxy::shell::Proxy;
 use crate::proxy::upstream::Spare;
@@ -19,11 +20,18 @@ const AT_A_TIME: usize = 32;
 pub(super) struct Acceptor {
     listeners: Arc<[Listener]>,
     /// For the next client.
-    spare: Spare,
+    next: Next,
     /// So many are let in at once: more, the more came the last time. Where one comes after the
     /// other, that spares the call that would find nobody.
     batch: usize,
     pub(super) pause: Pause,
+}
+
+/// What is made ready before a client is accepted.
+#[derive(Debug, Default)]
+struct Next {
+    spare: Spare,
+    slot: Option<Slot>,
 }
 
 /// What became of the attempt to let a client in.
@@ -42,7 +50,7 @@ impl Acceptor {
     pub(super) fn new(listeners: Arc<[Listener]>) -> Self {
         Self {
             listeners,
-            spare: Spare::default(),
+            next: Next::default(),
             batch: 1,
             pause: Pause::default(),
         }
@@ -59,7 +67,7 @@ impl Worker {
         while admitted < acceptor.batch
             && let Some(listener) = acceptor.listeners.get(index)
         {
-            match admit(&self.proxy, listener, &mut acceptor.spare) {
+            match admit(&self.proxy, listener, &mut acceptor.next) {
                 Ok(Admission::Client(passed, target)) => self.welcome(passed, target),
                 Ok(Admission::Gone) => {}
                 Ok(Admission::Nobody) => break,
@@ -94,12 +102,15 @@ impl Worker {
 }
 
 /// Lets one client in and counts it, as one step: nobody can close the gate in between.
-fn admit(proxy: &Arc<Proxy>, listener: &Listener, spare: &mut Spare) -> io::Result<Admission> {
+fn admit(proxy: &Arc<Proxy>, listener: &Listener, next: &mut Next) -> io::Result<Admission> {
     let Some(target) = proxy.target() else {
         return Ok(Admission::Nobody);
     };
-    if let Err(error) = spare.reserve(&target) {
+    if let Err(error) = next.spare.reserve(&target) {
         return Ok(Admission::Exhausted(error));
+    }
+    if let (None, Some(keep)) = (next.slot, proxy.keep()) {
+        next.slot = keep.claim();
     }
     // Whoever ends on another thread waits for it, so it is held for no longer than it must.
     let mut gate = proxy.gate();
@@ -113,10 +124,10 @@ fn admit(proxy: &Arc<Proxy>, listener: &Listener, spare: &mut Spare) -> io::Resu
         Accepted::Exhausted(error) => return Ok(Admission::Exhausted(error)),
     };
     gate.0.accepted();
-    let connection = proxy.connections.add(client);
+    let connection = proxy.connections.add(client, next.slot.take());
     drop(gate);
     proxy.count_changed();
-    let spare = std::mem::take(spare);
+    let spare = std::mem::take(&mut next.spare);
     let passed = Passed::new(connection, spare, Arc::clone(proxy));
     Ok(Admission::Client(passed, target))
 }

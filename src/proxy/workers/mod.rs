@@ -24,6 +24,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::runtime::Handle;
 
+use super::keep::{RestoredFlow, Slot};
 use super::passed::Passed;
 use super::shell::Proxy;
 use crate::service::inbox::Inbox;
@@ -85,7 +86,13 @@ struct Crew {
     /// The most threads.
     most: usize,
     posts: Vec<Arc<Post>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Worker>>,
+}
+
+/// Threads that have ended, with what they carried.
+#[derive(Debug)]
+pub struct Stopped {
+    _workers: Vec<Worker>,
 }
 
 impl Workers {
@@ -136,6 +143,17 @@ impl Workers {
         let post = self.choose(proxy, &self.first);
         let open = Box::new(Open::relaying(passed));
         post.inbox.post(Message::Carry(open));
+    }
+
+    /// Carries a connection on that another process has left.
+    pub(super) fn carry_on(&self, passed: Passed, slot: Slot, flows: [RestoredFlow; 2]) {
+        let open = Box::new(Open::restored(passed, slot, flows));
+        self.first.inbox.post(Message::Carry(open));
+    }
+
+    /// Has the runtime wait for something.
+    pub(super) fn wait_with(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
     }
 
     /// The thread that is to carry a new connection: `own`, unless that has no time.
@@ -207,18 +225,18 @@ impl Workers {
         answered
     }
 
-    /// Ends all threads, and with them what they carry. Waits for that.
-    pub fn stop(&self) {
+    /// Has all threads end, and waits for that. What they carried ends when what is returned is dropped.
+    pub fn stop(&self) -> Stopped {
         self.tell_all(|| Message::Stop);
         let threads = std::mem::take(&mut self.crew().threads);
-        for thread in threads {
-            // It fails only if it panicked, and that was told.
-            let _ = thread.join();
+        // One that panicked has told so.
+        Stopped {
+            _workers: threads.into_iter().flat_map(JoinHandle::join).collect(),
         }
     }
 }
 
-fn spawn(number: usize, mut worker: Worker) -> io::Result<JoinHandle<()>> {
+fn spawn(number: usize, mut worker: Worker) -> io::Result<JoinHandle<Worker>> {
     thread::Builder::new()
         .name(format!("relay-{number}"))
         .spawn(move || {
@@ -228,5 +246,6 @@ fn spawn(number: usize, mut worker: Worker) -> io::Result<JoinHandle<()>> {
             if std::panic::catch_unwind(run).is_err() {
                 proxy.fail(format!("the thread relay-{number} has panicked"));
             }
+            worker
         })
 }

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::proxy::connections::{Connected, Connection};
+use crate::proxy::keep::{RestoredFlow, Slot, Way};
 use crate::proxy::passed::Passed;
 use crate::proxy::relay::{Ready, Relay};
 use crate::service::address::Address;
@@ -21,6 +22,7 @@ pub(super) enum Side {
 /// A client whose upstream is connected, or is about to be.
 #[derive(Debug)]
 pub(super) struct Open {
+    /// Dropped before the relay: what that holds is nobody else's as long as the connection is kept.
     pub(super) passed: Passed,
     pub(super) relay: Relay,
     connecting: Option<Box<Connecting>>,
@@ -40,34 +42,63 @@ struct Connecting {
 impl Open {
     /// One whose upstream is connected.
     pub(super) fn relaying(passed: Passed) -> Self {
-        let upstream = passed
+        let family = passed
             .connection()
-            .and_then(|connection| connection.upstream.get());
-        let upstream = upstream.map_or(Ready::new(Family::Other), |upstream| {
-            Ready::new_with_delay(upstream.target.family())
-        });
-        let mut relay = Relay::new(Ready::new(family(&passed)), upstream);
-        if let Some(connection) = passed.connection() {
-            relay.announce(passed.proxy.announcement(connection));
+            .and_then(|connection| connection.upstream.get())
+            .map_or(Family::Other, |upstream| upstream.target.family());
+        let mut open = Self::silent(passed, family);
+        open.announce();
+        open
+    }
+
+    /// One that another process has left.
+    pub(super) fn restored(passed: Passed, slot: Slot, flows: [RestoredFlow; 2]) -> Self {
+        let up = slot.flow(Way::Up);
+        let has_begun = up.taken() > 0 || up.is_finished();
+        let family = passed
+            .connection()
+            .and_then(|connection| connection.upstream.get())
+            .map_or(Family::Other, |upstream| upstream.target.family());
+        let mut open = Self::silent(passed, family);
+        open.relay = Relay::restored(open.relay.client, open.relay.upstream, slot, flows);
+        if !has_begun {
+            open.announce();
         }
+        open
+    }
+
+    /// One whose upstream has yet to answer.
+    pub(super) fn connecting(passed: Passed, socket: OwnedFd, target: Arc<Address>) -> Self {
+        passed.park_with(socket.as_fd(), &target);
+        let connecting = Some(Box::new(Connecting { socket, target }));
+        let family = connecting
+            .as_ref()
+            .map_or(Family::Other, |connecting| connecting.target.family());
         Self {
+            connecting,
+            ..Self::silent(passed, family)
+        }
+    }
+
+    /// The upstream, which is of this family, is told nothing of the client.
+    fn silent(passed: Passed, upstream: Family) -> Self {
+        let connection = passed.connection();
+        let client = connection.map_or(Family::Other, |connection| connection.peer.family());
+        let slot = connection.and_then(|connection| connection.slot);
+        Self {
+            relay: Relay::new(Ready::new(client), Ready::new_with_delay(upstream), slot),
             passed,
-            relay,
             connecting: None,
             is_queued: false,
             generation: 0,
         }
     }
 
-    /// One whose upstream has yet to answer.
-    pub(super) fn connecting(passed: Passed, socket: OwnedFd, target: Arc<Address>) -> Self {
-        let upstream = Ready::new_with_delay(target.family());
-        Self {
-            relay: Relay::new(Ready::new(family(&passed)), upstream),
-            passed,
-            connecting: Some(Box::new(Connecting { socket, target })),
-            is_queued: false,
-            generation: 0,
+    /// The upstream hears first who the client is, if it is to.
+    fn announce(&mut self) {
+        if let Some(connection) = self.passed.connection() {
+            let bytes = self.passed.proxy.announcement(connection);
+            self.relay.announce(&bytes);
         }
     }
 
@@ -78,17 +109,15 @@ impl Open {
 
     /// The upstream has answered.
     pub(super) fn connected(&mut self) {
-        let (Some(connecting), Some(connection)) =
+        if let (Some(connecting), Some(connection)) =
             (self.connecting.take(), self.passed.connection())
-        else {
-            return;
-        };
-        let Connecting { socket, target } = *connecting;
-        connection
-            .upstream
-            .get_or_init(|| Connected { socket, target });
-        self.relay
-            .announce(self.passed.proxy.announcement(connection));
+        {
+            let Connecting { socket, target } = *connecting;
+            connection
+                .upstream
+                .get_or_init(|| Connected { socket, target });
+            self.announce();
+        }
     }
 
     /// Gives up an upstream that has not answered.
@@ -127,10 +156,4 @@ impl Open {
         self.connection()
             .is_some_and(|connection| connection.active() >= since)
     }
-}
-
-fn family(passed: &Passed) -> Family {
-    passed
-        .connection()
-        .map_or(Family::Other, |connection| connection.peer.family())
 }

@@ -43,6 +43,7 @@ fn proxy(threads: usize) -> (Arc<Proxy>, Address, TcpListener) {
         Handover::new(None).unwrap(),
     ));
     proxy.start(threads).unwrap();
+    proxy.relay_or_hand_over();
     (proxy, here, service)
 }
 
@@ -77,7 +78,7 @@ async fn one_thread_carries_everything_as_long_as_it_is_not_full() {
     let mut pairs: Vec<_> = (0..20).map(|_| client(&here, &service)).collect();
     pairs.iter_mut().for_each(echo);
     assert_eq!(threads(proxy.workers()), 1);
-    proxy.end();
+    proxy.end(false);
 }
 
 #[tokio::test]
@@ -90,7 +91,7 @@ async fn a_full_one_has_another_carry_who_comes() {
         assert_eq!(threads(proxy.workers()), most);
         drop(pair);
         eventually("it has ended", || proxy.open() == 0);
-        proxy.end();
+        proxy.end(false);
     }
 }
 
@@ -103,16 +104,17 @@ fn passed(proxy: &Arc<Proxy>) -> (Passed, (TcpStream, TcpStream)) {
         ours.set_nonblocking(true).unwrap();
         (OwnedFd::from(ours), address, theirs)
     };
-    let (socket, address, client) = connected();
+    let (socket, address, theirs) = connected();
     let (upstream, _, service) = connected();
     proxy.gate().0.accepted();
-    let connection = proxy.connections.add(Arrival {
+    let client = Arrival {
         socket: ClientSocket::accepted(socket),
         peer: Peer::Tcp(address),
-    });
+    };
+    let connection = proxy.connections.add(client, None);
     let passed = Passed::new(connection, Spare::default(), Arc::clone(proxy));
     passed.is_connected(upstream, proxy.target().unwrap());
-    (passed, (client, service))
+    (passed, (theirs, service))
 }
 
 #[tokio::test]
@@ -123,7 +125,7 @@ async fn a_full_one_gives_half_of_those_away_that_make_work_and_they_go_on() {
     let mut worker = Worker::new(Arc::clone(&proxy), Arc::clone(&post), Handle::current());
     let mut pairs = Vec::new();
     for _ in 0..6 {
-        let (passed, pair) = passed(&proxy);
+        let (passed, pair) = self::passed(&proxy);
         worker.keep(Box::new(Open::relaying(passed)));
         pairs.push(pair);
     }
@@ -134,7 +136,7 @@ async fn a_full_one_gives_half_of_those_away_that_make_work_and_they_go_on() {
     pairs.iter_mut().for_each(echo);
     drop(pairs);
     eventually("all have ended", || proxy.open() == 0);
-    proxy.end();
+    proxy.end(false);
     carrying.join().unwrap();
 }
 
@@ -144,7 +146,7 @@ async fn what_a_thread_carries_ends_with_it() {
     let (mut client, mut upstream) = client(&here, &service);
     upstream.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();
-    proxy.end();
+    proxy.end(false);
     assert_eq!(proxy.open(), 0);
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }

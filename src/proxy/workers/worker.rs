@@ -162,6 +162,7 @@ impl Worker {
             }
             Some(Ok(Begun::Pending(socket))) => Open::connecting(passed, socket.into(), target),
             Some(Err(_)) | None => {
+                passed.park();
                 self.runtime.spawn(client::serve_client(passed));
                 return;
             }
@@ -270,6 +271,7 @@ impl Worker {
             Ending::Orderly => {
                 if let Some(connection) = open.connection() {
                     client::tell_ended(connection);
+                    connection.has_finished();
                 }
                 return;
             }
@@ -277,16 +279,21 @@ impl Worker {
             Ending::UpstreamBroken(kind) => (Broken::Upstream, kind),
         };
         self.unwatch(&open);
-        self.runtime
-            .spawn(client::deliver_the_rest(open.passed, broken, kind));
+        // What it holds has nobody to go to, and is given back behind the connection all the same.
+        let Open { passed, relay, .. } = *open;
+        self.runtime.spawn(async move {
+            client::deliver_the_rest(passed, broken, kind).await;
+            drop(relay);
+        });
     }
 
     /// The upstream has not answered: the runtime goes on trying.
     fn try_again(&mut self, key: usize) {
         let open = self.open.remove(key);
         self.unwatch(&open);
-        self.runtime
-            .spawn(client::serve_client(open.not_connected()));
+        let passed = open.not_connected();
+        passed.park();
+        self.runtime.spawn(client::serve_client(passed));
     }
 
     /// Both sides are to see a reset.

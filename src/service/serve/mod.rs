@@ -45,7 +45,7 @@ pub async fn serve<S: Service>(
     service: Arc<S>,
     listeners: Arc<[Listener]>,
     lifetime: Lifetime,
-) -> Result<(), Failure> {
+) -> Result<Ended, Failure> {
     let can_return = listeners.iter().all(Listener::is_inherited);
     let exit_idle_time = lifetime.exit_idle_time.filter(|_| can_return);
     let mut serving = Serving {
@@ -70,10 +70,23 @@ pub async fn serve<S: Service>(
                 "nobody has used it for {limit:?}: ends now, the next client starts it again"
             );
         }
+        End::Told if serving.service.leaves() => {
+            serving.leave();
+            return Ok(Ended::Left);
+        }
         End::Told => serving.drain(lifetime.drain_timeout, true).await,
         End::Wanted => serving.drain(lifetime.drain_timeout, false).await,
     }
-    Ok(())
+    Ok(Ended::Over)
+}
+
+/// How serving has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Nobody is served any more.
+    Over,
+    /// Open connections are to go on in the next process ([`Service::leaves`]).
+    Left,
 }
 
 /// Why the loop ended.
@@ -249,6 +262,18 @@ impl<S: Service> Serving<S> {
             None => {}
         }
         notify::ready(&self.service.status(&self.listeners));
+    }
+
+    /// Leaves open connections to the next process.
+    fn leave(&self) {
+        self.service.stopping();
+        let open = self.service.open();
+        notify::stopping("Stopping.");
+        tracing::info!(
+            MESSAGE_ID = event::STOPPING,
+            OPEN = open,
+            "stopping; {open} open connections go on if the next process is started now"
+        );
     }
 
     /// Lets open connections end, and asks systemd for the time that takes. `told`: by a signal, so

@@ -99,6 +99,12 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
+    /// Whether open connections go on without the process, so that it need not wait for their end when
+    /// it is told to stop.
+    fn leaves(&self) -> bool {
+        false
+    }
+
     /// Whether the service wants to end by itself, as if it had been told to stop.
     fn wants_to_end(&self) -> bool {
         false
