@@ -60,6 +60,9 @@ pub async fn run(options: Options) -> io::Result<Report> {
     sleep(options.duration()).await;
     let in_flight = load.connections.borrow().len();
     let mut report = Report::new(load.seconds(), in_flight, &groups, &done);
+    for (group, _) in &groups {
+        group.close(&load);
+    }
     load.ending.tell();
     let grace = Duration::from_secs_f64(options.grace);
     if timeout(grace, load.is_empty()).await.is_err() {

@@ -116,6 +116,17 @@ impl Group {
         carried.await;
     }
 
+    /// The time is over: what is still to be echoed has taken so long at the least.
+    pub fn close(&self, load: &Load) {
+        let now = Instant::now();
+        let mut pauses = self.pauses.borrow_mut();
+        for talker in &*self.members.borrow() {
+            if let Some((_, sent)) = talker.under_way.borrow().front() {
+                pauses.add(*sent, now, load.beginning.get());
+            }
+        }
+    }
+
     fn join(&self, talker: &Rc<Talker>) {
         let mut members = self.members.borrow_mut();
         members.push(Rc::clone(talker));
@@ -164,6 +175,9 @@ impl Group {
                 break;
             }
             under_way.pop_front();
+            if load.ending.has_happened() {
+                continue;
+            }
             self.packets.set(self.packets.get() + 1);
             self.pauses
                 .borrow_mut()

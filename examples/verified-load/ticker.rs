@@ -19,8 +19,11 @@ async fn at_rate(load: &Load, rate: f64, mut act: impl FnMut(u64)) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let (beginning, mut done) = (Instant::now(), 0);
-    while !load.ending.has_happened() {
+    loop {
         ticks.tick().await;
+        if load.ending.has_happened() {
+            return;
+        }
         let due = (beginning.elapsed().as_secs_f64() * rate) as u64;
         if due > done {
             act(due - done);
