@@ -30,6 +30,8 @@ AT_LEAST_WITH_KEEPING = 0.95
 class Lossless(KeepingTest):
     """Every byte of every connection is checked."""
 
+    versions = (*case.VERSIONS, case.NEWEST)
+
     def _measure(self, disturbance, load, new=0, **arguments):
         seconds = times(SECONDS)
         print(HEAD)
