@@ -36,6 +36,8 @@ pub struct Connection {
     pub group: &'static str,
     pub role: Role,
     pub begun: Instant,
+    /// Its client has been here before, and was lost.
+    pub again: Cell<bool>,
     /// The upstream has heard which one it is.
     pub heard: Event,
     /// Where the client is.
@@ -58,6 +60,7 @@ impl Connection {
             group,
             role,
             begun: now,
+            again: Cell::new(false),
             heard: Event::default(),
             client: Cell::new(None),
             up: Cell::new(0),

@@ -25,6 +25,8 @@ pub struct Tally {
     waiting: u64,
     bytes: u64,
     described: Vec<String>,
+    /// How often one who had been lost came again in vain.
+    refused_again: u64,
     /// Streams that did not begin, because too many were open.
     pub held_back: u64,
     /// Connections to the upstream that ended before they said which one they were.
@@ -59,6 +61,7 @@ pub struct Report {
     lost: Lost,
     corrupt: u64,
     waiting: u64,
+    refused_again: u64,
     wordless: u64,
     strays: u64,
     held_back: u64,
@@ -85,6 +88,12 @@ impl Tally {
         let text = match result {
             Ok(()) => {
                 *self.finished.entry(connection.group).or_default() += 1;
+                return;
+            }
+            Err(Failure::Lost(Kind::Refused, _)) if connection.again.get() => {
+                // It was counted when it was lost.
+                *self.opened.entry(connection.group).or_default() -= 1;
+                self.refused_again += 1;
                 return;
             }
             Err(Failure::Lost(kind, text)) => {
@@ -164,6 +173,7 @@ impl Report {
             lost: Lost::default(),
             corrupt: 0,
             waiting: 0,
+            refused_again: 0,
             wordless: 0,
             strays: 0,
             held_back: 0,
@@ -193,6 +203,7 @@ impl Report {
         self.lost = tally.lost;
         self.corrupt = tally.corrupt;
         self.waiting = tally.waiting;
+        self.refused_again = tally.refused_again;
         self.wordless = tally.wordless;
         self.strays = tally.strays;
         self.held_back = tally.held_back;

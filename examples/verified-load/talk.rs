@@ -72,16 +72,19 @@ impl Group {
             let (load, group) = (Rc::clone(load), Rc::clone(self));
             let mut random = Random::new(random.next());
             tokio::task::spawn_local(async move {
+                let mut again = false;
                 while !load.ending.has_happened() {
-                    group.member(&load, Bytes::new(random.next())).await;
+                    group.member(&load, Bytes::new(random.next()), again).await;
                     sleep(BEFORE_NEXT).await;
+                    again = true;
                 }
             });
         }
     }
 
-    async fn member(&self, load: &Rc<Load>, says: Bytes) {
+    async fn member(&self, load: &Rc<Load>, says: Bytes, again: bool) {
         let carried = load.carry(self.name, Role::Echo(says), async |connection| {
+            connection.again.set(again);
             let door = self.doors.acquire().await;
             let end = load.connect(connection, None).await?;
             let talker = Rc::new(Talker {
