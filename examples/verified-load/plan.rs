@@ -29,6 +29,8 @@ pub struct Side {
     pub piece: usize,
     /// It listens to the end, and only then begins: the connection is half-closed meanwhile.
     pub answers: bool,
+    /// It ends only when it has heard everything: nothing is ever half-closed for long.
+    pub ends_last: bool,
     pub write_pauses: Pauses,
     pub read_pauses: Pauses,
     /// How long it stays silent before it shuts down its writing side.
@@ -54,6 +56,11 @@ impl Plan {
             1 => plan.upstream.answers = true,
             _ => {}
         }
+        if options.no_half_closes {
+            for side in [&mut plan.client, &mut plan.upstream] {
+                (side.answers, side.ends_last) = (false, true);
+            }
+        }
         if options.resets > 0 && random.once_in(options.resets) {
             plan.reset_after = Some(random.below(up + 1));
             plan.client.answers = false;
@@ -75,6 +82,7 @@ impl Side {
             // What takes a system call for each few bytes is for those who have little to say.
             piece: piece.max((amount / 100) as usize),
             answers: false,
+            ends_last: false,
             write_pauses: pauses(amount, longest_pause, random),
             read_pauses: pauses(hears, longest_pause, random),
             before_end: match random.below(3) {

@@ -89,6 +89,8 @@ struct Party<'a> {
     other: &'a Side,
     hearing: Hearing<'a>,
     said: Cell<u64>,
+    /// Everything that the other has to say, and that it has no more to say.
+    has_heard_enough: Event,
     has_heard_all: Event,
 }
 
@@ -112,6 +114,7 @@ impl<'a> Party<'a> {
             other,
             hearing,
             said: Cell::new(0),
+            has_heard_enough: Event::default(),
             has_heard_all: Event::default(),
         }
     }
@@ -120,6 +123,9 @@ impl<'a> Party<'a> {
     async fn talk(&self) -> Result<(), Failure> {
         let say = async {
             self.say(self.side.amount).await?;
+            if self.side.ends_last {
+                self.has_heard_enough.wait().await;
+            }
             sleep(self.side.before_end).await;
             self.end.finish()
         };
@@ -153,6 +159,9 @@ impl<'a> Party<'a> {
         let heard = self.hearing.counter;
         let mut pauses = self.side.read_pauses.iter().peekable();
         loop {
+            if heard.get() == self.other.amount {
+                self.has_heard_enough.tell();
+            }
             if let Some((_, time)) = pauses.next_if(|(offset, _)| *offset <= heard.get()) {
                 sleep(*time).await;
                 continue;

@@ -19,7 +19,7 @@ PATIENCE = 60
 class VerifiedLoad:
     """Runs from when everybody who stays is connected; ends by itself after `seconds`.
 
-    Options are those of the program: `streams=300, talkers=64`."""
+    Options are those of the program: `streams=300, talkers=64, no_half_closes=True`."""
 
     def __init__(self, host, port, seconds, upstream=f"127.0.0.1:{UPSTREAM_PORT}", processor=None,
                  **options):
@@ -29,7 +29,8 @@ class VerifiedLoad:
         if processor is not None:
             command = ["taskset", "--cpu-list", processor, *command]
         for name, value in options.items():
-            command += [f"--{name.replace('_', '-')}", value]
+            option = f"--{name.replace('_', '-')}"
+            command += [option] if value is True else [option, value]
         self._process = host.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._wait_until_ready()
         self.began = time.monotonic()

@@ -163,9 +163,10 @@ class RestartAlone(Systemctl):
 class Others(KeepingTest):
     """What they lose, with the same load; nothing is demanded of them."""
 
-    def _measure(self, subject, disturbance):
-        run = self.disturb(subject, disturbance, times(SECONDS), load=BOTH)
-        print(f"{HEAD}\n{run.row(f'{subject.name}, {run.disturbance.name}')}\n{run.outcome.first_losses}")
+    def _measure(self, subject, disturbance, what="", **load):
+        run = self.disturb(subject, disturbance, times(SECONDS), load={**BOTH, **load})
+        name = f"{subject.name}, {run.disturbance.name}{what}"
+        print(f"{HEAD}\n{run.row(name)}\n{run.outcome.first_losses}")
         self.assertEqual(run.outcome.corrupt, 0)
         self.host.result(["systemctl", "reset-failed"])
 
@@ -187,11 +188,16 @@ class Others(KeepingTest):
     def test_socket_proxyd_undisturbed(self):
         self._measure(SocketProxyd(), Nothing)
 
+    # It loses half-closed connections without any help; these are without.
+
+    def test_socket_proxyd_undisturbed_without_half_closes(self):
+        self._measure(SocketProxyd(), Nothing, ", no half-closes", no_half_closes=True)
+
     def test_socket_proxyd_restart(self):
-        self._measure(SocketProxyd(), RestartAlone)
+        self._measure(SocketProxyd(), RestartAlone, ", no half-closes", no_half_closes=True)
 
     def test_socket_proxyd_kill(self):
-        self._measure(SocketProxyd(), KillMain)
+        self._measure(SocketProxyd(), KillMain, ", no half-closes", no_half_closes=True)
 
     def test_ours_without_keeping_restart(self):
         self._measure(Ours(drain_timeout="0"), RestartAlone)
