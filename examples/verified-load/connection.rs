@@ -40,6 +40,8 @@ pub struct Connection {
     pub again: Cell<bool>,
     /// The upstream has heard which one it is.
     pub heard: Event,
+    /// Both have heard everything: of a stream alone.
+    pub complete: Event,
     /// Where the client is.
     pub client: Cell<Option<SocketAddr>>,
     /// Bytes that have come to the upstream, and to the client.
@@ -62,6 +64,7 @@ impl Connection {
             begun: now,
             again: Cell::new(false),
             heard: Event::default(),
+            complete: Event::default(),
             client: Cell::new(None),
             up: Cell::new(0),
             down: Cell::new(0),
@@ -84,6 +87,16 @@ impl Connection {
     pub fn moved(&self, counter: &Cell<u64>, count: u64, now: Instant) {
         counter.set(counter.get() + count);
         self.last.set(now);
+    }
+
+    /// Something has been heard.
+    pub fn may_be_complete(&self) {
+        if let Role::Stream(plan) = &self.role
+            && self.up.get() == plan.client.amount
+            && self.down.get() == plan.upstream.amount
+        {
+            self.complete.tell();
+        }
     }
 
     /// The upstream's end is carried out by this task.

@@ -29,7 +29,7 @@ pub struct Side {
     pub piece: usize,
     /// It listens to the end, and only then begins: the connection is half-closed meanwhile.
     pub answers: bool,
-    /// It ends only when it has heard everything: nothing is ever half-closed for long.
+    /// It ends only when both have heard everything: nothing is under way then.
     pub ends_last: bool,
     pub write_pauses: Pauses,
     pub read_pauses: Pauses,

@@ -89,8 +89,6 @@ struct Party<'a> {
     other: &'a Side,
     hearing: Hearing<'a>,
     said: Cell<u64>,
-    /// Everything that the other has to say, and that it has no more to say.
-    has_heard_enough: Event,
     has_heard_all: Event,
 }
 
@@ -114,7 +112,6 @@ impl<'a> Party<'a> {
             other,
             hearing,
             said: Cell::new(0),
-            has_heard_enough: Event::default(),
             has_heard_all: Event::default(),
         }
     }
@@ -124,7 +121,7 @@ impl<'a> Party<'a> {
         let say = async {
             self.say(self.side.amount).await?;
             if self.side.ends_last {
-                self.has_heard_enough.wait().await;
+                self.hearing.connection.complete.wait().await;
             }
             sleep(self.side.before_end).await;
             self.end.finish()
@@ -159,9 +156,7 @@ impl<'a> Party<'a> {
         let heard = self.hearing.counter;
         let mut pauses = self.side.read_pauses.iter().peekable();
         loop {
-            if heard.get() == self.other.amount {
-                self.has_heard_enough.tell();
-            }
+            self.hearing.connection.may_be_complete();
             if let Some((_, time)) = pauses.next_if(|(offset, _)| *offset <= heard.get()) {
                 sleep(*time).await;
                 continue;
