@@ -7,7 +7,7 @@ use super::keep::{self, KeepError, Started};
 use super::options::Options;
 use super::relay;
 use crate::service::listener::Listener;
-use crate::service::notify::StoreError;
+use crate::service::notify;
 use crate::service::program::Failure;
 
 /// Keeps connections if that is wanted and possible, and finds those that another process has left;
@@ -31,8 +31,11 @@ pub(super) fn begin(
         buffers,
         listeners: listeners.iter().map(AsFd::as_fd).collect(),
     };
-    let kept = match (options.keep_connections, options.take_over) {
-        (Some(false), _) | (None, true) => {
+    let wanted = options
+        .keep_connections
+        .unwrap_or_else(|| !options.take_over && notify::is_systemd());
+    let kept = match wanted {
+        false => {
             let count = keep::discard(stored)?;
             if count > 0 {
                 tracing::warn!(
@@ -44,7 +47,7 @@ pub(super) fn begin(
             }
             Err(None)
         }
-        _ => keep::start(stored, &how).map_err(Some),
+        true => keep::start(stored, &how).map_err(Some),
     };
     match kept {
         Ok(started) => {
@@ -63,7 +66,7 @@ pub(super) fn begin(
         .into()),
         Err(why) => {
             relay::allow_buffers(buffers)?;
-            if let Some(why) = why.filter(|why| !is_alone(why)) {
+            if let Some(why) = why {
                 tracing::info!(
                     MESSAGE_ID = event::KEEPS, REASON = %why,
                     "connections end with this process: {why}"
@@ -72,9 +75,4 @@ pub(super) fn begin(
             Ok(None)
         }
     }
-}
-
-/// Whether there is no systemd at all.
-fn is_alone(error: &KeepError) -> bool {
-    matches!(error, KeepError::Store(StoreError::NoManager))
 }
