@@ -204,8 +204,10 @@ fn counters(record: &Record, kernel: &Kernel) -> Result<(u64, u64), Unclear> {
         Total::Exactly(bytes) => Some(bytes),
         Total::Unknown => None,
     };
-    let piped = match record.place {
-        Place::Pipe(_) => Some(kernel.piped.ok_or(Unclear::Missing)?),
+    let piped = match (record.act, record.place) {
+        // It was empty before, and is somebody else's by now, perhaps.
+        (Act::Nothing, _) => None,
+        (_, Place::Pipe(_)) => Some(kernel.piped.ok_or(Unclear::Missing)?),
         _ => None,
     };
     let (taken, given) = match (record.act, piped) {

@@ -100,7 +100,7 @@ impl Mapping {
         let fits = offset
             .checked_add(size_of::<T>())
             .is_some_and(|end| end <= self.length);
-        if !fits || offset % align_of::<T>() != 0 {
+        if !fits || !offset.is_multiple_of(align_of::<T>()) {
             return None;
         }
         // SAFETY: it is inside of what is mapped for as long as the process lives (there is no `Drop`),

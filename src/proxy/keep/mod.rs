@@ -4,13 +4,14 @@
 //! memory file, and beside them a table says what belongs together. The next process finds all of that
 //! in its store and goes on.
 //!
-//! - [`lots`]: where descriptors are parked; `message`: what is said of them there;
-//! - [`will`]: the child that saves what was not parked yet;
-//! - [`layout`], [`table`], [`slot`]: what is written down of every connection;
-//! - [`buffers`], [`pipes`]: where bytes in hand are;
+//! - `lots`: where descriptors are parked; `message`: what is said of them there; `park`: parking, and
+//!   getting rid of what has ended;
+//! - `will`: the child that saves what was not parked yet;
+//! - `layout`, `table`, `slot`: what is written down of every connection; `mapping`: the memory it is in;
+//! - `buffers`, `pipes`: where bytes in hand are;
 //! - [`account`], `counters`: what was under way when the process died (pure);
-//! - [`restore`]: finding everything again; `strays`: clients that nobody had written down;
-//! - [`store`]: what systemd keeps;
+//! - `restore`: finding everything again; `strays`: clients that nobody had written down;
+//! - `store`: what systemd keeps;
 //! - [`ends`]: how a connection ends whose sockets are parked.
 //!
 //! # The order of things
@@ -21,7 +22,8 @@
 //! 2. A client and its upstream are parked ([`Keep::park`]) before anything is received from either.
 //! 3. A pipe is parked ([`Keep::pipe`]) before it is filled.
 //! 4. A receive and a send are written down before and after, one at a time ([`Flow`]).
-//! 5. A connection that has come to its end is released ([`Keep::release`]) before its sockets are
+//! 5. That a source's end is passed on is written down before the sink is shut down ([`Flow::finish`]).
+//! 6. A connection that has come to its end is released ([`Keep::release`]) before its sockets are
 //!    closed and before its buffer or pipe is given to another one; and both its sockets have been
 //!    shut down before, or reset between [`Slot::ending`] and the release ([`ends`]).
 
@@ -137,8 +139,7 @@ pub fn start(stored: Vec<OwnedFd>, options: &Options<'_>) -> Result<Started, Kee
     let (core, foreign, found) = match store::recognise(stored, options)? {
         Stored::Nothing => (create(options)?, 0, false),
         Stored::Foreign(descriptors) => {
-            let count = ends::reset_all(descriptors).map_err(io::Error::from)?;
-            crate::service::notify::unstore(NAME)?;
+            let count = discard(descriptors)?;
             (create(options)?, count, false)
         }
         Stored::Ours(parts) => (adopt(*parts)?, 0, true),
@@ -159,18 +160,18 @@ pub fn start(stored: Vec<OwnedFd>, options: &Options<'_>) -> Result<Started, Kee
     })
 }
 
-/// Ends all connections that an earlier process has left, where connections are not to be kept (any
-/// more); how many sockets it were.
+/// Ends everything that an earlier process has left: for one that does not keep connections. Returns how
+/// many sockets were reset.
 ///
 /// # Errors
 ///
-/// When systemd cannot be told.
+/// When systemd cannot be told, or not even one descriptor is left.
 pub fn discard(stored: Vec<OwnedFd>) -> Result<usize, KeepError> {
     if stored.is_empty() {
         return Ok(0);
     }
     let count = ends::reset_all(stored).map_err(io::Error::from)?;
-    crate::service::notify::unstore(NAME)?;
+    store::remove()?;
     Ok(count)
 }
 

@@ -135,7 +135,7 @@ impl Keep {
     }
 
     /// Parks everything that lives in an empty lot; whether all of it is in there.
-    fn park_all(self, lots: &Lots, side: Side) -> bool {
+    pub(super) fn park_all(self, lots: &Lots, side: Side) -> bool {
         let mut batch = Batch::default();
         let mut complete = true;
         for (entry, descriptors) in self.live().chain(self.live_pipes()) {

@@ -215,8 +215,12 @@ impl Flow {
         self.begin(Act::Nothing);
     }
 
-    /// The source's end was passed on to the sink.
-    pub fn finished(self) {
+    /// The source has said everything and the sink has got it. To be called before the sink is shut
+    /// down: if the process dies in between, the next one shuts it down.
+    ///
+    /// (The other way round would leave a socket of which the next process could not tell an end in
+    /// order from a reset, once the peer has ended it too.)
+    pub fn finish(self) {
         self.set(FINISHED);
     }
 

@@ -52,8 +52,9 @@ impl Place {
 /// Whether it is open, and nothing was received from it or sent to it. Only TCP can tell; nobody does
 /// anything with a client of another family before it is written down, either.
 fn is_untouched(socket: BorrowedFd<'_>) -> bool {
-    let Ok(counters) = tcp_counters(socket) else {
-        return true;
+    let counters = match tcp_counters(socket) {
+        Ok(counters) => counters,
+        Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
     };
     [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&counters.state)
         && counters::received(&counters, 0, false) == Total::Exactly(0)

@@ -1,1 +1,325 @@
+//! Processes that follow each other, all of them in this one: what one leaves, the next one finds.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use super::account::{Place, Unclear};
+use super::*;
+use crate::service::clock::Uptime;
+
+fn options() -> Options<'static> {
+    Options {
+        connections: 4096,
+        buffers: 64,
+        listeners: Vec::new(),
+    }
+}
+
+fn keep_of(parts: Parts) -> Keep {
+    Keep {
+        core: Box::leak(Box::new(adopt(parts).unwrap())),
+    }
+}
+
+fn first() -> Keep {
+    keep_of(Parts::new(&options()).unwrap())
+}
+
+/// What the next process finds. The one before is as good as dead: it does nothing any more.
+fn next(before: Keep) -> (Keep, Restoration) {
+    let core = before.core;
+    let lots = core.lots.read().unwrap();
+    let mut stored = vec![core.table.file(), core.buffer_file.as_fd()];
+    stored.extend(lots.parts());
+    stored.extend(core.will_queue.iter().map(AsFd::as_fd));
+    let copies = stored
+        .into_iter()
+        .map(|fd| fd.try_clone_to_owned().unwrap());
+    let Stored::Ours(parts) = store::recognise(copies.collect(), &options()).unwrap() else {
+        panic!("it is not recognised");
+    };
+    let keep = keep_of(*parts);
+    let restoration = Restoration::of(keep, &options()).unwrap();
+    (keep, restoration)
+}
+
+/// A connection through a process: the client, its socket, the upstream's socket, the upstream.
+struct Through {
+    client: TcpStream,
+    ours: [OwnedFd; 2],
+    upstream: TcpStream,
+    slot: Slot,
+}
+
+fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let active = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (active, listener.accept().unwrap().0)
+}
+
+impl Through {
+    fn new(keep: Keep) -> Self {
+        let (client, accepted) = pair();
+        let (connected, upstream) = pair();
+        let slot = keep.claim().unwrap();
+        slot.describe(slot.index().into(), Uptime::now());
+        slot.set_text("somewhere");
+        assert!(keep.park_client(slot, accepted.as_fd()));
+        assert!(keep.park(slot, accepted.as_fd(), connected.as_fd()));
+        Self {
+            client,
+            ours: [accepted.into(), connected.into()],
+            upstream,
+            slot,
+        }
+    }
+
+    /// The client sends, and it is received into a buffer, but not sent.
+    fn receive(&mut self, keep: Keep, bytes: &[u8]) -> Buffer {
+        let mut buffer = keep.buffers().take().unwrap();
+        self.client.write_all(bytes).unwrap();
+        let flow = self.slot.flow(Way::Up);
+        flow.receiving(Place::Buffer(buffer.number()));
+        let flags = rustix::net::RecvFlags::empty();
+        let (count, _) = rustix::net::recv(&self.ours[0], &mut *buffer, flags).unwrap();
+        assert_eq!(count, bytes.len());
+        buffer
+    }
+}
+
+fn in_hand(restored: &Restored) -> Vec<u8> {
+    let Stage::Connected { flows, .. } = &restored.stage else {
+        panic!("it has no upstream");
+    };
+    match &flows[0].in_hand {
+        InHand::Nothing => Vec::new(),
+        InHand::Buffer(buffer, range) => buffer[range.clone()].to_vec(),
+        InHand::Pipe(pipe, length) => {
+            let mut bytes = vec![0; *length];
+            rustix::io::read(pipe.read_end(), &mut bytes).unwrap();
+            bytes
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_found_as_it_was_left_again_and_again() {
+    let keep = first();
+    let mut through = Through::new(keep);
+    let buffer = through.receive(keep, b"hello");
+    let mut keep = keep;
+    for _ in 0..3 {
+        let found;
+        (keep, found) = next(keep);
+        assert_eq!(found.given_up.len(), 0);
+        let [restored] = &found.restored[..] else {
+            panic!("{:?}", found.restored);
+        };
+        assert_eq!(in_hand(restored), b"hello");
+        assert_eq!(restored.slot.text(), "somewhere");
+        keep.buffers().leave();
+    }
+    drop(buffer);
+    through.upstream.set_nonblocking(true).unwrap();
+    assert!(through.upstream.read(&mut [0]).is_err(), "it goes on");
+}
+
+#[test]
+fn a_send_that_was_interrupted_is_neither_forgotten_nor_done_twice() {
+    let keep = first();
+    let mut through = Through::new(keep);
+    let buffer = through.receive(keep, b"hello");
+    let flow = through.slot.flow(Way::Up);
+    flow.received(5);
+    flow.sending();
+    rustix::net::send(
+        &through.ours[1],
+        &buffer[..2],
+        rustix::net::SendFlags::empty(),
+    )
+    .unwrap();
+    let (_, found) = next(keep);
+    assert_eq!(in_hand(&found.restored[0]), b"llo");
+    std::mem::forget((buffer, found));
+}
+
+#[test]
+fn what_is_in_a_pipe_is_found() {
+    let keep = first();
+    let mut through = Through::new(keep);
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let pipe = keep.pipe(read, write).unwrap();
+    through.client.write_all(b"hello").unwrap();
+    let flow = through.slot.flow(Way::Up);
+    flow.receiving(Place::Pipe(pipe.number()));
+    let how = rustix::pipe::SpliceFlags::empty();
+    rustix::pipe::splice(&through.ours[0], None, pipe.write_end(), None, 100, how).unwrap();
+    let (_, found) = next(keep);
+    assert_eq!(in_hand(&found.restored[0]), b"hello");
+}
+
+#[test]
+fn what_is_in_a_pipe_and_did_not_come_from_the_source_is_not_believed() {
+    let keep = first();
+    let through = Through::new(keep);
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    let pipe = keep.pipe(read, write).unwrap();
+    let flow = through.slot.flow(Way::Up);
+    flow.receiving(Place::Pipe(pipe.number()));
+    rustix::io::write(pipe.write_end(), b"hello").unwrap();
+    let (_, found) = next(keep);
+    assert_eq!(found.given_up[0].why, Some(Unclear::Contradiction));
+}
+
+#[test]
+fn what_nobody_counts_is_given_up_and_both_sides_are_reset() {
+    let keep = first();
+    let (mut client, accepted) = pair();
+    let (connected, mut upstream) = UnixStream::pair().unwrap();
+    let slot = keep.claim().unwrap();
+    keep.park(slot, accepted.as_fd(), connected.as_fd());
+    let flow = slot.flow(Way::Down);
+    let buffer = keep.buffers().take().unwrap();
+    flow.receiving(Place::Buffer(buffer.number()));
+    let (_, found) = next(keep);
+    assert_eq!(found.given_up[0].why, Some(Unclear::Uncounted));
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    assert_eq!(upstream.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn of_two_that_claim_one_buffer_none_goes_on() {
+    let keep = first();
+    let mut both = [Through::new(keep), Through::new(keep)];
+    let buffers = both
+        .each_mut()
+        .map(|through| through.receive(keep, b"hello"));
+    for through in &both {
+        let flow = through.slot.flow(Way::Up);
+        flow.receiving(Place::Buffer(buffers[0].number()));
+        flow.received(5);
+    }
+    let (_, found) = next(keep);
+    assert_eq!((found.restored.len(), found.given_up.len()), (0, 2));
+}
+
+#[test]
+fn every_phase_becomes_what_it_should() {
+    let keep = first();
+    let all: Vec<Through> = (0..6).map(|_| Through::new(keep)).collect();
+    let (_fresh, accepted) = pair();
+    let only_accepted = keep.claim().unwrap();
+    keep.park_client(only_accepted, accepted.as_fd());
+    let claimed = keep.claim().unwrap();
+    all[1].slot.handing(77);
+    all[2].slot.handed();
+    all[3].slot.ending();
+    keep.release(all[4].slot);
+    for way in Way::BOTH {
+        all[5].slot.flow(way).finish();
+    }
+    let (after, found) = next(keep);
+    let found: Vec<_> = found
+        .restored
+        .iter()
+        .map(|restored| match restored.stage {
+            Stage::Accepted => (restored.slot.index(), 'a', 0),
+            Stage::Handing => (restored.slot.index(), 'g', restored.slot.note()),
+            Stage::Handed => (restored.slot.index(), 'h', 0),
+            Stage::Connected { .. } => (restored.slot.index(), 'c', 0),
+        })
+        .collect();
+    let at = |index: usize| all[index].slot.index();
+    let wanted = [
+        (at(1), 'g', 77),
+        (at(2), 'h', 0),
+        (only_accepted.index(), 'a', 0),
+        (at(0), 'c', 0),
+    ];
+    assert_eq!(found, wanted);
+    let mut ended = &all[3].client;
+    assert!(ended.read(&mut [0]).is_err(), "its end had begun");
+    let mut finished = &all[5].client;
+    assert_eq!(finished.read(&mut [0]).unwrap(), 0, "the end is passed on");
+    let free: Vec<u32> = (0..4).map(|_| after.claim().unwrap().index()).collect();
+    for slot in [&all[3].slot, &all[4].slot, &all[5].slot, &claimed] {
+        assert!(free.contains(&slot.index()));
+    }
+}
+
+#[test]
+fn the_last_upstream_counts() {
+    let keep = first();
+    let mut through = Through::new(keep);
+    let (connected, mut upstream) = pair();
+    keep.park(through.slot, through.ours[0].as_fd(), connected.as_fd());
+    let (_, found) = next(keep);
+    let Stage::Connected { upstream: ours, .. } = &found.restored[0].stage else {
+        panic!("it has no upstream");
+    };
+    rustix::io::write(ours, b"x").unwrap();
+    assert_eq!(upstream.read(&mut [0]).unwrap(), 1);
+    through.upstream.set_nonblocking(true).unwrap();
+    assert!(through.upstream.read(&mut [0]).is_err());
+}
+
+/// However far the emptying of a full lot has come: everybody is found, once.
+#[test]
+fn recycling_may_be_interrupted() {
+    let keep = first();
+    let all: Vec<Through> = (0..40).map(|_| Through::new(keep)).collect();
+    for through in &all[30..] {
+        keep.release(through.slot);
+    }
+    let everybody = |keep: Keep| {
+        let (keep, found) = next(keep);
+        assert_eq!((found.restored.len(), found.given_up.len()), (30, 0));
+        std::mem::forget(found);
+        keep
+    };
+    let keep = everybody(keep);
+    let before = keep.active();
+    assert!(keep.park_all(&keep.lots(), 1 - before));
+    let keep = everybody(keep);
+    assert_eq!(keep.active(), before, "killed before it was decided");
+    assert!(keep.park_all(&keep.lots(), 1 - before));
+    keep.core
+        .table
+        .header()
+        .active
+        .store(1 - before as u32, Release);
+    let keep = everybody(keep);
+    assert_eq!(
+        keep.active(),
+        1 - before,
+        "killed before the old one was emptied"
+    );
+    assert_eq!(keep.lots().messages(1 - before), 1, "in one message");
+    assert_eq!(keep.lots().messages(before), 0);
+}
+
+#[test]
+fn a_lot_that_is_full_of_ended_connections_is_no_matter() {
+    let keep = first();
+    let stays = Through::new(keep);
+    let through = Through::new(keep);
+    let [client, upstream] = through.ours.each_ref().map(AsFd::as_fd);
+    keep.release(through.slot);
+    for _ in 0..5000 {
+        let slot = keep.claim().unwrap();
+        assert!(keep.park_client(slot, client) && keep.park(slot, client, upstream));
+        keep.release(slot);
+    }
+    keep.tidy();
+    let side = keep.active();
+    assert_eq!(
+        (keep.lots().messages(side), keep.lots().messages(1 - side)),
+        (1, 0)
+    );
+    let (_, found) = next(keep);
+    assert_eq!(found.restored[0].slot.index(), stays.slot.index());
+    assert_eq!(found.restored.len(), 1);
+}

@@ -187,18 +187,18 @@ fn others(table: &Table, most: RawFd, batch: &mut Batch) {
     let mut first = 0;
     while first < most {
         for (number, entry) in (first..).zip(&mut fds) {
-            entry.fd = number;
+            let marks = table.marks(number as usize / 64);
+            let is_marked =
+                marks.is_some_and(|marks| marks.load(Relaxed) >> (number % 64) & 1 != 0);
+            // What is negative is not looked at, poll(2).
+            entry.fd = if is_marked { -1 } else { number };
         }
         // SAFETY: there are as many as it is told.
         let polled = unsafe { libc::poll(fds.as_mut_ptr(), AT_ONCE as libc::nfds_t, 0) };
         for entry in &fds {
-            let number = entry.fd;
             let is_open = polled < 0 || entry.revents & libc::POLLNVAL == 0;
-            let marks = table.marks(number as usize / 64);
-            let is_marked =
-                marks.is_some_and(|marks| marks.load(Relaxed) >> (number % 64) & 1 != 0);
-            if is_open && !is_marked && is_connected_stream(number) {
-                batch.add(Entry::STRAY, number as u32, NONE);
+            if entry.fd >= 0 && is_open && is_connected_stream(entry.fd) {
+                batch.add(Entry::STRAY, entry.fd as u32, NONE);
             }
         }
         first += AT_ONCE as RawFd;

@@ -3,23 +3,26 @@
 //! Nothing is taken out of the lot: it is looked at, and the descriptors that come of it are copies. So
 //! this may be interrupted at any point, and done again.
 
+mod found;
+mod settle;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering::Release;
 
 use rustix::io::Errno;
 
-use super::account::{self, Act, Kernel, Place, Total, Unclear};
+use super::account::{self, Unclear};
 use super::buffers::Buffer;
-use super::counters::{self, Opened};
 use super::layout::{Phase, State};
-use super::lots::{self, Message};
-use super::message::{Entry, Kind};
+use super::lots;
 use super::pipes::Pipe;
 use super::slot::{Slot, Way};
 use super::table::NONE;
 use super::{Keep, KeepError, Options, ends, strays};
-use crate::service::kernel::{TcpCounters, tcp_counters};
+
+use found::{Found, Sockets};
+use settle::settle;
 
 /// A connection that goes on.
 #[derive(Debug)]
@@ -88,20 +91,6 @@ pub struct GivenUp {
 pub(super) struct Restoration {
     pub(super) restored: Vec<Restored>,
     pub(super) given_up: Vec<GivenUp>,
-}
-
-/// Everything that came of the lot.
-#[derive(Default)]
-struct Found {
-    sockets: BTreeMap<u32, Sockets>,
-    pipes: BTreeMap<u32, [OwnedFd; 2]>,
-    strays: Vec<OwnedFd>,
-}
-
-struct Sockets {
-    client: OwnedFd,
-    upstream: Option<OwnedFd>,
-    parked: bool,
 }
 
 /// What a slot was found to be.
@@ -192,8 +181,10 @@ impl Restoration {
                 }
             },
         };
-        // If there is one, nothing has gone through it.
-        sockets.upstream = None;
+        if let Some(upstream) = sockets.upstream.take() {
+            // Nothing has gone through it. The client gets another one.
+            ends::end_by_reset(upstream);
+        }
         if let Phase::Claimed = state.phase {
             slot.set_state(State {
                 phase: Phase::Accepted,
@@ -238,6 +229,7 @@ impl Restoration {
                 continue;
             };
             keep.settle_in(slot, &sockets);
+            shut_down(slot, &sockets);
             let [up, down] = flows.map(|(settled, source_broken)| {
                 let in_hand = match settled.held {
                     Some(account::Held::Buffer {
@@ -320,39 +312,6 @@ impl Restoration {
     }
 }
 
-impl Found {
-    /// Takes what belongs to somebody. What came twice, or is of a connection that has ended, is closed.
-    fn add(&mut self, keep: Keep, message: Message, parked: bool) {
-        let mut descriptors = message.descriptors;
-        for entry in message.entries {
-            let (one, other) = match entry.descriptors() {
-                1 => (descriptors.next(), None),
-                _ => (descriptors.next(), descriptors.next()),
-            };
-            match (entry.kind, one, other) {
-                (Kind::Stray, Some(socket), _) => self.strays.push(socket),
-                (Kind::Pipe, Some(read), Some(write)) if keep.has_pipe(entry) => {
-                    self.pipes.entry(entry.index).or_insert([read, write]);
-                }
-                (Kind::Client | Kind::Pair, Some(client), upstream) if keep.has_slot(entry) => {
-                    let known = self.sockets.get(&entry.index);
-                    if known.is_none_or(|known| known.upstream.is_none() && upstream.is_some()) {
-                        self.sockets.insert(
-                            entry.index,
-                            Sockets {
-                                client,
-                                upstream,
-                                parked,
-                            },
-                        );
-                    }
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
 impl GivenUp {
     fn new(slot: Slot, why: Option<Unclear>) -> Self {
         Self {
@@ -366,20 +325,6 @@ impl GivenUp {
 impl Keep {
     fn slot(self, index: u32) -> Option<Slot> {
         Some(Slot::new(self.core.table.slot(index)?, index))
-    }
-
-    fn has_slot(self, entry: Entry) -> bool {
-        self.slot(entry.index).is_some_and(|slot| {
-            let state = slot.state();
-            state.generation == entry.generation && state.phase != Phase::Free
-        })
-    }
-
-    fn has_pipe(self, entry: Entry) -> bool {
-        self.core.table.pipe(entry.index).is_some_and(|pipe| {
-            let state = State::of(pipe.state.load(std::sync::atomic::Ordering::Relaxed));
-            state.generation == entry.generation && state.phase != Phase::Free
-        })
     }
 
     /// Writes down the numbers that a connection's descriptors have now, and whether they are parked.
@@ -414,67 +359,14 @@ fn end(keep: Keep, slot: Slot, sockets: &Sockets) {
     keep.core.table.free(slot.index());
 }
 
-/// Finds out where both directions are, and whether their sources are broken.
-fn settle(
-    slot: Slot,
-    sockets: &Sockets,
-    pipes: &BTreeMap<u32, [OwnedFd; 2]>,
-) -> Result<[(account::Settled, bool); 2], Unclear> {
-    let upstream = sockets.upstream.as_ref().ok_or(Unclear::Missing)?;
-    let mut records = Vec::new();
-    for way in Way::BOTH {
-        records.push(slot.flow(way).record().ok_or(Unclear::Contradiction)?);
+/// Does what was written down and perhaps not done: an end that has come is passed on.
+fn shut_down(slot: Slot, sockets: &Sockets) {
+    if let (Some(upstream), true) = (&sockets.upstream, slot.flow(Way::Up).is_finished()) {
+        ends::end_orderly(upstream);
     }
-    // Where nothing was under way everything is written down.
-    let quiet = records.iter().all(|record| record.act == Act::Nothing);
-    let ask = |socket: &OwnedFd| match quiet {
-        true => None,
-        false => tcp_counters(socket.as_fd()).ok(),
-    };
-    let (client, upstream) = (ask(&sockets.client), ask(upstream));
-    let directions = [
-        (Way::Up, client, upstream, Opened::ByUs),
-        (Way::Down, upstream, client, Opened::ByPeer),
-    ];
-    let mut settled = Vec::new();
-    for ((way, source, sink, opened), record) in directions.into_iter().zip(records) {
-        let flow = slot.flow(way);
-        let received = record.taken - u64::from(record.prefix);
-        let back = slot.flow(way.back());
-        let kernel = Kernel {
-            received: match source {
-                Some(source) if !flow.is_inexact() => {
-                    counters::received(&source, received, back.is_finished())
-                }
-                _ => Total::Unknown,
-            },
-            sent: sink.map_or(Total::Unknown, |sink| counters::sent(&sink, opened)),
-            sink_is_over: sink.is_some_and(|sink| counters::is_over(&sink)),
-            piped: match record.place {
-                Place::Pipe(number) => pipes
-                    .get(&number)
-                    .and_then(|[read, _]| rustix::io::ioctl_fionread(read).ok()),
-                _ => None,
-            },
-        };
-        settled.push((way, account::settle(&record, &kernel)?, source, sink));
+    if slot.flow(Way::Down).is_finished() {
+        ends::end_orderly(&sockets.client);
     }
-    // Only now, for what is written down of one direction tells something about the other.
-    let mut result = Vec::new();
-    for (way, settled, source, sink) in settled {
-        let flow = slot.flow(way);
-        let received = settled.taken - u64::from(flow.prefix_length());
-        let found = source.is_some_and(|source| counters::was_told_of_reset(&source, received));
-        if found && !flow.is_broken() {
-            flow.source_broken();
-        }
-        if sink.is_some_and(|sink: TcpCounters| counters::has_ended(&sink)) {
-            flow.finished();
-        }
-        flow.settle(&settled);
-        result.push((settled, flow.is_broken()));
-    }
-    result.try_into().map_err(|_| Unclear::Contradiction)
 }
 
 /// Those that claim a buffer or a pipe that another direction claims too.

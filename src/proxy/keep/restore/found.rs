@@ -1,0 +1,74 @@
+//! What came of the lot: whose descriptors are whose.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::super::Keep;
+use super::super::layout::{Phase, State};
+use super::super::lots::Message;
+use super::super::message::{Entry, Kind};
+
+/// Everything that came of the lot.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) sockets: BTreeMap<u32, Sockets>,
+    pub(super) pipes: BTreeMap<u32, [OwnedFd; 2]>,
+    pub(super) strays: Vec<OwnedFd>,
+}
+
+pub(super) struct Sockets {
+    pub(super) client: OwnedFd,
+    pub(super) upstream: Option<OwnedFd>,
+    pub(super) parked: bool,
+}
+
+impl Found {
+    /// Takes what belongs to somebody. What came twice, or is of a connection that has ended, is closed.
+    pub(super) fn add(&mut self, keep: Keep, message: Message, parked: bool) {
+        let mut descriptors = message.descriptors;
+        for entry in message.entries {
+            let (one, other) = match entry.descriptors() {
+                1 => (descriptors.next(), None),
+                _ => (descriptors.next(), descriptors.next()),
+            };
+            match (entry.kind, one, other) {
+                (Kind::Stray, Some(socket), _) => self.strays.push(socket),
+                (Kind::Pipe, Some(read), Some(write)) if keep.has_pipe(entry) => {
+                    self.pipes.entry(entry.index).or_insert([read, write]);
+                }
+                // Messages come in the order in which they were sent: the last one with an upstream is
+                // what counts. (An earlier process may have been killed just before it wrote down that
+                // it had one.)
+                (Kind::Client | Kind::Pair, Some(client), upstream)
+                    if keep.has_slot(entry)
+                        && (upstream.is_some() || !self.sockets.contains_key(&entry.index)) =>
+                {
+                    let sockets = Sockets {
+                        client,
+                        upstream,
+                        parked,
+                    };
+                    self.sockets.insert(entry.index, sockets);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Keep {
+    fn has_slot(self, entry: Entry) -> bool {
+        self.slot(entry.index).is_some_and(|slot| {
+            let state = slot.state();
+            state.generation == entry.generation && state.phase != Phase::Free
+        })
+    }
+
+    fn has_pipe(self, entry: Entry) -> bool {
+        self.core.table.pipe(entry.index).is_some_and(|pipe| {
+            let state = State::of(pipe.state.load(Relaxed));
+            state.generation == entry.generation && state.phase != Phase::Free
+        })
+    }
+}

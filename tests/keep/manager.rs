@@ -1,0 +1,235 @@
+//! Plays systemd: holds the listening socket and the store, starts the process, and kills it.
+
+use std::io::IoSliceMut;
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+/// Set in the process that relays.
+pub const ROLE: &str = "KEEP_TEST_TARGET";
+/// How many threads it has.
+pub const THREADS: &str = "KEEP_TEST_THREADS";
+
+/// Who is killed.
+#[derive(Clone, Copy, Debug)]
+pub enum Kill {
+    /// The process.
+    Process,
+    /// The process and its will.
+    Group,
+}
+
+type Store = Arc<Mutex<Vec<(String, OwnedFd)>>>;
+
+pub struct Manager {
+    listener: TcpListener,
+    store: Store,
+    directory: tempfile::TempDir,
+    target: String,
+    threads: usize,
+    child: Option<Child>,
+    environment: Vec<(String, String)>,
+    ready: Receiver<String>,
+    room: Arc<AtomicUsize>,
+}
+
+impl Manager {
+    pub fn new(target: String, threads: usize) -> Self {
+        // Those whom the will leaves behind are ours to wait for.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let notify = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+        let store = Store::default();
+        let (said, ready) = channel();
+        let kept = store.clone();
+        let room = Arc::new(AtomicUsize::new(100));
+        let most = room.clone();
+        std::thread::spawn(move || listen(&notify, &kept, &most, &said));
+        Self {
+            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            store,
+            directory,
+            target,
+            threads,
+            child: None,
+            environment: Vec::new(),
+            ready,
+            room,
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// How many descriptors are in the store.
+    pub fn stored(&self) -> usize {
+        self.store.lock().unwrap().len()
+    }
+
+    /// Adds to the environment of the process.
+    pub fn env(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// What the processes hold of memory that is theirs alone.
+    pub fn memory(&self) -> String {
+        let group = self.child.as_ref().unwrap().id();
+        let command = format!(
+            "for p in $(pgrep -g {group}); do cat /proc/$p/comm; \
+             grep -E '^(Rss|Private_Dirty|VmPTE)' /proc/$p/smaps_rollup /proc/$p/status; done"
+        );
+        let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// As `FileDescriptorStoreMax=`.
+    pub fn store_at_most(&self, count: usize) {
+        self.room.store(count, Relaxed);
+    }
+
+    /// Has the table be one of another version.
+    pub fn change_version(&self) {
+        for (_, file) in self.store.lock().unwrap().iter() {
+            let mut magic = [0; 8];
+            if rustix::io::pread(file, &mut magic, 0) == Ok(8) && &magic == b"kept-tcp" {
+                rustix::io::pwrite(file, &[99, 0, 0, 0], 8).unwrap();
+            }
+        }
+    }
+
+    /// Starts the process.
+    pub fn spawn(&mut self) {
+        while self.ready.try_recv().is_ok() {}
+        let store = self.store.lock().unwrap();
+        let mut sockets = vec![self.listener.as_raw_fd()];
+        sockets.extend(store.iter().map(|(_, fd)| fd.as_raw_fd()));
+        let mut names = vec!["clients".to_owned()];
+        names.extend(store.iter().map(|(name, _)| name.clone()));
+        let mut command = Command::new("/bin/sh");
+        command
+            .args(["-c", r#"export LISTEN_PID=$$; exec "$0" "$@""#])
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "relay_process",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+                "--quiet",
+            ])
+            .env("NOTIFY_SOCKET", self.directory.path().join("notify"))
+            .env(ROLE, &self.target)
+            .envs(self.environment.iter().cloned())
+            .env(THREADS, self.threads.to_string())
+            .env("LISTEN_FDS", sockets.len().to_string())
+            .env("LISTEN_FDNAMES", names.join(":"))
+            .stdout(std::process::Stdio::null())
+            .process_group(0);
+        let copies: Vec<i32> = sockets
+            .iter()
+            // SAFETY: duplicates a descriptor that is open.
+            .map(|fd| unsafe { libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, 200) })
+            .collect();
+        drop(store);
+        let numbers = copies.clone();
+        let place = move || {
+            for (index, copy) in numbers.iter().enumerate() {
+                // SAFETY: a system call; it clears FD_CLOEXEC on the copy.
+                if unsafe { libc::dup2(*copy, 3 + index as i32) } < 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec only system calls are made.
+        unsafe { command.pre_exec(place) };
+        self.child = Some(command.spawn().unwrap());
+        for copy in copies {
+            // SAFETY: it was made above, and nobody else knows of it.
+            unsafe { libc::close(copy) };
+        }
+    }
+
+    /// Starts the process and waits until it is ready.
+    pub fn start(&mut self) -> String {
+        self.spawn();
+        let ready = self.ready.recv_timeout(Duration::from_secs(20));
+        ready.expect("it does not get ready")
+    }
+
+    /// Has it end in order.
+    pub fn end(&mut self) {
+        let child = self.child.as_ref().unwrap();
+        // SAFETY: kill(2) on a child that was not waited for.
+        unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
+        self.wait();
+    }
+
+    /// Kills it, and waits until nobody is left, as systemd does.
+    pub fn kill(&mut self, kill: Kill) {
+        let group = self.child.as_ref().unwrap().id() as i32;
+        let whom = match kill {
+            Kill::Process => group,
+            Kill::Group => -group,
+        };
+        // SAFETY: kill(2) on a child that was not waited for, or its group.
+        unsafe { libc::kill(whom, libc::SIGKILL) };
+        self.wait();
+    }
+
+    /// Waits until all of them have ended.
+    fn wait(&mut self) {
+        let group = self.child.take().unwrap().id() as i32;
+        // SAFETY: waitpid(2) may be told not to say how they ended.
+        while unsafe { libc::waitpid(-group, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill(Kill::Group);
+        }
+    }
+}
+
+fn listen(notify: &UnixDatagram, store: &Store, room: &AtomicUsize, ready: &Sender<String>) {
+    loop {
+        let mut buffer = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let Ok(message) = recvmsg(notify, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) else {
+            return;
+        };
+        let fds: Vec<OwnedFd> = control
+            .drain()
+            .filter_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let text = String::from_utf8_lossy(&buffer[..message.bytes]).into_owned();
+        let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
+        let name = name.unwrap_or_default().to_owned();
+        let mut store = store.lock().unwrap();
+        if text.contains("FDSTORE=1") {
+            let left = room.load(Relaxed).saturating_sub(store.len());
+            store.extend(fds.into_iter().take(left).map(|fd| (name.clone(), fd)));
+        } else if text.contains("FDSTOREREMOVE=1") {
+            store.retain(|(kept, _)| *kept != name);
+        } else if text.contains("READY=1") && ready.send(text).is_err() {
+            return;
+        }
+    }
+}
