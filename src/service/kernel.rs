@@ -4,15 +4,24 @@ use std::io;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// TCP's states, `include/net/tcp_states.h`. Closed: it was reset, or both sides have ended it.
-const TCP_CLOSE: u8 = 7;
+pub const TCP_CLOSE: u8 = 7;
 /// Open, and neither side has said its last.
-const TCP_ESTABLISHED: u8 = 1;
+pub const TCP_ESTABLISHED: u8 = 1;
 /// Only the peer has.
-const TCP_CLOSE_WAIT: u8 = 8;
+pub const TCP_CLOSE_WAIT: u8 = 8;
+/// Only we have, and the peer has not acknowledged it.
+pub const TCP_FIN_WAIT1: u8 = 4;
+/// Only we have.
+pub const TCP_FIN_WAIT2: u8 = 5;
+/// Both have, the peer first.
+pub const TCP_LAST_ACK: u8 = 9;
+/// Both have, at once.
+pub const TCP_CLOSING: u8 = 11;
 /// Both have: `TIME_WAIT`, `LAST_ACK`, `CLOSING`.
 const TCP_BOTH_FINISHED: [u8; 3] = [6, 9, 11];
 /// We have, and the peer has not acknowledged it: `FIN_WAIT1`, `LAST_ACK`, `CLOSING`.
@@ -55,23 +64,7 @@ pub struct TcpInfo {
 ///
 /// When the socket is not a TCP socket.
 pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
-    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
-    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes to `info`, and any bytes are a valid
-    // `tcp_info`: it has integers only. An older kernel writes less; the rest stays zero.
-    let info = unsafe {
-        if libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &mut length,
-        ) != 0
-        {
-            return Err(io::Error::last_os_error());
-        }
-        info.assume_init()
-    };
+    let info = raw_tcp_info(socket.as_fd())?;
     // Our end of the stream counts as a byte while it waits behind others to be sent.
     let end_waits = info.tcpi_notsent_bytes > 0 && TCP_ENDING.contains(&info.tcpi_state);
     Ok(TcpInfo {
@@ -89,6 +82,116 @@ pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
             || TCP_BOTH_FINISHED.contains(&info.tcpi_state),
         writable: [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&info.tcpi_state),
     })
+}
+
+fn raw_tcp_info(socket: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `info`, and any bytes are a valid
+    // `tcp_info`: it has integers only. An older kernel writes less; the rest stays zero.
+    unsafe {
+        if libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &mut length,
+        ) != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(info.assume_init())
+    }
+}
+
+/// What has gone through a TCP socket since it was made, as the kernel counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TcpCounters {
+    /// `TCP_ESTABLISHED` and its like.
+    pub state: u8,
+    /// The kernel has an error for whoever asks next.
+    pub broken: bool,
+    /// Bytes that came, the peer's end among them.
+    pub received: u64,
+    /// Bytes that can be read, without the end.
+    pub readable: u64,
+    /// Bytes of ours that were acknowledged.
+    pub acknowledged: u64,
+    /// Bytes of ours that were not yet, our end among them.
+    pub unacknowledged: u64,
+}
+
+/// So often the kernel is asked for counters that do not change meanwhile.
+const STABLE_TRIES: usize = 1000;
+
+/// Asks for [`TcpCounters`] of one moment. The kernel tells them one by one, and the state before it
+/// takes the socket's lock (`tcp_get_info`), so it is asked until nothing has changed in between.
+///
+/// # Errors
+///
+/// When the socket is not a TCP socket; `WouldBlock` if it does not hold still.
+pub fn tcp_counters(socket: BorrowedFd<'_>) -> io::Result<TcpCounters> {
+    let ask = || -> io::Result<_> {
+        let info = raw_tcp_info(socket)?;
+        Ok(TcpCounters {
+            state: info.tcpi_state,
+            received: info.tcpi_bytes_received,
+            acknowledged: info.tcpi_bytes_acked,
+            ..TcpCounters::default()
+        })
+    };
+    let mut before = ask()?;
+    for _ in 0..STABLE_TRIES {
+        let readable = rustix::io::ioctl_fionread(socket)?;
+        let unacknowledged = unacknowledged_bytes(socket)?;
+        let broken = has_error(socket)?;
+        let after = ask()?;
+        if before == after {
+            return Ok(TcpCounters {
+                readable,
+                unacknowledged: unacknowledged as u64,
+                broken,
+                ..after
+            });
+        }
+        before = after;
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
+/// Whether the kernel has an error for whoever asks next. It is not told by this: poll(2).
+fn has_error(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&now))?;
+    Ok(fds[0].revents().contains(PollFlags::ERR))
+}
+
+/// Has `MSG_PEEK` go on behind what it has shown, from the start; or, if not `on`, show the same again:
+/// `SO_PEEK_OFF`, socket(7).
+///
+/// # Errors
+///
+/// When the socket is not one of AF_UNIX.
+pub fn peek_onwards(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+    let offset: libc::c_int = if on { 0 } else { -1 };
+    // SAFETY: the kernel reads one int from `offset`.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEEK_OFF,
+            (&raw const offset).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match set {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Bytes that were written to a socket and that its peer has not acknowledged: `SIOCOUTQ`, tcp(7).

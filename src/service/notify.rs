@@ -2,9 +2,13 @@
 //!
 //! Through `libsystemd`, which also reaches a `NOTIFY_SOCKET` in the abstract namespace.
 
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use libsystemd::daemon::{self, NotifyState};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::pipe::{PipeFlags, pipe_with};
 
 /// How often the watchdog wants a sign of life; `None` without one. Half of `WatchdogSec=`, as
 /// sd_watchdog_enabled(3) recommends.
@@ -60,4 +64,86 @@ pub fn extend_timeout(by: Duration) {
 /// A sign of life.
 pub fn watchdog() {
     send(&[NotifyState::Watchdog]);
+}
+
+/// Why systemd does not keep descriptors for us.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// There is no systemd to ask.
+    #[error("NOTIFY_SOCKET is not set")]
+    NoManager,
+    /// It could not be asked.
+    #[error("systemd cannot be told: {0}")]
+    Told(String),
+    /// It did not answer in time.
+    #[error("systemd does not answer")]
+    NoAnswer,
+    /// The kernel.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// Has systemd keep these descriptors and hand them to the next process under this name: all of them
+/// with one message, so that it keeps all or, if it dies right now, none. They come back although
+/// nobody has the other end any more (`FDPOLL=0`). It keeps as many as `FileDescriptorStoreMax=` says
+/// and silently closes the others.
+///
+/// # Errors
+///
+/// When it cannot be told.
+pub fn store(name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
+    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    tell(
+        &[
+            NotifyState::Fdstore,
+            NotifyState::Fdname(name.to_owned()),
+            NotifyState::FdpollDisable,
+        ],
+        &numbers,
+    )
+}
+
+/// Has systemd close what it keeps under this name.
+///
+/// # Errors
+///
+/// When it cannot be told.
+pub fn unstore(name: &str) -> Result<(), StoreError> {
+    tell(
+        &[
+            NotifyState::FdstoreRemove,
+            NotifyState::Fdname(name.to_owned()),
+        ],
+        &[],
+    )
+}
+
+/// Waits until systemd has acted upon everything that it was told (`BARRIER=1`, sd_notify(3)).
+///
+/// # Errors
+///
+/// When it cannot be told, or does not answer within `limit`.
+pub fn barrier(limit: Duration) -> Result<(), StoreError> {
+    let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+    let state = NotifyState::Other("BARRIER=1".to_owned());
+    tell(&[state], &[write.as_raw_fd()])?;
+    drop(write);
+    // It closes its copy, the last.
+    let mut fds = [PollFd::new(&read, PollFlags::empty())];
+    let limit = Timespec {
+        tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    match poll(&mut fds, Some(&limit)).map_err(io::Error::from)? {
+        0 => Err(StoreError::NoAnswer),
+        _ => Ok(()),
+    }
+}
+
+fn tell(states: &[NotifyState], descriptors: &[RawFd]) -> Result<(), StoreError> {
+    match daemon::notify_with_fds(false, states, descriptors) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StoreError::NoManager),
+        Err(error) => Err(StoreError::Told(error.to_string())),
+    }
 }

@@ -1,0 +1,271 @@
+//! A small world of one direction: a source, a place, a sink, and a process that may die between any two
+//! of the things that it does. Each of them is tried.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// What really is the case.
+#[derive(Clone, Debug)]
+struct World {
+    record: Record,
+    /// Bytes that were received from the source, and that the sink has.
+    received: u64,
+    sent: u64,
+    piped: u64,
+    counted: bool,
+}
+
+/// What a process does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Prefix(u32),
+    Receive { pipe: bool, bytes: u64 },
+    Send { bytes: u64 },
+}
+
+impl World {
+    fn new(counted: bool) -> Self {
+        let record = Record {
+            place: Place::Nowhere,
+            base: 0,
+            taken: 0,
+            given: 0,
+            prefix: 0,
+            act: Act::Nothing,
+        };
+        Self {
+            record,
+            received: 0,
+            sent: 0,
+            piped: 0,
+            counted,
+        }
+    }
+
+    fn in_hand(&self) -> u64 {
+        u64::from(self.record.prefix) + self.received - self.sent
+    }
+
+    /// Does a step, and shows `each` what there is after every single store and call.
+    fn step(&mut self, step: Step, mut each: impl FnMut(&Self)) {
+        match step {
+            Step::Prefix(length) if self.record.taken == 0 => {
+                self.record.place = Place::Buffer(5);
+                each(self);
+                self.record.prefix = length;
+                // Until `taken` is stored the prefix is not read (`Flow::prefix_length`).
+                self.record.taken = length.into();
+                each(self);
+            }
+            Step::Receive { pipe, bytes } if self.in_hand() == 0 => {
+                self.record.place = if pipe {
+                    Place::Pipe(3)
+                } else {
+                    Place::Buffer(5)
+                };
+                each(self);
+                self.record.base = self.record.taken;
+                each(self);
+                self.record.act = Act::Receiving;
+                each(self);
+                self.received += bytes;
+                self.piped = if pipe { bytes } else { 0 };
+                each(self);
+                self.record.taken += bytes;
+                each(self);
+                self.record.act = Act::Nothing;
+                each(self);
+            }
+            Step::Send { bytes } => {
+                let bytes = bytes.min(self.in_hand());
+                self.record.act = Act::Sending;
+                each(self);
+                self.sent += bytes;
+                self.piped = self.piped.saturating_sub(bytes);
+                each(self);
+                self.record.given += bytes;
+                each(self);
+                self.record.act = Act::Nothing;
+                each(self);
+            }
+            Step::Prefix(_) | Step::Receive { .. } => {}
+        }
+    }
+
+    fn kernel(&self) -> Kernel {
+        let total = |bytes| match self.counted {
+            true => Total::Exactly(bytes),
+            false => Total::Unknown,
+        };
+        Kernel {
+            received: total(self.received),
+            sent: total(self.sent),
+            sink_is_over: false,
+            piped: matches!(self.record.place, Place::Pipe(_)).then_some(self.piped),
+        }
+    }
+
+    /// What is found out is what is the case, or nothing is.
+    fn check(&self) {
+        let uncounted = !self.counted
+            && self.record.act != Act::Nothing
+            && matches!(self.record.place, Place::Buffer(_) | Place::Nowhere);
+        let settled = match settle(&self.record, &self.kernel()) {
+            Ok(settled) => settled,
+            Err(why) => {
+                assert!(uncounted, "{why}: {self:?}");
+                return;
+            }
+        };
+        assert!(!uncounted, "{self:?}");
+        assert_eq!(settled.taken, u64::from(self.record.prefix) + self.received);
+        assert_eq!(settled.given, self.sent, "{self:?}");
+        let length = self.in_hand() as usize;
+        let held = match self.record.place {
+            _ if length == 0 => None,
+            Place::Pipe(number) => Some(Held::Pipe { number, length }),
+            Place::Buffer(number) => Some(Held::Buffer {
+                number,
+                from: (self.sent - self.record.base) as usize,
+                length,
+            }),
+            Place::Nowhere => unreachable!(),
+        };
+        assert_eq!(settled.held, held, "{self:?}");
+        // What was found out is written down, piece by piece; it is found out again in between.
+        let mut again = self.clone();
+        again.record.taken = settled.taken;
+        assert_eq!(settle(&again.record, &again.kernel()), Ok(settled));
+        again.record.given = settled.given;
+        assert_eq!(settle(&again.record, &again.kernel()), Ok(settled));
+        again.record.act = Act::Nothing;
+        assert_eq!(settle(&again.record, &again.kernel()), Ok(settled));
+    }
+}
+
+/// Every sequence of up to four steps with few bytes, killed after every store and every call.
+#[test]
+fn whenever_the_process_dies_what_was_done_is_known() {
+    let mut steps = vec![Step::Prefix(2)];
+    for bytes in 0..3 {
+        steps.push(Step::Send { bytes });
+        for pipe in [false, true] {
+            steps.push(Step::Receive { pipe, bytes });
+        }
+    }
+    fn all(world: &World, steps: &[Step], depth: usize, count: &mut usize) {
+        for step in steps {
+            let mut next = world.clone();
+            next.step(*step, |world| {
+                *count += 1;
+                world.check();
+            });
+            if depth > 1 {
+                all(&next, steps, depth - 1, count);
+            }
+        }
+    }
+    let mut count = 0;
+    for counted in [false, true] {
+        all(&World::new(counted), &steps, 5, &mut count);
+    }
+    assert!(count > 100_000);
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (1u32..200).prop_map(Step::Prefix),
+        (any::<bool>(), 0..=BUFFER as u64).prop_map(|(pipe, bytes)| Step::Receive { pipe, bytes }),
+        (0..=BUFFER as u64).prop_map(|bytes| Step::Send { bytes }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn long_stories_end_the_same_way(
+        steps in prop::collection::vec(step(), 1..60),
+        counted in any::<bool>(),
+    ) {
+        let mut world = World::new(counted);
+        for step in steps {
+            world.step(step, World::check);
+        }
+    }
+
+    /// Whatever is in a table and whatever the kernel says: what is said to be in hand lies in the
+    /// buffer or is all that the pipe has, and nothing panics.
+    #[test]
+    fn nonsense_is_never_believed(
+        place in 0u64..(3 << 32),
+        counters in prop::array::uniform3(prop_oneof![0u64..100_000, any::<u32>().prop_map(u64::from)]),
+        prefix in 0u32..300,
+        act in 0u32..3,
+        kernel in prop::array::uniform3(0u64..100_000),
+        over in any::<bool>(),
+    ) {
+        let [base, taken, given] = counters;
+        let record = Record {
+            place: Place::of(place).unwrap_or(Place::Nowhere),
+            base,
+            taken,
+            given,
+            prefix,
+            act: Act::of(act).unwrap(),
+        };
+        let kernel = Kernel {
+            received: Total::Exactly(kernel[0]),
+            sent: Total::Exactly(kernel[1]),
+            sink_is_over: over,
+            piped: Some(kernel[2]),
+        };
+        if let Ok(settled) = settle(&record, &kernel) {
+            prop_assert!(settled.given <= settled.taken);
+            match settled.held {
+                None => prop_assert_eq!(settled.taken, settled.given),
+                Some(Held::Buffer { from, length, .. }) => {
+                    prop_assert!(from + length <= BUFFER);
+                    prop_assert_eq!(settled.taken - settled.given, length as u64);
+                }
+                Some(Held::Pipe { length, .. }) => {
+                    prop_assert_eq!(kernel.piped, Some(length as u64));
+                    prop_assert_eq!(settled.taken - settled.given, length as u64);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_place_is_read_as_it_was_written() {
+    for place in [
+        Place::Nowhere,
+        Place::Buffer(0),
+        Place::Buffer(u32::MAX),
+        Place::Pipe(9),
+    ] {
+        assert_eq!(Place::of(place.word()), Some(place));
+    }
+    assert_eq!(Place::of(7), None);
+    assert_eq!(Place::of(3 << 32), None);
+}
+
+#[test]
+fn a_sink_that_is_over_gets_nothing_more() {
+    let record = Record {
+        place: Place::Buffer(1),
+        base: 0,
+        taken: 10,
+        given: 4,
+        prefix: 0,
+        act: Act::Sending,
+    };
+    let kernel = Kernel {
+        received: Total::Exactly(10),
+        sent: Total::Unknown,
+        sink_is_over: true,
+        piped: None,
+    };
+    let settled = settle(&record, &kernel).unwrap();
+    assert_eq!((settled.given, settled.held), (10, None));
+}

@@ -1,0 +1,170 @@
+//! What is said of the kernel's counters, compared with a real socket in every state.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+
+use socket2::SockRef;
+
+use super::*;
+use crate::service::kernel::tcp_counters;
+
+/// A socket of ours, its peer, and what was really received and sent.
+struct World {
+    ours: TcpStream,
+    peer: Option<TcpStream>,
+    opened: Opened,
+    received: u64,
+    sent: u64,
+    shut: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    PeerSends,
+    PeerReads,
+    PeerShuts,
+    PeerResets,
+    WeReceive,
+    WeSend,
+    WeShut,
+}
+
+const STEPS: [Step; 7] = [
+    Step::PeerSends,
+    Step::PeerReads,
+    Step::PeerShuts,
+    Step::PeerResets,
+    Step::WeReceive,
+    Step::WeSend,
+    Step::WeShut,
+];
+
+impl World {
+    fn new(opened: Opened) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let active = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (passive, _) = listener.accept().unwrap();
+        let (ours, peer) = match opened {
+            Opened::ByUs => (active, passive),
+            Opened::ByPeer => (passive, active),
+        };
+        for socket in [&ours, &peer] {
+            socket.set_nonblocking(true).unwrap();
+            socket.set_nodelay(true).unwrap();
+        }
+        Self {
+            ours,
+            peer: Some(peer),
+            opened,
+            received: 0,
+            sent: 0,
+            shut: false,
+        }
+    }
+
+    /// Does it, as far as it can be done; what was received by this step is not written down yet.
+    fn step(&mut self, step: Step) -> u64 {
+        match (step, &mut self.peer) {
+            (Step::PeerSends, Some(peer)) => drop(peer.write(b"seventeen letters")),
+            (Step::PeerReads, Some(peer)) => drop(peer.read(&mut [0; 5])),
+            (Step::PeerShuts, Some(peer)) => drop(peer.shutdown(Shutdown::Write)),
+            (Step::PeerResets, peer) => {
+                if let Some(peer) = peer.take() {
+                    SockRef::from(&peer)
+                        .set_linger(Some(std::time::Duration::ZERO))
+                        .unwrap();
+                }
+            }
+            (Step::WeReceive, _) => return self.ours.read(&mut [0; 7]).unwrap_or(0) as u64,
+            (Step::WeSend, _) => {
+                if !self.shut {
+                    self.sent += self.ours.write(&[0; 11]).unwrap_or(0) as u64;
+                }
+            }
+            (Step::WeShut, _) => {
+                self.shut |= self.ours.shutdown(Shutdown::Write).is_ok();
+            }
+            (_, None) => {}
+        }
+        0
+    }
+
+    fn check(&mut self, more: u64, story: &[Step]) {
+        let counters = tcp_counters(self.ours.as_fd()).unwrap();
+        match received(&counters, self.received, self.shut) {
+            Total::Exactly(bytes) => {
+                assert_eq!(bytes, self.received + more, "{story:?} {counters:?}")
+            }
+            Total::Unknown => assert_eq!(counters.state, TCP_CLOSE, "{story:?} {counters:?}"),
+        }
+        self.received += more;
+        // Those that are written down are confirmed, or at least not contradicted.
+        match received(&counters, self.received, self.shut) {
+            Total::Exactly(bytes) => assert_eq!(bytes, self.received, "{story:?} {counters:?}"),
+            Total::Unknown => assert_eq!(counters.state, TCP_CLOSE, "{story:?} {counters:?}"),
+        }
+        match sent(&counters, self.opened) {
+            Total::Exactly(bytes) => assert_eq!(bytes, self.sent, "{story:?} {counters:?}"),
+            Total::Unknown => assert_eq!(counters.state, TCP_CLOSE, "{story:?} {counters:?}"),
+        }
+        if self.shut {
+            assert!(is_over(&counters), "{story:?} {counters:?}");
+        }
+        let told = was_told_of_reset(&counters, self.received);
+        assert!(!told || self.peer.is_none(), "{story:?} {counters:?}");
+    }
+}
+
+/// Every story of four steps, then receiving and sending: 2 × 2,401 connections.
+#[test]
+fn the_counters_are_right_in_every_state() {
+    for opened in [Opened::ByUs, Opened::ByPeer] {
+        for number in 0..STEPS.len().pow(4) {
+            let digits = (0..4).map(|digit| number / STEPS.len().pow(digit) % STEPS.len());
+            let story: Vec<Step> = digits
+                .map(|digit| STEPS[digit])
+                .chain([Step::WeReceive, Step::WeReceive, Step::WeSend])
+                .collect();
+            let mut world = World::new(opened);
+            for step in &story {
+                let more = world.step(*step);
+                world.check(more, &story);
+            }
+        }
+    }
+}
+
+/// A stream that ends in order, and whose process dies while it receives the last of it, after it has
+/// shut down its own side: the state tells neither.
+#[test]
+fn the_end_is_not_taken_for_a_byte_when_both_sides_have_ended() {
+    let mut world = World::new(Opened::ByUs);
+    world.step(Step::WeShut);
+    world.step(Step::PeerSends);
+    world.step(Step::PeerShuts);
+    let counters = tcp_counters(world.ours.as_fd()).unwrap();
+    assert_eq!(counters.state, TCP_CLOSE);
+    let more = world.step(Step::WeReceive);
+    let counters = tcp_counters(world.ours.as_fd()).unwrap();
+    assert_eq!(received(&counters, 0, true), Total::Exactly(more));
+    assert_eq!(received(&counters, more, true), Total::Exactly(more));
+}
+
+#[test]
+fn what_waits_to_be_sent_is_sent_and_the_end_behind_it_is_not_counted() {
+    for opened in [Opened::ByUs, Opened::ByPeer] {
+        let mut world = World::new(opened);
+        let mut sent = 0;
+        while let Ok(count) = world.ours.write(&[0; 65_536]) {
+            sent += count as u64;
+        }
+        for end in [false, true] {
+            if end {
+                world.ours.shutdown(Shutdown::Write).unwrap();
+            }
+            let counters = tcp_counters(world.ours.as_fd()).unwrap();
+            assert_eq!(super::sent(&counters, opened), Total::Exactly(sent));
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Connections that outlive the process.
+//!
+//! What a connection is, is held by systemd: its sockets wait in the lot, bytes in hand in a pipe or a
+//! memory file, and beside them a table says what belongs together. The next process finds all of that
+//! in its store and goes on.
+//!
+//! - [`lots`]: where descriptors are parked; `message`: what is said of them there;
+//! - [`will`]: the child that saves what was not parked yet;
+//! - [`layout`], [`table`], [`slot`]: what is written down of every connection;
+//! - [`buffers`], [`pipes`]: where bytes in hand are;
+//! - [`account`], `counters`: what was under way when the process died (pure);
+//! - [`restore`]: finding everything again; `strays`: clients that nobody had written down;
+//! - [`store`]: what systemd keeps;
+//! - [`ends`]: how a connection ends whose sockets are parked.
+//!
+//! # The order of things
+//!
+//! Whoever uses it gets nothing lost as long as it keeps to this:
+//!
+//! 1. A client is parked ([`Keep::park_client`]) before anything is received from it or sent to it.
+//! 2. A client and its upstream are parked ([`Keep::park`]) before anything is received from either.
+//! 3. A pipe is parked ([`Keep::pipe`]) before it is filled.
+//! 4. A receive and a send are written down before and after, one at a time ([`Flow`]).
+//! 5. A connection that has come to its end is released ([`Keep::release`]) before its sockets are
+//!    closed and before its buffer or pipe is given to another one; and both its sockets have been
+//!    shut down before, or reset between [`Slot::ending`] and the release ([`ends`]).
+
+pub mod account;
+mod buffers;
+mod counters;
+pub mod ends;
+mod layout;
+mod lots;
+mod mapping;
+mod message;
+mod park;
+mod pipes;
+mod restore;
+mod slot;
+mod store;
+mod strays;
+mod table;
+mod will;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering::Release;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+pub use buffers::{Buffer, Buffers};
+pub use layout::{BUFFER, Phase};
+pub use pipes::Pipe;
+pub use restore::{GivenUp, InHand, Restored, RestoredFlow, Stage};
+pub use slot::{Flow, Slot, Way};
+pub use store::NAME;
+
+use lots::Lots;
+use park::Parking;
+use restore::Restoration;
+use store::{Parts, Stored};
+use table::Table;
+use will::Will;
+
+/// How much room there has to be, and whose clients they are.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// Connections that are kept at a time; those beyond are not.
+    pub connections: u32,
+    /// Buffers that are used at a time.
+    pub buffers: u32,
+    /// The sockets that clients connect to.
+    pub listeners: Vec<BorrowedFd<'a>>,
+}
+
+/// Why connections cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// systemd keeps no descriptors for this service.
+    #[error("systemd does not keep enough descriptors (set FileDescriptorStoreMax= to 16 or more)")]
+    Refused,
+    /// It cannot be asked.
+    #[error(transparent)]
+    Store(#[from] crate::service::notify::StoreError),
+    /// More connections are kept than this process may have descriptors for.
+    #[error("too few descriptors for the connections that were kept (raise LimitNOFILE=)")]
+    Descriptors,
+    /// The kernel.
+    #[error("connections cannot be kept: {0}")]
+    System(#[from] io::Error),
+}
+
+/// What [`start`] has made or found.
+#[derive(Debug)]
+pub struct Started {
+    /// What connections are kept with.
+    pub keep: Keep,
+    /// Those that go on.
+    pub restored: Vec<Restored>,
+    /// Those that had to be ended.
+    pub given_up: Vec<GivenUp>,
+    /// So many sockets of another version were reset.
+    pub foreign: usize,
+}
+
+/// What connections are kept with. Copies are the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    core: &'static Core,
+}
+
+/// Lives as long as the process.
+#[derive(Debug)]
+struct Core {
+    table: Table,
+    buffers: Buffers,
+    buffer_file: OwnedFd,
+    lots: RwLock<Lots>,
+    /// Held by whoever empties a lot, so that it is empty when the next one needs it.
+    recycling: Mutex<Parking>,
+    /// Where the will sends to, and from where it is received.
+    will_queue: lots::Pair,
+    will: Mutex<Option<Will>>,
+}
+
+/// Takes what an earlier process has left, or makes everything and has systemd keep it. `stored` is
+/// what systemd handed us under [`NAME`].
+///
+/// Call it once, before anybody is accepted; best before there are other threads, when the process has
+/// little memory, for the last will holds on to what is there. It may be killed at any moment and done
+/// again.
+///
+/// # Errors
+///
+/// When connections cannot be kept. Those that were kept before have been reset then, but for
+/// [`KeepError::Descriptors`], after which another process can try.
+pub fn start(stored: Vec<OwnedFd>, options: &Options<'_>) -> Result<Started, KeepError> {
+    let (core, foreign, found) = match store::recognise(stored, options)? {
+        Stored::Nothing => (create(options)?, 0, false),
+        Stored::Foreign(descriptors) => {
+            let count = ends::reset_all(descriptors).map_err(io::Error::from)?;
+            crate::service::notify::unstore(NAME)?;
+            (create(options)?, count, false)
+        }
+        Stored::Ours(parts) => (adopt(*parts)?, 0, true),
+    };
+    let core: &'static Core = Box::leak(Box::new(core));
+    let keep = Keep { core };
+    let restoration = match found {
+        true => Restoration::of(keep, options)?,
+        false => Restoration::default(),
+    };
+    let will = Will::make(&core.table, core.will_queue[0].as_fd())?;
+    *lock(&core.will) = Some(will);
+    Ok(Started {
+        keep,
+        restored: restoration.restored,
+        given_up: restoration.given_up,
+        foreign,
+    })
+}
+
+/// Ends all connections that an earlier process has left, where connections are not to be kept (any
+/// more); how many sockets it were.
+///
+/// # Errors
+///
+/// When systemd cannot be told.
+pub fn discard(stored: Vec<OwnedFd>) -> Result<usize, KeepError> {
+    if stored.is_empty() {
+        return Ok(0);
+    }
+    let count = ends::reset_all(stored).map_err(io::Error::from)?;
+    crate::service::notify::unstore(NAME)?;
+    Ok(count)
+}
+
+fn create(options: &Options<'_>) -> Result<Core, KeepError> {
+    let core = adopt(Parts::new(options)?)?;
+    store::put(&core)?;
+    Ok(core)
+}
+
+fn adopt(parts: Parts) -> Result<Core, KeepError> {
+    let count = parts.table.buffers();
+    Ok(Core {
+        buffers: Buffers::shared(parts.buffers.as_fd(), count)?,
+        buffer_file: parts.buffers,
+        table: parts.table,
+        lots: RwLock::new(Lots::new(parts.lots)),
+        recycling: Mutex::default(),
+        will_queue: parts.will,
+        will: Mutex::default(),
+    })
+}
+
+impl Keep {
+    /// A slot for a client; `None` if there is none left, and then it is not kept.
+    pub fn claim(self) -> Option<Slot> {
+        let index = self.core.table.claim()?;
+        let slot = Slot::new(self.core.table.slot(index)?, index);
+        for way in Way::BOTH {
+            slot.flow(way).clear();
+        }
+        Some(slot)
+    }
+
+    /// Memory for bytes in hand.
+    pub fn buffers(self) -> &'static Buffers {
+        &self.core.buffers
+    }
+
+    /// The process is about to end, and the next one goes on with all connections. Nothing may be
+    /// received or sent any more, and what is dropped from now on stays as it is.
+    pub fn leave(self) {
+        self.core.buffers.leave();
+        self.dismiss();
+    }
+
+    /// The process is about to end, and there are no connections: nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// When systemd cannot be told.
+    pub fn forget(self) -> Result<(), KeepError> {
+        self.leave();
+        Ok(store::remove()?)
+    }
+
+    fn dismiss(self) {
+        self.core.table.header().orderly.store(1, Release);
+        let will = lock(&self.core.will).take();
+        if let Some(will) = will {
+            will.dismiss();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! A connection's slot: what its thread writes down while it works.
+//!
+//! A handful of plain stores. Before a receive and before a send it is written down that it is under
+//! way, and afterwards how much it was. If the process dies in between, the next one asks the kernel
+//! ([`super::account`]).
+
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use super::account::{Act, Place, Record, Settled};
+use super::layout::{ACT, BROKEN, FINISHED, INEXACT, Phase, RawFlow, RawSlot, State, TEXT};
+use crate::service::clock::Uptime;
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client to the upstream.
+    Up = 0,
+    /// From the upstream to the client.
+    Down = 1,
+}
+
+impl Way {
+    /// Both of them.
+    pub const BOTH: [Self; 2] = [Self::Up, Self::Down];
+
+    /// The other one.
+    pub fn back(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
+}
+
+/// A slot of the table. It belongs to whoever has claimed it, until it is released; a copy that is
+/// used after that writes into somebody else's.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    raw: &'static RawSlot,
+    index: u32,
+}
+
+impl Slot {
+    pub(super) fn new(raw: &'static RawSlot, index: u32) -> Self {
+        Self { raw, index }
+    }
+
+    pub(super) fn raw(self) -> &'static RawSlot {
+        self.raw
+    }
+
+    /// Its index in the table.
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    pub(super) fn state(self) -> State {
+        State::of(self.raw.state.load(Relaxed))
+    }
+
+    pub(super) fn set_state(self, state: State) {
+        self.raw.state.store(state.word(), Release);
+    }
+
+    /// What has become of it.
+    pub fn phase(self) -> Phase {
+        self.state().phase
+    }
+
+    /// Whether its sockets are in the lot.
+    pub fn is_parked(self) -> bool {
+        self.state().parked
+    }
+
+    fn set_phase(self, phase: Phase) {
+        self.set_state(State {
+            phase,
+            ..self.state()
+        });
+    }
+
+    /// The connection's number, and when it was accepted.
+    pub fn describe(self, id: u64, accepted: Uptime) {
+        self.raw.id.store(id, Release);
+        self.raw.accepted.store(accepted.as_micros(), Release);
+    }
+
+    /// The connection's number, as it was described.
+    pub fn id(self) -> u64 {
+        self.raw.id.load(Relaxed)
+    }
+
+    /// When it was accepted, as it was described.
+    pub fn accepted(self) -> Uptime {
+        Uptime::from_micros(self.raw.accepted.load(Relaxed))
+    }
+
+    /// Writes down a text, where it leads perhaps. The end of one that is too long is left out.
+    pub fn set_text(self, text: &str) {
+        let length = (0..=TEXT.min(text.len()))
+            .rev()
+            .find(|length| text.is_char_boundary(*length))
+            .unwrap_or(0);
+        let mut bytes = [0; TEXT];
+        bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+        let (words, _) = bytes.as_chunks::<8>();
+        self.raw.text_length.store(0, Release);
+        for (place, word) in self.raw.text.iter().zip(words) {
+            place.store(u64::from_ne_bytes(*word), Release);
+        }
+        self.raw.text_length.store(length as u64, Release);
+    }
+
+    /// The text.
+    pub fn text(self) -> String {
+        let words = self.raw.text.iter();
+        let mut bytes: Vec<u8> = words
+            .flat_map(|word| word.load(Relaxed).to_ne_bytes())
+            .collect();
+        let length = self.raw.text_length.load(Relaxed) as usize;
+        bytes.truncate(length.min(TEXT));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The client is about to be handed over, and `note` will tell whether it was.
+    pub fn handing(self, note: u64) {
+        self.raw.note.store(note, Release);
+        self.set_phase(Phase::Handing);
+    }
+
+    /// The client was handed over.
+    pub fn handed(self) {
+        self.set_phase(Phase::Handed);
+    }
+
+    /// It was not, and nothing was done with it.
+    pub fn not_handed(self) {
+        self.set_phase(Phase::Accepted);
+    }
+
+    /// What was noted.
+    pub fn note(self) -> u64 {
+        self.raw.note.load(Relaxed)
+    }
+
+    /// Its sockets are about to be reset. From now on nobody gets the connection any more.
+    pub fn ending(self) {
+        self.set_phase(Phase::Ending);
+    }
+
+    /// What is written down of a direction.
+    pub fn flow(self, way: Way) -> Flow {
+        Flow {
+            raw: &self.raw.flows[way as usize],
+        }
+    }
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    raw: &'static RawFlow,
+}
+
+impl Flow {
+    /// Nothing has happened yet.
+    pub(super) fn clear(self) {
+        for counter in [
+            &self.raw.place,
+            &self.raw.base,
+            &self.raw.taken,
+            &self.raw.given,
+        ] {
+            counter.store(0, Release);
+        }
+        self.raw.prefix.store(0, Release);
+        self.raw.act.store(0, Release);
+    }
+
+    /// So many bytes of our own are at the start of this buffer, and go to the sink before all else.
+    pub fn prefix(self, buffer: u32, length: u32) {
+        self.raw.place.store(Place::Buffer(buffer).word(), Release);
+        self.raw.base.store(0, Release);
+        self.raw.prefix.store(length, Release);
+        self.raw.taken.store(length.into(), Release);
+    }
+
+    /// A receive begins, to the start of a buffer or into a pipe. Nothing may be in hand, but for a
+    /// pipe that gets more of the same.
+    #[inline]
+    pub fn receiving(self, place: Place) {
+        let raw = self.raw;
+        raw.place.store(place.word(), Release);
+        raw.base.store(raw.taken.load(Relaxed), Release);
+        self.begin(Act::Receiving);
+    }
+
+    /// It is over, and so many bytes came: none at the end, or when it failed.
+    #[inline]
+    pub fn received(self, bytes: usize) {
+        add(&self.raw.taken, bytes);
+        self.begin(Act::Nothing);
+    }
+
+    /// A send begins.
+    #[inline]
+    pub fn sending(self) {
+        self.begin(Act::Sending);
+    }
+
+    /// It is over, and the sink has taken so many bytes.
+    #[inline]
+    pub fn sent(self, bytes: usize) {
+        add(&self.raw.given, bytes);
+        self.begin(Act::Nothing);
+    }
+
+    /// The source's end was passed on to the sink.
+    pub fn finished(self) {
+        self.set(FINISHED);
+    }
+
+    /// The kernel's count of the source misleads from now on: it has sent urgent data.
+    pub fn inexact(self) {
+        self.set(INEXACT);
+    }
+
+    /// The source was reset, and the kernel has told us: it will not say so again. Nothing is under way
+    /// any more.
+    pub fn source_broken(self) {
+        let others = self.raw.act.load(Relaxed) & !ACT;
+        self.raw.act.store(others | BROKEN | INEXACT, Release);
+    }
+
+    fn set(self, flag: u32) {
+        self.raw
+            .act
+            .store(self.raw.act.load(Relaxed) | flag, Release);
+    }
+
+    #[inline]
+    fn begin(self, act: Act) {
+        let others = self.raw.act.load(Relaxed) & !ACT;
+        self.raw.act.store(others | act as u32, Release);
+    }
+
+    /// Bytes that came in, our own among them.
+    pub fn taken(self) -> u64 {
+        self.raw.taken.load(Relaxed)
+    }
+
+    /// Bytes that the sink has got.
+    pub fn given(self) -> u64 {
+        self.raw.given.load(Relaxed)
+    }
+
+    /// How many of our own were put in front. None, if writing that down was interrupted.
+    pub fn prefix_length(self) -> u32 {
+        let length = self.raw.prefix.load(Relaxed);
+        match u64::from(length) <= self.taken() {
+            true => length,
+            false => 0,
+        }
+    }
+
+    /// Whether the end was passed on.
+    pub fn is_finished(self) -> bool {
+        self.raw.act.load(Relaxed) & FINISHED != 0
+    }
+
+    /// Whether the source was reset.
+    pub fn is_broken(self) -> bool {
+        self.raw.act.load(Relaxed) & BROKEN != 0
+    }
+
+    pub(super) fn is_inexact(self) -> bool {
+        self.raw.act.load(Relaxed) & INEXACT != 0
+    }
+
+    /// All of it; `None` if it makes no sense.
+    pub(super) fn record(self) -> Option<Record> {
+        Some(Record {
+            place: Place::of(self.raw.place.load(Relaxed))?,
+            base: self.raw.base.load(Relaxed),
+            taken: self.taken(),
+            given: self.given(),
+            prefix: self.prefix_length(),
+            act: Act::of(self.raw.act.load(Relaxed) & ACT)?,
+        })
+    }
+
+    /// Writes down what was found out. If that is interrupted, the same is found out again.
+    pub(super) fn settle(self, settled: &Settled) {
+        self.raw.taken.store(settled.taken, Release);
+        self.raw.given.store(settled.given, Release);
+        self.begin(Act::Nothing);
+    }
+}
+
+#[inline]
+fn add(counter: &std::sync::atomic::AtomicU64, bytes: usize) {
+    // Nobody else writes to it.
+    counter.store(counter.load(Relaxed) + bytes as u64, Release);
+}

@@ -1,0 +1,288 @@
+//! The table: what is written down of every connection, in a memory file.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use rustix::fs::fstat;
+
+use super::layout::{
+    BUFFER, DESCRIPTORS, Header, MAGIC, MARKS_AT, PIPES, PIPES_AT, Phase, RawPipe, RawSlot,
+    SLOTS_AT, State, VERSION, table_bytes,
+};
+use super::lock;
+use super::mapping::{self, Mapping};
+
+/// Nobody's descriptor.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// The table, mapped.
+#[derive(Debug)]
+pub(super) struct Table {
+    file: OwnedFd,
+    mapping: Mapping,
+    header: &'static Header,
+    slots: u32,
+    free_slots: Mutex<Vec<u32>>,
+    free_pipes: Mutex<Vec<u32>>,
+}
+
+/// Why a table cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TableError {
+    /// It is none, or one of another version.
+    #[error("it is of another version of this program")]
+    Foreign,
+    /// The kernel.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl Table {
+    /// A new one, with room for so many connections and buffers.
+    pub(super) fn new(slots: u32, buffers: u32) -> io::Result<Self> {
+        let length = table_bytes(slots as usize);
+        let file = mapping::memory_file("kept-connections", length)?;
+        let mapping = Mapping::shared(file.as_fd(), length)?;
+        let header: &'static Header = mapping.at(0).ok_or(io::ErrorKind::UnexpectedEof)?;
+        header.version.store(VERSION, Release);
+        header
+            .slot_bytes
+            .store(size_of::<RawSlot>() as u32, Release);
+        header.slots.store(slots, Release);
+        header.buffers.store(buffers, Release);
+        header.magic.store(MAGIC, Release);
+        Ok(Self::of(file, mapping, header, slots))
+    }
+
+    /// One that another process has left, with room for at least so many connections from now on.
+    pub(super) fn adopt(file: OwnedFd, slots: u32) -> Result<Self, TableError> {
+        let length = mapping::file_length(file.as_fd())?;
+        let mapping = Mapping::shared(file.as_fd(), length)?;
+        let header: &'static Header = mapping.at(0).ok_or(TableError::Foreign)?;
+        let had = header.slots.load(Acquire);
+        let known = header.magic.load(Acquire) == MAGIC
+            && header.version.load(Acquire) == VERSION
+            && header.slot_bytes.load(Acquire) as usize == size_of::<RawSlot>()
+            && table_bytes(had as usize) <= length
+            && header.top.load(Acquire) <= had
+            && header.active.load(Acquire) <= 1
+            && header.pipes_top.load(Acquire) as usize <= PIPES;
+        if !known {
+            return Err(TableError::Foreign);
+        }
+        let slots = slots.max(had);
+        mapping::grow(&file, table_bytes(slots as usize))?;
+        let mapping = Mapping::shared(file.as_fd(), table_bytes(slots as usize))?;
+        let header: &'static Header = mapping.at(0).ok_or(TableError::Foreign)?;
+        header.slots.store(slots, Release);
+        header.orderly.store(0, Release);
+        Ok(Self::of(file, mapping, header, slots))
+    }
+
+    fn of(file: OwnedFd, mapping: Mapping, header: &'static Header, slots: u32) -> Self {
+        Self {
+            file,
+            mapping,
+            header,
+            slots,
+            free_slots: Mutex::default(),
+            free_pipes: Mutex::default(),
+        }
+    }
+
+    /// Whether a descriptor is a table of this program, whatever its version.
+    pub(super) fn is_one(file: BorrowedFd<'_>) -> bool {
+        let mut magic = [0; 8];
+        rustix::io::pread(file, &mut magic, 0).is_ok_and(|count| count == 8)
+            && u64::from_ne_bytes(magic) == MAGIC
+    }
+
+    /// The memory file.
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Its head.
+    pub(super) fn header(&self) -> &'static Header {
+        self.header
+    }
+
+    /// How many buffers there is room for.
+    pub(super) fn buffers(&self) -> u32 {
+        self.header.buffers.load(Relaxed)
+    }
+
+    /// Slots from this number on were never used.
+    pub(super) fn top(&self) -> u32 {
+        self.header.top.load(Acquire).min(self.slots)
+    }
+
+    /// Pipes from this number on were never used.
+    pub(super) fn pipes_top(&self) -> u32 {
+        self.header.pipes_top.load(Acquire).min(PIPES as u32)
+    }
+
+    /// A slot.
+    pub(super) fn slot(&self, index: u32) -> Option<&'static RawSlot> {
+        let index = index as usize;
+        if index >= self.slots as usize {
+            return None;
+        }
+        self.mapping.at(SLOTS_AT + index * size_of::<RawSlot>())
+    }
+
+    /// A pipe.
+    pub(super) fn pipe(&self, index: u32) -> Option<&'static RawPipe> {
+        let index = index as usize;
+        if index >= PIPES {
+            return None;
+        }
+        self.mapping.at(PIPES_AT + index * size_of::<RawPipe>())
+    }
+
+    /// A word of the marks for descriptors: one bit for each, 64 to a word.
+    pub(super) fn marks(&self, word: usize) -> Option<&'static AtomicU64> {
+        if word >= DESCRIPTORS / 64 {
+            return None;
+        }
+        self.mapping.at(MARKS_AT + word * 8)
+    }
+
+    /// Takes a free slot. `None` if there is none.
+    pub(super) fn claim(&self) -> Option<u32> {
+        let index = claim(&self.free_slots, &self.header.top, self.slots)?;
+        let slot = self.slot(index)?;
+        slot.client.store(NONE, Release);
+        slot.upstream.store(NONE, Release);
+        claimed(&slot.state);
+        Some(index)
+    }
+
+    /// Gives a slot back; nothing that is in the lot of it counts any more.
+    pub(super) fn free(&self, index: u32) {
+        if let Some(slot) = self.slot(index) {
+            freed(&slot.state);
+            give_back(&self.free_slots, index);
+        }
+    }
+
+    /// Finds out which slots and pipes are free, after those that are not are known.
+    pub(super) fn find_free(&self) {
+        let is_free = |word: &AtomicU64| State::of(word.load(Relaxed)).phase == Phase::Free;
+        let free_slot = |index: &u32| self.slot(*index).is_some_and(|slot| is_free(&slot.state));
+        let free_pipe = |index: &u32| self.pipe(*index).is_some_and(|pipe| is_free(&pipe.state));
+        *lock(&self.free_slots) = (0..self.top()).rev().filter(free_slot).collect();
+        *lock(&self.free_pipes) = (0..self.pipes_top()).rev().filter(free_pipe).collect();
+    }
+
+    /// There is room for at least so many buffers from now on.
+    pub(super) fn have_buffers(&self, count: u32) {
+        self.header.buffers.fetch_max(count, Release);
+    }
+
+    /// Takes a free pipe. `None` if there is none.
+    pub(super) fn claim_pipe(&self) -> Option<u32> {
+        let index = claim(&self.free_pipes, &self.header.pipes_top, PIPES as u32)?;
+        claimed(&self.pipe(index)?.state);
+        Some(index)
+    }
+
+    /// Gives a pipe back.
+    pub(super) fn free_pipe(&self, index: u32) {
+        if let Some(pipe) = self.pipe(index) {
+            freed(&pipe.state);
+            give_back(&self.free_pipes, index);
+        }
+    }
+
+    /// Which buffers, pipes and sockets belong together: the inode of a part.
+    pub(super) fn inode(file: BorrowedFd<'_>) -> io::Result<u64> {
+        Ok(fstat(file)?.st_ino)
+    }
+
+    /// Bytes of the file with the buffers.
+    pub(super) fn buffer_bytes(&self) -> usize {
+        self.buffers() as usize * BUFFER
+    }
+}
+
+fn claim(free: &Mutex<Vec<u32>>, top: &std::sync::atomic::AtomicU32, most: u32) -> Option<u32> {
+    let mut free = lock(free);
+    // Those that were used last are used first: their memory is there.
+    if let Some(index) = free.pop() {
+        return Some(index);
+    }
+    // Under the mutex, so that nobody else moves it.
+    let index = top.load(Relaxed);
+    if index >= most {
+        return None;
+    }
+    top.store(index + 1, Release);
+    Some(index)
+}
+
+fn give_back(free: &Mutex<Vec<u32>>, index: u32) {
+    lock(free).push(index);
+}
+
+fn claimed(word: &AtomicU64) {
+    let before = State::of(word.load(Relaxed));
+    let state = State {
+        generation: before.generation.wrapping_add(1),
+        parked: false,
+        phase: Phase::Claimed,
+    };
+    word.store(state.word(), Release);
+}
+
+fn freed(word: &AtomicU64) {
+    let before = State::of(word.load(Relaxed));
+    let state = State {
+        phase: Phase::Free,
+        parked: false,
+        ..before
+    };
+    word.store(state.word(), Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_adopted_as_it_was_left_and_has_room_for_more() {
+        let table = Table::new(4, 8).unwrap();
+        assert_eq!((0..5).filter_map(|_| table.claim()).count(), 4);
+        table.free(2);
+        assert_eq!(table.claim(), Some(2));
+        let file = table.file().try_clone_to_owned().unwrap();
+        assert!(Table::is_one(file.as_fd()));
+        let next = Table::adopt(file, 100).unwrap();
+        assert_eq!((next.top(), next.buffers()), (4, 8));
+        let state = State::of(next.slot(2).unwrap().state.load(Relaxed));
+        assert_eq!((state.generation, state.phase), (2, Phase::Claimed));
+        assert_eq!(next.claim(), Some(4));
+        assert!(next.slot(99).is_some() && next.slot(100).is_none());
+        assert!(table.slot(4).is_none(), "the old one does not see it");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_adopted() {
+        let not_one = mapping::memory_file("test", 10_000_000).unwrap();
+        assert!(!Table::is_one(not_one.as_fd()));
+        assert!(matches!(Table::adopt(not_one, 4), Err(TableError::Foreign)));
+        let table = Table::new(4, 8).unwrap();
+        table.header().version.store(VERSION + 1, Relaxed);
+        let file = table.file().try_clone_to_owned().unwrap();
+        assert!(Table::is_one(file.as_fd()));
+        assert!(matches!(Table::adopt(file, 4), Err(TableError::Foreign)));
+        let short = mapping::memory_file("test", 100).unwrap();
+        assert!(matches!(Table::adopt(short, 4), Err(TableError::Foreign)));
+    }
+}

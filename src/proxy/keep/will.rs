@@ -1,0 +1,349 @@
+//! The last will: a child that shares our descriptors, so that our death closes none of them, and that
+//! then sends those which are not parked into a queue in the store.
+//!
+//! It covers the moment between accepting a client and parking it, when the process itself is killed.
+//! It is made by clone(2) with `CLONE_FILES` and without exec(3), which would end the sharing. All it
+//! does is make system calls on memory that is there already: a child of a process with threads may not
+//! allocate, lock, or panic.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use super::layout::{Phase, State};
+use super::message::{DESCRIPTORS_MAX, Entry, Kind};
+use super::table::{NONE, Table};
+
+/// The child.
+#[derive(Debug)]
+pub(super) struct Will {
+    child: OwnedFd,
+    _parent: OwnedFd,
+}
+
+impl Will {
+    /// Makes the child. It sends to `queue`, which has to stay open.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not allow one more process.
+    pub(super) fn make(table: &'static Table, queue: BorrowedFd<'_>) -> io::Result<Self> {
+        let parent = rustix::process::pidfd_open(
+            rustix::process::getpid(),
+            rustix::process::PidfdFlags::empty(),
+        )?;
+        let child = clone_with_files(parent.as_raw_fd(), table, queue.as_raw_fd())?;
+        Ok(Self {
+            child,
+            _parent: parent,
+        })
+    }
+
+    /// It is not wanted any more: ends the child, and waits until it has ended.
+    pub(super) fn dismiss(self) {
+        let signal = rustix::process::Signal::KILL;
+        let _ = rustix::process::pidfd_send_signal(&self.child, signal);
+        wait(self.child.as_fd());
+    }
+}
+
+/// Waits for the end of a child whose end sends no signal.
+fn wait(child: BorrowedFd<'_>) {
+    let options = libc::WEXITED | libc::__WALL;
+    // SAFETY: waitid(2) may be told not to say anything about the child.
+    unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_PIDFD,
+            child.as_raw_fd(),
+            std::ptr::null_mut::<libc::siginfo_t>(),
+            options,
+            std::ptr::null_mut::<libc::rusage>(),
+        );
+    }
+}
+
+/// Clones the process, descriptors shared and memory not, with all signals blocked. Returns in the
+/// parent only.
+fn clone_with_files(parent: RawFd, table: &'static Table, queue: RawFd) -> io::Result<OwnedFd> {
+    let mut pidfd: libc::c_int = -1;
+    let flags = libc::CLONE_FILES | libc::CLONE_PIDFD;
+    // SAFETY: the signal sets are ours. The child gets a copy of this stack, runs `run`, which makes
+    // system calls only (see there), and ends without returning; other threads do not exist in it, and
+    // nothing that they may have locked is touched. No exit signal, so that nobody who waits for other
+    // children sees it.
+    let pid = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut before: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+        let pid = libc::syscall(
+            libc::SYS_clone,
+            flags as libc::c_ulong,
+            std::ptr::null_mut::<libc::c_void>(),
+            &raw mut pidfd,
+            std::ptr::null_mut::<libc::c_int>(),
+            0 as libc::c_ulong,
+        );
+        if pid == 0 {
+            run(parent, table, queue);
+            libc::_exit(0);
+        }
+        let error = io::Error::last_os_error();
+        libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
+        if pid < 0 {
+            return Err(error);
+        }
+        pid
+    };
+    debug_assert!(pid > 0);
+    // SAFETY: the kernel has put a new descriptor there, which is ours.
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
+/// What the child does: waits for the parent's death, which is the end of its last thread, then sends.
+/// It allocates nothing.
+fn run(parent: RawFd, table: &'static Table, queue: RawFd) {
+    // SAFETY: the name is a string with its end; nothing else is read.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"last-will".as_ptr()) };
+    let mut fds = libc::pollfd {
+        fd: parent,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one `pollfd` is there. Signals are blocked, but stopping and going on interrupts too.
+    while unsafe { libc::poll(&mut fds, 1, -1) } != 1 {}
+    if table.header().orderly.load(Acquire) != 0 {
+        return;
+    }
+    let mut batch = Batch {
+        queue,
+        entries: [0; DESCRIPTORS_MAX],
+        descriptors: [0; DESCRIPTORS_MAX],
+        entry_count: 0,
+        count: 0,
+    };
+    let most = table_size();
+    clear_marks(table, most);
+    for index in 0..table.top() {
+        written_down(table, index, &mut batch);
+    }
+    others(table, most, &mut batch);
+    batch.send();
+}
+
+/// No descriptor below `most` is marked: what an earlier will has left is forgotten.
+fn clear_marks(table: &Table, most: RawFd) {
+    for word in 0..=most as usize / 64 {
+        if let Some(marks) = table.marks(word) {
+            marks.store(0, Relaxed);
+        }
+    }
+}
+
+/// Marks the descriptors of a slot, and sends them unless they are parked.
+fn written_down(table: &Table, index: u32, batch: &mut Batch) {
+    let Some(slot) = table.slot(index) else {
+        return;
+    };
+    let state = State::of(slot.state.load(Relaxed));
+    if !state.phase.is_live() {
+        return;
+    }
+    let (client, upstream) = (slot.client.load(Relaxed), slot.upstream.load(Relaxed));
+    mark(table, client);
+    let kind = match (state.phase, upstream) {
+        (Phase::Connected, upstream) if upstream != NONE => {
+            mark(table, upstream);
+            Kind::Pair
+        }
+        _ => Kind::Client,
+    };
+    if !state.parked {
+        let entry = Entry {
+            kind,
+            index,
+            generation: state.generation,
+        };
+        batch.add(entry, client, upstream);
+    }
+}
+
+fn mark(table: &Table, descriptor: u32) {
+    if let Some(marks) = table.marks(descriptor as usize / 64) {
+        marks.store(marks.load(Relaxed) | 1 << (descriptor % 64), Relaxed);
+    }
+}
+
+/// Sends all connected stream sockets that are not marked.
+fn others(table: &Table, most: RawFd, batch: &mut Batch) {
+    /// So many are looked at with one call.
+    const AT_ONCE: usize = 256;
+    let mut fds = [libc::pollfd {
+        fd: -1,
+        events: 0,
+        revents: 0,
+    }; AT_ONCE];
+    let mut first = 0;
+    while first < most {
+        for (number, entry) in (first..).zip(&mut fds) {
+            entry.fd = number;
+        }
+        // SAFETY: there are as many as it is told.
+        let polled = unsafe { libc::poll(fds.as_mut_ptr(), AT_ONCE as libc::nfds_t, 0) };
+        for entry in &fds {
+            let number = entry.fd;
+            let is_open = polled < 0 || entry.revents & libc::POLLNVAL == 0;
+            let marks = table.marks(number as usize / 64);
+            let is_marked =
+                marks.is_some_and(|marks| marks.load(Relaxed) >> (number % 64) & 1 != 0);
+            if is_open && !is_marked && is_connected_stream(number) {
+                batch.add(Entry::STRAY, number as u32, NONE);
+            }
+        }
+        first += AT_ONCE as RawFd;
+    }
+}
+
+/// Whether it is a connected stream socket.
+fn is_connected_stream(number: RawFd) -> bool {
+    let mut kind: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    let mut address = std::mem::MaybeUninit::<libc::sockaddr_storage>::uninit();
+    let mut address_length = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most as much as there is room for, and nobody reads the address.
+    unsafe {
+        libc::getsockopt(
+            number,
+            libc::SOL_SOCKET,
+            libc::SO_TYPE,
+            (&raw mut kind).cast(),
+            &mut length,
+        ) == 0
+            && kind == libc::SOCK_STREAM
+            && libc::getpeername(number, address.as_mut_ptr().cast(), &mut address_length) == 0
+    }
+}
+
+/// One more than the greatest descriptor that there may be, from `FDSize` in /proc, or else from the
+/// limit.
+fn table_size() -> RawFd {
+    let mut text = [0_u8; 1024];
+    // SAFETY: the name is a string with its end, and the kernel writes at most as much as there is room
+    // for. The last fallback is the size that every process may have.
+    unsafe {
+        let file = libc::open(c"/proc/self/status".as_ptr(), libc::O_RDONLY);
+        let count = libc::read(file, text.as_mut_ptr().cast(), text.len());
+        libc::close(file);
+        let text = text.get(..usize::try_from(count).unwrap_or(0));
+        if let Some(size) = text.and_then(number_behind_fdsize) {
+            return size;
+        }
+        let mut limit = std::mem::zeroed::<libc::rlimit>();
+        match libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) {
+            0 => RawFd::try_from(limit.rlim_cur).unwrap_or(1 << 20),
+            _ => 1024,
+        }
+    }
+}
+
+fn number_behind_fdsize(text: &[u8]) -> Option<RawFd> {
+    const KEY: &[u8] = b"FDSize:";
+    let start = text.windows(KEY.len()).position(|window| window == KEY)?;
+    let rest = text.get(start + KEY.len()..)?;
+    let mut number: RawFd = 0;
+    for byte in rest.iter().skip_while(|byte| matches!(byte, b'\t' | b' ')) {
+        if !byte.is_ascii_digit() {
+            break;
+        }
+        number = number.checked_mul(10)?.checked_add((byte - b'0').into())?;
+    }
+    (number > 0).then_some(number)
+}
+
+/// What is sent together.
+struct Batch {
+    queue: RawFd,
+    entries: [u64; DESCRIPTORS_MAX],
+    descriptors: [RawFd; DESCRIPTORS_MAX],
+    entry_count: usize,
+    count: usize,
+}
+
+/// Room for `SCM_RIGHTS` with as many descriptors as a message may have, aligned as its header.
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    descriptors: [RawFd; DESCRIPTORS_MAX + 1],
+}
+
+impl Batch {
+    fn add(&mut self, entry: Entry, one: u32, other: u32) {
+        if self.count + entry.descriptors() > DESCRIPTORS_MAX {
+            self.send();
+        }
+        if let Some(place) = self.entries.get_mut(self.entry_count) {
+            *place = u64::from_ne_bytes(entry.bytes());
+            self.entry_count += 1;
+        }
+        for number in [one, other].into_iter().take(entry.descriptors()) {
+            if let Some(place) = self.descriptors.get_mut(self.count) {
+                *place = number as RawFd;
+                self.count += 1;
+            }
+        }
+    }
+
+    fn send(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        let bytes = self.count * size_of::<RawFd>();
+        // SAFETY: everything that is pointed to is here until the call has returned, and the lengths
+        // are those of what is there.
+        unsafe {
+            let mut control = Control {
+                header: std::mem::zeroed(),
+                descriptors: [0; DESCRIPTORS_MAX + 1],
+            };
+            control.header.cmsg_level = libc::SOL_SOCKET;
+            control.header.cmsg_type = libc::SCM_RIGHTS;
+            control.header.cmsg_len = libc::CMSG_LEN(bytes as u32) as _;
+            std::ptr::copy_nonoverlapping(
+                self.descriptors.as_ptr(),
+                control.descriptors.as_mut_ptr(),
+                self.count,
+            );
+            let mut part = libc::iovec {
+                iov_base: self.entries.as_mut_ptr().cast(),
+                iov_len: self.entry_count * size_of::<u64>(),
+            };
+            let mut message: libc::msghdr = std::mem::zeroed();
+            message.msg_iov = &mut part;
+            message.msg_iovlen = 1;
+            message.msg_control = (&raw mut control).cast();
+            message.msg_controllen = libc::CMSG_SPACE(bytes as u32) as _;
+            // There is nobody to tell if it fails.
+            libc::sendmsg(
+                self.queue,
+                &message,
+                libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+            );
+        }
+        (self.entry_count, self.count) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_the_descriptor_table_is_found() {
+        let text = b"Name:\tx\nFDSize:\t65536\nGroups:\t0";
+        assert_eq!(number_behind_fdsize(text), Some(65_536));
+        assert_eq!(number_behind_fdsize(b"Name:\tx\n"), None);
+        assert_eq!(number_behind_fdsize(b"FDSize:\tx"), None);
+        assert!(table_size() >= 64);
+    }
+}
