@@ -206,7 +206,7 @@ class Others(KeepingTest):
         self._measure(SocketProxyd(), KillMain, ", no half-closes", no_half_closes=True)
 
     def test_ours_without_keeping_restart(self):
-        self._measure(Ours(drain_timeout="0"), RestartAlone)
+        self._measure(Ours(keep_connections="no", drain_timeout="0"), RestartAlone)
 
     def test_ours_without_keeping_kill(self):
-        self._measure(Ours(), KillMain)
+        self._measure(Ours(keep_connections="no"), KillMain)
