@@ -37,6 +37,8 @@ mod plan;
 mod report;
 mod stream;
 mod talk;
+#[cfg(test)]
+mod tests;
 mod ticker;
 mod upstream;
 mod worker;

@@ -221,4 +221,24 @@ impl Report {
     pub fn is_bad(&self) -> bool {
         self.lost.total + self.corrupt + self.waiting > 0
     }
+
+    #[cfg(test)]
+    pub fn finished(&self) -> u64 {
+        self.finished.values().sum()
+    }
+
+    #[cfg(test)]
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+
+    #[cfg(test)]
+    pub fn corrupt(&self) -> u64 {
+        self.corrupt
+    }
+
+    #[cfg(test)]
+    pub fn lost(&self) -> u64 {
+        self.lost.total
+    }
 }

@@ -95,26 +95,18 @@ impl Group {
                 under_way: RefCell::default(),
             });
             talker.say(1, Instant::now());
-            let result = async {
-                self.hear(load, connection, &talker).await?;
-                drop(door);
-                self.join(&talker);
-                tokio::try_join!(
-                    async {
-                        while !self.hear(load, connection, &talker).await? {}
-                        Ok(())
-                    },
-                    async {
-                        load.ending.wait().await;
-                        talker.finish().await
-                    },
-                )
+            self.hear(load, connection, &talker).await?;
+            drop(door);
+            let _member = self.join(&talker);
+            let hear = async {
+                while !self.hear(load, connection, &talker).await? {}
+                Ok(())
             };
-            let result = result.await;
-            self.members
-                .borrow_mut()
-                .retain(|other| !Rc::ptr_eq(other, &talker));
-            result.map(|_| ())
+            let finish = async {
+                load.ending.wait().await;
+                talker.finish().await
+            };
+            tokio::try_join!(hear, finish).map(|_| ())
         });
         carried.await;
     }
@@ -130,11 +122,15 @@ impl Group {
         }
     }
 
-    fn join(&self, talker: &Rc<Talker>) {
+    fn join(&self, talker: &Rc<Talker>) -> Member<'_> {
         let mut members = self.members.borrow_mut();
         members.push(Rc::clone(talker));
         if members.len() == self.size {
             self.complete.tell();
+        }
+        Member {
+            group: self,
+            talker: Rc::clone(talker),
         }
     }
 
@@ -186,6 +182,19 @@ impl Group {
                 .borrow_mut()
                 .add(sent, now, load.beginning.get());
         }
+    }
+}
+
+/// Being a member, which ends however the connection does.
+struct Member<'a> {
+    group: &'a Group,
+    talker: Rc<Talker>,
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        let mut members = self.group.members.borrow_mut();
+        members.retain(|other| !Rc::ptr_eq(other, &self.talker));
     }
 }
 

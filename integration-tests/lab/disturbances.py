@@ -3,6 +3,9 @@
 import random
 import time
 
+from lab import upstreams
+from lab.verified import UPSTREAM_PORT
+
 # What systemd is asked for takes no longer than that.
 PATIENCE = 60
 
@@ -96,6 +99,21 @@ class KillDuringRestore(Disturbance):
         self._after_the_end_of(self._kill())
         time.sleep(random.uniform(0, 0.03))
         self._after_the_end_of(self._kill())
+
+
+class KillWhileUpstreamIsDown(Disturbance):
+    """kill -9 of the main process while new clients wait for the upstream."""
+
+    name = "kill -9, upstream down"
+    every = 0.8
+
+    def turn(self):
+        away = upstreams.Away(self.host.network, UPSTREAM_PORT)
+        # Somebody comes, and waits.
+        time.sleep(0.2)
+        self._after_the_end_of(self._kill())
+        time.sleep(random.uniform(0, 0.2))
+        away.is_back()
 
 
 class Systemctl(Disturbance):

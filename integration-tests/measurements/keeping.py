@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lab import case, prerequisites
 from lab.case import times
-from lab.disturbances import (KillDuringRestore, KillEverything, KillMain, Nothing, Reload, Restart, Systemctl,
-                              Upgrade)
+from lab.disturbances import (KillDuringRestore, KillEverything, KillMain, KillWhileUpstreamIsDown, Nothing,
+                              Reload, Restart, Systemctl, Upgrade)
 from lab.keeping import HEAD, KILLS_FOR_ONE, KeepingTest, another_build
 from lab.subjects import HAProxy, Ours, SocketProxyd
 from lab.verified import VerifiedLoad
@@ -32,12 +32,12 @@ class Lossless(KeepingTest):
 
     versions = (*case.VERSIONS, case.NEWEST)
 
-    def _measure(self, disturbance, load, new=0, **arguments):
+    def _measure(self, disturbance, load, new=None, subject=None, **arguments):
         seconds = times(SECONDS)
         print(HEAD)
         failures = []
         for number in range(1, RUNS + 1):
-            run = self.disturb(Ours(), disturbance, seconds, load={**load, "seed": number}, **arguments)
+            run = self.disturb(subject or Ours(), disturbance, seconds, load={**load, "seed": number}, **arguments)
             print(run.row(f"{run.disturbance.name}, run {number}"), flush=True)
             try:
                 # A kill every 300 ms, and starts in between.
@@ -72,6 +72,12 @@ class Lossless(KeepingTest):
 
     def test_kill_during_restore(self):
         self._measure(KillDuringRestore, BOTH)
+
+    def test_kill_while_the_upstream_is_down(self):
+        self._measure(KillWhileUpstreamIsDown, BOTH)
+
+    def test_kill_with_a_proxy_header(self):
+        self._measure(KillMain, {**BOTH, "header": "v2"}, subject=Ours(proxy_protocol="v2"))
 
     def test_upgrade_to_another_binary(self):
         installed = Path("/usr/bin/disnix-tcp-proxy")
@@ -200,7 +206,7 @@ class Others(KeepingTest):
         self._measure(SocketProxyd(), KillMain, ", no half-closes", no_half_closes=True)
 
     def test_ours_without_keeping_restart(self):
-        self._measure(Ours(drain_timeout="0"), RestartAlone)
+        self._measure(Ours(keep_connections="no", drain_timeout="0"), RestartAlone)
 
     def test_ours_without_keeping_kill(self):
-        self._measure(Ours(), KillMain)
+        self._measure(Ours(keep_connections="no"), KillMain)

@@ -2,9 +2,10 @@
 
 Short versions; `measure -k keeping` takes a minute for each."""
 
-from lab import journal, wait
+from lab import journal, upstreams, wait
 from lab.case import heavy
-from lab.disturbances import KillDuringRestore, KillEverything, KillMain, Restart, Upgrade
+from lab.disturbances import (KillDuringRestore, KillEverything, KillMain, KillWhileUpstreamIsDown, Restart,
+                              Upgrade)
 from lab.keeping import PROXY, KeepingTest, another_program
 from lab.subjects import Ours
 
@@ -54,10 +55,16 @@ class UnderLoad(KeepingTest):
         self._keeps(Upgrade, turns=4, builds=another_program(self.host), path="/usr/bin/disnix-tcp-proxy")
 
     @heavy
-    def test_kills_leave_a_proxy_header_whole(self):
-        for version in ("v1", "v2"):
-            with self.subTest(version):
-                self._keeps(KillMain, turns=10, subject=Ours(proxy_protocol=version), load={"header": version})
+    def test_kills_leave_a_proxy_header_of_version_1_whole(self):
+        self._keeps(KillMain, turns=10, subject=Ours(proxy_protocol="v1"), load={"header": "v1"})
+
+    @heavy
+    def test_kills_leave_a_proxy_header_of_version_2_whole(self):
+        self._keeps(KillMain, turns=10, subject=Ours(proxy_protocol="v2"), load={"header": "v2"})
+
+    @heavy
+    def test_kills_while_the_upstream_is_down_lose_nothing(self):
+        self._keeps(KillWhileUpstreamIsDown, turns=5)
 
     @heavy
     def test_kills_lose_nobody_who_is_handed_over(self):
@@ -100,19 +107,6 @@ class ByHand(KeepingTest):
         self.host.kill(PROXY)
         wait.until(lambda: self.host.main_pid(PROXY) not in (0, pid), "another main process")
         self.host.wait_for_state(PROXY, "active")
-
-    def refuse_upstream(self):
-        """New connections to the upstream are refused; those that there are go on."""
-        self.host.network.run("nft", "-f", "-", input="""
-            table inet away {
-                chain input {
-                    type filter hook input priority 0;
-                    tcp dport 5000 tcp flags & (syn | ack) == syn reject with tcp reset
-                }
-            }""")
-
-    def accept_upstream(self):
-        self.host.network.run("nft", "delete", "table", "inet", "away")
 
     def assert_ended(self, *peers):
         """Nothing more comes to them, however they are told."""
@@ -192,14 +186,14 @@ class OneConnection(ByHand):
     def test_one_that_waits_for_an_upstream_that_is_down_is_served_after_a_kill(self):
         self.start_proxy()
         self.another()
-        self.refuse_upstream()
+        away = upstreams.Away(self.host.network, 5000)
         waiting = self.host.client(PORT).send("hello\n")
         self.addCleanup(waiting.close)
         self.wait_for_open(2)
         for _ in range(2):
             self.kill()
             self.wait_for_open(2)
-        self.accept_upstream()
+        away.is_back()
         served = self.upstream.accept()
         self.addCleanup(served.close)
         self.assertEqual(served.line(), "hello")
