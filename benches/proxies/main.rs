@@ -11,7 +11,7 @@
 //! - [`columns`] are the figures and the goals;
 //! - [`load`] are the clients, [`upstream`] is the service, [`pattern`] what they say, [`poll`] what
 //!   they are made of;
-//! - [`window`] is the time that counts, [`cpu`] and [`memory`] are what a proxy uses;
+//! - [`network`] is where a measurement takes place; [`window`] is the time that counts, [`cpu`] and [`memory`] are what a proxy uses;
 //! - [`results`] are medians and ratios, [`table`] and [`plot`] show them, [`machine`] says where
 //!   they come from, [`document`] puts it all into `doc/`.
 //!
@@ -35,6 +35,7 @@ mod document;
 mod load;
 mod machine;
 mod memory;
+mod network;
 mod options;
 mod pattern;
 mod peers;

@@ -10,6 +10,7 @@ use crate::columns::{Column, Load};
 use crate::cpu::{Busy, OneProcessor, Tree};
 use crate::load::{bulk, connections, idle, requests};
 use crate::memory::Group;
+use crate::network;
 use crate::options::Plan;
 use crate::results::Results;
 use crate::window::Window;
@@ -105,6 +106,7 @@ fn measure(
         false => None,
     };
     let room = ROOM.min(descriptors / 2);
+    network::enter().map_err(|error| format!("a network: {error}"))?;
     let upstream = Upstream::start()?;
     if column.load == Load::Idle {
         let possible = plan.idle.min(descriptors / candidate.descriptors());

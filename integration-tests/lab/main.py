@@ -21,7 +21,8 @@ def main():
     arguments = _arguments()
     started = time.monotonic()
     try:
-        versions = case.VERSIONS if arguments.systemd == "all" else (arguments.systemd,)
+        known = (*case.VERSIONS, case.NEWEST)
+        versions = known if arguments.systemd == "all" else (arguments.systemd,)
         tasks = runner.collect(HERE / arguments.suite, versions, arguments.k, _timeout(arguments))
         if arguments.list:
             print(*[f"{task.version} {task.test}" for task in tasks], sep="\n")
@@ -53,7 +54,7 @@ def main():
 def _arguments():
     parser = argparse.ArgumentParser(
         prog="integration-tests/run", description="Tests the project on real systemds.")
-    parser.add_argument("--systemd", choices=(*case.VERSIONS, "all"), default="all")
+    parser.add_argument("--systemd", choices=(*case.VERSIONS, case.NEWEST, "all"), default="all")
     parser.add_argument("-k", metavar="PATTERN", default="", help="only tests with this in their name")
     parser.add_argument("--quick", action="store_true", help="a tenth of the repetitions")
     parser.add_argument("--list", action="store_true", help="name the tests, run none")

@@ -12,7 +12,7 @@ from pathlib import Path
 from lab.errors import Unmet
 
 # Which Debian has which systemd.
-SUITES = {"252": "bookworm", "257": "trixie"}
+SUITES = {"252": "bookworm", "257": "trixie", "262": "unstable"}
 
 # redis-server is the service that knows nothing of socket activation; python3-minimal is absent on
 # purpose: clients and upstreams run in the test's own process. daemon puts into the background what
@@ -24,7 +24,7 @@ PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "ne
 DISABLED = ("redis", "haproxy", "nginx")
 
 # A newer Nix than this machine's, for tests/nix_today.py.
-PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",)}
+PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",), "262": ()}
 
 # What a test has no use for, so that a host boots in well under a second.
 MASKED = ("systemd-logind.service", "console-getty.service", "getty.target",
@@ -68,7 +68,7 @@ def _make(version, directory):
     print(f"making a root with systemd {version} (Debian {suite})", flush=True)
     done = subprocess.run(
         ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(_packages(version))}",
-         *_apt_options(), suite, str(directory), mirror],
+         *_apt_options(suite), suite, str(directory), mirror],
         capture_output=True, text=True,
     )
     if done.returncode != 0:
@@ -98,11 +98,14 @@ def _make(version, directory):
         os.utime(directory / stamp, ns=(usr.st_mtime_ns, usr.st_mtime_ns))
 
 
-def _apt_options():
-    """This machine's apt may have been told to accept an old index (a snapshot mirror, no clock)."""
+def _apt_options(suite):
+    """This machine's apt may have been told to accept an old index (a snapshot mirror, no clock). That of
+    unstable is soon too old on a mirror that does not follow it every day."""
     told = subprocess.run(["apt-config", "dump"], capture_output=True, text=True).stdout
     wanted = re.findall(r'^(Acquire::(?:Check-Valid-Until|Check-Date|https?::Proxy) "[^"]*";)$',
                         told, re.MULTILINE)
+    if suite == "unstable":
+        wanted.append('Acquire::Check-Valid-Until "false";')
     return [f"--aptopt={option}" for option in wanted]
 
 

@@ -103,3 +103,23 @@ def _echo(selector, connection, events, unsent):
         return
     writing = selectors.EVENT_WRITE if unsent[connection] else 0
     selector.modify(connection, selectors.EVENT_READ | writing)
+
+
+class Away:
+    """New connections to a port are refused, as if nobody listened; those that there are go on, and
+    nobody is lost in between."""
+
+    def __init__(self, network, port):
+        self._network = network
+        network.run("nft", "-f", "-", input=f"""
+            table inet away {{
+                chain input {{
+                    type filter hook input priority 0;
+                    tcp dport {port} tcp flags & (syn | ack) == syn reject with tcp reset
+                }}
+            }}
+        """)
+
+    def is_back(self):
+        """From now on they are accepted again."""
+        self._network.run("nft", "delete", "table", "inet", "away")

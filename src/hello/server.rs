@@ -68,9 +68,9 @@ async fn run(options: Options) -> Result<(), Failure> {
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
-        threads: 1,
     };
-    serve(Arc::new(Greeting(server)), listeners.into(), lifetime).await
+    serve(Arc::new(Greeting(server)), listeners.into(), lifetime).await?;
+    Ok(())
 }
 
 /// All inherited listeners, or those of the command line.

@@ -1,7 +1,6 @@
-//! What happens to one client.
+//! What happens to a client that has to wait before it is served, or for the end of it.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,17 +8,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connections::{Abort, Connected, Connection};
+use super::connections::{Abort, Connection};
 use super::event;
 use super::handover::{Sender, Turn};
 use super::passed::Passed;
-use super::relay::{self, Ending};
+use super::relay;
 use super::shell::Proxy;
 use super::upstream::{self, Spare};
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
-use crate::service::listener::Peer;
-use crate::service::stream::Stream;
+use crate::service::stream::{self, Family, Stream};
 
 /// The pause when a client could not be handed over for lack of memory or descriptors.
 const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
@@ -31,6 +29,8 @@ const HANDOVER_ATTEMPT: Duration = Duration::from_secs(5);
 enum Next {
     /// Nothing: it was served, or given up.
     Over,
+    /// Its upstream is connected.
+    Carry,
     /// It can be handed over.
     HandOver(Turn),
     /// It has to wait on.
@@ -62,7 +62,7 @@ impl Patience {
     }
 }
 
-/// Serves one client from the gate to the end, or until it is handed over.
+/// Sees to a client until it is carried or handed over, or is given up.
 pub(super) async fn serve_client(mut passed: Passed) {
     let mut patience = Patience::new(passed.proxy.settings.connect_timeout);
     loop {
@@ -70,9 +70,13 @@ pub(super) async fn serve_client(mut passed: Passed) {
         let Some(connection) = passed.connection() else {
             return;
         };
-        match carry(&passed.proxy, connection, spare, &patience).await {
+        match wait(&passed.proxy, connection, spare, &patience).await {
             Next::Over => return,
             Next::Again => {}
+            Next::Carry => {
+                let proxy = Arc::clone(&passed.proxy);
+                return proxy.workers().carry(&proxy, passed);
+            }
             Next::HandOver(turn) => {
                 let proxy = Arc::clone(&passed.proxy);
                 match proxy.handover.hand(&turn, passed) {
@@ -102,11 +106,11 @@ pub(super) fn tell_aborted(connection: &Connection) {
     );
 }
 
-/// Carries one client to the end, or until it may be handed over: then it is its turn.
-async fn carry(proxy: &Proxy, connection: &Connection, spare: Spare, patience: &Patience) -> Next {
+/// Waits until a client can be carried or handed over, or for its end.
+async fn wait(proxy: &Proxy, connection: &Connection, spare: Spare, patience: &Patience) -> Next {
     tokio::select! {
         biased;
-        carried = connect_and_relay(proxy, connection, spare, patience) => match carried {
+        reached = reach(proxy, connection, spare, patience) => match reached {
             Ok(Next::Over) => {}
             Ok(next) => return next,
             Err(error) => {
@@ -138,54 +142,68 @@ pub(super) fn tell_ended(connection: &Connection) {
     );
 }
 
-/// Fails only when the runtime cannot watch a socket.
-async fn connect_and_relay(
+/// Which of the two sockets is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Broken {
+    Client,
+    Upstream,
+}
+
+/// Has the other side of a broken connection see a reset, behind what it was sent before.
+pub(super) async fn deliver_the_rest(passed: Passed, broken: Broken, kind: io::ErrorKind) {
+    let Some(connection) = passed.connection() else {
+        return;
+    };
+    if is_gone(kind) {
+        tell_gone(connection, broken);
+    }
+    let upstream = connection
+        .upstream
+        .get()
+        .map(|upstream| upstream.socket.as_fd());
+    let left = match broken {
+        Broken::Client => upstream,
+        Broken::Upstream => Some(connection.client.as_fd()),
+    };
+    if let Some(left) = left {
+        tokio::select! {
+            biased;
+            () = reset(left) => {}
+            _ = connection.aborted() => {
+                connection.reset_on_close();
+                tell_aborted(connection);
+            }
+        }
+    }
+    tell_ended(connection);
+}
+
+async fn reset(socket: BorrowedFd<'_>) {
+    match Stream::of(socket, Family::Other) {
+        Ok(stream) => relay::deliver_then_reset(&stream).await,
+        // It cannot be waited for.
+        Err(_) => stream::reset_on_close(socket),
+    }
+}
+
+/// Connects to the upstream; or tells what comes next instead. Fails only when the runtime cannot watch
+/// a socket.
+async fn reach(
     proxy: &Proxy,
     connection: &Connection,
     spare: Spare,
     patience: &Patience,
 ) -> io::Result<Next> {
     let client = Stream::of(connection.client.as_fd(), connection.peer.family())?;
-    // Boxed, so that what it takes to get there is no burden to the open connection.
-    let connected = match Box::pin(reach(proxy, connection, &client, spare, patience)).await? {
-        Ok(connected) => connected,
-        Err(next) => return Ok(next),
-    };
-    let upstream = Stream::of(connected.socket.as_fd(), connected.target.family())?;
-    if let Some(protocol) = proxy.settings.proxy_protocol {
-        let header = protocol.header(addresses(connection));
-        if let Err(error) = Box::pin(upstream.send_all(&header)).await {
-            proxy.count_unreachable(connection, &error);
-            client.reset_on_close();
-            return Ok(Next::Over);
-        }
-    }
-    match relay::relay(&client, &upstream, connection).await {
-        Ending::ClientBroken(kind) if is_gone(kind) => tell_gone(connection, "the client"),
-        Ending::UpstreamBroken(kind) if is_gone(kind) => tell_gone(connection, "the upstream"),
-        Ending::Orderly | Ending::ClientBroken(_) | Ending::UpstreamBroken(_) => {}
-    }
-    Ok(Next::Over)
-}
-
-/// Connects to the upstream; or tells what comes next instead.
-async fn reach<'a>(
-    proxy: &Proxy,
-    connection: &'a Connection,
-    client: &Stream<BorrowedFd<'_>>,
-    spare: Spare,
-    patience: &Patience,
-) -> io::Result<Result<&'a Connected, Next>> {
     let Some(first_target) = proxy.target() else {
         client.reset_on_close();
-        return Ok(Err(Next::Over));
+        return Ok(Next::Over);
     };
     // Whoever has had no room waits for it at once.
     if let Address::Handover(path) = &*first_target
         && let Ok(sender) = proxy.handover.sender(path)
     {
-        let turn = wait_in_turn(proxy, connection, client, sender, patience).await;
-        return turn.map(Err);
+        return wait_in_turn(proxy, connection, &client, sender, patience).await;
     }
     let target = || proxy.target().unwrap_or_else(|| first_target.clone());
     let keepalive = proxy.settings.keepalive;
@@ -193,25 +211,25 @@ async fn reach<'a>(
         biased; // what a client said before it left is still delivered if the upstream is there
         result = upstream::connect(target, patience.left(), keepalive, spare) => result,
         // Nobody is left to be served.
-        () = client.broken() => return Ok(Err(Next::Over)),
+        () = client.broken() => return Ok(Next::Over),
     };
     let connected = match connected {
         Ok(connected) => connected,
         Err(error) => {
             proxy.count_unreachable(connection, &error);
             client.reset_on_close();
-            return Ok(Err(Next::Over));
+            return Ok(Next::Over);
         }
     };
     if let Address::Handover(path) = &*connected.target {
-        return Ok(Err(again(proxy, connection, path, patience)));
+        return Ok(again(proxy, connection, path, patience));
     }
     let connected = connection.upstream.get_or_init(|| connected);
     tracing::debug!(
         CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = %connected.target,
         "connection {}: {} leads to {}", connection.id, connection.peer, connected.target
     );
-    Ok(Ok(connected))
+    Ok(Next::Carry)
 }
 
 /// Waits for the right to hand a client over, and from time to time looks whether the target is
@@ -254,19 +272,14 @@ fn is_gone(kind: io::ErrorKind) -> bool {
     matches!(kind, TimedOut | HostUnreachable | NetworkUnreachable)
 }
 
-fn tell_gone(connection: &Connection, who: &str) {
+fn tell_gone(connection: &Connection, broken: Broken) {
+    let who = match broken {
+        Broken::Client => "the client",
+        Broken::Upstream => "the upstream",
+    };
     tracing::info!(
         MESSAGE_ID = event::PEER_GONE, CONNECTION_ID = connection.id, PEER = %connection.peer,
         "connection {} of {} was ended: {who} did not answer for the keepalive time",
         connection.id, connection.peer
     );
-}
-
-/// The client's address and the one it connected to, if they are of TCP.
-fn addresses(connection: &Connection) -> Option<(SocketAddr, SocketAddr)> {
-    let Peer::Tcp(client) = connection.peer else {
-        return None;
-    };
-    let local = rustix::net::getsockname(&connection.client).ok()?;
-    Some((client, SocketAddr::try_from(local).ok()?))
 }

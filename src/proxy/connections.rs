@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::control::api::ConnectionStatus;
 use super::handover::handed;
+use super::keep::{Keep, Slot, Way, ends};
 use super::liveness;
 use super::relay::Meter;
 use crate::service::address::Address;
@@ -72,6 +73,8 @@ pub struct Connection {
     pub peer: Peer,
     /// The client's socket.
     pub client: ClientSocket,
+    /// Where it is written down so that it outlives the process.
+    pub slot: Option<Slot>,
     /// The upstream, once it is connected.
     pub upstream: OnceLock<Connected>,
     /// Who serves it, while that is a process that it was handed over to.
@@ -82,6 +85,8 @@ pub struct Connection {
     active_usec: AtomicU64,
     abort: OnceLock<Abort>,
     aborted: Notify,
+    /// Both sides were told of the end.
+    finished: AtomicBool,
 }
 
 impl Connection {
@@ -142,6 +147,32 @@ impl Connection {
         self.sockets().for_each(stream::reset_on_close);
     }
 
+    /// Both sides were told of the end: closing the sockets is all that is left to do.
+    pub(super) fn has_finished(&self) {
+        self.finished.store(true, Relaxed);
+    }
+
+    /// Both sides see the end as closing the only descriptors would show it, although there are copies
+    /// of them where connections are kept; and nobody restores it from now on.
+    pub(super) fn conclude(&self, keep: Keep) {
+        let Some(slot) = self.slot else {
+            return;
+        };
+        if !self.finished.load(Relaxed) {
+            let resets = self.sockets().any(ends::is_to_be_reset);
+            if resets {
+                slot.ending();
+            }
+            for socket in self.sockets() {
+                match ends::is_to_be_reset(socket) {
+                    true => ends::end_by_reset(socket),
+                    false => ends::end_orderly(socket),
+                }
+            }
+        }
+        keep.release(slot);
+    }
+
     fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let upstream = self.upstream.get().map(|upstream| upstream.socket.as_fd());
         std::iter::once(self.client.as_fd()).chain(upstream)
@@ -162,13 +193,18 @@ impl Connection {
         (self.received.load(Relaxed), self.sent.load(Relaxed))
     }
 
+    /// When it last carried something.
+    pub(super) fn active(&self) -> Uptime {
+        Uptime::from_micros(self.active_usec.load(Relaxed))
+    }
+
     fn idle(&self, now: Uptime) -> Duration {
         if self.handed().is_some() {
             // Where nothing is known of it, it is not idle.
             let quiet = handed::quiet(&self.client).unwrap_or_default();
             return quiet.min(self.age(now));
         }
-        now.since(Uptime::from_micros(self.active_usec.load(Relaxed)))
+        now.since(self.active())
     }
 
     fn is_gone(&self, limit: Duration) -> bool {
@@ -193,16 +229,41 @@ impl Connection {
     }
 }
 
-impl Meter for Connection {
+/// Counts what a connection carries, at this moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Metered<'a> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// The moment.
+    pub now: Uptime,
+}
+
+impl Metered<'_> {
+    fn count(&self, counter: &AtomicU64, bytes: usize) {
+        // Only the thread that carries the connection counts.
+        counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
+        let now = self.now.as_micros();
+        self.connection.active_usec.store(now, Relaxed);
+    }
+}
+
+impl Meter for Metered<'_> {
     fn received(&self, bytes: usize) {
-        self.received.fetch_add(bytes as u64, Relaxed);
-        self.active_usec.store(Uptime::now().as_micros(), Relaxed);
+        self.count(&self.connection.received, bytes);
     }
 
     fn sent(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Relaxed);
-        self.active_usec.store(Uptime::now().as_micros(), Relaxed);
+        self.count(&self.connection.sent, bytes);
     }
+}
+
+/// Connections that are to be cut.
+#[derive(Debug, Default)]
+pub struct Cuts {
+    /// Slots of those that were handed over.
+    pub slots: Vec<u32>,
+    /// Whether there are others.
+    pub relayed: bool,
 }
 
 /// All open connections, in the order in which they were accepted.
@@ -210,10 +271,11 @@ impl Meter for Connection {
 pub struct Connections {
     open: Mutex<BTreeMap<u64, Arc<Connection>>>,
     accepted: AtomicU64,
+    last_id: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
-    /// Slots of connections that were handed over and are to end.
-    cuts: Mutex<Vec<u32>>,
+    /// Connections that are to end.
+    cuts: Mutex<Cuts>,
     has_cuts: Notify,
 }
 
@@ -224,21 +286,53 @@ impl Connections {
     }
 
     /// A client that was just accepted.
-    pub fn add(&self, client: Arrival) -> Arc<Connection> {
+    pub fn add(&self, client: Arrival, slot: Option<Slot>) -> Arc<Connection> {
         let now = Uptime::now();
-        let id = self.accepted.fetch_add(1, Relaxed) + 1;
+        self.accepted.fetch_add(1, Relaxed);
+        let id = self.last_id.fetch_add(1, Relaxed) + 1;
+        if let Some(slot) = slot {
+            slot.describe(id, now);
+        }
+        self.insert(id, client, slot, now)
+    }
+
+    /// A connection that another process has left, as it is written down.
+    pub(super) fn restore(&self, client: Arrival, slot: Slot) -> Arc<Connection> {
+        let (id, since) = (slot.id(), slot.accepted());
+        if id == 0 {
+            // That process was killed before it could number it.
+            return self.add(client, Some(slot));
+        }
+        self.last_id.fetch_max(id, Relaxed);
+        let connection = self.insert(id, client, Some(slot), since);
+        let [up, down] = Way::BOTH.map(|way| slot.flow(way));
+        let received = up.given().saturating_sub(up.prefix_length().into());
+        connection.received.store(received, Relaxed);
+        connection.sent.store(down.given(), Relaxed);
+        connection
+    }
+
+    fn insert(
+        &self,
+        id: u64,
+        client: Arrival,
+        slot: Option<Slot>,
+        since: Uptime,
+    ) -> Arc<Connection> {
         let connection = Arc::new(Connection {
             id,
             peer: client.peer,
             client: client.socket,
+            slot,
             upstream: OnceLock::new(),
             handed: Mutex::default(),
-            since: now,
+            since,
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            active_usec: AtomicU64::new(now.as_micros()),
+            active_usec: AtomicU64::new(Uptime::now().as_micros()),
             abort: OnceLock::new(),
             aborted: Notify::new(),
+            finished: AtomicBool::new(false),
         });
         self.open().insert(id, Arc::clone(&connection));
         connection
@@ -274,6 +368,17 @@ impl Connections {
             .collect()
     }
 
+    /// Parks those of which only this process has the sockets.
+    pub(super) fn park_all(&self, keep: Keep) {
+        for connection in self.open().values() {
+            if let Some(slot) = connection.slot
+                && !slot.is_parked()
+            {
+                keep.park_again(slot, connection.client.as_fd());
+            }
+        }
+    }
+
     /// Ends one; whether there is such a one.
     pub fn abort(&self, id: u64, why: Abort) -> bool {
         let open = self.open();
@@ -304,29 +409,33 @@ impl Connections {
     }
 
     fn end(&self, connection: &Connection, why: Abort) {
-        if let Some(slot) = connection.abort(why) {
-            self.cut_later(slot);
+        match connection.abort(why) {
+            Some(slot) => self.cut_later(slot),
+            None => {
+                self.cuts().relayed = true;
+                self.has_cuts.notify_one();
+            }
         }
     }
 
     /// The connection of this slot is to be cut.
     pub(super) fn cut_later(&self, slot: u32) {
-        self.cuts().push(slot);
+        self.cuts().slots.push(slot);
         self.has_cuts.notify_one();
     }
 
-    /// Waits for slots whose connections are to be cut. Cancel safe.
-    pub async fn to_cut(&self) -> Vec<u32> {
+    /// Waits for connections that are to be cut. Cancel safe.
+    pub async fn to_cut(&self) -> Cuts {
         loop {
             let cuts = std::mem::take(&mut *self.cuts());
-            if !cuts.is_empty() {
+            if cuts.relayed || !cuts.slots.is_empty() {
                 return cuts;
             }
             self.has_cuts.notified().await;
         }
     }
 
-    fn cuts(&self) -> MutexGuard<'_, Vec<u32>> {
+    fn cuts(&self) -> MutexGuard<'_, Cuts> {
         self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

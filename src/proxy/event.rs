@@ -13,6 +13,12 @@ pub const LEASE_OVER: &str = "c07d5e9f3a1b46848e2fb6d90c7a351e";
 pub const LEASE_EXIT: &str = "1b8d5f0e6a934c27b3f9e27c50d8a461";
 /// The process has taken the place of another one, with its listening sockets.
 pub const TOOK_OVER: &str = "a9e3c7416d0b4f5e92c8f1703b5d6e28";
+/// Connections go on that the process before has left.
+pub const WENT_ON: &str = "5d80e2c6f13b4a97b6c8d40e97f25a13";
+/// Connections could not go on in this process.
+pub const NOT_KEPT: &str = "e1a47f9b2c6d4035918be53d07c6f2a8";
+/// Whether connections outlive the process.
+pub const KEEPS: &str = "84f3b6d07e1a4c29a5d2708c9e4b61f5";
 /// Another process has taken the place of this one.
 pub const RETIRED: &str = "70c2a5d98e1f4b36a4d7b09e6c3f8512";
 /// The gate opened because the callers that the lock belonged to have gone or given up.

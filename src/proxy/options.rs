@@ -115,6 +115,14 @@ pub struct Options {
     #[arg(long, value_name = "VERSION", env = "DISNIX_TCP_PROXY_PROXY_PROTOCOL")]
     pub proxy_protocol: Option<ProxyProtocol>,
 
+    /// Whether open connections go on in the next process when this one ends, however it ends: yes or no.
+    ///
+    /// systemd keeps them meanwhile, if the unit has `FileDescriptorStoreMax=` of 16 or more. Without this
+    /// option they are kept where that is possible.
+    #[arg(long, value_name = "YES|NO", env = "DISNIX_TCP_PROXY_KEEP_CONNECTIONS",
+          value_parser = clap::builder::BoolishValueParser::new())]
+    pub keep_connections: Option<bool>,
+
     /// Where the lock is kept; systemd's RuntimeDirectory=, or else where the control socket is.
     #[arg(long, value_name = "DIR", env = "DISNIX_TCP_PROXY_RUNTIME_DIRECTORY")]
     pub runtime_directory: Option<PathBuf>,

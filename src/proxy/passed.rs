@@ -1,13 +1,13 @@
 //! A client that has passed the gate.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connections::Connection;
+use super::connections::{Connected, Connection};
 use super::shell::Proxy;
 use super::upstream::Spare;
 use crate::service::address::Address;
@@ -52,6 +52,16 @@ impl Passed {
             .map(|connection| connection.client.as_fd())
     }
 
+    /// Its upstream is connected.
+    pub fn is_connected(&self, socket: OwnedFd, target: Arc<Address>) {
+        if let Some(connection) = self.connection() {
+            connection
+                .upstream
+                .get_or_init(|| Connected { socket, target });
+        }
+        self.park();
+    }
+
     /// It was handed over, with the token of this slot.
     pub fn is_handed_over(&self, slot: u32, path: &Path) {
         if let Some(connection) = self.connection() {
@@ -77,6 +87,13 @@ impl Drop for Passed {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.proxy.connections.remove(&connection);
+            if let Some(keep) = self.proxy.keep() {
+                if self.proxy.is_leaving() {
+                    // It goes on in the next process.
+                    return;
+                }
+                connection.conclude(keep);
+            }
             let left: Weak<Connection> = Arc::downgrade(&connection);
             drop(connection);
             debug_assert_eq!(left.strong_count(), 0, "its sockets are still open");

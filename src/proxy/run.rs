@@ -7,7 +7,10 @@ use super::control::server::ControlServer;
 use super::descriptors;
 use super::event;
 use super::handover::{self, Handover};
+use super::keep;
+use super::keeping;
 use super::options::Options;
+use super::restored;
 use super::running::Running;
 use super::shell::{Proxy, Settings};
 use super::state::{LockDirectory, TargetFile};
@@ -17,7 +20,7 @@ use crate::service::address::Address;
 use crate::service::binding;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
-use crate::service::serve::{Lifetime, serve};
+use crate::service::serve::{Ended, Lifetime, serve};
 
 /// What `FileDescriptorName=` calls control sockets.
 const CONTROL_NAME: &str = "varlink";
@@ -32,10 +35,12 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), Failure> {
-    let (control_sockets, client_sockets): (Vec<Inherited>, Vec<Inherited>) =
-        activation::inherited()?
-            .into_iter()
-            .partition(|socket| socket.name == CONTROL_NAME);
+    let (stored, sockets): (Vec<Inherited>, Vec<Inherited>) = activation::inherited()?
+        .into_iter()
+        .partition(|descriptor| descriptor.name == keep::NAME);
+    let (control_sockets, client_sockets): (Vec<Inherited>, Vec<Inherited>) = sockets
+        .into_iter()
+        .partition(|socket| socket.name == CONTROL_NAME);
     let inherited = client_sockets.len() + control_sockets.len();
     let mut predecessor = predecessor(&options, inherited).await?;
     let (mut listeners, control) = match &mut predecessor {
@@ -88,15 +93,22 @@ async fn run(options: Options) -> Result<(), Failure> {
     }
     listeners.iter().chain(&control).for_each(Listener::keep);
     let listeners: Arc<[Listener]> = listeners.into();
-    let proxy = Arc::new(Proxy::new(
+    let connections = descriptors::share(options.connections_max, threads);
+    let mut proxy = Proxy::new(
         settings,
         Arc::clone(&listeners),
-        descriptors::share(options.connections_max, threads),
+        connections,
         lock,
         target,
         target_file,
         Handover::new(options.runtime_directory().as_deref())?,
-    ));
+    );
+    let stored = stored.into_iter().map(|stored| stored.fd).collect();
+    let kept = keeping::begin(&options, stored, &listeners, connections, threads)?;
+    if let Some(started) = &kept {
+        proxy.keeps_with(started.keep);
+    }
+    let proxy = Arc::new(proxy);
     match predecessor {
         Some(predecessor) => succeed(predecessor, open_before, &proxy),
         None => proxy.adopt_orphans(),
@@ -104,13 +116,19 @@ async fn run(options: Options) -> Result<(), Failure> {
     tokio::spawn(handover::attend(Arc::clone(&proxy)));
     let control = ControlServer::new(control);
     control.start(&proxy);
-    let running = Running::new(proxy, control);
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
-        threads,
     };
-    serve(Arc::new(running), listeners, lifetime).await
+    proxy.start(threads)?;
+    if let Some(started) = kept {
+        restored::go_on(&proxy, started);
+    }
+    proxy.relay_or_hand_over();
+    let running = Arc::new(Running::new(Arc::clone(&proxy), control));
+    let served = serve(running, listeners, lifetime).await;
+    proxy.end(matches!(served, Ok(Ended::Left)));
+    served.map(drop)
 }
 
 /// Goes on with what the process before has left: its open connections, and a target that was set

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::client::serve_client;
 use super::control::server::ControlServer;
 use super::handover::{NotNow, Sender};
+use super::keep::Keep;
 use super::passed::Passed;
 use super::shell::Proxy;
 use super::upstream::Spare;
@@ -25,8 +26,6 @@ const BURST: Duration = Duration::from_millis(100);
 pub(super) struct Running {
     proxy: Arc<Proxy>,
     control: ControlServer,
-    /// For the next client.
-    spare: Mutex<Spare>,
     /// A client that found no room when it was to be handed over, since when. Nobody is accepted
     /// meanwhile: so a burst of clients waits where it waits at no cost, and in order.
     next: Mutex<Option<(Passed, Arc<Sender>, Instant)>>,
@@ -37,7 +36,6 @@ impl Running {
         Self {
             proxy,
             control,
-            spare: Mutex::default(),
             next: Mutex::default(),
         }
     }
@@ -92,6 +90,23 @@ impl Service for Running {
         self.proxy.gate().0.may_accept() && self.next().is_none()
     }
 
+    fn accepts_elsewhere(&self) -> bool {
+        self.proxy.gate().relays()
+    }
+
+    fn rest(&self, rests: bool) {
+        self.proxy.gate().0.set_resting(rests);
+    }
+
+    fn is_alive(&self) -> bool {
+        self.proxy.workers().is_turning()
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.proxy.failure()
+    }
+
+    /// Hands over who comes; whoever is to be relayed is accepted by [`super::workers`].
     fn admit(
         &self,
         accept: &mut dyn FnMut() -> io::Result<Accepted>,
@@ -99,37 +114,36 @@ impl Service for Running {
         let Some(target) = self.proxy.target() else {
             return Ok(Admission::Closed);
         };
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let reserved = match &*target {
-            Address::Handover(_) => self.proxy.handover.reserve(),
-            _ => spare.reserve(&target),
+        let Address::Handover(path) = &*target else {
+            return Ok(Admission::Closed);
         };
-        if let Err(error) = reserved {
+        if let Err(error) = self.proxy.handover.reserve() {
             self.proxy.handover.shrink();
             return Ok(Admission::Exhausted(error));
         }
         // Connections that end on other threads wait for it, so it is held for no longer than it must.
         let mut gate = self.proxy.gate();
-        if !gate.0.may_accept() {
+        if !gate.0.may_accept() || gate.relays() {
             return Ok(Admission::Closed);
         }
         Ok(match accept()? {
             Accepted::Client(client) => {
                 gate.0.accepted();
-                let connection = self.proxy.connections.add(client);
+                let slot = self.proxy.keep().and_then(Keep::claim);
+                let connection = self.proxy.connections.add(client, slot);
                 let proxy = Arc::clone(&self.proxy);
-                let Address::Handover(path) = &*target else {
-                    let spare = std::mem::take(&mut *spare);
-                    return Ok(Admission::Client(Passed::new(connection, spare, proxy)));
-                };
                 let passed = Passed::new(connection, Spare::default(), proxy);
                 match self.proxy.handover.hand_at_once(path, passed) {
                     Ok(()) => Admission::Elsewhere,
                     Err(NotNow::Full(passed, sender)) => {
+                        passed.park();
                         *self.next() = Some((passed, sender, Instant::now()));
                         Admission::Elsewhere
                     }
-                    Err(NotNow::Waits(passed)) => Admission::Client(passed),
+                    Err(NotNow::Waits(passed)) => {
+                        passed.park();
+                        Admission::Client(passed)
+                    }
                 }
             }
             Accepted::Gone => Admission::Gone,
@@ -186,6 +200,7 @@ impl Service for Running {
     }
 
     fn status(&self, _: &[Listener]) -> String {
+        self.proxy.count_seen();
         let (state, open) = self.proxy.progress();
         let gate = state.as_str();
         let queued = self.proxy.queued();
@@ -201,6 +216,10 @@ impl Service for Running {
 
     fn reload(&self) -> Option<Result<(), Failure>> {
         Some(self.proxy.reload_target().map_err(Failure::from))
+    }
+
+    fn leaves(&self) -> bool {
+        self.proxy.keep().is_some()
     }
 
     fn wants_to_end(&self) -> bool {

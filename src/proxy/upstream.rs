@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connections::Connected;
 use crate::service::address::Address;
-use crate::service::stream::{Stream, keep_alive, send_at_once};
+use crate::service::stream::{Stream, keep_alive};
 
 /// The pause after the first attempt that failed; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long one attempt may take. The next one begins afresh, with what the name and the target
 /// are by then.
-const ATTEMPT: Duration = Duration::from_secs(5);
+pub(super) const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// The last attempt, when the time is over, may take so long.
 const LAST_ATTEMPT: Duration = Duration::from_millis(100);
@@ -98,31 +98,12 @@ pub async fn connect(
     keepalive: Option<Duration>,
     mut spare: Spare,
 ) -> Result<Connected, Unreachable> {
-    let there = target();
-    let begun = begin(&there, keepalive, &mut spare);
-    if let Some(Ok(Begun::Decided(socket))) = begun {
-        // As good as always, and it needs no timer.
-        let socket = socket.into();
-        return Ok(Connected {
-            socket,
-            target: there,
-        });
-    }
-    connect_patiently((there, begun), target, limit, keepalive, spare).await
-}
-
-async fn connect_patiently(
-    first: (Arc<Address>, Option<io::Result<Begun>>),
-    target: impl Fn() -> Arc<Address>,
-    limit: Option<Duration>,
-    keepalive: Option<Duration>,
-    mut spare: Spare,
-) -> Result<Connected, Unreachable> {
     // Without a limit, a time that is as good as never.
     let deadline = Instant::now() + limit.unwrap_or(Duration::from_secs(3_000_000_000));
     let mut pause = FIRST_PAUSE;
-    let (mut target_now, mut begun) = first;
     loop {
+        let target_now = target();
+        let begun = begin(&target_now, keepalive, &mut spare);
         let attempt = (Instant::now() + ATTEMPT).min(deadline.max(Instant::now() + LAST_ATTEMPT));
         let attempted = match begun {
             Some(Ok(begun)) => timeout_at(attempt, begun.decided()).await,
@@ -152,13 +133,11 @@ async fn connect_patiently(
         // The last attempt is made when the time is over, not before.
         sleep_until((Instant::now() + pause).min(deadline)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        target_now = target();
-        begun = begin(&target_now, keepalive, &mut spare);
     }
 }
 
 /// Begins to connect; `None` if a name has to be looked up first.
-fn begin(
+pub(super) fn begin(
     target: &Address,
     keepalive: Option<Duration>,
     spare: &mut Spare,
@@ -187,7 +166,6 @@ fn begin_tcp(
     spare: &mut Spare,
 ) -> io::Result<Begun> {
     let socket = spare.take(Domain::for_address(address))?;
-    send_at_once(&socket);
     // This machine does not vanish without telling its own sockets.
     if let (Some(keepalive), false) = (keepalive, is_this_machine(address.ip())) {
         keep_alive(&socket, keepalive)?;
@@ -223,7 +201,7 @@ async fn connect_to_name(
 }
 
 /// A connection in the making.
-enum Begun {
+pub(super) enum Begun {
     /// It is made.
     Decided(Socket),
     /// The peer has not answered yet.
@@ -234,13 +212,8 @@ impl Begun {
     fn new(socket: Socket, address: &SockAddr) -> io::Result<Self> {
         match socket.connect(address) {
             Ok(()) => Ok(Self::Decided(socket)),
-            // On this machine the answer has mostly come when connect(2) returns, and what was sent
-            // to us with it is being looked at just then: so EINPROGRESS does not say that it has not.
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-                match socket.peer_addr() {
-                    Ok(_) => Ok(Self::Decided(socket)),
-                    Err(_) => Ok(Self::Pending(socket)),
-                }
+                Ok(Self::Pending(socket))
             }
             // An AF_UNIX socket is decided at once; EAGAIN means that the listener's backlog is full.
             Err(error) => Err(error),

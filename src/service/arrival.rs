@@ -52,6 +52,17 @@ pub struct Arrival {
     pub peer: Peer,
 }
 
+impl Arrival {
+    /// A client that was accepted before, perhaps by another process.
+    pub fn of(socket: OwnedFd) -> Self {
+        let peer = peer(&socket, rustix::net::getpeername(&socket).ok().flatten());
+        Self {
+            socket: ClientSocket::accepted(socket),
+            peer,
+        }
+    }
+}
+
 /// What became of an attempt to accept.
 #[derive(Debug)]
 pub enum Accepted {
@@ -92,13 +103,12 @@ pub(super) fn handed_over(received: Received) -> Accepted {
 /// A client that accept(2) has returned.
 pub(super) fn accepted(fd: OwnedFd, address: Option<SocketAddrAny>) -> Accepted {
     let peer = peer(&fd, address);
-    // A client that gave up while it waited is handed out all the same: the reset ends its socket
-    // and leaves an error on it (`tcp_reset`, net/ipv4/tcp_input.c), not its place in the backlog.
-    match sockopt::socket_error(&fd) {
-        Ok(Ok(())) => {
-            let socket = ClientSocket::accepted(fd);
-            Accepted::Client(Arrival { socket, peer })
-        }
-        _ => Accepted::Gone,
-    }
+    let socket = ClientSocket::accepted(fd);
+    Accepted::Client(Arrival { socket, peer })
+}
+
+/// Whether a client that gave up while it waited was handed out all the same: the reset ends its
+/// socket and leaves an error on it (`tcp_reset`, net/ipv4/tcp_input.c), not its place in the backlog.
+pub(super) fn has_gone(fd: &OwnedFd) -> bool {
+    !matches!(sockopt::socket_error(fd), Ok(Ok(())))
 }

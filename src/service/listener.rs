@@ -5,7 +5,8 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use super::activation::Inherited;
 use super::address::Address;
 pub use super::arrival::{Accepted, Arrival, Peer};
-use super::arrival::{accepted, handed_over};
+use super::arrival::{accepted, handed_over, has_gone};
 use super::binding::{
     bind_socket, has_family, is_unspecified, port, remove_stale, socket_addresses,
 };
@@ -61,7 +62,9 @@ fn hint(error: &io::Error) -> &'static str {
 /// A listening stream socket, or one to which clients are handed over.
 #[derive(Debug)]
 pub struct Listener {
-    fd: AsyncFd<OwnedFd>,
+    fd: Arc<OwnedFd>,
+    /// Only where somebody waits in the runtime: what is watched wakes it.
+    watch: OnceLock<AsyncFd<Arc<OwnedFd>>>,
     name: String,
     /// If clients are received, not accepted: [`super::handover`].
     queue: Option<Queue>,
@@ -70,8 +73,9 @@ pub struct Listener {
     /// Whether another process listens on it, so that it is that one's to say when it ends.
     shared: AtomicBool,
     keepalive: Option<Duration>,
-    /// Whether all who wait have inherited the options of [`Self::set_options`].
-    passed_on: AtomicBool,
+    /// Whether somebody may wait who has come a while ago: before [`Self::set_options`], so that its
+    /// socket has not inherited them; or so long ago that it may have gone.
+    has_old: AtomicBool,
 }
 
 impl Listener {
@@ -140,14 +144,15 @@ impl Listener {
     fn new(fd: OwnedFd, unlink: Option<std::path::PathBuf>) -> io::Result<Self> {
         let name = local_name(&fd);
         Ok(Self {
-            fd: kernel::watch(fd, Interest::READABLE)?,
+            fd: Arc::new(fd),
+            watch: OnceLock::new(),
             name,
             queue: None,
             inherited: false,
             unlink,
             shared: AtomicBool::new(false),
             keepalive: None,
-            passed_on: AtomicBool::new(true),
+            has_old: AtomicBool::new(true),
         })
     }
 
@@ -272,20 +277,37 @@ impl Listener {
         }
         if keepalive.is_none() && !self.inherited {
             // The process before may have had it on.
-            sockopt::set_socket_keepalive(&self.fd, false)?;
+            sockopt::set_socket_keepalive(&*self.fd, false)?;
         }
         self.keepalive = keepalive;
-        self.passed_on = AtomicBool::new(false);
-        set_options(&self.fd, keepalive)
+        self.expect_old();
+        set_options(&*self.fd, keepalive)
+    }
+
+    /// Nobody was accepted for a while: who waits is not taken for somebody who has just come.
+    pub fn expect_old(&self) {
+        self.has_old.store(true, Relaxed);
     }
 
     /// Waits until somebody may be waiting. It may be wrong; [`Self::accept`] tells.
-    pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.fd.poll_read_ready(context).map(|ready| {
-            if let Ok(mut guard) = ready {
-                guard.retain_ready();
-            }
-        })
+    ///
+    /// # Errors
+    ///
+    /// When the runtime cannot watch the socket.
+    pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ready = ready!(self.watch()?.poll_read_ready(context));
+        if let Ok(mut guard) = ready {
+            guard.retain_ready();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn watch(&self) -> io::Result<&AsyncFd<Arc<OwnedFd>>> {
+        if let Some(watch) = self.watch.get() {
+            return Ok(watch);
+        }
+        let watch = kernel::watch(Arc::clone(&self.fd), Interest::READABLE)?;
+        Ok(self.watch.get_or_init(|| watch))
     }
 
     /// Accepts one client, if one waits. When nobody does, [`Self::poll_ready`] waits for the next
@@ -295,39 +317,53 @@ impl Listener {
     ///
     /// Only those that will not go away: the socket is not a listener (any more).
     pub fn accept(&self, context: &mut Context<'_>) -> io::Result<Accepted> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let error = loop {
+        loop {
             // Pending is what has the task woken for the next client, so it comes last.
-            let Poll::Ready(ready) = self.fd.poll_read_ready(context) else {
+            let Poll::Ready(ready) = self.watch()?.poll_read_ready(context) else {
                 return Ok(Accepted::Nobody);
             };
-            if let Some(queue) = &self.queue {
-                match queue.receive(self.fd.as_fd()) {
-                    Ok(received) => return Ok(handed_over(received)),
-                    Err(Errno::AGAIN) => {
-                        ready?.clear_ready();
-                        continue;
-                    }
-                    Err(errno) => break errno,
-                }
+            match self.accept_now()? {
+                Accepted::Nobody => ready?.clear_ready(),
+                accepted => return Ok(accepted),
             }
-            match rustix::net::acceptfrom_with(&self.fd, flags) {
-                Ok((fd, address)) => {
-                    if !self.passed_on.load(Relaxed) {
-                        // It fails only for one who has gone, and that shows soon enough.
-                        let _ = set_options(&fd, self.keepalive);
+        }
+    }
+
+    /// Accepts one client, if one waits, whoever watches the socket.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::accept`].
+    pub fn accept_now(&self) -> io::Result<Accepted> {
+        let error = match &self.queue {
+            Some(queue) => match queue.receive(self.fd.as_fd()) {
+                Ok(received) => return Ok(handed_over(received)),
+                Err(errno) => errno,
+            },
+            None => {
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                match rustix::net::acceptfrom_with(&*self.fd, flags) {
+                    Ok((fd, address)) => {
+                        let is_old = self.has_old.load(Relaxed);
+                        if is_old && has_gone(&fd) {
+                            return Ok(Accepted::Gone);
+                        }
+                        if is_old {
+                            // It fails only for one who has gone, and that shows soon enough.
+                            let _ = set_options(&fd, self.keepalive);
+                        }
+                        return Ok(accepted(fd, address));
                     }
-                    return Ok(accepted(fd, address));
+                    Err(errno) => errno,
                 }
-                Err(Errno::AGAIN) => {
-                    // Whoever comes from now on comes to a listener that has the options.
-                    self.passed_on.store(true, Relaxed);
-                    ready?.clear_ready();
-                }
-                Err(errno) => break errno,
             }
         };
         match error {
+            Errno::AGAIN => {
+                // Whoever is accepted from now on has just come.
+                self.has_old.store(false, Relaxed);
+                Ok(Accepted::Nobody)
+            }
             Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
                 Ok(Accepted::Exhausted(error.into()))
             }
@@ -339,7 +375,7 @@ impl Listener {
 
     /// Whether somebody waits at this very moment: poll(2), without waiting.
     pub fn has_waiting(&self) -> bool {
-        let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
+        let mut fds = [PollFd::new(&*self.fd, PollFlags::IN)];
         let now = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -349,7 +385,7 @@ impl Listener {
 
     /// Clients that wait, and how many can; `None` where the kernel does not tell (AF_UNIX).
     pub fn queue(&self) -> Option<(u32, u32)> {
-        kernel::tcp_info(&self.fd)
+        kernel::tcp_info(&*self.fd)
             .ok()
             .map(|info| (info.unacked, info.sacked))
     }

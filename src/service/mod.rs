@@ -5,8 +5,9 @@
 //! - [`handed`]: those that another process hands over;
 //! - [`handover`]: clients that another process hands over;
 //! - [`idle`], [`drain`]: when to end, as pure state machines;
-//! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`]; [`workers`]: the
-//!   threads that serve whom it accepts;
+//! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`]; [`exhausted`]: when
+//!   no descriptors are left;
+//! - [`poller`], [`inbox`]: for threads that wait by themselves;
 //! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us; [`signals`]: what we
 //!   hear;
 //! - [`varlink`]: how systemd's world calls a program;
@@ -20,17 +21,19 @@ pub mod binding;
 pub mod clock;
 pub mod drain;
 pub mod event;
+pub mod exhausted;
 pub mod handed;
 pub mod handover;
 pub mod idle;
+pub mod inbox;
 pub mod kernel;
 pub mod listener;
 pub mod log;
 pub mod notify;
+pub mod poller;
 pub mod program;
 pub mod serve;
 pub mod signals;
 pub mod stream;
 pub mod timespan;
 pub mod varlink;
-pub mod workers;

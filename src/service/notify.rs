@@ -83,6 +83,13 @@ pub enum StoreError {
     System(#[from] io::Error),
 }
 
+/// Whether it is systemd that listens, and not something that only understands a part of it: its socket
+/// is always called so.
+pub fn is_systemd() -> bool {
+    std::env::var_os("NOTIFY_SOCKET")
+        .is_some_and(|path| std::path::Path::new(&path).ends_with("systemd/notify"))
+}
+
 /// Has systemd keep these descriptors and hand them to the next process under this name: all of them
 /// with one message, so that it keeps all or, if it dies right now, none. They come back although
 /// nobody has the other end any more (`FDPOLL=0`). It keeps as many as `FileDescriptorStoreMax=` says

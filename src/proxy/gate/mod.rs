@@ -48,6 +48,7 @@ pub struct Gate {
     predecessor: usize,
     has_target: bool,
     stopping: bool,
+    resting: bool,
     retired: bool,
     lock: Option<Lock>,
     callers: BTreeMap<CallerId, Caller>,
@@ -74,6 +75,7 @@ impl Gate {
             predecessor: 0,
             has_target: false,
             stopping: false,
+            resting: false,
             retired: false,
             lock,
             callers: BTreeMap::new(),
@@ -167,6 +169,7 @@ impl Gate {
         self.lock.is_none()
             && self.has_target
             && !self.stopping
+            && !self.resting
             && self.open() < self.connections_max
     }
 
@@ -198,6 +201,11 @@ impl Gate {
     /// Whether anybody has said where connections go.
     pub fn set_has_target(&mut self, has_target: bool) {
         self.has_target = has_target;
+    }
+
+    /// Nobody passes while somebody looks whether the process may end for lack of use.
+    pub fn set_resting(&mut self, resting: bool) {
+        self.resting = resting;
     }
 
     /// The process is about to end: nobody passes any more. A lock outlives it, with or without its

@@ -25,23 +25,30 @@ pub(in crate::proxy) async fn attend(proxy: Arc<Proxy>) {
                 ended.connections.into_iter().for_each(come_back);
                 proxy.orphans_closed(ended.orphans);
             }
-            slots = proxy.connections.to_cut() => for slot in slots {
-                if let Some(passed) = proxy.handover.cut(slot)
-                    && let Some(connection) = passed.connection()
-                {
-                    connection.taken_back();
-                    handed::cut(&connection.client);
-                    tell_aborted(connection);
-                    tell_ended(connection);
+            cuts = proxy.connections.to_cut() => {
+                if cuts.relayed {
+                    proxy.workers().cut();
                 }
-            },
+                cuts.slots.into_iter().for_each(|slot| cut(&proxy, slot));
+            }
         }
+    }
+}
+
+fn cut(proxy: &Proxy, slot: u32) {
+    if let Some(passed) = proxy.handover.cut(slot)
+        && let Some(connection) = passed.connection()
+    {
+        connection.taken_back();
+        handed::cut(&connection.client);
+        tell_aborted(connection);
+        tell_ended(connection);
     }
 }
 
 /// Whoever served a client is done with it, or was killed: then it goes to the next one, unless it
 /// was being served.
-fn come_back(mut passed: Passed) {
+pub(in crate::proxy) fn come_back(mut passed: Passed) {
     let Some(connection) = passed.connection() else {
         return;
     };
@@ -56,7 +63,7 @@ fn come_back(mut passed: Passed) {
                 CONNECTION_ID = id, PEER = %peer,
                 "connection {id} of {peer} came back unserved: it is handed over again"
             );
-            tokio::spawn(async move {
+            passed.proxy.clone().workers().wait_with(async move {
                 tokio::time::sleep(pause).await;
                 serve_client(passed).await;
             });

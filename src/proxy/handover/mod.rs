@@ -31,7 +31,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::passed::Passed;
 use crate::service::kernel;
-pub(super) use attend::attend;
+pub(super) use attend::{attend, come_back};
 use place::Place;
 pub use sender::{Sender, Turn};
 use slots::{Released, Slots};
@@ -268,13 +268,24 @@ impl Handover {
             table.give_back(token);
             return Ok(());
         };
+        let slot = passed.connection().and_then(|connection| connection.slot);
+        if let Some(slot) = slot {
+            slot.set_text(&format!("handover:{}", turn.sender().path().display()));
+            slot.handing(token.number.into());
+        }
         match turn.sender().send(client, token.write.as_fd()) {
             Ok(()) => {
+                if let Some(slot) = slot {
+                    slot.handed();
+                }
                 passed.is_handed_over(token.number, turn.sender().path());
                 table.slots.hand(token.number, passed);
                 Ok(())
             }
             Err(errno) => {
+                if let Some(slot) = slot {
+                    slot.not_handed();
+                }
                 table.next = Some(token);
                 drop(table);
                 if errno != Errno::AGAIN {
@@ -354,6 +365,15 @@ impl Handover {
             }
         }
         (ended, waited.is_err() || events.len() < EVENTS)
+    }
+
+    /// Here is the client of a connection that an earlier process handed over.
+    ///
+    /// # Errors
+    ///
+    /// The client, when nobody serves it any more.
+    pub fn reclaim(&self, number: u32, passed: Passed) -> Result<(), Passed> {
+        self.table().slots.reclaim(number, passed)
     }
 
     /// Takes a connection back from its receiver, to be ended.

@@ -105,6 +105,23 @@ impl<C> Slots<C> {
         self.handed += 1;
     }
 
+    /// Here is the connection of a slot that was thought to be lost.
+    ///
+    /// # Errors
+    ///
+    /// The connection, when the slot is not (any more) one of an earlier process.
+    pub fn reclaim(&mut self, number: u32, connection: C) -> Result<(), C> {
+        match self.slots.get_mut(&number) {
+            Some(slot @ Slot::Orphan) => {
+                *slot = Slot::Handed(connection);
+                self.orphans -= 1;
+                self.handed += 1;
+                Ok(())
+            }
+            _ => Err(connection),
+        }
+    }
+
     /// The slot has no writer any more.
     pub fn released(&mut self, number: u32) -> Released<C> {
         let Some(slot) = self.slots.get_mut(&number) else {

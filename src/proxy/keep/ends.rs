@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use std::time::Duration;
+
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketType, connect_unspec, shutdown, sockopt};
 
@@ -18,6 +20,14 @@ pub fn end_by_reset(socket: impl AsFd) {
     if connect_unspec(&socket).is_err() {
         let _ = shutdown(&socket, Shutdown::Both);
     }
+}
+
+/// Whether closing the only descriptor of a socket would reset the connection: somebody has asked for
+/// that (`SO_LINGER` with zero seconds, socket(7)), or bytes that came were not received (RFC 2525,
+/// section 2.17).
+pub fn is_to_be_reset(socket: BorrowedFd<'_>) -> bool {
+    matches!(sockopt::socket_linger(socket), Ok(Some(Duration::ZERO)))
+        || rustix::io::ioctl_fionread(socket).is_ok_and(|unread| unread > 0)
 }
 
 /// Resets all connections whose sockets are parked in any of these, and how many it were.

@@ -40,7 +40,7 @@ impl Keep {
     }
 
     /// Parks the client of a slot whatever its phase.
-    pub(super) fn park_again(self, slot: Slot, client: BorrowedFd<'_>) -> bool {
+    pub fn park_again(self, slot: Slot, client: BorrowedFd<'_>) -> bool {
         self.enter(slot, slot.phase(), client.as_raw_fd(), None)
     }
 

@@ -67,6 +67,11 @@ impl Slot {
         self.state().phase
     }
 
+    /// Whether its sockets are in the lot.
+    pub fn is_parked(self) -> bool {
+        self.state().parked
+    }
+
     fn set_phase(self, phase: Phase) {
         self.set_state(State {
             phase,

@@ -1,28 +1,22 @@
 //! One direction of a relayed connection: does what [`Switch`] says.
 
-use std::cell::RefCell;
-use std::os::fd::{AsFd, AsRawFd};
-use std::pin::pin;
-use std::task::{Context, Poll, ready};
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::task::Poll;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
-use tokio::task::yield_now;
 
+use super::memory;
+use super::noted::{give, take};
 use super::pipe::Pipe;
+use super::ready::{Ready, Received};
 use super::switch::{Next, Switch};
-use crate::service::stream::{Received, Stream};
-
-/// How much is copied at once. One such buffer serves all connections of a thread: none belongs to a
-/// connection, unless its receiver is slow.
-const BUFFER: usize = 64 * 1024;
+use crate::proxy::keep::account::Place;
+use crate::proxy::keep::{BUFFER, Buffer, Flow, InHand, RestoredFlow};
 
 /// After so many bytes a direction lets the other connections of its thread have their turn.
 const TURN: usize = 512 * 1024;
-
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into_boxed_slice());
-}
 
 /// Why a direction has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,39 +31,88 @@ pub(super) enum End {
 
 /// From where to where.
 #[derive(Debug)]
-pub(super) struct Between<'a, S: AsFd + AsRawFd> {
-    pub(super) source: &'a Stream<S>,
-    pub(super) sink: &'a Stream<S>,
+pub(super) struct Between<'a> {
+    pub(super) source: (BorrowedFd<'a>, &'a mut Ready),
+    pub(super) sink: (BorrowedFd<'a>, &'a mut Ready),
 }
-
-impl<S: AsFd + AsRawFd> Clone for Between<'_, S> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<S: AsFd + AsRawFd> Copy for Between<'_, S> {}
 
 /// One direction. While nothing comes, it holds no memory and no pipe; while its sink is slow at most
 /// one buffer or one pipe, and nothing more is received.
 #[derive(Debug)]
 pub(super) struct Direction {
     switch: Switch,
-    /// What a slow sink has not taken of what was received, with the bytes at its start that it has.
-    rest: Option<(Box<[u8]>, usize)>,
+    /// What a slow sink has not taken of what was received.
+    rest: Option<Rest>,
     pipe: Option<Pipe>,
     end: Option<End>,
+    /// Bytes of [`Self::preface`] that were not sent yet.
+    preface: usize,
+    /// Where everything is written down, if the connection is to outlive the process.
+    flow: Option<Flow>,
+    /// The process before was told that the source is broken.
+    was_broken: bool,
+}
+
+/// A part of a buffer.
+#[derive(Debug)]
+struct Rest {
+    buffer: Buffer,
+    part: Range<usize>,
 }
 
 impl Direction {
     /// Nothing was carried yet.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(flow: Option<Flow>) -> Self {
         Self {
             switch: Switch::new(),
             rest: None,
             pipe: None,
             end: None,
+            preface: 0,
+            flow,
+            was_broken: false,
         }
+    }
+
+    /// As another process has left it.
+    pub(super) fn restored(flow: Flow, left: RestoredFlow) -> Self {
+        let mut direction = Self::new(Some(flow));
+        match left.in_hand {
+            InHand::Nothing => {}
+            InHand::Buffer(buffer, part) => {
+                direction.switch.received(part.len(), false);
+                direction.rest = Some(Rest { buffer, part });
+            }
+            InHand::Pipe(pipe, bytes) => {
+                direction.switch.was_filled(bytes);
+                direction.pipe = Some(Pipe::restored(pipe));
+            }
+        }
+        let prefix = u64::from(flow.prefix_length());
+        direction.preface = prefix.saturating_sub(flow.given()) as usize;
+        direction.end = left.finished.then_some(End::Finished);
+        direction.was_broken = left.source_broken;
+        direction
+    }
+
+    /// Bytes that are sent before the first one of the source. At most as many as fit into a buffer, and
+    /// none if no buffer is left.
+    pub(super) fn preface(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let Some(mut buffer) = memory::take() else {
+            return;
+        };
+        let length = bytes.len().min(BUFFER);
+        buffer[..length].copy_from_slice(&bytes[..length]);
+        if let Some(flow) = self.flow {
+            flow.prefix(buffer.number(), length as u32);
+        }
+        self.preface = length;
+        self.switch.received(length, false);
+        let part = 0..length;
+        self.rest = Some(Rest { buffer, part });
     }
 
     /// Why it has ended; `None` while it goes on.
@@ -77,25 +120,23 @@ impl Direction {
         self.end
     }
 
-    /// Carries what can be carried now, at most a turn's worth, and tells `count` of what went. Has
-    /// the task woken when it can go on. `back` is how the other direction has ended.
-    pub(super) fn poll<S: AsFd + AsRawFd>(
+    /// Gives back what it holds. Not before nobody needs it any more, whatever happens to the process.
+    pub(super) fn let_go(&mut self) {
+        // A sink that broke has left some behind.
+        (self.pipe, self.rest) = (None, None);
+    }
+
+    /// Carries what can be carried now, at most a turn's worth, and tells `count` of what went; whether
+    /// there is more to be done at once. `back` is how the other direction has ended.
+    pub(super) fn turn(
         &mut self,
-        between: Between<'_, S>,
+        between: &mut Between<'_>,
         back: Option<End>,
-        context: &mut Context<'_>,
-        count: impl Fn(usize),
-    ) {
+        count: impl FnOnce(usize),
+    ) -> bool {
         let mut went = 0;
-        while self.end.is_none() {
-            if went >= TURN {
-                // Behind everybody else, those among them of whom the runtime has yet to hear: merely
-                // to be woken would mean to be among the next, dozens of times (`event_interval` of
-                // tokio's runtime), before it looks.
-                let _ = pin!(yield_now()).poll(context);
-                break;
-            }
-            match self.step(between, context) {
+        while self.end.is_none() && went < TURN {
+            match self.step(between, back) {
                 Poll::Pending => break,
                 Poll::Ready(Ok(bytes)) => went += bytes,
                 Poll::Ready(Err(end)) => self.end = Some(end),
@@ -105,27 +146,38 @@ impl Direction {
             }
         }
         if went > 0 {
-            count(went);
+            count(went - self.uncounted(went));
         }
-        if self.end.is_some() {
-            // A sink that broke has left some behind.
-            (self.pipe, self.rest) = (None, None);
-        }
+        self.end.is_none() && went >= TURN
+    }
+
+    /// How many of the bytes that went were not the source's.
+    fn uncounted(&mut self, went: usize) -> usize {
+        let ours = went.min(self.preface);
+        self.preface -= ours;
+        ours
     }
 
     /// Takes one step; how many bytes went to the sink.
-    fn step<S: AsFd + AsRawFd>(
-        &mut self,
-        between: Between<'_, S>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, End>> {
+    fn step(&mut self, between: &mut Between<'_>, back: Option<End>) -> Poll<Result<usize, End>> {
         match self.switch.next() {
-            Next::Receive => self.receive(between, context),
-            Next::Send => self.send(between.sink, context),
-            Next::Fill => self.fill(between.source, context),
-            Next::Drain => self.drain(between.sink, context),
+            Next::Receive | Next::Fill if self.was_broken => {
+                Poll::Ready(Err(End::SourceBroken(Errno::CONNRESET)))
+            }
+            Next::Receive => self.receive(between),
+            Next::Send => self.send(between),
+            Next::Fill => self.fill(between),
+            Next::Drain => self.drain(between),
+            // Both sockets are closed then, which tells both; nothing is left to be received. Where
+            // somebody has copies of them closing tells nobody.
+            Next::Finish if back == Some(End::Finished) && self.flow.is_none() => {
+                Poll::Ready(Err(End::Finished))
+            }
             Next::Finish => {
-                let shut = rustix::net::shutdown(between.sink, Shutdown::Write);
+                let shut = rustix::net::shutdown(between.sink.0, Shutdown::Write);
+                if let (Some(flow), Ok(())) = (self.flow, shut) {
+                    flow.finished();
+                }
                 Poll::Ready(Err(match shut {
                     Ok(()) => End::Finished,
                     Err(errno) => End::SinkBroken(errno),
@@ -135,74 +187,98 @@ impl Direction {
     }
 
     /// Receives into the thread's buffer and sends from there. What the sink does not take is kept.
-    fn receive<S: AsFd + AsRawFd>(
-        &mut self,
-        Between { source, sink }: Between<'_, S>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, End>> {
-        SCRATCH.with_borrow_mut(|buffer| {
-            let size = buffer.len();
-            let received = source.poll_receive(context, |socket| {
-                let (bytes, _) = rustix::net::recv(socket, &mut **buffer, RecvFlags::empty())?;
-                let full = bytes == size;
+    fn receive(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
+        let (source, readiness) = &mut between.source;
+        if !readiness.is_readable() {
+            self.switch.waits_for_source();
+            return Poll::Pending;
+        }
+        let Some(mut buffer) = memory::take() else {
+            // There is one for each direction of each connection that may be open.
+            return Poll::Ready(Err(End::SourceBroken(Errno::NOBUFS)));
+        };
+        let (flow, place) = (self.flow, Place::Buffer(buffer.number()));
+        let received = readiness.receive(|| {
+            take(flow, place, || {
+                let (bytes, _) = rustix::net::recv(*source, &mut *buffer, RecvFlags::empty())?;
+                let full = bytes == BUFFER;
                 Ok(Received { bytes, full })
-            });
-            let Poll::Ready(received) = received else {
-                self.switch.waits_for_source();
-                return Poll::Pending;
-            };
-            let received = received.map_err(End::SourceBroken)?;
-            self.switch.received(received, received == size);
-            if received == 0 {
-                return Poll::Ready(Ok(0));
+            })
+        });
+        let bytes = match received {
+            Poll::Ready(Ok(bytes)) if bytes > 0 => bytes,
+            nothing => {
+                memory::give_back(buffer);
+                return match nothing {
+                    Poll::Pending => {
+                        self.switch.waits_for_source();
+                        Poll::Pending
+                    }
+                    Poll::Ready(Ok(_)) => {
+                        self.switch.received(0, false);
+                        Poll::Ready(Ok(0))
+                    }
+                    Poll::Ready(Err(errno)) => Poll::Ready(Err(End::SourceBroken(errno))),
+                };
             }
-            let received = &buffer[..received];
-            let sent = match poll_send(sink, received, context) {
-                Poll::Ready(sent) => sent?,
-                Poll::Pending => 0,
-            };
-            if self.switch.gave(sent) > 0 {
-                self.rest = Some((received[sent..].into(), 0));
-            }
-            Poll::Ready(Ok(sent))
-        })
+        };
+        if let (Some(flow), true) = (flow, readiness.is_urgent()) {
+            flow.inexact();
+        }
+        self.switch.received(bytes, bytes == BUFFER);
+        let part = 0..bytes;
+        self.rest = Some(Rest { buffer, part });
+        match self.send(between) {
+            Poll::Pending => Poll::Ready(Ok(0)),
+            sent => sent,
+        }
     }
 
-    /// Sends what is left from before.
-    fn send<S: AsFd + AsRawFd>(
-        &mut self,
-        sink: &Stream<S>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, End>> {
-        let Some((rest, taken)) = &mut self.rest else {
+    /// Sends what was received, or what is left of it.
+    fn send(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
+        let Some(mut rest) = self.rest.take() else {
             unreachable!("the switch knows of bytes that are not there");
         };
-        let sent = ready!(poll_send(sink, &rest[*taken..], context))?;
-        *taken += sent;
-        if self.switch.gave(sent) == 0 {
-            self.rest = None;
+        let (sink, readiness) = &mut between.sink;
+        let bytes = &rest.buffer[rest.part.clone()];
+        let flow = self.flow;
+        let sent = readiness.send(*sink, || {
+            give(flow, || {
+                rustix::net::send(*sink, bytes, SendFlags::NOSIGNAL)
+            })
+        });
+        let Poll::Ready(Ok(bytes)) = sent else {
+            self.rest = Some(rest);
+            return sent.map_err(End::SinkBroken);
+        };
+        rest.part.start += bytes;
+        match self.switch.gave(bytes) {
+            0 => memory::give_back(rest.buffer),
+            _ => self.rest = Some(rest),
         }
-        Poll::Ready(Ok(sent))
+        Poll::Ready(Ok(bytes))
     }
 
-    fn fill<S: AsFd + AsRawFd>(
-        &mut self,
-        source: &Stream<S>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, End>> {
+    fn fill(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
         let Some(pipe) = self.pipe.take().or_else(Pipe::take) else {
             self.switch.no_pipe();
             return Poll::Ready(Ok(0));
         };
         let reach = self.switch.reach();
-        let filled = source.poll_receive(context, |socket| {
-            let bytes = match pipe.fill(socket, reach) {
+        let (source, readiness) = &mut between.source;
+        let is_exceptional = readiness.is_exceptional();
+        let (flow, place) = (self.flow, pipe.place());
+        let filled = readiness.receive(|| {
+            let received = take(flow, place, || {
+                let bytes = pipe.fill(*source, reach)?;
+                // How much there was cannot be told from how much fits.
+                Ok(Received { bytes, full: true })
+            });
+            match received {
                 // Splicing stops in front of urgent data and does not say so.
-                Err(Errno::AGAIN) if source.is_exceptional() => return Err(Errno::INVAL),
-                filled => filled?,
-            };
-            // How much there was cannot be told from how much fits.
-            Ok(Received { bytes, full: true })
+                Err(Errno::AGAIN) if is_exceptional => Err(Errno::INVAL),
+                received => received,
+            }
         });
         match filled {
             Poll::Ready(Ok(bytes)) if bytes > 0 => {
@@ -226,22 +302,25 @@ impl Direction {
         Poll::Ready(Ok(0))
     }
 
-    fn drain<S: AsFd + AsRawFd>(
-        &mut self,
-        sink: &Stream<S>,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<usize, End>> {
+    fn drain(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
         let Some(pipe) = &self.pipe else {
             unreachable!("the switch knows of a pipe that is not there");
         };
         let held = self.switch.in_pipe();
-        let Poll::Ready(drained) = sink.poll_send(context, |socket| pipe.drain(socket, held))
-        else {
+        let (sink, readiness) = &mut between.sink;
+        let flow = self.flow;
+        let drained = readiness.send(*sink, || give(flow, || pipe.drain(*sink, held)));
+        let Poll::Ready(drained) = drained else {
             self.switch.waits_for_sink();
             return Poll::Pending;
         };
         let drained = drained.map_err(End::SinkBroken)?;
-        self.switch.gave(drained);
+        if self.switch.gave(drained) == 0
+            && self.switch.next() != Next::Fill
+            && let Some(pipe) = self.pipe.take()
+        {
+            pipe.give_back();
+        }
         Poll::Ready(Ok(drained))
     }
 }
@@ -250,21 +329,10 @@ impl Direction {
 ///
 /// The kernel tells of a reset once, and it told the one who sent: the one who receives gets the rest
 /// and then what looks like the end. After `PIPE` it is one: that is what the kernel says when the
-/// reset came behind the end (`tcp_reset`, `net/ipv4/tcp_input.c`).
+/// reset came behind the end (`tcp_reset`, net/ipv4/tcp_input.c).
 fn broken(back: Option<End>) -> Option<Errno> {
     match back {
         Some(End::SinkBroken(errno)) if errno != Errno::PIPE => Some(errno),
         _ => None,
     }
-}
-
-fn poll_send<S: AsFd + AsRawFd>(
-    sink: &Stream<S>,
-    bytes: &[u8],
-    context: &mut Context<'_>,
-) -> Poll<Result<usize, End>> {
-    sink.poll_send(context, |socket| {
-        rustix::net::send(socket, bytes, SendFlags::NOSIGNAL)
-    })
-    .map_err(End::SinkBroken)
 }

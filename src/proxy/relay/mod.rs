@@ -6,19 +6,24 @@
 //! delivered.
 
 mod direction;
+mod memory;
+mod noted;
 mod pipe;
+mod ready;
 mod switch;
 
-use std::future::poll_fn;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
+use crate::proxy::keep::{RestoredFlow, Slot, Way};
 use crate::service::stream::Stream;
 use direction::{Between, Direction, End};
+pub use memory::{allow_buffers, keep_with};
 pub use pipe::allow_pipes;
+pub use ready::{Ready, WATCHED};
 
 /// Counts what the relay carries.
 pub trait Meter {
@@ -39,98 +44,133 @@ pub enum Ending {
     UpstreamBroken(io::ErrorKind),
 }
 
-/// Relays until both directions have ended. What is left to do then is to drop both streams.
-///
-/// Not cancel safe, in the sense that a byte which was received but not sent is lost: whoever drops
-/// it in the middle must reset both streams.
-pub async fn relay<S: AsFd + AsRawFd + Sync>(
-    client: &Stream<S>,
-    upstream: &Stream<S>,
-    meter: &impl Meter,
-) -> Ending {
-    let ending = carry(client, upstream, meter).await;
-    let left = match ending {
-        Ending::Orderly => return ending,
-        Ending::ClientBroken(_) => upstream,
-        Ending::UpstreamBroken(_) => client,
-    };
-    // Boxed, because a connection that is open has no use for its memory.
-    Box::pin(deliver_then_reset(left)).await;
-    ending
+/// What comes after a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing, until epoll(7) tells of one of the sockets.
+    Waits,
+    /// Another one: there is more to be carried. Others come first.
+    Again,
+    /// What is left to do is to close both sockets, if this is not orderly by
+    /// [`deliver_then_reset`].
+    Ended(Ending),
 }
 
-/// Carries until the end of both directions, or a break.
-async fn carry<S: AsFd + AsRawFd + Sync>(
-    client: &Stream<S>,
-    upstream: &Stream<S>,
-    meter: &impl Meter,
-) -> Ending {
-    let (mut up, mut down) = (Direction::new(), Direction::new());
-    let (mut client_breaks, mut upstream_breaks) = (None, None);
-    poll_fn(|context| {
-        let there = Between {
-            source: client,
-            sink: upstream,
+/// A client and its upstream, both connected, and the bytes between them.
+///
+/// If it is dropped before its end, bytes may be lost that were received and not sent: whoever does
+/// that must reset both sockets.
+#[derive(Debug)]
+pub struct Relay {
+    /// What is known of the client's socket.
+    pub client: Ready,
+    /// What is known of the upstream's.
+    pub upstream: Ready,
+    up: Direction,
+    down: Direction,
+}
+
+impl Relay {
+    /// Nothing was carried yet. With a slot everything is written down there.
+    pub fn new(client: Ready, upstream: Ready, slot: Option<Slot>) -> Self {
+        let flow = |way| slot.map(|slot| slot.flow(way));
+        Self {
+            client,
+            upstream,
+            up: Direction::new(flow(Way::Up)),
+            down: Direction::new(flow(Way::Down)),
+        }
+    }
+
+    /// As another process has left it.
+    pub fn restored(client: Ready, upstream: Ready, slot: Slot, flows: [RestoredFlow; 2]) -> Self {
+        let [up, down] = flows;
+        Self {
+            client,
+            upstream,
+            up: Direction::restored(slot.flow(Way::Up), up),
+            down: Direction::restored(slot.flow(Way::Down), down),
+        }
+    }
+
+    /// What the upstream is to hear before the first byte of the client, PROXY header above all.
+    pub fn announce(&mut self, bytes: &[u8]) {
+        self.up.preface(bytes);
+    }
+
+    /// Gives back memory and pipes, after the end. A connection that is kept has to be released before.
+    pub fn let_go(&mut self) {
+        self.up.let_go();
+        self.down.let_go();
+    }
+
+    /// Carries what can be carried now, at most a turn's worth each way.
+    pub fn turn(
+        &mut self,
+        client: BorrowedFd<'_>,
+        upstream: BorrowedFd<'_>,
+        meter: &impl Meter,
+    ) -> Turn {
+        let back = self.down.end();
+        let mut there = Between {
+            source: (client, &mut self.client),
+            sink: (upstream, &mut self.upstream),
         };
-        let back = Between {
-            source: upstream,
-            sink: client,
+        let up = self
+            .up
+            .turn(&mut there, back, |bytes| meter.received(bytes));
+        let back = self.up.end();
+        let mut here = Between {
+            source: (upstream, &mut self.upstream),
+            sink: (client, &mut self.client),
         };
-        up.poll(there, down.end(), context, |bytes| meter.received(bytes));
-        down.poll(back, up.end(), context, |bytes| meter.sent(bytes));
-        if let Some(ending) = ending(up.end(), down.end()) {
-            return Poll::Ready(ending);
+        let down = self.down.turn(&mut here, back, |bytes| meter.sent(bytes));
+        if let Some(ending) = ending(self.up.end(), self.down.end()) {
+            return Turn::Ended(ending);
         }
         // A side that has finished is not received from any more: a reset has to be watched for.
-        if up.end() == Some(End::Finished) && is_broken(client, &mut client_breaks, context) {
-            return Poll::Ready(Ending::ClientBroken(how_broken(client)));
+        if self.up.end() == Some(End::Finished) && self.client.is_broken() {
+            return Turn::Ended(Ending::ClientBroken(how_broken(client)));
         }
-        if down.end() == Some(End::Finished) && is_broken(upstream, &mut upstream_breaks, context) {
-            return Poll::Ready(Ending::UpstreamBroken(how_broken(upstream)));
+        if self.down.end() == Some(End::Finished) && self.upstream.is_broken() {
+            return Turn::Ended(Ending::UpstreamBroken(how_broken(upstream)));
         }
-        Poll::Pending
-    })
-    .await
+        match up || down {
+            true => Turn::Again,
+            false => Turn::Waits,
+        }
+    }
 }
 
 /// How the connection has ended, if it has, given how its directions have.
 fn ending(up: Option<End>, down: Option<End>) -> Option<Ending> {
+    let kind = |errno: Errno| errno.kind();
     match (up, down) {
         // Whoever broke has nothing more to say, and nothing more can be said to it.
         (Some(End::SourceBroken(errno)), _) | (Some(_), Some(End::SinkBroken(errno))) => {
-            Some(Ending::ClientBroken(errno.kind()))
+            Some(Ending::ClientBroken(kind(errno)))
         }
         (_, Some(End::SourceBroken(errno))) | (Some(End::SinkBroken(errno)), Some(_)) => {
-            Some(Ending::UpstreamBroken(errno.kind()))
+            Some(Ending::UpstreamBroken(kind(errno)))
         }
         (Some(End::Finished), Some(End::Finished)) => Some(Ending::Orderly),
         _ => None,
     }
 }
 
-/// A wait for a break, made only when it is needed.
-type Breaks<'a> = Option<Pin<Box<dyn Future<Output = ()> + Send + 'a>>>;
-
-fn is_broken<'a, S: AsFd + AsRawFd + Sync>(
-    stream: &'a Stream<S>,
-    breaks: &mut Breaks<'a>,
-    context: &mut Context<'_>,
-) -> bool {
-    let breaks = breaks.get_or_insert_with(|| Box::pin(stream.broken()));
-    breaks.as_mut().poll(context).is_ready()
-}
-
-fn how_broken<S: AsFd + AsRawFd>(stream: &Stream<S>) -> io::ErrorKind {
-    stream
-        .take_error()
-        .map_or(io::ErrorKind::ConnectionReset, |error| error.kind())
+/// How a socket is broken of which epoll(7) has told that it is.
+pub fn how_broken(socket: impl AsFd) -> io::ErrorKind {
+    match rustix::net::sockopt::socket_error(socket) {
+        Ok(Ok(())) => io::ErrorKind::ConnectionReset,
+        Ok(Err(errno)) | Err(errno) => errno.kind(),
+    }
 }
 
 /// Makes the end of `stream` a reset, once its peer has acknowledged what was sent to it.
 ///
 /// The kernel has no event for the last acknowledgement that epoll(7) would tell, so that it is
 /// asked again, ever less often. A peer that has vanished is found by the liveness check.
-async fn deliver_then_reset<S: AsFd + AsRawFd>(stream: &Stream<S>) {
+pub async fn deliver_then_reset<S: AsFd + AsRawFd>(stream: &Stream<S>) {
     let mut pause = Duration::from_millis(1);
     while stream.tcp_info().is_some_and(|info| !info.closed) && stream.unacknowledged() > 0 {
         tokio::select! {

@@ -4,7 +4,7 @@
 //! moves pages from a socket to a socket only through a pipe, splice(2).
 
 use std::cell::RefCell;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustix::io::Errno;
@@ -12,7 +12,10 @@ use rustix::pipe::{
     PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
 };
 
+use super::memory::keep;
 use super::switch::REACH_MAX;
+use crate::proxy::keep;
+use crate::proxy::keep::account::Place;
 
 /// What a pipe should hold, in bytes: what the switch reaches for, or some less. It is room, not
 /// memory.
@@ -50,10 +53,17 @@ struct Pipes {
 /// A pipe. When it is dropped, it is closed.
 #[derive(Debug)]
 pub(super) struct Pipe {
-    read: OwnedFd,
-    write: OwnedFd,
+    ends: Ends,
     capacity: usize,
-    _counted: Counted,
+    /// None if it came from the process before, which had it allowed.
+    _counted: Option<Counted>,
+}
+
+#[derive(Debug)]
+enum Ends {
+    Own(OwnedFd, OwnedFd),
+    /// What is in there outlives the process.
+    Kept(keep::Pipe),
 }
 
 /// One of those that were allowed.
@@ -89,6 +99,37 @@ impl Pipe {
         });
     }
 
+    /// One with bytes in it that the process before has left.
+    pub(super) fn restored(pipe: keep::Pipe) -> Self {
+        Self {
+            capacity: fcntl_getpipe_size(pipe.write_end()).unwrap_or(CAPACITY_MIN),
+            ends: Ends::Kept(pipe),
+            _counted: Counted::new(),
+        }
+    }
+
+    /// Where bytes in it are, for [`keep::Flow`].
+    pub(super) fn place(&self) -> Place {
+        match &self.ends {
+            Ends::Own(..) => Place::Nowhere,
+            Ends::Kept(pipe) => Place::Pipe(pipe.number()),
+        }
+    }
+
+    fn read_end(&self) -> BorrowedFd<'_> {
+        match &self.ends {
+            Ends::Own(read, _) => read.as_fd(),
+            Ends::Kept(pipe) => pipe.read_end(),
+        }
+    }
+
+    fn write_end(&self) -> BorrowedFd<'_> {
+        match &self.ends {
+            Ends::Own(_, write) => write.as_fd(),
+            Ends::Kept(pipe) => pipe.write_end(),
+        }
+    }
+
     /// Splices at most `reach` bytes from a socket into the pipe.
     ///
     /// # Errors
@@ -98,7 +139,7 @@ impl Pipe {
         splice(
             source,
             None,
-            &self.write,
+            self.write_end(),
             None,
             reach.min(self.capacity),
             HOW,
@@ -112,7 +153,7 @@ impl Pipe {
     ///
     /// Those of splice(2): `AGAIN` when the socket takes nothing.
     pub(super) fn drain(&self, sink: BorrowedFd<'_>, bytes: usize) -> Result<usize, Errno> {
-        splice(&self.read, None, sink, None, bytes, HOW)
+        splice(self.read_end(), None, sink, None, bytes, HOW)
     }
 }
 
@@ -143,10 +184,14 @@ fn make(counted: Counted) -> Result<Pipe, Errno> {
         Some(capacity) => capacity,
         None => fcntl_getpipe_size(&write)?,
     };
+    let ends = match keep() {
+        // Without room for it in the table nothing may be spliced that is to be kept.
+        Some(keep) => Ends::Kept(keep.pipe(read, write).ok_or(Errno::NOSPC)?),
+        None => Ends::Own(read, write),
+    };
     Ok(Pipe {
-        read,
-        write,
+        ends,
         capacity,
-        _counted: counted,
+        _counted: Some(counted),
     })
 }

@@ -106,6 +106,12 @@ impl Switch {
         self.carried += bytes;
     }
 
+    /// So many bytes are in a pipe already.
+    pub(super) fn was_filled(&mut self, bytes: usize) {
+        self.bulk = true;
+        self.filled(bytes);
+    }
+
     /// The sink took so many of the bytes that are held; how many are left.
     pub(super) fn gave(&mut self, bytes: usize) -> usize {
         let (Held::InMemory(held) | Held::InPipe(held)) = &mut self.held else {

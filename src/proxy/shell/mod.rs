@@ -1,16 +1,19 @@
 //! The gate in the world: the one place where it is asked, told, and acted upon.
 
 mod handover;
+mod held;
 mod succession;
 mod target;
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+pub(in crate::proxy) use held::Held;
 pub use target::SetTargetError;
 
 use super::connections::{Abort, Connection, Connections};
@@ -20,12 +23,18 @@ use super::gate::{
     CallerId, Gate, GateState, LeaseEnd, LockRequest, LockStore, Mode, Notice, Outcome,
 };
 use super::handover::Handover;
+use super::keep::Keep;
 use super::notices;
 use super::proxy_header::ProxyProtocol;
 use super::state::{LockDirectory, TargetFile};
+use super::workers::Workers;
 use crate::service::address::Address;
 use crate::service::clock::{self, Uptime, micros};
-use crate::service::listener::Listener;
+use crate::service::listener::{Listener, Peer};
+use crate::service::program::Failure;
+
+/// After so many ends it is looked what the kernel holds for connections that have ended.
+const TIDY_EVERY: u64 = 1024;
 
 /// What the proxy is told once, at its start.
 #[derive(Debug)]
@@ -60,13 +69,20 @@ pub struct Proxy {
     pub(super) connections: Connections,
     pub(super) handover: Handover,
     listeners: Mutex<Arc<[Listener]>>,
-    gate: Mutex<(Gate, LockDirectory)>,
+    gate: Mutex<held::Guarded>,
+    workers: OnceLock<Workers>,
+    keep: Option<Keep>,
+    is_leaving: AtomicBool,
+    ended: AtomicU64,
+    failure: OnceLock<String>,
     target: Mutex<Option<Arc<Address>>>,
     pub(super) target_file: TargetFile,
     unreachable: AtomicU64,
     callers: AtomicU64,
     queue_full: AtomicBool,
     swept_usec: AtomicU64,
+    /// Whether the accept loop knows that the count of connections has changed.
+    count_told: AtomicBool,
     /// Wakes the accept loop.
     pub(super) woken: Notify,
     /// Wakes control callers.
@@ -97,7 +113,13 @@ impl Proxy {
             connections: Connections::default(),
             handover,
             listeners: Mutex::new(listeners),
-            gate: Mutex::new((gate, lock)),
+            gate: Mutex::new(held::Guarded::new(gate, lock)),
+            workers: OnceLock::new(),
+            keep: None,
+            is_leaving: AtomicBool::new(false),
+            ended: AtomicU64::new(0),
+            failure: OnceLock::new(),
+            count_told: AtomicBool::new(false),
             target: Mutex::new(target.map(Arc::new)),
             target_file,
             unreachable: AtomicU64::new(0),
@@ -116,6 +138,21 @@ impl Proxy {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Connections outlive the process.
+    pub fn keeps_with(&mut self, keep: Keep) {
+        self.keep = Some(keep);
+    }
+
+    /// What connections are kept with, if they are.
+    pub(super) fn keep(&self) -> Option<Keep> {
+        self.keep
+    }
+
+    /// The process ends, and its connections go on in the next one.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Relaxed)
+    }
+
     /// The listening sockets; none once another process has them.
     pub(super) fn listeners(&self) -> Arc<[Listener]> {
         Arc::clone(&self.listeners_mut())
@@ -125,7 +162,7 @@ impl Proxy {
     /// woken only by one: the accept loop calls this in every turn.
     fn with_gate<T>(&self, f: impl FnOnce(&mut Gate, &mut dyn LockStore) -> (T, Vec<Notice>)) -> T {
         let mut held = self.gate();
-        let (gate, store) = &mut *held;
+        let (gate, store) = held.parts();
         let before = Seen::of(gate);
         let (result, notices) = f(gate, store);
         let after = Seen::of(gate);
@@ -149,9 +186,108 @@ impl Proxy {
     }
 
     /// The gate, to look at it or to let a client in.
-    pub(super) fn gate(&self) -> MutexGuard<'_, (Gate, LockDirectory)> {
+    pub(super) fn gate(&self) -> Held<'_> {
         // Nobody panics while holding it but for a bug in the gate; going on is the better half.
-        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+        Held::new(self.gate.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Begins to accept and to carry connections, on at most so many threads.
+    ///
+    /// # Errors
+    ///
+    /// When no thread or descriptor is left.
+    pub(super) fn start(self: &Arc<Self>, threads: usize) -> io::Result<()> {
+        let workers = Workers::new(threads)?;
+        let doors = workers.doors(self.listeners());
+        self.workers.get_or_init(|| workers).start(self)?;
+        self.gate().set_doors(doors);
+        Ok(())
+    }
+
+    /// So many connections go on that another process has left.
+    pub(super) fn count_restored(&self, count: usize) {
+        self.gate().0.adopt(count);
+    }
+
+    /// The threads that carry connections.
+    pub(super) fn workers(&self) -> &Workers {
+        self.workers
+            .get()
+            .unwrap_or_else(|| unreachable!("nobody is accepted before they are there"))
+    }
+
+    /// Ends the threads. What they carry ends with them, unless it is kept and `leaves`: then it goes on
+    /// in the next process.
+    pub(super) fn end(&self, leaves: bool) {
+        let stopped = self.workers.get().map(Workers::stop);
+        let Some(keep) = self.keep else {
+            return;
+        };
+        if leaves && self.open() > 0 {
+            self.is_leaving.store(true, Relaxed);
+            self.connections.park_all(keep);
+            keep.leave();
+            return;
+        }
+        drop(stopped);
+        if let Err(error) = keep.forget() {
+            tracing::error!(ERROR = %error, "systemd keeps what nobody needs: {error}");
+        }
+    }
+
+    /// A client was accepted. The accept loop tells the number, now and then.
+    pub(super) fn count_changed(&self) {
+        if !self.count_told.swap(true, Relaxed) {
+            self.woken.notify_one();
+        }
+    }
+
+    /// The accept loop is about to look at the count.
+    pub(super) fn count_seen(&self) {
+        self.count_told.store(false, Relaxed);
+    }
+
+    /// No descriptors are left, or there may be some again.
+    pub(super) fn set_accepting_paused(&self, paused: bool) {
+        self.handover.shrink();
+        self.gate().set_paused(paused);
+    }
+
+    /// The process cannot go on, for this reason.
+    pub(super) fn fail(&self, sentence: String) {
+        if self.failure.set(sentence).is_ok() {
+            self.stop_accepting();
+            self.woken.notify_one();
+        }
+    }
+
+    /// Why the process cannot go on.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.failure.get().map(|sentence| sentence.as_str().into())
+    }
+
+    /// How long a client waits for an upstream.
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.connect_timeout.unwrap_or(Duration::MAX)
+    }
+
+    /// What the upstream is to hear of a client before its first byte.
+    pub(super) fn announcement(&self, connection: &Connection) -> Vec<u8> {
+        let Some(protocol) = self.settings.proxy_protocol else {
+            return Vec::new();
+        };
+        let addresses = match connection.peer {
+            Peer::Tcp(client) => rustix::net::getsockname(&connection.client)
+                .ok()
+                .and_then(|local| Some((client, SocketAddr::try_from(local).ok()?))),
+            Peer::Unix(_) | Peer::Other => None,
+        };
+        protocol.header(addresses)
+    }
+
+    /// Open connections.
+    pub(super) fn open(&self) -> usize {
+        self.gate().0.open()
     }
 
     fn act(&self, notices: &[Notice], gate: &Gate) {
@@ -168,7 +304,17 @@ impl Proxy {
 
     /// A connection has ended, and both its sockets are closed.
     pub(super) fn closed(&self) {
-        self.with_gate(|gate, store| ((), gate.closed(store)));
+        let open = self.with_gate(|gate, store| {
+            let notices = gate.closed(store);
+            (gate.open(), notices)
+        });
+        self.count_changed();
+        if let Some(keep) = self.keep {
+            let ended = self.ended.fetch_add(1, Relaxed);
+            if open == 0 || ended.is_multiple_of(TIDY_EVERY) {
+                keep.tidy();
+            }
+        }
     }
 
     /// No client is accepted any more.

@@ -43,8 +43,10 @@ impl Proxy {
         let mut held = self.gate();
         tell(held.0.open())?;
         held.0.retire();
+        held.leave_doors();
         let open = held.0.open();
         drop(held);
+        self.workers().retire();
         let listeners = std::mem::take(&mut *self.listeners_mut());
         listeners.iter().for_each(Listener::leave);
         tracing::info!(

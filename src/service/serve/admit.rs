@@ -5,7 +5,6 @@ use std::task::{Context, Poll};
 
 use super::service::{Admission, Service};
 use crate::service::listener::Listener;
-use crate::service::workers::Workers;
 
 /// So many clients are let in before the loop looks at everything else.
 const AT_A_TIME: usize = 32;
@@ -16,7 +15,6 @@ pub(super) fn admit_waiting<S: Service>(
     service: &S,
     listeners: &[Listener],
     turn: &mut usize,
-    workers: &mut Workers<S::Connection>,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<Option<io::Error>>> {
     for admitted in 0..AT_A_TIME {
@@ -24,7 +22,7 @@ pub(super) fn admit_waiting<S: Service>(
             Poll::Pending if admitted == 0 => return Poll::Pending,
             Poll::Pending => break,
             Poll::Ready(admission) => match admission? {
-                Admission::Client(connection) => workers.serve(connection, S::handle),
+                Admission::Client(connection) => start::<S>(connection),
                 Admission::Elsewhere | Admission::Gone => {}
                 Admission::Closed | Admission::Nobody => break,
                 Admission::Exhausted(error) => return Poll::Ready(Ok(Some(error))),
@@ -34,6 +32,12 @@ pub(super) fn admit_waiting<S: Service>(
     Poll::Ready(Ok(None))
 }
 
+/// Serves a client on this thread.
+fn start<S: Service>(connection: S::Connection) {
+    // Called in there, so that its memory is there once: what comes from outside is kept as well.
+    tokio::spawn(async move { S::handle(connection).await });
+}
+
 /// Lets the next client in, from each listener in turn.
 fn admit<S: Service>(
     service: &S,
@@ -41,14 +45,15 @@ fn admit<S: Service>(
     turn: &mut usize,
     context: &mut Context<'_>,
 ) -> Poll<io::Result<Admission<S::Connection>>> {
-    if !service.may_accept() {
+    if service.accepts_elsewhere() || !service.may_accept() {
         return Poll::Pending;
     }
     for _ in 0..listeners.len() {
         *turn = (*turn + 1) % listeners.len();
         let listener = &listeners[*turn];
-        if listener.poll_ready(context).is_pending() {
-            continue;
+        match listener.poll_ready(context) {
+            Poll::Pending => continue,
+            Poll::Ready(ready) => ready?,
         }
         match service.admit(&mut || listener.accept(context))? {
             Admission::Nobody => {}

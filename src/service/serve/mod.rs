@@ -18,19 +18,16 @@ use super::alarm::Alarm;
 use super::clock::Uptime;
 use super::drain::{Drain, Step};
 use super::event;
+use super::exhausted::Pause;
 use super::idle::IdleTimer;
 use super::listener::Listener;
 use super::notify;
 use super::program::Failure;
 use super::signals::{Order, Signals};
-use super::workers::Workers;
 use admit::admit_waiting;
 
-/// How long accepting pauses when no descriptors are left, unless a connection ends before.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// That no descriptors are left is told once in so much time.
-const TELL_EXHAUSTED_EVERY: Duration = Duration::from_secs(10);
+/// Where others accept, they may take so long for a client that waits.
+const OTHERS_TAKE: Duration = Duration::from_millis(20);
 
 /// `STATUS=` follows the numbers with at most so much delay.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -48,7 +45,7 @@ pub async fn serve<S: Service>(
     service: Arc<S>,
     listeners: Arc<[Listener]>,
     lifetime: Lifetime,
-) -> Result<(), Failure> {
+) -> Result<Ended, Failure> {
     let can_return = listeners.iter().all(Listener::is_inherited);
     let exit_idle_time = lifetime.exit_idle_time.filter(|_| can_return);
     let mut serving = Serving {
@@ -58,11 +55,9 @@ pub async fn serve<S: Service>(
         status: String::new(),
         status_told: Uptime::now(),
         status_due: Uptime::now(),
-        paused_until: None,
-        pause_told: None,
+        pause: Pause::default(),
         turn: 0,
         alarm: Alarm::new()?,
-        workers: Workers::new(lifetime.threads),
         service,
         listeners,
     };
@@ -75,10 +70,23 @@ pub async fn serve<S: Service>(
                 "nobody has used it for {limit:?}: ends now, the next client starts it again"
             );
         }
+        End::Told if serving.service.leaves() => {
+            serving.leave();
+            return Ok(Ended::Left);
+        }
         End::Told => serving.drain(lifetime.drain_timeout, true).await,
         End::Wanted => serving.drain(lifetime.drain_timeout, false).await,
     }
-    Ok(())
+    Ok(Ended::Over)
+}
+
+/// How serving has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Nobody is served any more.
+    Over,
+    /// Open connections are to go on in the next process ([`Service::leaves`]).
+    Left,
 }
 
 /// Why the loop ended.
@@ -106,15 +114,13 @@ struct Serving<S: Service> {
     status: String,
     status_told: Uptime,
     status_due: Uptime,
-    paused_until: Option<Uptime>,
-    pause_told: Option<Uptime>,
+    pause: Pause,
     turn: usize,
     alarm: Alarm,
-    workers: Workers<S::Connection>,
 }
 
 impl<S: Service> Serving<S> {
-    async fn run(&mut self) -> io::Result<End> {
+    async fn run(&mut self) -> Result<End, Failure> {
         self.status = self.service.status(&self.listeners);
         self.status_due = Uptime::now() + STATUS_EVERY;
         notify::ready(&self.status);
@@ -126,6 +132,9 @@ impl<S: Service> Serving<S> {
         loop {
             let now = Uptime::now();
             let due = self.housekeep(now);
+            if let Some(failure) = self.service.failure() {
+                return Err(failure);
+            }
             if self.service.wants_to_end() {
                 return Ok(End::Wanted);
             }
@@ -139,10 +148,10 @@ impl<S: Service> Serving<S> {
             }
             let due = [due, self.idle.deadline()].into_iter().flatten().min();
             match self.next(due).await? {
-                Happening::Exhausted(error) => self.pause(now, &error),
+                Happening::Exhausted(error) => self.pause.begin(now, &error, self.service.open()),
                 Happening::Admitted | Happening::Time => {}
                 Happening::Changed => {
-                    self.paused_until = None;
+                    self.pause.end();
                     self.status_due = self.status_due.min(self.status_told + STATUS_SOON);
                 }
                 Happening::Ordered(Order::Reload) => self.reload(),
@@ -159,45 +168,46 @@ impl<S: Service> Serving<S> {
             signals,
             turn,
             alarm,
-            workers,
             ..
         } = self;
-        let paused = self.paused_until.is_some();
+        let paused = self.pause.until().is_some();
         tokio::select! {
             biased;
             order = signals.next() => Ok(Happening::Ordered(order)),
             () = service.changed() => Ok(Happening::Changed),
             exhausted = poll_fn(|context| {
-                admit_waiting(&**service, listeners, turn, workers, context)
+                admit_waiting(&**service, listeners, turn, context)
             }), if !paused => Ok(exhausted?.map_or(Happening::Admitted, Happening::Exhausted)),
             () = alarm.wait(due) => Ok(Happening::Time),
         }
     }
 
-    /// Whether nobody came while the time ran out. The listeners are not polled any more: who comes
-    /// from now on stays in the backlog, and is served by the process that systemd starts next.
+    /// Whether nobody came while the time ran out. From now on nobody is accepted: who comes stays in
+    /// the backlog, and is served by the process that systemd starts next.
     fn last_look(&mut self, now: Uptime) -> bool {
+        self.service.rest(true);
         let waiting = self.listeners.iter().any(Listener::has_waiting);
-        if !waiting && self.service.may_exit() {
+        if !waiting && !self.service.in_use() && self.service.may_exit() {
             return true;
         }
+        self.service.rest(false);
         // A client that may pass is accepted in the next turn. One that may not (the gate is
         // closed) keeps the process alive, so that it need not be started again at once.
-        match self.service.may_accept() && self.paused_until.is_none() {
-            true => self.idle.restart(now),
-            false => self.idle.restart(now + self.idle.recheck_after()),
-        }
+        let from = match self.service.may_accept() && self.pause.until().is_none() {
+            true if self.service.accepts_elsewhere() => now + OTHERS_TAKE,
+            true => now,
+            false => now + self.idle.recheck_after(),
+        };
+        self.idle.restart(from);
         false
     }
 
     /// Does what is due while clients are accepted; tells when something will be due next.
     fn housekeep(&mut self, now: Uptime) -> Option<Uptime> {
-        if self.paused_until.is_some_and(|until| until <= now) {
-            self.paused_until = None;
-        }
+        self.pause.is_over(now);
         [
             self.look_after(now),
-            self.paused_until,
+            self.pause.until(),
             self.tell_status(now),
         ]
         .into_iter()
@@ -211,7 +221,9 @@ impl<S: Service> Serving<S> {
         if let Some((every, due)) = &mut self.watchdog
             && *due <= now
         {
-            notify::watchdog();
+            if self.service.is_alive() {
+                notify::watchdog();
+            }
             *due = now + *every;
         }
         let watchdog = self.watchdog.map(|(_, due)| due);
@@ -242,24 +254,6 @@ impl<S: Service> Serving<S> {
         None
     }
 
-    fn pause(&mut self, now: Uptime, error: &io::Error) {
-        self.paused_until = Some(now + EXHAUSTED_PAUSE);
-        if self
-            .pause_told
-            .is_some_and(|told| now < told + TELL_EXHAUSTED_EVERY)
-        {
-            return;
-        }
-        self.pause_told = Some(now);
-        tracing::warn!(
-            MESSAGE_ID = event::NO_DESCRIPTORS,
-            ERROR = %error,
-            OPEN = self.service.open(),
-            "cannot accept: {error}; clients wait until a connection ends (raise LimitNOFILE= or \
-             lower --connections-max)"
-        );
-    }
-
     fn reload(&self) {
         notify::reloading();
         match self.service.reload() {
@@ -268,6 +262,18 @@ impl<S: Service> Serving<S> {
             None => {}
         }
         notify::ready(&self.service.status(&self.listeners));
+    }
+
+    /// Leaves open connections to the next process.
+    fn leave(&self) {
+        self.service.stopping();
+        let open = self.service.open();
+        notify::stopping("Stopping.");
+        tracing::info!(
+            MESSAGE_ID = event::STOPPING,
+            OPEN = open,
+            "stopping; {open} open connections go on if the next process is started now"
+        );
     }
 
     /// Lets open connections end, and asks systemd for the time that takes. `told`: by a signal, so

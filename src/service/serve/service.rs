@@ -32,6 +32,27 @@ pub trait Service: Send + Sync + 'static {
     /// Whether [`Self::admit`] would let a client in.
     fn may_accept(&self) -> bool;
 
+    /// Whether the service has threads of its own that accept: then [`Self::admit`] is not called.
+    fn accepts_elsewhere(&self) -> bool {
+        false
+    }
+
+    /// Has nobody accepted any more, by whomever, or has them accepted again: for the last look
+    /// before the process ends for lack of use.
+    fn rest(&self, rests: bool) {
+        let _ = rests;
+    }
+
+    /// Why whoever accepts cannot go on, if that is so.
+    fn failure(&self) -> Option<Failure> {
+        None
+    }
+
+    /// Whether whoever accepts gives signs of life.
+    fn is_alive(&self) -> bool {
+        true
+    }
+
     /// Lets one client in by calling `accept`, and counts it, as one step: nobody must be able to
     /// close the gate in between.
     ///
@@ -78,6 +99,12 @@ pub trait Service: Send + Sync + 'static {
         None
     }
 
+    /// Whether open connections go on without the process, so that it need not wait for their end when
+    /// it is told to stop.
+    fn leaves(&self) -> bool {
+        false
+    }
+
     /// Whether the service wants to end by itself, as if it had been told to stop.
     fn wants_to_end(&self) -> bool {
         false
@@ -99,6 +126,4 @@ pub struct Lifetime {
     pub exit_idle_time: Option<Duration>,
     /// After SIGTERM, open connections may go on for so long. `None`: as long as they want.
     pub drain_timeout: Option<Duration>,
-    /// The most threads that serve connections.
-    pub threads: usize,
 }

@@ -1,0 +1,169 @@
+//! One end of a connection: a socket, and what is heard through it.
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
+
+use disnix_proxy_example::service::handover::ClientSocket;
+use rustix::net::{RecvFlags, Shutdown};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::bytes::Bytes;
+use crate::connection::Connection;
+use crate::failure::Failure;
+
+/// The most that is received at a time.
+const MOST: usize = 256 * 1024;
+
+thread_local! {
+    /// Everybody receives into it, and is done with it before somebody else has a turn.
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; MOST]);
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub struct End {
+    stream: TcpStream,
+    /// Whose end it is, for people.
+    pub whose: &'static str,
+    /// Sending has failed: the kernel tells of a reset once, so it is not for who receives to see.
+    broken: Cell<Option<ErrorKind>>,
+    // Dropped last: ends the connection if it was handed over.
+    _handed_over: Option<ClientSocket>,
+}
+
+impl End {
+    pub fn new(stream: TcpStream, whose: &'static str) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            whose,
+            broken: Cell::new(None),
+            _handed_over: None,
+        })
+    }
+
+    /// The end of a client that was handed over.
+    pub fn handed_over(client: ClientSocket, whose: &'static str) -> io::Result<Self> {
+        use std::os::fd::AsFd;
+        let stream = std::net::TcpStream::from(client.as_fd().try_clone_to_owned()?);
+        stream.set_nonblocking(true)?;
+        let mut end = Self::new(TcpStream::from_std(stream)?, whose)?;
+        end._handed_over = Some(client);
+        Ok(end)
+    }
+
+    /// Receives once and has `take` use it; nothing is the end.
+    pub async fn receive<T>(&self, mut take: impl FnMut(&[u8]) -> T) -> Result<T, Failure> {
+        loop {
+            let ready = self.stream.readable().await;
+            ready.map_err(|error| self.failure(&error))?;
+            let taken = SCRATCH.with_borrow_mut(|scratch| {
+                let mut received = None;
+                let result = self.stream.try_io(Interest::READABLE, || {
+                    let (_, count) =
+                        rustix::net::recv(&self.stream, &mut scratch[..], RecvFlags::empty())?;
+                    received = Some(count);
+                    match count {
+                        0 | MOST => Ok(()),
+                        // There is no more: epoll tells of what comes later.
+                        _ => Err(ErrorKind::WouldBlock.into()),
+                    }
+                });
+                match (received, result) {
+                    (Some(count), _) => Ok(Some(take(&scratch[..count]))),
+                    (None, Err(error)) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+                    (None, Err(error)) => Err(self.failure(&error)),
+                    (None, Ok(())) => Ok(None),
+                }
+            })?;
+            if let Some(taken) = taken {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Sends what the socket takes now.
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let result = self.stream.try_write(bytes);
+        if let Err(error) = &result
+            && error.kind() != ErrorKind::WouldBlock
+        {
+            self.broken.set(Some(error.kind()));
+        }
+        result
+    }
+
+    /// Sends some of it.
+    pub async fn send(&self, bytes: &[u8]) -> Result<usize, Failure> {
+        loop {
+            match self.try_send(bytes) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let ready = self.stream.writable().await;
+                    ready.map_err(|error| self.failure(&error))?;
+                }
+                result => return result.map_err(|error| self.failure(&error)),
+            }
+        }
+    }
+
+    /// Says that nothing more is said.
+    pub fn finish(&self) -> Result<(), Failure> {
+        let result = rustix::net::shutdown(&self.stream, Shutdown::Write);
+        result.map_err(|error| self.failure(&error.into()))
+    }
+
+    /// Its receive buffer does not grow beyond this.
+    pub fn has_receive_buffer(&self, size: usize) {
+        // That it could not be limited matters to nobody.
+        let _ = SockRef::from(&self.stream).set_recv_buffer_size(size);
+    }
+
+    /// Breaks the connection.
+    pub fn reset(self) -> Result<(), Failure> {
+        let result = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        result.map_err(|error| self.failure(&error))
+    }
+
+    /// What an end that came too early means.
+    pub fn ended(&self, received: u64, expected: u64) -> Failure {
+        match self.broken.get() {
+            Some(kind) => self.failure(&kind.into()),
+            None => Failure::early(self.whose, received, expected),
+        }
+    }
+
+    fn failure(&self, error: &io::Error) -> Failure {
+        Failure::of(error, self.whose)
+    }
+}
+
+/// What one end hears, checked byte by byte.
+#[derive(Debug)]
+pub struct Hearing<'a> {
+    pub connection: &'a Connection,
+    pub says: Bytes,
+    /// Where it is counted.
+    pub counter: &'a Cell<u64>,
+    pub whose: &'static str,
+}
+
+impl Hearing<'_> {
+    /// Takes what has come.
+    pub fn take(&self, bytes: &[u8], now: Instant) -> Result<(), Failure> {
+        let offset = self.counter.get();
+        if let Some(at) = self.says.first_error(offset, bytes) {
+            let from = usize::try_from(at - offset).unwrap_or_default();
+            let wrong = &bytes[from..bytes.len().min(from + 16)];
+            return Err(Failure::Corrupt(format!(
+                "byte {at} is wrong at the {}: {wrong:02x?} came instead of {:02x?}",
+                self.whose,
+                self.says.at(at, wrong.len()),
+            )));
+        }
+        self.connection.moved(self.counter, bytes.len() as u64, now);
+        Ok(())
+    }
+}

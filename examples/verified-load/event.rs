@@ -1,0 +1,32 @@
+//! Something that happens once.
+
+use std::cell::Cell;
+
+use tokio::sync::Notify;
+
+/// Something that others of this thread wait for.
+#[derive(Debug, Default)]
+pub struct Event {
+    happened: Cell<bool>,
+    told: Notify,
+}
+
+impl Event {
+    /// Now it has happened.
+    pub fn tell(&self) {
+        self.happened.set(true);
+        self.told.notify_waiters();
+    }
+
+    /// Whether it has happened.
+    pub fn has_happened(&self) -> bool {
+        self.happened.get()
+    }
+
+    /// Waits until it has happened.
+    pub async fn wait(&self) {
+        while !self.has_happened() {
+            self.told.notified().await;
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Connections that stay: small packets, echoed by the upstream, and how long that takes.
+
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+
+use crate::bytes::{Bytes, Random};
+use crate::connection::{Connection, Role};
+use crate::end::{End, Hearing};
+use crate::event::Event;
+use crate::failure::Failure;
+use crate::load::{Load, UnderWay};
+use crate::pauses::Pauses;
+
+/// So many connect at a time.
+const AT_ONCE: usize = 200;
+
+/// Who has lost its connection comes again after this time.
+const BEFORE_NEXT: Duration = Duration::from_millis(50);
+
+/// Connections that share a rate.
+#[derive(Debug)]
+pub struct Group {
+    pub name: &'static str,
+    size: usize,
+    /// Those who can talk.
+    pub members: RefCell<Vec<Rc<Talker>>>,
+    /// All can talk.
+    pub complete: Event,
+    pub pauses: RefCell<Pauses>,
+    /// Packets that were sent, and those that were echoed.
+    pub packets: Cell<u64>,
+    doors: Semaphore,
+}
+
+/// The client's end of one of them.
+#[derive(Debug)]
+pub struct Talker {
+    end: End,
+    says: Bytes,
+    /// How much it has to say, and how much of it the kernel has taken.
+    said: Cell<u64>,
+    sent: Cell<u64>,
+    under_way: RefCell<UnderWay>,
+}
+
+impl Group {
+    pub fn new(name: &'static str, size: usize) -> Rc<Self> {
+        let group = Self {
+            name,
+            size,
+            members: RefCell::default(),
+            complete: Event::default(),
+            pauses: RefCell::default(),
+            packets: Cell::new(0),
+            doors: Semaphore::new(AT_ONCE),
+        };
+        if size == 0 {
+            group.complete.tell();
+        }
+        Rc::new(group)
+    }
+
+    /// Has all of them connect, each again when it was lost.
+    pub fn begin(self: &Rc<Self>, load: &Rc<Load>) {
+        let mut random = Random::new(load.options.seed ^ self.name.len() as u64);
+        for _ in 0..self.size {
+            let (load, group) = (Rc::clone(load), Rc::clone(self));
+            let mut random = Random::new(random.next());
+            tokio::task::spawn_local(async move {
+                let mut again = false;
+                while !load.ending.has_happened() {
+                    group.member(&load, Bytes::new(random.next()), again).await;
+                    sleep(BEFORE_NEXT).await;
+                    again = true;
+                }
+            });
+        }
+    }
+
+    async fn member(&self, load: &Rc<Load>, says: Bytes, again: bool) {
+        let carried = load.carry(self.name, Role::Echo(says), async |connection| {
+            connection.again.set(again);
+            let door = self.doors.acquire().await;
+            let end = load.connect(connection, None).await?;
+            let talker = Rc::new(Talker {
+                end,
+                says,
+                said: Cell::new(0),
+                sent: Cell::new(0),
+                under_way: RefCell::default(),
+            });
+            talker.say(1, Instant::now());
+            self.hear(load, connection, &talker).await?;
+            drop(door);
+            let _member = self.join(&talker);
+            let hear = async {
+                while !self.hear(load, connection, &talker).await? {}
+                Ok(())
+            };
+            let finish = async {
+                load.ending.wait().await;
+                talker.finish().await
+            };
+            tokio::try_join!(hear, finish).map(|_| ())
+        });
+        carried.await;
+    }
+
+    /// The time is over: what is still to be echoed has taken so long at the least.
+    pub fn close(&self, load: &Load) {
+        let now = Instant::now();
+        let mut pauses = self.pauses.borrow_mut();
+        for talker in &*self.members.borrow() {
+            if let Some((_, sent)) = talker.under_way.borrow().front() {
+                pauses.add(*sent, now, load.beginning.get());
+            }
+        }
+    }
+
+    fn join(&self, talker: &Rc<Talker>) -> Member<'_> {
+        let mut members = self.members.borrow_mut();
+        members.push(Rc::clone(talker));
+        if members.len() == self.size {
+            self.complete.tell();
+        }
+        Member {
+            group: self,
+            talker: Rc::clone(talker),
+        }
+    }
+
+    /// Hears some of the echo; whether it is over.
+    async fn hear(
+        &self,
+        load: &Load,
+        connection: &Connection,
+        talker: &Talker,
+    ) -> Result<bool, Failure> {
+        let hearing = Hearing {
+            connection,
+            says: talker.says,
+            counter: &connection.down,
+            whose: talker.end.whose,
+        };
+        let taken = talker.end.receive(|bytes| {
+            if bytes.is_empty() {
+                return Ok(true);
+            }
+            let now = Instant::now();
+            hearing.take(bytes, now)?;
+            self.heard(load, talker, connection.down.get(), now);
+            Ok(false)
+        });
+        let is_over = taken.await??;
+        let (heard, said) = (connection.down.get(), talker.said.get());
+        match is_over {
+            _ if heard > said => Err(Failure::Corrupt(format!("{heard} bytes of {said} echoed"))),
+            true if heard < said || !load.ending.has_happened() => {
+                Err(talker.end.ended(heard, said))
+            }
+            is_over => Ok(is_over),
+        }
+    }
+
+    fn heard(&self, load: &Load, talker: &Talker, heard: u64, now: Instant) {
+        let mut under_way = talker.under_way.borrow_mut();
+        while let Some((end, sent)) = under_way.front().copied() {
+            if end > heard {
+                break;
+            }
+            under_way.pop_front();
+            if load.ending.has_happened() {
+                continue;
+            }
+            self.packets.set(self.packets.get() + 1);
+            self.pauses
+                .borrow_mut()
+                .add(sent, now, load.beginning.get());
+        }
+    }
+}
+
+/// Being a member, which ends however the connection does.
+struct Member<'a> {
+    group: &'a Group,
+    talker: Rc<Talker>,
+}
+
+impl Drop for Member<'_> {
+    fn drop(&mut self) {
+        let mut members = self.group.members.borrow_mut();
+        members.retain(|other| !Rc::ptr_eq(other, &self.talker));
+    }
+}
+
+impl Talker {
+    /// One more packet. If the socket is full, it is sent with the next one.
+    pub fn say(&self, size: u64, now: Instant) {
+        self.said.set(self.said.get() + size);
+        self.under_way
+            .borrow_mut()
+            .push_back((self.said.get(), now));
+        // That it is broken is seen by who hears.
+        let _ = self.push();
+    }
+
+    /// Sends what has not been sent; whether that was all.
+    fn push(&self) -> std::io::Result<bool> {
+        while self.sent.get() < self.said.get() {
+            let left = (self.said.get() - self.sent.get()) as usize;
+            match self.end.try_send(self.says.at(self.sent.get(), left)) {
+                Ok(count) => self.sent.set(self.sent.get() + count as u64),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    async fn finish(&self) -> Result<(), Failure> {
+        while self.sent.get() < self.said.get() {
+            let left = (self.said.get() - self.sent.get()) as usize;
+            let count = self.end.send(self.says.at(self.sent.get(), left)).await?;
+            self.sent.set(self.sent.get() + count as u64);
+        }
+        self.end.finish()
+    }
+}
+
+/// The upstream's end: says what it hears.
+pub async fn echo(
+    end: End,
+    connection: &Connection,
+    says: Bytes,
+    first: &[u8],
+) -> Result<(), Failure> {
+    let hearing = Hearing {
+        connection,
+        says,
+        counter: &connection.up,
+        whose: end.whose,
+    };
+    hearing.take(first, Instant::now())?;
+    let mut sent = 0;
+    let mut is_over = false;
+    while !is_over {
+        while sent < connection.up.get() {
+            let left = (connection.up.get() - sent) as usize;
+            sent += end.send(says.at(sent, left)).await? as u64;
+        }
+        let taken = end.receive(|bytes| match bytes {
+            [] => Ok(true),
+            bytes => hearing.take(bytes, Instant::now()).map(|()| false),
+        });
+        is_over = taken.await??;
+    }
+    // Whether it came too early is for the client to know: what it has said was echoed, or not.
+    end.finish()
+}

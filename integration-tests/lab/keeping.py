@@ -1,0 +1,104 @@
+"""Connections that have to outlive the proxy: a verified load, and what happens to the proxy meanwhile."""
+
+import subprocess
+from dataclasses import dataclass
+
+from lab import case, prerequisites
+from lab.case import HostTest
+from lab.disturbances import (Disturbance, KillDuringRestore, KillEverything, KillMain, Restart,
+                              Upgrade)
+from lab.errors import Unmet
+from lab.subjects import Ours
+from lab.verified import Outcome, VerifiedLoad
+
+PROXY = Ours.unit
+# What the store may hold, however many connections there are.
+STORE_AT_MOST = 64
+# Of those who are being accepted while everything is killed, one may be lost in so many kills.
+KILLS_FOR_ONE = 50
+
+
+@dataclass
+class Run:
+    """One load, and what has been done meanwhile."""
+
+    subject: object
+    disturbance: Disturbance
+    outcome: Outcome
+
+    def row(self, what):
+        """A line of the table that HEAD begins."""
+        done, told = self.disturbance, self.outcome
+        turns = max(1, done.kills or done.turns)
+        return (f"| {what} | {case.surroundings.version} | {told.told['seconds']:.0f} s | {done.kills or done.turns} "
+                f"| {told.opened} | {told.bytes / 2**30:.1f} GiB | {told.packets_per_second:.0f} "
+                f"| {told.lost}{f' ({told.kinds})' if told.lost else ''} | {told.lost / turns:.1f} "
+                f"| {told.corrupt} | {told.waiting} | {told.longest_pause:.0f} ms |")
+
+
+HEAD = ("| what | systemd | time | times | connections | bytes | packets/s | lost | lost each time | corrupt "
+        "| left waiting | longest pause |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
+
+
+class KeepingTest(HostTest):
+    """Disturbs a proxy under load."""
+
+    def disturb(self, subject, disturbance=Disturbance, seconds=10, every=None, load=None, **arguments):
+        """Has `seconds` of load through it, disturbed all the time."""
+        service = subject.start(self.host)
+        running = VerifiedLoad(self.host, subject.port, seconds, **(load or {}))
+        disturbing = disturbance(self.host, service, every=every, **arguments)
+        disturbing.last_while(running)
+        return Run(subject, disturbing, running.outcome())
+
+    def assert_nothing_lost(self, run, new=0):
+        """Of established connections none, of new ones at most so many; and the disturbance was one."""
+        told = run.outcome
+        about = f"{run.disturbance.kills} kills, {run.disturbance.starts} starts: {told}\n{told.first_losses}"
+        self.assertEqual(told.corrupt, 0, about)
+        self.assertEqual(told.lost_established, 0, about)
+        self.assertLessEqual(told.lost_new, new, about)
+        self.assertEqual(told.waiting, 0, about)
+        self.assertGreater(told.finished, 0, about)
+
+    def assert_disturbed(self, run, turns):
+        """At least so many times, each with a new process."""
+        done = run.disturbance
+        self.assertGreaterEqual(done.turns, turns, f"{done.name}: too seldom")
+        self.assertGreaterEqual(done.starts, turns, f"{done.name}: too few new processes")
+
+    def assert_proxy_is_well(self):
+        """It knows of no connection any more, and has stored little."""
+        self.wait_for_open(0)
+        self.assertEqual(self.status()["gate"], "open")
+        self.assertLessEqual(self.stored(), STORE_AT_MOST)
+
+    def stored(self, unit=PROXY):
+        """How many descriptors systemd keeps for it."""
+        return int(self.host.show(unit, "NFileDescriptorStore"))
+
+
+def another_build(directory):
+    """Another program that does the same: compiled differently, and not just a copy."""
+    path = directory / "disnix-tcp-proxy"
+    done = subprocess.run(
+        ["cargo", "build", "--quiet", "--bin=disnix-tcp-proxy", f"--target-dir={directory}"],
+        cwd=prerequisites.PROJECT)
+    if done.returncode != 0:
+        raise Unmet("`cargo build` of another program failed")
+    return path
+
+
+def another_program(host, path="/usr/bin/disnix-tcp-proxy"):
+    """Both programs of an upgrade: the installed one, and the same with one more section, so that it
+    differs in what it is and not in what it does."""
+    old, new = host.machine.directory / "old-program", host.machine.directory / "new-program"
+    old.write_bytes(host.machine.path(path).read_bytes())
+    note = host.machine.directory / "note"
+    note.write_text("another version")
+    subprocess.run(["objcopy", f"--add-section=.note.version={note}", old, new], check=True)
+    return old, new
+
+
+__all__ = ["HEAD", "KILLS_FOR_ONE", "KeepingTest", "KillDuringRestore", "KillEverything", "KillMain",
+           "PROXY", "Restart", "Run", "Upgrade", "another_build", "another_program"]

@@ -1,0 +1,73 @@
+"""A service as its control group shows it from outside: who runs in it, and who dies.
+
+Looking there takes microseconds, where asking systemd takes milliseconds of the processors that the
+service and its clients need."""
+
+import contextlib
+import os
+import signal
+import time
+
+from lab.errors import NotInTime
+
+INTERVAL = 0.001
+
+
+class Service:
+    """One service of a host; process numbers are those of this machine."""
+
+    def __init__(self, host, unit, program):
+        self.unit = unit
+        self._leader = host.machine.leader
+        self._program = program
+        group = host.show(unit, "ControlGroup")
+        self._group = host.machine.path(f"/sys/fs/cgroup{group}")
+
+    def processes(self):
+        """Everything that runs in it."""
+        try:
+            return [int(line) for line in (self._group / "cgroup.procs").read_text().split()]
+        except OSError:
+            # Between two starts there is no group.
+            return []
+
+    def main(self):
+        """The process that systemd has started, once it runs the program; None if there is none.
+
+        Whatever that one has made itself is of its session."""
+        return next((pid for pid in self.processes() if self._is_main(pid)), None)
+
+    def _is_main(self, pid):
+        try:
+            with open(f"/proc/{pid}/stat") as stat:
+                parent, _, session = stat.read().rpartition(")")[2].split()[1:4]
+            program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
+        except OSError:
+            return False
+        return int(parent) == self._leader and int(session) == pid and program.endswith(self._program)
+
+    def wait_for_main(self, other_than=None, timeout=10):
+        """Waits until there is a main process, another one than that."""
+        deadline = time.monotonic() + timeout
+        while True:
+            pid = self.main()
+            if pid is not None and pid != other_than:
+                return pid
+            if time.monotonic() > deadline:
+                raise NotInTime(f"{self.unit} has no new main process after {timeout} s")
+            time.sleep(INTERVAL)
+
+    def kill_main(self):
+        """SIGKILL for the main process alone; which one it was, None if there was none."""
+        pid = self.main()
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def kill_everything(self):
+        """SIGKILL for all of it at once."""
+        pid = self.main()
+        with contextlib.suppress(OSError):
+            (self._group / "cgroup.kill").write_text("1")
+        return pid

@@ -1,0 +1,78 @@
+//! Whether connections are kept, and beginning to.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::event;
+use super::keep::{self, KeepError, Started};
+use super::options::Options;
+use super::relay;
+use crate::service::listener::Listener;
+use crate::service::notify;
+use crate::service::program::Failure;
+
+/// Keeps connections if that is wanted and possible, and finds those that another process has left;
+/// `None` if they end with the process.
+///
+/// # Errors
+///
+/// When it is demanded and not possible, or when those that are kept need more descriptors.
+pub(super) fn begin(
+    options: &Options,
+    stored: Vec<OwnedFd>,
+    listeners: &[Listener],
+    connections: usize,
+    threads: usize,
+) -> Result<Option<Started>, Failure> {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    // One for each direction whose receiver is slow, and one for each thread to receive into.
+    let buffers = number(2 * connections + threads + 1);
+    let how = keep::Options {
+        connections: number(connections),
+        buffers,
+        listeners: listeners.iter().map(AsFd::as_fd).collect(),
+    };
+    let wanted = options
+        .keep_connections
+        .unwrap_or_else(|| !options.take_over && notify::is_systemd());
+    let kept = match wanted {
+        false => {
+            let count = keep::discard(stored)?;
+            if count > 0 {
+                tracing::warn!(
+                    MESSAGE_ID = event::NOT_KEPT,
+                    OPEN = count,
+                    "{count} sockets of connections that were kept before were reset: they are not to \
+                     be kept"
+                );
+            }
+            Err(None)
+        }
+        true => keep::start(stored, &how).map_err(Some),
+    };
+    match kept {
+        Ok(started) => {
+            relay::keep_with(started.keep);
+            tracing::info!(
+                MESSAGE_ID = event::KEEPS,
+                "connections outlive this process: systemd keeps them"
+            );
+            Ok(Some(started))
+        }
+        // Another process can try: they are still kept.
+        Err(Some(error @ KeepError::Descriptors)) => Err(error.into()),
+        Err(Some(error)) if options.keep_connections == Some(true) => Err(format!(
+            "connections cannot be kept as --keep-connections=yes says: {error}"
+        )
+        .into()),
+        Err(why) => {
+            relay::allow_buffers(buffers)?;
+            if let Some(why) = why {
+                tracing::info!(
+                    MESSAGE_ID = event::KEEPS, REASON = %why,
+                    "connections end with this process: {why}"
+                );
+            }
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Letting clients in, on the first thread.
+
+use std::io;
+use std::sync::Arc;
+
+use super::worker::Worker;
+use crate::proxy::keep::Slot;
+use crate::proxy::passed::Passed;
+use crate::proxy::shell::Proxy;
+use crate::proxy::upstream::Spare;
+use crate::service::address::Address;
+use crate::service::exhausted::Pause;
+use crate::service::listener::{Accepted, Listener};
+
+/// So many clients are let in before those who are in have their turn.
+const AT_A_TIME: usize = 32;
+
+/// The listeners of the thread that accepts.
+#[derive(Debug)]
+pub(super) struct Acceptor {
+    listeners: Arc<[Listener]>,
+    /// For the next client.
+    next: Next,
+    /// So many are let in at once: more, the more came the last time. Where one comes after the
+    /// other, that spares the call that would find nobody.
+    batch: usize,
+    pub(super) pause: Pause,
+}
+
+/// What is made ready before a client is accepted.
+#[derive(Debug, Default)]
+struct Next {
+    spare: Spare,
+    slot: Option<Slot>,
+}
+
+/// What became of the attempt to let a client in.
+enum Admission {
+    /// It is in, and to be led there.
+    Client(Passed, Arc<Address>),
+    /// A client was accepted that had gone already.
+    Gone,
+    /// Nobody waits, or nobody may pass.
+    Nobody,
+    /// No descriptors or memory are left.
+    Exhausted(io::Error),
+}
+
+impl Acceptor {
+    pub(super) fn new(listeners: Arc<[Listener]>) -> Self {
+        Self {
+            listeners,
+            next: Next::default(),
+            batch: 1,
+            pause: Pause::default(),
+        }
+    }
+}
+
+impl Worker {
+    /// Lets in who waits at this listener.
+    pub(super) fn let_in(&mut self, index: usize) {
+        let Some(mut acceptor) = self.acceptor.take() else {
+            return;
+        };
+        let mut admitted = 0;
+        while admitted < acceptor.batch
+            && let Some(listener) = acceptor.listeners.get(index)
+        {
+            match admit(&self.proxy, listener, &mut acceptor.next) {
+                Ok(Admission::Client(passed, target)) => self.welcome(passed, target),
+                Ok(Admission::Gone) => {}
+                Ok(Admission::Nobody) => break,
+                Ok(Admission::Exhausted(error)) => {
+                    self.proxy.set_accepting_paused(true);
+                    acceptor.pause.begin(self.now, &error, self.proxy.open());
+                    break;
+                }
+                Err(error) => {
+                    let sentence = format!("nobody can be accepted on {listener}: {error}");
+                    self.proxy.fail(sentence);
+                    break;
+                }
+            }
+            admitted += 1;
+        }
+        acceptor.batch = match admitted < acceptor.batch {
+            true => 1,
+            false => (2 * acceptor.batch).min(AT_A_TIME),
+        };
+        self.acceptor = Some(acceptor);
+    }
+
+    /// Accepts again, if the pause is over.
+    pub(super) fn resume(&mut self) {
+        if let Some(acceptor) = &mut self.acceptor
+            && acceptor.pause.is_over(self.now)
+        {
+            self.proxy.set_accepting_paused(false);
+        }
+    }
+}
+
+/// Lets one client in and counts it, as one step: nobody can close the gate in between.
+fn admit(proxy: &Arc<Proxy>, listener: &Listener, next: &mut Next) -> io::Result<Admission> {
+    let Some(target) = proxy.target() else {
+        return Ok(Admission::Nobody);
+    };
+    if let Err(error) = next.spare.reserve(&target) {
+        return Ok(Admission::Exhausted(error));
+    }
+    if let (None, Some(keep)) = (next.slot, proxy.keep()) {
+        next.slot = keep.claim();
+    }
+    // Whoever ends on another thread waits for it, so it is held for no longer than it must.
+    let mut gate = proxy.gate();
+    if !gate.0.may_accept() || !gate.relays() {
+        return Ok(Admission::Nobody);
+    }
+    let client = match listener.accept_now()? {
+        Accepted::Client(client) => client,
+        Accepted::Gone => return Ok(Admission::Gone),
+        Accepted::Nobody => return Ok(Admission::Nobody),
+        Accepted::Exhausted(error) => return Ok(Admission::Exhausted(error)),
+    };
+    gate.0.accepted();
+    let connection = proxy.connections.add(client, next.slot.take());
+    drop(gate);
+    proxy.count_changed();
+    let spare = std::mem::take(&mut next.spare);
+    let passed = Passed::new(connection, spare, Arc::clone(proxy));
+    Ok(Admission::Client(passed, target))
+}

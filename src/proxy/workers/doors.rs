@@ -1,0 +1,78 @@
+//! Whether the first thread hears of clients.
+
+use std::sync::Arc;
+
+use super::Post;
+use crate::service::listener::Listener;
+use crate::service::poller::Flags;
+
+/// The token of the first listener; those of the others follow.
+pub(super) const DOORS: u64 = 1 << 63;
+
+/// The listeners, as the first thread sees them. They are watched exactly while a client may be
+/// accepted there: a listener that is watched and not accepted from would wake the thread again and
+/// again.
+#[derive(Debug)]
+pub struct Doors {
+    post: Arc<Post>,
+    listeners: Arc<[Listener]>,
+    are_open: bool,
+    /// Whether clients are carried at all, and not handed over.
+    relays: bool,
+    paused: bool,
+}
+
+impl Doors {
+    pub(super) fn new(post: Arc<Post>, listeners: Arc<[Listener]>) -> Self {
+        Self {
+            post,
+            listeners,
+            are_open: false,
+            relays: false,
+            paused: false,
+        }
+    }
+
+    /// Whether a client that comes is for the threads.
+    pub fn relays(&self) -> bool {
+        self.relays
+    }
+
+    /// Says so.
+    pub fn set_relays(&mut self, relays: bool) {
+        self.relays = relays;
+    }
+
+    /// Nobody is accepted for a while, whatever the gate says: no descriptors are left.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// The gate lets somebody in, or does not.
+    pub fn follow(&mut self, may_accept: bool) {
+        let open = may_accept && self.relays && !self.paused;
+        if open == self.are_open {
+            return;
+        }
+        self.are_open = open;
+        for (token, listener) in (DOORS..).zip(self.listeners.iter()) {
+            if !open {
+                self.post.poller.remove(listener);
+                listener.expect_old();
+            } else if let Err(error) = self.post.poller.add(listener, token, Flags::IN) {
+                tracing::error!(
+                    ERROR = %error, LISTENER = %listener,
+                    "nobody is accepted on {listener}: it cannot be watched: {error}"
+                );
+                // Tried again with the next change.
+                self.are_open = false;
+            }
+        }
+    }
+
+    /// The listeners are another process's.
+    pub fn leave(&mut self) {
+        self.follow(false);
+        self.listeners = Arc::default();
+    }
+}

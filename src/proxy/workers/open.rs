@@ -1,0 +1,159 @@
+//! A connection, as the thread that carries it has it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use crate::proxy::connections::{Connected, Connection};
+use crate::proxy::keep::{RestoredFlow, Slot, Way};
+use crate::proxy::passed::Passed;
+use crate::proxy::relay::{Ready, Relay};
+use crate::service::address::Address;
+use crate::service::clock::Uptime;
+use crate::service::poller::Flags;
+use crate::service::stream::Family;
+
+/// One of the two sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Upstream,
+}
+
+/// A client whose upstream is connected, or is about to be.
+#[derive(Debug)]
+pub(super) struct Open {
+    /// Dropped before the relay: what that holds is nobody else's as long as the connection is kept.
+    pub(super) passed: Passed,
+    pub(super) relay: Relay,
+    connecting: Option<Box<Connecting>>,
+    /// Whether it has another turn to come.
+    pub(super) is_queued: bool,
+    /// Tells it from those that had its place before.
+    pub(super) generation: u32,
+}
+
+/// An upstream that has yet to answer.
+#[derive(Debug)]
+struct Connecting {
+    socket: OwnedFd,
+    target: Arc<Address>,
+}
+
+impl Open {
+    /// One whose upstream is connected.
+    pub(super) fn relaying(passed: Passed) -> Self {
+        let family = passed
+            .connection()
+            .and_then(|connection| connection.upstream.get())
+            .map_or(Family::Other, |upstream| upstream.target.family());
+        let mut open = Self::silent(passed, family);
+        open.announce();
+        open
+    }
+
+    /// One that another process has left.
+    pub(super) fn restored(passed: Passed, slot: Slot, flows: [RestoredFlow; 2]) -> Self {
+        let up = slot.flow(Way::Up);
+        let has_begun = up.taken() > 0 || up.is_finished();
+        let family = passed
+            .connection()
+            .and_then(|connection| connection.upstream.get())
+            .map_or(Family::Other, |upstream| upstream.target.family());
+        let mut open = Self::silent(passed, family);
+        open.relay = Relay::restored(open.relay.client, open.relay.upstream, slot, flows);
+        if !has_begun {
+            open.announce();
+        }
+        open
+    }
+
+    /// One whose upstream has yet to answer.
+    pub(super) fn connecting(passed: Passed, socket: OwnedFd, target: Arc<Address>) -> Self {
+        passed.park_with(socket.as_fd(), &target);
+        let connecting = Some(Box::new(Connecting { socket, target }));
+        let family = connecting
+            .as_ref()
+            .map_or(Family::Other, |connecting| connecting.target.family());
+        Self {
+            connecting,
+            ..Self::silent(passed, family)
+        }
+    }
+
+    /// The upstream, which is of this family, is told nothing of the client.
+    fn silent(passed: Passed, upstream: Family) -> Self {
+        let connection = passed.connection();
+        let client = connection.map_or(Family::Other, |connection| connection.peer.family());
+        let slot = connection.and_then(|connection| connection.slot);
+        Self {
+            relay: Relay::new(Ready::new(client), Ready::new_with_delay(upstream), slot),
+            passed,
+            connecting: None,
+            is_queued: false,
+            generation: 0,
+        }
+    }
+
+    /// The upstream hears first who the client is, if it is to.
+    fn announce(&mut self) {
+        if let Some(connection) = self.passed.connection() {
+            let bytes = self.passed.proxy.announcement(connection);
+            self.relay.announce(&bytes);
+        }
+    }
+
+    /// Whether the upstream has yet to answer.
+    pub(super) fn is_connecting(&self) -> bool {
+        self.connecting.is_some()
+    }
+
+    /// The upstream has answered.
+    pub(super) fn connected(&mut self) {
+        if let (Some(connecting), Some(connection)) =
+            (self.connecting.take(), self.passed.connection())
+        {
+            let Connecting { socket, target } = *connecting;
+            connection
+                .upstream
+                .get_or_init(|| Connected { socket, target });
+            self.announce();
+        }
+    }
+
+    /// Gives up an upstream that has not answered.
+    pub(super) fn not_connected(self) -> Passed {
+        self.passed
+    }
+
+    pub(super) fn client(&self) -> Option<BorrowedFd<'_>> {
+        self.passed.client()
+    }
+
+    pub(super) fn upstream(&self) -> Option<BorrowedFd<'_>> {
+        match &self.connecting {
+            Some(connecting) => Some(connecting.socket.as_fd()),
+            None => {
+                let connected = self.passed.connection()?.upstream.get()?;
+                Some(connected.socket.as_fd())
+            }
+        }
+    }
+
+    pub(super) fn connection(&self) -> Option<&Connection> {
+        self.passed.connection()
+    }
+
+    /// epoll(7) tells this.
+    pub(super) fn tell(&mut self, side: Side, flags: Flags) {
+        match side {
+            Side::Client => self.relay.client.tell(flags),
+            Side::Upstream => self.relay.upstream.tell(flags),
+        }
+    }
+
+    /// Whether it has carried something since then.
+    pub(super) fn is_active(&self, since: Uptime) -> bool {
+        self.connection()
+            .is_some_and(|connection| connection.active() >= since)
+    }
+}

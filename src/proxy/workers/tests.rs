@@ -1,0 +1,162 @@
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+
+use super::worker::Worker;
+use super::{Open, Post, Workers};
+use crate::proxy::connections::Connection;
+use crate::proxy::handover::Handover;
+use crate::proxy::passed::Passed;
+use crate::proxy::shell::{Proxy, Settings};
+use crate::proxy::state::{LockDirectory, TargetFile};
+use crate::proxy::upstream::Spare;
+use crate::service::address::Address;
+use crate::service::handover::ClientSocket;
+use crate::service::listener::{Arrival, Listener, Peer};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A proxy with at most so many threads, where it listens, and the service behind it.
+fn proxy(threads: usize) -> (Arc<Proxy>, Address, TcpListener) {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = service.local_addr().unwrap().to_string().parse().unwrap();
+    let listeners = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let here = listeners[0].to_string().parse().unwrap();
+    let settings = Settings {
+        target_fixed: true,
+        connect_timeout: None,
+        idle_timeout: None,
+        keepalive: None,
+        proxy_protocol: None,
+    };
+    let proxy = Arc::new(Proxy::new(
+        settings,
+        listeners.into(),
+        100,
+        LockDirectory::new(None),
+        Some(target),
+        TargetFile::new(None),
+        Handover::new(None).unwrap(),
+    ));
+    proxy.start(threads).unwrap();
+    proxy.relay_or_hand_over();
+    (proxy, here, service)
+}
+
+fn client(here: &Address, service: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = TcpStream::connect(here.to_string()).unwrap();
+    (client, service.accept().unwrap().0)
+}
+
+fn echo((client, service): &mut (TcpStream, TcpStream)) {
+    for (from, to) in [(&*client, &*service), (&*service, &*client)] {
+        let (mut from, mut to) = (from, to);
+        from.write_all(b"x").unwrap();
+        to.read_exact(&mut [0]).unwrap();
+    }
+}
+
+fn threads(workers: &Workers) -> usize {
+    workers.crew().threads.len()
+}
+
+fn eventually(what: &str, is: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < until, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test]
+async fn one_thread_carries_everything_as_long_as_it_is_not_full() {
+    let (proxy, here, service) = proxy(4);
+    let mut pairs: Vec<_> = (0..20).map(|_| client(&here, &service)).collect();
+    pairs.iter_mut().for_each(echo);
+    assert_eq!(threads(proxy.workers()), 1);
+    proxy.end(false);
+}
+
+#[tokio::test]
+async fn a_full_one_has_another_carry_who_comes() {
+    for most in [1, 2] {
+        let (proxy, here, service) = proxy(most);
+        proxy.workers().first.load.pretend(1000);
+        let mut pair = client(&here, &service);
+        echo(&mut pair);
+        assert_eq!(threads(proxy.workers()), most);
+        drop(pair);
+        eventually("it has ended", || proxy.open() == 0);
+        proxy.end(false);
+    }
+}
+
+/// A client of the proxy that has passed, and whose upstream is connected; and both peers.
+fn passed(proxy: &Arc<Proxy>) -> (Passed, (TcpStream, TcpStream)) {
+    let connected = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, address) = listener.accept().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (OwnedFd::from(ours), address, theirs)
+    };
+    let (socket, address, theirs) = connected();
+    let (upstream, _, service) = connected();
+    proxy.gate().0.accepted();
+    let client = Arrival {
+        socket: ClientSocket::accepted(socket),
+        peer: Peer::Tcp(address),
+    };
+    let connection = proxy.connections.add(client, None);
+    let passed = Passed::new(connection, Spare::default(), Arc::clone(proxy));
+    passed.is_connected(upstream, proxy.target().unwrap());
+    (passed, (theirs, service))
+}
+
+#[tokio::test]
+async fn a_full_one_gives_half_of_those_away_that_make_work_and_they_go_on() {
+    let (proxy, _, _service) = proxy(2);
+    let post = Post::new().unwrap();
+    proxy.workers().crew().posts.push(Arc::clone(&post));
+    let mut worker = Worker::new(Arc::clone(&proxy), Arc::clone(&post), Handle::current());
+    let mut pairs = Vec::new();
+    for _ in 0..6 {
+        let (passed, pair) = self::passed(&proxy);
+        worker.keep(Box::new(Open::relaying(passed)));
+        pairs.push(pair);
+    }
+    post.load.pretend(1000);
+    worker.give_away();
+    assert_eq!(worker.carried(), 3);
+    let carrying = std::thread::spawn(move || worker.run());
+    pairs.iter_mut().for_each(echo);
+    drop(pairs);
+    eventually("all have ended", || proxy.open() == 0);
+    proxy.end(false);
+    carrying.join().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_thread_carries_ends_with_it() {
+    let (proxy, here, service) = proxy(1);
+    let (mut client, mut upstream) = client(&here, &service);
+    upstream.write_all(b"x").unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    proxy.end(false);
+    assert_eq!(proxy.open(), 0);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+#[test]
+fn a_connection_is_as_small_as_it_can_be() {
+    assert!(size_of::<Open>() <= 400, "{}", size_of::<Open>());
+    assert!(
+        size_of::<Connection>() <= 400,
+        "{}",
+        size_of::<Connection>()
+    );
+}

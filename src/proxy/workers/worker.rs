@@ -1,0 +1,390 @@
+//! The loop of one thread.
+
+use std::collections::VecDeque;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slab::Slab;
+use tokio::runtime::Handle;
+
+use super::acceptor::Acceptor;
+use super::doors::DOORS;
+use super::load::Stopwatch;
+use super::open::{Open, Side};
+use super::{INBOX, Message, Post};
+use crate::proxy::client::{self, Broken};
+use crate::proxy::connections::{Connection, Metered};
+use crate::proxy::passed::Passed;
+use crate::proxy::relay::{Ending, Turn, WATCHED};
+use crate::proxy::shell::Proxy;
+use crate::proxy::upstream::{self, Begun};
+use crate::service::address::Address;
+use crate::service::clock::Uptime;
+use crate::service::listener::Listener;
+use crate::service::poller::{Events, Flags};
+
+/// A thread that carries connections.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) proxy: Arc<Proxy>,
+    post: Arc<Post>,
+    /// Where is done what cannot be done at once.
+    runtime: Handle,
+    open: Slab<Box<Open>>,
+    generation: u32,
+    /// Connections that have another turn to come.
+    again: Vec<u64>,
+    /// Listeners where somebody waits.
+    doors: Vec<u64>,
+    /// Upstreams that have yet to answer, and until when they may.
+    connecting: VecDeque<(Uptime, u64)>,
+    pub(super) acceptor: Option<Acceptor>,
+    stopwatch: Stopwatch,
+    /// When the events came that are being looked at.
+    pub(super) now: Uptime,
+}
+
+impl Worker {
+    pub(super) fn new(proxy: Arc<Proxy>, post: Arc<Post>, runtime: Handle) -> Self {
+        Self {
+            proxy,
+            post,
+            runtime,
+            open: Slab::new(),
+            generation: 0,
+            again: Vec::new(),
+            doors: Vec::new(),
+            connecting: VecDeque::new(),
+            acceptor: None,
+            stopwatch: Stopwatch::new(),
+            now: Uptime::now(),
+        }
+    }
+
+    /// It is the one that accepts, from these.
+    pub(super) fn accepts(&mut self, listeners: Arc<[Listener]>) {
+        self.acceptor = Some(Acceptor::new(listeners));
+    }
+
+    /// Accepts and carries until it is told to end.
+    pub(super) fn run(&mut self) {
+        let post = Arc::clone(&self.post);
+        self.stopwatch = Stopwatch::new();
+        let mut events = Events::new();
+        loop {
+            if let Err(error) = post.poller.wait(&mut events, self.limit()) {
+                // epoll(7) has no error that could come here.
+                tracing::error!(ERROR = %error, "a thread cannot wait any more: {error}");
+                return;
+            }
+            self.now = Uptime::now();
+            let mut has_messages = false;
+            for index in 0..events.len() {
+                match events.get(index) {
+                    None => {}
+                    Some((INBOX, _)) => has_messages = true,
+                    Some((token, _)) if token >= DOORS => self.doors.push(token - DOORS),
+                    Some((token, flags)) => self.told(token, flags),
+                }
+            }
+            // Behind the events, which are of connections that have their places by now.
+            while let Some(door) = self.doors.pop() {
+                self.let_in(door as usize);
+            }
+            if has_messages && self.read_messages() {
+                return;
+            }
+            for token in std::mem::take(&mut self.again) {
+                if let Some(key) = self.key(token) {
+                    self.open[key].is_queued = false;
+                    self.turn(key);
+                }
+            }
+            self.look_after();
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn limit(&self) -> Option<Duration> {
+        if !self.again.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let attempt = self.connecting.front().map(|(due, _)| *due);
+        let pause = self
+            .acceptor
+            .as_ref()
+            .and_then(|acceptor| acceptor.pause.until());
+        let due = [attempt, pause].into_iter().flatten().min()?;
+        Some(due.since(Uptime::now()))
+    }
+
+    fn look_after(&mut self) {
+        self.resume();
+        while let Some((due, token)) = self.connecting.front().copied() {
+            let connecting = self
+                .key(token)
+                .filter(|key| self.open[*key].is_connecting());
+            match connecting {
+                Some(_) if due > self.now => break,
+                Some(key) => self.try_again(key),
+                None => {}
+            }
+            self.connecting.pop_front();
+        }
+        let looked = self.stopwatch.look(self.now, &self.post.load);
+        if looked && self.post.load.is_full() && self.open.len() > 1 {
+            self.give_away();
+        }
+    }
+
+    /// Whether it has been told to end.
+    fn read_messages(&mut self) -> bool {
+        for message in self.post.inbox.take() {
+            match message {
+                Message::Carry(open) => self.keep(open),
+                Message::Cut => self.cut(),
+                Message::Echo => self.post.load.answer(),
+                Message::Retire => self.acceptor = None,
+                Message::Stop => return true,
+            }
+        }
+        false
+    }
+
+    /// Leads a client that has just passed to its upstream.
+    pub(super) fn welcome(&mut self, mut passed: Passed, target: Arc<Address>) {
+        let keepalive = self.proxy.settings.keepalive;
+        let open = match upstream::begin(&target, keepalive, &mut passed.spare) {
+            Some(Ok(Begun::Decided(socket))) => {
+                passed.is_connected(socket.into(), target);
+                Open::relaying(passed)
+            }
+            Some(Ok(Begun::Pending(socket))) => Open::connecting(passed, socket.into(), target),
+            Some(Err(_)) | None => {
+                passed.park();
+                self.runtime.spawn(client::serve_client(passed));
+                return;
+            }
+        };
+        match self.proxy.workers().choose(&self.proxy, &self.post) {
+            post if Arc::ptr_eq(&post, &self.post) => self.keep(Box::new(open)),
+            post => post.inbox.post(Message::Carry(Box::new(open))),
+        }
+    }
+
+    /// Carries this one from now on.
+    pub(super) fn keep(&mut self, mut open: Box<Open>) {
+        self.generation = (self.generation + 1) & (GENERATIONS - 1);
+        open.generation = self.generation;
+        let is_connecting = open.is_connecting();
+        let entry = self.open.vacant_entry();
+        let key = entry.key();
+        let open = entry.insert(open);
+        let token = token(key, open.generation);
+        let watched = match (open.upstream(), open.client()) {
+            (Some(upstream), Some(client)) => {
+                let watch = |socket, side| self.post.poller.add(socket, token | side, WATCHED);
+                watch(upstream, UPSTREAM).and_then(|()| watch(client, CLIENT))
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = watched {
+            if let Some(connection) = open.connection() {
+                tracing::error!(
+                    CONNECTION_ID = connection.id, PEER = %connection.peer, ERROR = %error,
+                    "client {} was given up: its sockets cannot be watched: {error}", connection.peer
+                );
+            }
+            return self.abandon(key);
+        }
+        if is_connecting {
+            let due = self.now + upstream::ATTEMPT.min(self.proxy.patience());
+            self.connecting.push_back((due, token));
+        }
+        if self.open[key].must_end() {
+            self.cut();
+        }
+    }
+
+    fn key(&self, token: u64) -> Option<usize> {
+        let (key, generation) = place(token);
+        let open = self.open.get(key)?;
+        (open.generation == generation).then_some(key)
+    }
+
+    /// epoll(7) tells something of a socket.
+    fn told(&mut self, token: u64, flags: Flags) {
+        let Some(key) = self.key(token) else {
+            return;
+        };
+        let side = match token & UPSTREAM {
+            0 => Side::Client,
+            _ => Side::Upstream,
+        };
+        let open = &mut self.open[key];
+        open.tell(side, flags);
+        if open.is_connecting() {
+            if open.relay.upstream.is_broken() {
+                return self.try_again(key);
+            }
+            if open.relay.upstream.is_writable() {
+                open.connected();
+            } else {
+                // Nobody is left to be served.
+                if open.relay.client.is_broken() {
+                    self.abandon(key);
+                }
+                return;
+            }
+        }
+        self.turn(key);
+    }
+
+    fn turn(&mut self, key: usize) {
+        let open = &mut *self.open[key];
+        let Some(connection) = open.passed.connection() else {
+            return;
+        };
+        let Some(upstream) = connection.upstream.get() else {
+            return;
+        };
+        let meter = Metered {
+            connection,
+            now: self.now,
+        };
+        let client = connection.client.as_fd();
+        match open.relay.turn(client, upstream.socket.as_fd(), &meter) {
+            Turn::Waits => {}
+            Turn::Again => {
+                if !std::mem::replace(&mut open.is_queued, true) {
+                    self.again.push(token(key, open.generation));
+                }
+            }
+            Turn::Ended(ending) => self.end(key, ending),
+        }
+    }
+
+    fn end(&mut self, key: usize, ending: Ending) {
+        let open = self.open.remove(key);
+        let (broken, kind) = match ending {
+            Ending::Orderly => {
+                if let Some(connection) = open.connection() {
+                    client::tell_ended(connection);
+                    connection.has_finished();
+                }
+                return;
+            }
+            Ending::ClientBroken(kind) => (Broken::Client, kind),
+            Ending::UpstreamBroken(kind) => (Broken::Upstream, kind),
+        };
+        self.unwatch(&open);
+        // What it holds has nobody to go to, and is given back behind the connection all the same.
+        let Open { passed, relay, .. } = *open;
+        self.runtime.spawn(async move {
+            client::deliver_the_rest(passed, broken, kind).await;
+            drop(relay);
+        });
+    }
+
+    /// The upstream has not answered: the runtime goes on trying.
+    fn try_again(&mut self, key: usize) {
+        let open = self.open.remove(key);
+        self.unwatch(&open);
+        let passed = open.not_connected();
+        passed.park();
+        self.runtime.spawn(client::serve_client(passed));
+    }
+
+    /// Both sides are to see a reset.
+    fn abandon(&mut self, key: usize) {
+        let open = self.open.remove(key);
+        self.unwatch(&open);
+        open.reset_on_close();
+    }
+
+    /// Before another thread watches the sockets.
+    fn unwatch(&self, open: &Open) {
+        for socket in [open.client(), open.upstream()].into_iter().flatten() {
+            self.post.poller.remove(socket);
+        }
+    }
+
+    /// Ends those that are to be ended.
+    fn cut(&mut self) {
+        let keys: Vec<usize> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.must_end())
+            .map(|(key, _)| key)
+            .collect();
+        for key in keys {
+            if let Some(connection) = self.open[key].connection() {
+                client::tell_aborted(connection);
+                client::tell_ended(connection);
+            }
+            self.abandon(key);
+        }
+    }
+
+    /// How many connections it carries.
+    #[cfg(test)]
+    pub(super) fn carried(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Has another thread carry half of those that make work, if one has time.
+    pub(super) fn give_away(&mut self) {
+        let Some(post) = self.proxy.workers().another(&self.proxy, &self.post) else {
+            return;
+        };
+        let lately = Uptime::from_micros(self.now.as_micros().saturating_sub(LATELY_USEC));
+        let keys: Vec<usize> = self
+            .open
+            .iter()
+            .filter(|(_, open)| !open.is_connecting() && open.is_active(lately))
+            .map(|(key, _)| key)
+            .step_by(2)
+            .collect();
+        for key in keys {
+            let mut open = self.open.remove(key);
+            self.unwatch(&open);
+            open.is_queued = false;
+            post.inbox.post(Message::Carry(open));
+        }
+    }
+}
+
+/// Connections that have carried something since then make work.
+const LATELY_USEC: u64 = 50_000;
+
+const CLIENT: u64 = 0;
+const UPSTREAM: u64 = 1;
+const GENERATIONS: u32 = 1 << 30;
+
+/// The token of a connection: below [`DOORS`]; its lowest bit tells the side.
+fn token(key: usize, generation: u32) -> u64 {
+    u64::from(generation) << 33 | (key as u64 & 0xffff_ffff) << 1
+}
+
+/// What [`token`] was made of.
+fn place(token: u64) -> (usize, u32) {
+    (
+        (token >> 1 & 0xffff_ffff) as usize,
+        (token >> 33) as u32 & (GENERATIONS - 1),
+    )
+}
+
+impl Open {
+    fn must_end(&self) -> bool {
+        self.connection()
+            .and_then(Connection::why_aborted)
+            .is_some()
+    }
+
+    fn reset_on_close(&self) {
+        for socket in [self.client(), self.upstream()].into_iter().flatten() {
+            crate::service::stream::reset_on_close(socket);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What to do when no descriptors are left: clients wait until a connection ends.
+
+use std::io;
+use std::time::Duration;
+
+use super::clock::Uptime;
+use super::event;
+
+/// How long accepting pauses, unless a connection ends before.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// It is told once in so much time.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Whether nobody is accepted for lack of descriptors or memory.
+#[derive(Debug, Default)]
+pub struct Pause {
+    until: Option<Uptime>,
+    told: Option<Uptime>,
+}
+
+impl Pause {
+    /// Accepting has failed with this error, while so many connections are open.
+    pub fn begin(&mut self, now: Uptime, error: &io::Error, open: usize) {
+        self.until = Some(now + PAUSE);
+        if self.told.is_some_and(|told| now < told + TELL_EVERY) {
+            return;
+        }
+        self.told = Some(now);
+        tracing::warn!(
+            MESSAGE_ID = event::NO_DESCRIPTORS,
+            ERROR = %error,
+            OPEN = open,
+            "cannot accept: {error}; clients wait until a connection ends (raise LimitNOFILE= or \
+             lower --connections-max)"
+        );
+    }
+
+    /// When it will be over; `None` if there is none.
+    pub fn until(&self) -> Option<Uptime> {
+        self.until
+    }
+
+    /// Whether it is over just now.
+    pub fn is_over(&mut self, now: Uptime) -> bool {
+        self.until.take_if(|until| *until <= now).is_some()
+    }
+
+    /// Something has changed: it is worth another try.
+    pub fn end(&mut self) {
+        self.until = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_over_once_after_its_time() {
+        let mut pause = Pause::default();
+        let now = Uptime::from_micros(1);
+        assert!(!pause.is_over(now));
+        pause.begin(now, &io::ErrorKind::OutOfMemory.into(), 1);
+        assert!(!pause.is_over(now));
+        let until = pause.until().unwrap();
+        assert!(pause.is_over(until));
+        assert!(!pause.is_over(until));
+        assert_eq!(pause.until(), None);
+    }
+}

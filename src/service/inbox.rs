@@ -1,0 +1,83 @@
+//! Messages for a thread that waits in a [`Poller`](super::poller::Poller).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+/// Messages from other threads; its descriptor becomes readable when there are some.
+#[derive(Debug)]
+pub struct Inbox<T> {
+    messages: Mutex<Vec<T>>,
+    event: OwnedFd,
+}
+
+impl<T> Inbox<T> {
+    /// An empty one.
+    ///
+    /// # Errors
+    ///
+    /// When no descriptor is left.
+    pub fn new() -> io::Result<Self> {
+        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self {
+            messages: Mutex::new(Vec::new()),
+            event,
+        })
+    }
+
+    fn messages(&self) -> MutexGuard<'_, Vec<T>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves a message. The thread is woken by a system call only if none was there.
+    pub fn post(&self, message: T) {
+        let mut messages = self.messages();
+        messages.push(message);
+        if messages.len() == 1 {
+            // It fails only if it was told 2^64 times without being read.
+            let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// Takes all of them.
+    pub fn take(&self) -> Vec<T> {
+        let mut messages = self.messages();
+        let _ = rustix::io::read(&self.event, &mut [0; 8]);
+        std::mem::take(&mut *messages)
+    }
+}
+
+impl<T> AsFd for Inbox<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::poller::{Events, Flags, Poller};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn whoever_waits_is_woken_and_finds_everything_in_order() {
+        let inbox = Arc::new(Inbox::new().unwrap());
+        let poller = Poller::new().unwrap();
+        poller.add(&*inbox, 1, Flags::IN).unwrap();
+        let mut events = Events::new();
+        let sender = Arc::clone(&inbox);
+        let sending = std::thread::spawn(move || (0..3).for_each(|number| sender.post(number)));
+        let mut seen = Vec::new();
+        while seen.len() < 3 {
+            poller.wait(&mut events, None).unwrap();
+            seen.extend(inbox.take());
+        }
+        sending.join().unwrap();
+        assert_eq!(seen, [0, 1, 2]);
+        poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+        assert!(events.is_empty(), "nothing is left to be told");
+    }
+}
