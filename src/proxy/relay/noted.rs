@@ -38,6 +38,12 @@ pub(super) fn give(
     };
     flow.sending();
     let sent = send();
-    flow.sent(sent.unwrap_or(0));
+    match sent {
+        Ok(bytes) => flow.sent(bytes),
+        Err(Errno::AGAIN | Errno::INTR) => flow.sent(0),
+        // The kernel has told that the sink is broken, and will not say so again. It stays written down
+        // that a send is under way, so that the next process looks.
+        Err(_) => {}
+    }
     sent
 }
