@@ -174,10 +174,10 @@ impl Direction {
                 Poll::Ready(Err(End::Finished))
             }
             Next::Finish => {
-                let shut = rustix::net::shutdown(between.sink.0, Shutdown::Write);
-                if let (Some(flow), Ok(())) = (self.flow, shut) {
-                    flow.finished();
+                if let Some(flow) = self.flow {
+                    flow.finish();
                 }
+                let shut = rustix::net::shutdown(between.sink.0, Shutdown::Write);
                 Poll::Ready(Err(match shut {
                     Ok(()) => End::Finished,
                     Err(errno) => End::SinkBroken(errno),
