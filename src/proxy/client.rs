@@ -74,6 +74,7 @@ pub(super) async fn serve_client(mut passed: Passed) {
             Next::Over => return,
             Next::Again => {}
             Next::Carry => {
+                passed.park();
                 let proxy = Arc::clone(&passed.proxy);
                 return proxy.workers().carry(&proxy, passed);
             }
