@@ -44,7 +44,7 @@ pub struct Options {
     /// One stream in so many is reset by its client; 0: none
     #[arg(long, default_value_t = 0, value_name = "TIMES")]
     pub resets: u64,
-    /// No side of a stream ends before both have heard everything: for proxies that lose the rest
+    /// No side ends before both have heard everything: for proxies that lose the rest
     #[arg(long)]
     pub no_half_closes: bool,
     /// No more streams than that at a time: beyond it none begins

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::sleep;
 
 use crate::bytes::{Bytes, Random};
@@ -46,6 +46,8 @@ pub struct Talker {
     said: Cell<u64>,
     sent: Cell<u64>,
     under_way: RefCell<UnderWay>,
+    /// Some of it has been echoed.
+    echoed: Notify,
 }
 
 impl Group {
@@ -93,6 +95,7 @@ impl Group {
                 said: Cell::new(0),
                 sent: Cell::new(0),
                 under_way: RefCell::default(),
+                echoed: Notify::new(),
             });
             talker.say(1, Instant::now());
             self.hear(load, connection, &talker).await?;
@@ -104,7 +107,7 @@ impl Group {
             };
             let finish = async {
                 load.ending.wait().await;
-                talker.finish().await
+                talker.finish(load, connection).await
             };
             tokio::try_join!(hear, finish).map(|_| ())
         });
@@ -175,6 +178,7 @@ impl Group {
             }
             under_way.pop_front();
             if load.ending.has_happened() {
+                talker.echoed.notify_one();
                 continue;
             }
             self.packets.set(self.packets.get() + 1);
@@ -222,11 +226,14 @@ impl Talker {
         Ok(true)
     }
 
-    async fn finish(&self) -> Result<(), Failure> {
+    async fn finish(&self, load: &Load, connection: &Connection) -> Result<(), Failure> {
         while self.sent.get() < self.said.get() {
             let left = (self.said.get() - self.sent.get()) as usize;
             let count = self.end.send(self.says.at(self.sent.get(), left)).await?;
             self.sent.set(self.sent.get() + count as u64);
+        }
+        while load.options.no_half_closes && connection.down.get() < self.said.get() {
+            self.echoed.notified().await;
         }
         self.end.finish()
     }

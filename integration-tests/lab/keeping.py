@@ -1,5 +1,7 @@
 """Connections that have to outlive the proxy: a verified load, and what happens to the proxy meanwhile."""
 
+import collections
+import re
 import subprocess
 from dataclasses import dataclass
 
@@ -54,12 +56,21 @@ class KeepingTest(HostTest):
     def assert_nothing_lost(self, run, new=0):
         """Of established connections none, of new ones at most so many; and the disturbance was one."""
         told = run.outcome
-        about = f"{run.disturbance.kills} kills, {run.disturbance.starts} starts: {told}\n{told.first_losses}"
+        about = "\n".join([
+            f"{run.disturbance.kills} kills, {run.disturbance.starts} starts: of {told.opened} connections lost "
+            f"{told.lost} ({told.kinds}), corrupt {told.corrupt}, left waiting {told.waiting}",
+            told.first_losses, "what the proxy has said about it:", *self.complaints(run.subject.unit)])
         self.assertEqual(told.corrupt, 0, about)
         self.assertEqual(told.lost_established, 0, about)
         self.assertLessEqual(told.lost_new, new, about)
         self.assertEqual(told.waiting, 0, about)
         self.assertGreater(told.finished, 0, about)
+
+    def complaints(self, unit):
+        """What a service has warned of, each sentence with how often; numbers left out."""
+        said = self.host.run(["journalctl", "--boot", "--output=cat", "--priority=warning", f"--unit={unit}"])
+        sentences = collections.Counter(re.sub(r"[0-9]+", "N", line) for line in said.splitlines())
+        return [f"{count} times: {sentence}" for sentence, count in sentences.most_common(10)]
 
     def assert_disturbed(self, run, turns):
         """At least so many times, each with a new process."""
@@ -80,13 +91,11 @@ class KeepingTest(HostTest):
 
 def another_build(directory):
     """Another program that does the same: compiled differently, and not just a copy."""
-    path = directory / "disnix-tcp-proxy"
-    done = subprocess.run(
-        ["cargo", "build", "--quiet", "--bin=disnix-tcp-proxy", f"--target-dir={directory}"],
-        cwd=prerequisites.PROJECT)
-    if done.returncode != 0:
+    command = ["cargo", "build", "--quiet", "--bin=disnix-tcp-proxy", f"--target-dir={directory}",
+               "--config=profile.dev.strip=true"]
+    if subprocess.run(command, cwd=prerequisites.PROJECT).returncode != 0:
         raise Unmet("`cargo build` of another program failed")
-    return path
+    return directory / "debug" / "disnix-tcp-proxy"
 
 
 def another_program(host, path="/usr/bin/disnix-tcp-proxy"):

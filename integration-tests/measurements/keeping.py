@@ -46,7 +46,8 @@ class Lossless(KeepingTest):
                 self.assert_proxy_is_well()
             except AssertionError as error:
                 failures.append(f"run {number}: {error}")
-        self.assertEqual(failures, [])
+        if failures:
+            self.fail("\n\n".join(failures))
 
     def test_nothing_at_all(self):
         for load in (CONNECTIONS, PACKETS):
