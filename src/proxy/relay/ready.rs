@@ -10,7 +10,7 @@ use crate::service::stream::{Family, send_at_once};
 
 /// What a relayed socket has to be watched for.
 ///
-/// Urgent data is among it because receiving stops short of it, see [`Ready::receive`].
+/// Urgent data is among it because receiving stops short of it, see `Ready::receive`.
 pub const WATCHED: Flags = Flags::IN
     .union(Flags::OUT)
     .union(Flags::PRI)
