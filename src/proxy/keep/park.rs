@@ -15,9 +15,6 @@ use super::{Keep, lock};
 /// After a lot could not be recycled, so many are not parked before it is tried again.
 const REFUSALS: usize = 256;
 
-/// Fewer ended connections in the lot are not worth the work.
-const DEAD_MIN: usize = 64;
-
 /// How recycling goes.
 #[derive(Debug, Default)]
 pub(super) struct Parking {
@@ -44,6 +41,28 @@ impl Keep {
         self.enter(slot, slot.phase(), client.as_raw_fd(), None)
     }
 
+    /// Parks several clients with their upstreams: those of which none was parked yet, with few calls.
+    /// To be called before anything is received from them.
+    pub fn park_together(self, pairs: &[(Slot, BorrowedFd<'_>, BorrowedFd<'_>)]) {
+        for some in pairs.chunks(DESCRIPTORS_MAX / 2) {
+            let entries: Vec<Entry> = some
+                .iter()
+                .map(|(slot, ..)| entry(slot.index(), connected(*slot, false)))
+                .collect();
+            let descriptors: Vec<RawFd> = some
+                .iter()
+                .flat_map(|(_, client, upstream)| [client.as_raw_fd(), upstream.as_raw_fd()])
+                .collect();
+            let (_lots, parked) = self.send(&entries, &descriptors);
+            for (slot, client, upstream) in some {
+                let raw = slot.raw();
+                raw.client.store(client.as_raw_fd() as u32, Release);
+                raw.upstream.store(upstream.as_raw_fd() as u32, Release);
+                slot.set_state(connected(*slot, parked));
+            }
+        }
+    }
+
     fn enter(self, slot: Slot, phase: Phase, client: RawFd, upstream: Option<RawFd>) -> bool {
         let state = State {
             phase,
@@ -51,7 +70,7 @@ impl Keep {
         };
         let entry = entry(slot.index(), state);
         let descriptors = [client, upstream.unwrap_or(-1)];
-        let (_lots, parked) = self.send(entry, &descriptors[..entry.descriptors()]);
+        let (_lots, parked) = self.send(&[entry], &descriptors[..entry.descriptors()]);
         slot.raw().client.store(client as u32, Release);
         if let Some(upstream) = upstream {
             slot.raw().upstream.store(upstream as u32, Release);
@@ -67,22 +86,22 @@ impl Keep {
         self.core.table.free(slot.index());
     }
 
-    /// Sends something to the active lot, after making room if it is full; whether it is in there. The
+    /// Sends one message to the active lot, after making room if it is full; whether it is in there. The
     /// lot stays the active one until what is returned is dropped.
     pub(super) fn send(
         self,
-        entry: Entry,
+        entries: &[Entry],
         descriptors: &[RawFd],
     ) -> (RwLockReadGuard<'static, Lots>, bool) {
         let lots = self.lots();
         let side = self.active();
-        match lots.send(side, &[entry], descriptors) {
+        match lots.send(side, entries, descriptors) {
             Ok(()) => return (lots, true),
             Err(_) => drop(lots),
         }
         self.recycle(side);
         let lots = self.lots();
-        let sent = lots.send(self.active(), &[entry], descriptors);
+        let sent = lots.send(self.active(), entries, descriptors);
         (lots, sent.is_ok())
     }
 
@@ -96,15 +115,10 @@ impl Keep {
         self.core.table.header().active.load(Relaxed) as Side
     }
 
-    /// Lets go of what the kernel holds for connections that have ended, if they are more than those
-    /// that live; to be called now and then.
+    /// Lets go of what the kernel holds for connections that have ended. The work is that of parking all
+    /// that live.
     pub fn tidy(self) {
-        let live = self.live().count();
-        let side = self.active();
-        let messages = self.lots().messages(side);
-        if messages > DEAD_MIN && messages > 4 * live {
-            self.recycle(side);
-        }
+        self.recycle(self.active());
     }
 
     /// Makes the other lot the active one, unless somebody has done so since it was `side`.
@@ -178,6 +192,15 @@ impl Keep {
             let ends = [&pipe.read, &pipe.write];
             Some((entry, ends.map(|end| end.load(Relaxed) as RawFd)))
         })
+    }
+}
+
+/// The state of a slot whose upstream is connected.
+fn connected(slot: Slot, parked: bool) -> State {
+    State {
+        phase: Phase::Connected,
+        parked,
+        ..slot.state()
     }
 }
 

@@ -33,8 +33,9 @@ use crate::service::clock::{self, Uptime, micros};
 use crate::service::listener::{Listener, Peer};
 use crate::service::program::Failure;
 
-/// After so many ends it is looked what the kernel holds for connections that have ended.
-const TIDY_EVERY: u64 = 1024;
+/// What the kernel holds for connections that have ended goes after so many ends, or after twice as many
+/// as are open if that is more: so the work for each is bounded. Soon, while it is still warm.
+const TIDY_AFTER: u64 = 64;
 
 /// What the proxy is told once, at its start.
 #[derive(Debug)]
@@ -73,6 +74,7 @@ pub struct Proxy {
     workers: OnceLock<Workers>,
     keep: Option<Keep>,
     is_leaving: AtomicBool,
+    /// Connections that have ended since the last tidying up.
     ended: AtomicU64,
     failure: OnceLock<String>,
     target: Mutex<Option<Arc<Address>>>,
@@ -310,8 +312,9 @@ impl Proxy {
         });
         self.count_changed();
         if let Some(keep) = self.keep {
-            let ended = self.ended.fetch_add(1, Relaxed);
-            if open == 0 || ended.is_multiple_of(TIDY_EVERY) {
+            let ended = self.ended.fetch_add(1, Relaxed) + 1;
+            if ended >= TIDY_AFTER.max(2 * open as u64) {
+                self.ended.store(0, Relaxed);
                 keep.tidy();
             }
         }

@@ -69,7 +69,6 @@ impl Open {
 
     /// One whose upstream has yet to answer.
     pub(super) fn connecting(passed: Passed, socket: OwnedFd, target: Arc<Address>) -> Self {
-        passed.park_with(socket.as_fd(), &target);
         let connecting = Some(Box::new(Connecting { socket, target }));
         let family = connecting
             .as_ref()
@@ -99,6 +98,20 @@ impl Open {
         if let Some(connection) = self.passed.connection() {
             let bytes = self.passed.proxy.announcement(connection);
             self.relay.announce(&bytes);
+        }
+    }
+
+    /// What has to be parked, if it is to be kept.
+    pub(super) fn parts(&self) -> Option<(Slot, BorrowedFd<'_>, BorrowedFd<'_>)> {
+        let slot = self.connection()?.slot?;
+        Some((slot, self.client()?, self.upstream()?))
+    }
+
+    /// Where it leads.
+    pub(super) fn target(&self) -> Option<&Address> {
+        match &self.connecting {
+            Some(connecting) => Some(&connecting.target),
+            None => Some(&self.connection()?.upstream.get()?.target),
         }
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Worker {
     again: Vec<u64>,
     /// Listeners where somebody waits.
     doors: Vec<u64>,
+    /// Connections that have just passed.
+    unparked: Vec<u64>,
     /// Upstreams that have yet to answer, and until when they may.
     connecting: VecDeque<(Uptime, u64)>,
     pub(super) acceptor: Option<Acceptor>,
@@ -55,6 +57,7 @@ impl Worker {
             generation: 0,
             again: Vec::new(),
             doors: Vec::new(),
+            unparked: Vec::new(),
             connecting: VecDeque::new(),
             acceptor: None,
             stopwatch: Stopwatch::new(),
@@ -142,7 +145,7 @@ impl Worker {
     fn read_messages(&mut self) -> bool {
         for message in self.post.inbox.take() {
             match message {
-                Message::Carry(open) => self.keep(open),
+                Message::Carry(open) => _ = self.keep(open),
                 Message::Cut => self.cut(),
                 Message::Echo => self.post.load.answer(),
                 Message::Retire => self.acceptor = None,
@@ -168,13 +171,42 @@ impl Worker {
             }
         };
         match self.proxy.workers().choose(&self.proxy, &self.post) {
-            post if Arc::ptr_eq(&post, &self.post) => self.keep(Box::new(open)),
-            post => post.inbox.post(Message::Carry(Box::new(open))),
+            post if Arc::ptr_eq(&post, &self.post) => {
+                let token = self.keep(Box::new(open));
+                self.unparked.extend(token);
+            }
+            post => {
+                self.park(&[&open]);
+                post.inbox.post(Message::Carry(Box::new(open)));
+            }
         }
     }
 
-    /// Carries this one from now on.
-    pub(super) fn keep(&mut self, mut open: Box<Open>) {
+    /// Has those outlive the process that have just passed. Nothing was received from them yet.
+    pub(super) fn park_new(&mut self) {
+        if self.proxy.keep().is_some() {
+            let keys = self.unparked.iter().filter_map(|token| self.key(*token));
+            let open: Vec<&Open> = keys.map(|key| &*self.open[key]).collect();
+            self.park(&open);
+        }
+        self.unparked.clear();
+    }
+
+    fn park(&self, open: &[&Open]) {
+        let Some(keep) = self.proxy.keep() else {
+            return;
+        };
+        for open in open {
+            if let (Some((slot, ..)), Some(target)) = (open.parts(), open.target()) {
+                slot.set_text(&target.to_string());
+            }
+        }
+        let parts: Vec<_> = open.iter().filter_map(|open| open.parts()).collect();
+        keep.park_together(&parts);
+    }
+
+    /// Carries this one from now on; its token, unless it has ended already.
+    pub(super) fn keep(&mut self, mut open: Box<Open>) -> Option<u64> {
         self.generation = (self.generation + 1) & (GENERATIONS - 1);
         open.generation = self.generation;
         let is_connecting = open.is_connecting();
@@ -196,7 +228,8 @@ impl Worker {
                     "client {} was given up: its sockets cannot be watched: {error}", connection.peer
                 );
             }
-            return self.abandon(key);
+            self.abandon(key);
+            return None;
         }
         if is_connecting {
             let due = self.now + upstream::ATTEMPT.min(self.proxy.patience());
@@ -204,7 +237,9 @@ impl Worker {
         }
         if self.open[key].must_end() {
             self.cut();
+            return None;
         }
+        Some(token)
     }
 
     fn key(&self, token: u64) -> Option<usize> {
