@@ -292,6 +292,7 @@ impl Connections {
         let id = self.last_id.fetch_add(1, Relaxed) + 1;
         if let Some(slot) = slot {
             slot.describe(id, now);
+            slot.accepted_client(client.socket.as_fd());
         }
         self.insert(id, client, slot, now)
     }
