@@ -10,7 +10,7 @@ use crate::proxy::relay::{Ready, Relay};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::poller::Flags;
-use crate::service::stream::Family;
+use crate::service::stream::{Family, reset_on_close};
 
 /// One of the two sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,5 +168,19 @@ impl Open {
     pub(super) fn is_active(&self, since: Uptime) -> bool {
         self.connection()
             .is_some_and(|connection| connection.active() >= since)
+    }
+
+    /// Whether somebody wants it to end.
+    pub(super) fn must_end(&self) -> bool {
+        self.connection()
+            .and_then(Connection::why_aborted)
+            .is_some()
+    }
+
+    /// Both sides are to see a reset.
+    pub(super) fn reset_on_close(&self) {
+        for socket in [self.client(), self.upstream()].into_iter().flatten() {
+            reset_on_close(socket);
+        }
     }
 }

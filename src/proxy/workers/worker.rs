@@ -12,9 +12,10 @@ use super::acceptor::Acceptor;
 use super::doors::DOORS;
 use super::load::Stopwatch;
 use super::open::{Open, Side};
+use super::token::{CLIENT, GENERATIONS, UPSTREAM, place, token};
 use super::{INBOX, Message, Post};
 use crate::proxy::client::{self, Broken};
-use crate::proxy::connections::{Connection, Metered};
+use crate::proxy::connections::Metered;
 use crate::proxy::passed::Passed;
 use crate::proxy::relay::{Ending, Turn, WATCHED};
 use crate::proxy::shell::Proxy;
@@ -392,34 +393,3 @@ impl Worker {
 
 /// Connections that have carried something since then make work.
 const LATELY_USEC: u64 = 50_000;
-
-const CLIENT: u64 = 0;
-const UPSTREAM: u64 = 1;
-const GENERATIONS: u32 = 1 << 30;
-
-/// The token of a connection: below [`DOORS`]; its lowest bit tells the side.
-fn token(key: usize, generation: u32) -> u64 {
-    u64::from(generation) << 33 | (key as u64 & 0xffff_ffff) << 1
-}
-
-/// What [`token`] was made of.
-fn place(token: u64) -> (usize, u32) {
-    (
-        (token >> 1 & 0xffff_ffff) as usize,
-        (token >> 33) as u32 & (GENERATIONS - 1),
-    )
-}
-
-impl Open {
-    fn must_end(&self) -> bool {
-        self.connection()
-            .and_then(Connection::why_aborted)
-            .is_some()
-    }
-
-    fn reset_on_close(&self) {
-        for socket in [self.client(), self.upstream()].into_iter().flatten() {
-            crate::service::stream::reset_on_close(socket);
-        }
-    }
-}
