@@ -7,7 +7,7 @@ use disnix_proxy_example::proxy::gate::GateState;
 use super::shapes::{Shapes, escaped};
 use super::{Ink, Series, lane_ink, layers, part, summary, tick_label, ticks};
 use crate::narrator::{grouped, spoken};
-use crate::record::{Column, Record};
+use crate::record::{Column, Record, Who};
 
 const WIDTH: f64 = 880.0;
 /// Where the time begins and ends.
@@ -50,12 +50,14 @@ const STYLE: &str = "
   .draining { fill: #9a6700; fill-opacity: .07 } .locked { fill: #9a6700; fill-opacity: .16 }
   .one { fill: #2f81f7 } .two { fill: #12908e } .waiting { fill: #e8a317 } .failed { fill: #d1242f }
   .guest { fill: #8250df } .proxy { fill: #7d8590 } .dot, .said { fill: #ffffff }
+  .kill { stroke: #d1242f; stroke-dasharray: 1 3 } .cross { stroke: #ffffff; stroke-width: 2 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .small { fill: #9198a1 }
     .card { fill: #0d1117; stroke: #3d444d } .line { stroke: #3d444d } .border { stroke: #656c76 }
     .draining { fill: #e3b341; fill-opacity: .09 } .locked { fill: #e3b341; fill-opacity: .2 }
     .one { fill: #4493f8 } .two { fill: #2bb3a9 } .waiting { fill: #e3a32b } .failed { fill: #f85149 }
     .guest { fill: #ab7df8 } .proxy { fill: #7d8590 } .dot, .said { fill: #0d1117 }
+    .kill { stroke: #f85149 } .cross { stroke: #0d1117 }
   }
 ";
 
@@ -91,6 +93,7 @@ pub fn draw(record: &Record) -> String {
     picture.so_far(&series);
     picture.open_and_failed(&series);
     picture.lanes(record);
+    picture.kills(record);
     picture.axis();
     let height = bottom + 40.0;
     format!(
@@ -260,6 +263,23 @@ impl Picture {
         }
     }
 
+    /// A line through all rows, and a cross where the proxy is.
+    fn kills(&mut self, record: &Record) {
+        let lane = record.lanes.iter().position(|lane| lane.who == Who::Proxy);
+        for kill in &record.kills {
+            let x = self.x(kill.at);
+            self.shapes.line("kill", (x, WAITING.top), (x, self.bottom));
+            if let Some(number) = lane {
+                let y = LANES.top + LANES.height * number as f64 + 12.0;
+                self.shapes.dot("failed", (x, y), 8.0);
+                self.shapes
+                    .line("cross", (x - 3.5, y - 3.5), (x + 3.5, y + 3.5));
+                self.shapes
+                    .line("cross", (x - 3.5, y + 3.5), (x + 3.5, y - 3.5));
+            }
+        }
+    }
+
     fn axis(&mut self) {
         self.shapes
             .line("line", (LEFT, self.bottom), (RIGHT, self.bottom));
@@ -344,6 +364,13 @@ mod tests {
         for text in wanted {
             assert!(svg.contains(text), "{text} is missing in\n{svg}");
         }
+    }
+
+    #[test]
+    fn a_kill_is_seen() {
+        let svg = draw(&example());
+        assert_eq!(svg.matches("<line class=\"kill\"").count(), 1);
+        assert_eq!(svg.matches("<line class=\"cross\"").count(), 2);
     }
 
     #[test]
