@@ -157,7 +157,7 @@ impl Show {
                 spoken(company::EVERY),
             ),
         );
-        self.pause(1_200).await;
+        self.pause(1_400).await;
         let record = self.recorder.so_far();
         let longest = record
             .visits

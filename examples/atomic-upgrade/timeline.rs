@@ -14,6 +14,7 @@ use crate::record::{Column, Record, Version, Who};
 
 mod blocks;
 mod shapes;
+mod style;
 pub mod svg;
 pub mod terminal;
 

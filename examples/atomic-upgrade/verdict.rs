@@ -114,7 +114,9 @@ pub fn announce(record: &Record) -> bool {
             false => println!(" {} {}", style.paint("1;31", "✗"), style.bold(sentence)),
         }
     }
-    for (at, reason) in record.failures().chain(record.losses()).take(10) {
+    let mut reasons: Vec<_> = record.failures().chain(record.losses()).collect();
+    reasons.sort();
+    for (at, reason) in reasons.into_iter().take(10) {
         println!("   at {:.3} s: {reason}", at.as_secs_f64());
     }
     let good = checks.iter().all(|check| check.0);

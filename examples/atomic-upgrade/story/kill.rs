@@ -23,18 +23,28 @@ impl Show {
     pub(super) async fn kill(&mut self, mut guest: Guest, company: Company) -> Fallible<Guest> {
         self.recorder.phase(phase::KILLED, GateState::Open);
         self.narrator
-            .scene("Kill: the proxy dies while everybody talks, and nobody notices");
+            .scene("Kill: the proxy dies while everybody talks");
         for _ in 0..KILLS {
+            self.pause(350).await;
             guest = self.kill_once(guest).await?;
-            self.pause(400).await;
         }
+        self.pause(350).await;
         company.leave().await?;
-        self.narrator.notice(
-            "The sockets of the connections are kept where the listening sockets are: here by this",
-        );
-        self.narrator.notice(
-            "example, in real life by systemd. Each process finds what the one before has left.",
-        );
+        let after = self.recorder.so_far().aftermath();
+        let met = counted(after.held, "long-lived connection");
+        match after.cut {
+            0 => {
+                let what = format!("{met} went through, none was cut");
+                self.narrator.tell("unnoticed", what);
+                self.narrator.notice(
+                    "Their sockets are kept where the listening sockets are, by this example or by",
+                );
+                self.narrator.notice(
+                    "systemd, with a table of what belongs together. The next process goes on.",
+                );
+            }
+            cut => self.narrator.tell("noticed", format!("{cut} of {met} cut")),
+        }
         Ok(guest)
     }
 
