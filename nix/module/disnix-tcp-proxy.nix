@@ -159,9 +159,7 @@ let
       DISNIX_TCP_PROXY_EXIT_IDLE_TIME = instance.exitIdleTime;
       DISNIX_TCP_PROXY_CONNECT_TIMEOUT = instance.connectTimeout;
       DISNIX_TCP_PROXY_DRAIN_TIMEOUT = instance.drainTimeout;
-      DISNIX_TCP_PROXY_KEEP_CONNECTIONS = lib.mapNullable (
-        keeps: if keeps then "yes" else "no"
-      ) instance.keepConnections;
+      DISNIX_TCP_PROXY_KEEP_CONNECTIONS = instance.keepConnections;
       DISNIX_TCP_PROXY_IDLE_TIMEOUT = instance.idleTimeout;
       DISNIX_TCP_PROXY_KEEPALIVE = instance.keepalive;
       DISNIX_TCP_PROXY_CONNECTIONS_MAX = instance.connectionsMax;
