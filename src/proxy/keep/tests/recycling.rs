@@ -15,7 +15,7 @@ fn cookie(socket: &impl AsFd) -> Option<u64> {
 }
 
 fn recycle(keep: Keep, goes_on: GoesOn<'_>) -> bool {
-    let lots = keep.core.lots.write().unwrap();
+    let lots = keep.lots();
     keep.work_through(&lots, goes_on)
 }
 
@@ -182,4 +182,41 @@ fn recycling_parks_also_what_could_not_be_parked_before() {
     recycle(keep, &mut || true);
     assert!(through.slot.is_parked());
     assert_eq!(next(keep).1.restored.len(), 1);
+}
+
+/// `cargo test --release --lib -- --ignored --nocapture how_long_recycling`
+#[test]
+#[ignore = "prints how long it takes"]
+fn how_long_recycling_takes() {
+    const CONNECTIONS: u32 = 9000;
+    const ENDED: u32 = 300;
+    let many = Options {
+        connections: CONNECTIONS + ENDED,
+        ..options()
+    };
+    let mut core = adopt(Parts::new(&many).unwrap(), &many).unwrap();
+    core.budget = budget::Budget::new(20_000, CONNECTIONS);
+    core.lots = RwLock::new(Lots::new(
+        std::array::from_fn(|_| lots::pair().unwrap()),
+        core.budget,
+    ));
+    let keep = Keep {
+        core: Box::leak(Box::new(core)),
+    };
+    let (ends, others) = (pair(), pair());
+    let mut all: Vec<Slot> = Vec::new();
+    for round in 0..8 {
+        while all.len() < CONNECTIONS as usize {
+            let slot = keep.claim().unwrap();
+            assert!(keep.park(slot, ends.0.as_fd(), others.0.as_fd()));
+            all.push(slot);
+        }
+        let begin = std::time::Instant::now();
+        assert!(recycle(keep, &mut || true));
+        println!("round {round}: {:?}", begin.elapsed());
+        // Some of them all over the lot.
+        for ended in 0..ENDED as usize {
+            keep.release(all.swap_remove(ended * 29 % all.len()));
+        }
+    }
 }
