@@ -4,11 +4,11 @@
 //! src/bin/*          four mains that say nothing
 //!    │
 //!    ├── hello       the example service: protocol, server, client
-//!    ├── proxy       the gate, accepting, upstream, relay, handover, connections, control
+//!    ├── proxy       the gate, threads, upstream, relay, keeping, handover, connections, control
 //!    ├── ctl         the verbs of disnix-tcp-proxyctl
 //!    │
 //!    └── service     what any socket-activated service needs: sockets, the loop that accepts,
-//!                    threads, systemd; no word about proxies
+//!                    epoll, systemd; no word about proxies
 //! ```
 //!
 //! Dependencies point downwards only. Three absences are worth knowing:

@@ -1,4 +1,5 @@
-//! The audience: a steady stream of clients, and the one that stays.
+//! The audience: a steady stream of clients, and the one that stays. ([`crate::company`] has those that
+//! keep talking.)
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,10 +18,10 @@ use crate::record::{Outcome, Version, Who};
 use crate::recorder::Recorder;
 
 /// No client has to wait longer than this; one that does has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The longest answer that is read.
-const ANSWER_MAX: u64 = 1024;
+pub const ANSWER_MAX: u64 = 1024;
 
 /// What version 1 or 2 of the server is told to greet with.
 pub fn greeting(version: Version) -> String {
@@ -28,7 +29,7 @@ pub fn greeting(version: Version) -> String {
 }
 
 /// Which version greets like this.
-fn version_of(answer: &str) -> Result<Version, String> {
+pub fn version_of(answer: &str) -> Result<Version, String> {
     let answer = answer.trim_end();
     let mut versions = [Version::One, Version::Two].into_iter();
     let version = versions.find(|version| greeting(*version) == answer);
@@ -79,7 +80,7 @@ async fn hello(address: SocketAddr) -> Result<(TcpStream, Version), String> {
 }
 
 /// Says `quit` and waits until the server has closed.
-async fn quit(mut stream: TcpStream) -> Result<(), std::io::Error> {
+pub async fn quit(mut stream: TcpStream) -> Result<(), std::io::Error> {
     stream.write_all(b"quit\r\n").await?;
     let mut rest = Vec::new();
     match stream.take(ANSWER_MAX).read_to_end(&mut rest).await? {
@@ -130,6 +131,7 @@ pub struct Guest {
     program: Child,
     keyboard: ChildStdin,
     screen: Lines<BufReader<ChildStdout>>,
+    connection: usize,
     recorder: Recorder,
 }
 
@@ -145,30 +147,43 @@ impl Guest {
             .spawn()
             .map_err(|error| format!("{} cannot be started: {error}", program.display()))?;
         recorder.enters(Who::Guest);
+        let connection = recorder.holds();
         let keyboard = program.stdin.take().ok_or("no way to type")?;
         let screen = program.stdout.take().ok_or("no way to read")?;
         Ok(Self {
             program,
             keyboard,
             screen: BufReader::new(screen).lines(),
+            connection,
             recorder: recorder.clone(),
         })
     }
 
     /// Types hello; the answer.
     pub async fn hello(&mut self) -> Fallible<String> {
+        let asked = self.recorder.now();
         self.keyboard.write_all(b"hello\n").await?;
         let answer = time::timeout(PATIENCE, self.screen.next_line()).await;
         let answer = answer.map_err(|_| "the client that stays got no answer")??;
         let answer = answer.ok_or("the client that stays lost its connection")?;
         version_of(&answer)?;
+        self.recorder.answered(self.connection, asked);
         self.recorder.mark(Who::Guest);
         Ok(answer)
+    }
+
+    /// Its connection is gone, and so is the program.
+    pub async fn loses_it(mut self, reason: &str) -> Fallible<()> {
+        self.recorder.leaves(Who::Guest);
+        self.recorder
+            .let_go(self.connection, Err(reason.to_owned()));
+        Ok(self.program.kill().await?)
     }
 
     /// Types the end of its input, and waits until the program has ended.
     pub async fn leave(mut self) -> Fallible<()> {
         self.recorder.leaves(Who::Guest); // from here on the drain may be complete
+        self.recorder.let_go(self.connection, Ok(()));
         drop(self.keyboard);
         match time::timeout(PATIENCE, self.program.wait()).await?? {
             status if status.success() => Ok(()),

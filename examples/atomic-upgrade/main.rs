@@ -7,12 +7,13 @@
 //! The programs are the real ones. This example plays everything around them:
 //!
 //! - [`stage`] plays systemd: binds the sockets, hands them over, starts a program when a client
-//!   comes, waits for `READY=1`;
-//! - [`clients`] is the audience, and [`control`] the administrator's hand on the proxy;
+//!   comes, waits for `READY=1`, keeps what it is given, starts again what was killed;
+//! - [`clients`] and [`company`] are the audience, and [`control`] the administrator's hand on the proxy;
 //! - [`story`] is the script, one method for each scene;
 //! - [`recorder`] writes down what is seen, [`record`] is what was seen, [`verdict`] judges it, [`timeline`] draws it.
 //!
-//! It ends with status 1 when a single client failed, or when the upgrade was not atomic.
+//! It ends with status 1 when a single client failed, when the upgrade was not atomic, or when a
+//! connection was cut because the proxy was killed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use disnix_proxy_example::service::program::raise_descriptor_limit;
 use disnix_proxy_example::service::timespan::TimeSpan;
 
 mod clients;
+mod company;
 mod control;
 mod narrator;
 mod programs;
@@ -37,7 +39,7 @@ mod verdict;
 /// What can go wrong, in one sentence.
 type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Longer than any machine should take; the script itself takes about seven seconds.
+/// Longer than any machine should take; the script itself takes about eight seconds.
 const TOO_LONG: Duration = Duration::from_secs(60);
 
 /// Watch an atomic upgrade: real programs, real clients, no root, no systemd.
@@ -53,6 +55,10 @@ struct Options {
     /// Take the programs from this directory instead of building them
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
+    /// Whether the proxy keeps connections when it is killed; with `no`, see how many are lost
+    #[arg(long, value_name = "YES|NO", default_value = "yes", action = clap::ArgAction::Set,
+          value_parser = clap::builder::BoolishValueParser::new())]
+    keep_connections: bool,
     /// Show what the programs log, between the lines of the story
     #[arg(long)]
     logs: bool,
@@ -83,7 +89,12 @@ async fn watch(options: &Options) -> Fallible<bool> {
     let programs = programs::find(options.programs.as_deref())?;
     let interval = options.every.finite().unwrap_or(Duration::MAX);
     let interval = interval.clamp(Duration::from_millis(1), Duration::from_secs(1));
-    let performance = story::perform(&programs, interval, options.logs);
+    let performance = story::perform(story::Script {
+        programs,
+        every: interval,
+        logs: options.logs,
+        keep_connections: options.keep_connections,
+    });
     let record = tokio::select! {
         record = performance => record?,
         () = tokio::time::sleep(TOO_LONG) => {

@@ -1,10 +1,14 @@
 //! What was seen: every client with its times, samples of the proxy's status, when each program
-//! ran, and the phases of the story. The drawings, the table and the verdict are made from this
+//! ran, the phases of the story, and when the proxy was killed. The drawings, the table and the verdict are made from this
 //! alone.
 
 use std::time::Duration;
 
 use disnix_proxy_example::proxy::gate::GateState;
+
+pub use held::{Held, Kill};
+
+mod held;
 
 /// One client: when it came, and how it ended.
 #[derive(Clone, Debug)]
@@ -32,7 +36,7 @@ pub enum Outcome {
 }
 
 /// A version of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// Before the upgrade.
     One,
@@ -54,10 +58,12 @@ pub struct Phase {
 }
 
 /// Who runs, or stays connected, in a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// The client that stays.
     Guest,
+    /// Those that keep talking.
+    Company,
     /// The proxy.
     Proxy,
     /// A version of the server.
@@ -69,6 +75,7 @@ impl Who {
     pub fn title(self) -> &'static str {
         match self {
             Self::Guest => "client that stays",
+            Self::Company => "clients that talk",
             Self::Proxy => "proxy",
             Self::Server(Version::One) => "server, version 1",
             Self::Server(Version::Two) => "server, version 2",
@@ -96,10 +103,14 @@ pub struct Record {
     pub visits: Vec<Visit>,
     /// What the proxy's status said: when, open connections, clients in the kernel's queue.
     pub samples: Vec<(Duration, usize, u32)>,
-    /// In the order of their first appearance.
+    /// In the order of [`Who`].
     pub lanes: Vec<Lane>,
     /// When each phase began; [`Self::phases`] has the ends too.
     pub beginnings: Vec<(Duration, GateState, &'static str)>,
+    /// The connections that stayed open.
+    pub held: Vec<Held>,
+    /// When the proxy was killed.
+    pub kills: Vec<Kill>,
 }
 
 /// What happened in one of equally wide slices of time.
@@ -113,7 +124,7 @@ pub struct Column {
     pub arrived: u32,
     /// Clients that had been served by its end, by version.
     pub served: [u32; 2],
-    /// Clients that failed in it.
+    /// Clients that failed in it, and held connections that were lost.
     pub failed: u32,
     /// Clients that had failed by its end.
     pub failed_so_far: u32,
@@ -124,6 +135,7 @@ enum Change {
     Arrived,
     Served(Version),
     Failed,
+    Lost,
     Open(u32),
 }
 
@@ -186,6 +198,7 @@ impl Record {
                 None => {}
             }
         }
+        changes.extend(self.losses().map(|loss| (loss.0, Change::Lost)));
         for &(at, open, _) in &self.samples {
             changes.push((at, Change::Open(open.try_into().unwrap_or(u32::MAX))));
         }
@@ -213,6 +226,7 @@ impl Record {
                         now.failed_so_far += 1;
                         now.waiting = now.waiting.saturating_sub(1);
                     }
+                    Change::Lost => column.failed += 1,
                     Change::Open(open) => now.open = open,
                 }
                 column.waiting = column.waiting.max(now.waiting);
@@ -260,6 +274,11 @@ pub mod tests {
             spans: vec![(ms(from), to.map(ms))],
             marks: vec![ms(from + 20)],
         };
+        let held = |opened| Held {
+            opened: ms(opened),
+            answers: vec![(ms(opened), ms(opened + 1)), (ms(148), ms(153))],
+            ended: Some((ms(190), Ok(()))),
+        };
         Record {
             length: ms(1000),
             visits: (0..100).map(visit).collect(),
@@ -281,6 +300,11 @@ pub mod tests {
                 (ms(400), GateState::Locked, phase::LOCKED),
                 (ms(600), GateState::Open, phase::AFTER),
             ],
+            held: vec![held(0), held(100)],
+            kills: vec![Kill {
+                at: ms(145),
+                back: Some(ms(151)),
+            }],
         }
     }
 
@@ -319,6 +343,15 @@ pub mod tests {
             .collect();
         assert_eq!(failed, [0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
         assert_eq!(record.failures().count(), 1);
+    }
+
+    #[test]
+    fn a_held_connection_that_is_lost_is_seen_like_a_failure() {
+        let mut record = example();
+        record.held[0].ended = Some((Duration::from_millis(150), Err("reset".to_owned())));
+        let columns = record.columns(10);
+        assert_eq!(columns.iter().map(|column| column.failed).sum::<u32>(), 1);
+        assert_eq!(columns.last().unwrap().arrived, 100);
     }
 
     #[test]

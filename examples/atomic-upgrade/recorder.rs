@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use disnix_proxy_example::proxy::gate::GateState;
 use tokio::sync::Notify;
 
-use crate::record::{Lane, Outcome, Record, Visit, Who};
+use crate::record::{Held, Kill, Lane, Outcome, Record, Visit, Who};
 
 /// A [`Record`] that is being written, by any number of tasks.
 #[derive(Clone, Debug)]
@@ -82,6 +82,51 @@ impl Recorder {
         }
     }
 
+    /// A connection has been opened that is going to stay; its number is for what follows.
+    pub fn holds(&self) -> usize {
+        let opened = self.now();
+        let mut record = self.write();
+        record.held.push(Held {
+            opened,
+            ..Held::default()
+        });
+        record.held.len() - 1
+    }
+
+    /// Over a held connection an answer has come to what was asked then.
+    pub fn answered(&self, number: usize, asked: Duration) {
+        let now = self.now();
+        if let Some(held) = self.write().held.get_mut(number) {
+            held.answers.push((asked, now));
+        }
+    }
+
+    /// A held connection has been closed by its client, or it was lost.
+    pub fn let_go(&self, number: usize, how: Result<(), String>) {
+        let now = self.now();
+        if let Some(held) = self.write().held.get_mut(number) {
+            held.ended = Some((now, how));
+        }
+    }
+
+    /// The proxy is about to be killed.
+    pub fn killed(&self) {
+        let at = self.now();
+        self.write().kills.push(Kill { at, back: None });
+    }
+
+    /// After a kill the proxy is ready again. How long it was not.
+    pub fn is_back(&self) -> Duration {
+        let now = self.now();
+        match self.write().kills.last_mut() {
+            Some(kill) => {
+                kill.back = Some(now);
+                now.saturating_sub(kill.at)
+            }
+            None => Duration::ZERO,
+        }
+    }
+
     /// What the proxy's status said just now.
     pub fn sample(&self, open: usize, queued: u32) {
         let now = self.now();
@@ -112,16 +157,18 @@ impl Recorder {
 
     fn with_lane(&self, who: Who, change: impl FnOnce(&mut Lane)) {
         let mut record = self.write();
-        let index = record.lanes.iter().position(|lane| lane.who == who);
-        let index = index.unwrap_or_else(|| {
-            record.lanes.push(Lane {
+        let lanes = &mut record.lanes;
+        let index = lanes.binary_search_by_key(&who, |lane| lane.who);
+        let index = index.unwrap_or_else(|place| {
+            let lane = Lane {
                 who,
                 spans: Vec::new(),
                 marks: Vec::new(),
-            });
-            record.lanes.len() - 1
+            };
+            lanes.insert(place, lane);
+            place
         });
-        change(&mut record.lanes[index]);
+        change(&mut lanes[index]);
     }
 
     fn write(&self) -> MutexGuard<'_, Record> {

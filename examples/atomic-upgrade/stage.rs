@@ -1,37 +1,39 @@
-//! Plays systemd, as far as socket activation goes.
+//! Plays systemd, as far as socket activation and the descriptor store go.
 //!
 //! The listening sockets are bound here and stay open whatever becomes of the programs. A program
 //! gets them as sd_listen_fds(3) says: descriptors from 3 on, `LISTEN_FDS`, `LISTEN_FDNAMES`,
 //! `LISTEN_PID`. While it does not run, its sockets are watched, and the first client starts it.
-//! It is *ready* when it says `READY=1` to `NOTIFY_SOCKET`, sd_notify(3).
+//! It is *ready* when it says `READY=1` to `NOTIFY_SOCKET`, sd_notify(3). What it stores there comes
+//! back to its next process. Whoever was killed is started again at once.
 
-use std::fs::{self, File};
+use std::fs;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+use rustix::process::Pid;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::net::UnixDatagram;
-use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::Fallible;
 use crate::record::Who;
 use crate::recorder::Recorder;
+use notify::{NotifySocket, Store};
+use process::Process;
 
-/// The first descriptor that is handed over, `SD_LISTEN_FDS_START`.
-const FIRST_DESCRIPTOR: i32 = 3;
+mod notify;
+mod process;
 
-/// Sets `LISTEN_PID`, which only the new process itself knows, and becomes the program.
-const BECOME: &str = r#"export LISTEN_PID=$$; exec "$@""#;
+pub use process::inherit_children;
+
+/// As `FileDescriptorStoreMax=` of the shipped unit.
+const STORE_MAX: usize = 16;
 
 /// Clients that the kernel lets wait at a listener; it allows itself to hold fewer.
 const BACKLOG: i32 = 4096;
@@ -64,12 +66,20 @@ pub enum State {
     /// The program has been started and is not ready.
     Starting,
     /// It is ready.
-    Running {
-        /// How long it took from its start to `READY=1`.
-        took: Duration,
-    },
+    Running(Running),
     /// It could not be started, or ended before it was ready.
     Failed(String),
+}
+
+/// A process that is ready.
+#[derive(Clone, Copy, Debug)]
+pub struct Running {
+    /// Its number.
+    pub process: Pid,
+    /// How long it took from its start to `READY=1`.
+    pub took: Duration,
+    /// So many descriptors were in the store for it.
+    pub kept: usize,
 }
 
 /// A program with its sockets: a `.service` and its `.socket`.
@@ -100,13 +110,12 @@ impl Unit {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        let notify_path = directory.join(format!("{name}.notify"));
         let log = directory.join(format!("{name}.log"));
         let (orders, inbox) = mpsc::channel(1);
         let (state_sender, state) = watch::channel(State::Waiting);
         let manager = Manager {
-            notify: UnixDatagram::bind(&notify_path)?,
-            notify_path,
+            notify: NotifySocket::bind(directory.join(format!("{name}.notify")))?,
+            store: Store::of(STORE_MAX),
             log: (!logs).then_some(log),
             program,
             sockets,
@@ -118,11 +127,20 @@ impl Unit {
         Ok(Self { orders, state })
     }
 
-    /// Waits until the program is ready; says how long it took from its start.
-    pub async fn ready(&mut self) -> Fallible<Duration> {
-        let settled = |state: &State| matches!(state, State::Running { .. } | State::Failed(_));
+    /// Waits until the program is ready.
+    pub async fn ready(&mut self) -> Fallible<Running> {
+        self.ready_again(None).await
+    }
+
+    /// Waits until the program is ready in another process than this one.
+    pub async fn ready_again(&mut self, before: Option<Pid>) -> Fallible<Running> {
+        let settled = |state: &State| match state {
+            State::Running(running) => Some(running.process) != before,
+            State::Failed(_) => true,
+            State::Waiting | State::Starting => false,
+        };
         match &*self.state.wait_for(settled).await? {
-            State::Running { took } => Ok(*took),
+            State::Running(running) => Ok(*running),
             State::Failed(reason) => Err(reason.clone().into()),
             State::Waiting | State::Starting => unreachable!("these are not settled"),
         }
@@ -155,12 +173,22 @@ impl Unit {
     }
 }
 
+/// What a unit does next.
+enum Next {
+    /// Nothing, until a client comes.
+    Wait,
+    /// Run the program.
+    Run,
+    /// What it has been ordered.
+    Obey(Order),
+}
+
 /// The task behind a [`Unit`].
 struct Manager {
     program: Program,
     sockets: Vec<Socket>,
-    notify: UnixDatagram,
-    notify_path: PathBuf,
+    notify: NotifySocket,
+    store: Store,
     log: Option<PathBuf>,
     orders: mpsc::Receiver<Order>,
     state: watch::Sender<State>,
@@ -183,109 +211,80 @@ impl Manager {
     /// Starts the program whenever a client comes, until it is ordered to stop.
     async fn serve(&mut self) -> Fallible<()> {
         let mut done = None;
+        let mut next = Next::Wait;
         loop {
-            self.state.send_replace(State::Waiting);
-            let order = match done.is_some() {
-                true => None, // ordered to run now
-                false => tokio::select! {
-                    client = client_comes(&self.sockets) => { client?; None }
-                    order = self.orders.recv() => match order {
-                        Some(order) => Some(order),
-                        None => return Ok(()),
-                    },
+            next = match next {
+                Next::Wait => {
+                    self.store.clear(); // whatever was still in it
+                    self.state.send_replace(State::Waiting);
+                    tokio::select! {
+                        client = client_comes(&self.sockets) => { client?; Next::Run }
+                        order = self.orders.recv() => match order {
+                            Some(order) => Next::Obey(order),
+                            None => return Ok(()),
+                        },
+                    }
+                }
+                Next::Run => self.run(done.take()).await?,
+                Next::Obey(order) => match order.next {
+                    Some(program) => {
+                        self.program = program;
+                        done = Some(order.done);
+                        Next::Run
+                    }
+                    None => {
+                        let _ = order.done.send(Ok(()));
+                        return Ok(());
+                    }
                 },
             };
-            let order = match order {
-                Some(order) => Some(order),
-                None => self.run(done.take()).await?,
-            };
-            let Some(order) = order else { continue };
-            match order.next {
-                Some(program) => {
-                    self.program = program;
-                    done = Some(order.done);
-                }
-                None => {
-                    let _ = order.done.send(Ok(()));
-                    return Ok(());
-                }
-            }
         }
     }
 
-    /// Runs the program once, until it ends by itself or by an order. `done` is told when it is
-    /// ready.
-    async fn run(
-        &mut self,
-        mut done: Option<oneshot::Sender<Fallible<()>>>,
-    ) -> Fallible<Option<Order>> {
+    /// Runs the program once, until it ends by itself, by an order, or by the hand of somebody else.
+    /// `done` is told when it is ready.
+    async fn run(&mut self, mut done: Option<oneshot::Sender<Fallible<()>>>) -> Fallible<Next> {
         let started = Instant::now();
         self.state.send_replace(State::Starting);
-        let mut child = self.spawn()?;
+        let kept = self.store.iter().count();
+        let sockets = self.sockets.iter();
+        let sockets = sockets.map(|socket| (socket.name, socket.descriptor.as_fd()));
+        let mut process = Process::start(
+            &self.program,
+            sockets.chain(self.store.iter()),
+            self.notify.path(),
+            self.log.as_ref(),
+        )?;
         let mut order = None;
         self.recorder.enters(self.program.who);
         let status = loop {
-            let mut message = [0; 4096];
             tokio::select! {
                 biased; // what it said last is heard before its end is seen
-                length = self.notify.recv(&mut message) => {
-                    if message[..length?].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                        self.state.send_replace(State::Running { took: started.elapsed() });
+                notice = self.notify.next() => {
+                    let notice = notice?;
+                    if notice.says("READY=1") {
+                        let (process, took) = (process.id, started.elapsed());
+                        self.state.send_replace(State::Running(Running { process, took, kept }));
                         done.take().map(|done| done.send(Ok(())));
                     }
+                    self.store.hear(notice);
                 }
                 received = self.orders.recv(), if order.is_none() => {
                     order = received;
-                    terminate(&child)?;
+                    process.terminate()?;
                 }
-                status = child.wait() => break status?,
+                status = process.ends() => break status?,
             }
         };
         self.recorder.leaves(self.program.who);
-        let was_ready = matches!(&*self.state.borrow(), State::Running { .. });
-        match status.success() && was_ready {
-            true => Ok(order),
-            false => Err(failure(status, was_ready).into()),
+        process.leaves_nobody().await?;
+        let was_ready = matches!(&*self.state.borrow(), State::Running(_));
+        match (status.success() && was_ready, order) {
+            (true, Some(order)) => Ok(Next::Obey(order)),
+            (true, None) => Ok(Next::Wait),
+            (false, None) if was_ready && process::was_killed(status) => Ok(Next::Run),
+            (false, _) => Err(process::failure(status, was_ready).into()),
         }
-    }
-
-    fn spawn(&self) -> Fallible<Child> {
-        // Copies far above the places they are to have, so that none overwrites another.
-        let copies = self.sockets.iter();
-        let copies = copies.map(|socket| rustix::io::fcntl_dupfd_cloexec(&socket.descriptor, 100));
-        let copies = copies.collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<&str> = self.sockets.iter().map(|socket| socket.name).collect();
-        let output = match &self.log {
-            Some(path) => File::options().append(true).create(true).open(path)?.into(),
-            None => io::stderr().as_fd().try_clone_to_owned()?,
-        };
-        let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", BECOME, "sh"])
-            .arg(&self.program.path)
-            .args(&self.program.arguments)
-            .env_clear()
-            .env("LISTEN_FDS", copies.len().to_string())
-            .env("LISTEN_FDNAMES", names.join(":"))
-            .env("NOTIFY_SOCKET", &self.notify_path)
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .kill_on_drop(true);
-        let prepare = move || {
-            set_parent_process_death_signal(Some(Signal::TERM))?;
-            for (place, copy) in (FIRST_DESCRIPTOR..).zip(&copies) {
-                // SAFETY: both are plain numbers; dup2 touches no memory and may be called
-                // between fork and exec.
-                if unsafe { libc::dup2(copy.as_raw_fd(), place) } < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-            }
-            Ok(())
-        };
-        // SAFETY: `prepare` makes system calls only and does not allocate.
-        unsafe { command.pre_exec(prepare) };
-        Ok(command.spawn()?)
     }
 }
 
@@ -314,19 +313,4 @@ async fn client_comes(sockets: &[Socket]) -> io::Result<()> {
             .unwrap_or(Poll::Pending)
     })
     .await
-}
-
-fn terminate(child: &Child) -> Fallible<()> {
-    // No process id: it has ended and been waited for already.
-    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id as i32)) {
-        kill_process(pid, Signal::TERM)?;
-    }
-    Ok(())
-}
-
-fn failure(status: ExitStatus, was_ready: bool) -> String {
-    match was_ready {
-        true => format!("it ended with {status}"),
-        false => format!("it ended ({status}) before it was ready"),
-    }
 }

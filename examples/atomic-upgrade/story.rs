@@ -1,13 +1,11 @@
-//! The script. Every scene is a method of [`Show`]; [`perform`] is their order.
+//! The script. Every scene is a method of [`Show`]; [`perform`] is their order. [`prepare`] sets the
+//! stage, and [`kill`] is a scene of its own.
 //!
 //! Scenes wait for events, never for a time, with one exception: [`Show::pause`], where the script
 //! says that time passes (an administrator thinks, the audience looks on).
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use disnix_proxy_example::proxy::control::api::GateReply;
@@ -18,17 +16,24 @@ use tokio::time;
 
 use crate::Fallible;
 use crate::clients::{self, Guest, Stream};
+use crate::company::{self, Company};
 use crate::control::{self, Control};
 use crate::narrator::{Narrator, counted, spoken};
 use crate::programs::Programs;
-use crate::record::{Record, Version, Who};
+use crate::record::{Record, Version};
 use crate::recorder::Recorder;
-use crate::stage::{self, Program, Socket, Unit};
+use crate::stage::Unit;
+use prepare::server;
+
+mod kill;
+mod prepare;
 
 /// The titles of the phases; the verdict asks for them.
 pub mod phase {
     /// Before the upgrade.
     pub const BEFORE: &str = "version 1";
+    /// Before the upgrade as well, and the proxy is killed.
+    pub const KILLED: &str = "kill -9";
     /// Locked, and somebody is still connected.
     pub const DRAINING: &str = "draining";
     /// Locked, and nobody is connected.
@@ -42,14 +47,30 @@ pub mod phase {
 /// After so long without connections the programs end by themselves.
 const IDLE: &str = "1s";
 
+/// So many clients keep talking over one connection each.
+const COMPANY: usize = 20;
+
 /// Whoever waits for the end of the drain.
 type Drained = JoinHandle<Fallible<GateReply>>;
 
+/// What is performed, and how.
+pub struct Script {
+    /// What plays.
+    pub programs: Programs,
+    /// A new client comes so often.
+    pub every: Duration,
+    /// Whether the programs log between the lines of the story.
+    pub logs: bool,
+    /// Whether the proxy is told to keep connections.
+    pub keep_connections: bool,
+}
+
 /// Performs all scenes and returns what was seen.
-pub async fn perform(programs: &Programs, every: Duration, logs: bool) -> Fallible<Record> {
-    let mut show = Show::prepare(programs, every, logs)?;
-    let mut guest = show.first_client().await?;
-    let stream = show.steady_stream().await?;
+pub async fn perform(script: Script) -> Fallible<Record> {
+    let mut show = Show::prepare(script)?;
+    let guest = show.first_client().await?;
+    let (stream, company) = show.steady_stream().await?;
+    let mut guest = show.kill(guest, company).await?;
     let drained = show.lock().await?;
     show.look_at_the_drain(&mut guest).await?;
     show.guest_leaves(guest, drained).await?;
@@ -78,64 +99,6 @@ struct Show {
 }
 
 impl Show {
-    /// Binds the sockets. No program is started.
-    fn prepare(programs: &Programs, every: Duration, logs: bool) -> Fallible<Self> {
-        let recorder = Recorder::begin();
-        let narrator = Narrator::new(&recorder);
-        let directory = tempfile::Builder::new()
-            .prefix("atomic-upgrade-")
-            .tempdir()?;
-        let (server_address, server_socket) = stage::listen()?;
-        let (address, client_socket) = stage::listen()?;
-        let control = directory.path().join("control");
-        let control_socket = Arc::new(OwnedFd::from(UnixListener::bind(&control)?));
-        let socket = |name, descriptor| Socket { name, descriptor };
-        let server = Unit::load(
-            server(programs, Version::One),
-            vec![socket("hello-world-server.socket", server_socket)],
-            directory.path(),
-            logs,
-            &recorder,
-        )?;
-        let proxy = Program {
-            who: Who::Proxy,
-            path: programs.proxy.clone(),
-            arguments: vec![
-                server_address.to_string(),
-                "--runtime-directory".to_owned(),
-                directory.path().to_string_lossy().into_owned(),
-                "--exit-idle-time".to_owned(),
-                IDLE.to_owned(),
-            ],
-        };
-        let sockets = vec![
-            socket("clients", client_socket),
-            socket("varlink", control_socket),
-        ];
-        let proxy = Unit::load(proxy, sockets, directory.path(), logs, &recorder)?;
-
-        narrator.scene("The sockets come first");
-        narrator.tell(
-            "bound",
-            format!("{address} for clients, {server_address} for the server"),
-        );
-        narrator
-            .notice("No program runs. The sockets belong to nobody who could be upgraded or die:");
-        narrator.notice("here to this example, in real life to systemd.");
-        Ok(Self {
-            recorder,
-            narrator,
-            programs: programs.clone(),
-            every,
-            server,
-            proxy,
-            address,
-            control,
-            sampler: None,
-            _directory: directory,
-        })
-    }
-
     /// The first client starts the proxy, whose connection starts the server.
     async fn first_client(&mut self) -> Fallible<Guest> {
         self.recorder.phase(phase::BEFORE, GateState::Open);
@@ -146,7 +109,7 @@ impl Show {
             "arrives",
             "hello-world-client connects; it is going to stay",
         );
-        let took = self.proxy.ready().await?;
+        let took = self.proxy.ready().await?.took;
         self.narrator.tell(
             "starts",
             format!(
@@ -154,7 +117,7 @@ impl Show {
                 spoken(took)
             ),
         );
-        let took = self.server.ready().await?;
+        let took = self.server.ready().await?.took;
         self.narrator.tell(
             "starts",
             format!(
@@ -175,8 +138,8 @@ impl Show {
         Ok(guest)
     }
 
-    /// Many clients, each short.
-    async fn steady_stream(&mut self) -> Fallible<Stream> {
+    /// Many clients, each short, and some who stay and talk.
+    async fn steady_stream(&mut self) -> Fallible<(Stream, Company)> {
         let stream = Stream::begin(self.address, self.every, &self.recorder);
         self.narrator.tell(
             "stream",
@@ -185,7 +148,16 @@ impl Show {
                 spoken(self.every),
             ),
         );
-        self.pause(1_200).await;
+        let company = Company::gather(COMPANY, self.address, &self.recorder).await?;
+        self.narrator.tell(
+            "company",
+            format!(
+                "{} connect and stay; each says hello every {}",
+                counted(COMPANY, "more client"),
+                spoken(company::EVERY),
+            ),
+        );
+        self.pause(1_400).await;
         let record = self.recorder.so_far();
         let longest = record
             .visits
@@ -203,7 +175,7 @@ impl Show {
                 spoken(longest.unwrap_or_default()),
             ),
         );
-        Ok(stream)
+        Ok((stream, company))
     }
 
     /// The administrator locks the proxy. The end of the drain is written down when it comes.
@@ -361,20 +333,6 @@ impl Show {
     /// Time passes because the script says so.
     async fn pause(&self, milliseconds: u64) {
         time::sleep(Duration::from_millis(milliseconds)).await;
-    }
-}
-
-/// A version of the server: the same program that greets differently.
-fn server(programs: &Programs, version: Version) -> Program {
-    Program {
-        who: Who::Server(version),
-        path: programs.server.clone(),
-        arguments: vec![
-            "--greeting".to_owned(),
-            clients::greeting(version),
-            "--exit-idle-time".to_owned(),
-            IDLE.to_owned(),
-        ],
     }
 }
 

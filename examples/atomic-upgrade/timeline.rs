@@ -5,7 +5,7 @@
 //! 3. *so far*: what became of all that have come, one layer on the other;
 //! 4. *open*: connections through the proxy;
 //! 5. *failed*;
-//! 6. who ran, or was connected, when.
+//! 6. who ran, or was connected, when. A line through all rows is a kill of the proxy.
 
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::record::{Column, Record, Version, Who};
 
 mod blocks;
 mod shapes;
+mod style;
 pub mod svg;
 pub mod terminal;
 
@@ -28,7 +29,7 @@ pub enum Ink {
     Waiting,
     /// Who failed.
     Failed,
-    /// The client that stays.
+    /// The client that stays, and those that keep talking.
     Guest,
     /// The proxy, and what is open in it.
     Proxy,
@@ -37,7 +38,7 @@ pub enum Ink {
 /// The colour of a lane.
 fn lane_ink(who: Who) -> Ink {
     match who {
-        Who::Guest => Ink::Guest,
+        Who::Guest | Who::Company => Ink::Guest,
         Who::Proxy => Ink::Proxy,
         Who::Server(Version::One) => Ink::One,
         Who::Server(Version::Two) => Ink::Two,
@@ -92,7 +93,20 @@ fn summary(record: &Record) -> String {
         0 => "none failed".to_owned(),
         some => format!("{} failed", grouped(some)),
     };
-    format!("{came}: {failed}, and none waited longer than {longest}.")
+    let mut text = format!("{came}: {failed}, and none waited longer than {longest}.");
+    let after = record.aftermath();
+    if !record.kills.is_empty() {
+        text += &format!(
+            " The proxy was killed {}: {} of {} cut.",
+            counted(record.kills.len(), "time"),
+            match after.cut {
+                0 => "none".to_owned(),
+                some => grouped(some),
+            },
+            counted(after.held, "open connection"),
+        );
+    }
+    text
 }
 
 /// The moments for the time axis: a round number of them that does not crowd it.
@@ -152,5 +166,6 @@ mod tests {
     #[test]
     fn the_summary_counts_who_failed() {
         assert!(summary(&example()).starts_with("100 clients: none failed"));
+        assert!(summary(&example()).ends_with("1 time: none of 2 open connections cut."));
     }
 }

@@ -1,4 +1,5 @@
-//! Judges a performance by its record: the table, and whether the upgrade was atomic.
+//! Judges a performance by its record: the table, whether the upgrade was atomic, and
+//! whether the kills went unnoticed.
 
 use std::time::Duration;
 
@@ -113,16 +114,19 @@ pub fn announce(record: &Record) -> bool {
             false => println!(" {} {}", style.paint("1;31", "✗"), style.bold(sentence)),
         }
     }
-    for (at, reason) in record.failures().take(10) {
+    let mut reasons: Vec<_> = record.failures().chain(record.losses()).collect();
+    reasons.sort();
+    for (at, reason) in reasons.into_iter().take(10) {
         println!("   at {:.3} s: {reason}", at.as_secs_f64());
     }
     let good = checks.iter().all(|check| check.0);
     match good {
         true => println!(
             "\n{}\n",
-            style.bold("An atomic upgrade: every client was served, by one version or the other.")
+            style.bold("An atomic upgrade: every client was served, by one version or the other, and nobody noticed \
+                 that the proxy was killed.")
         ),
-        false => println!("\n{}\n", style.bold("This was not an atomic upgrade.")),
+        false => println!("\n{}\n", style.bold("This did not go unnoticed.")),
     }
     good
 }
@@ -195,7 +199,29 @@ fn checks(record: &Record) -> Vec<(bool, String)> {
                 counted(early, "answer"),
             ),
         ),
+        kills(record),
     ]
+}
+
+/// Nobody may notice that the proxy is killed, and somebody has to be there who could.
+fn kills(record: &Record) -> (bool, String) {
+    let after = record.aftermath();
+    let cut = after.cut + after.failed;
+    let good = after.held > 0 && cut == 0 && record.kills.iter().all(|kill| kill.back.is_some());
+    let met = counted(after.held + after.short, "connection");
+    let times = counted(record.kills.len(), "time");
+    let so_what = match cut {
+        0 => format!(
+            "none of {met} was cut, no answer took longer than {}",
+            spoken(after.longest)
+        ),
+        _ => format!(
+            "{} of {met} cut, {} of them long-lived",
+            grouped(cut),
+            grouped(after.cut)
+        ),
+    };
+    (good, format!("the proxy was killed {times}: {so_what}"))
 }
 
 fn served_by(record: &Record, version: Version, from: Duration, to: Duration) -> usize {
@@ -272,6 +298,28 @@ mod tests {
     fn an_upgrade_for_which_nobody_has_to_wait_shows_nothing() {
         let found = complaints(|record| record.samples.clear());
         assert!(found.len() == 1 && found[0].contains("waited"), "{found:?}");
+    }
+
+    #[test]
+    fn a_connection_that_is_cut_by_a_kill_is_one_too_many() {
+        let reset = || Err("reset".to_owned());
+        let found = complaints(|record| record.held[1].ended = Some((ms(146), reset())));
+        assert!(
+            found.len() == 1 && found[0].contains("1 of 2 "),
+            "{found:?}"
+        );
+        let found = complaints(|record| record.held[1].answers.clear());
+        assert!(
+            found.len() == 1 && found[0].contains("1 of 2 "),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_kill_that_nobody_could_notice_shows_nothing() {
+        assert_eq!(complaints(|record| record.held.clear()).len(), 1);
+        assert_eq!(complaints(|record| record.kills.clear()).len(), 1);
+        assert_eq!(complaints(|record| record.kills[0].back = None).len(), 1);
     }
 
     #[test]

@@ -22,6 +22,9 @@ UPSTREAM_UNREACHABLE = "6e0b9d5a4f2c41738bd7e1c5a39f082d"
 QUEUE_FULL = "f5a2c8e06d7b4193b4e09f8d2c6a175b"
 TARGET_CHANGED = "08e3b6d2f7c54a19ad5f1e8b4c0d7293"
 PEER_GONE = "47bc1e9d05f84a32863e7f0cd5a92b1f"
+KEEPS = "84f3b6d07e1a4c29a5d2708c9e4b61f5"
+WENT_ON = "5d80e2c6f13b4a97b6c8d40e97f25a13"
+NOT_KEPT = "e1a47f9b2c6d4035918be53d07c6f2a8"
 
 NAMES = {value: name for name, value in list(globals().items()) if name.isupper()}
 

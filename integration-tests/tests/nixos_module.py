@@ -75,6 +75,7 @@ class Options(Module):
         "exitIdleTime": ("1min 30s", "EXIT_IDLE_TIME=1min 30s"),
         "connectTimeout": (5, "CONNECT_TIMEOUT=5"),
         "drainTimeout": ("infinity", "DRAIN_TIMEOUT=infinity"),
+        "keepConnections": (False, "KEEP_CONNECTIONS=no"),
         "idleTimeout": ("1h", "IDLE_TIMEOUT=1h"),
         "keepalive": ("2s", "KEEPALIVE=2s"),
         "connectionsMax": (512, "CONNECTIONS_MAX=512"),

@@ -155,7 +155,7 @@ let
         default = "30s";
       };
       drainTimeout = {
-        description = "How long open connections may go on when the proxy is told to stop.";
+        description = "How long open connections may go on when the proxy is told to stop. Under systemd they go on in the next process instead.";
         type = timeSpan;
         default = "30s";
       };

@@ -58,8 +58,15 @@ let
 
         drainTimeout = mkProgramOption own.timeSpan ''
           How long open connections may go on when the proxy is told to stop; then they are cut. So
-          long a `nixos-rebuild switch` that restarts the proxy may take.
+          long a `nixos-rebuild switch` that restarts the proxy may take. Without effect where they go
+          on in the next process ({option}`keepConnections`).
         '' "5min";
+
+        keepConnections = mkProgramOption types.bool ''
+          Whether open connections go on in the next process when the proxy is restarted, upgraded or
+          killed. systemd keeps them meanwhile. With null they are kept where that is possible; with
+          true the proxy does not start if it is not.
+        '' false;
 
         idleTimeout = mkProgramOption own.timeSpan ''
           A connection that carried nothing for so long is ended.
@@ -72,7 +79,8 @@ let
 
         connectionsMax = mkProgramOption types.ints.positive ''
           The most connections open at a time; whoever comes then waits in the queue. Each takes two
-          file descriptors: above 63,000 raise `LimitNOFILE=` of the service too.
+          file descriptors, and where they are kept systemd holds up to four of each: above 30,000 raise
+          `LimitNOFILE=` of the service too.
         '' 512;
 
         threads = mkProgramOption types.ints.positive ''
@@ -151,6 +159,7 @@ let
       DISNIX_TCP_PROXY_EXIT_IDLE_TIME = instance.exitIdleTime;
       DISNIX_TCP_PROXY_CONNECT_TIMEOUT = instance.connectTimeout;
       DISNIX_TCP_PROXY_DRAIN_TIMEOUT = instance.drainTimeout;
+      DISNIX_TCP_PROXY_KEEP_CONNECTIONS = instance.keepConnections;
       DISNIX_TCP_PROXY_IDLE_TIMEOUT = instance.idleTimeout;
       DISNIX_TCP_PROXY_KEEPALIVE = instance.keepalive;
       DISNIX_TCP_PROXY_CONNECTIONS_MAX = instance.connectionsMax;

@@ -28,11 +28,14 @@ in
     "trace"
   ];
 
-  # The environment of a program: without what is null, and with % doubled, which in a unit would
-  # begin a specifier.
+  # The environment of a program: without what is null, with yes and no, and with % doubled, which in a
+  # unit would begin a specifier.
   variables =
+    let
+      word = value: if builtins.isBool value then (if value then "yes" else "no") else toString value;
+    in
     options:
-    lib.mapAttrs (_: value: lib.replaceStrings [ "%" ] [ "%%" ] (toString value)) (
+    lib.mapAttrs (_: value: lib.replaceStrings [ "%" ] [ "%%" ] (word value)) (
       lib.filterAttrs (_: value: value != null) options
     );
 

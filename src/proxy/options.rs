@@ -88,7 +88,7 @@ pub struct Options {
     )]
     pub connect_timeout: TimeSpan,
 
-    /// How long open connections may go on when the proxy is told to stop.
+    /// How long open connections may go on when the proxy is told to stop, if they are not kept.
     #[arg(
         long,
         value_name = "TIME",
@@ -118,7 +118,7 @@ pub struct Options {
     /// Whether open connections go on in the next process when this one ends, however it ends: yes or no.
     ///
     /// systemd keeps them meanwhile, if the unit has `FileDescriptorStoreMax=` of 16 or more. Without this
-    /// option they are kept where that is possible.
+    /// option they are kept where that is possible; with yes the proxy does not start where it is not.
     #[arg(long, value_name = "YES|NO", env = "DISNIX_TCP_PROXY_KEEP_CONNECTIONS",
           value_parser = clap::builder::BoolishValueParser::new())]
     pub keep_connections: Option<bool>,

@@ -59,7 +59,6 @@ impl Passed {
                 .upstream
                 .get_or_init(|| Connected { socket, target });
         }
-        self.park();
     }
 
     /// It was handed over, with the token of this slot.

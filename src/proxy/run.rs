@@ -127,7 +127,8 @@ async fn run(options: Options) -> Result<(), Failure> {
     proxy.relay_or_hand_over();
     let running = Arc::new(Running::new(Arc::clone(&proxy), control));
     let served = serve(running, listeners, lifetime).await;
-    proxy.end(matches!(served, Ok(Ended::Left)));
+    // A process that cannot go on leaves its connections to the next one, as one that is killed does.
+    proxy.end(!matches!(served, Ok(Ended::Over)));
     served.map(drop)
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{SocketFlags, sockopt};
 use socket2::Domain;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -25,6 +25,7 @@ use super::binding::{
 };
 use super::handed::Handed;
 use super::handover::{self, Queue};
+use super::inspect::{check_kind, local_name};
 use super::kernel;
 use super::stream::{keep_alive, send_at_once};
 
@@ -416,49 +417,4 @@ impl Drop for Listener {
 fn set_options(socket: impl AsFd, keepalive: Option<Duration>) -> io::Result<()> {
     send_at_once(&socket);
     keepalive.map_or(Ok(()), |limit| keep_alive(&socket, limit))
-}
-
-/// Says in a sentence what is wrong with a socket that should be a listening stream socket.
-fn check_kind(fd: &OwnedFd) -> Result<(), String> {
-    let number = std::os::fd::AsRawFd::as_raw_fd(fd);
-    let Ok(kind) = sockopt::socket_type(fd) else {
-        return Err(format!("the inherited descriptor {number} is not a socket"));
-    };
-    let name = local_name(fd);
-    let kind = match kind {
-        SocketType::STREAM => match sockopt::socket_acceptconn(fd) {
-            Ok(true) => return Ok(()),
-            _ => "a stream socket that does not listen (is Accept=yes set? it must be no)",
-        },
-        SocketType::DGRAM => {
-            "a datagram socket (ListenDatagram=); a stream socket (ListenStream=) is needed"
-        }
-        SocketType::SEQPACKET => {
-            "a sequential packet socket (ListenSequentialPacket=); a stream socket (ListenStream=) \
-             is needed"
-        }
-        _ => "neither a stream nor a datagram socket; a stream socket (ListenStream=) is needed",
-    };
-    Err(format!(
-        "the inherited socket {name} (descriptor {number}) is {kind}"
-    ))
-}
-
-/// The address that a socket is bound to, for people.
-fn local_name(fd: impl AsFd) -> String {
-    let Ok(address) = rustix::net::getsockname(&fd) else {
-        return "unknown".to_owned();
-    };
-    if let Ok(address) = SocketAddr::try_from(address.clone()) {
-        return address.to_string();
-    }
-    match rustix::net::SocketAddrUnix::try_from(address.clone()) {
-        Ok(unix) => match (unix.path_bytes(), unix.abstract_name()) {
-            (Some(path), _) => format!("unix:{}", String::from_utf8_lossy(path)),
-            (_, Some(name)) => format!("unix:@{}", String::from_utf8_lossy(name)),
-            _ => "unix:unnamed".to_owned(),
-        },
-        Err(_) if address.address_family() == AddressFamily::VSOCK => "vsock".to_owned(),
-        Err(_) => "unknown".to_owned(),
-    }
 }

@@ -1,7 +1,7 @@
 //! What any socket-activated service needs; no word about proxies.
 //!
 //! - [`address`], [`timespan`]: what options say;
-//! - [`activation`], [`listener`], [`arrival`], [`binding`], [`stream`], [`kernel`]: sockets, inherited from systemd or our own;
+//! - [`activation`], [`listener`], [`arrival`], [`binding`], [`stream`], `inspect`, [`kernel`]: sockets, inherited from systemd or our own;
 //! - [`handed`]: those that another process hands over;
 //! - [`handover`]: clients that another process hands over;
 //! - [`idle`], [`drain`]: when to end, as pure state machines;
@@ -26,6 +26,7 @@ pub mod handed;
 pub mod handover;
 pub mod idle;
 pub mod inbox;
+mod inspect;
 pub mod kernel;
 pub mod listener;
 pub mod log;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use disnix_proxy_example::proxy::gate::GateState;
 
 use super::shapes::{Shapes, escaped};
+use super::style::STYLE;
 use super::{Ink, Series, lane_ink, layers, part, summary, tick_label, ticks};
 use crate::narrator::{grouped, spoken};
-use crate::record::{Column, Record};
+use crate::record::{Column, Record, Who};
 
 const WIDTH: f64 = 880.0;
 /// Where the time begins and ends.
@@ -42,23 +43,6 @@ const LANES: Row = Row {
 /// One column is so wide.
 const COLUMN: f64 = 2.0;
 
-const STYLE: &str = "
-  text { font: 13px system-ui, -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif; fill: #1f2328 }
-  .title { font-size: 19px; font-weight: 600 } .name, .phase { font-weight: 600 }
-  .said { font-size: 11px } .small { font-size: 12px; fill: #59636e } .middle { text-anchor: middle } .end { text-anchor: end }
-  .card { fill: #ffffff; stroke: #d1d9e0 } .line { stroke: #d1d9e0; fill: none } .border { stroke: #818b98; stroke-dasharray: 2 3 }
-  .draining { fill: #9a6700; fill-opacity: .07 } .locked { fill: #9a6700; fill-opacity: .16 }
-  .one { fill: #2f81f7 } .two { fill: #12908e } .waiting { fill: #e8a317 } .failed { fill: #d1242f }
-  .guest { fill: #8250df } .proxy { fill: #7d8590 } .dot, .said { fill: #ffffff }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .small { fill: #9198a1 }
-    .card { fill: #0d1117; stroke: #3d444d } .line { stroke: #3d444d } .border { stroke: #656c76 }
-    .draining { fill: #e3b341; fill-opacity: .09 } .locked { fill: #e3b341; fill-opacity: .2 }
-    .one { fill: #4493f8 } .two { fill: #2bb3a9 } .waiting { fill: #e3a32b } .failed { fill: #f85149 }
-    .guest { fill: #ab7df8 } .proxy { fill: #7d8590 } .dot, .said { fill: #0d1117 }
-  }
-";
-
 /// A row of the drawing.
 struct Row {
     top: f64,
@@ -91,6 +75,7 @@ pub fn draw(record: &Record) -> String {
     picture.so_far(&series);
     picture.open_and_failed(&series);
     picture.lanes(record);
+    picture.kills(record);
     picture.axis();
     let height = bottom + 40.0;
     format!(
@@ -252,10 +237,32 @@ impl Picture {
                     3.0,
                 );
             }
-            for mark in &lane.marks {
-                let (x, y) = (self.x(*mark).max(LEFT + 7.0), top + 12.0);
+            let marks = lane.marks.iter();
+            let marks: Vec<f64> = marks.map(|mark| self.x(*mark).max(LEFT + 7.0)).collect();
+            for (number, &x) in marks.iter().enumerate() {
+                let y = top + 12.0;
                 self.shapes.dot("dot", (x, y), 3.0);
-                self.shapes.words("said", (x + 7.0, y + 4.0), "hello");
+                // The word is about 30 wide.
+                if marks.get(number + 1).is_none_or(|next| next - x > 42.0) {
+                    self.shapes.words("said", (x + 7.0, y + 4.0), "hello");
+                }
+            }
+        }
+    }
+
+    /// A line through all rows, and a cross where the proxy is.
+    fn kills(&mut self, record: &Record) {
+        let lane = record.lanes.iter().position(|lane| lane.who == Who::Proxy);
+        for kill in &record.kills {
+            let x = self.x(kill.at);
+            self.shapes.line("kill", (x, WAITING.top), (x, self.bottom));
+            if let Some(number) = lane {
+                let y = LANES.top + LANES.height * number as f64 + 12.0;
+                self.shapes.dot("failed", (x, y), 8.0);
+                self.shapes
+                    .line("cross", (x - 3.5, y - 3.5), (x + 3.5, y + 3.5));
+                self.shapes
+                    .line("cross", (x - 3.5, y + 3.5), (x + 3.5, y - 3.5));
             }
         }
     }
@@ -344,6 +351,13 @@ mod tests {
         for text in wanted {
             assert!(svg.contains(text), "{text} is missing in\n{svg}");
         }
+    }
+
+    #[test]
+    fn a_kill_is_seen() {
+        let svg = draw(&example());
+        assert_eq!(svg.matches("<line class=\"kill\"").count(), 1);
+        assert_eq!(svg.matches("<line class=\"cross\"").count(), 2);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::blocks::{Cell, cell, colour, foreground};
 use super::{Ink, Series, layers, part, tick_label, ticks};
 use crate::narrator::{Style, grouped, spoken};
-use crate::record::{Column, Lane, Record};
+use crate::record::{Column, Lane, Record, Who};
 
 /// Space for the names of the rows.
 const LABEL: usize = 18;
@@ -100,7 +100,12 @@ pub fn draw(record: &Record, screen: &Screen) -> String {
     };
     lines.add(Edges::new("failed", series.failed), columns.map(failed));
     for lane in &record.lanes {
-        let cells = lane_cells(lane, record.length, width, place);
+        let mut cells = lane_cells(lane, record.length, width, place);
+        if lane.who == Who::Proxy {
+            for kill in &record.kills {
+                cells[place(kill.at)] = Cell::new('†', Ink::Failed);
+            }
+        }
         let edges = Edges {
             label: lane.who.title(),
             ..Edges::default()
@@ -304,6 +309,16 @@ mod tests {
         record.visits[50].ended =
             Some((Duration::from_millis(505), Outcome::Failed(String::new())));
         assert_eq!(plain(&record, 80).matches('✗').count(), 1);
+    }
+
+    #[test]
+    fn a_kill_is_seen_where_the_proxy_is() {
+        let drawing = plain(&example(), 80);
+        let killed: Vec<&str> = drawing.lines().filter(|line| line.contains('†')).collect();
+        assert!(
+            killed.len() == 1 && killed[0].starts_with(" proxy"),
+            "{drawing}"
+        );
     }
 
     #[test]

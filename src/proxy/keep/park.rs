@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use super::Keep;
 use super::layout::{Phase, State};
 use super::lots::{Lots, Purpose, Refused, Side};
-use super::message::{Entry, Kind};
+use super::message::{DESCRIPTORS_MAX, Entry, Kind};
 use super::slot::Slot;
 
 /// So often something is tried to be parked.
@@ -38,6 +38,28 @@ impl Keep {
         self.enter(slot, phase, client.as_raw_fd(), upstream)
     }
 
+    /// Parks several clients with their upstreams: those of which none was parked yet, with few calls.
+    /// To be called before anything is received from them.
+    pub fn park_together(self, pairs: &[(Slot, BorrowedFd<'_>, BorrowedFd<'_>)]) {
+        for some in pairs.chunks(DESCRIPTORS_MAX / 2) {
+            let entries: Vec<Entry> = some
+                .iter()
+                .map(|(slot, ..)| entry(slot.index(), connected(*slot, false)))
+                .collect();
+            let descriptors: Vec<RawFd> = some
+                .iter()
+                .flat_map(|(_, client, upstream)| [client.as_raw_fd(), upstream.as_raw_fd()])
+                .collect();
+            let (_lots, parked) = self.send(&entries, &descriptors);
+            for (slot, client, upstream) in some {
+                let raw = slot.raw();
+                raw.client.store(client.as_raw_fd() as u32, Release);
+                raw.upstream.store(upstream.as_raw_fd() as u32, Release);
+                slot.set_state(connected(*slot, parked));
+            }
+        }
+    }
+
     fn enter(self, slot: Slot, phase: Phase, client: RawFd, upstream: Option<RawFd>) -> bool {
         let state = State {
             phase,
@@ -45,7 +67,7 @@ impl Keep {
         };
         let entry = entry(slot.index(), state);
         let descriptors = [client, upstream.unwrap_or(-1)];
-        let (_lots, parked) = self.send(entry, &descriptors[..entry.descriptors()]);
+        let (_lots, parked) = self.send(&[entry], &descriptors[..entry.descriptors()]);
         slot.raw().client.store(client as u32, Release);
         if let Some(upstream) = upstream {
             slot.raw().upstream.store(upstream as u32, Release);
@@ -71,19 +93,20 @@ impl Keep {
         self.core.table.free_pipe(index);
     }
 
-    /// Sends something to the active lot, after making room if it is full; whether it is in there. The
+    /// Sends one message to the active lot, after making room if it is full; whether it is in there. The
     /// lots stay as they are until what is returned is dropped.
     pub(super) fn send(
         self,
-        entry: Entry,
+        entries: &[Entry],
         descriptors: &[RawFd],
     ) -> (RwLockReadGuard<'static, Lots>, bool) {
         let mut lots = self.lots();
         for left in (0..TRIES).rev() {
             let side = self.active();
-            let why = match lots.send(side, &[entry], descriptors, Purpose::Parking) {
+            let why = match lots.send(side, entries, descriptors, Purpose::Parking) {
                 Ok(()) => {
-                    self.core.places.put(entry, side);
+                    let places = &self.core.places;
+                    entries.iter().for_each(|entry| places.put(*entry, side));
                     return (lots, true);
                 }
                 Err(Refused::Because(_)) => break,
@@ -111,6 +134,15 @@ impl Keep {
     /// Which lot is parked in.
     pub(super) fn active(self) -> Side {
         self.core.table.header().active.load(Relaxed) as Side
+    }
+}
+
+/// The state of a slot whose upstream is connected.
+fn connected(slot: Slot, parked: bool) -> State {
+    State {
+        phase: Phase::Connected,
+        parked,
+        ..slot.state()
     }
 }
 

@@ -32,7 +32,7 @@ impl Keep {
             generation: state.generation,
         };
         let descriptors = [read.as_raw_fd(), write.as_raw_fd()];
-        let (lots, parked) = self.send(entry, &descriptors);
+        let (lots, parked) = self.send(&[entry], &descriptors);
         if !parked {
             self.free_pipe(number);
             return None;

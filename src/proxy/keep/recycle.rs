@@ -22,21 +22,20 @@ use super::table::NONE;
 /// After a lot could not be recycled, so many are not parked before it is tried again.
 const REFUSALS: usize = 256;
 
-/// Fewer descriptors of what has ended are not worth the work, and fewer than this part of what lives.
-const DEAD_MIN: usize = 128;
+/// If what has ended is a smaller part of what lives, it is not worth the work.
 const DEAD_PART: usize = 64;
 
 /// Whether to go on; only tests say no.
 pub(super) type GoesOn<'a> = &'a mut dyn FnMut() -> bool;
 
 impl Keep {
-    /// Lets go of what the kernel holds for connections that have ended, if it is much more than for
-    /// those that live; to be called now and then.
+    /// Lets go of what the kernel holds for connections that have ended. The work is that of parking all
+    /// that live.
     pub fn tidy(self) {
         let lots = self.lots();
         let (dead, round) = (self.dead(&lots), lots.round);
         drop(lots);
-        if dead > DEAD_MIN && dead > 4 * self.core.places.useful() {
+        if dead > 0 {
             self.recycle(round, Refused::Full);
         }
     }

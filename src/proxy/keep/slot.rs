@@ -4,6 +4,7 @@
 //! way, and afterwards how much it was. If the process dies in between, the next one asks the kernel
 //! ([`super::account`]).
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::account::{Act, Place, Record, Settled};
@@ -83,6 +84,13 @@ impl Slot {
     pub fn describe(self, id: u64, accepted: Uptime) {
         self.raw.id.store(id, Release);
         self.raw.accepted.store(accepted.as_micros(), Release);
+    }
+
+    /// A client was accepted, and nothing was done with it yet. Until it is parked the last will sees to
+    /// it. The descriptor has to stay open until the slot is released.
+    pub fn accepted_client(self, client: BorrowedFd<'_>) {
+        self.raw.client.store(client.as_raw_fd() as u32, Release);
+        self.set_phase(Phase::Accepted);
     }
 
     /// The connection's number, as it was described.

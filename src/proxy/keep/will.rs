@@ -147,10 +147,10 @@ fn written_down(table: &Table, index: u32, batch: &mut Batch) {
         return;
     };
     let state = State::of(slot.state.load(Relaxed));
-    if !state.phase.is_live() {
+    let (client, upstream) = (slot.client.load(Relaxed), slot.upstream.load(Relaxed));
+    if !state.phase.is_live() || client == NONE {
         return;
     }
-    let (client, upstream) = (slot.client.load(Relaxed), slot.upstream.load(Relaxed));
     mark(table, client);
     let kind = match (state.phase, upstream) {
         (Phase::Connected, upstream) if upstream != NONE => {
@@ -368,5 +368,28 @@ mod tests {
         assert_eq!(number_behind_fdsize(b"Name:\tx\n"), None);
         assert_eq!(number_behind_fdsize(b"FDSize:\tx"), None);
         assert!(table_size() >= 64);
+    }
+
+    #[test]
+    fn a_slot_without_a_client_spoils_nothing() {
+        let table: &'static Table = Box::leak(Box::new(Table::new(2, 1).unwrap()));
+        let mut batch = Batch {
+            queue: -1,
+            entries: [0; DESCRIPTORS_MAX],
+            descriptors: [0; DESCRIPTORS_MAX],
+            entry_count: 0,
+            count: 0,
+        };
+        for client in [NONE, 7] {
+            let slot = table.slot(table.claim().unwrap()).unwrap();
+            slot.client.store(client, Relaxed);
+            let state = State {
+                phase: Phase::Handed,
+                ..State::of(slot.state.load(Relaxed))
+            };
+            slot.state.store(state.word(), Relaxed);
+        }
+        (0..table.top()).for_each(|index| written_down(table, index, &mut batch));
+        assert_eq!((batch.count, batch.descriptors[0]), (1, 7));
     }
 }

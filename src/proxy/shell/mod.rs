@@ -2,11 +2,12 @@
 
 mod handover;
 mod held;
+mod status;
 mod succession;
 mod target;
+mod threads;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,6 @@ pub(in crate::proxy) use held::Held;
 pub use target::SetTargetError;
 
 use super::connections::{Abort, Connection, Connections};
-use super::control::api::{ListenerStatus, LockStatus, Status};
 use super::event;
 use super::gate::{
     CallerId, Gate, GateState, LeaseEnd, LockRequest, LockStore, Mode, Notice, Outcome,
@@ -29,12 +29,12 @@ use super::proxy_header::ProxyProtocol;
 use super::state::{LockDirectory, TargetFile};
 use super::workers::Workers;
 use crate::service::address::Address;
-use crate::service::clock::{self, Uptime, micros};
-use crate::service::listener::{Listener, Peer};
-use crate::service::program::Failure;
+use crate::service::clock::{self, Uptime};
+use crate::service::listener::Listener;
 
-/// After so many ends it is looked what the kernel holds for connections that have ended.
-const TIDY_EVERY: u64 = 1024;
+/// What the kernel holds for connections that have ended goes after so many ends, or after twice as many
+/// as are open if that is more: so the work for each is bounded. Soon, while it is still warm.
+const TIDY_AFTER: u64 = 64;
 
 /// What the proxy is told once, at its start.
 #[derive(Debug)]
@@ -73,6 +73,7 @@ pub struct Proxy {
     workers: OnceLock<Workers>,
     keep: Option<Keep>,
     is_leaving: AtomicBool,
+    /// Connections that have ended since the last tidying up.
     ended: AtomicU64,
     failure: OnceLock<String>,
     target: Mutex<Option<Arc<Address>>>,
@@ -138,21 +139,6 @@ impl Proxy {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Connections outlive the process.
-    pub fn keeps_with(&mut self, keep: Keep) {
-        self.keep = Some(keep);
-    }
-
-    /// What connections are kept with, if they are.
-    pub(super) fn keep(&self) -> Option<Keep> {
-        self.keep
-    }
-
-    /// The process ends, and its connections go on in the next one.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.is_leaving.load(Relaxed)
-    }
-
     /// The listening sockets; none once another process has them.
     pub(super) fn listeners(&self) -> Arc<[Listener]> {
         Arc::clone(&self.listeners_mut())
@@ -191,105 +177,6 @@ impl Proxy {
         Held::new(self.gate.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Begins to accept and to carry connections, on at most so many threads.
-    ///
-    /// # Errors
-    ///
-    /// When no thread or descriptor is left.
-    pub(super) fn start(self: &Arc<Self>, threads: usize) -> io::Result<()> {
-        let workers = Workers::new(threads)?;
-        let doors = workers.doors(self.listeners());
-        self.workers.get_or_init(|| workers).start(self)?;
-        self.gate().set_doors(doors);
-        Ok(())
-    }
-
-    /// So many connections go on that another process has left.
-    pub(super) fn count_restored(&self, count: usize) {
-        self.gate().0.adopt(count);
-    }
-
-    /// The threads that carry connections.
-    pub(super) fn workers(&self) -> &Workers {
-        self.workers
-            .get()
-            .unwrap_or_else(|| unreachable!("nobody is accepted before they are there"))
-    }
-
-    /// Ends the threads. What they carry ends with them, unless it is kept and `leaves`: then it goes on
-    /// in the next process.
-    pub(super) fn end(&self, leaves: bool) {
-        let stopped = self.workers.get().map(Workers::stop);
-        let Some(keep) = self.keep else {
-            return;
-        };
-        if leaves && self.open() > 0 {
-            self.is_leaving.store(true, Relaxed);
-            self.connections.park_all(keep);
-            keep.leave();
-            return;
-        }
-        drop(stopped);
-        if let Err(error) = keep.forget() {
-            tracing::error!(ERROR = %error, "systemd keeps what nobody needs: {error}");
-        }
-    }
-
-    /// A client was accepted. The accept loop tells the number, now and then.
-    pub(super) fn count_changed(&self) {
-        if !self.count_told.swap(true, Relaxed) {
-            self.woken.notify_one();
-        }
-    }
-
-    /// The accept loop is about to look at the count.
-    pub(super) fn count_seen(&self) {
-        self.count_told.store(false, Relaxed);
-    }
-
-    /// No descriptors are left, or there may be some again.
-    pub(super) fn set_accepting_paused(&self, paused: bool) {
-        self.handover.shrink();
-        self.gate().set_paused(paused);
-    }
-
-    /// The process cannot go on, for this reason.
-    pub(super) fn fail(&self, sentence: String) {
-        if self.failure.set(sentence).is_ok() {
-            self.stop_accepting();
-            self.woken.notify_one();
-        }
-    }
-
-    /// Why the process cannot go on.
-    pub(super) fn failure(&self) -> Option<Failure> {
-        self.failure.get().map(|sentence| sentence.as_str().into())
-    }
-
-    /// How long a client waits for an upstream.
-    pub(super) fn patience(&self) -> Duration {
-        self.settings.connect_timeout.unwrap_or(Duration::MAX)
-    }
-
-    /// What the upstream is to hear of a client before its first byte.
-    pub(super) fn announcement(&self, connection: &Connection) -> Vec<u8> {
-        let Some(protocol) = self.settings.proxy_protocol else {
-            return Vec::new();
-        };
-        let addresses = match connection.peer {
-            Peer::Tcp(client) => rustix::net::getsockname(&connection.client)
-                .ok()
-                .and_then(|local| Some((client, SocketAddr::try_from(local).ok()?))),
-            Peer::Unix(_) | Peer::Other => None,
-        };
-        protocol.header(addresses)
-    }
-
-    /// Open connections.
-    pub(super) fn open(&self) -> usize {
-        self.gate().0.open()
-    }
-
     fn act(&self, notices: &[Notice], gate: &Gate) {
         let queued = self.queued();
         for notice in notices {
@@ -310,8 +197,9 @@ impl Proxy {
         });
         self.count_changed();
         if let Some(keep) = self.keep {
-            let ended = self.ended.fetch_add(1, Relaxed);
-            if open == 0 || ended.is_multiple_of(TIDY_EVERY) {
+            let ended = self.ended.fetch_add(1, Relaxed) + 1;
+            if ended >= TIDY_AFTER.max(2 * open as u64) {
+                self.ended.store(0, Relaxed);
                 keep.tidy();
             }
         }
@@ -351,22 +239,6 @@ impl Proxy {
         self.connections
             .sweep(now, idle_timeout, keepalive.map(|limit| limit - limit / 8));
         Some(now + every)
-    }
-
-    /// Warns, once for each lock, when no more clients can wait.
-    pub(super) fn watch_queue(&self) {
-        for listener in self.listeners().iter() {
-            let Some((waiting, most)) = listener.queue() else {
-                continue;
-            };
-            if waiting >= most && most > 0 && !self.queue_full.swap(true, Relaxed) {
-                tracing::warn!(
-                    MESSAGE_ID = event::QUEUE_FULL, LISTENER = %listener, QUEUED = waiting,
-                    "{waiting} clients wait on {listener}, more cannot: who comes now tries again by \
-                     itself (raise Backlog= and net.core.somaxconn)"
-                );
-            }
-        }
     }
 
     /// A number for a caller of [`Self::lock`].
@@ -436,58 +308,6 @@ impl Proxy {
     pub fn subscribe(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
     }
-
-    /// Clients that wait.
-    pub fn queued(&self) -> u32 {
-        self.listeners()
-            .iter()
-            .filter_map(Listener::queue)
-            .map(|(waiting, _)| waiting)
-            .sum()
-    }
-
-    /// The gate and the number of open connections.
-    pub fn progress(&self) -> (GateState, usize) {
-        let gate = self.gate();
-        (gate.0.state(), gate.0.open())
-    }
-
-    /// Everything that is to be known now.
-    pub fn status(&self) -> Status {
-        let (received_bytes, sent_bytes) = self.connections.carried();
-        let listeners: Vec<ListenerStatus> = self.listeners().iter().map(listener_status).collect();
-        let gate = self.gate();
-        let lock = gate.0.lock_record().map(|record| LockStatus {
-            reason: record.reason.clone(),
-            since_usec: record.since_usec,
-            lease_left_usec: record
-                .lease_until
-                .map(|until| micros(until.since(Uptime::now()))),
-            at_lease_end: record.at_lease_end,
-            callers: gate.0.callers(),
-            kept: record.kept,
-        });
-        Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            gate: gate.0.state(),
-            lock,
-            target: self.target().map(|target| target.to_string()),
-            target_fixed: self.settings.target_fixed,
-            open: gate.0.open(),
-            open_in_predecessor: gate.0.open_in_predecessor(),
-            connections_max: gate.0.connections_max(),
-            queued: listeners
-                .iter()
-                .filter_map(|listener| listener.waiting)
-                .sum(),
-            accepted: self.connections.accepted(),
-            unreachable: self.unreachable.load(Relaxed),
-            received_bytes,
-            sent_bytes,
-            listeners,
-        }
-    }
 }
 
 /// What can be seen of the gate from outside.
@@ -528,14 +348,4 @@ pub struct LockTimes {
     pub at_lease_end: Option<LeaseEnd>,
     /// Close by force what is still open after this time.
     pub force_after: Option<Duration>,
-}
-
-fn listener_status(listener: &Listener) -> ListenerStatus {
-    let queue = listener.queue();
-    ListenerStatus {
-        address: listener.to_string(),
-        inherited: listener.is_inherited(),
-        waiting: queue.map(|(waiting, _)| waiting),
-        backlog: queue.map(|(_, most)| most),
-    }
 }

@@ -84,6 +84,7 @@ impl Worker {
             }
             admitted += 1;
         }
+        self.park_new();
         acceptor.batch = match admitted < acceptor.batch {
             true => 1,
             false => (2 * acceptor.batch).min(AT_A_TIME),

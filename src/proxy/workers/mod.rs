@@ -15,6 +15,7 @@ mod load;
 mod open;
 #[cfg(test)]
 mod tests;
+mod token;
 mod worker;
 
 use std::io;

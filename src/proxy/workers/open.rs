@@ -10,7 +10,7 @@ use crate::proxy::relay::{Ready, Relay};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::poller::Flags;
-use crate::service::stream::Family;
+use crate::service::stream::{Family, reset_on_close};
 
 /// One of the two sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,6 @@ impl Open {
 
     /// One whose upstream has yet to answer.
     pub(super) fn connecting(passed: Passed, socket: OwnedFd, target: Arc<Address>) -> Self {
-        passed.park_with(socket.as_fd(), &target);
         let connecting = Some(Box::new(Connecting { socket, target }));
         let family = connecting
             .as_ref()
@@ -99,6 +98,20 @@ impl Open {
         if let Some(connection) = self.passed.connection() {
             let bytes = self.passed.proxy.announcement(connection);
             self.relay.announce(&bytes);
+        }
+    }
+
+    /// What has to be parked, if it is to be kept.
+    pub(super) fn parts(&self) -> Option<(Slot, BorrowedFd<'_>, BorrowedFd<'_>)> {
+        let slot = self.connection()?.slot?;
+        Some((slot, self.client()?, self.upstream()?))
+    }
+
+    /// Where it leads.
+    pub(super) fn target(&self) -> Option<&Address> {
+        match &self.connecting {
+            Some(connecting) => Some(&connecting.target),
+            None => Some(&self.connection()?.upstream.get()?.target),
         }
     }
 
@@ -155,5 +168,19 @@ impl Open {
     pub(super) fn is_active(&self, since: Uptime) -> bool {
         self.connection()
             .is_some_and(|connection| connection.active() >= since)
+    }
+
+    /// Whether somebody wants it to end.
+    pub(super) fn must_end(&self) -> bool {
+        self.connection()
+            .and_then(Connection::why_aborted)
+            .is_some()
+    }
+
+    /// Both sides are to see a reset.
+    pub(super) fn reset_on_close(&self) {
+        for socket in [self.client(), self.upstream()].into_iter().flatten() {
+            reset_on_close(socket);
+        }
     }
 }

@@ -126,7 +126,7 @@ async fn a_full_one_gives_half_of_those_away_that_make_work_and_they_go_on() {
     let mut pairs = Vec::new();
     for _ in 0..6 {
         let (passed, pair) = self::passed(&proxy);
-        worker.keep(Box::new(Open::relaying(passed)));
+        worker.keep(Box::new(Open::relaying(passed))).unwrap();
         pairs.push(pair);
     }
     post.load.pretend(1000);

@@ -12,9 +12,10 @@ use super::acceptor::Acceptor;
 use super::doors::DOORS;
 use super::load::Stopwatch;
 use super::open::{Open, Side};
+use super::token::{CLIENT, GENERATIONS, UPSTREAM, place, token};
 use super::{INBOX, Message, Post};
 use crate::proxy::client::{self, Broken};
-use crate::proxy::connections::{Connection, Metered};
+use crate::proxy::connections::Metered;
 use crate::proxy::passed::Passed;
 use crate::proxy::relay::{Ending, Turn, WATCHED};
 use crate::proxy::shell::Proxy;
@@ -37,6 +38,8 @@ pub(super) struct Worker {
     again: Vec<u64>,
     /// Listeners where somebody waits.
     doors: Vec<u64>,
+    /// Connections that have just passed.
+    unparked: Vec<u64>,
     /// Upstreams that have yet to answer, and until when they may.
     connecting: VecDeque<(Uptime, u64)>,
     pub(super) acceptor: Option<Acceptor>,
@@ -55,6 +58,7 @@ impl Worker {
             generation: 0,
             again: Vec::new(),
             doors: Vec::new(),
+            unparked: Vec::new(),
             connecting: VecDeque::new(),
             acceptor: None,
             stopwatch: Stopwatch::new(),
@@ -142,7 +146,7 @@ impl Worker {
     fn read_messages(&mut self) -> bool {
         for message in self.post.inbox.take() {
             match message {
-                Message::Carry(open) => self.keep(open),
+                Message::Carry(open) => _ = self.keep(open),
                 Message::Cut => self.cut(),
                 Message::Echo => self.post.load.answer(),
                 Message::Retire => self.acceptor = None,
@@ -168,13 +172,42 @@ impl Worker {
             }
         };
         match self.proxy.workers().choose(&self.proxy, &self.post) {
-            post if Arc::ptr_eq(&post, &self.post) => self.keep(Box::new(open)),
-            post => post.inbox.post(Message::Carry(Box::new(open))),
+            post if Arc::ptr_eq(&post, &self.post) => {
+                let token = self.keep(Box::new(open));
+                self.unparked.extend(token);
+            }
+            post => {
+                self.park(&[&open]);
+                post.inbox.post(Message::Carry(Box::new(open)));
+            }
         }
     }
 
-    /// Carries this one from now on.
-    pub(super) fn keep(&mut self, mut open: Box<Open>) {
+    /// Has those outlive the process that have just passed. Nothing was received from them yet.
+    pub(super) fn park_new(&mut self) {
+        if self.proxy.keep().is_some() {
+            let keys = self.unparked.iter().filter_map(|token| self.key(*token));
+            let open: Vec<&Open> = keys.map(|key| &*self.open[key]).collect();
+            self.park(&open);
+        }
+        self.unparked.clear();
+    }
+
+    fn park(&self, open: &[&Open]) {
+        let Some(keep) = self.proxy.keep() else {
+            return;
+        };
+        for open in open {
+            if let (Some((slot, ..)), Some(target)) = (open.parts(), open.target()) {
+                slot.set_text(&target.to_string());
+            }
+        }
+        let parts: Vec<_> = open.iter().filter_map(|open| open.parts()).collect();
+        keep.park_together(&parts);
+    }
+
+    /// Carries this one from now on; its token, unless it has ended already.
+    pub(super) fn keep(&mut self, mut open: Box<Open>) -> Option<u64> {
         self.generation = (self.generation + 1) & (GENERATIONS - 1);
         open.generation = self.generation;
         let is_connecting = open.is_connecting();
@@ -196,7 +229,8 @@ impl Worker {
                     "client {} was given up: its sockets cannot be watched: {error}", connection.peer
                 );
             }
-            return self.abandon(key);
+            self.abandon(key);
+            return None;
         }
         if is_connecting {
             let due = self.now + upstream::ATTEMPT.min(self.proxy.patience());
@@ -204,7 +238,9 @@ impl Worker {
         }
         if self.open[key].must_end() {
             self.cut();
+            return None;
         }
+        Some(token)
     }
 
     fn key(&self, token: u64) -> Option<usize> {
@@ -357,34 +393,3 @@ impl Worker {
 
 /// Connections that have carried something since then make work.
 const LATELY_USEC: u64 = 50_000;
-
-const CLIENT: u64 = 0;
-const UPSTREAM: u64 = 1;
-const GENERATIONS: u32 = 1 << 30;
-
-/// The token of a connection: below [`DOORS`]; its lowest bit tells the side.
-fn token(key: usize, generation: u32) -> u64 {
-    u64::from(generation) << 33 | (key as u64 & 0xffff_ffff) << 1
-}
-
-/// What [`token`] was made of.
-fn place(token: u64) -> (usize, u32) {
-    (
-        (token >> 1 & 0xffff_ffff) as usize,
-        (token >> 33) as u32 & (GENERATIONS - 1),
-    )
-}
-
-impl Open {
-    fn must_end(&self) -> bool {
-        self.connection()
-            .and_then(Connection::why_aborted)
-            .is_some()
-    }
-
-    fn reset_on_close(&self) {
-        for socket in [self.client(), self.upstream()].into_iter().flatten() {
-            crate::service::stream::reset_on_close(socket);
-        }
-    }
-}

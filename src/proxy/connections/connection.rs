@@ -1,6 +1,5 @@
-//! The open connections: who they are, how much they carried, and how to end one.
+//! One open connection.
 
-use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -8,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::control::api::ConnectionStatus;
-use super::handover::handed;
-use super::keep::{Keep, Slot, Way, ends};
-use super::liveness;
-use super::relay::Meter;
+use crate::proxy::control::api::ConnectionStatus;
+use crate::proxy::handover::handed;
+use crate::proxy::keep::{Keep, Slot, Way, ends};
+use crate::proxy::liveness;
+use crate::proxy::relay::Meter;
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
 use crate::service::handover::ClientSocket;
@@ -90,9 +89,36 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// One that was accepted then, of this number.
+    pub(super) fn new(id: u64, client: Arrival, slot: Option<Slot>, since: Uptime) -> Self {
+        Self {
+            id,
+            peer: client.peer,
+            client: client.socket,
+            slot,
+            upstream: OnceLock::new(),
+            handed: Mutex::default(),
+            since,
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            active_usec: AtomicU64::new(Uptime::now().as_micros()),
+            abort: OnceLock::new(),
+            aborted: Notify::new(),
+            finished: AtomicBool::new(false),
+        }
+    }
+
+    /// It has carried so much by now, as its slot says.
+    pub(super) fn has_carried(&self, slot: Slot) {
+        let [up, down] = Way::BOTH.map(|way| slot.flow(way));
+        let received = up.given().saturating_sub(up.prefix_length().into());
+        self.received.store(received, Relaxed);
+        self.sent.store(down.given(), Relaxed);
+    }
+
     /// Has the connection ended, for this reason. Nobody waits to be told if it was handed over:
     /// then this is the slot whose connection has to be cut.
-    fn abort(&self, why: Abort) -> Option<u32> {
+    pub(super) fn abort(&self, why: Abort) -> Option<u32> {
         // Before whoever hands it over has it written down, or after that.
         let handed = self.handed();
         if self.abort.set(why).is_err() {
@@ -103,7 +129,7 @@ impl Connection {
     }
 
     /// It was handed over. Whether it should have been ended by then.
-    pub(super) fn handed_over(&self, slot: u32, target: Arc<Address>) -> bool {
+    pub(in crate::proxy) fn handed_over(&self, slot: u32, target: Arc<Address>) -> bool {
         let mut handed = self.handed();
         *handed = Some(Handed { slot, target });
         self.abort.get().is_some()
@@ -111,7 +137,7 @@ impl Connection {
 
     /// It is back: what it has carried by now is the count of it. Whether it was not served, so that
     /// it can be handed over again.
-    pub(super) fn taken_back(&self) -> bool {
+    pub(in crate::proxy) fn taken_back(&self) -> bool {
         if self.handed().take().is_none() {
             return false;
         }
@@ -128,7 +154,7 @@ impl Connection {
     }
 
     /// Why it is to end, if it is.
-    pub(super) fn why_aborted(&self) -> Option<Abort> {
+    pub(in crate::proxy) fn why_aborted(&self) -> Option<Abort> {
         self.abort.get().copied()
     }
 
@@ -148,13 +174,13 @@ impl Connection {
     }
 
     /// Both sides were told of the end: closing the sockets is all that is left to do.
-    pub(super) fn has_finished(&self) {
+    pub(in crate::proxy) fn has_finished(&self) {
         self.finished.store(true, Relaxed);
     }
 
     /// Both sides see the end as closing the only descriptors would show it, although there are copies
     /// of them where connections are kept; and nobody restores it from now on.
-    pub(super) fn conclude(&self, keep: Keep) {
+    pub(in crate::proxy) fn conclude(&self, keep: Keep) {
         let Some(slot) = self.slot else {
             return;
         };
@@ -194,11 +220,11 @@ impl Connection {
     }
 
     /// When it last carried something.
-    pub(super) fn active(&self) -> Uptime {
+    pub(in crate::proxy) fn active(&self) -> Uptime {
         Uptime::from_micros(self.active_usec.load(Relaxed))
     }
 
-    fn idle(&self, now: Uptime) -> Duration {
+    pub(super) fn idle(&self, now: Uptime) -> Duration {
         if self.handed().is_some() {
             // Where nothing is known of it, it is not idle.
             let quiet = handed::quiet(&self.client).unwrap_or_default();
@@ -207,13 +233,13 @@ impl Connection {
         now.since(self.active())
     }
 
-    fn is_gone(&self, limit: Duration) -> bool {
+    pub(super) fn is_gone(&self, limit: Duration) -> bool {
         self.sockets()
             .filter_map(|socket| kernel::tcp_info(socket).ok())
             .any(|info| liveness::is_gone(&info, limit))
     }
 
-    fn status(&self, now: Uptime) -> ConnectionStatus {
+    pub(super) fn status(&self, now: Uptime) -> ConnectionStatus {
         let (received_bytes, sent_bytes) = self.carried();
         let handed = self.handed().as_ref().map(|handed| handed.target.clone());
         let upstream = self.upstream.get().map(|upstream| upstream.target.clone());
@@ -254,188 +280,5 @@ impl Meter for Metered<'_> {
 
     fn sent(&self, bytes: usize) {
         self.count(&self.connection.sent, bytes);
-    }
-}
-
-/// Connections that are to be cut.
-#[derive(Debug, Default)]
-pub struct Cuts {
-    /// Slots of those that were handed over.
-    pub slots: Vec<u32>,
-    /// Whether there are others.
-    pub relayed: bool,
-}
-
-/// All open connections, in the order in which they were accepted.
-#[derive(Debug, Default)]
-pub struct Connections {
-    open: Mutex<BTreeMap<u64, Arc<Connection>>>,
-    accepted: AtomicU64,
-    last_id: AtomicU64,
-    received: AtomicU64,
-    sent: AtomicU64,
-    /// Connections that are to end.
-    cuts: Mutex<Cuts>,
-    has_cuts: Notify,
-}
-
-impl Connections {
-    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
-        // Nobody panics while holding it; if somebody does, the map is still whole.
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A client that was just accepted.
-    pub fn add(&self, client: Arrival, slot: Option<Slot>) -> Arc<Connection> {
-        let now = Uptime::now();
-        self.accepted.fetch_add(1, Relaxed);
-        let id = self.last_id.fetch_add(1, Relaxed) + 1;
-        if let Some(slot) = slot {
-            slot.describe(id, now);
-        }
-        self.insert(id, client, slot, now)
-    }
-
-    /// A connection that another process has left, as it is written down.
-    pub(super) fn restore(&self, client: Arrival, slot: Slot) -> Arc<Connection> {
-        let (id, since) = (slot.id(), slot.accepted());
-        if id == 0 {
-            // That process was killed before it could number it.
-            return self.add(client, Some(slot));
-        }
-        self.last_id.fetch_max(id, Relaxed);
-        let connection = self.insert(id, client, Some(slot), since);
-        let [up, down] = Way::BOTH.map(|way| slot.flow(way));
-        let received = up.given().saturating_sub(up.prefix_length().into());
-        connection.received.store(received, Relaxed);
-        connection.sent.store(down.given(), Relaxed);
-        connection
-    }
-
-    fn insert(
-        &self,
-        id: u64,
-        client: Arrival,
-        slot: Option<Slot>,
-        since: Uptime,
-    ) -> Arc<Connection> {
-        let connection = Arc::new(Connection {
-            id,
-            peer: client.peer,
-            client: client.socket,
-            slot,
-            upstream: OnceLock::new(),
-            handed: Mutex::default(),
-            since,
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            active_usec: AtomicU64::new(Uptime::now().as_micros()),
-            abort: OnceLock::new(),
-            aborted: Notify::new(),
-            finished: AtomicBool::new(false),
-        });
-        self.open().insert(id, Arc::clone(&connection));
-        connection
-    }
-
-    /// A connection that is about to be closed.
-    pub fn remove(&self, connection: &Connection) {
-        let (received, sent) = connection.carried();
-        self.received.fetch_add(received, Relaxed);
-        self.sent.fetch_add(sent, Relaxed);
-        self.open().remove(&connection.id);
-    }
-
-    /// Connections accepted since the process began.
-    pub fn accepted(&self) -> u64 {
-        self.accepted.load(Relaxed)
-    }
-
-    /// Bytes from and to clients since the process began.
-    pub fn carried(&self) -> (u64, u64) {
-        let open = self.open();
-        open.values().map(|connection| connection.carried()).fold(
-            (self.received.load(Relaxed), self.sent.load(Relaxed)),
-            |total, one| (total.0 + one.0, total.1 + one.1),
-        )
-    }
-
-    /// What is to be said of each.
-    pub fn list(&self, now: Uptime) -> Vec<ConnectionStatus> {
-        self.open()
-            .values()
-            .map(|connection| connection.status(now))
-            .collect()
-    }
-
-    /// Parks those of which only this process has the sockets.
-    pub(super) fn park_all(&self, keep: Keep) {
-        for connection in self.open().values() {
-            if let Some(slot) = connection.slot
-                && !slot.is_parked()
-            {
-                keep.park_again(slot, connection.client.as_fd());
-            }
-        }
-    }
-
-    /// Ends one; whether there is such a one.
-    pub fn abort(&self, id: u64, why: Abort) -> bool {
-        let open = self.open();
-        let Some(connection) = open.get(&id) else {
-            return false;
-        };
-        self.end(connection, why);
-        true
-    }
-
-    /// Ends all of them.
-    pub fn abort_all(&self, why: Abort) {
-        for connection in self.open().values() {
-            self.end(connection, why);
-        }
-    }
-
-    /// Ends those that carried nothing for `idle_timeout`, and those of which a peer did not answer
-    /// for `keepalive`.
-    pub fn sweep(&self, now: Uptime, idle_timeout: Option<Duration>, keepalive: Option<Duration>) {
-        for connection in self.open().values() {
-            if idle_timeout.is_some_and(|limit| connection.idle(now) >= limit) {
-                self.end(connection, Abort::Idle);
-            } else if keepalive.is_some_and(|limit| connection.is_gone(limit)) {
-                self.end(connection, Abort::PeerGone);
-            }
-        }
-    }
-
-    fn end(&self, connection: &Connection, why: Abort) {
-        match connection.abort(why) {
-            Some(slot) => self.cut_later(slot),
-            None => {
-                self.cuts().relayed = true;
-                self.has_cuts.notify_one();
-            }
-        }
-    }
-
-    /// The connection of this slot is to be cut.
-    pub(super) fn cut_later(&self, slot: u32) {
-        self.cuts().slots.push(slot);
-        self.has_cuts.notify_one();
-    }
-
-    /// Waits for connections that are to be cut. Cancel safe.
-    pub async fn to_cut(&self) -> Cuts {
-        loop {
-            let cuts = std::mem::take(&mut *self.cuts());
-            if cuts.relayed || !cuts.slots.is_empty() {
-                return cuts;
-            }
-            self.has_cuts.notified().await;
-        }
-    }
-
-    fn cuts(&self) -> MutexGuard<'_, Cuts> {
-        self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

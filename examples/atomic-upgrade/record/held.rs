@@ -1,0 +1,175 @@
+//! Connections that stay open, and what became of them when the proxy was killed.
+
+use std::time::Duration;
+
+use super::{Outcome, Record};
+
+/// A connection over which a client asks again and again.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// When it was opened.
+    pub opened: Duration,
+    /// When each question was asked, and when it was answered.
+    pub answers: Vec<(Duration, Duration)>,
+    /// When it ended: closed by its client, or lost for this reason.
+    pub ended: Option<(Duration, Result<(), String>)>,
+}
+
+/// The proxy's process was killed.
+#[derive(Clone, Copy, Debug)]
+pub struct Kill {
+    /// When.
+    pub at: Duration,
+    /// When the next one was ready.
+    pub back: Option<Duration>,
+}
+
+/// What the kills have done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Aftermath {
+    /// Connections that were held open through at least one.
+    pub held: usize,
+    /// Those of them that were not answered after it.
+    pub cut: usize,
+    /// Other clients that had come and had no answer yet.
+    pub short: usize,
+    /// Those of them that failed.
+    pub failed: usize,
+    /// The longest wait for an answer that was asked for before the proxy was back, over a connection
+    /// that was held.
+    pub longest: Duration,
+}
+
+impl Held {
+    fn is_open_at(&self, moment: Duration) -> bool {
+        let ended = self.ended.as_ref();
+        self.opened <= moment && ended.is_none_or(|ended| ended.0 > moment)
+    }
+
+    /// Whether it was lost, or nobody can know, because nothing was asked since.
+    fn is_cut(&self, last_kill: Duration) -> bool {
+        let lost = matches!(self.ended, Some((_, Err(_))));
+        lost || !self.answers.iter().any(|answer| answer.0 >= last_kill)
+    }
+
+    /// The wait for the answers that a kill held up.
+    fn waits(&self, kill: &Kill) -> impl Iterator<Item = Duration> {
+        let (from, to) = (kill.at, kill.back.unwrap_or(Duration::MAX));
+        let held_up = move |answer: &&(Duration, Duration)| answer.1 >= from && answer.0 <= to;
+        let answers = self.answers.iter().filter(held_up);
+        answers.map(|answer| answer.1.saturating_sub(answer.0))
+    }
+}
+
+impl Record {
+    /// What became of those whom the kills met.
+    pub fn aftermath(&self) -> Aftermath {
+        let mut found = Aftermath::default();
+        for held in &self.held {
+            let met = self.kills.iter().filter(|kill| held.is_open_at(kill.at));
+            if let Some(last) = met.map(|kill| kill.at).max() {
+                found.held += 1;
+                found.cut += usize::from(held.is_cut(last));
+            }
+            let waits = self.kills.iter().flat_map(|kill| held.waits(kill));
+            found.longest = waits.chain([found.longest]).max().unwrap_or_default();
+        }
+        for visit in &self.visits {
+            let is_met = |kill: &Kill| {
+                let ended = visit.ended.as_ref();
+                visit.arrived <= kill.at && ended.is_none_or(|ended| ended.0 > kill.at)
+            };
+            if self.kills.iter().any(is_met) {
+                let failed = !matches!(visit.ended, Some((_, Outcome::Served(_))));
+                found.short += 1;
+                found.failed += usize::from(failed);
+            }
+        }
+        found
+    }
+
+    /// The held connections that were lost, whenever, with the time and the reason.
+    pub fn losses(&self) -> impl Iterator<Item = (Duration, &str)> {
+        self.held.iter().filter_map(|held| match &held.ended {
+            Some((at, Err(reason))) => Some((*at, reason.as_str())),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Version, Visit};
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// Killed at 100 ms, back at 110 ms; asked at 50 and at 95 ms, and again after that.
+    fn killed_once() -> Record {
+        Record {
+            length: ms(200),
+            kills: vec![Kill {
+                at: ms(100),
+                back: Some(ms(110)),
+            }],
+            held: vec![Held {
+                opened: ms(10),
+                answers: vec![
+                    (ms(50), ms(80)),
+                    (ms(95), ms(112)),
+                    (ms(113), ms(114)),
+                    (ms(120), ms(190)),
+                ],
+                ended: Some((ms(195), Ok(()))),
+            }],
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn a_connection_that_is_answered_afterwards_went_through() {
+        let found = killed_once().aftermath();
+        assert_eq!((found.held, found.cut), (1, 0));
+        assert_eq!(found.longest, ms(17));
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_or_silent_afterwards_was_cut() {
+        let mut record = killed_once();
+        record.held[0].ended = Some((ms(195), Err("reset".to_owned())));
+        assert_eq!(record.aftermath().cut, 1);
+        assert_eq!(record.losses().count(), 1);
+        let mut record = killed_once();
+        record.held[0].answers.truncate(2);
+        assert_eq!(record.aftermath().cut, 1);
+    }
+
+    #[test]
+    fn whoever_is_not_there_is_not_met() {
+        for (opened, ended) in [(10, 90), (101, 150)] {
+            let mut record = killed_once();
+            record.held[0].opened = ms(opened);
+            record.held[0].ended = Some((ms(ended), Ok(())));
+            assert_eq!(record.aftermath().held, 0);
+        }
+    }
+
+    #[test]
+    fn a_short_one_counts_when_it_had_come_and_had_no_answer() {
+        let mut record = killed_once();
+        for (arrived, ended) in [(90, 99), (99, 111), (98, 101), (105, 111)] {
+            let outcome = match ended {
+                101 => Outcome::Failed("reset".to_owned()),
+                _ => Outcome::Served(Version::One),
+            };
+            record.visits.push(Visit {
+                arrived: ms(arrived),
+                ended: Some((ms(ended), outcome)),
+            });
+        }
+        let found = record.aftermath();
+        assert_eq!((found.short, found.failed), (2, 1));
+    }
+}

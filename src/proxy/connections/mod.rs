@@ -1,0 +1,185 @@
+//! The open connections: who they are, how much they carried, and how to end one.
+
+mod connection;
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+pub use connection::{Abort, Connected, Connection, Metered};
+
+use super::control::api::ConnectionStatus;
+use super::keep::{Keep, Slot};
+use crate::service::clock::Uptime;
+use crate::service::listener::Arrival;
+
+/// Connections that are to be cut.
+#[derive(Debug, Default)]
+pub struct Cuts {
+    /// Slots of those that were handed over.
+    pub slots: Vec<u32>,
+    /// Whether there are others.
+    pub relayed: bool,
+}
+
+/// All open connections, in the order in which they were accepted.
+#[derive(Debug, Default)]
+pub struct Connections {
+    open: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    accepted: AtomicU64,
+    last_id: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
+    /// Connections that are to end.
+    cuts: Mutex<Cuts>,
+    has_cuts: Notify,
+}
+
+impl Connections {
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
+        // Nobody panics while holding it; if somebody does, the map is still whole.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A client that was just accepted.
+    pub fn add(&self, client: Arrival, slot: Option<Slot>) -> Arc<Connection> {
+        let now = Uptime::now();
+        self.accepted.fetch_add(1, Relaxed);
+        let id = self.last_id.fetch_add(1, Relaxed) + 1;
+        if let Some(slot) = slot {
+            slot.describe(id, now);
+            slot.accepted_client(client.socket.as_fd());
+        }
+        self.insert(id, client, slot, now)
+    }
+
+    /// A connection that another process has left, as it is written down.
+    pub(super) fn restore(&self, client: Arrival, slot: Slot) -> Arc<Connection> {
+        let (id, since) = (slot.id(), slot.accepted());
+        if id == 0 {
+            // That process was killed before it could number it.
+            return self.add(client, Some(slot));
+        }
+        self.last_id.fetch_max(id, Relaxed);
+        let connection = self.insert(id, client, Some(slot), since);
+        connection.has_carried(slot);
+        connection
+    }
+
+    fn insert(
+        &self,
+        id: u64,
+        client: Arrival,
+        slot: Option<Slot>,
+        since: Uptime,
+    ) -> Arc<Connection> {
+        let connection = Arc::new(Connection::new(id, client, slot, since));
+        self.open().insert(id, Arc::clone(&connection));
+        connection
+    }
+
+    /// A connection that is about to be closed.
+    pub fn remove(&self, connection: &Connection) {
+        let (received, sent) = connection.carried();
+        self.received.fetch_add(received, Relaxed);
+        self.sent.fetch_add(sent, Relaxed);
+        self.open().remove(&connection.id);
+    }
+
+    /// Connections accepted since the process began.
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Relaxed)
+    }
+
+    /// Bytes from and to clients since the process began.
+    pub fn carried(&self) -> (u64, u64) {
+        let open = self.open();
+        open.values().map(|connection| connection.carried()).fold(
+            (self.received.load(Relaxed), self.sent.load(Relaxed)),
+            |total, one| (total.0 + one.0, total.1 + one.1),
+        )
+    }
+
+    /// What is to be said of each.
+    pub fn list(&self, now: Uptime) -> Vec<ConnectionStatus> {
+        self.open()
+            .values()
+            .map(|connection| connection.status(now))
+            .collect()
+    }
+
+    /// Parks those of which only this process has the sockets.
+    pub(super) fn park_all(&self, keep: Keep) {
+        for connection in self.open().values() {
+            if let Some(slot) = connection.slot
+                && !slot.is_parked()
+            {
+                keep.park_again(slot, connection.client.as_fd());
+            }
+        }
+    }
+
+    /// Ends one; whether there is such a one.
+    pub fn abort(&self, id: u64, why: Abort) -> bool {
+        let open = self.open();
+        let Some(connection) = open.get(&id) else {
+            return false;
+        };
+        self.end(connection, why);
+        true
+    }
+
+    /// Ends all of them.
+    pub fn abort_all(&self, why: Abort) {
+        for connection in self.open().values() {
+            self.end(connection, why);
+        }
+    }
+
+    /// Ends those that carried nothing for `idle_timeout`, and those of which a peer did not answer
+    /// for `keepalive`.
+    pub fn sweep(&self, now: Uptime, idle_timeout: Option<Duration>, keepalive: Option<Duration>) {
+        for connection in self.open().values() {
+            if idle_timeout.is_some_and(|limit| connection.idle(now) >= limit) {
+                self.end(connection, Abort::Idle);
+            } else if keepalive.is_some_and(|limit| connection.is_gone(limit)) {
+                self.end(connection, Abort::PeerGone);
+            }
+        }
+    }
+
+    fn end(&self, connection: &Connection, why: Abort) {
+        match connection.abort(why) {
+            Some(slot) => self.cut_later(slot),
+            None => {
+                self.cuts().relayed = true;
+                self.has_cuts.notify_one();
+            }
+        }
+    }
+
+    /// The connection of this slot is to be cut.
+    pub(super) fn cut_later(&self, slot: u32) {
+        self.cuts().slots.push(slot);
+        self.has_cuts.notify_one();
+    }
+
+    /// Waits for connections that are to be cut. Cancel safe.
+    pub async fn to_cut(&self) -> Cuts {
+        loop {
+            let cuts = std::mem::take(&mut *self.cuts());
+            if cuts.relayed || !cuts.slots.is_empty() {
+                return cuts;
+            }
+            self.has_cuts.notified().await;
+        }
+    }
+
+    fn cuts(&self) -> MutexGuard<'_, Cuts> {
+        self.cuts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

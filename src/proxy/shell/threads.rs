@@ -1,0 +1,113 @@
+//! The threads that carry, and what of it outlives the process.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::Proxy;
+use crate::proxy::connections::Connection;
+use crate::proxy::keep::Keep;
+use crate::proxy::workers::Workers;
+use crate::service::listener::Peer;
+use crate::service::program::Failure;
+
+impl Proxy {
+    /// Begins to accept and to carry connections, on at most so many threads.
+    ///
+    /// # Errors
+    ///
+    /// When no thread or descriptor is left.
+    pub(in crate::proxy) fn start(self: &Arc<Self>, threads: usize) -> io::Result<()> {
+        let workers = Workers::new(threads)?;
+        let doors = workers.doors(self.listeners());
+        self.workers.get_or_init(|| workers).start(self)?;
+        self.gate().set_doors(doors);
+        Ok(())
+    }
+
+    /// The threads that carry connections.
+    pub(in crate::proxy) fn workers(&self) -> &Workers {
+        self.workers
+            .get()
+            .unwrap_or_else(|| unreachable!("nobody is accepted before they are there"))
+    }
+
+    /// Ends the threads. What they carry ends with them, unless it is kept and `leaves`: then it goes on
+    /// in the next process.
+    pub(in crate::proxy) fn end(&self, leaves: bool) {
+        let stopped = self.workers.get().map(Workers::stop);
+        let Some(keep) = self.keep else {
+            return;
+        };
+        if leaves && self.open() > 0 {
+            self.is_leaving.store(true, Relaxed);
+            self.connections.park_all(keep);
+            keep.leave();
+            return;
+        }
+        drop(stopped);
+        if let Err(error) = keep.forget() {
+            tracing::error!(ERROR = %error, "systemd keeps what nobody needs: {error}");
+        }
+    }
+
+    /// No descriptors are left, or there may be some again.
+    pub(in crate::proxy) fn set_accepting_paused(&self, paused: bool) {
+        self.handover.shrink();
+        self.gate().set_paused(paused);
+    }
+
+    /// The process cannot go on, for this reason.
+    pub(in crate::proxy) fn fail(&self, sentence: String) {
+        if self.failure.set(sentence).is_ok() {
+            self.stop_accepting();
+            self.woken.notify_one();
+        }
+    }
+
+    /// Why the process cannot go on.
+    pub(in crate::proxy) fn failure(&self) -> Option<Failure> {
+        self.failure.get().map(|sentence| sentence.as_str().into())
+    }
+
+    /// What the upstream is to hear of a client before its first byte.
+    pub(in crate::proxy) fn announcement(&self, connection: &Connection) -> Vec<u8> {
+        let Some(protocol) = self.settings.proxy_protocol else {
+            return Vec::new();
+        };
+        let addresses = match connection.peer {
+            Peer::Tcp(client) => rustix::net::getsockname(&connection.client)
+                .ok()
+                .and_then(|local| Some((client, SocketAddr::try_from(local).ok()?))),
+            Peer::Unix(_) | Peer::Other => None,
+        };
+        protocol.header(addresses)
+    }
+
+    /// Connections outlive the process.
+    pub fn keeps_with(&mut self, keep: Keep) {
+        self.keep = Some(keep);
+    }
+
+    /// What connections are kept with, if they are.
+    pub(in crate::proxy) fn keep(&self) -> Option<Keep> {
+        self.keep
+    }
+
+    /// The process ends, and its connections go on in the next one.
+    pub(in crate::proxy) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Relaxed)
+    }
+
+    /// So many connections go on that another process has left.
+    pub(in crate::proxy) fn count_restored(&self, count: usize) {
+        self.gate().0.adopt(count);
+    }
+
+    /// How long a client waits for an upstream.
+    pub(in crate::proxy) fn patience(&self) -> Duration {
+        self.settings.connect_timeout.unwrap_or(Duration::MAX)
+    }
+}
