@@ -56,6 +56,14 @@ pub(super) fn begin(
                 MESSAGE_ID = event::KEEPS,
                 "connections outlive this process: systemd keeps them"
             );
+            let most = started.keep.connections();
+            if most < how.connections {
+                tracing::warn!(
+                    MESSAGE_ID = event::KEEPS,
+                    "at most {most} connections outlive this process, not {connections}: the kernel \
+                     allows no more descriptors to be kept (raise LimitNOFILE=)"
+                );
+            }
             Ok(Some(started))
         }
         // Another process can try: they are still kept.

@@ -101,7 +101,7 @@ fn tell(started: &Started) {
     for GivenUp { id, text, why } in &started.given_up {
         let why = match why {
             Some(why) => why.to_string(),
-            None => "everything was killed just when it was accepted".to_owned(),
+            None => "its sockets were not kept, or not yet".to_owned(),
         };
         tracing::warn!(
             MESSAGE_ID = event::NOT_KEPT,

@@ -43,8 +43,18 @@ impl Run {
 fn run(kill: Option<Kill>, clients: usize, plan: fn(&mut Random) -> Plan, unix: bool) -> Run {
     let upstream = streams::Upstream::start(unix);
     let mut manager = Manager::new(upstream.target(), 2);
-    let time = seconds();
     manager.start();
+    run_with(&mut manager, &upstream, kill, clients, plan)
+}
+
+fn run_with(
+    manager: &mut Manager,
+    upstream: &streams::Upstream,
+    kill: Option<Kill>,
+    clients: usize,
+    plan: fn(&mut Random) -> Plan,
+) -> Run {
+    let time = seconds();
     let address = manager.address();
     let over = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..clients)
@@ -210,4 +220,29 @@ fn a_store_that_is_too_small_is_found_out_and_left_empty() {
         assert_eq!(manager.stored(), 0);
         manager.end();
     }
+}
+
+/// Many connections that stay, under a limit that leaves little room for others, while others come and
+/// go. What can be parked at a time is recycled every few dozens of them.
+fn under_a_limit(kill: Kill, user: u32) -> Run {
+    /// Of 1,500 descriptors at most, 580 connections can be kept.
+    const STAY: usize = 550;
+    let upstream = streams::Upstream::start(false);
+    let mut manager = Manager::new(upstream.target(), 2);
+    manager.limit(1500, user);
+    manager.start();
+    let mut staying: Vec<TcpStream> = (0..STAY).map(|_| client(&manager)).collect();
+    let run = run_with(&mut manager, &upstream, Some(kill), 8, Plan::small);
+    staying.iter_mut().for_each(echo);
+    run
+}
+
+#[test]
+fn nothing_is_lost_when_there_is_hardly_room_for_all() {
+    nobody(&under_a_limit(Kill::Process, 1_600_000_000));
+}
+
+#[test]
+fn only_who_is_being_accepted_is_lost_when_there_is_hardly_room_for_all() {
+    only_the_unaccepted(&under_a_limit(Kill::Group, 1_600_000_001));
 }

@@ -40,6 +40,7 @@ pub struct Manager {
     environment: Vec<(String, String)>,
     ready: Receiver<String>,
     room: Arc<AtomicUsize>,
+    limit: Option<(u64, u32)>,
 }
 
 impl Manager {
@@ -64,6 +65,7 @@ impl Manager {
             environment: Vec::new(),
             ready,
             room,
+            limit: None,
         }
     }
 
@@ -90,6 +92,17 @@ impl Manager {
         );
         let output = Command::new("sh").args(["-c", &command]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// As `LimitNOFILE=` and `DynamicUser=`: without privileges, which would lift the limit for
+    /// descriptors on their way, and as a user that nobody else is, who would count too.
+    pub fn limit(&mut self, descriptors: u64, user: u32) {
+        use std::os::unix::fs::PermissionsExt;
+        let everybody = std::fs::Permissions::from_mode(0o777);
+        for path in [self.directory.path(), &self.directory.path().join("notify")] {
+            std::fs::set_permissions(path, everybody.clone()).unwrap();
+        }
+        self.limit = Some((descriptors, user));
     }
 
     /// As `FileDescriptorStoreMax=`.
@@ -140,7 +153,7 @@ impl Manager {
             .map(|fd| unsafe { libc::fcntl(*fd, libc::F_DUPFD_CLOEXEC, 200) })
             .collect();
         drop(store);
-        let numbers = copies.clone();
+        let (numbers, limit) = (copies.clone(), self.limit);
         let place = move || {
             for (index, copy) in numbers.iter().enumerate() {
                 // SAFETY: a system call; it clears FD_CLOEXEC on the copy.
@@ -148,11 +161,12 @@ impl Manager {
                     return Err(std::io::Error::last_os_error());
                 }
             }
-            Ok(())
+            limit.map_or(Ok(()), restrict)
         };
         // SAFETY: between fork and exec only system calls are made.
         unsafe { command.pre_exec(place) };
-        self.child = Some(command.spawn().unwrap());
+        let child = command.spawn();
+        self.child = Some(child.expect("the process cannot be started (as another user, perhaps)"));
         for copy in copies {
             // SAFETY: it was made above, and nobody else knows of it.
             unsafe { libc::close(copy) };
@@ -199,6 +213,26 @@ impl Drop for Manager {
         if self.child.is_some() {
             self.kill(Kill::Group);
         }
+    }
+}
+
+/// Restricts this process. Who is not privileged keeps its user.
+fn restrict((descriptors, user): (u64, u32)) -> std::io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: descriptors,
+        rlim_max: descriptors,
+    };
+    // SAFETY: system calls; the limit is ours.
+    let done = unsafe {
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
+            && (libc::geteuid() != 0
+                || libc::setgroups(0, std::ptr::null()) == 0
+                    && libc::setgid(user) == 0
+                    && libc::setuid(user) == 0)
+    };
+    match done {
+        true => Ok(()),
+        false => Err(std::io::Error::last_os_error()),
     }
 }
 

@@ -215,7 +215,9 @@ impl Thread {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         for _ in 0..8 {
             // Nothing comes between accepting and parking.
-            let slot = self.keep.claim().unwrap();
+            let Some(slot) = self.keep.claim() else {
+                return;
+            };
             slot.describe(1, Uptime::now());
             slot.set_text(&self.target);
             let Ok((client, _)) = acceptfrom_with(&*self.listener, flags) else {

@@ -14,7 +14,7 @@ pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"kept-tcp");
 
 /// The version of everything in this file, and of what is in a lot (`message`). A process does not
 /// touch what another version has left but to close it.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// Bytes of a buffer.
 pub const BUFFER: usize = 64 * 1024;
@@ -48,7 +48,7 @@ pub(super) struct Header {
     pub(super) buffers: AtomicU32,
     /// Slots from this number on were never used.
     pub(super) top: AtomicU32,
-    /// Which of the two lots is complete.
+    /// Which of the two lots is parked in. If there is something in the other one, it is older.
     pub(super) active: AtomicU32,
     /// The process ends in order: its will is not wanted.
     pub(super) orderly: AtomicU32,
@@ -168,6 +168,9 @@ impl Phase {
     }
 }
 
+/// In a state: see [`State::parked`].
+pub(super) const PARKED: u64 = 1 << 8;
+
 /// The first word of a slot or a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct State {
@@ -183,14 +186,15 @@ impl State {
     pub(super) fn of(word: u64) -> Self {
         Self {
             generation: (word >> 32) as u32,
-            parked: word & 0x100 != 0,
+            parked: word & PARKED != 0,
             phase: Phase::new(word as u8).unwrap_or(Phase::Ending),
         }
     }
 
     /// As it is written.
     pub(super) fn word(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.parked) << 8 | self.phase as u64
+        let parked = if self.parked { PARKED } else { 0 };
+        u64::from(self.generation) << 32 | parked | self.phase as u64
     }
 }
 

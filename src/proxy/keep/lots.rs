@@ -1,16 +1,19 @@
 //! The lots: where descriptors are parked, so that they stay open whatever happens to the process.
 //!
 //! A message in an AF_UNIX socket holds the descriptors that were sent with it (unix(7)), and the
-//! sockets are in systemd's store. There are two lots. One of them, the *active*, has every connection
-//! in it, and many that have ended. When it is full all that live are parked in the other one, that one
-//! becomes the active, and the first is emptied. So at every moment one of them is complete.
+//! sockets are in systemd's store. There are two lots. One of them, the *active*, is the one that is
+//! parked in. When it is full of what has ended, the other one becomes the active, and what lives moves
+//! over to there (`recycle`). So at every moment everybody is in one of them.
 //!
 //! A lot is one direction of several socketpairs, the other lot the other direction.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -19,8 +22,9 @@ use rustix::net::{
     sendmsg, socketpair, sockopt,
 };
 
+use super::budget::Budget;
 use super::layout::PAIRS;
-use super::message::{BYTES_MAX, DESCRIPTORS_MAX, Entry, entries};
+use super::message::{BYTES_MAX, DESCRIPTORS_MAX, Entry, entries, read_entries};
 use crate::service::kernel::peek_onwards;
 
 /// The most messages in a queue. Looking at what is in one takes a time that grows with its square.
@@ -51,8 +55,15 @@ pub(super) fn pair() -> Result<Pair, Errno> {
 pub(super) struct Lots {
     pairs: [Pair; PAIRS],
     counts: [[AtomicUsize; PAIRS]; 2],
-    /// The queue that has room.
+    /// The queue that has room. The order of the queues is the order of time.
     current: [AtomicUsize; 2],
+    /// Descriptors in them.
+    held: [AtomicUsize; 2],
+    budget: Budget,
+    /// How often they were recycled.
+    pub(super) round: u64,
+    /// So many more are not parked before recycling is tried again.
+    pub(super) refusals: usize,
 }
 
 /// Why something was not parked.
@@ -60,9 +71,19 @@ pub(super) struct Lots {
 pub(super) enum Refused {
     /// The lot is full.
     Full,
-    /// The kernel does not allow so many descriptors on their way (`RLIMIT_NOFILE`), or one of them is
-    /// not open, or something else.
+    /// There are too many descriptors in the lots, or the user has too many on their way otherwise.
+    TooMany,
+    /// One of them is not open, or something else.
     Because(Errno),
+}
+
+/// What something is parked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It is new.
+    Parking,
+    /// It was in the other lot. For this there is always room for a message more.
+    Recycling,
 }
 
 /// A message that was looked at.
@@ -73,11 +94,15 @@ pub(super) struct Message {
 }
 
 impl Lots {
-    pub(super) fn new(pairs: [Pair; PAIRS]) -> Self {
+    pub(super) fn new(pairs: [Pair; PAIRS], budget: Budget) -> Self {
         Self {
             pairs,
             counts: Default::default(),
             current: Default::default(),
+            held: Default::default(),
+            budget,
+            round: 0,
+            refusals: 0,
         }
     }
 
@@ -86,29 +111,82 @@ impl Lots {
         self.pairs.iter().flatten().map(AsFd::as_fd)
     }
 
-    /// Parks the descriptors that these entries are about. What is in the lot by then stays there.
+    /// Parks the descriptors that these entries are about.
     pub(super) fn send(
         &self,
         side: Side,
         entries: &[Entry],
         descriptors: &[RawFd],
+        purpose: Purpose,
     ) -> Result<(), Refused> {
-        let first = self.current[side].load(Relaxed);
+        let count = descriptors.len();
+        // What others add at the same time may be refused though there is room for one of both.
+        self.held[side].fetch_add(count, SeqCst);
+        let sent = match self.held() > self.descriptors_max(purpose) {
+            true => Err(Refused::TooMany),
+            false => self.send_anyway(side, entries, descriptors, purpose),
+        };
+        if sent.is_err() {
+            self.held[side].fetch_sub(count, SeqCst);
+        }
+        sent
+    }
+
+    fn send_anyway(
+        &self,
+        side: Side,
+        entries: &[Entry],
+        descriptors: &[RawFd],
+        purpose: Purpose,
+    ) -> Result<(), Refused> {
+        let most = self.messages_max(side, purpose);
+        let first = match purpose {
+            Purpose::Parking => self.current[side].load(Relaxed),
+            // What is in here already is about others.
+            Purpose::Recycling => 0,
+        };
         for queue in first..PAIRS {
             let count = &self.counts[side][queue];
-            if count.load(Relaxed) < MESSAGES_MAX {
+            // Whatever else is parked in here of the same slot comes later.
+            self.current[side].fetch_max(queue, Relaxed);
+            if count.load(Relaxed) < most {
                 match send(self.pairs[queue][side].as_fd(), entries, descriptors) {
                     Ok(()) => {
                         count.fetch_add(1, Relaxed);
                         return Ok(());
                     }
                     Err(Errno::AGAIN) => {}
+                    Err(Errno::TOOMANYREFS) => return Err(Refused::TooMany),
                     Err(errno) => return Err(Refused::Because(errno)),
                 }
             }
-            self.current[side].fetch_max(queue + 1, Relaxed);
         }
         Err(Refused::Full)
+    }
+
+    fn descriptors_max(&self, purpose: Purpose) -> usize {
+        match purpose {
+            Purpose::Parking => self.budget.parked,
+            Purpose::Recycling => self.budget.parked + self.budget.message.max(DESCRIPTORS_MAX),
+        }
+    }
+
+    /// As long as something is left in the other lot, there has to be room for it in this one.
+    fn messages_max(&self, side: Side, purpose: Purpose) -> usize {
+        match purpose {
+            Purpose::Parking if self.messages(1 - side) > 0 => MESSAGES_MAX / 4 * 3,
+            _ => MESSAGES_MAX,
+        }
+    }
+
+    /// Descriptors in both lots.
+    pub(super) fn held(&self) -> usize {
+        self.held.iter().map(|held| held.load(SeqCst)).sum()
+    }
+
+    /// Messages in a queue of a lot.
+    pub(super) fn messages_in(&self, side: Side, queue: usize) -> usize {
+        self.counts[side][queue].load(Relaxed)
     }
 
     /// Messages in a lot.
@@ -119,24 +197,67 @@ impl Lots {
             .sum()
     }
 
-    /// Throws away what is in a lot.
-    pub(super) fn empty(&self, side: Side) {
-        for (pair, count) in self.pairs.iter().zip(&self.counts[side]) {
-            empty(pair[1 - side].as_fd());
+    /// Throws away the oldest message of a queue, with which so many descriptors have come. Without room
+    /// for them they are closed.
+    pub(super) fn throw_away(&self, side: Side, queue: usize, descriptors: usize) {
+        let count = &self.counts[side][queue];
+        let held = &self.held[side];
+        if !throw_away(self.pairs[queue][1 - side].as_fd()) {
             count.store(0, Relaxed);
+            return;
         }
-        self.current[side].store(0, Relaxed);
+        count.fetch_sub(1, Relaxed);
+        held.fetch_sub(descriptors.min(held.load(SeqCst)), SeqCst);
+        if self.messages(side) == 0 {
+            self.current[side].store(0, Relaxed);
+            held.store(0, SeqCst);
+        }
+    }
+
+    /// Tells what the messages of a queue say, from the oldest one on, while `each` wants more of them.
+    pub(super) fn look_ahead(
+        &self,
+        side: Side,
+        queue: usize,
+        mut each: impl FnMut(Vec<Entry>) -> bool,
+    ) -> Result<(), Errno> {
+        let socket = self.pairs[queue][1 - side].as_fd();
+        let mut buffer = [0; BYTES_MAX];
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        peek_onwards(socket, true).map_err(|_| Errno::INVAL)?;
+        let result = loop {
+            let mut control = RecvAncillaryBuffer::new(&mut []);
+            let mut parts = [IoSliceMut::new(&mut buffer)];
+            match recvmsg(socket, &mut parts, &mut control, flags) {
+                Ok(message) if message.bytes == 0 => break Ok(()),
+                Ok(message) => {
+                    if !each(read_entries(&buffer[..message.bytes])) {
+                        break Ok(());
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break Ok(()),
+                Err(errno) => break Err(errno),
+            }
+        };
+        peek_onwards(socket, false).map_err(|_| Errno::INVAL)?;
+        result
     }
 
     /// Looks at everything that is in a lot, and leaves it there.
     pub(super) fn look(&self, side: Side, mut each: impl FnMut(Message)) -> Result<(), Errno> {
+        let mut held = 0;
         for (queue, (pair, count)) in self.pairs.iter().zip(&self.counts[side]).enumerate() {
-            let seen = look(pair[1 - side].as_fd(), &mut each)?;
+            let seen = look(pair[1 - side].as_fd(), &mut |message: Message| {
+                held += message.descriptors.len();
+                each(message);
+            })?;
             count.store(seen, Relaxed);
             if seen > 0 {
                 self.current[side].store(queue, Relaxed);
             }
         }
+        self.held[side].store(held, SeqCst);
         Ok(())
     }
 }
@@ -165,16 +286,21 @@ pub(super) fn send(
     Ok(())
 }
 
-/// Throws away everything in a queue. Without room for descriptors, they are closed.
+/// Throws away everything in a queue.
 pub(super) fn empty(socket: BorrowedFd<'_>) {
+    while throw_away(socket) {}
+}
+
+/// Throws away the oldest message; whether there was one. Without room for descriptors, they are closed.
+fn throw_away(socket: BorrowedFd<'_>) -> bool {
     loop {
         let mut byte = [0];
         let mut control = RecvAncillaryBuffer::new(&mut []);
         let mut bytes = [IoSliceMut::new(&mut byte)];
         match recvmsg(socket, &mut bytes, &mut control, RecvFlags::DONTWAIT) {
-            Ok(message) if message.bytes == 0 => break,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(_) => break,
+            Ok(message) => return message.bytes > 0,
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
         }
     }
 }
@@ -252,82 +378,4 @@ fn receive(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::proxy::keep::message::Kind;
-    use std::io::Write;
-    use std::os::fd::AsRawFd;
-    use std::os::unix::net::UnixStream;
-
-    fn lots() -> Lots {
-        Lots::new(std::array::from_fn(|_| pair().unwrap()))
-    }
-
-    fn client(index: u32) -> Entry {
-        Entry {
-            kind: Kind::Client,
-            index,
-            generation: 1,
-        }
-    }
-
-    fn indices(lots: &Lots, side: Side) -> Vec<u32> {
-        let mut seen = Vec::new();
-        lots.look(side, |message| {
-            assert_eq!(message.descriptors.len(), message.entries.len());
-            seen.extend(message.entries.iter().map(|entry| entry.index));
-        })
-        .unwrap();
-        seen
-    }
-
-    #[test]
-    fn what_is_looked_at_stays_and_the_sides_do_not_mix() {
-        let lots = lots();
-        let (end, _) = UnixStream::pair().unwrap();
-        for index in 0..5 {
-            lots.send(index as usize % 2, &[client(index)], &[end.as_raw_fd()])
-                .unwrap();
-        }
-        for _ in 0..3 {
-            assert_eq!(indices(&lots, 0), [0, 2, 4]);
-            assert_eq!(indices(&lots, 1), [1, 3]);
-        }
-        lots.empty(0);
-        assert_eq!((indices(&lots, 0), lots.messages(0)), (vec![], 0));
-        assert_eq!((indices(&lots, 1), lots.messages(1)), (vec![1, 3], 2));
-    }
-
-    #[test]
-    fn a_lot_keeps_descriptors_open_and_emptying_it_closes_them() {
-        let lots = lots();
-        let (end, mut other) = UnixStream::pair().unwrap();
-        lots.send(0, &[client(1)], &[end.as_raw_fd()]).unwrap();
-        drop(end);
-        other.write_all(b"x").unwrap();
-        lots.empty(0);
-        let error = other.write_all(b"x").unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
-    }
-
-    #[test]
-    fn a_full_lot_says_so_and_full_messages_hold_tens_of_thousands() {
-        let lots = lots();
-        let (end, _other) = UnixStream::pair().unwrap();
-        let mut count = 0;
-        while lots.send(0, &[client(count)], &[end.as_raw_fd()]).is_ok() {
-            count += 1;
-        }
-        let full = lots.send(0, &[client(count)], &[end.as_raw_fd()]);
-        assert_eq!(full, Err(Refused::Full));
-        assert_eq!(indices(&lots, 0), (0..count).collect::<Vec<u32>>());
-        let many = vec![client(7); DESCRIPTORS_MAX];
-        let numbers = vec![end.as_raw_fd(); DESCRIPTORS_MAX];
-        for _ in 0..160 {
-            lots.send(1, &many, &numbers).unwrap();
-        }
-        assert_eq!(indices(&lots, 1).len(), 160 * DESCRIPTORS_MAX);
-        lots.empty(0);
-        lots.empty(1);
-    }
-}
+mod tests;

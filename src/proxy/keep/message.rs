@@ -70,10 +70,15 @@ impl Entry {
 
 /// Reads a message with so many descriptors; `None` if it does not say whose each of them is.
 pub(super) fn entries(bytes: &[u8], descriptors: usize) -> Option<Vec<Entry>> {
-    let (words, rest) = bytes.as_chunks::<ENTRY>();
-    let entries: Vec<Entry> = words.iter().map(|word| Entry::read(*word)).collect();
+    let entries = read_entries(bytes);
     let wanted: usize = entries.iter().map(|entry| entry.descriptors()).sum();
-    (rest.is_empty() && wanted == descriptors).then_some(entries)
+    (bytes.len().is_multiple_of(ENTRY) && wanted == descriptors).then_some(entries)
+}
+
+/// Reads a message whose descriptors nobody has looked at.
+pub(super) fn read_entries(bytes: &[u8]) -> Vec<Entry> {
+    let (words, _) = bytes.as_chunks::<ENTRY>();
+    words.iter().map(|word| Entry::read(*word)).collect()
 }
 
 #[cfg(test)]

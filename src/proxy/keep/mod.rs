@@ -4,8 +4,9 @@
 //! memory file, and beside them a table says what belongs together. The next process finds all of that
 //! in its store and goes on.
 //!
-//! - `lots`: where descriptors are parked; `message`: what is said of them there; `park`: parking, and
-//!   getting rid of what has ended;
+//! - `lots`: where descriptors are parked; `message`: what is said of them there; `park`: parking;
+//!   `recycle`: getting rid of what has ended; `places`: what is in which lot; `budget`: how many
+//!   there may be;
 //! - `will`: the child that saves what was not parked yet;
 //! - `layout`, `table`, `slot`: what is written down of every connection; `mapping`: the memory it is in;
 //! - `buffers`, `pipes`: where bytes in hand are;
@@ -28,6 +29,7 @@
 //!    shut down before, or reset between [`Slot::ending`] and the release ([`ends`]).
 
 pub mod account;
+mod budget;
 mod buffers;
 mod counters;
 pub mod ends;
@@ -37,6 +39,8 @@ mod mapping;
 mod message;
 mod park;
 mod pipes;
+mod places;
+mod recycle;
 mod restore;
 mod slot;
 mod store;
@@ -56,8 +60,9 @@ pub use restore::{GivenUp, InHand, Restored, RestoredFlow, Stage};
 pub use slot::{Flow, Slot, Way};
 pub use store::NAME;
 
+use budget::Budget;
 use lots::Lots;
-use park::Parking;
+use places::Places;
 use restore::Restoration;
 use store::{Parts, Stored};
 use table::Table;
@@ -66,7 +71,8 @@ use will::Will;
 /// How much room there has to be, and whose clients they are.
 #[derive(Clone, Debug)]
 pub struct Options<'a> {
-    /// Connections that are kept at a time; those beyond are not.
+    /// Connections that are to be kept at a time; those beyond are not. (It may have to be fewer:
+    /// [`Keep::connections`].)
     pub connections: u32,
     /// Buffers that are used at a time.
     pub buffers: u32,
@@ -117,8 +123,8 @@ struct Core {
     buffers: Buffers,
     buffer_file: OwnedFd,
     lots: RwLock<Lots>,
-    /// Held by whoever empties a lot, so that it is empty when the next one needs it.
-    recycling: Mutex<Parking>,
+    places: Places,
+    budget: Budget,
     /// Where the will sends to, and from where it is received.
     will_queue: lots::Pair,
     will: Mutex<Option<Will>>,
@@ -142,7 +148,7 @@ pub fn start(stored: Vec<OwnedFd>, options: &Options<'_>) -> Result<Started, Kee
             let count = discard(descriptors)?;
             (create(options)?, count, false)
         }
-        Stored::Ours(parts) => (adopt(*parts)?, 0, true),
+        Stored::Ours(parts) => (adopt(*parts, options)?, 0, true),
     };
     let core: &'static Core = Box::leak(Box::new(core));
     let keep = Keep { core };
@@ -176,20 +182,28 @@ pub fn discard(stored: Vec<OwnedFd>) -> Result<usize, KeepError> {
 }
 
 fn create(options: &Options<'_>) -> Result<Core, KeepError> {
-    let core = adopt(Parts::new(options)?)?;
+    let core = adopt(Parts::new(options)?, options)?;
     store::put(&core)?;
     Ok(core)
 }
 
-fn adopt(parts: Parts) -> Result<Core, KeepError> {
-    let count = parts.table.buffers();
+fn adopt(parts: Parts, options: &Options<'_>) -> Result<Core, KeepError> {
+    let Parts {
+        mut table,
+        buffers,
+        lots,
+        will,
+    } = parts;
+    let budget = Budget::of_process(options.connections);
+    table.allow(budget.connections, budget.pipes);
     Ok(Core {
-        buffers: Buffers::shared(parts.buffers.as_fd(), count)?,
-        buffer_file: parts.buffers,
-        table: parts.table,
-        lots: RwLock::new(Lots::new(parts.lots)),
-        recycling: Mutex::default(),
-        will_queue: parts.will,
+        buffers: Buffers::shared(buffers.as_fd(), table.buffers())?,
+        buffer_file: buffers,
+        places: Places::new(table.slots()),
+        table,
+        lots: RwLock::new(Lots::new(lots, budget)),
+        budget,
+        will_queue: will,
         will: Mutex::default(),
     })
 }
@@ -203,6 +217,12 @@ impl Keep {
             slot.flow(way).clear();
         }
         Some(slot)
+    }
+
+    /// So many connections can be kept at a time. Fewer than was asked for, if this process may have
+    /// only few descriptors (`RLIMIT_NOFILE`): no more may be on their way in sockets.
+    pub fn connections(self) -> u32 {
+        self.core.budget.connections
     }
 
     /// Memory for bytes in hand.

@@ -34,7 +34,7 @@ impl Keep {
         let descriptors = [read.as_raw_fd(), write.as_raw_fd()];
         let (lots, parked) = self.send(&[entry], &descriptors);
         if !parked {
-            self.core.table.free_pipe(number);
+            self.free_pipe(number);
             return None;
         }
         let phase = Phase::Accepted;
@@ -80,7 +80,7 @@ impl Drop for Pipe {
     fn drop(&mut self) {
         if self.keep.core.table.header().orderly.load(Relaxed) == 0 {
             let _lots = self.keep.lots();
-            self.keep.core.table.free_pipe(self.number);
+            self.keep.free_pipe(self.number);
         }
     }
 }

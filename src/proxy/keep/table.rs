@@ -5,7 +5,7 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 use std::sync::atomic::{
-    AtomicU64,
+    AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -28,8 +28,31 @@ pub(super) struct Table {
     mapping: Mapping,
     header: &'static Header,
     slots: u32,
-    free_slots: Mutex<Vec<u32>>,
-    free_pipes: Mutex<Vec<u32>>,
+    free_slots: Mutex<Free>,
+    free_pipes: Mutex<Free>,
+}
+
+/// Which of them are free.
+#[derive(Debug)]
+struct Free {
+    list: Vec<u32>,
+    /// How many are not.
+    used: u32,
+    /// How many may be used at a time.
+    most: u32,
+}
+
+impl Free {
+    fn new(most: u32) -> Mutex<Self> {
+        let (list, used) = (Vec::new(), 0);
+        Mutex::new(Self { list, used, most })
+    }
+
+    /// These are free, and no others below `top`.
+    fn are(&mut self, list: Vec<u32>, top: u32) {
+        self.used = top - list.len() as u32;
+        self.list = list;
+    }
 }
 
 /// Why a table cannot be used.
@@ -91,9 +114,20 @@ impl Table {
             mapping,
             header,
             slots,
-            free_slots: Mutex::default(),
-            free_pipes: Mutex::default(),
+            free_slots: Free::new(slots),
+            free_pipes: Free::new(PIPES as u32),
         }
+    }
+
+    /// No more may be in use at a time from now on; those that are stay.
+    pub(super) fn allow(&mut self, slots: u32, pipes: u32) {
+        lock(&self.free_slots).most = slots;
+        lock(&self.free_pipes).most = pipes;
+    }
+
+    /// How many slots there is room for.
+    pub(super) fn slots(&self) -> u32 {
+        self.slots
     }
 
     /// Whether a descriptor is a table of this program, whatever its version.
@@ -177,8 +211,10 @@ impl Table {
         let is_free = |word: &AtomicU64| State::of(word.load(Relaxed)).phase == Phase::Free;
         let free_slot = |index: &u32| self.slot(*index).is_some_and(|slot| is_free(&slot.state));
         let free_pipe = |index: &u32| self.pipe(*index).is_some_and(|pipe| is_free(&pipe.state));
-        *lock(&self.free_slots) = (0..self.top()).rev().filter(free_slot).collect();
-        *lock(&self.free_pipes) = (0..self.pipes_top()).rev().filter(free_pipe).collect();
+        let slots: Vec<u32> = (0..self.top()).rev().filter(free_slot).collect();
+        let pipes: Vec<u32> = (0..self.pipes_top()).rev().filter(free_pipe).collect();
+        lock(&self.free_slots).are(slots, self.top());
+        lock(&self.free_pipes).are(pipes, self.pipes_top());
     }
 
     /// There is room for at least so many buffers from now on.
@@ -212,10 +248,14 @@ impl Table {
     }
 }
 
-fn claim(free: &Mutex<Vec<u32>>, top: &std::sync::atomic::AtomicU32, most: u32) -> Option<u32> {
+fn claim(free: &Mutex<Free>, top: &AtomicU32, most: u32) -> Option<u32> {
     let mut free = lock(free);
+    if free.used >= free.most {
+        return None;
+    }
     // Those that were used last are used first: their memory is there.
-    if let Some(index) = free.pop() {
+    if let Some(index) = free.list.pop() {
+        free.used += 1;
         return Some(index);
     }
     // Under the mutex, so that nobody else moves it.
@@ -224,11 +264,14 @@ fn claim(free: &Mutex<Vec<u32>>, top: &std::sync::atomic::AtomicU32, most: u32) 
         return None;
     }
     top.store(index + 1, Release);
+    free.used += 1;
     Some(index)
 }
 
-fn give_back(free: &Mutex<Vec<u32>>, index: u32) {
-    lock(free).push(index);
+fn give_back(free: &Mutex<Free>, index: u32) {
+    let mut free = lock(free);
+    free.list.push(index);
+    free.used = free.used.saturating_sub(1);
 }
 
 fn claimed(word: &AtomicU64) {

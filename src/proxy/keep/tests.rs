@@ -1,5 +1,7 @@
 //! Processes that follow each other, all of them in this one: what one leaves, the next one finds.
 
+mod recycling;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -18,8 +20,11 @@ fn options() -> Options<'static> {
 }
 
 fn keep_of(parts: Parts) -> Keep {
+    let mut core = adopt(parts, &options()).unwrap();
+    // So that a few connections are several messages.
+    core.budget.message = 6;
     Keep {
-        core: Box::leak(Box::new(adopt(parts).unwrap())),
+        core: Box::leak(Box::new(core)),
     }
 }
 
@@ -289,41 +294,6 @@ fn the_last_upstream_counts() {
     assert_eq!(upstream.read(&mut [0]).unwrap(), 1);
     through.upstream.set_nonblocking(true).unwrap();
     assert!(through.upstream.read(&mut [0]).is_err());
-}
-
-/// However far the emptying of a full lot has come: everybody is found, once.
-#[test]
-fn recycling_may_be_interrupted() {
-    let keep = first();
-    let all: Vec<Through> = (0..40).map(|_| Through::new(keep)).collect();
-    for through in &all[30..] {
-        keep.release(through.slot);
-    }
-    let everybody = |keep: Keep| {
-        let (keep, found) = next(keep);
-        assert_eq!((found.restored.len(), found.given_up.len()), (30, 0));
-        std::mem::forget(found);
-        keep
-    };
-    let keep = everybody(keep);
-    let before = keep.active();
-    assert!(keep.park_all(&keep.lots(), 1 - before));
-    let keep = everybody(keep);
-    assert_eq!(keep.active(), before, "killed before it was decided");
-    assert!(keep.park_all(&keep.lots(), 1 - before));
-    keep.core
-        .table
-        .header()
-        .active
-        .store(1 - before as u32, Release);
-    let keep = everybody(keep);
-    assert_eq!(
-        keep.active(),
-        1 - before,
-        "killed before the old one was emptied"
-    );
-    assert_eq!(keep.lots().messages(1 - before), 1, "in one message");
-    assert_eq!(keep.lots().messages(before), 0);
 }
 
 #[test]

@@ -175,7 +175,7 @@ fn mark(table: &Table, descriptor: u32) {
     }
 }
 
-/// Sends all connected stream sockets that are not marked.
+/// Sends all connected stream sockets that are not marked and may be new clients.
 fn others(table: &Table, most: RawFd, batch: &mut Batch) {
     /// So many are looked at with one call.
     const AT_ONCE: usize = 256;
@@ -197,7 +197,7 @@ fn others(table: &Table, most: RawFd, batch: &mut Batch) {
         let polled = unsafe { libc::poll(fds.as_mut_ptr(), AT_ONCE as libc::nfds_t, 0) };
         for entry in &fds {
             let is_open = polled < 0 || entry.revents & libc::POLLNVAL == 0;
-            if entry.fd >= 0 && is_open && is_connected_stream(entry.fd) {
+            if entry.fd >= 0 && is_open && is_connected_stream(entry.fd) && !is_used(entry.fd) {
                 batch.add(Entry::STRAY, entry.fd as u32, NONE);
             }
         }
@@ -223,6 +223,29 @@ fn is_connected_stream(number: RawFd) -> bool {
             && kind == libc::SOCK_STREAM
             && libc::getpeername(number, address.as_mut_ptr().cast(), &mut address_length) == 0
     }
+}
+
+/// Whether something was sent to its peer or received from it, so that it is no new client: there is no
+/// room for all connections that are not kept. Only TCP can tell.
+fn is_used(number: RawFd) -> bool {
+    let mut info = std::mem::MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let mut readable: libc::c_int = 0;
+    // SAFETY: the kernel writes at most as much as there is room for, and zeros are a valid `tcp_info`.
+    let (asked, info) = unsafe {
+        let asked = libc::getsockopt(
+            number,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &mut length,
+        ) == 0
+            && libc::ioctl(number, libc::FIONREAD, &raw mut readable) == 0;
+        (asked, info.assume_init())
+    };
+    // The peer's end counts as one that was received.
+    let received = info.tcpi_bytes_received > readable as u64 + 1;
+    asked && (received || info.tcpi_bytes_sent > 0)
 }
 
 /// One more than the greatest descriptor that there may be, from `FDSize` in /proc, or else from the

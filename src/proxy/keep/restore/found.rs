@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::Keep;
 use super::super::layout::{Phase, State};
-use super::super::lots::Message;
+use super::super::lots::{Message, Side};
 use super::super::message::{Entry, Kind};
 
 /// Everything that came of the lot.
@@ -20,12 +20,16 @@ pub(super) struct Found {
 pub(super) struct Sockets {
     pub(super) client: OwnedFd,
     pub(super) upstream: Option<OwnedFd>,
-    pub(super) parked: bool,
+    /// Which lot they are in; `None` if only the will has saved them.
+    pub(super) lot: Option<Side>,
 }
 
 impl Found {
     /// Takes what belongs to somebody. What came twice, or is of a connection that has ended, is closed.
-    pub(super) fn add(&mut self, keep: Keep, message: Message, parked: bool) {
+    ///
+    /// Messages have to come in the order in which they were sent: those of the older lot first, then
+    /// those of the newer one, then the will's.
+    pub(super) fn add(&mut self, keep: Keep, message: Message, lot: Option<Side>) {
         let mut descriptors = message.descriptors;
         for entry in message.entries {
             let (one, other) = match entry.descriptors() {
@@ -35,11 +39,13 @@ impl Found {
             match (entry.kind, one, other) {
                 (Kind::Stray, Some(socket), _) => self.strays.push(socket),
                 (Kind::Pipe, Some(read), Some(write)) if keep.has_pipe(entry) => {
-                    self.pipes.entry(entry.index).or_insert([read, write]);
+                    if let Some(side) = lot {
+                        keep.core.places.put(entry, side);
+                    }
+                    self.pipes.insert(entry.index, [read, write]);
                 }
-                // Messages come in the order in which they were sent: the last one with an upstream is
-                // what counts. (An earlier process may have been killed just before it wrote down that
-                // it had one.)
+                // The last one with an upstream is what counts. (An earlier process may have been killed
+                // just before it wrote down that it had one.)
                 (Kind::Client | Kind::Pair, Some(client), upstream)
                     if keep.has_slot(entry)
                         && (upstream.is_some() || !self.sockets.contains_key(&entry.index)) =>
@@ -47,7 +53,7 @@ impl Found {
                     let sockets = Sockets {
                         client,
                         upstream,
-                        parked,
+                        lot,
                     };
                     self.sockets.insert(entry.index, sockets);
                 }

@@ -16,6 +16,7 @@ use super::account::{self, Unclear};
 use super::buffers::Buffer;
 use super::layout::{Phase, State};
 use super::lots;
+use super::park::entry;
 use super::pipes::Pipe;
 use super::slot::{Slot, Way};
 use super::table::NONE;
@@ -82,7 +83,7 @@ pub struct GivenUp {
     pub id: u64,
     /// Its text.
     pub text: String,
-    /// Why; `None` if its sockets were closed, because everything was killed before they were parked.
+    /// Why; `None` if its sockets were not found: they had not been parked (yet).
     pub why: Option<Unclear>,
 }
 
@@ -95,15 +96,15 @@ pub(super) struct Restoration {
 
 impl Restoration {
     pub(super) fn of(keep: Keep, options: &Options<'_>) -> Result<Self, KeepError> {
-        keep.lots().empty(1 - keep.active());
         make_room(keep);
         let mut found = Found::default();
-        let seen = keep
-            .lots()
-            .look(keep.active(), |message| found.add(keep, message, true));
-        seen.map_err(explain)?;
+        for side in [1 - keep.active(), keep.active()] {
+            let lots = keep.lots();
+            let seen = lots.look(side, |message| found.add(keep, message, Some(side)));
+            seen.map_err(explain)?;
+        }
         let queue = keep.core.will_queue[1].as_fd();
-        lots::look(queue, &mut |message| found.add(keep, message, false)).map_err(explain)?;
+        lots::look(queue, &mut |message| found.add(keep, message, None)).map_err(explain)?;
 
         let mut restoration = Self::default();
         let mut connected = BTreeMap::new();
@@ -119,8 +120,9 @@ impl Restoration {
         keep.core.table.find_free();
         restoration.park(keep);
         restoration.strays(keep, found.strays, options)?;
-        // Whatever was in there is parked by now.
+        // Whatever was in there is parked by now, or there was no room before this makes some.
         lots::empty(queue);
+        restoration.park(keep);
         Ok(restoration)
     }
 
@@ -150,11 +152,15 @@ impl Restoration {
         pipes: &BTreeMap<u32, [OwnedFd; 2]>,
     ) -> Option<Settled> {
         let state = slot.state();
-        let Some(mut sockets) = sockets else {
+        // What is in a lot of a connection that could not be parked is of before it had its upstream.
+        let is_current = |sockets: &Sockets| {
+            state.phase != Phase::Connected || state.parked || sockets.lot.is_none()
+        };
+        let Some(mut sockets) = sockets.filter(is_current) else {
             if state.phase.is_live() {
                 self.given_up.push(GivenUp::new(slot, None));
             }
-            keep.core.table.free(slot.index());
+            keep.free_slot(slot.index());
             return None;
         };
         let stage = match state.phase {
@@ -218,6 +224,7 @@ impl Restoration {
             .into_iter()
             .map(|buffer| (buffer.number(), buffer))
             .collect();
+        let mut used_pipes = BTreeSet::new();
         for (index, Settled { sockets, flows }) in connected {
             let Some(slot) = keep.slot(index) else {
                 continue;
@@ -233,9 +240,12 @@ impl Restoration {
                     }) => buffers
                         .remove(&number)
                         .map(|buffer| InHand::Buffer(buffer, from..from + length)),
-                    Some(account::Held::Pipe { number, length }) => pipes
-                        .remove(&number)
-                        .map(|ends| InHand::Pipe(keep.settle_pipe(number, ends), length)),
+                    Some(account::Held::Pipe { number, length }) => {
+                        used_pipes.insert(number);
+                        pipes
+                            .remove(&number)
+                            .map(|ends| InHand::Pipe(keep.settle_pipe(number, ends), length))
+                    }
                     None => None,
                 };
                 (in_hand.unwrap_or(InHand::Nothing), source_broken)
@@ -258,7 +268,7 @@ impl Restoration {
             };
             if flows.iter().all(|flow| flow.finished) {
                 // Both sides have been told already. Closing is all that was left to be done.
-                keep.core.table.free(index);
+                keep.free_slot(index);
                 continue;
             }
             self.restored.push(Restored {
@@ -268,8 +278,9 @@ impl Restoration {
             });
         }
         // The others are empty, or nobody's.
-        for number in pipes.into_keys() {
-            keep.core.table.free_pipe(number);
+        for number in (0..keep.core.table.pipes_top()).filter(|number| !used_pipes.contains(number))
+        {
+            keep.free_pipe(number);
         }
         Ok(())
     }
@@ -328,10 +339,14 @@ impl Keep {
         let client = sockets.client.as_raw_fd() as u32;
         slot.raw().client.store(client, Release);
         slot.raw().upstream.store(upstream, Release);
-        slot.set_state(State {
-            parked: sockets.parked,
+        let state = State {
+            parked: sockets.lot.is_some(),
             ..slot.state()
-        });
+        };
+        slot.set_state(state);
+        if let Some(side) = sockets.lot {
+            self.core.places.put(entry(slot.index(), state), side);
+        }
     }
 
     fn settle_pipe(self, number: u32, [read, write]: [OwnedFd; 2]) -> Pipe {
@@ -350,7 +365,7 @@ fn end(keep: Keep, slot: Slot, sockets: &Sockets) {
     if let Some(upstream) = &sockets.upstream {
         ends::end_by_reset(upstream);
     }
-    keep.core.table.free(slot.index());
+    keep.free_slot(slot.index());
 }
 
 /// Does what was written down and perhaps not done: an end that has come is passed on.

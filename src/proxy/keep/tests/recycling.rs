@@ -1,0 +1,222 @@
+//! Recycling that is interrupted at every point, and recycling that has no room.
+
+use super::super::lots::Refused;
+use super::super::recycle::GoesOn;
+use super::*;
+
+/// Somebody who has to be found, with the last upstream that it had, if any.
+struct Expected {
+    slot: u32,
+    sockets: [Option<u64>; 2],
+}
+
+fn cookie(socket: &impl AsFd) -> Option<u64> {
+    strays::cookie(socket.as_fd())
+}
+
+fn recycle(keep: Keep, goes_on: GoesOn<'_>) -> bool {
+    let lots = keep.lots();
+    keep.work_through(&lots, goes_on)
+}
+
+/// Connections with one upstream, with another one, without, and such as have ended; several messages
+/// about some of them, and slots that were used before. What is returned has to stay open.
+fn busy(keep: Keep) -> (Vec<Expected>, Vec<Through>) {
+    let (mut expected, mut open) = (Vec::new(), Vec::new());
+    for round in 0..3 {
+        for number in 0..4 {
+            let mut through = Through::new(keep);
+            let slot = through.slot;
+            let client = cookie(&through.ours[0]);
+            match number {
+                0 => {
+                    keep.release(slot);
+                    continue;
+                }
+                1 => {
+                    let (connected, upstream) = pair();
+                    keep.park(slot, through.ours[0].as_fd(), connected.as_fd());
+                    through.ours[1] = connected.into();
+                    through.upstream = upstream;
+                }
+                2 if round == 1 => {
+                    keep.park_client(slot, through.ours[0].as_fd());
+                }
+                _ => {}
+            }
+            let has_upstream = slot.phase() == Phase::Connected;
+            let upstream = has_upstream.then(|| cookie(&through.ours[1])).flatten();
+            expected.push(Expected {
+                slot: slot.index(),
+                sockets: [client, upstream],
+            });
+            open.push(through);
+        }
+    }
+    (expected, open)
+}
+
+/// Everybody is found, once, and with the last upstream.
+fn all_are_found(keep: Keep, expected: &[Expected]) -> Keep {
+    let (keep, found) = next(keep);
+    assert_eq!(found.given_up.len(), 0);
+    assert_eq!(found.restored.len(), expected.len());
+    for it in expected {
+        let of_slot = |restored: &&Restored| restored.slot.index() == it.slot;
+        let restored = found.restored.iter().find(of_slot).unwrap();
+        let upstream = match &restored.stage {
+            Stage::Connected { upstream, .. } => cookie(upstream),
+            _ => None,
+        };
+        assert_eq!([cookie(&restored.client), upstream], it.sockets);
+        assert!(restored.slot.is_parked());
+    }
+    // The next process has these descriptors as long as it lives.
+    std::mem::forget(found);
+    let useful: usize = expected
+        .iter()
+        .map(|it| it.sockets.iter().flatten().count())
+        .sum();
+    assert_eq!(keep.core.places.useful(), useful);
+    keep
+}
+
+/// Goes on so many times.
+fn times(mut left: usize) -> impl FnMut() -> bool {
+    move || {
+        left = left.wrapping_sub(1);
+        left != usize::MAX
+    }
+}
+
+#[test]
+fn recycling_may_be_interrupted_anywhere_again_and_again() {
+    let mut steps = 0;
+    loop {
+        let keep = first();
+        let (expected, open) = busy(keep);
+        let done = recycle(keep, &mut times(steps));
+        for again in 0.. {
+            let keep = all_are_found(keep, &expected);
+            // The next one is interrupted too, and one that restores and nothing else.
+            let done = recycle(keep, &mut times(again));
+            let keep = all_are_found(keep, &expected);
+            let keep = all_are_found(keep, &expected);
+            // What was begun, and the rest.
+            assert!(recycle(keep, &mut || true) && recycle(keep, &mut || true));
+            let lots = keep.lots();
+            assert_eq!(lots.messages(1 - keep.active()), 0);
+            assert_eq!(lots.held(), keep.core.places.useful());
+            drop(lots);
+            all_are_found(keep, &expected);
+            if done || again % 3 != steps % 3 {
+                break;
+            }
+        }
+        drop(open);
+        if done {
+            break;
+        }
+        steps += 1;
+    }
+    assert!(steps > 25, "{steps}");
+}
+
+/// A slot that is parked with another upstream while recycling is interrupted: the other one counts.
+#[test]
+fn who_is_parked_in_the_newer_lot_is_there() {
+    for steps in 0..40 {
+        let keep = first();
+        let (mut expected, mut open) = busy(keep);
+        recycle(keep, &mut times(steps));
+        for (it, through) in expected.iter_mut().zip(&mut open) {
+            let (connected, upstream) = pair();
+            assert!(keep.park(through.slot, through.ours[0].as_fd(), connected.as_fd()));
+            it.sockets[1] = cookie(&connected);
+            through.ours[1] = connected.into();
+            through.upstream = upstream;
+        }
+        let keep = all_are_found(keep, &expected);
+        recycle(keep, &mut times(steps / 2));
+        all_are_found(keep, &expected);
+    }
+}
+
+/// A few descriptors fewer than connections and pipes would need: it goes on without being parked, and
+/// nobody works for nothing.
+#[test]
+fn without_room_and_without_anything_dead_nothing_is_recycled() {
+    let keep = first();
+    let all: Vec<Through> = (0..8).map(|_| Through::new(keep)).collect();
+    let round = || keep.lots().round;
+    let before = round();
+    assert!(keep.recycle(before, Refused::Full));
+    let before = round();
+    assert!(!keep.recycle(before, Refused::TooMany));
+    assert_eq!(round(), before);
+    keep.release(all[0].slot);
+    assert!(keep.recycle(before, Refused::TooMany));
+    assert_eq!(keep.lots().held(), 14);
+}
+
+/// What could not be parked with its upstream is not found with one that it had before.
+#[test]
+fn what_could_not_be_parked_is_not_taken_for_what_was() {
+    let keep = first();
+    let through = Through::new(keep);
+    let state = through.slot.state();
+    let parked = false;
+    through.slot.set_state(layout::State { parked, ..state });
+    let (_, found) = next(keep);
+    assert_eq!((found.restored.len(), found.given_up.len()), (0, 1));
+    assert!(found.given_up[0].why.is_none());
+}
+
+#[test]
+fn recycling_parks_also_what_could_not_be_parked_before() {
+    let keep = first();
+    let through = Through::new(keep);
+    let state = through.slot.state();
+    let parked = false;
+    through.slot.set_state(layout::State { parked, ..state });
+    recycle(keep, &mut || true);
+    assert!(through.slot.is_parked());
+    assert_eq!(next(keep).1.restored.len(), 1);
+}
+
+/// `cargo test --release --lib -- --ignored --nocapture how_long_recycling`
+#[test]
+#[ignore = "prints how long it takes"]
+fn how_long_recycling_takes() {
+    const CONNECTIONS: u32 = 9000;
+    const ENDED: u32 = 300;
+    let many = Options {
+        connections: CONNECTIONS + ENDED,
+        ..options()
+    };
+    let mut core = adopt(Parts::new(&many).unwrap(), &many).unwrap();
+    core.budget = budget::Budget::new(20_000, CONNECTIONS);
+    core.lots = RwLock::new(Lots::new(
+        std::array::from_fn(|_| lots::pair().unwrap()),
+        core.budget,
+    ));
+    let keep = Keep {
+        core: Box::leak(Box::new(core)),
+    };
+    let (ends, others) = (pair(), pair());
+    let mut all: Vec<Slot> = Vec::new();
+    for round in 0..8 {
+        while all.len() < CONNECTIONS as usize {
+            let slot = keep.claim().unwrap();
+            assert!(keep.park(slot, ends.0.as_fd(), others.0.as_fd()));
+            all.push(slot);
+        }
+        let begin = std::time::Instant::now();
+        assert!(recycle(keep, &mut || true));
+        println!("round {round}: {:?}", begin.elapsed());
+        // Some of them all over the lot.
+        for ended in 0..ENDED as usize {
+            keep.release(all.swap_remove(ended * 29 % all.len()));
+        }
+    }
+}
