@@ -2,7 +2,7 @@
 //!
 //! Each waits in an epoll(7) descriptor of its own and carries what is ready: no task, no timer and no
 //! buffer belongs to a connection. The first thread also accepts (`acceptor`): who may pass is one
-//! decision, taken in one place. It is the only one as long as it is enough; when a thread is busy for more
+//! decision, taken in one place. It is the only one as long as it is enough; when a thread is busy for half of
 //! the time, connections go to another one (`balance`).
 //!
 //! What has to wait for anything but a socket, for a name or for an upstream that is not there, is done
