@@ -27,7 +27,7 @@ use super::signals::{Order, Signals};
 use admit::admit_waiting;
 
 /// Where others accept, they may take so long for a client that waits.
-const OTHERS_TAKE: Duration = Duration::from_millis(20);
+const OTHERS_TAKE: Duration = Duration::from_millis(1);
 
 /// `STATUS=` follows the numbers with at most so much delay.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
