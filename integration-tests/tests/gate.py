@@ -147,7 +147,8 @@ class LockOutlivesTheProxy(HostTest):
             self.assertEqual(waiting.line(), "Hello world!")
 
     def test_kill_9_in_the_middle_of_the_drain(self):
-        self.start_proxy()
+        # Where connections are kept the drain goes on: tests/keeping.py.
+        self.start_proxy(keep_connections="no")
         with self.host.client(5001) as staying:
             staying.ask("hello")
             lock = self.lock_in_background("--timeout", "infinity")

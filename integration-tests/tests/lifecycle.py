@@ -71,7 +71,12 @@ class Lifecycle(HostTest):
         self.assertEqual(clients.failures, [])
         self.assertGreater(clients.served, 0)
 
+    def without_keeping(self, **options):
+        """Connections end with the process, so that it waits for their end when it is told to stop."""
+        self.host.configure("disnix-tcp-proxy", target="127.0.0.1:5000", keep_connections="no", **options)
+
     def test_stop_lets_open_connections_finish_and_the_next_client_starts_it_again(self):
+        self.without_keeping()
         for unit, port in ((SERVER, 5000), (PROXY, 5001)):
             with self.subTest(unit), self.host.client(port) as client:
                 self.assertEqual(client.ask("hello"), "Hello world!")
@@ -87,7 +92,7 @@ class Lifecycle(HostTest):
                     self.assertEqual(next_client.ask("hello"), "Hello world!")
 
     def test_a_connection_that_never_ends_delays_stop_by_the_drain_timeout_only(self):
-        self.host.configure("disnix-tcp-proxy", target="127.0.0.1:5000", drain_timeout="1s")
+        self.without_keeping(drain_timeout="1s")
         with self.host.client(5001) as client:
             client.ask("hello")
             self.host.systemctl("stop", PROXY, timeout=8)
@@ -95,7 +100,7 @@ class Lifecycle(HostTest):
 
     def test_a_drain_longer_than_the_stop_timeout_of_the_unit_is_not_cut_short(self):
         self.host.drop_in(PROXY, "[Service]\nTimeoutStopSec=2s\n")
-        self.host.configure("disnix-tcp-proxy", target="127.0.0.1:5000", drain_timeout="20s")
+        self.without_keeping(drain_timeout="20s")
         with self.host.client(5001) as client:
             client.ask("hello")
             stop = self.host.start(["systemctl", "stop", PROXY])
@@ -119,6 +124,7 @@ class Lifecycle(HostTest):
                     self.assertEqual(served.line(), "still here")
 
     def test_a_second_sigterm_ends_the_drain_at_once(self):
+        self.without_keeping()
         with self.host.client(5001) as client:
             client.ask("hello")
             stop = self.host.start(["systemctl", "stop", PROXY])
