@@ -1,11 +1,11 @@
 //! Going on with the connections that another process has left ([`super::keep`]).
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::client;
 use super::event;
-use super::keep::{GivenUp, InHand, Restored, RestoredFlow, Slot, Stage, Started, Way};
+use super::keep::{GivenUp, Restored, Slot, Stage, Started, Way};
 use super::passed::Passed;
 use super::shell::Proxy;
 use super::upstream::Spare;
@@ -38,7 +38,7 @@ pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
         let text = slot.text();
         let passed = passed(proxy, client, slot);
         match stage {
-            Stage::Connected { upstream, flows } if has_begun(&upstream, &flows, slot) => {
+            Stage::Connected { upstream, flows } if has_begun(&upstream, slot) => {
                 passed.is_connected(upstream, target(proxy, &text));
                 proxy.workers().carry_on(passed, slot, flows);
             }
@@ -52,15 +52,12 @@ pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
 
 /// Whether the connection has to go on with this upstream. If it had not answered yet, and was given
 /// nothing, another attempt is as good.
-fn has_begun(upstream: &OwnedFd, flows: &[RestoredFlow; 2], slot: Slot) -> bool {
+fn has_begun(upstream: &OwnedFd, slot: Slot) -> bool {
     let is_connected = rustix::net::getpeername(upstream).is_ok();
     let has_carried = Way::BOTH
         .iter()
         .any(|way| slot.flow(*way).taken() > 0 || slot.flow(*way).is_finished());
-    let holds = flows
-        .iter()
-        .any(|flow| !matches!(flow.in_hand, InHand::Nothing));
-    is_connected || has_carried || holds
+    is_connected || has_carried
 }
 
 fn passed(proxy: &Arc<Proxy>, client: OwnedFd, slot: Slot) -> Passed {
@@ -141,20 +138,13 @@ impl Passed {
             return;
         };
         match connection.upstream.get() {
-            Some(upstream) => self.park_with(upstream.socket.as_fd(), &upstream.target),
+            Some(upstream) => {
+                slot.set_text(&upstream.target.to_string());
+                keep.park(slot, connection.client.as_fd(), upstream.socket.as_fd());
+            }
             None => {
                 keep.park_client(slot, connection.client.as_fd());
             }
-        }
-    }
-
-    /// As [`Self::park`], with this upstream.
-    pub(super) fn park_with(&self, upstream: BorrowedFd<'_>, target: &Address) {
-        if let Some(connection) = self.connection()
-            && let (Some(keep), Some(slot)) = (self.proxy.keep(), connection.slot)
-        {
-            slot.set_text(&target.to_string());
-            keep.park(slot, connection.client.as_fd(), upstream);
         }
     }
 }

@@ -42,11 +42,7 @@ struct Connecting {
 impl Open {
     /// One whose upstream is connected.
     pub(super) fn relaying(passed: Passed) -> Self {
-        let family = passed
-            .connection()
-            .and_then(|connection| connection.upstream.get())
-            .map_or(Family::Other, |upstream| upstream.target.family());
-        let mut open = Self::silent(passed, family);
+        let mut open = Self::connected_to(passed);
         open.announce();
         open
     }
@@ -55,11 +51,7 @@ impl Open {
     pub(super) fn restored(passed: Passed, slot: Slot, flows: [RestoredFlow; 2]) -> Self {
         let up = slot.flow(Way::Up);
         let has_begun = up.taken() > 0 || up.is_finished();
-        let family = passed
-            .connection()
-            .and_then(|connection| connection.upstream.get())
-            .map_or(Family::Other, |upstream| upstream.target.family());
-        let mut open = Self::silent(passed, family);
+        let mut open = Self::connected_to(passed);
         open.relay = Relay::restored(open.relay.client, open.relay.upstream, slot, flows);
         if !has_begun {
             open.announce();
@@ -69,14 +61,20 @@ impl Open {
 
     /// One whose upstream has yet to answer.
     pub(super) fn connecting(passed: Passed, socket: OwnedFd, target: Arc<Address>) -> Self {
-        let connecting = Some(Box::new(Connecting { socket, target }));
-        let family = connecting
-            .as_ref()
-            .map_or(Family::Other, |connecting| connecting.target.family());
+        let silent = Self::silent(passed, target.family());
         Self {
-            connecting,
-            ..Self::silent(passed, family)
+            connecting: Some(Box::new(Connecting { socket, target })),
+            ..silent
         }
+    }
+
+    /// One whose upstream is connected, and told nothing of the client.
+    fn connected_to(passed: Passed) -> Self {
+        let family = passed
+            .connection()
+            .and_then(|connection| connection.upstream.get())
+            .map_or(Family::Other, |upstream| upstream.target.family());
+        Self::silent(passed, family)
     }
 
     /// The upstream, which is of this family, is told nothing of the client.

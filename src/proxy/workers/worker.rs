@@ -79,8 +79,8 @@ impl Worker {
         loop {
             if let Err(error) = post.poller.wait(&mut events, self.limit()) {
                 // epoll(7) has no error that could come here.
-                tracing::error!(ERROR = %error, "a thread cannot wait any more: {error}");
-                return;
+                let sentence = format!("a thread that carries cannot wait any more: {error}");
+                return self.proxy.fail(sentence);
             }
             self.now = Uptime::now();
             let mut has_messages = false;
