@@ -56,14 +56,12 @@ impl Queue {
             _ => {}
         }
         Ok(match datagram? {
-            Datagram::Descriptors { client, token } => {
-                let client = ClientSocket::handed_over(client, token);
-                match examine(client.as_fd()) {
-                    Ok(Some(peer)) => Received::Client(client, peer),
-                    Ok(None) => Received::Gone,
-                    Err(why) => foreign(why),
-                }
-            }
+            Datagram::Descriptors { client, token } => match examine(client.as_fd()) {
+                Ok(Some(peer)) => Received::Client(ClientSocket::handed_over(client, token), peer),
+                Ok(None) => Received::Gone,
+                // Closed and nothing else: somebody else may use it.
+                Err(why) => foreign(why),
+            },
             Datagram::Foreign(why) => foreign(why),
             Datagram::Truncated => Received::Exhausted(Errno::MFILE.into()),
         })
@@ -143,7 +141,6 @@ pub fn check_kind(fd: &OwnedFd) -> Result<(), String> {
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream, UdpSocket};
-    use std::os::unix::net::UnixStream;
 
     fn hand_over(queue: &UnixDatagram, client: impl AsFd) -> std::io::PipeReader {
         let (end, token) = std::io::pipe().unwrap();
@@ -204,7 +201,15 @@ mod tests {
             assert!(matches!(received, Received::Gone), "{received:?}");
             assert!(is_done(end), "what is no client is let go at once");
         }
-        drop(UnixStream::pair());
+    }
+
+    #[test]
+    fn what_is_no_client_can_be_used_on_by_whoever_else_has_it() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let _end = hand_over(&ours, &ours);
+        let received = Queue::default().receive(theirs.as_fd()).unwrap();
+        assert!(matches!(received, Received::Gone), "{received:?}");
+        ours.send(b"it still sends").unwrap();
     }
 
     #[test]
