@@ -1,5 +1,7 @@
 """systemd holds the port; the programs are started by whoever comes first."""
 
+import time
+
 from lab import journal
 from lab.case import HostTest, heavy, times
 
@@ -96,11 +98,13 @@ class IdleExit(HostTest):
         self._cycles(5001, "disnix-tcp-proxy.service")
 
     def _cycles(self, port, unit):
-        """Clients one after the other, until the unit has started and ended often enough; some
-        come while it is ending, which is the moment in which one could be lost."""
+        """Clients one after the other, until the unit has started and ended often enough. They
+        come at every distance, of 0 to 20 ms, from the end of the one before: some while the unit
+        is ending, which is the moment in which one could be lost."""
         wanted, served, exits = times(1000), 0, 0
         while exits < wanted:
             for _ in range(wanted - exits):
+                time.sleep(served % 21 / 1000)
                 with self.host.client(port) as client:
                     self.assertEqual(client.ask("hello"), "Hello world!", f"client {served}")
                     client.quit()
