@@ -29,13 +29,14 @@ pub fn run(listener: &TcpListener, queue: &OwnedFd) -> io::Result<()> {
     };
     clients.poll.add(listener, LISTENER, Readiness::IN)?;
     clients.poll.add(queue, QUEUE, Readiness::IN)?;
+    let received = Queue::default();
     let mut ready = Ready::new();
     loop {
         clients.poll.wait(&mut ready, None)?;
         for token in ready.tokens() {
             match token {
                 LISTENER => accept(listener, &mut clients)?,
-                QUEUE => receive_clients(queue, &mut clients)?,
+                QUEUE => receive_clients(queue, &received, &mut clients)?,
                 place => clients.serve(place),
             }
         }
@@ -54,9 +55,11 @@ fn accept(listener: &TcpListener, clients: &mut Clients) -> io::Result<()> {
     Ok(())
 }
 
-fn receive_clients(queue: &OwnedFd, clients: &mut Clients) -> io::Result<()> {
-    for _ in 0..AT_A_TIME {
-        match Queue::default().receive(queue.as_fd()) {
+fn receive_clients(socket: &OwnedFd, queue: &Queue, clients: &mut Clients) -> io::Result<()> {
+    let mut count = 0;
+    while count < AT_A_TIME || queue.has_waiting() {
+        count += 1;
+        match queue.receive(socket.as_fd()) {
             Ok(Received::Client(socket, _)) => clients.enter(socket, true)?,
             Ok(Received::Gone) | Err(Errno::INTR) => {}
             Ok(Received::Exhausted(error)) => return Err(error),

@@ -74,6 +74,12 @@ class Journal:
         text = self._host.run(["journalctl", "--quiet", "--no-hostname", "--output=short-precise"])
         return "\n".join(text.partition("Startup finished in")[2].splitlines()[1:][-lines:])
 
+    def between(self, begin, end):
+        """What was said then, by everybody; times are those of time.time()."""
+        self._host.run(["journalctl", "--sync"])
+        return self._host.run(["journalctl", "--quiet", "--no-hostname", "--output=short-precise",
+                               f"--since=@{begin:.6f}", f"--until=@{end:.6f}"])
+
 
 def _arguments(after, fields):
     matches = []

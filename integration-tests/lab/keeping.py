@@ -66,6 +66,12 @@ class KeepingTest(HostTest):
         self.assertEqual(told.waiting, 0, about)
         self.assertGreater(told.finished, 0, about)
 
+    def during_the_longest_pause(self, run, beside=0.1):
+        """What was said during it and `beside` it, in seconds."""
+        told = run.outcome
+        end = told.longest_pause_at + told.longest_pause / 1000
+        return self.host.journal.between(told.longest_pause_at - beside, end + beside)
+
     def complaints(self, unit):
         """What a service has warned of, each sentence with how often; numbers left out."""
         said = self.host.run(["journalctl", "--boot", "--output=cat", "--priority=warning", f"--unit={unit}"])

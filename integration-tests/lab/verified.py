@@ -33,7 +33,7 @@ class VerifiedLoad:
             command += [option] if value is True else [option, value]
         self._process = host.start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._wait_until_ready()
-        self.began = time.monotonic()
+        self.began, self.began_at = time.monotonic(), time.time()
 
     def _wait_until_ready(self):
         for line in self._process.stderr:
@@ -51,13 +51,13 @@ class VerifiedLoad:
         status, out, err = self._process.output(timeout=max(0, self.left()) + PATIENCE)
         if status not in (0, 1):
             raise AssertionError(f"the verified load failed with status {status}: {err}")
-        return Outcome(json.loads(out))
+        return Outcome(json.loads(out), self.began_at)
 
 
 class Outcome:
     """What the load has counted."""
 
-    def __init__(self, told):
+    def __init__(self, told, began_at):
         self.told = told
         self.opened = sum(told["opened"].values())
         self.finished = sum(told["finished"].values())
@@ -68,8 +68,10 @@ class Outcome:
         self.waiting = told["waiting"]
         self.bytes = told["bytes"]
         self.packets_per_second = told["packets_per_second"]
-        self.longest_pause = max(
-            (group["longest_pause_ms"] for group in told["pauses"].values()), default=0)
+        self.longest_pause, begin = max(
+            ((group["longest_pause_ms"], group["longest_pause_at"]) for group in told["pauses"].values()),
+            default=(0, 0))
+        self.longest_pause_at = began_at + begin
 
     @property
     def first_losses(self):

@@ -24,6 +24,8 @@ BOTH = {"streams": 150, "talkers": 64, "packets": 10_000, "idle": 50, "idle_pack
 
 # The longest pause that a client may see, in milliseconds.
 LONGEST_PAUSE = {100: 40, 1_000: 120, 9_000: 400}
+# Longer ones, in milliseconds, are shown with what the journal says of them.
+REMARKABLE_PAUSE = 500
 AT_LEAST_WITH_KEEPING = 0.95
 
 
@@ -39,6 +41,8 @@ class Lossless(KeepingTest):
         for number in range(1, RUNS + 1):
             run = self.disturb(subject or Ours(), disturbance, seconds, load={**load, "seed": number}, **arguments)
             print(run.row(f"{run.disturbance.name}, run {number}"), flush=True)
+            if run.outcome.longest_pause > REMARKABLE_PAUSE:
+                print(self.during_the_longest_pause(run), flush=True)
             try:
                 # A kill every 300 ms, and starts in between.
                 self.assert_disturbed(run, seconds / max(run.disturbance.every, 0.3) / 4)

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,12 +79,13 @@ pub(super) async fn serve_client(mut passed: Passed) {
             }
             Next::HandOver(turn) => {
                 let proxy = Arc::clone(&passed.proxy);
-                match proxy.handover.hand(&turn, passed) {
-                    Ok(()) => return,
-                    Err((back, error)) => {
-                        tracing::debug!(ERROR = %error, "a client waits on: {error}");
-                        passed = back;
-                    }
+                let mut clients = vec![passed];
+                if let Err(error) = proxy.handover.hand(&turn, &mut clients) {
+                    tracing::debug!(ERROR = %error, "a client waits on: {error}");
+                }
+                match clients.pop() {
+                    Some(back) => passed = back,
+                    None => return,
                 }
             }
         }
@@ -222,8 +222,8 @@ async fn reach(
             return Ok(Next::Over);
         }
     };
-    if let Address::Handover(path) = &*connected.target {
-        return Ok(again(proxy, connection, path, patience));
+    if matches!(*connected.target, Address::Handover(_)) {
+        return Ok(again(proxy, connection, &connected.target, patience));
     }
     let connected = connection.upstream.get_or_init(|| connected);
     tracing::debug!(
@@ -253,15 +253,15 @@ async fn wait_in_turn(
     if let Ok(turn) = turn {
         return Ok(Next::HandOver(turn?));
     }
-    Ok(again(proxy, connection, sender.path(), patience))
+    Ok(again(proxy, connection, sender.target(), patience))
 }
 
 /// A client waits on, unless its time is over.
-fn again(proxy: &Proxy, connection: &Connection, path: &Path, patience: &Patience) -> Next {
+fn again(proxy: &Proxy, connection: &Connection, target: &Address, patience: &Patience) -> Next {
     if patience.until.is_none_or(|until| Instant::now() < until) {
         return Next::Again;
     }
-    let why = format!("nobody takes clients at handover:{}", path.display());
+    let why = format!("nobody takes clients at {target}");
     proxy.count_unreachable(connection, &why);
     connection.reset_on_close();
     Next::Over

@@ -1,7 +1,6 @@
 //! A client that has passed the gate.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -62,12 +61,11 @@ impl Passed {
     }
 
     /// It was handed over, with the token of this slot.
-    pub fn is_handed_over(&self, slot: u32, path: &Path) {
-        if let Some(connection) = self.connection() {
-            let target = Arc::new(Address::Handover(path.to_owned()));
-            if connection.handed_over(slot, target) {
-                self.proxy.connections.cut_later(slot);
-            }
+    pub fn is_handed_over(&self, slot: u32, target: &Arc<Address>) {
+        if let Some(connection) = self.connection()
+            && connection.handed_over(slot, Arc::clone(target))
+        {
+            self.proxy.connections.cut_later(slot);
         }
     }
 

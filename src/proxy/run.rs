@@ -124,7 +124,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     if let Some(started) = kept {
         restored::go_on(&proxy, started);
     }
-    proxy.relay_or_hand_over();
+    proxy.open_doors();
     let running = Arc::new(Running::new(Arc::clone(&proxy), control));
     let served = serve(running, listeners, lifetime).await;
     // A process that cannot go on leaves its connections to the next one, as one that is killed does.

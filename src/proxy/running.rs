@@ -1,97 +1,38 @@
-//! A proxy as a service: who is let in, and when the process may end.
+//! A proxy as a service: what is due, and when the process may end.
 
+use std::convert::Infallible;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use tokio::time::Instant;
-
-use super::client::serve_client;
 use super::control::server::ControlServer;
-use super::handover::{NotNow, Sender};
-use super::keep::Keep;
-use super::passed::Passed;
 use super::shell::Proxy;
-use super::upstream::Spare;
-use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::listener::{Accepted, Listener};
 use crate::service::program::Failure;
 use crate::service::serve::{Admission, Service};
 
-/// How long a client that finds no room keeps others from being accepted.
-const BURST: Duration = Duration::from_millis(100);
-
 /// A proxy with its control socket, as a service.
 pub(super) struct Running {
     proxy: Arc<Proxy>,
     control: ControlServer,
-    /// A client that found no room when it was to be handed over, since when. Nobody is accepted
-    /// meanwhile: so a burst of clients waits where it waits at no cost, and in order.
-    next: Mutex<Option<(Passed, Arc<Sender>, Instant)>>,
 }
 
 impl Running {
     pub(super) fn new(proxy: Arc<Proxy>, control: ControlServer) -> Self {
-        Self {
-            proxy,
-            control,
-            next: Mutex::default(),
-        }
-    }
-
-    fn next(&self) -> MutexGuard<'_, Option<(Passed, Arc<Sender>, Instant)>> {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until there may be room for the client that found none.
-    async fn room(&self) {
-        let sender = self
-            .next()
-            .as_ref()
-            .map(|(_, sender, _)| Arc::clone(sender));
-        match sender {
-            // It fails only when the runtime shuts down.
-            Some(sender) => drop(sender.room().await),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Hands the client over that found no room, if there is some now. After a short time it waits by
-    /// itself, and others are accepted to wait with it; tells when that will be.
-    fn hand_next(&self, now: Uptime) -> Option<Uptime> {
-        let mut next = self.next();
-        let (passed, sender, since) = next.take()?;
-        let Some(turn) = sender.at_once() else {
-            tokio::spawn(serve_client(passed));
-            return None;
-        };
-        let left = BURST.saturating_sub(since.elapsed());
-        match self.proxy.handover.hand(&turn, passed) {
-            Ok(()) => None,
-            Err((passed, error))
-                if error.kind() == io::ErrorKind::WouldBlock && !left.is_zero() =>
-            {
-                *next = Some((passed, sender, since));
-                Some(now + left)
-            }
-            Err((passed, _)) => {
-                tokio::spawn(serve_client(passed));
-                None
-            }
-        }
+        Self { proxy, control }
     }
 }
 
 impl Service for Running {
-    type Connection = Passed;
+    type Connection = Infallible;
 
     fn may_accept(&self) -> bool {
-        self.proxy.gate().0.may_accept() && self.next().is_none()
+        self.proxy.gate().0.may_accept()
     }
 
+    /// [`super::workers`] does.
     fn accepts_elsewhere(&self) -> bool {
-        self.proxy.gate().relays()
+        true
     }
 
     fn rest(&self, rests: bool) {
@@ -106,57 +47,16 @@ impl Service for Running {
         self.proxy.failure()
     }
 
-    /// Hands over who comes; whoever is to be relayed is accepted by [`super::workers`].
+    /// Never called.
     fn admit(
         &self,
-        accept: &mut dyn FnMut() -> io::Result<Accepted>,
-    ) -> io::Result<Admission<Passed>> {
-        let Some(target) = self.proxy.target() else {
-            return Ok(Admission::Closed);
-        };
-        let Address::Handover(path) = &*target else {
-            return Ok(Admission::Closed);
-        };
-        if let Err(error) = self.proxy.handover.reserve() {
-            self.proxy.handover.shrink();
-            return Ok(Admission::Exhausted(error));
-        }
-        // Connections that end on other threads wait for it, so it is held for no longer than it must.
-        let mut gate = self.proxy.gate();
-        if !gate.0.may_accept() || gate.relays() {
-            return Ok(Admission::Closed);
-        }
-        Ok(match accept()? {
-            Accepted::Client(client) => {
-                gate.0.accepted();
-                let slot = self.proxy.keep().and_then(Keep::claim);
-                let connection = self.proxy.connections.add(client, slot);
-                let proxy = Arc::clone(&self.proxy);
-                let passed = Passed::new(connection, Spare::default(), proxy);
-                match self.proxy.handover.hand_at_once(path, passed) {
-                    Ok(()) => Admission::Elsewhere,
-                    Err(NotNow::Full(passed, sender)) => {
-                        passed.park();
-                        *self.next() = Some((passed, sender, Instant::now()));
-                        Admission::Elsewhere
-                    }
-                    Err(NotNow::Waits(passed)) => {
-                        passed.park();
-                        Admission::Client(passed)
-                    }
-                }
-            }
-            Accepted::Gone => Admission::Gone,
-            Accepted::Nobody => Admission::Nobody,
-            Accepted::Exhausted(error) => {
-                self.proxy.handover.shrink();
-                Admission::Exhausted(error)
-            }
-        })
+        _: &mut dyn FnMut() -> io::Result<Accepted>,
+    ) -> io::Result<Admission<Infallible>> {
+        Ok(Admission::Closed)
     }
 
-    async fn handle(passed: Passed) {
-        serve_client(passed).await;
+    async fn handle(never: Infallible) {
+        match never {}
     }
 
     fn open(&self) -> usize {
@@ -183,17 +83,15 @@ impl Service for Running {
         tokio::select! {
             () = self.proxy.woken.notified() => {}
             () = self.control.changed() => {}
-            () = self.room() => {}
         }
     }
 
     fn tick(&self, now: Uptime) -> Option<Uptime> {
-        let next = self.hand_next(now);
         let sweep = self.proxy.sweep(now);
         if !self.proxy.gate().0.may_accept() {
             self.proxy.watch_queue();
         }
-        [self.proxy.gate_tick(now), sweep, next]
+        [self.proxy.gate_tick(now), sweep]
             .into_iter()
             .flatten()
             .min()

@@ -376,6 +376,9 @@ impl Listener {
 
     /// Whether somebody waits at this very moment: poll(2), without waiting.
     pub fn has_waiting(&self) -> bool {
+        if self.queue.as_ref().is_some_and(Queue::has_waiting) {
+            return true;
+        }
         let mut fds = [PollFd::new(&*self.fd, PollFlags::IN)];
         let now = Timespec {
             tv_sec: 0,

@@ -1,7 +1,7 @@
 //! Waiting for many descriptors at once: epoll(7).
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
@@ -43,6 +43,13 @@ impl Events {
     pub fn get(&self, index: usize) -> Option<(u64, Flags)> {
         let event = self.0.get(index)?;
         Some((event.data.u64(), event.flags))
+    }
+}
+
+impl AsFd for Poller {
+    /// It becomes readable when there is something to be told.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
     }
 }
 

@@ -88,14 +88,14 @@ fn what_is_no_client_is_not_served_and_disturbs_nobody() {
     let (pair, mut its_end) = UnixStream::pair().unwrap();
     let listening = setup.listener.as_fd();
     for (bytes, descriptors) in [
-        (&b"client/1"[..], vec![]),
+        (&b"clients/1"[..], vec![]),
         (b"", vec![]),
-        (b"client/1", vec![pair.as_fd()]),
-        (b"client/1", vec![pair.as_fd(); 3]),
-        (b"client/1", vec![null.as_fd(), null.as_fd()]),
-        (b"client/1", vec![file.as_fd(), null.as_fd()]),
-        (b"client/1", vec![listening, null.as_fd()]),
-        (b"client/1", vec![stranger.as_fd(), null.as_fd()]),
+        (b"clients/1", vec![pair.as_fd()]),
+        (b"clients/1", vec![pair.as_fd(); 3]),
+        (b"clients/1", vec![null.as_fd(), null.as_fd()]),
+        (b"clients/1", vec![file.as_fd(), null.as_fd()]),
+        (b"clients/1", vec![listening, null.as_fd()]),
+        (b"clients/1", vec![stranger.as_fd(), null.as_fd()]),
         (b"garbage", vec![pair.as_fd(); 2]),
         (&[0xff; 100_000], vec![pair.as_fd(); 200]),
     ] {
@@ -119,7 +119,7 @@ fn a_client_whose_socket_would_block_holds_up_nobody() {
     let client = connect(listener.local_addr().unwrap());
     let (blocking, _) = listener.accept().unwrap();
     let (_end, token) = std::io::pipe().unwrap();
-    send_raw(&stranger, b"client/1", &[blocking.as_fd(), token.as_fd()]);
+    send_raw(&stranger, b"clients/1", &[blocking.as_fd(), token.as_fd()]);
     // Having been answered, it has nothing to say: whoever receives from it then would wait.
     assert_eq!(hello(&client), "Hello world!");
     assert_eq!(hello(&setup.client()), "Hello world!");
@@ -244,7 +244,7 @@ fn what_makes_no_sense_is_refused_with_a_sentence() {
 #[test]
 fn many_clients_at_a_time_are_all_served_and_all_counted() {
     let setup = Setup::new();
-    let (_server, _proxy) = (setup.server(), setup.quiet_proxy());
+    let (_server, _proxy) = (setup.server(), setup.quiet_proxy(&[]));
     let address = setup.address();
     let threads: Vec<_> = (0..8)
         .map(|_| {

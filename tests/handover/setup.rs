@@ -21,9 +21,12 @@ impl Setup {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let queue = UnixDatagram::bind(directory.path().join("queue")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // As many as with systemd: a client that finds no room comes again after a second.
+        rustix::net::listen(&listener, 4096).unwrap();
         Self {
             directory,
-            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            listener,
             queue,
         }
     }
@@ -71,8 +74,11 @@ impl Setup {
     }
 
     /// One that tells nobody of its state: for a long test, in which nobody reads what it tells.
-    pub fn quiet_proxy(&self) -> Running {
-        let unit = self.proxy_unit().arg(self.target());
+    pub fn quiet_proxy(&self, options: &[&str]) -> Running {
+        let mut unit = self.proxy_unit().arg(self.target());
+        for option in options {
+            unit = unit.arg(option);
+        }
         let proxy = unit.env("NOTIFY_SOCKET", "").spawn();
         eventually("it answers", || self.ctl(&["status"]).0 == 0);
         proxy

@@ -3,13 +3,15 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
+use disnix_proxy_example::service::handover::wire::CLIENTS_MAX;
+
 use crate::setup::*;
 use crate::support::*;
 
 #[test]
 fn clients_that_come_while_no_server_runs_are_served_by_the_next_one() {
     let setup = Setup::new();
-    let _proxy = setup.proxy();
+    let _proxy = setup.quiet_proxy(&[]);
     // More than can wait in the socket's own queue (net.unix.max_dgram_qlen).
     let clients: Vec<TcpStream> = (0..1000).map(|_| setup.connect()).collect();
     setup.open_becomes(1000);
@@ -19,10 +21,22 @@ fn clients_that_come_while_no_server_runs_are_served_by_the_next_one() {
     }
 }
 
+/// How many clients a socket's queue can hold at most, see unix(7).
+fn in_queue() -> u64 {
+    let path = "/proc/sys/net/unix/max_dgram_qlen";
+    let datagrams: u64 = std::fs::read_to_string(path)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
+    // One more than that is queued, `unix_recvq_full` in net/unix/af_unix.c.
+    (datagrams + 1) * CLIENTS_MAX as u64
+}
+
 #[test]
 fn a_server_that_comes_and_goes_all_the_time_loses_nobody() {
     let setup = Setup::new();
-    let _proxy = setup.quiet_proxy();
+    let _proxy = setup.quiet_proxy(&[]);
     for _ in 0..30 {
         let client = setup.connect();
         // A server that finds nobody ends at once, and nobody starts it again here.
@@ -39,13 +53,13 @@ fn a_server_that_comes_and_goes_all_the_time_loses_nobody() {
 #[test]
 fn a_client_that_gave_up_while_no_server_ran_is_not_waited_for() {
     let setup = Setup::new();
-    let _proxy = setup.proxy();
-    let clients: Vec<TcpStream> = (0..100).map(|_| setup.connect()).collect();
-    setup.open_becomes(100);
+    let _proxy = setup.quiet_proxy(&[]);
+    let clients: Vec<TcpStream> = (0..1000).map(|_| setup.connect()).collect();
+    setup.open_becomes(1000);
     clients.into_iter().for_each(reset);
     // But for those that wait in the socket's queue: nobody looks at them there.
     eventually("they are gone", || {
-        setup.status()["open"].as_u64().unwrap() < 50
+        setup.status()["open"].as_u64().unwrap() <= in_queue()
     });
     let _server = setup.server();
     setup.open_becomes(0);
@@ -125,10 +139,10 @@ fn a_target_that_nobody_receives_at_is_given_up_after_the_connect_timeout() {
     assert_eq!(setup.status()["unreachable"], 1);
     // And one at which nobody takes what comes.
     drop(proxy);
-    let _proxy = setup.proxy_with(&["--connect-timeout=500ms"]);
-    let clients: Vec<TcpStream> = (0..50).map(|_| setup.connect()).collect();
+    let _proxy = setup.quiet_proxy(&["--connect-timeout=500ms"]);
+    let clients: Vec<TcpStream> = (0..600).map(|_| setup.connect()).collect();
     eventually("those without a place in the queue are given up", || {
-        setup.status()["unreachable"].as_u64().unwrap() >= 30
+        setup.status()["unreachable"].as_u64().unwrap() >= 600 - in_queue()
     });
     drop(clients);
 }

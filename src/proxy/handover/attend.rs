@@ -1,4 +1,4 @@
-//! The clients that others serve: until they come back.
+//! The clients that others serve: until they come back, or are cut.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,13 @@ use crate::proxy::shell::Proxy;
 /// so long.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
-/// Sees to the clients that were handed over, until the runtime ends.
+/// Sees to the clients that were handed over, but for those that come back, until the runtime ends.
 pub(in crate::proxy) async fn attend(proxy: Arc<Proxy>) {
     let mut every = tokio::time::interval(TRIM_EVERY);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = every.tick(), if proxy.handover.has_surplus() => proxy.handover.trim(),
-            ended = proxy.handover.ended() => {
-                ended.connections.into_iter().for_each(come_back);
-                proxy.orphans_closed(ended.orphans);
-            }
             cuts = proxy.connections.to_cut() => {
                 if cuts.relayed {
                     proxy.workers().cut();

@@ -7,7 +7,8 @@
 //! one connection after the other. Slots have names in the runtime directory (`place`): a process
 //! that comes after a kill finds those whose token somebody has, and counts them.
 //!
-//! All reading ends are watched by one epoll(7) descriptor of our own, which the runtime watches.
+//! All reading ends are watched by one epoll(7) descriptor of our own, which the first thread watches
+//! (`workers::handing`): it accepts, hands over and hears of the ends.
 //! They are told of nothing but their end, and that once each time (`EPOLLET`, no other event): a
 //! receiver that writes to its token wakes nobody.
 
@@ -19,25 +20,19 @@ mod slots;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::passed::Passed;
-use crate::service::kernel;
+use crate::service::poller::{Events, Flags, Poller};
 pub(super) use attend::{attend, come_back};
 use place::Place;
 pub use sender::{Sender, Turn};
 use slots::{Released, Slots};
-
-/// How many ends are heard of at once.
-const EVENTS: usize = 256;
 
 /// The handover of clients.
 #[derive(Debug)]
@@ -46,7 +41,7 @@ pub struct Handover {
     table: Mutex<Table>,
     sender: Mutex<Option<Arc<Sender>>>,
     /// The reading ends, by the number of their slot.
-    ends: AsyncFd<OwnedFd>,
+    ends: Poller,
 }
 
 #[derive(Debug, Default)]
@@ -55,8 +50,8 @@ struct Table {
     reads: BTreeMap<u32, OwnedFd>,
     /// Made with the first slot.
     place: Option<Place>,
-    /// For the next client.
-    next: Option<Token>,
+    /// For the next clients.
+    next: Vec<Token>,
 }
 
 /// A token that is still ours, and its slot.
@@ -66,13 +61,13 @@ pub struct Token {
     write: OwnedFd,
 }
 
-/// Why a client was not handed over at once.
+/// Why clients were not handed over at once.
 #[derive(Debug)]
 pub enum NotNow {
-    /// There is no room for it, and nobody waits for some.
-    Full(Passed, Arc<Sender>),
-    /// It has to stand in line with others, or wait until somebody receives.
-    Waits(Passed),
+    /// There is no room for them, and nobody waits for some.
+    Full(Arc<Sender>),
+    /// They have to stand in line with others, or wait until somebody receives.
+    Wait,
 }
 
 /// Connections that have ended.
@@ -85,18 +80,17 @@ pub struct Ended {
 }
 
 impl Handover {
-    /// No client was handed over yet. The runtime of the calling thread watches for their ends.
+    /// No client was handed over yet.
     ///
     /// # Errors
     ///
     /// When the kernel has no more descriptors or watches.
     pub fn new(runtime_directory: Option<&Path>) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self {
             runtime_directory: runtime_directory.map(Path::to_owned),
             table: Mutex::default(),
             sender: Mutex::default(),
-            ends: kernel::watch(epoll, Interest::READABLE)?,
+            ends: Poller::new()?,
         })
     }
 
@@ -137,19 +131,22 @@ impl Handover {
     }
 
     fn watch(&self, number: u32, read: &OwnedFd) -> io::Result<()> {
-        let data = epoll::EventData::new_u64(number.into());
-        Ok(epoll::add(&self.ends, read, data, epoll::EventFlags::ET)?)
+        self.ends.add(read, number.into(), Flags::ET)
     }
 
-    /// Has a token for the next client, so that whoever is accepted can be handed over.
+    /// Has tokens for so many clients, so that whoever is accepted can be handed over.
     ///
     /// # Errors
     ///
     /// When no descriptor or memory is left, or the runtime directory cannot be used.
-    pub fn reserve(&self) -> io::Result<()> {
-        let mut table = self.table();
-        if table.next.is_none() {
-            table.next = Some(self.token(&mut table)?);
+    pub fn reserve(&self, count: usize) -> io::Result<()> {
+        self.have_tokens(&mut self.table(), count)
+    }
+
+    fn have_tokens(&self, table: &mut Table, count: usize) -> io::Result<()> {
+        while table.next.len() < count {
+            let token = self.token(table)?;
+            table.next.push(token);
         }
         Ok(())
     }
@@ -176,7 +173,7 @@ impl Handover {
     /// Nobody comes any more.
     pub fn stop(&self) {
         let mut table = self.table();
-        if let Some(token) = table.next.take() {
+        for token in std::mem::take(&mut table.next) {
             table.give_back(token);
         }
     }
@@ -223,13 +220,13 @@ impl Handover {
         Ok(number)
     }
 
-    /// Hands a client over if that can be done without waiting, and without getting ahead of others
-    /// who wait.
+    /// Hands clients over if that can be done without waiting, and without getting ahead of others
+    /// who wait. They are all gone then, or all still there.
     ///
     /// # Errors
     ///
-    /// The client, and what it has to wait for.
-    pub fn hand_at_once(&self, path: &Path, mut passed: Passed) -> Result<(), NotNow> {
+    /// What they have to wait for.
+    pub fn hand_at_once(&self, path: &Path, clients: &mut Vec<Passed>) -> Result<(), NotNow> {
         // If the socket was that of a process that is gone, there is a new one perhaps.
         for _ in 0..2 {
             let Ok(sender) = self.sender(path) else {
@@ -238,62 +235,61 @@ impl Handover {
             let Some(turn) = sender.at_once() else {
                 break;
             };
-            match self.hand(&turn, passed) {
+            match self.hand(&turn, clients) {
                 Ok(()) => return Ok(()),
-                Err((passed, error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(NotNow::Full(passed, sender));
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(NotNow::Full(sender));
                 }
-                Err((back, _)) => passed = back,
+                Err(_) => {}
             }
         }
-        Err(NotNow::Waits(passed))
+        Err(NotNow::Wait)
     }
 
-    /// Hands a client over without waiting.
+    /// Hands clients over without waiting, at most
+    /// [`CLIENTS_MAX`](crate::service::handover::wire::CLIENTS_MAX). They are all gone then, or all still
+    /// there.
     ///
     /// # Errors
     ///
-    /// The client, and why: `WouldBlock` when there is no room.
-    pub fn hand(&self, turn: &Turn, passed: Passed) -> Result<(), (Passed, io::Error)> {
+    /// `WouldBlock` when there is no room; otherwise why nobody can be handed over.
+    pub fn hand(&self, turn: &Turn, clients: &mut Vec<Passed>) -> io::Result<()> {
         // All of it is one step: the end may come before we have written down what it is the end of.
         let mut table = self.table();
-        let token = match table.next.take() {
-            Some(token) => token,
-            None => match self.token(&mut table) {
-                Ok(token) => token,
-                Err(error) => return Err((passed, error)),
-            },
-        };
-        let Some(client) = passed.client() else {
-            table.give_back(token);
-            return Ok(());
-        };
-        let slot = passed.connection().and_then(|connection| connection.slot);
-        if let Some(slot) = slot {
-            slot.set_text(&format!("handover:{}", turn.sender().path().display()));
-            slot.handing(token.number.into());
-        }
-        match turn.sender().send(client, token.write.as_fd()) {
-            Ok(()) => {
-                if let Some(slot) = slot {
-                    slot.handed();
-                }
-                passed.is_handed_over(token.number, turn.sender().path());
-                table.slots.hand(token.number, passed);
-                Ok(())
-            }
-            Err(errno) => {
-                if let Some(slot) = slot {
-                    slot.not_handed();
-                }
-                table.next = Some(token);
-                drop(table);
-                if errno != Errno::AGAIN {
-                    self.forget(turn.sender());
-                }
-                Err((passed, errno.into()))
+        self.have_tokens(&mut table, clients.len())?;
+        let slot = |passed: &Passed| passed.connection().and_then(|connection| connection.slot);
+        for (passed, token) in clients.iter().zip(&table.next) {
+            if let Some(slot) = slot(passed) {
+                slot.set_text(turn.sender().name());
+                slot.handing(token.number.into());
             }
         }
+        let sent = turn.sender().send(
+            clients
+                .iter()
+                .zip(&table.next)
+                .filter_map(|(passed, token)| Some((passed.client()?, token.write.as_fd()))),
+        );
+        if let Err(errno) = sent {
+            clients
+                .iter()
+                .filter_map(slot)
+                .for_each(|slot| slot.not_handed());
+            drop(table);
+            if errno != Errno::AGAIN {
+                self.forget(turn.sender());
+            }
+            return Err(errno.into());
+        }
+        let tokens: Vec<Token> = table.next.drain(..clients.len()).collect();
+        for (passed, token) in clients.drain(..).zip(tokens) {
+            if let Some(slot) = slot(&passed) {
+                slot.handed();
+            }
+            passed.is_handed_over(token.number, turn.sender().target());
+            table.slots.hand(token.number, passed);
+        }
+        Ok(())
     }
 
     /// The way to who receives at `path`.
@@ -304,7 +300,7 @@ impl Handover {
     pub fn sender(&self, path: &Path) -> io::Result<Arc<Sender>> {
         let mut current = self.current_sender();
         match &*current {
-            Some(sender) if sender.path() == path => Ok(Arc::clone(sender)),
+            Some(sender) if sender.leads_to(path) => Ok(Arc::clone(sender)),
             _ => {
                 let sender = Arc::new(Sender::connect(path)?);
                 *current = Some(Arc::clone(&sender));
@@ -328,43 +324,25 @@ impl Handover {
         }
     }
 
-    /// Waits until connections have ended. Cancel safe.
-    pub async fn ended(&self) -> Ended {
-        loop {
-            let Ok(mut ready) = self.ends.readable().await else {
-                // The runtime shuts down, and this with it.
-                return std::future::pending().await;
-            };
-            let (ended, all) = self.collect();
-            match all {
-                true => ready.clear_ready(),
-                false => ready.retain_ready(),
-            }
-            if ended.orphans > 0 || !ended.connections.is_empty() {
-                return ended;
-            }
-        }
-    }
-
-    /// Those that have ended by now, and whether they are all.
-    fn collect(&self) -> (Ended, bool) {
-        let mut events = Vec::with_capacity(EVENTS);
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+    /// Connections that have ended by now, as many as are heard of at once.
+    pub fn ended(&self, events: &mut Events) -> Ended {
         let mut ended = Ended::default();
         // Under the lock: what the kernel says is of the slots as they are.
         let mut table = self.table();
-        let waited = epoll::wait(&self.ends, spare_capacity(&mut events), Some(&now));
-        for event in &events {
-            match table.slots.released(event.data.u64() as u32) {
+        if self.ends.wait(events, Some(Duration::ZERO)).is_err() {
+            return ended;
+        }
+        for index in 0..events.len() {
+            let Some((number, _)) = events.get(index) else {
+                continue;
+            };
+            match table.slots.released(number as u32) {
                 Released::Connection(passed) => ended.connections.push(passed),
                 Released::Orphan => ended.orphans += 1,
                 Released::Nothing => {}
             }
         }
-        (ended, waited.is_err() || events.len() < EVENTS)
+        ended
     }
 
     /// Here is the client of a connection that an earlier process handed over.
@@ -396,6 +374,13 @@ impl Handover {
     /// Connections that an earlier process handed over.
     pub fn orphans(&self) -> usize {
         self.table().slots.orphan_count()
+    }
+}
+
+impl AsFd for Handover {
+    /// It becomes readable when connections have ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ends.as_fd()
     }
 }
 

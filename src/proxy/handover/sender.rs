@@ -3,23 +3,25 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
+use crate::service::address::Address;
 use crate::service::handover::wire;
 use crate::service::kernel;
 
-/// A datagram socket that is connected to the receiver's.
+/// A datagram socket that is connected to the receiver's. It is watched only while somebody waits for
+/// room: it would tell of every datagram that is received.
 #[derive(Debug)]
 pub struct Sender {
-    path: PathBuf,
-    socket: AsyncFd<OwnedFd>,
+    target: Arc<Address>,
+    name: String,
+    socket: OwnedFd,
     /// Of those who wait for room the one that came first has it.
     turn: Arc<Mutex<()>>,
 }
@@ -41,25 +43,40 @@ impl Sender {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
         socket.connect(path)?;
+        let target = Address::Handover(path.to_owned());
         Ok(Self {
-            path: path.to_owned(),
-            socket: kernel::watch(OwnedFd::from(socket), Interest::WRITABLE)?,
+            name: target.to_string(),
+            target: Arc::new(target),
+            socket: socket.into(),
             turn: Arc::default(),
         })
     }
 
     /// Where it leads.
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn target(&self) -> &Arc<Address> {
+        &self.target
     }
 
-    /// Sends a client with its token, see [`wire::send`].
+    /// The same as text.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether that is `path`.
+    pub fn leads_to(&self, path: &Path) -> bool {
+        matches!(&*self.target, Address::Handover(there) if there == path)
+    }
+
+    /// Sends clients with their tokens, see [`wire::send`].
     ///
     /// # Errors
     ///
     /// `AGAIN` when there is no room.
-    pub fn send(&self, client: BorrowedFd<'_>, token: BorrowedFd<'_>) -> Result<(), Errno> {
-        wire::send(&self.socket, client, token)
+    pub fn send<'fd>(
+        &self,
+        clients: impl IntoIterator<Item = (BorrowedFd<'fd>, BorrowedFd<'fd>)>,
+    ) -> Result<(), Errno> {
+        wire::send(&self.socket, clients)
     }
 
     /// The right to send next, if nobody waits for it.
@@ -92,16 +109,23 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// When the runtime is shutting down.
-    pub async fn room(&self) -> io::Result<()> {
+    /// When the runtime is shutting down, or cannot watch it.
+    async fn room(&self) -> io::Result<()> {
+        let watch = kernel::watch(self.socket.as_fd(), Interest::WRITABLE)?;
         loop {
-            let mut ready = self.socket.writable().await?;
+            let mut ready = watch.writable().await?;
             if is_writable(self.socket.as_fd()) {
-                ready.retain_ready();
                 return Ok(());
             }
             ready.clear_ready();
         }
+    }
+}
+
+impl AsFd for Sender {
+    /// It becomes writable when there is room.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -43,17 +43,6 @@ impl<'a> Held<'a> {
         self.0.doors = Some(doors);
     }
 
-    /// Whether a client that comes is for the threads that carry.
-    pub(in crate::proxy) fn relays(&self) -> bool {
-        self.0.doors.as_ref().is_some_and(Doors::relays)
-    }
-
-    pub(super) fn set_relays(&mut self, relays: bool) {
-        if let Some(doors) = &mut self.0.doors {
-            doors.set_relays(relays);
-        }
-    }
-
     pub(super) fn set_paused(&mut self, paused: bool) {
         if let Some(doors) = &mut self.0.doors {
             doors.set_paused(paused);

@@ -69,14 +69,6 @@ impl Proxy {
         Ok(())
     }
 
-    /// Whether clients are for the threads that carry follows from the target.
-    pub(in crate::proxy) fn relay_or_hand_over(&self) {
-        let relays = self
-            .target()
-            .is_some_and(|target| !matches!(*target, Address::Handover(_)));
-        self.gate().set_relays(relays);
-    }
-
     fn use_target(&self, target: Address) {
         let mut current = self.target.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_deref() == Some(&target) {
@@ -89,7 +81,6 @@ impl Proxy {
         *current = Some(Arc::new(target));
         drop(current);
         self.gate().0.set_has_target(true);
-        self.relay_or_hand_over();
         self.woken.notify_one();
         self.changes.send_replace(());
     }

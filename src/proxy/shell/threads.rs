@@ -14,17 +14,21 @@ use crate::service::listener::Peer;
 use crate::service::program::Failure;
 
 impl Proxy {
-    /// Begins to accept and to carry connections, on at most so many threads.
+    /// Begins to carry connections, on at most so many threads. Nobody is accepted before
+    /// [`Self::open_doors`].
     ///
     /// # Errors
     ///
     /// When no thread or descriptor is left.
     pub(in crate::proxy) fn start(self: &Arc<Self>, threads: usize) -> io::Result<()> {
         let workers = Workers::new(threads)?;
-        let doors = workers.doors(self.listeners());
-        self.workers.get_or_init(|| workers).start(self)?;
+        self.workers.get_or_init(|| workers).start(self)
+    }
+
+    /// Begins to accept, whenever the gate lets somebody in.
+    pub(in crate::proxy) fn open_doors(&self) {
+        let doors = self.workers().doors(self.listeners());
         self.gate().set_doors(doors);
-        Ok(())
     }
 
     /// The threads that carry connections.
@@ -53,9 +57,14 @@ impl Proxy {
         }
     }
 
-    /// No descriptors are left, or there may be some again.
-    pub(in crate::proxy) fn set_accepting_paused(&self, paused: bool) {
+    /// No descriptors are left.
+    pub(in crate::proxy) fn has_no_descriptors(&self) {
         self.handover.shrink();
+        self.set_accepting_paused(true);
+    }
+
+    /// Nobody is accepted for a while, or is again.
+    pub(in crate::proxy) fn set_accepting_paused(&self, paused: bool) {
         self.gate().set_paused(paused);
     }
 

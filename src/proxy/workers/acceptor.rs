@@ -36,7 +36,7 @@ struct Next {
 
 /// What became of the attempt to let a client in.
 enum Admission {
-    /// It is in, and to be led there.
+    /// It is in, and to be led or handed over there.
     Client(Passed, Arc<Address>),
     /// A client was accepted that had gone already.
     Gone,
@@ -65,14 +65,19 @@ impl Worker {
         };
         let mut admitted = 0;
         while admitted < acceptor.batch
+            && !self.handing.is_full()
             && let Some(listener) = acceptor.listeners.get(index)
         {
-            match admit(&self.proxy, listener, &mut acceptor.next) {
-                Ok(Admission::Client(passed, target)) => self.welcome(passed, target),
+            let together = self.handing.together();
+            match admit(&self.proxy, listener, &mut acceptor.next, together) {
+                Ok(Admission::Client(passed, target)) => match &*target {
+                    Address::Handover(_) => self.hand_over_soon(passed, target),
+                    _ => self.welcome(passed, target),
+                },
                 Ok(Admission::Gone) => {}
                 Ok(Admission::Nobody) => break,
                 Ok(Admission::Exhausted(error)) => {
-                    self.proxy.set_accepting_paused(true);
+                    self.proxy.has_no_descriptors();
                     acceptor.pause.begin(self.now, &error, self.proxy.open());
                     break;
                 }
@@ -85,6 +90,7 @@ impl Worker {
             admitted += 1;
         }
         self.park_new();
+        self.hand_over();
         acceptor.batch = match admitted < acceptor.batch {
             true => 1,
             false => (2 * acceptor.batch).min(AT_A_TIME),
@@ -102,12 +108,23 @@ impl Worker {
     }
 }
 
-/// Lets one client in and counts it, as one step: nobody can close the gate in between.
-fn admit(proxy: &Arc<Proxy>, listener: &Listener, next: &mut Next) -> io::Result<Admission> {
+/// Lets one client in and counts it, as one step: nobody can close the gate in between. So many are in
+/// that have yet to be handed over.
+fn admit(
+    proxy: &Arc<Proxy>,
+    listener: &Listener,
+    next: &mut Next,
+    to_hand: usize,
+) -> io::Result<Admission> {
     let Some(target) = proxy.target() else {
         return Ok(Admission::Nobody);
     };
-    if let Err(error) = next.spare.reserve(&target) {
+    // What it will need is there before it is accepted.
+    let reserved = match &*target {
+        Address::Handover(_) => proxy.handover.reserve(to_hand + 1),
+        _ => next.spare.reserve(&target),
+    };
+    if let Err(error) = reserved {
         return Ok(Admission::Exhausted(error));
     }
     if let (None, Some(keep)) = (next.slot, proxy.keep()) {
@@ -115,7 +132,7 @@ fn admit(proxy: &Arc<Proxy>, listener: &Listener, next: &mut Next) -> io::Result
     }
     // Whoever ends on another thread waits for it, so it is held for no longer than it must.
     let mut gate = proxy.gate();
-    if !gate.0.may_accept() || !gate.relays() {
+    if !gate.0.may_accept() {
         return Ok(Admission::Nobody);
     }
     let client = match listener.accept_now()? {

@@ -17,8 +17,6 @@ pub struct Doors {
     post: Arc<Post>,
     listeners: Arc<[Listener]>,
     are_open: bool,
-    /// Whether clients are carried at all, and not handed over.
-    relays: bool,
     paused: bool,
 }
 
@@ -28,29 +26,19 @@ impl Doors {
             post,
             listeners,
             are_open: false,
-            relays: false,
             paused: false,
         }
     }
 
-    /// Whether a client that comes is for the threads.
-    pub fn relays(&self) -> bool {
-        self.relays
-    }
-
-    /// Says so.
-    pub fn set_relays(&mut self, relays: bool) {
-        self.relays = relays;
-    }
-
-    /// Nobody is accepted for a while, whatever the gate says: no descriptors are left.
+    /// Nobody is accepted for a while, whatever the gate says: no descriptors are left, or there is no
+    /// room where clients are handed over to.
     pub fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
     }
 
     /// The gate lets somebody in, or does not.
     pub fn follow(&mut self, may_accept: bool) {
-        let open = may_accept && self.relays && !self.paused;
+        let open = may_accept && !self.paused;
         if open == self.are_open {
             return;
         }

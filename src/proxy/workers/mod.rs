@@ -3,7 +3,8 @@
 //! Each waits in an epoll(7) descriptor of its own and carries what is ready: no task, no timer and no
 //! buffer belongs to a connection. The first thread also accepts (`acceptor`): who may pass is one
 //! decision, taken in one place. It is the only one as long as it is enough; when a thread is busy for half of
-//! the time, connections go to another one (`balance`).
+//! the time, connections go to another one (`balance`). Who is handed over is not carried: the first
+//! thread hands over (`handing`), and hears of the end.
 //!
 //! What has to wait for anything but a socket, for a name or for an upstream that is not there, is done
 //! by the runtime of the process ([`super::client`]), and comes back with both sockets connected.
@@ -11,6 +12,7 @@
 mod acceptor;
 mod balance;
 mod doors;
+mod handing;
 mod load;
 mod open;
 #[cfg(test)]
@@ -53,6 +55,10 @@ enum Message {
 
 /// The token of the inbox.
 const INBOX: u64 = u64::MAX;
+/// The token of those who were handed over, which tells of their ends.
+const ENDS: u64 = INBOX - 1;
+/// The token of the way to whoever they are handed over to.
+const ROOM: u64 = INBOX - 2;
 
 /// What is known of a thread by the others.
 #[derive(Debug)]
@@ -130,6 +136,7 @@ impl Workers {
         let post = Arc::clone(&self.first);
         let mut worker = Worker::new(Arc::clone(proxy), post, self.runtime.clone());
         worker.accepts(proxy.listeners());
+        worker.attends()?;
         let thread = spawn(0, worker)?;
         self.crew().threads.push(thread);
         Ok(())

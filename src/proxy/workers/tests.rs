@@ -43,7 +43,7 @@ fn proxy(threads: usize) -> (Arc<Proxy>, Address, TcpListener) {
         Handover::new(None).unwrap(),
     ));
     proxy.start(threads).unwrap();
-    proxy.relay_or_hand_over();
+    proxy.open_doors();
     (proxy, here, service)
 }
 

@@ -10,10 +10,11 @@ use tokio::runtime::Handle;
 
 use super::acceptor::Acceptor;
 use super::doors::DOORS;
+use super::handing::Handing;
 use super::load::Stopwatch;
 use super::open::{Open, Side};
 use super::token::{CLIENT, GENERATIONS, UPSTREAM, place, token};
-use super::{INBOX, Message, Post};
+use super::{ENDS, INBOX, Message, Post, ROOM};
 use crate::proxy::client::{self, Broken};
 use crate::proxy::connections::Metered;
 use crate::proxy::passed::Passed;
@@ -29,9 +30,9 @@ use crate::service::poller::{Events, Flags};
 #[derive(Debug)]
 pub(super) struct Worker {
     pub(super) proxy: Arc<Proxy>,
-    post: Arc<Post>,
+    pub(super) post: Arc<Post>,
     /// Where is done what cannot be done at once.
-    runtime: Handle,
+    pub(super) runtime: Handle,
     open: Slab<Box<Open>>,
     generation: u32,
     /// Connections that have another turn to come.
@@ -43,6 +44,7 @@ pub(super) struct Worker {
     /// Upstreams that have yet to answer, and until when they may.
     connecting: VecDeque<(Uptime, u64)>,
     pub(super) acceptor: Option<Acceptor>,
+    pub(super) handing: Handing,
     stopwatch: Stopwatch,
     /// When the events came that are being looked at.
     pub(super) now: Uptime,
@@ -61,6 +63,7 @@ impl Worker {
             unparked: Vec::new(),
             connecting: VecDeque::new(),
             acceptor: None,
+            handing: Handing::default(),
             stopwatch: Stopwatch::new(),
             now: Uptime::now(),
         }
@@ -83,14 +86,22 @@ impl Worker {
                 return self.proxy.fail(sentence);
             }
             self.now = Uptime::now();
-            let mut has_messages = false;
+            let (mut has_messages, mut has_ends, mut has_room) = (false, false, false);
             for index in 0..events.len() {
                 match events.get(index) {
                     None => {}
                     Some((INBOX, _)) => has_messages = true,
+                    Some((ENDS, _)) => has_ends = true,
+                    Some((ROOM, _)) => has_room = true,
                     Some((token, _)) if token >= DOORS => self.doors.push(token - DOORS),
                     Some((token, flags)) => self.told(token, flags),
                 }
+            }
+            if has_ends {
+                self.hear_of_ends(&mut events);
+            }
+            if has_room {
+                self.hand_over_again();
             }
             // Behind the events, which are of connections that have their places by now.
             while let Some(door) = self.doors.pop() {
@@ -119,12 +130,14 @@ impl Worker {
             .acceptor
             .as_ref()
             .and_then(|acceptor| acceptor.pause.until());
-        let due = [attempt, pause].into_iter().flatten().min()?;
+        let due = [attempt, pause, self.handing.until()];
+        let due = due.into_iter().flatten().min()?;
         Some(due.since(Uptime::now()))
     }
 
     fn look_after(&mut self) {
         self.resume();
+        self.look_after_those_to_hand();
         while let Some((due, token)) = self.connecting.front().copied() {
             let connecting = self
                 .key(token)
@@ -149,7 +162,10 @@ impl Worker {
                 Message::Carry(open) => _ = self.keep(open),
                 Message::Cut => self.cut(),
                 Message::Echo => self.post.load.answer(),
-                Message::Retire => self.acceptor = None,
+                Message::Retire => {
+                    self.acceptor = None;
+                    self.wait_elsewhere();
+                }
                 Message::Stop => return true,
             }
         }

@@ -1,8 +1,8 @@
 //! Direct handover: another process accepts clients and hands their sockets over.
 //!
-//! The process that serves has a datagram socket, at best held by systemd, with a path. One
-//! datagram is one client ([`wire`]): it waits there as a client waits in the backlog of a listening
-//! socket, and like that survives the exit, the restart and the crash of whoever receives it.
+//! The process that serves has a datagram socket, at best held by systemd, with a path. A
+//! datagram is a client or several ([`wire`]): they wait there as clients wait in the backlog of a
+//! listening socket, and like those survive the exit, the restart and the crash of whoever receives it.
 //! [`Queue`] receives; receiving takes the place of accept(2), with the same limits.
 //!
 //! With the client comes a *token*, a descriptor of which the sender holds the other end. Closing it

@@ -1,5 +1,6 @@
 //! The socket that clients are handed over to.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,12 +8,13 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketType, sockopt};
 
 use super::client::ClientSocket;
-use super::wire::{self, DESCRIPTORS, Datagram};
+use super::wire::{self, DESCRIPTORS, Datagram, Pair};
 
 /// What became of an attempt to receive a client.
 #[derive(Debug)]
@@ -33,6 +35,9 @@ pub enum Received {
 /// that there is room before we receive, until nobody waits any more.
 #[derive(Debug, Default)]
 pub struct Queue {
+    /// Clients that came with another one, and have yet to be asked for. If we end before, they go to
+    /// somebody else, as those do who wait in the socket.
+    received: Mutex<VecDeque<Pair>>,
     /// Whether descriptors had run out since the last time that nobody waited.
     is_short: AtomicBool,
 }
@@ -44,27 +49,41 @@ impl Queue {
     ///
     /// As recvmsg(2): `AGAIN` when nobody waits.
     pub fn receive(&self, socket: BorrowedFd<'_>) -> Result<Received, Errno> {
-        if self.is_short.load(Relaxed)
-            && let Err(errno) = room(socket)
-        {
-            return Ok(Received::Exhausted(errno.into()));
+        let mut received = self.received();
+        if received.is_empty() {
+            if self.is_short.load(Relaxed)
+                && let Err(errno) = room(socket)
+            {
+                return Ok(Received::Exhausted(errno.into()));
+            }
+            let datagram = wire::receive(socket, &mut *received);
+            match datagram {
+                Err(Errno::AGAIN) => self.is_short.store(false, Relaxed),
+                Ok(Datagram::Truncated) => self.is_short.store(true, Relaxed),
+                _ => {}
+            }
+            if let Datagram::Foreign(why) = datagram? {
+                return Ok(foreign(why));
+            }
         }
-        let datagram = wire::receive(socket);
-        match datagram {
-            Err(Errno::AGAIN) => self.is_short.store(false, Relaxed),
-            Ok(Datagram::Truncated) => self.is_short.store(true, Relaxed),
-            _ => {}
-        }
-        Ok(match datagram? {
-            Datagram::Descriptors { client, token } => match examine(client.as_fd()) {
-                Ok(Some(peer)) => Received::Client(ClientSocket::handed_over(client, token), peer),
-                Ok(None) => Received::Gone,
-                // Closed and nothing else: somebody else may use it.
-                Err(why) => foreign(why),
-            },
-            Datagram::Foreign(why) => foreign(why),
-            Datagram::Truncated => Received::Exhausted(Errno::MFILE.into()),
+        let Some(Pair { client, token }) = received.pop_front() else {
+            return Ok(Received::Exhausted(Errno::MFILE.into()));
+        };
+        Ok(match examine(client.as_fd()) {
+            Ok(Some(peer)) => Received::Client(ClientSocket::handed_over(client, token), peer),
+            Ok(None) => Received::Gone,
+            // Closed and nothing else: somebody else may use it.
+            Err(why) => foreign(why),
         })
+    }
+
+    /// Whether somebody waits that [`Self::receive`] has received already.
+    pub fn has_waiting(&self) -> bool {
+        !self.received().is_empty()
+    }
+
+    fn received(&self) -> MutexGuard<'_, VecDeque<Pair>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,16 +159,16 @@ pub fn check_kind(fd: &OwnedFd) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::net::{TcpListener, TcpStream, UdpSocket};
 
     fn hand_over(queue: &UnixDatagram, client: impl AsFd) -> std::io::PipeReader {
         let (end, token) = std::io::pipe().unwrap();
-        wire::send(queue, client.as_fd(), token.as_fd()).unwrap();
+        wire::send(queue, [(client.as_fd(), token.as_fd())]).unwrap();
         end
     }
 
     fn is_done(mut end: std::io::PipeReader) -> bool {
-        use std::io::Read;
         matches!(end.read(&mut [0]), Ok(0))
     }
 
@@ -201,6 +220,50 @@ mod tests {
             assert!(matches!(received, Received::Gone), "{received:?}");
             assert!(is_done(end), "what is no client is let go at once");
         }
+    }
+
+    #[test]
+    fn clients_that_came_together_are_received_one_by_one_or_go_to_somebody_else() {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut ends = Vec::new();
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let client = TcpStream::connect(address).unwrap();
+            let (end, token) = std::io::pipe().unwrap();
+            clients.push((listener.accept().unwrap(), token, client));
+            ends.push(end);
+        }
+        let pairs = clients
+            .iter()
+            .map(|((socket, _), token, _)| (socket.as_fd(), token.as_fd()));
+        wire::send(&ours, pairs).unwrap();
+        let peers: Vec<_> = clients.iter().map(|((_, peer), ..)| *peer).collect();
+        let (ours, clients): (Vec<_>, Vec<_>) = clients
+            .into_iter()
+            .map(|((ours, _), _, client)| (ours, client))
+            .unzip();
+        let queue = Queue::default();
+        assert!(!queue.has_waiting());
+        for peer in &peers[..2] {
+            match queue.receive(theirs.as_fd()).unwrap() {
+                Received::Client(_, Some(address)) => {
+                    assert_eq!(SocketAddr::try_from(address).unwrap(), *peer);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(queue.has_waiting());
+        drop(queue);
+        for end in ends {
+            assert!(is_done(end), "whoever was not asked for is let go");
+        }
+        let client = &clients[2];
+        client.set_nonblocking(true).unwrap();
+        let error = (&mut &*client).read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "and sees no end");
+        drop(ours);
     }
 
     #[test]

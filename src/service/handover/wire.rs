@@ -1,6 +1,7 @@
-//! What goes over a handover socket: one datagram for each client.
+//! What goes over a handover socket: datagrams of one client or several, at most [`CLIENTS_MAX`].
 //!
-//! Its bytes are [`MESSAGE`]; with them come exactly two descriptors (`SCM_RIGHTS`, unix(7)):
+//! Their bytes are [`MESSAGE`]; with them come two descriptors for each client (`SCM_RIGHTS`, unix(7)),
+//! in the order in which the clients came:
 //!
 //! 1. the client's socket, a connected stream socket;
 //! 2. the token. The receiver neither writes to it nor reads from it, and closes it when it is done
@@ -21,53 +22,69 @@ use rustix::net::{
 };
 
 /// The bytes of every datagram: what it is, and the version of what these pages say.
-pub const MESSAGE: &[u8] = b"client/1";
+pub const MESSAGE: &[u8] = b"clients/1";
 
-/// How many descriptors come with it.
+/// The most clients of one datagram. Those who came at the same time go together, as a thread that is
+/// woken to accept finds them.
+pub const CLIENTS_MAX: usize = 32;
+
+/// How many descriptors come for each.
 pub const DESCRIPTORS: usize = 2;
 
-/// What a datagram brought.
+/// Two descriptors of whatever kind.
 #[derive(Debug)]
-pub enum Datagram {
-    /// Two descriptors of whatever kind.
-    Descriptors {
-        /// What should be the client's socket.
-        client: OwnedFd,
-        /// The token.
-        token: OwnedFd,
-    },
-    /// Something else, in words. What came with it is closed.
-    Foreign(&'static str),
-    /// The limit of open descriptors was reached while it was received: the kernel has closed those
-    /// that had no room, and what is left is of no use.
-    Truncated,
+pub struct Pair {
+    /// What should be the client's socket.
+    pub client: OwnedFd,
+    /// The token.
+    pub token: OwnedFd,
 }
 
-/// Sends a client, without waiting.
+/// What a datagram brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Datagram {
+    /// What should be clients.
+    Clients,
+    /// Only some of them: the limit of open descriptors was reached while they were received, and the
+    /// kernel has closed those that had no room.
+    Truncated,
+    /// Something else, in words. What came with it is closed.
+    Foreign(&'static str),
+}
+
+/// Sends clients, each with its token, without waiting: all of them or none.
 ///
 /// # Errors
 ///
 /// As sendmsg(2): `AGAIN` when no more datagrams can wait, `CONNREFUSED` or `NOTCONN` when nobody
 /// has the socket any more, `TOOMANYREFS` when too many descriptors wait to be received.
-pub fn send(queue: impl AsFd, client: BorrowedFd<'_>, token: BorrowedFd<'_>) -> Result<(), Errno> {
-    let descriptors = [client, token];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+pub fn send<'fd>(
+    queue: impl AsFd,
+    clients: impl IntoIterator<Item = (BorrowedFd<'fd>, BorrowedFd<'fd>)>,
+) -> Result<(), Errno> {
+    let mut descriptors = Vec::with_capacity(DESCRIPTORS * CLIENTS_MAX);
+    for (client, token) in clients {
+        descriptors.extend([client, token]);
+    }
+    let mut space =
+        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS * CLIENTS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let fits = ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    debug_assert!(fits, "the space is for so many");
+    debug_assert!(fits, "at most {CLIENTS_MAX} clients");
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
     sendmsg(queue, &[IoSlice::new(MESSAGE)], &mut ancillary, flags).map(drop)
 }
 
-/// Receives one datagram, without waiting.
+/// Receives one datagram, without waiting; what came with it goes behind `pairs`.
 ///
 /// # Errors
 ///
 /// As recvmsg(2): `AGAIN` when none is there.
-pub fn receive(queue: impl AsFd) -> Result<Datagram, Errno> {
+pub fn receive(queue: impl AsFd, pairs: &mut impl Extend<Pair>) -> Result<Datagram, Errno> {
     let mut bytes = [0; MESSAGE.len() + 1];
+    const MOST: usize = DESCRIPTORS * CLIENTS_MAX;
     // Room for more than there should be: then too many are no lack of descriptors.
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS + 1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST + 1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let mut pieces = [IoSliceMut::new(&mut bytes)];
@@ -78,20 +95,28 @@ pub fn receive(queue: impl AsFd) -> Result<Datagram, Errno> {
             descriptors.extend(fds);
         }
     }
-    let truncated = message.flags.contains(ReturnFlags::CTRUNC);
+    let is_truncated = message.flags.contains(ReturnFlags::CTRUNC);
+    let foreign = match descriptors.len() {
+        count if count > MOST => Some("it has more than 64 descriptors"),
+        0 if !is_truncated => Some("it has no descriptors"),
+        count if count % DESCRIPTORS != 0 && !is_truncated => {
+            Some("it has a descriptor without a token")
+        }
+        _ if bytes[..message.bytes] != *MESSAGE => Some("it does not say clients/1"),
+        _ => None,
+    };
+    if let Some(why) = foreign {
+        return Ok(Datagram::Foreign(why));
+    }
     let mut descriptors = descriptors.into_iter();
-    Ok(
-        match (descriptors.next(), descriptors.next(), descriptors.next()) {
-            (_, _, Some(_)) => Datagram::Foreign("it has more than two descriptors"),
-            (_, None, None) if truncated => Datagram::Truncated,
-            (None, ..) => Datagram::Foreign("it has no descriptors"),
-            (Some(_), None, None) => Datagram::Foreign("it has one descriptor"),
-            (Some(client), Some(token), None) => match bytes[..message.bytes] == *MESSAGE {
-                true => Datagram::Descriptors { client, token },
-                false => Datagram::Foreign("it does not say client/1"),
-            },
-        },
-    )
+    pairs.extend(std::iter::from_fn(|| {
+        let (client, token) = (descriptors.next()?, descriptors.next()?);
+        Some(Pair { client, token })
+    }));
+    Ok(match is_truncated {
+        true => Datagram::Truncated,
+        false => Datagram::Clients,
+    })
 }
 
 #[cfg(test)]
@@ -109,18 +134,40 @@ mod tests {
         let (ours, theirs) = queue();
         let (client, mut peer) = UnixStream::pair().unwrap();
         let (mut end, token) = std::io::pipe().unwrap();
-        send(&ours, client.as_fd(), token.as_fd()).unwrap();
+        send(&ours, [(client.as_fd(), token.as_fd())]).unwrap();
         drop((client, token));
-        let Datagram::Descriptors { client, token } = receive(&theirs).unwrap() else {
-            panic!("it is a client");
-        };
+        let mut pairs = Vec::new();
+        assert_eq!(receive(&theirs, &mut pairs), Ok(Datagram::Clients));
+        let Pair { client, token } = pairs.pop().unwrap();
         UnixStream::from(client).write_all(b"served").unwrap();
         let mut text = String::new();
         peer.read_to_string(&mut text).unwrap();
         assert_eq!(text, "served");
         drop(token);
         assert_eq!(end.read(&mut [0]).unwrap(), 0);
-        assert!(matches!(receive(&theirs), Err(Errno::AGAIN)));
+        assert_eq!(receive(&theirs, &mut pairs), Err(Errno::AGAIN));
+    }
+
+    #[test]
+    fn as_many_as_there_may_be_arrive_in_their_order() {
+        let (ours, theirs) = queue();
+        let pipes: Vec<_> = (0..CLIENTS_MAX).map(|_| std::io::pipe().unwrap()).collect();
+        let clients = pipes
+            .iter()
+            .map(|(end, token)| (end.as_fd(), token.as_fd()));
+        send(&ours, clients).unwrap();
+        let mut pairs = Vec::new();
+        assert_eq!(receive(&theirs, &mut pairs), Ok(Datagram::Clients));
+        assert_eq!(pairs.len(), CLIENTS_MAX);
+        for (number, (pair, (end, _))) in (0_u8..).zip(pairs.into_iter().zip(pipes)) {
+            std::fs::File::from(pair.token)
+                .write_all(&[number])
+                .unwrap();
+            let mut said = [0];
+            let mut end = end;
+            end.read_exact(&mut said).unwrap();
+            assert_eq!(said, [number]);
+        }
     }
 
     fn send_raw(queue: &UnixDatagram, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
@@ -145,19 +192,21 @@ mod tests {
         let long = [b'x'; 5000];
         for (bytes, count, word) in [
             (MESSAGE, 0, "no descriptors"),
-            (MESSAGE, 1, "one descriptor"),
-            (MESSAGE, 3, "more than two"),
-            (MESSAGE, 100, "more than two"),
-            (b"client/2", 2, "does not say"),
-            (b"client/1 ", 2, "does not say"),
+            (MESSAGE, 1, "without a token"),
+            (MESSAGE, 3, "without a token"),
+            (MESSAGE, DESCRIPTORS * CLIENTS_MAX + 2, "more than 64"),
+            (b"clients/2", 2, "does not say"),
+            (b"clients/1 ", 2, "does not say"),
             (b"", 2, "does not say"),
             (&long, 2, "does not say"),
         ] {
             send_raw(&ours, bytes, &vec![token.as_fd(); count]);
-            match receive(&theirs).unwrap() {
+            let mut pairs = Vec::new();
+            match receive(&theirs, &mut pairs).unwrap() {
                 Datagram::Foreign(why) => assert!(why.contains(word), "{why}"),
                 other => panic!("{word}: {other:?}"),
             }
+            assert!(pairs.is_empty());
         }
         drop(token);
         let mut end = end;

@@ -23,7 +23,7 @@ pub(super) fn admit_waiting<S: Service>(
             Poll::Pending => break,
             Poll::Ready(admission) => match admission? {
                 Admission::Client(connection) => start::<S>(connection),
-                Admission::Elsewhere | Admission::Gone => {}
+                Admission::Gone => {}
                 Admission::Closed | Admission::Nobody => break,
                 Admission::Exhausted(error) => return Poll::Ready(Ok(Some(error))),
             },

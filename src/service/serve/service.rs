@@ -12,8 +12,6 @@ use crate::service::program::Failure;
 pub enum Admission<C> {
     /// It is in, and counted until the value is dropped.
     Client(C),
-    /// It is in, and served elsewhere: there is nothing to be done for it here.
-    Elsewhere,
     /// No client may be accepted now.
     Closed,
     /// A client was accepted that had gone already.
