@@ -7,7 +7,8 @@
 //! - [`idle`], [`drain`]: when to end, as pure state machines;
 //! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`]; [`exhausted`]: when
 //!   no descriptors are left;
-//! - [`poller`], [`inbox`]: for threads that wait by themselves;
+//! - [`poller`], [`inbox`]: for threads that wait by themselves; [`processors`]: whether one more would
+//!   find a place;
 //! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us; [`signals`]: what we
 //!   hear;
 //! - [`varlink`]: how systemd's world calls a program;
@@ -32,6 +33,7 @@ pub mod listener;
 pub mod log;
 pub mod notify;
 pub mod poller;
+pub mod processors;
 pub mod program;
 pub mod serve;
 pub mod signals;

@@ -30,9 +30,11 @@ use tokio::runtime::Handle;
 use super::keep::{RestoredFlow, Slot};
 use super::passed::Passed;
 use super::shell::Proxy;
+use crate::service::clock::Uptime;
 use crate::service::inbox::Inbox;
 use crate::service::listener::Listener;
 use crate::service::poller::{Flags, Poller};
+use crate::service::processors::Processors;
 pub(super) use doors::Doors;
 use load::Load;
 use open::Open;
@@ -92,6 +94,7 @@ pub struct Workers {
 struct Crew {
     /// The most threads.
     most: usize,
+    processors: Processors,
     posts: Vec<Arc<Post>>,
     threads: Vec<JoinHandle<Worker>>,
 }
@@ -115,6 +118,7 @@ impl Workers {
             runtime: Handle::current(),
             crew: Mutex::new(Crew {
                 most: most.max(1),
+                processors: Processors::default(),
                 posts: vec![Arc::clone(&first)],
                 threads: Vec::new(),
             }),
@@ -177,9 +181,14 @@ impl Workers {
         let mut crew = self.crew();
         let parts: Vec<u32> = crew.posts.iter().map(|post| post.load.part()).collect();
         let own_index = crew.posts.iter().position(|post| Arc::ptr_eq(post, own))?;
+        let may_grow = crew.posts.len() < crew.most;
         let others = balance::Crew {
             parts: &parts,
-            may_grow: crew.posts.len() < crew.most,
+            may_grow,
+            idle: match may_grow {
+                true => crew.processors.idle(Uptime::now()),
+                false => None,
+            },
         };
         match others.relief(own_index)? {
             balance::Relief::Thread(index) => crew.posts.get(index).cloned(),

@@ -82,13 +82,14 @@ async fn one_thread_carries_everything_as_long_as_it_is_not_full() {
 }
 
 #[tokio::test]
-async fn a_full_one_has_another_carry_who_comes() {
-    for most in [1, 2] {
+async fn a_full_one_has_another_carry_who_comes_if_there_is_a_processor_for_it() {
+    for (most, idle, there_are) in [(1, 1000, 1), (2, 1000, 2), (2, 0, 1)] {
         let (proxy, here, service) = proxy(most);
         proxy.workers().first.load.pretend(1000);
+        proxy.workers().crew().processors.pretend(idle);
         let mut pair = client(&here, &service);
         echo(&mut pair);
-        assert_eq!(threads(proxy.workers()), most);
+        assert_eq!(threads(proxy.workers()), there_are);
         drop(pair);
         eventually("it has ended", || proxy.open() == 0);
         proxy.end(false);
