@@ -39,7 +39,7 @@ class Lossless(KeepingTest):
         print(HEAD)
         failures = []
         for number in range(1, RUNS + 1):
-            run = self.disturb(subject or Ours(), disturbance, seconds, load={**load, "seed": number}, **arguments)
+            run = self.disturb(subject or Ours(threads="2"), disturbance, seconds, load={**load, "seed": number}, **arguments)
             print(run.row(f"{run.disturbance.name}, run {number}"), flush=True)
             if run.outcome.longest_pause > REMARKABLE_PAUSE:
                 print(self.during_the_longest_pause(run), flush=True)
@@ -82,7 +82,7 @@ class Lossless(KeepingTest):
         self._measure(KillWhileUpstreamIsDown, BOTH)
 
     def test_kill_with_a_proxy_header(self):
-        self._measure(KillMain, {**BOTH, "header": "v2"}, subject=Ours(proxy_protocol="v2"))
+        self._measure(KillMain, {**BOTH, "header": "v2"}, subject=Ours(threads="2", proxy_protocol="v2"))
 
     def test_upgrade_to_another_binary(self):
         installed = Path("/usr/bin/disnix-tcp-proxy")

@@ -19,7 +19,7 @@ class UnderLoad(KeepingTest):
     """Every byte of every connection is checked."""
 
     def _keeps(self, disturbance, turns, new=0, subject=None, load=None, **arguments):
-        run = self.disturb(subject or Ours(), disturbance, SECONDS, load={**LOAD, **(load or {})}, **arguments)
+        run = self.disturb(subject or Ours(threads="2"), disturbance, SECONDS, load={**LOAD, **(load or {})}, **arguments)
         self.assert_disturbed(run, turns)
         self.assert_nothing_lost(run, new)
         self.assert_proxy_is_well()
@@ -58,11 +58,11 @@ class UnderLoad(KeepingTest):
 
     @heavy
     def test_kills_leave_a_proxy_header_of_version_1_whole(self):
-        self._keeps(KillMain, turns=10, subject=Ours(proxy_protocol="v1"), load={"header": "v1"})
+        self._keeps(KillMain, turns=10, subject=Ours(threads="2", proxy_protocol="v1"), load={"header": "v1"})
 
     @heavy
     def test_kills_leave_a_proxy_header_of_version_2_whole(self):
-        self._keeps(KillMain, turns=10, subject=Ours(proxy_protocol="v2"), load={"header": "v2"})
+        self._keeps(KillMain, turns=10, subject=Ours(threads="2", proxy_protocol="v2"), load={"header": "v2"})
 
     @heavy
     def test_kills_while_the_upstream_is_down_lose_nothing(self):

@@ -84,7 +84,7 @@ let
         '' 512;
 
         threads = mkProgramOption types.ints.positive ''
-          The most threads that carry connections; with null as many as processors. They are started as
+          The most threads that carry connections; with null as many as idle processors. They are started as
           they are needed.
         '' 1;
 

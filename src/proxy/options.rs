@@ -61,7 +61,8 @@ pub struct Options {
           value_parser = crate::service::program::positive)]
     pub connections_max: usize,
 
-    /// The most threads that carry connections; as many as processors if it is not given.
+    /// The most threads that carry connections; as many as processors if it is not given, and a further
+    /// one then only while half a processor is idle.
     ///
     /// They are started as they are needed.
     #[arg(long, value_name = "N", env = "DISNIX_TCP_PROXY_THREADS",

@@ -15,6 +15,7 @@ use super::running::Running;
 use super::shell::{Proxy, Settings};
 use super::state::{LockDirectory, TargetFile};
 use super::take_over::{self, Predecessor, TakeOverError};
+use super::workers::Threads;
 use crate::service::activation::{self, Inherited};
 use crate::service::address::Address;
 use crate::service::binding;
@@ -52,7 +53,7 @@ async fn run(options: Options) -> Result<(), Failure> {
             control_listeners(control_sockets, &options).await?,
         ),
     };
-    let threads = options.threads.unwrap_or_else(program::cpus);
+    let threads = Threads::of_option(options.threads);
     let lock = LockDirectory::new(options.runtime_directory().as_deref());
     let target_file = TargetFile::new(options.state_directory().as_deref());
     let target = match &options.target {
@@ -93,7 +94,7 @@ async fn run(options: Options) -> Result<(), Failure> {
     }
     listeners.iter().chain(&control).for_each(Listener::keep);
     let listeners: Arc<[Listener]> = listeners.into();
-    let connections = descriptors::share(options.connections_max, threads);
+    let connections = descriptors::share(options.connections_max, threads.most);
     let mut proxy = Proxy::new(
         settings,
         Arc::clone(&listeners),
@@ -104,7 +105,7 @@ async fn run(options: Options) -> Result<(), Failure> {
         Handover::new(options.runtime_directory().as_deref())?,
     );
     let stored = stored.into_iter().map(|stored| stored.fd).collect();
-    let kept = keeping::begin(&options, stored, &listeners, connections, threads)?;
+    let kept = keeping::begin(&options, stored, &listeners, connections, threads.most)?;
     if let Some(started) = &kept {
         proxy.keeps_with(started.keep);
     }

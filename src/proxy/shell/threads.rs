@@ -9,18 +9,18 @@ use std::time::Duration;
 use super::Proxy;
 use crate::proxy::connections::Connection;
 use crate::proxy::keep::Keep;
-use crate::proxy::workers::Workers;
+use crate::proxy::workers::{Threads, Workers};
 use crate::service::listener::Peer;
 use crate::service::program::Failure;
 
 impl Proxy {
-    /// Begins to carry connections, on at most so many threads. Nobody is accepted before
+    /// Begins to carry connections, on so many threads. Nobody is accepted before
     /// [`Self::open_doors`].
     ///
     /// # Errors
     ///
     /// When no thread or descriptor is left.
-    pub(in crate::proxy) fn start(self: &Arc<Self>, threads: usize) -> io::Result<()> {
+    pub(in crate::proxy) fn start(self: &Arc<Self>, threads: Threads) -> io::Result<()> {
         let workers = Workers::new(threads)?;
         self.workers.get_or_init(|| workers).start(self)
     }

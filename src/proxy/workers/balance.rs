@@ -12,19 +12,13 @@ pub(super) const FULL: u32 = 550;
 /// A thread may be given connections if it used that much less than the one that gives.
 const MARGIN: u32 = 300;
 
-/// One more thread is started if so much of a processor was idle lately, in thousandths. Where there is
-/// less, whoever the connections come from or lead to would have to wait for the new one.
-pub(super) const IDLE: u32 = 500;
-
 /// All threads, seen from one of them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Crew<'a> {
     /// What part of a processor each has used lately, in thousandths.
     pub(super) parts: &'a [u32],
-    /// Whether there may be one more.
+    /// Whether one more may be started now.
     pub(super) may_grow: bool,
-    /// How much of all processors was idle lately, in thousandths of one, if that is known.
-    pub(super) idle: Option<u32>,
 }
 
 /// Who can help.
@@ -46,8 +40,7 @@ impl Crew<'_> {
         let others = self.parts.iter().enumerate().filter(|(at, _)| *at != own);
         match others.min_by_key(|(_, part)| **part) {
             Some((at, least)) if least + MARGIN <= part => Some(Relief::Thread(at)),
-            _ if self.may_grow && self.idle.is_some_and(|idle| idle >= IDLE) => Some(Relief::New),
-            _ => None,
+            _ => self.may_grow.then_some(Relief::New),
         }
     }
 }
@@ -57,38 +50,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn relief(parts: &[u32], may_grow: bool, idle: Option<u32>) -> Option<Relief> {
-        let crew = Crew {
-            parts,
-            may_grow,
-            idle,
-        };
-        crew.relief(0)
+    fn relief(parts: &[u32], may_grow: bool) -> Option<Relief> {
+        Crew { parts, may_grow }.relief(0)
     }
 
     #[test]
     fn one_that_is_not_full_needs_none() {
-        assert_eq!(relief(&[FULL - 1, 0], true, Some(IDLE)), None);
+        assert_eq!(relief(&[FULL - 1, 0], true), None);
     }
 
     #[test]
     fn a_thread_that_has_time_comes_before_a_new_one() {
-        let idle = Some(IDLE);
-        assert_eq!(
-            relief(&[1000, 700, 200], true, idle),
-            Some(Relief::Thread(2))
-        );
-        assert_eq!(relief(&[1000, 900], true, idle), Some(Relief::New));
-        assert_eq!(relief(&[1000, 900], false, idle), None);
-        assert_eq!(relief(&[1000], true, idle), Some(Relief::New));
-    }
-
-    #[test]
-    fn no_new_one_is_started_where_it_would_find_no_processor() {
-        for idle in [None, Some(0), Some(IDLE - 1)] {
-            assert_eq!(relief(&[1000, 900], true, idle), None);
-            assert_eq!(relief(&[1000, 0], true, idle), Some(Relief::Thread(1)));
-        }
+        assert_eq!(relief(&[1000, 700, 200], true), Some(Relief::Thread(2)));
+        assert_eq!(relief(&[1000, 900], true), Some(Relief::New));
+        assert_eq!(relief(&[1000, 900], false), None);
+        assert_eq!(relief(&[1000], true), Some(Relief::New));
     }
 
     proptest! {
@@ -97,15 +73,12 @@ mod tests {
         fn relief_has_time(
             parts in prop::collection::vec(0_u32..=1000, 1..9),
             may_grow: bool,
-            idle in prop::option::of(0_u32..2000),
             own in 0_usize..9,
         ) {
-            let crew = Crew { parts: &parts, may_grow, idle };
+            let crew = Crew { parts: &parts, may_grow };
             match crew.relief(own) {
                 Some(Relief::Thread(at)) => prop_assert!(parts[at] + MARGIN <= parts[own]),
-                Some(Relief::New) => prop_assert!(
-                    may_grow && idle.unwrap() >= IDLE && parts[own] >= FULL
-                ),
+                Some(Relief::New) => prop_assert!(may_grow && parts[own] >= FULL),
                 None => {}
             }
         }

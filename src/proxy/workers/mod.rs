@@ -35,6 +35,7 @@ use crate::service::inbox::Inbox;
 use crate::service::listener::Listener;
 use crate::service::poller::{Flags, Poller};
 use crate::service::processors::Processors;
+use crate::service::program;
 pub(super) use doors::Doors;
 use load::Load;
 use open::Open;
@@ -54,6 +55,10 @@ enum Message {
     /// End.
     Stop,
 }
+
+/// One more thread is started if so much of a processor was idle lately, in thousandths. Where there is
+/// less, whoever the connections come from or lead to would have to wait for the new one.
+const IDLE: u32 = 500;
 
 /// The token of the inbox.
 const INBOX: u64 = u64::MAX;
@@ -82,6 +87,25 @@ impl Post {
     }
 }
 
+/// How many threads there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Threads {
+    /// So many at most.
+    pub most: usize,
+    /// Whether a further one is started only where it finds a processor.
+    pub if_idle: bool,
+}
+
+impl Threads {
+    /// As `--threads` says; without it as many as there are processors to be had.
+    pub fn of_option(given: Option<usize>) -> Self {
+        Self {
+            most: given.unwrap_or_else(program::cpus),
+            if_idle: given.is_none(),
+        }
+    }
+}
+
 /// All threads. They end with [`Self::stop`].
 #[derive(Debug)]
 pub struct Workers {
@@ -92,11 +116,22 @@ pub struct Workers {
 
 #[derive(Debug)]
 struct Crew {
-    /// The most threads.
-    most: usize,
+    allowed: Threads,
     processors: Processors,
     posts: Vec<Arc<Post>>,
     threads: Vec<JoinHandle<Worker>>,
+}
+
+impl Crew {
+    /// Whether one more thread may be started now.
+    fn may_grow(&mut self) -> bool {
+        let more = self.posts.len() < self.allowed.most;
+        let is_idle = |processors: &mut Processors| {
+            let idle = processors.idle(Uptime::now());
+            idle.is_some_and(|idle| idle >= IDLE)
+        };
+        more && (!self.allowed.if_idle || is_idle(&mut self.processors))
+    }
 }
 
 /// Threads that have ended, with what they carried.
@@ -112,12 +147,12 @@ impl Workers {
     /// # Errors
     ///
     /// When no descriptors are left.
-    pub fn new(most: usize) -> io::Result<Self> {
+    pub fn new(allowed: Threads) -> io::Result<Self> {
         let first = Post::new()?;
         Ok(Self {
             runtime: Handle::current(),
             crew: Mutex::new(Crew {
-                most: most.max(1),
+                allowed,
                 processors: Processors::default(),
                 posts: vec![Arc::clone(&first)],
                 threads: Vec::new(),
@@ -181,25 +216,20 @@ impl Workers {
         let mut crew = self.crew();
         let parts: Vec<u32> = crew.posts.iter().map(|post| post.load.part()).collect();
         let own_index = crew.posts.iter().position(|post| Arc::ptr_eq(post, own))?;
-        let may_grow = crew.posts.len() < crew.most;
         let others = balance::Crew {
             parts: &parts,
-            may_grow,
-            idle: match may_grow {
-                true => crew.processors.idle(Uptime::now()),
-                false => None,
-            },
+            may_grow: crew.may_grow(),
         };
         match others.relief(own_index)? {
             balance::Relief::Thread(index) => crew.posts.get(index).cloned(),
             balance::Relief::New => match self.grow(proxy, &mut crew) {
                 Ok(post) => Some(post),
                 Err(error) => {
-                    crew.most = crew.posts.len();
+                    crew.allowed.most = crew.posts.len();
                     tracing::warn!(
                         ERROR = %error,
                         "no more than {} threads can be started, these go on alone: {error} (raise \
-                         TasksMax=)", crew.most
+                         TasksMax=)", crew.allowed.most
                     );
                     None
                 }

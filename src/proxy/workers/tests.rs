@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::worker::Worker;
-use super::{Open, Post, Workers};
+use super::{Open, Post, Threads, Workers};
 use crate::proxy::connections::Connection;
 use crate::proxy::handover::Handover;
 use crate::proxy::passed::Passed;
@@ -21,7 +21,7 @@ use crate::service::listener::{Arrival, Listener, Peer};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A proxy with at most so many threads, where it listens, and the service behind it.
-fn proxy(threads: usize) -> (Arc<Proxy>, Address, TcpListener) {
+fn proxy(threads: Threads) -> (Arc<Proxy>, Address, TcpListener) {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = service.local_addr().unwrap().to_string().parse().unwrap();
     let listeners = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
@@ -60,7 +60,16 @@ fn echo((client, service): &mut (TcpStream, TcpStream)) {
     }
 }
 
-fn threads(workers: &Workers) -> usize {
+fn given(count: usize) -> Threads {
+    Threads::of_option(Some(count))
+}
+
+const IF_IDLE: Threads = Threads {
+    most: 2,
+    if_idle: true,
+};
+
+fn started(workers: &Workers) -> usize {
     workers.crew().threads.len()
 }
 
@@ -74,22 +83,27 @@ fn eventually(what: &str, is: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn one_thread_carries_everything_as_long_as_it_is_not_full() {
-    let (proxy, here, service) = proxy(4);
+    let (proxy, here, service) = proxy(given(4));
     let mut pairs: Vec<_> = (0..20).map(|_| client(&here, &service)).collect();
     pairs.iter_mut().for_each(echo);
-    assert_eq!(threads(proxy.workers()), 1);
+    assert_eq!(started(proxy.workers()), 1);
     proxy.end(false);
 }
 
 #[tokio::test]
 async fn a_full_one_has_another_carry_who_comes_if_there_is_a_processor_for_it() {
-    for (most, idle, there_are) in [(1, 1000, 1), (2, 1000, 2), (2, 0, 1)] {
-        let (proxy, here, service) = proxy(most);
+    for (threads, idle, there_are) in [
+        (given(1), 1000, 1),
+        (given(2), 0, 2),
+        (IF_IDLE, 1000, 2),
+        (IF_IDLE, 0, 1),
+    ] {
+        let (proxy, here, service) = proxy(threads);
         proxy.workers().first.load.pretend(1000);
         proxy.workers().crew().processors.pretend(idle);
         let mut pair = client(&here, &service);
         echo(&mut pair);
-        assert_eq!(threads(proxy.workers()), there_are);
+        assert_eq!(started(proxy.workers()), there_are);
         drop(pair);
         eventually("it has ended", || proxy.open() == 0);
         proxy.end(false);
@@ -120,7 +134,7 @@ fn passed(proxy: &Arc<Proxy>) -> (Passed, (TcpStream, TcpStream)) {
 
 #[tokio::test]
 async fn a_full_one_gives_half_of_those_away_that_make_work_and_they_go_on() {
-    let (proxy, _, _service) = proxy(2);
+    let (proxy, _, _service) = proxy(given(2));
     let post = Post::new().unwrap();
     proxy.workers().crew().posts.push(Arc::clone(&post));
     let mut worker = Worker::new(Arc::clone(&proxy), Arc::clone(&post), Handle::current());
@@ -143,7 +157,7 @@ async fn a_full_one_gives_half_of_those_away_that_make_work_and_they_go_on() {
 
 #[tokio::test]
 async fn what_a_thread_carries_ends_with_it() {
-    let (proxy, here, service) = proxy(1);
+    let (proxy, here, service) = proxy(given(1));
     let (mut client, mut upstream) = client(&here, &service);
     upstream.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();
