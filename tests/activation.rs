@@ -7,7 +7,37 @@ use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
 
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
 use support::*;
+
+/// How long a start that fails takes at least.
+const PACE: Duration = Duration::from_millis(500);
+
+#[test]
+fn a_start_that_fails_takes_its_time_where_somebody_would_start_it_again_at_once() {
+    for (program, argument) in [
+        (SERVER, "--nonsense"),
+        (PROXY, "--nonsense"),
+        (PROXY, "--take-over"),
+        (PROXY, "--exit-idle-time=1s"),
+    ] {
+        let begun = Instant::now();
+        let (status, log) = Unit::new(program).arg(argument).fails();
+        assert!(!status.success(), "{log}");
+        assert!(begun.elapsed() >= PACE, "{program} {argument}: {log}");
+    }
+}
+
+#[test]
+fn a_start_that_fails_can_be_stopped() {
+    let mut program = Unit::new(PROXY).arg("--nonsense").spawn();
+    program.until_logged("--nonsense");
+    program.signal(libc::SIGTERM);
+    let (status, _) = program.ends();
+    assert_eq!(status.signal(), Some(libc::SIGTERM));
+}
 
 fn server(address: &mut Option<SocketAddr>) -> Unit {
     Unit::new(SERVER).listener(address)

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use clap::Parser;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -41,7 +40,7 @@ const DESCRIPTORS_RESERVED: usize = 32;
 
 /// The program `hello-world-server`.
 pub fn main() -> ExitCode {
-    let options = Options::parse();
+    let options: Options = program::options();
     program::run("hello-world-server", options.log_level, run(options))
 }
 

@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser};
 use super::proxy_header::ProxyProtocol;
 use crate::service::address::Address;
 use crate::service::log::Level;
+use crate::service::program;
 use crate::service::timespan::TimeSpan;
 
 /// A TCP proxy whose service can be upgraded without a client seeing an error.
@@ -52,8 +53,7 @@ pub struct Options {
     /// Those that listen where --listen says are taken, no client is lost. The other proxy goes on
     /// until this one is ready; then its open connections end as if it had been told to stop. Only
     /// with --listen and --control.
-    #[arg(long, env = "DISNIX_TCP_PROXY_TAKE_OVER",
-          value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, env = "DISNIX_TCP_PROXY_TAKE_OVER", value_parser = yes_or_no)]
     pub take_over: bool,
 
     /// The most connections open at a time; whoever comes then waits in the queue.
@@ -121,7 +121,7 @@ pub struct Options {
     /// systemd keeps them meanwhile, if the unit has `FileDescriptorStoreMax=` of 16 or more. Without this
     /// option they are kept where that is possible; with yes the proxy does not start where it is not.
     #[arg(long, value_name = "YES|NO", env = "DISNIX_TCP_PROXY_KEEP_CONNECTIONS",
-          value_parser = clap::builder::BoolishValueParser::new())]
+          value_parser = yes_or_no)]
     pub keep_connections: Option<bool>,
 
     /// Where the lock is kept; systemd's RuntimeDirectory=, or else where the control socket is.
@@ -145,12 +145,13 @@ pub struct Options {
 impl Options {
     /// Reads the command line and the environment; ends the program if they make no sense.
     pub fn read() -> Self {
-        let options = Self::parse();
+        let options: Self = program::options();
         match options.contradiction() {
             None => options,
-            Some(why) => Self::command()
-                .error(ErrorKind::ArgumentConflict, why)
-                .exit(),
+            Some(why) => {
+                let error = Self::command().error(ErrorKind::ArgumentConflict, why);
+                program::refuse(&error)
+            }
         }
     }
 
@@ -194,6 +195,15 @@ fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
+    }
+}
+
+/// As systemd understands it, systemd.syntax(7).
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "yes" | "y" | "true" | "t" | "on" => Ok(true),
+        "0" | "no" | "n" | "false" | "f" | "off" => Ok(false),
+        _ => Err("yes or no is needed".to_owned()),
     }
 }
 
@@ -249,12 +259,27 @@ mod tests {
     }
 
     #[test]
+    fn yes_and_no_are_what_systemd_takes_for_them() {
+        for (words, is) in [
+            (["yes", "True", "1", "on"], true),
+            (["no", "FALSE", "0", "off"], false),
+        ] {
+            for word in words {
+                let keep = format!("--keep-connections={word}");
+                let options = Options::parse_from(["disnix-tcp-proxy", &keep]);
+                assert_eq!(options.keep_connections, Some(is), "{word}");
+            }
+        }
+    }
+
+    #[test]
     fn bad_values_are_named() {
         for (argument, word) in [
             ("--keepalive=1s", "2s"),
             ("--connections-max=0", "at least 1"),
             ("--exit-idle-time=soon", "not a time"),
             ("--proxy-protocol=v3", "v1 and v2"),
+            ("--keep-connections=maybe", "yes or no"),
             ("nowhere", "port is missing"),
             ("--listen=tcp", "port is missing"),
         ] {

@@ -12,7 +12,7 @@
 //! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us; [`signals`]: what we
 //!   hear;
 //! - [`varlink`]: how systemd's world calls a program;
-//! - [`program`], [`clock`], [`alarm`]: what every main needs.
+//! - [`program`], [`pace`], [`clock`], [`alarm`]: what every main needs.
 
 pub mod activation;
 pub mod address;
@@ -32,6 +32,7 @@ pub mod kernel;
 pub mod listener;
 pub mod log;
 pub mod notify;
+pub mod pace;
 pub mod poller;
 pub mod processors;
 pub mod program;

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
+use super::pace;
 use libsystemd::daemon::{self, NotifyState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -26,6 +27,7 @@ fn send(states: &[NotifyState]) {
 
 /// A client that comes now is served.
 pub fn ready(status: &str) {
+    pace::started();
     send(&[NotifyState::Ready, NotifyState::Status(status.to_owned())]);
 }
 

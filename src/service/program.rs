@@ -3,7 +3,9 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use super::{log, notify};
+use clap::Parser;
+
+use super::{log, notify, pace};
 
 /// Anything that ends a program, as a sentence for a person.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -65,7 +67,23 @@ fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     }
     tracing::error!(ERROR = %sentence, "{sentence}");
     notify::status(&format!("Failed: {sentence}"));
+    pace::failed();
     ExitCode::FAILURE
+}
+
+/// The options of a daemon, or its end: with status 2 if they make no sense.
+pub fn options<O: Parser>() -> O {
+    O::try_parse().unwrap_or_else(|error| refuse(&error))
+}
+
+/// Ends a daemon whose options make no sense, or one that was asked for its help or its version.
+pub fn refuse(error: &clap::Error) -> ! {
+    // It fails when nobody listens.
+    let _ = error.print();
+    if error.use_stderr() {
+        pace::failed();
+    }
+    std::process::exit(error.exit_code())
 }
 
 /// Raises the soft limit of open descriptors to the hard one, and tells it: nothing here uses
