@@ -51,6 +51,23 @@ fn a_server_that_comes_and_goes_all_the_time_loses_nobody() {
 }
 
 #[test]
+fn clients_that_a_killed_server_had_not_begun_to_serve_are_served_by_the_next_one() {
+    let setup = Setup::new();
+    let _proxy = setup.quiet_proxy(&[]);
+    let clients: Vec<TcpStream> = (0..300).map(|_| setup.connect()).collect();
+    setup.open_becomes(300);
+    for _ in 0..10 {
+        // It is killed when it is dropped: some clients are in its queue then, some in its memory.
+        drop(setup.server());
+    }
+    let _server = setup.server();
+    for client in &clients {
+        assert_eq!(hello(client), "Hello world!");
+    }
+    setup.open_becomes(300);
+}
+
+#[test]
 fn a_client_that_gave_up_while_no_server_ran_is_not_waited_for() {
     let setup = Setup::new();
     let _proxy = setup.quiet_proxy(&[]);

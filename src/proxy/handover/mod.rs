@@ -154,6 +154,7 @@ impl Handover {
     /// Descriptors have run out: gives up those that are held for clients to come.
     pub fn shrink(&self) {
         let mut table = self.table();
+        table.give_back_all();
         let free = table.slots.all_free();
         table.discard(&free);
     }
@@ -172,10 +173,7 @@ impl Handover {
 
     /// Nobody comes any more.
     pub fn stop(&self) {
-        let mut table = self.table();
-        for token in std::mem::take(&mut table.next) {
-            table.give_back(token);
-        }
+        self.table().give_back_all();
     }
 
     fn token(&self, table: &mut Table) -> io::Result<Token> {
@@ -385,10 +383,12 @@ impl AsFd for Handover {
 }
 
 impl Table {
-    fn give_back(&mut self, token: Token) {
-        // The slot first: its hanging up is then that of a free one.
-        self.slots.give_back(token.number);
-        drop(token.write);
+    fn give_back_all(&mut self) {
+        for token in self.next.drain(..) {
+            // The slot first: its hanging up is then that of a free one.
+            self.slots.give_back(token.number);
+            drop(token.write);
+        }
     }
 
     fn discard(&mut self, numbers: &[u32]) {
