@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +54,18 @@ impl Spare {
         match self.0 {
             Some(_) => Ok(()),
             None => self.make(domain(target)),
+        }
+    }
+
+    /// The socket that [`begin`] will connect to this target; `None` if a name has to be looked up first,
+    /// or if there is none for it.
+    pub(super) fn for_target(&self, target: &Address) -> Option<BorrowedFd<'_>> {
+        let is_known = !matches!(target, Address::Tcp { .. }) || target.literal().is_some();
+        match &self.0 {
+            Some((domain, socket)) if is_known && *domain == self::domain(target) => {
+                Some(socket.as_fd())
+            }
+            _ => None,
         }
     }
 
@@ -136,7 +148,8 @@ pub async fn connect(
     }
 }
 
-/// Begins to connect; `None` if a name has to be looked up first.
+/// Begins to connect; `None` if a name has to be looked up first. A socket that could not be connected is
+/// kept for the next attempt.
 pub(super) fn begin(
     target: &Address,
     keepalive: Option<Duration>,
@@ -149,15 +162,18 @@ pub(super) fn begin(
         Address::Vsock { cid, port } => Ok(SockAddr::vsock(*cid, *port)),
         Address::Handover(path) => return Some(begin_handover(path, spare)),
     };
-    let socket = spare.take(domain(target));
-    Some(socket.and_then(|socket| Begun::new(socket, &address?)))
+    Some(address.and_then(|address| {
+        let socket = spare.take(domain(target))?;
+        Begun::new(socket, &address, spare)
+    }))
 }
 
 /// Of a place where clients are handed over it can be said that somebody receives there.
 fn begin_handover(path: &Path, spare: &mut Spare) -> io::Result<Begun> {
+    // Its descriptor is for the datagram socket, which is of no use otherwise.
     spare.0 = None;
     let socket = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?;
-    Begun::new(socket, &SockAddr::unix(path)?)
+    Begun::new(socket, &SockAddr::unix(path)?, &mut Spare::default())
 }
 
 fn begin_tcp(
@@ -170,7 +186,7 @@ fn begin_tcp(
     if let (Some(keepalive), false) = (keepalive, is_this_machine(address.ip())) {
         keep_alive(&socket, keepalive)?;
     }
-    Begun::new(socket, &address.into())
+    Begun::new(socket, &address.into(), spare)
 }
 
 fn is_this_machine(address: IpAddr) -> bool {
@@ -209,14 +225,19 @@ pub(super) enum Begun {
 }
 
 impl Begun {
-    fn new(socket: Socket, address: &SockAddr) -> io::Result<Self> {
+    fn new(socket: Socket, address: &SockAddr, spare: &mut Spare) -> io::Result<Self> {
         match socket.connect(address) {
             Ok(()) => Ok(Self::Decided(socket)),
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
                 Ok(Self::Pending(socket))
             }
             // An AF_UNIX socket is decided at once; EAGAIN means that the listener's backlog is full.
-            Err(error) => Err(error),
+            Err(error) => {
+                if let Ok(domain) = socket.domain() {
+                    spare.0 = Some((domain, socket));
+                }
+                Err(error)
+            }
         }
     }
 

@@ -20,7 +20,8 @@
 //! Whoever uses it gets nothing lost as long as it keeps to this:
 //!
 //! 1. A client is parked ([`Keep::park_client`]) before anything is received from it or sent to it.
-//! 2. A client and its upstream are parked ([`Keep::park`]) before anything is received from either.
+//! 2. A client and its upstream are parked ([`Keep::park`]) before anything is received from either; at
+//!    best before the upstream is connected ([`Keep::park_ahead`]).
 //! 3. A pipe is parked ([`Keep::pipe`]) before it is filled.
 //! 4. A receive and a send are written down before and after, one at a time ([`Flow`]).
 //! 5. That a source's end is passed on is written down before the sink is shut down ([`Flow::finish`]).
@@ -55,6 +56,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use buffers::{Buffer, Buffers};
 pub use layout::{BUFFER, Phase};
+pub use park::Pair;
 pub use pipes::Pipe;
 pub use restore::{GivenUp, InHand, Restored, RestoredFlow, Stage};
 pub use slot::{Flow, Slot, Way};

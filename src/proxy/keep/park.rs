@@ -14,6 +14,9 @@ use super::slot::Slot;
 /// So often something is tried to be parked.
 const TRIES: usize = 3;
 
+/// A client and its upstream.
+pub type Pair<'a> = (Slot, BorrowedFd<'a>, BorrowedFd<'a>);
+
 impl Keep {
     /// Parks a client that was accepted. Returns whether it outlives the whole process group now; if
     /// not (the kernel or the lot has no room) it still outlives the process.
@@ -40,24 +43,37 @@ impl Keep {
 
     /// Parks several clients with their upstreams: those of which none was parked yet, with few calls.
     /// To be called before anything is received from them.
-    pub fn park_together(self, pairs: &[(Slot, BorrowedFd<'_>, BorrowedFd<'_>)]) {
+    pub fn park_together(self, pairs: &[Pair<'_>]) {
         for some in pairs.chunks(DESCRIPTORS_MAX / 2) {
-            let entries: Vec<Entry> = some
-                .iter()
-                .map(|(slot, ..)| entry(slot.index(), connected(*slot, false)))
-                .collect();
-            let descriptors: Vec<RawFd> = some
-                .iter()
-                .flat_map(|(_, client, upstream)| [client.as_raw_fd(), upstream.as_raw_fd()])
-                .collect();
-            let (_lots, parked) = self.send(&entries, &descriptors);
-            for (slot, client, upstream) in some {
-                let raw = slot.raw();
-                raw.client.store(client.as_raw_fd() as u32, Release);
-                raw.upstream.store(upstream.as_raw_fd() as u32, Release);
-                slot.set_state(connected(*slot, parked));
+            let (_lots, parked) = self.send_pairs(some);
+            enter_pairs(some, parked);
+        }
+    }
+
+    /// Parks several clients that were just accepted with the sockets that are about to be connected for
+    /// them: from now on they outlive the whole process group. Where there is no room they are as they
+    /// were, and have to be parked when they are connected.
+    ///
+    /// A socket that could not be connected has to stay open until the client is parked without it.
+    pub fn park_ahead(self, pairs: &[Pair<'_>]) {
+        for some in pairs.chunks(DESCRIPTORS_MAX / 2) {
+            let (_lots, parked) = self.send_pairs(some);
+            if parked {
+                enter_pairs(some, parked);
             }
         }
+    }
+
+    fn send_pairs(self, pairs: &[Pair<'_>]) -> (RwLockReadGuard<'static, Lots>, bool) {
+        let entries: Vec<Entry> = pairs
+            .iter()
+            .map(|(slot, ..)| entry(slot.index(), connected(*slot, false)))
+            .collect();
+        let descriptors: Vec<RawFd> = pairs
+            .iter()
+            .flat_map(|(_, client, upstream)| [client.as_raw_fd(), upstream.as_raw_fd()])
+            .collect();
+        self.send(&entries, &descriptors)
     }
 
     fn enter(self, slot: Slot, phase: Phase, client: RawFd, upstream: Option<RawFd>) -> bool {
@@ -134,6 +150,15 @@ impl Keep {
     /// Which lot is parked in.
     pub(super) fn active(self) -> Side {
         self.core.table.header().active.load(Relaxed) as Side
+    }
+}
+
+fn enter_pairs(pairs: &[Pair<'_>], parked: bool) {
+    for (slot, client, upstream) in pairs {
+        let raw = slot.raw();
+        raw.client.store(client.as_raw_fd() as u32, Release);
+        raw.upstream.store(upstream.as_raw_fd() as u32, Release);
+        slot.set_state(connected(*slot, parked));
     }
 }
 

@@ -296,6 +296,72 @@ fn the_last_upstream_counts() {
     assert!(through.upstream.read(&mut [0]).is_err());
 }
 
+/// A client that was accepted, and a socket for its upstream, parked before that is connected.
+fn ahead(keep: Keep, upstream: impl Into<OwnedFd>) -> (TcpStream, [OwnedFd; 2], Slot) {
+    let (client, accepted) = pair();
+    let ours = [accepted.into(), upstream.into()];
+    let slot = keep.claim().unwrap();
+    slot.accepted_client(ours[0].as_fd());
+    keep.park_ahead(&[(slot, ours[0].as_fd(), ours[1].as_fd())]);
+    assert!(slot.is_parked());
+    (client, ours, slot)
+}
+
+fn upstream_of(restored: Vec<Restored>) -> OwnedFd {
+    match <[Restored; 1]>::try_from(restored) {
+        Ok([one]) => match one.stage {
+            Stage::Connected { upstream, flows } => {
+                assert!(
+                    flows
+                        .iter()
+                        .all(|flow| !flow.finished && !flow.source_broken)
+                );
+                upstream
+            }
+            other => panic!("{other:?}"),
+        },
+        Err(all) => panic!("{all:?}"),
+    }
+}
+
+#[test]
+fn what_is_parked_before_it_is_connected_is_found_in_either_state() {
+    let tcp = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let unix = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+    for socket in [tcp().unwrap(), unix().unwrap()] {
+        let keep = first();
+        let (_client, _ours, _slot) = ahead(keep, socket);
+        let (keep, found) = next(keep);
+        let upstream = upstream_of(found.restored);
+        assert!(rustix::net::getpeername(&upstream).is_err());
+        let (_, found) = next(keep);
+        upstream_of(found.restored);
+    }
+    let keep = first();
+    let (_client, ours, _slot) = ahead(keep, tcp().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::connect(&ours[1], &listener.local_addr().unwrap()).unwrap();
+    let (_, found) = next(keep);
+    let upstream = upstream_of(found.restored);
+    assert!(rustix::net::getpeername(&upstream).is_ok());
+}
+
+#[test]
+fn a_client_whose_upstream_could_not_be_connected_is_found_without_it() {
+    let keep = first();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let (_client, ours, slot) = ahead(keep, socket.unwrap());
+    keep.park_client(slot, ours[0].as_fd());
+    let (_, found) = next(keep);
+    assert!(matches!(
+        found.restored[..],
+        [Restored {
+            stage: Stage::Accepted,
+            ..
+        }]
+    ));
+}
+
 #[test]
 fn a_lot_that_is_full_of_ended_connections_is_no_matter() {
     let keep = first();

@@ -1,6 +1,7 @@
 //! Letting clients in, on the first thread.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use super::worker::Worker;
@@ -72,7 +73,7 @@ impl Worker {
             match admit(&self.proxy, listener, &mut acceptor.next, together) {
                 Ok(Admission::Client(passed, target)) => match &*target {
                     Address::Handover(_) => self.hand_over_soon(passed, target),
-                    _ => self.welcome(passed, target),
+                    _ => self.arrived.push((passed, target)),
                 },
                 Ok(Admission::Gone) => {}
                 Ok(Admission::Nobody) => break,
@@ -89,13 +90,33 @@ impl Worker {
             }
             admitted += 1;
         }
-        self.park_new();
+        self.lead_those_who_arrived();
         self.hand_over();
         acceptor.batch = match admitted < acceptor.batch {
             true => 1,
             false => (2 * acceptor.batch).min(AT_A_TIME),
         };
         self.acceptor = Some(acceptor);
+    }
+
+    /// Leads those to their upstreams who were let in. Before that they are parked: to connect wakes the
+    /// upstream, which may well have this processor next.
+    fn lead_those_who_arrived(&mut self) {
+        let mut arrived = std::mem::take(&mut self.arrived);
+        if let Some(keep) = self.proxy.keep() {
+            let pairs = arrived.iter().filter_map(|(passed, target)| {
+                let connection = passed.connection()?;
+                let (slot, upstream) = (connection.slot?, passed.spare.for_target(target)?);
+                slot.set_text(&target.to_string());
+                Some((slot, connection.client.as_fd(), upstream))
+            });
+            keep.park_ahead(&pairs.collect::<Vec<_>>());
+        }
+        for (passed, target) in arrived.drain(..) {
+            self.welcome(passed, target);
+        }
+        self.arrived = arrived;
+        self.park_new();
     }
 
     /// Accepts again, if the pause is over.

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::proxy::connections::{Connected, Connection};
-use crate::proxy::keep::{RestoredFlow, Slot, Way};
+use crate::proxy::keep::{Pair, RestoredFlow, Slot, Way};
 use crate::proxy::passed::Passed;
 use crate::proxy::relay::{Ready, Relay};
 use crate::service::address::Address;
@@ -100,7 +100,7 @@ impl Open {
     }
 
     /// What has to be parked, if it is to be kept.
-    pub(super) fn parts(&self) -> Option<(Slot, BorrowedFd<'_>, BorrowedFd<'_>)> {
+    pub(super) fn parts(&self) -> Option<Pair<'_>> {
         let slot = self.connection()?.slot?;
         Some((slot, self.client()?, self.upstream()?))
     }

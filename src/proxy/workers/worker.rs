@@ -39,6 +39,8 @@ pub(super) struct Worker {
     again: Vec<u64>,
     /// Listeners where somebody waits.
     doors: Vec<u64>,
+    /// Clients that were just let in, and where they are to be led.
+    pub(super) arrived: Vec<(Passed, Arc<Address>)>,
     /// Connections that have just passed.
     unparked: Vec<u64>,
     /// Upstreams that have yet to answer, and until when they may.
@@ -60,6 +62,7 @@ impl Worker {
             generation: 0,
             again: Vec::new(),
             doors: Vec::new(),
+            arrived: Vec::new(),
             unparked: Vec::new(),
             connecting: VecDeque::new(),
             acceptor: None,
@@ -209,16 +212,20 @@ impl Worker {
         self.unparked.clear();
     }
 
+    /// Parks those that were not parked ahead.
     fn park(&self, open: &[&Open]) {
         let Some(keep) = self.proxy.keep() else {
             return;
         };
+        let mut parts = Vec::new();
         for open in open {
-            if let (Some((slot, ..)), Some(target)) = (open.parts(), open.target()) {
-                slot.set_text(&target.to_string());
+            if let (Some(pair), Some(target)) = (open.parts(), open.target())
+                && !pair.0.is_parked()
+            {
+                pair.0.set_text(&target.to_string());
+                parts.push(pair);
             }
         }
-        let parts: Vec<_> = open.iter().filter_map(|open| open.parts()).collect();
         keep.park_together(&parts);
     }
 
@@ -343,8 +350,9 @@ impl Worker {
     fn try_again(&mut self, key: usize) {
         let open = self.open.remove(key);
         self.unwatch(&open);
+        // Before the upstream's socket is closed: nobody is to take it for the upstream.
+        open.passed.park();
         let passed = open.not_connected();
-        passed.park();
         self.runtime.spawn(client::serve_client(passed));
     }
 
