@@ -94,6 +94,8 @@ class Lossless(KeepingTest):
 
 
 class LongestPause(KeepingTest):
+    versions = (*case.VERSIONS, case.NEWEST)
+
     """How long a client waits for its echo that the proxy is killed in between, and started anew."""
 
     def _measure(self, connections):
