@@ -12,6 +12,7 @@
 mod acceptor;
 mod balance;
 mod doors;
+mod giving;
 mod handing;
 mod load;
 mod open;

@@ -33,7 +33,7 @@ pub(super) struct Worker {
     pub(super) post: Arc<Post>,
     /// Where is done what cannot be done at once.
     pub(super) runtime: Handle,
-    open: Slab<Box<Open>>,
+    pub(super) open: Slab<Box<Open>>,
     generation: u32,
     /// Connections that have another turn to come.
     again: Vec<u64>,
@@ -364,7 +364,7 @@ impl Worker {
     }
 
     /// Before another thread watches the sockets.
-    fn unwatch(&self, open: &Open) {
+    pub(super) fn unwatch(&self, open: &Open) {
         for socket in [open.client(), open.upstream()].into_iter().flatten() {
             self.post.poller.remove(socket);
         }
@@ -392,28 +392,4 @@ impl Worker {
     pub(super) fn carried(&self) -> usize {
         self.open.len()
     }
-
-    /// Has another thread carry half of those that make work, if one has time.
-    pub(super) fn give_away(&mut self) {
-        let Some(post) = self.proxy.workers().another(&self.proxy, &self.post) else {
-            return;
-        };
-        let lately = Uptime::from_micros(self.now.as_micros().saturating_sub(LATELY_USEC));
-        let keys: Vec<usize> = self
-            .open
-            .iter()
-            .filter(|(_, open)| !open.is_connecting() && open.is_active(lately))
-            .map(|(key, _)| key)
-            .step_by(2)
-            .collect();
-        for key in keys {
-            let mut open = self.open.remove(key);
-            self.unwatch(&open);
-            open.is_queued = false;
-            post.inbox.post(Message::Carry(open));
-        }
-    }
 }
-
-/// Connections that have carried something since then make work.
-const LATELY_USEC: u64 = 50_000;
