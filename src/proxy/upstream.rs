@@ -60,13 +60,12 @@ impl Spare {
     /// The socket that [`begin`] will connect to this target; `None` if a name has to be looked up first,
     /// or if there is none for it.
     pub(super) fn for_target(&self, target: &Address) -> Option<BorrowedFd<'_>> {
-        let is_known = !matches!(target, Address::Tcp { .. }) || target.literal().is_some();
-        match &self.0 {
-            Some((domain, socket)) if is_known && *domain == self::domain(target) => {
-                Some(socket.as_fd())
-            }
-            _ => None,
-        }
+        let wanted = match target {
+            Address::Tcp { .. } => Domain::for_address(target.literal()?),
+            _ => domain(target),
+        };
+        let (is, socket) = self.0.as_ref()?;
+        (*is == wanted).then(|| socket.as_fd())
     }
 
     fn make(&mut self, domain: Domain) -> io::Result<()> {

@@ -6,10 +6,11 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
-use super::pace;
 use libsystemd::daemon::{self, NotifyState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::pace;
 
 /// How often the watchdog wants a sign of life; `None` without one. Half of `WatchdogSec=`, as
 /// sd_watchdog_enabled(3) recommends.

@@ -61,12 +61,13 @@ impl Setup {
             .arg(self.path("control"))
     }
 
+    fn unit_with(&self, options: &[&str]) -> Unit {
+        let unit = self.proxy_unit().arg(self.target());
+        options.iter().fold(unit, Unit::arg)
+    }
+
     pub fn proxy_with(&self, options: &[&str]) -> Running {
-        let mut unit = self.proxy_unit().arg(self.target());
-        for option in options {
-            unit = unit.arg(option);
-        }
-        unit.ready()
+        self.unit_with(options).ready()
     }
 
     pub fn proxy(&self) -> Running {
@@ -75,11 +76,7 @@ impl Setup {
 
     /// One that tells nobody of its state: for a long test, in which nobody reads what it tells.
     pub fn quiet_proxy(&self, options: &[&str]) -> Running {
-        let mut unit = self.proxy_unit().arg(self.target());
-        for option in options {
-            unit = unit.arg(option);
-        }
-        let proxy = unit.env("NOTIFY_SOCKET", "").spawn();
+        let proxy = self.unit_with(options).env("NOTIFY_SOCKET", "").spawn();
         eventually("it answers", || self.ctl(&["status"]).0 == 0);
         proxy
     }

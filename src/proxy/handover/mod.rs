@@ -151,10 +151,10 @@ impl Handover {
         Ok(())
     }
 
-    /// Descriptors have run out: gives up those that are held for clients to come.
+    /// Descriptors have run out: gives up those that are held for clients to come, but not the tokens that
+    /// are ready: somebody may have been accepted for whom they were reserved.
     pub fn shrink(&self) {
         let mut table = self.table();
-        table.give_back_all();
         let free = table.slots.all_free();
         table.discard(&free);
     }
@@ -173,7 +173,10 @@ impl Handover {
 
     /// Nobody comes any more.
     pub fn stop(&self) {
-        self.table().give_back_all();
+        let mut table = self.table();
+        for token in std::mem::take(&mut table.next) {
+            table.give_back(token);
+        }
     }
 
     fn token(&self, table: &mut Table) -> io::Result<Token> {
@@ -383,12 +386,10 @@ impl AsFd for Handover {
 }
 
 impl Table {
-    fn give_back_all(&mut self) {
-        for token in self.next.drain(..) {
-            // The slot first: its hanging up is then that of a free one.
-            self.slots.give_back(token.number);
-            drop(token.write);
-        }
+    fn give_back(&mut self, token: Token) {
+        // The slot first: its hanging up is then that of a free one.
+        self.slots.give_back(token.number);
+        drop(token.write);
     }
 
     fn discard(&mut self, numbers: &[u32]) {

@@ -124,7 +124,8 @@ impl Worker {
         if let Some(acceptor) = &mut self.acceptor
             && acceptor.pause.is_over(self.now)
         {
-            self.proxy.set_accepting_paused(false);
+            // There may still be no room where clients are handed over to.
+            self.proxy.set_accepting_paused(self.handing.is_full());
         }
     }
 }

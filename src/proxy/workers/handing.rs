@@ -1,5 +1,6 @@
 //! Handing clients over, on the first thread: those who were let in together go together.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ impl Handing {
 
 impl Worker {
     /// Hears of connections that were handed over and have ended.
-    pub(super) fn attends(&self) -> std::io::Result<()> {
+    pub(super) fn attends(&self) -> io::Result<()> {
         self.post.poller.add(&self.proxy.handover, ENDS, Flags::IN)
     }
 
@@ -101,10 +102,10 @@ impl Worker {
     }
 
     fn wait_for_room(&mut self, sender: Arc<Sender>) {
-        self.handing.clients.iter().for_each(Passed::park);
         if self.post.poller.add(&*sender, ROOM, Flags::OUT).is_err() {
             return self.wait_elsewhere();
         }
+        self.handing.clients.iter().for_each(Passed::park);
         self.proxy.set_accepting_paused(true);
         let until = self.now + BURST;
         self.handing.full = Some(Full { sender, until });
@@ -120,7 +121,7 @@ impl Worker {
         };
         match self.proxy.handover.hand(&turn, &mut self.handing.clients) {
             Ok(()) => self.accept_again(),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.wait_elsewhere(),
         }
     }
@@ -134,8 +135,11 @@ impl Worker {
 
     /// They wait by themselves, and others are accepted to wait with them.
     pub(super) fn wait_elsewhere(&mut self) {
+        let are_parked = self.handing.is_full();
         for passed in self.handing.clients.drain(..) {
-            passed.park();
+            if !are_parked {
+                passed.park();
+            }
             self.runtime.spawn(serve_client(passed));
         }
         self.accept_again();
