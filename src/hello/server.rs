@@ -19,7 +19,7 @@ use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener};
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Admission, Lifetime, Service, serve};
-use crate::service::stream::{Family, Stream};
+use crate::service::stream::Stream;
 
 /// Answers of one client are sent together, up to about so many bytes.
 const ANSWERS: usize = 4096;
@@ -155,7 +155,7 @@ impl Service for Greeting {
         let Some(socket) = &client.socket else {
             return;
         };
-        let served = match Stream::of(socket.as_fd(), Family::Other) {
+        let served = match Stream::of(socket.as_fd()) {
             Ok(stream) => converse(&stream, &client.server.greeting).await,
             Err(error) => Err(error),
         };

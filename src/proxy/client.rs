@@ -16,7 +16,7 @@ use super::shell::Proxy;
 use super::upstream::{self, Spare};
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
-use crate::service::stream::{self, Family, Stream};
+use crate::service::stream::{self, Stream};
 
 /// The pause when a client could not be handed over for lack of memory or descriptors.
 const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
@@ -180,7 +180,7 @@ pub(super) async fn deliver_the_rest(passed: Passed, broken: Broken, kind: io::E
 }
 
 async fn reset(socket: BorrowedFd<'_>) {
-    match Stream::of(socket, Family::Other) {
+    match Stream::of(socket) {
         Ok(stream) => relay::deliver_then_reset(&stream).await,
         // It cannot be waited for.
         Err(_) => stream::reset_on_close(socket),
@@ -195,7 +195,7 @@ async fn reach(
     spare: Spare,
     patience: &Patience,
 ) -> io::Result<Next> {
-    let client = Stream::of(connection.client.as_fd(), connection.peer.family())?;
+    let client = Stream::of(connection.client.as_fd())?;
     let Some(first_target) = proxy.target() else {
         client.reset_on_close();
         return Ok(Next::Over);

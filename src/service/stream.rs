@@ -2,10 +2,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -30,16 +28,6 @@ pub enum Family {
 #[derive(Debug)]
 pub struct Stream<F: AsFd + AsRawFd = OwnedFd> {
     fd: AsyncFd<F>,
-    family: Family,
-}
-
-/// What [`Stream::poll_receive`] is told by who receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// Bytes; 0 means that the peer has shut down its writing side.
-    pub bytes: usize,
-    /// Whether it was as much as could be taken, so that more may be there.
-    pub full: bool,
 }
 
 impl Stream {
@@ -49,7 +37,7 @@ impl Stream {
     ///
     /// When the runtime cannot watch it (no descriptors or memory left).
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Self::of(fd, Family::Other)
+        Self::of(fd)
     }
 
     /// The socket itself.
@@ -59,96 +47,14 @@ impl Stream {
 }
 
 impl<F: AsFd + AsRawFd> Stream<F> {
-    /// As [`Self::new`], for a socket of a known family. The runtime of the calling thread watches
-    /// it.
+    /// As [`Self::new`]. The runtime of the calling thread watches it.
     ///
     /// # Errors
     ///
     /// When the runtime cannot watch it (no memory or watches left).
-    pub fn of(fd: F, family: Family) -> io::Result<Self> {
-        // Urgent data is watched for because receiving stops short of it, see `receive_now`.
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        Ok(Self {
-            fd: kernel::watch(fd, interest)?,
-            family,
-        })
-    }
-
-    /// Receives at once if something may be there, by calling `receive`, which tells how much it got,
-    /// and whether it could have taken more.
-    ///
-    /// When `receive` finds nothing, or took less than it could, nothing is left: the socket is not
-    /// asked again before the kernel tells of more. (Each arrival is told, epoll(7), `EPOLLET`.) That
-    /// spares the call that would only find out so. It does not hold for AF_UNIX, where receiving
-    /// stops at the border of messages that carry descriptors, nor in front of urgent data
-    /// (`tcp_recvmsg_locked`, net/ipv4/tcp.c), nor when the end is known to have come.
-    ///
-    /// # Errors
-    ///
-    /// Those of `receive`, never `AGAIN`.
-    pub fn poll_receive(
-        &self,
-        context: &mut Context<'_>,
-        mut receive: impl FnMut(BorrowedFd<'_>) -> Result<Received, Errno>,
-    ) -> Poll<Result<usize, Errno>> {
-        loop {
-            // It fails only when the runtime shuts down, and then nobody asks.
-            let Ok(mut ready) = ready!(self.fd.poll_read_ready(context)) else {
-                return Poll::Pending;
-            };
-            match receive(self.fd.as_fd()) {
-                Ok(Received { bytes, full }) => {
-                    match full || bytes == 0 || self.may_have_more() {
-                        true => ready.retain_ready(),
-                        false => ready.clear_ready(),
-                    }
-                    return Poll::Ready(Ok(bytes));
-                }
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => ready.retain_ready(),
-                Err(errno) => {
-                    ready.retain_ready();
-                    return Poll::Ready(Err(errno));
-                }
-            }
-        }
-    }
-
-    /// Whether something may be left although a call took less than it could have.
-    fn may_have_more(&self) -> bool {
-        self.family != Family::Tcp || self.is_exceptional()
-    }
-
-    /// Whether the kernel has told of urgent data or of the end.
-    pub fn is_exceptional(&self) -> bool {
-        // It is a look at what was told; no call is made.
-        self.fd.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
-    }
-
-    /// Sends at once by calling `send`, which tells how much the socket took. Pending while it takes
-    /// nothing.
-    ///
-    /// # Errors
-    ///
-    /// Those of `send`, never `AGAIN`.
-    pub fn poll_send(
-        &self,
-        context: &mut Context<'_>,
-        mut send: impl FnMut(BorrowedFd<'_>) -> Result<usize, Errno>,
-    ) -> Poll<Result<usize, Errno>> {
-        loop {
-            let Ok(mut ready) = ready!(self.fd.poll_write_ready(context)) else {
-                return Poll::Pending;
-            };
-            match send(self.fd.as_fd()) {
-                Err(Errno::AGAIN) => ready.clear_ready(),
-                Err(Errno::INTR) => ready.retain_ready(),
-                result => {
-                    ready.retain_ready();
-                    return Poll::Ready(result);
-                }
-            }
-        }
+    pub fn of(fd: F) -> io::Result<Self> {
+        let fd = kernel::watch(fd, Interest::READABLE | Interest::WRITABLE)?;
+        Ok(Self { fd })
     }
 
     /// Receives what is there, at least a byte; 0 means that the peer has shut down its writing
@@ -164,6 +70,16 @@ impl<F: AsFd + AsRawFd> Stream<F> {
                 Ok(count)
             })
             .await
+    }
+
+    /// Waits until something may be there to be received, or the end.
+    ///
+    /// # Errors
+    ///
+    /// When the runtime is shutting down.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.fd.readable().await?.retain_ready();
+        Ok(())
     }
 
     /// Waits until something can be sent, or a connection in the making is decided.

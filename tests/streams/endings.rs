@@ -1,6 +1,9 @@
 //! Ends that look like others.
 
 use std::io::{ErrorKind, Read, Write};
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
 
 use crate::front::{Front, Path, Wiring};
 use crate::support::*;
@@ -63,7 +66,59 @@ fn a_reset_behind_bulk_comes_after_every_byte_that_was_taken() {
     }
 }
 
-fn unsent(stream: &std::net::TcpStream) -> usize {
-    disnix_proxy_example::service::kernel::unacknowledged_bytes(std::os::fd::AsFd::as_fd(stream))
-        .unwrap()
+/// Whoever writes everything before it reads cannot read before somebody takes what it writes: of a peer
+/// that is gone the proxy has to.
+#[test]
+fn a_peer_that_is_gone_is_heard_to_the_end_by_who_reads_only_when_it_has_written_everything() {
+    for path in PATHS {
+        for (wiring, client_leaves) in [
+            (Wiring::TcpToTcp, true),
+            (Wiring::TcpToTcp, false),
+            (Wiring::TcpToUnix, true),
+            (Wiring::UnixToTcp, false),
+        ] {
+            let front = Front::new(path, wiring);
+            let (client, upstream) = front.ends();
+            let (leaves, mut stays) = match client_leaves {
+                true => (client, upstream),
+                false => (upstream, client),
+            };
+            let said = fill(&leaves);
+            leaves.set_linger(Some(Duration::ZERO)).unwrap();
+            drop(leaves);
+
+            let what = format!("{path:?}, {wiring:?}");
+            let written = stays.write_all(&[8; 20_000_000]);
+            written.unwrap_or_else(|error| panic!("{what}: nobody takes it: {error}"));
+            let mut heard = vec![0; said];
+            stays.read_exact(&mut heard).expect(&what);
+            assert!(heard.iter().all(|byte| *byte == 7), "{what}");
+            // And what was on its way when it was full.
+            let end = std::io::copy(&mut stays, &mut std::io::sink());
+            if wiring == Wiring::TcpToTcp {
+                let end = end.map_err(|error| error.kind());
+                assert_eq!(end, Err(ErrorKind::ConnectionReset), "{what}");
+            }
+        }
+    }
+}
+
+/// Says as much as is taken while nobody reads; how much that was.
+fn fill(end: &Socket) -> usize {
+    let mut said = 0;
+    end.set_nonblocking(true).unwrap();
+    loop {
+        said += end.send(&[7; 50_000]).unwrap_or(0);
+        let deadline = Instant::now() + Duration::from_millis(100);
+        while unsent(end) > 0 {
+            if Instant::now() > deadline {
+                return said - unsent(end);
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn unsent(stream: &impl std::os::fd::AsFd) -> usize {
+    disnix_proxy_example::service::kernel::unacknowledged_bytes(stream.as_fd()).unwrap()
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 use rustix::net::sockopt;
-use socket2::{Domain, SockRef, Type};
+use socket2::{Domain, SockAddr, SockRef, Type};
 
 use crate::sandbox::{self, Verdict, new_user, restrict, use_up_pipe_pages};
 use crate::socket::{Place, Socket, Upstream};
@@ -204,6 +204,28 @@ impl Front {
             .unwrap();
         let (upstream, _) = listener.accept().expect("the client does not pass");
         upstream.set_read_timeout(Some(PATIENCE)).unwrap();
+        (client, upstream)
+    }
+
+    /// The same whatever the families are, both with a time limit.
+    pub fn ends(&self) -> (socket2::Socket, socket2::Socket) {
+        let (domain, address) = match &self.place {
+            Place::Tcp(address) => (Domain::IPV4, (*address).into()),
+            Place::Unix(path) => (Domain::UNIX, SockAddr::unix(path).unwrap()),
+        };
+        let client = socket2::Socket::new(domain, Type::STREAM, None).unwrap();
+        client.connect(&address).unwrap();
+        let listener = match &self.upstream {
+            Upstream::Tcp(listener) => SockRef::from(listener),
+            Upstream::Unix(listener) => SockRef::from(listener),
+            Upstream::Handover(_) => panic!("nobody is accepted there"),
+        };
+        listener.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (upstream, _) = listener.accept().expect("the client does not pass");
+        for end in [&client, &upstream] {
+            end.set_read_timeout(Some(PATIENCE)).unwrap();
+            end.set_write_timeout(Some(PATIENCE)).unwrap();
+        }
         (client, upstream)
     }
 

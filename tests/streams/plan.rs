@@ -120,13 +120,6 @@ impl Plan {
         if which > 1 && plan.client.amount > 0 && !plan.client.answers {
             plan.upstream.breaks(plan.client.amount, &mut random);
         }
-        // Not yet: of two that stop to read before they have written everything, one may be gone while
-        // the relay waits for the other to read what was said before, which waits for us to read.
-        if let (Ending::HalfCloseThenReset(_), Ending::HalfCloseThenReset(_)) =
-            (&plan.client.ending, &plan.upstream.ending)
-        {
-            plan.upstream.ending = Ending::Reset(plan.upstream.amount);
-        }
         plan
     }
 }

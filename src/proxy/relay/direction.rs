@@ -128,12 +128,19 @@ impl Direction {
 
     /// Carries what can be carried now, at most a turn's worth, and tells `count` of what went; whether
     /// there is more to be done at once. `back` is how the other direction has ended.
+    ///
+    /// Of a sink that is broken it throws away what is for it while the other direction goes on: the
+    /// source may not read what is for itself before it has said everything.
     pub(super) fn turn(
         &mut self,
         between: &mut Between<'_>,
         back: Option<End>,
         count: impl FnOnce(usize),
     ) -> bool {
+        let goes_on_alone = |end| matches!(end, Some(End::SinkBroken(_))) && back.is_none();
+        if goes_on_alone(self.end) {
+            return self.throw_away(between);
+        }
         let mut went = 0;
         while self.end.is_none() && went < TURN {
             match self.step(between, back) {
@@ -148,7 +155,42 @@ impl Direction {
         if went > 0 {
             count(went - self.uncounted(went));
         }
-        self.end.is_none() && went >= TURN
+        match self.end {
+            None => went >= TURN,
+            end => goes_on_alone(end),
+        }
+    }
+
+    /// Receives a turn's worth for nobody; whether there may be more at once.
+    fn throw_away(&mut self, between: &mut Between<'_>) -> bool {
+        self.loses_count();
+        let Some(mut buffer) = memory::take() else {
+            return false;
+        };
+        let (source, readiness) = &mut between.source;
+        let mut thrown = 0;
+        while thrown < TURN {
+            let received = readiness.receive(|| {
+                let (bytes, _) = rustix::net::recv(*source, &mut *buffer, RecvFlags::empty())?;
+                let full = bytes == BUFFER;
+                Ok(Received { bytes, full })
+            });
+            match received {
+                Poll::Ready(Ok(bytes)) if bytes > 0 => thrown += bytes,
+                // A source that is broken is found to be so by the other direction.
+                _ => break,
+            }
+        }
+        memory::give_back(buffer);
+        thrown >= TURN
+    }
+
+    /// More is received than is written down from now on. That a send is under way to a sink that is
+    /// broken stays written down.
+    pub(super) fn loses_count(&self) {
+        if let Some(flow) = self.flow {
+            flow.inexact();
+        }
     }
 
     /// How many of the bytes that went were not the source's.

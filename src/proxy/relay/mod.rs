@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use crate::proxy::keep::{RestoredFlow, Slot, Way};
+use crate::proxy::keep::{BUFFER, RestoredFlow, Slot, Way};
 use crate::service::stream::Stream;
 use direction::{Between, Direction, End};
 pub use memory::{allow_buffers, keep_with};
@@ -111,6 +111,21 @@ impl Relay {
         upstream: BorrowedFd<'_>,
         meter: &impl Meter,
     ) -> Turn {
+        let turn = self.carry(client, upstream, meter);
+        if matches!(turn, Turn::Ended(ending) if ending != Ending::Orderly) {
+            // See `deliver_then_reset`.
+            self.up.loses_count();
+            self.down.loses_count();
+        }
+        turn
+    }
+
+    fn carry(
+        &mut self,
+        client: BorrowedFd<'_>,
+        upstream: BorrowedFd<'_>,
+        meter: &impl Meter,
+    ) -> Turn {
         let back = self.down.end();
         let mut there = Between {
             source: (client, &mut self.client),
@@ -169,14 +184,28 @@ pub fn how_broken(socket: impl AsFd) -> io::ErrorKind {
 /// Makes the end of `stream` a reset, once its peer has acknowledged what was sent to it.
 ///
 /// The kernel has no event for the last acknowledgement that epoll(7) would tell, so that it is
-/// asked again, ever less often. A peer that has vanished is found by the liveness check.
+/// asked again, ever less often. A peer that has vanished is found by the liveness check. What the
+/// peer says meanwhile is thrown away: it may not read before it has said everything.
 pub async fn deliver_then_reset<S: AsFd + AsRawFd>(stream: &Stream<S>) {
     let mut pause = Duration::from_millis(1);
     while stream.tcp_info().is_some_and(|info| !info.closed) && stream.unacknowledged() > 0 {
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(100)),
             () = stream.broken() => break,
+            () = throw_away(stream) => {}
         }
     }
     stream.reset_on_close();
+}
+
+/// Receives whatever comes, for nobody. Cancel safe.
+async fn throw_away<S: AsFd + AsRawFd>(stream: &Stream<S>) {
+    let mut buffer = Vec::new();
+    while stream.readable().await.is_ok() {
+        buffer.resize(BUFFER, 0);
+        if !matches!(stream.receive(&mut buffer).await, Ok(1..)) {
+            break;
+        }
+    }
+    std::future::pending().await
 }
