@@ -24,6 +24,7 @@ TARGET_CHANGED = "08e3b6d2f7c54a19ad5f1e8b4c0d7293"
 PEER_GONE = "47bc1e9d05f84a32863e7f0cd5a92b1f"
 KEEPS = "84f3b6d07e1a4c29a5d2708c9e4b61f5"
 WENT_ON = "5d80e2c6f13b4a97b6c8d40e97f25a13"
+RESPAWNED = "93d4c0b17ae5426f8f1b6e2d7c05a3e9"
 NOT_KEPT = "e1a47f9b2c6d4035918be53d07c6f2a8"
 
 NAMES = {value: name for name, value in list(globals().items()) if name.isupper()}

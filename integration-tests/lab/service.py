@@ -32,19 +32,19 @@ class Service:
             return []
 
     def main(self):
-        """The process that systemd has started, once it runs the program; None if there is none.
-
-        Whatever that one has made itself is of its session."""
+        """The child of systemd that runs the program; None if there is none."""
         return next((pid for pid in self.processes() if self._is_main(pid)), None)
 
     def _is_main(self, pid):
         try:
             with open(f"/proc/{pid}/stat") as stat:
-                parent, _, session = stat.read().rpartition(")")[2].split()[1:4]
+                name, _, rest = stat.read().partition("(")[2].rpartition(")")
             program = os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")
         except OSError:
             return False
-        return int(parent) == self._leader and int(session) == pid and program.endswith(self._program)
+        # The last will is the proxy's sibling, and runs the same program.
+        return (int(rest.split()[1]) == self._leader and name != "last-will"
+                and program.endswith(self._program))
 
     def wait_for_main(self, other_than=None, timeout=10):
         """Waits until there is a main process, another one than that."""

@@ -110,6 +110,11 @@ class ByHand(KeepingTest):
         wait.until(lambda: self.host.main_pid(PROXY) not in (0, pid), "another main process")
         self.host.wait_for_state(PROXY, "active")
 
+    def leave_nobody_for_a_second(self):
+        """Kills the process and its will."""
+        self.host.drop_in(PROXY, "[Service]\nRestartSec=1s\n", name="slow")
+        self.host.run(["systemctl", "kill", "--signal=KILL", PROXY])
+
     def assert_ended(self, *peers):
         """Nothing more comes to them, however they are told."""
         for peer in peers:
@@ -138,8 +143,7 @@ class OneConnection(ByHand):
 
     def test_what_comes_while_there_is_no_process_is_delivered(self):
         client, served = self.connect()
-        self.host.drop_in(PROXY, "[Service]\nRestartSec=1s\n", name="slow")
-        self.host.kill(PROXY)
+        self.leave_nobody_for_a_second()
         client.send("while\n")
         served.send("nobody is there\n")
         self.assertEqual(served.line(), "while")
@@ -147,8 +151,7 @@ class OneConnection(ByHand):
 
     def test_an_end_that_comes_while_there_is_no_process_is_delivered(self):
         (client, served), (other_client, other_served) = self.connect(), self.another()
-        self.host.drop_in(PROXY, "[Service]\nRestartSec=1s\n", name="slow")
-        self.host.kill(PROXY)
+        self.leave_nobody_for_a_second()
         client.send("last words\n").finish()
         other_served.send("other last words\n").finish()
         self.assertEqual(served.rest(), b"last words\n")
@@ -158,8 +161,7 @@ class OneConnection(ByHand):
 
     def test_a_reset_that_comes_while_there_is_no_process_ends_the_other_side(self):
         client, served = self.connect()
-        self.host.drop_in(PROXY, "[Service]\nRestartSec=1s\n", name="slow")
-        self.host.kill(PROXY)
+        self.leave_nobody_for_a_second()
         client.reset()
         self.assert_ended(served)
         self.wait_for_open(0)

@@ -17,6 +17,8 @@ pub const TOOK_OVER: &str = "a9e3c7416d0b4f5e92c8f1703b5d6e28";
 pub const WENT_ON: &str = "5d80e2c6f13b4a97b6c8d40e97f25a13";
 /// Connections could not go on in this process.
 pub const NOT_KEPT: &str = "e1a47f9b2c6d4035918be53d07c6f2a8";
+/// The process before was killed, and its last will has started this one.
+pub const RESPAWNED: &str = "93d4c0b17ae5426f8f1b6e2d7c05a3e9";
 /// Whether connections outlive the process.
 pub const KEEPS: &str = "84f3b6d07e1a4c29a5d2708c9e4b61f5";
 /// Another process has taken the place of this one.

@@ -6,6 +6,7 @@ use super::event;
 use super::keep::{self, KeepError, Started};
 use super::options::Options;
 use super::relay;
+use crate::service::activation::Inherited;
 use crate::service::listener::Listener;
 use crate::service::notify;
 use crate::service::program::Failure;
@@ -19,6 +20,7 @@ use crate::service::program::Failure;
 pub(super) fn begin(
     options: &Options,
     stored: Vec<OwnedFd>,
+    respawn: Option<Vec<Inherited>>,
     listeners: &[Listener],
     connections: usize,
     threads: usize,
@@ -47,7 +49,7 @@ pub(super) fn begin(
             }
             Err(None)
         }
-        true => keep::start(stored, &how).map_err(Some),
+        true => keep::start(stored, &how, respawn).map_err(Some),
     };
     match kept {
         Ok(started) => {
@@ -62,6 +64,13 @@ pub(super) fn begin(
                     MESSAGE_ID = event::KEEPS,
                     "at most {most} connections outlive this process, not {connections}: the kernel \
                      allows no more descriptors to be kept (raise LimitNOFILE=)"
+                );
+            }
+            if let Some(error) = &started.no_heir {
+                tracing::warn!(
+                    MESSAGE_ID = event::KEEPS, ERROR = %error,
+                    "if this process is killed, systemd starts the next one, and not its last will as \
+                     --respawn=yes says: {error}"
                 );
             }
             Ok(Some(started))

@@ -124,6 +124,14 @@ pub struct Options {
           value_parser = yes_or_no)]
     pub keep_connections: Option<bool>,
 
+    /// Whether the next process is started by what is left of one that was killed: yes or no.
+    ///
+    /// Open connections wait some milliseconds then, not for systemd to build the sandbox again. The unit
+    /// needs `ExitType=cgroup` and `NotifyAccess=all`, and connections have to be kept.
+    #[arg(long, value_name = "YES|NO", env = "DISNIX_TCP_PROXY_RESPAWN", default_value = "no",
+          value_parser = yes_or_no, action = clap::ArgAction::Set)]
+    pub respawn: bool,
+
     /// Where the lock is kept; systemd's RuntimeDirectory=, or else where the control socket is.
     #[arg(long, value_name = "DIR", env = "DISNIX_TCP_PROXY_RUNTIME_DIRECTORY")]
     pub runtime_directory: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::client;
 use super::event;
-use super::keep::{GivenUp, Restored, Slot, Stage, Started, Way};
+use super::keep::{self, GivenUp, Restored, Slot, Stage, Started, Way};
 use super::passed::Passed;
 use super::shell::Proxy;
 use super::upstream::Spare;
@@ -78,6 +78,14 @@ fn target(proxy: &Proxy, text: &str) -> Arc<Address> {
 }
 
 fn tell(started: &Started) {
+    if let Some(killed) = keep::predecessor() {
+        let pid = std::process::id();
+        tracing::warn!(
+            MESSAGE_ID = event::RESPAWNED,
+            KILLED_PID = killed,
+            "process {killed} was killed or has crashed: process {pid} goes on in its place"
+        );
+    }
     if !started.restored.is_empty() {
         let count = started.restored.len();
         tracing::info!(

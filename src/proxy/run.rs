@@ -39,6 +39,11 @@ async fn run(options: Options) -> Result<(), Failure> {
     let (stored, sockets): (Vec<Inherited>, Vec<Inherited>) = activation::inherited()?
         .into_iter()
         .partition(|descriptor| descriptor.name == keep::NAME);
+    let respawn = match options.respawn {
+        true => Some(sockets.iter().map(Inherited::try_clone).collect()),
+        false => None,
+    };
+    let respawn = respawn.transpose()?;
     let (control_sockets, client_sockets): (Vec<Inherited>, Vec<Inherited>) = sockets
         .into_iter()
         .partition(|socket| socket.name == CONTROL_NAME);
@@ -105,7 +110,14 @@ async fn run(options: Options) -> Result<(), Failure> {
         Handover::new(options.runtime_directory().as_deref())?,
     );
     let stored = stored.into_iter().map(|stored| stored.fd).collect();
-    let kept = keeping::begin(&options, stored, &listeners, connections, threads.most)?;
+    let kept = keeping::begin(
+        &options,
+        stored,
+        respawn,
+        &listeners,
+        connections,
+        threads.most,
+    )?;
     if let Some(started) = &kept {
         proxy.keeps_with(started.keep);
     }
@@ -126,6 +138,9 @@ async fn run(options: Options) -> Result<(), Failure> {
         restored::go_on(&proxy, started);
     }
     proxy.open_doors();
+    if let Some(keep) = proxy.keep() {
+        keep.serves();
+    }
     let running = Arc::new(Running::new(Arc::clone(&proxy), control));
     let served = serve(running, listeners, lifetime).await;
     // A process that cannot go on leaves its connections to the next one, as one that is killed does.

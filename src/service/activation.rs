@@ -14,6 +14,20 @@ pub struct Inherited {
     pub name: String,
 }
 
+impl Inherited {
+    /// Another descriptor of the same, which is closed when a program is executed.
+    ///
+    /// # Errors
+    ///
+    /// When no descriptors are left.
+    pub fn try_clone(&self) -> std::io::Result<Self> {
+        Ok(Self {
+            fd: self.fd.try_clone()?,
+            name: self.name.clone(),
+        })
+    }
+}
+
 /// Why the inherited sockets cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("the sockets inherited by LISTEN_FDS cannot be used: {0}")]

@@ -84,7 +84,7 @@ pub fn run() {
     };
     on_term();
     let begin = Instant::now();
-    let mut started = match keep::start(stored, &options) {
+    let mut started = match keep::start(stored, &options, None) {
         Ok(started) => started,
         Err(error) => {
             notify::ready(&error.to_string());

@@ -56,6 +56,8 @@ pub(super) struct Header {
     pub(super) pipes_top: AtomicU32,
     /// Which descriptor is what: their inodes, the table's own aside.
     pub(super) parts: [AtomicU64; PARTS - 1],
+    /// Since when the process serves, in microseconds since boot; 0 before. Only its will asks.
+    pub(super) serves_since: AtomicU64,
 }
 
 /// A connection. Its index in the table is its name in the lot.

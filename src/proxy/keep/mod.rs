@@ -7,7 +7,7 @@
 //! - `lots`: where descriptors are parked; `message`: what is said of them there; `park`: parking;
 //!   `recycle`: getting rid of what has ended; `places`: what is in which lot; `budget`: how many
 //!   there may be;
-//! - `will`: the child that saves what was not parked yet;
+//! - `will`: the child that saves what was not parked yet; `heir`: the process that it becomes;
 //! - `layout`, `table`, `slot`: what is written down of every connection; `mapping`: the memory it is in;
 //! - `buffers`, `pipes`: where bytes in hand are;
 //! - [`account`], `counters`: what was under way when the process died (pure);
@@ -34,6 +34,7 @@ mod budget;
 mod buffers;
 mod counters;
 pub mod ends;
+mod heir;
 mod layout;
 mod lots;
 mod mapping;
@@ -55,6 +56,7 @@ use std::sync::atomic::Ordering::Release;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use buffers::{Buffer, Buffers};
+pub use heir::predecessor;
 pub use layout::{BUFFER, Phase};
 pub use park::Pair;
 pub use pipes::Pipe;
@@ -62,7 +64,10 @@ pub use restore::{GivenUp, InHand, Restored, RestoredFlow, Stage};
 pub use slot::{Flow, Slot, Way};
 pub use store::NAME;
 
+use crate::service::activation::Inherited;
+use crate::service::clock::Uptime;
 use budget::Budget;
+use heir::Heir;
 use lots::Lots;
 use places::Places;
 use restore::Restoration;
@@ -110,6 +115,8 @@ pub struct Started {
     pub given_up: Vec<GivenUp>,
     /// So many sockets of another version were reset.
     pub foreign: usize,
+    /// Why the last will cannot start the next process, if it should.
+    pub no_heir: Option<io::Error>,
 }
 
 /// What connections are kept with. Copies are the same.
@@ -133,7 +140,8 @@ struct Core {
 }
 
 /// Takes what an earlier process has left, or makes everything and has systemd keep it. `stored` is
-/// what systemd handed us under [`NAME`].
+/// what systemd handed us under [`NAME`]. If the last will is to start the next process when this one is
+/// killed, `respawn` are the sockets that systemd has handed to this one.
 ///
 /// Call it once, before anybody is accepted; best before there are other threads, when the process has
 /// little memory, for the last will holds on to what is there. It may be killed at any moment and done
@@ -143,7 +151,11 @@ struct Core {
 ///
 /// When connections cannot be kept. Those that were kept before have been reset then, but for
 /// [`KeepError::Descriptors`], after which another process can try.
-pub fn start(stored: Vec<OwnedFd>, options: &Options<'_>) -> Result<Started, KeepError> {
+pub fn start(
+    stored: Vec<OwnedFd>,
+    options: &Options<'_>,
+    respawn: Option<Vec<Inherited>>,
+) -> Result<Started, KeepError> {
     let (core, foreign, found) = match store::recognise(stored, options)? {
         Stored::Nothing => (create(options)?, 0, false),
         Stored::Foreign(descriptors) => {
@@ -158,13 +170,14 @@ pub fn start(stored: Vec<OwnedFd>, options: &Options<'_>) -> Result<Started, Kee
         true => Restoration::of(keep, options)?,
         false => Restoration::default(),
     };
-    let will = Will::make(&core.table, core.will_queue[0].as_fd())?;
+    let (will, no_heir) = core.make_will(respawn)?;
     *lock(&core.will) = Some(will);
     Ok(Started {
         keep,
         restored: restoration.restored,
         given_up: restoration.given_up,
         foreign,
+        no_heir,
     })
 }
 
@@ -210,7 +223,39 @@ fn adopt(parts: Parts, options: &Options<'_>) -> Result<Core, KeepError> {
     })
 }
 
+impl Core {
+    /// Everything that is in the store.
+    fn parts<'a>(&'a self, lots: &'a Lots) -> Vec<BorrowedFd<'a>> {
+        let mut parts = vec![self.table.file(), self.buffer_file.as_fd()];
+        parts.extend(lots.parts());
+        parts.extend(self.will_queue.iter().map(AsFd::as_fd));
+        parts
+    }
+
+    /// Makes the last will; and tells why it cannot start the next process, if it should.
+    fn make_will(
+        &'static self,
+        respawn: Option<Vec<Inherited>>,
+    ) -> io::Result<(Will, Option<io::Error>)> {
+        let make = |heir| Will::make(&self.table, self.will_queue[0].as_fd(), heir);
+        let Some(sockets) = respawn else {
+            return Ok((make(None)?, None));
+        };
+        let lots = self.lots.read().unwrap_or_else(PoisonError::into_inner);
+        match Heir::new(sockets, &self.parts(&lots)).and_then(|heir| make(Some(heir))) {
+            Ok(will) => Ok((will, None)),
+            Err(error) => Ok((make(None)?, Some(error))),
+        }
+    }
+}
+
 impl Keep {
+    /// The process serves from now on: if it is killed, it may have an heir.
+    pub fn serves(self) {
+        let now = Uptime::now().as_micros();
+        self.core.table.header().serves_since.store(now, Release);
+    }
+
     /// A slot for a client; `None` if there is none left, and then it is not kept.
     pub fn claim(self) -> Option<Slot> {
         let index = self.core.table.claim()?;

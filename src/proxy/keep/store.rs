@@ -128,12 +128,9 @@ pub(super) fn put(core: &Core) -> Result<(), KeepError> {
         .lots
         .read()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let mut parts: Vec<BorrowedFd<'_>> = vec![core.table.file(), core.buffer_file.as_fd()];
-    parts.extend(lots.parts());
-    parts.extend(core.will_queue.iter().map(AsFd::as_fd));
     let (read, write) =
         rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(std::io::Error::from)?;
-    notify::store(NAME, &parts)?;
+    notify::store(NAME, &core.parts(&lots))?;
     notify::store(PROBE, &[write.as_fd()])?;
     drop(write);
     notify::barrier(PATIENCE)?;

@@ -105,6 +105,7 @@ impl Table {
         let header: &'static Header = mapping.at(0).ok_or(TableError::Foreign)?;
         header.slots.store(slots, Release);
         header.orderly.store(0, Release);
+        header.serves_since.store(0, Release);
         Ok(Self::of(file, mapping, header, slots))
     }
 

@@ -9,10 +9,16 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::heir::{self, Heir};
 use super::layout::{Phase, State};
 use super::message::{DESCRIPTORS_MAX, Entry, Kind};
 use super::table::{NONE, Table};
+use crate::service::clock::Uptime;
 
 /// The child.
 #[derive(Debug)]
@@ -22,17 +28,27 @@ pub(super) struct Will {
 }
 
 impl Will {
-    /// Makes the child. It sends to `queue`, which has to stay open.
+    /// Makes the child. It sends to `queue`, which has to stay open, and becomes the `heir`.
     ///
     /// # Errors
     ///
     /// When the kernel does not allow one more process.
-    pub(super) fn make(table: &'static Table, queue: BorrowedFd<'_>) -> io::Result<Self> {
+    pub(super) fn make(
+        table: &'static Table,
+        queue: BorrowedFd<'_>,
+        heir: Option<&'static Heir>,
+    ) -> io::Result<Self> {
         let parent = rustix::process::pidfd_open(
             rustix::process::getpid(),
             rustix::process::PidfdFlags::empty(),
         )?;
-        let child = clone_with_files(parent.as_raw_fd(), table, queue.as_raw_fd())?;
+        let testament = Testament {
+            parent: parent.as_raw_fd(),
+            table,
+            queue: queue.as_raw_fd(),
+            heir,
+        };
+        let child = clone_with_files(&testament)?;
         Ok(Self {
             child,
             _parent: parent,
@@ -47,8 +63,18 @@ impl Will {
     }
 }
 
-/// Waits for the end of a child whose end sends no signal.
+/// What the child has to know.
+struct Testament {
+    parent: RawFd,
+    table: &'static Table,
+    queue: RawFd,
+    heir: Option<&'static Heir>,
+}
+
+/// Waits for the end of the child, which is somebody else's if it may become the heir.
 fn wait(child: BorrowedFd<'_>) {
+    let mut fds = [PollFd::from_borrowed_fd(child, PollFlags::IN)];
+    while poll(&mut fds, None) == Err(Errno::INTR) {}
     let options = libc::WEXITED | libc::__WALL;
     // SAFETY: waitid(2) may be told not to say anything about the child.
     unsafe {
@@ -65,9 +91,14 @@ fn wait(child: BorrowedFd<'_>) {
 
 /// Clones the process, descriptors shared and memory not, with all signals blocked. Returns in the
 /// parent only.
-fn clone_with_files(parent: RawFd, table: &'static Table, queue: RawFd) -> io::Result<OwnedFd> {
+fn clone_with_files(testament: &Testament) -> io::Result<OwnedFd> {
     let mut pidfd: libc::c_int = -1;
     let flags = libc::CLONE_FILES | libc::CLONE_PIDFD;
+    // A sibling, so that systemd has the main process for its child from the beginning.
+    let flags = match testament.heir {
+        Some(_) => flags | libc::CLONE_PARENT,
+        None => flags,
+    };
     // SAFETY: the signal sets are ours. The child gets a copy of this stack, runs `run`, which makes
     // system calls only (see there), and ends without returning; other threads do not exist in it, and
     // nothing that they may have locked is touched. No exit signal, so that nobody who waits for other
@@ -86,8 +117,7 @@ fn clone_with_files(parent: RawFd, table: &'static Table, queue: RawFd) -> io::R
             0 as libc::c_ulong,
         );
         if pid == 0 {
-            run(parent, table, queue);
-            libc::_exit(0);
+            libc::_exit(run(testament));
         }
         let error = io::Error::last_os_error();
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
@@ -101,9 +131,15 @@ fn clone_with_files(parent: RawFd, table: &'static Table, queue: RawFd) -> io::R
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
-/// What the child does: waits for the parent's death, which is the end of its last thread, then sends.
-/// It allocates nothing.
-fn run(parent: RawFd, table: &'static Table, queue: RawFd) {
+/// What the child does: waits for the parent's death, which is the end of its last thread, then sends, and
+/// executes the heir. It allocates nothing. Returns its exit status.
+fn run(testament: &Testament) -> libc::c_int {
+    let &Testament {
+        parent,
+        table,
+        queue,
+        heir,
+    } = testament;
     // SAFETY: the name is a string with its end; nothing else is read.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"last-will".as_ptr()) };
     let mut fds = libc::pollfd {
@@ -114,7 +150,7 @@ fn run(parent: RawFd, table: &'static Table, queue: RawFd) {
     // SAFETY: one `pollfd` is there. Signals are blocked, but stopping and going on interrupts too.
     while unsafe { libc::poll(&mut fds, 1, -1) } != 1 {}
     if table.header().orderly.load(Acquire) != 0 {
-        return;
+        return 0;
     }
     let mut batch = Batch {
         queue,
@@ -130,6 +166,22 @@ fn run(parent: RawFd, table: &'static Table, queue: RawFd) {
     }
     others(table, most, &mut batch);
     batch.send();
+    match heir {
+        Some(heir) if heir::has_heir(served(table), heir::is_to_end()) => {
+            heir.claim();
+            heir.execute();
+            1
+        }
+        _ => 0,
+    }
+}
+
+/// For how long the parent has served.
+fn served(table: &Table) -> Option<Duration> {
+    match table.header().serves_since.load(Relaxed) {
+        0 => None,
+        since => Some(Uptime::now().since(Uptime::from_micros(since))),
+    }
 }
 
 /// No descriptor below `most` is marked: what an earlier will has left is forgotten.

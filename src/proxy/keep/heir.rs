@@ -1,0 +1,295 @@
+//! The heir: the next process, which the last will starts in the place of one that was killed.
+//!
+//! systemd needs tens of milliseconds to build a sandbox and to start a program in it, and open
+//! connections wait for that. The will is in that sandbox already: it executes the program itself and
+//! tells systemd that this is the main process now (`MAINPID=`, sd_notify(3)). The unit has to say
+//! `ExitType=cgroup`, or else systemd ends what is left of a service whose main process has died, and
+//! `NotifyAccess=all`, or else it does not listen to the will.
+//!
+//! What the will calls here allocates nothing: see [`super::will`].
+
+use std::ffi::{CString, OsString, c_char};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::Duration;
+
+use super::store::NAME;
+use crate::service::activation::Inherited;
+
+/// A process that has served for less has no heir, so that systemd decides what becomes of a service
+/// that dies again and again.
+const SERVED_AT_LEAST: Duration = Duration::from_millis(250);
+
+/// What systemd hands over begins here, sd_listen_fds(3).
+const FIRST: RawFd = 3;
+
+/// So many can be handed over.
+const DESCRIPTORS_MAX: usize = 64;
+
+/// In the environment of an heir: the number of the process that was killed.
+const HEIR_OF: &str = "DISNIX_TCP_PROXY_HEIR_OF";
+
+/// Where systemd writes the number of the process that is meant.
+const NUMBERS: [&str; 3] = ["LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID"];
+
+/// Room for the number of a process, and for the end of the text.
+const NUMBER: &str = "           ";
+
+/// The number of the process in whose place this one is, if the last will has started it.
+pub fn predecessor() -> Option<u32> {
+    std::env::var(HEIR_OF).ok()?.parse().ok()
+}
+
+/// Everything that is needed to execute the program: prepared, because the will can not.
+#[derive(Debug)]
+pub(super) struct Heir {
+    program: CString,
+    /// Pointers to texts, with a null pointer at the end, as execve(2) wants them.
+    arguments: Vec<*const c_char>,
+    environment: Vec<*const c_char>,
+    /// Where in the environment the number of the process goes.
+    numbers: Vec<*mut u8>,
+    /// What is to be handed over.
+    descriptors: Vec<RawFd>,
+    /// Those of them that nobody else holds.
+    sockets: Vec<OwnedFd>,
+    manager: Manager,
+}
+
+/// Where systemd listens.
+#[derive(Debug)]
+struct Manager {
+    socket: OwnedFd,
+    address: libc::sockaddr_un,
+    length: libc::socklen_t,
+}
+
+impl Heir {
+    /// Of this process, with the sockets that systemd has handed to it and with what it keeps for it, all
+    /// of which have to stay open. It is never freed: the will has it.
+    ///
+    /// # Errors
+    ///
+    /// When something is missing: the program's path, or systemd's socket.
+    pub(super) fn new(
+        sockets: Vec<Inherited>,
+        stored: &[BorrowedFd<'_>],
+    ) -> io::Result<&'static Self> {
+        let texts = |texts: Vec<Vec<u8>>| texts.into_iter().map(text).collect();
+        let program = std::env::current_exe()?.into_os_string().into_vec();
+        let arguments: io::Result<Vec<*mut c_char>> =
+            texts(std::env::args_os().map(OsString::into_vec).collect());
+        if sockets.len() + stored.len() > DESCRIPTORS_MAX {
+            return Err(io::Error::other("there are too many sockets"));
+        }
+        let mut heir = Self {
+            program: CString::new(program)?,
+            arguments: arguments?
+                .into_iter()
+                .map(<*mut c_char>::cast_const)
+                .collect(),
+            environment: Vec::new(),
+            numbers: Vec::new(),
+            descriptors: sockets.iter().map(|socket| socket.fd.as_raw_fd()).collect(),
+            sockets: Vec::new(),
+            manager: Manager::of_environment()?,
+        };
+        heir.arguments.push(std::ptr::null());
+        heir.descriptors
+            .extend(stored.iter().map(AsRawFd::as_raw_fd));
+        let names = sockets.iter().map(|socket| socket.name.as_str());
+        let names: Vec<&str> = names.chain(stored.iter().map(|_| NAME)).collect();
+        heir.environ(&names)?;
+        heir.sockets = sockets.into_iter().map(|socket| socket.fd).collect();
+        Ok(Box::leak(Box::new(heir)))
+    }
+
+    fn environ(&mut self, names: &[&str]) -> io::Result<()> {
+        let replaced = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", HEIR_OF];
+        for (name, value) in std::env::vars_os() {
+            if NUMBERS.iter().chain(&replaced).all(|other| name != *other) {
+                let line = [name.as_bytes(), b"=", value.as_bytes()].concat();
+                self.environment.push(text(line)?);
+            }
+        }
+        for line in [
+            format!("LISTEN_FDS={}", names.len()),
+            format!("LISTEN_FDNAMES={}", names.join(":")),
+            format!("{HEIR_OF}={}", std::process::id()),
+        ] {
+            self.environment.push(text(line.into_bytes())?);
+        }
+        for name in NUMBERS {
+            if name == "LISTEN_PID" || std::env::var_os(name).is_some() {
+                let line = text(format!("{name}={NUMBER}").into_bytes())?;
+                self.environment.push(line);
+                // SAFETY: so many bytes are in front of the number.
+                self.numbers
+                    .push(unsafe { line.cast::<u8>().add(name.len() + 1) });
+            }
+        }
+        self.environment.push(std::ptr::null());
+        Ok(())
+    }
+
+    /// Tells systemd that the calling process is the main process now.
+    pub(super) fn claim(&self) {
+        const CLAIM: &[u8] = b"MAINPID=";
+        let mut message = [0; CLAIM.len() + NUMBER.len()];
+        message[..CLAIM.len()].copy_from_slice(CLAIM);
+        let digits = write_number(std::process::id(), &mut message[CLAIM.len()..]);
+        // SAFETY: address and message are here, and as long as is said. If it fails, systemd sees that
+        // the main process has died.
+        unsafe {
+            libc::sendto(
+                self.manager.socket.as_raw_fd(),
+                message.as_ptr().cast(),
+                CLAIM.len() + digits,
+                libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+                (&raw const self.manager.address).cast(),
+                self.manager.length,
+            );
+        }
+    }
+
+    /// Executes the program in the place of the calling process, with the descriptors where
+    /// sd_listen_fds(3) looks for them. Returns if that fails; what was open at their numbers is closed
+    /// then.
+    pub(super) fn execute(&self) {
+        let mut number = [0; NUMBER.len()];
+        write_number(std::process::id(), &mut number);
+        for place in &self.numbers {
+            // SAFETY: there is so much room, and nobody else looks at this copy of the memory.
+            unsafe { std::ptr::copy_nonoverlapping(number.as_ptr(), *place, number.len()) };
+        }
+        let end = FIRST + self.descriptors.len() as RawFd;
+        let mut copies = [-1; DESCRIPTORS_MAX];
+        // SAFETY: only descriptors are concerned, and nobody else has this table of them any more; texts
+        // and pointers are there as execve(2) wants them; the set of signals is ours.
+        unsafe {
+            // First out of each other's way.
+            for (copy, descriptor) in copies.iter_mut().zip(&self.descriptors) {
+                *copy = libc::fcntl(*descriptor, libc::F_DUPFD_CLOEXEC, end);
+                if *copy < 0 {
+                    return;
+                }
+            }
+            for (place, copy) in (FIRST..end).zip(copies) {
+                libc::dup2(copy, place);
+            }
+            // One to reload would end a process that has not begun.
+            libc::signal(libc::SIGHUP, libc::SIG_IGN);
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            let mut none: libc::sigset_t = std::mem::zeroed();
+            libc::sigemptyset(&mut none);
+            libc::sigprocmask(libc::SIG_SETMASK, &none, std::ptr::null_mut());
+            libc::execve(
+                self.program.as_ptr(),
+                self.arguments.as_ptr(),
+                self.environment.as_ptr(),
+            );
+        }
+    }
+}
+
+impl Manager {
+    fn of_environment() -> io::Result<Self> {
+        let missing = || io::Error::new(io::ErrorKind::NotFound, "NOTIFY_SOCKET is no path");
+        let path = std::env::var_os("NOTIFY_SOCKET").ok_or_else(missing)?;
+        let path = path.as_bytes();
+        let socket = rustix::net::socket_with(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::DGRAM,
+            rustix::net::SocketFlags::CLOEXEC,
+            None,
+        )?;
+        // SAFETY: zeros are a valid address.
+        let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+        // The last byte is the end of the text.
+        if !matches!(path.first(), Some(b'/' | b'@')) || path.len() >= address.sun_path.len() {
+            return Err(missing());
+        }
+        address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        for (place, byte) in address.sun_path.iter_mut().zip(path) {
+            *place = *byte as c_char;
+        }
+        // In the abstract namespace it begins with a null byte, and its length counts, unix(7).
+        let end = match path.first() {
+            Some(b'@') => {
+                address.sun_path[0] = 0;
+                path.len()
+            }
+            _ => path.len() + 1,
+        };
+        let length = std::mem::offset_of!(libc::sockaddr_un, sun_path) + end;
+        Ok(Self {
+            socket,
+            address,
+            length: length as libc::socklen_t,
+        })
+    }
+}
+
+/// Whether a process has an heir that was killed when it had served for so long. If `is_to_end`, systemd
+/// has told the service to end meanwhile.
+pub(super) fn has_heir(served: Option<Duration>, is_to_end: bool) -> bool {
+    served.is_some_and(|served| served >= SERVED_AT_LEAST) && !is_to_end
+}
+
+/// Whether systemd has told the calling process, which blocks all signals, to end: by the signal of a
+/// stop, or by that of the watchdog (`WatchdogSignal=`, systemd.kill(5)).
+pub(super) fn is_to_end() -> bool {
+    // SAFETY: the set is ours.
+    unsafe {
+        let mut pending: libc::sigset_t = std::mem::zeroed();
+        libc::sigpending(&mut pending);
+        [libc::SIGTERM, libc::SIGABRT]
+            .iter()
+            .any(|signal| libc::sigismember(&pending, *signal) == 1)
+    }
+}
+
+/// A text that is never freed.
+fn text(bytes: Vec<u8>) -> io::Result<*mut c_char> {
+    Ok(CString::new(bytes)?.into_raw())
+}
+
+/// Writes a number with a null byte behind it; how many digits it has.
+fn write_number(number: u32, place: &mut [u8]) -> usize {
+    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
+    let mut rest = number;
+    for byte in place.iter_mut().take(digits).rev() {
+        *byte = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    if let Some(end) = place.get_mut(digits) {
+        *end = 0;
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_with_their_end() {
+        for number in [0, 7, 10, 99, 4711, 4_194_304, u32::MAX] {
+            let mut place = [b' '; NUMBER.len()];
+            let digits = write_number(number, &mut place);
+            assert_eq!(&place[..digits], number.to_string().as_bytes());
+            assert_eq!(place[digits], 0);
+        }
+    }
+
+    #[test]
+    fn who_had_hardly_begun_to_serve_has_no_heir() {
+        let long = Some(SERVED_AT_LEAST);
+        assert!(has_heir(long, false));
+        assert!(!has_heir(long, true), "systemd ends it");
+        assert!(!has_heir(None, false), "it did not serve yet");
+        let short = SERVED_AT_LEAST - Duration::from_millis(1);
+        assert!(!has_heir(Some(short), false));
+    }
+}
