@@ -8,7 +8,7 @@
 //!
 //! What the will calls here allocates nothing: see [`super::will`].
 
-use std::ffi::{CString, OsString, c_char};
+use std::ffi::{CString, c_char};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -76,36 +76,34 @@ impl Heir {
         sockets: Vec<Inherited>,
         stored: &[BorrowedFd<'_>],
     ) -> io::Result<&'static Self> {
-        let texts = |texts: Vec<Vec<u8>>| texts.into_iter().map(text).collect();
         let program = std::env::current_exe()?.into_os_string().into_vec();
-        let arguments: io::Result<Vec<*mut c_char>> =
-            texts(std::env::args_os().map(OsString::into_vec).collect());
         if sockets.len() + stored.len() > DESCRIPTORS_MAX {
             return Err(io::Error::other("there are too many sockets"));
         }
         let mut heir = Self {
             program: CString::new(program)?,
-            arguments: arguments?
-                .into_iter()
-                .map(<*mut c_char>::cast_const)
-                .collect(),
+            arguments: Vec::new(),
             environment: Vec::new(),
             numbers: Vec::new(),
             descriptors: sockets.iter().map(|socket| socket.fd.as_raw_fd()).collect(),
             sockets: Vec::new(),
             manager: Manager::of_environment()?,
         };
+        for argument in std::env::args_os() {
+            heir.arguments.push(text(argument.into_vec())?);
+        }
         heir.arguments.push(std::ptr::null());
         heir.descriptors
             .extend(stored.iter().map(AsRawFd::as_raw_fd));
         let names = sockets.iter().map(|socket| socket.name.as_str());
         let names: Vec<&str> = names.chain(stored.iter().map(|_| NAME)).collect();
-        heir.environ(&names)?;
+        heir.inherit_environment(&names)?;
         heir.sockets = sockets.into_iter().map(|socket| socket.fd).collect();
         Ok(Box::leak(Box::new(heir)))
     }
 
-    fn environ(&mut self, names: &[&str]) -> io::Result<()> {
+    /// As that of this process, but for what is meant for one process only.
+    fn inherit_environment(&mut self, names: &[&str]) -> io::Result<()> {
         let replaced = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", HEIR_OF];
         for (name, value) in std::env::vars_os() {
             if NUMBERS.iter().chain(&replaced).all(|other| name != *other) {
@@ -146,7 +144,7 @@ impl Heir {
                 self.manager.socket.as_raw_fd(),
                 message.as_ptr().cast(),
                 CLAIM.len() + digits,
-                libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
+                libc::MSG_NOSIGNAL,
                 (&raw const self.manager.address).cast(),
                 self.manager.length,
             );
