@@ -1,7 +1,7 @@
 //! Connecting to where the proxy leads.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::connections::Connected;
 use crate::service::address::Address;
+use crate::service::pacing::{self, is_this_machine};
 use crate::service::stream::{Stream, keep_alive};
 
 /// The pause after the first attempt that failed; it doubles with every further one.
@@ -181,15 +182,13 @@ fn begin_tcp(
     spare: &mut Spare,
 ) -> io::Result<Begun> {
     let socket = spare.take(Domain::for_address(address))?;
-    // This machine does not vanish without telling its own sockets.
-    if let (Some(keepalive), false) = (keepalive, is_this_machine(address.ip())) {
+    if is_this_machine(address.ip()) {
+        // And it does not vanish without telling its own sockets.
+        pacing::never(&socket);
+    } else if let Some(keepalive) = keepalive {
         keep_alive(&socket, keepalive)?;
     }
     Begun::new(socket, &address.into(), spare)
-}
-
-fn is_this_machine(address: IpAddr) -> bool {
-    address.to_canonical().is_loopback()
 }
 
 /// Tries every address of a name once; the last error counts.
@@ -310,6 +309,18 @@ mod tests {
         };
         let connected = connect(next, None, None, Spare::default()).await.unwrap();
         assert_eq!(*connected.target, there);
+    }
+
+    /// Whatever the machine's default is.
+    #[tokio::test]
+    async fn what_goes_to_this_machine_is_not_paced() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let here: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let here = Arc::new(here);
+        let connected = connect(|| here.clone(), None, None, Spare::default());
+        let socket = connected.await.unwrap().socket;
+        let chosen = rustix::net::sockopt::tcp_congestion(&socket).unwrap();
+        assert!(!chosen.starts_with("bbr"), "{chosen}");
     }
 
     #[tokio::test]

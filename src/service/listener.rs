@@ -27,6 +27,7 @@ use super::handed::Handed;
 use super::handover::{self, Queue};
 use super::inspect::{check_kind, local_name};
 use super::kernel;
+use super::pacing;
 use super::stream::{keep_alive, send_at_once};
 
 /// Why a socket cannot be listened on.
@@ -419,5 +420,9 @@ impl Drop for Listener {
 
 fn set_options(socket: impl AsFd, keepalive: Option<Duration>) -> io::Result<()> {
     send_at_once(&socket);
+    let address = rustix::net::getsockname(&socket)?;
+    if SocketAddr::try_from(address).is_ok_and(|address| pacing::is_this_machine(address.ip())) {
+        pacing::never_for_clients(&socket);
+    }
     keepalive.map_or(Ok(()), |limit| keep_alive(&socket, limit))
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`address`], [`timespan`]: what options say;
 //! - [`activation`], [`listener`], [`arrival`], [`binding`], [`stream`], `inspect`, [`kernel`]: sockets, inherited from systemd or our own;
+//! - [`pacing`]: what does not leave this machine is not paced;
 //! - [`handed`]: those that another process hands over;
 //! - [`handover`]: clients that another process hands over;
 //! - [`idle`], [`drain`]: when to end, as pure state machines;
@@ -33,6 +34,7 @@ pub mod listener;
 pub mod log;
 pub mod notify;
 pub mod pace;
+pub mod pacing;
 pub mod poller;
 pub mod processors;
 pub mod program;

@@ -1,0 +1,91 @@
+//! What does not leave this machine is not paced.
+//!
+//! A congestion control that paces, as bbr does, spreads what is sent over time, so that no router on the way
+//! has to queue it; each pause is a timer. Between two sockets of one machine there is nobody to spare: a GiB
+//! only costs two or three times the processor time.
+
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::OnceLock;
+
+use rustix::net::sockopt;
+
+/// Never paces, is in every kernel, and everybody may choose it (`tcp_allowed_congestion_control`,
+/// Documentation/networking/ip-sysctl.rst).
+const UNPACED: &str = "reno";
+
+/// Whether an address is one that only this machine itself reaches.
+pub fn is_this_machine(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// For a listener that only this machine reaches: what is sent to those whom it accepts is not paced. It
+/// does not matter what paces them, the machine's default or what its unit says.
+pub fn never_for_clients(listener: impl AsFd) {
+    if paces(&listener) {
+        choose_unpaced(listener);
+    }
+}
+
+/// For a new socket that is about to be connected to this machine.
+pub fn never(socket: impl AsFd) {
+    // All new sockets have the machine's default.
+    static DEFAULT_PACES: OnceLock<bool> = OnceLock::new();
+    if *DEFAULT_PACES.get_or_init(|| paces(&socket)) {
+        choose_unpaced(socket);
+    }
+}
+
+fn paces(socket: impl AsFd) -> bool {
+    sockopt::tcp_congestion(socket).is_ok_and(|name| is_pacing(&name))
+}
+
+/// `bbr`, and the versions of it that come after it.
+fn is_pacing(name: &str) -> bool {
+    name.starts_with("bbr")
+}
+
+fn choose_unpaced(socket: impl AsFd) {
+    // Without it everything is as right, and dearer.
+    let _ = sockopt::set_tcp_congestion(socket, UNPACED);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn bbr_paces_and_the_usual_ones_do_not() {
+        assert!(is_pacing("bbr") && is_pacing("bbr3"));
+        assert!(!is_pacing("cubic") && !is_pacing(UNPACED) && !is_pacing("dctcp"));
+    }
+
+    #[test]
+    fn every_address_of_the_loopback_interface_is_this_machine() {
+        for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_this_machine(address.parse().unwrap()), "{address}");
+        }
+        for address in ["0.0.0.0", "::", "192.0.2.1", "fe80::1"] {
+            assert!(!is_this_machine(address.parse().unwrap()), "{address}");
+        }
+    }
+
+    #[test]
+    fn what_is_accepted_has_what_was_chosen_for_the_listener() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        choose_unpaced(&listener);
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(sockopt::tcp_congestion(&accepted).unwrap(), UNPACED);
+    }
+
+    #[test]
+    fn no_socket_is_paced_afterwards() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        never_for_clients(&listener);
+        never(&client);
+        assert!(!paces(&listener) && !paces(&client));
+    }
+}
