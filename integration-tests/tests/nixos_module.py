@@ -76,6 +76,7 @@ class Options(Module):
         "connectTimeout": (5, "CONNECT_TIMEOUT=5"),
         "drainTimeout": ("infinity", "DRAIN_TIMEOUT=infinity"),
         "keepConnections": (False, "KEEP_CONNECTIONS=no"),
+        "respawn": (False, "RESPAWN=no"),
         "idleTimeout": ("1h", "IDLE_TIMEOUT=1h"),
         "keepalive": ("2s", "KEEPALIVE=2s"),
         "connectionsMax": (512, "CONNECTIONS_MAX=512"),

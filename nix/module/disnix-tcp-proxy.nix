@@ -68,6 +68,11 @@ let
           true the proxy does not start if it is not.
         '' false;
 
+        respawn = mkProgramOption types.bool ''
+          Whether the next process is started by what is left of one that was killed, within
+          milliseconds. Otherwise systemd starts it. With null it is the former.
+        '' false;
+
         idleTimeout = mkProgramOption own.timeSpan ''
           A connection that carried nothing for so long is ended.
         '' "1h";
@@ -160,6 +165,7 @@ let
       DISNIX_TCP_PROXY_CONNECT_TIMEOUT = instance.connectTimeout;
       DISNIX_TCP_PROXY_DRAIN_TIMEOUT = instance.drainTimeout;
       DISNIX_TCP_PROXY_KEEP_CONNECTIONS = instance.keepConnections;
+      DISNIX_TCP_PROXY_RESPAWN = instance.respawn;
       DISNIX_TCP_PROXY_IDLE_TIMEOUT = instance.idleTimeout;
       DISNIX_TCP_PROXY_KEEPALIVE = instance.keepalive;
       DISNIX_TCP_PROXY_CONNECTIONS_MAX = instance.connectionsMax;
