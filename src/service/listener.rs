@@ -283,6 +283,7 @@ impl Listener {
         }
         self.keepalive = keepalive;
         self.expect_old();
+        pacing::never_for_local_clients(&*self.fd);
         set_options(&*self.fd, keepalive)
     }
 
@@ -420,9 +421,5 @@ impl Drop for Listener {
 
 fn set_options(socket: impl AsFd, keepalive: Option<Duration>) -> io::Result<()> {
     send_at_once(&socket);
-    let address = rustix::net::getsockname(&socket)?;
-    if SocketAddr::try_from(address).is_ok_and(|address| pacing::is_this_machine(address.ip())) {
-        pacing::never_for_clients(&socket);
-    }
     keepalive.map_or(Ok(()), |limit| keep_alive(&socket, limit))
 }

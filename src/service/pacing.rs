@@ -4,11 +4,11 @@
 //! has to queue it; each pause is a timer. Between two sockets of one machine there is nobody to spare: a GiB
 //! only costs two or three times the processor time.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-use rustix::net::sockopt;
+use rustix::net::{getsockname, sockopt};
 
 /// Never paces, is in every kernel, and everybody may choose it (`tcp_allowed_congestion_control`,
 /// Documentation/networking/ip-sysctl.rst).
@@ -19,12 +19,19 @@ pub fn is_this_machine(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// For a listener that only this machine reaches: what is sent to those whom it accepts is not paced. It
-/// does not matter what paces them, the machine's default or what its unit says.
-pub fn never_for_clients(listener: impl AsFd) {
-    if paces(&listener) {
+/// What is sent to those whom a listener accepts is not paced, if only this machine reaches it: whatever
+/// paces them, the machine's default or what its unit says. Who has come before stays paced: the kernel
+/// does not take that back from a connection.
+pub fn never_for_local_clients(listener: impl AsFd) {
+    if paces(&listener) && is_local(&listener) {
         choose_unpaced(listener);
     }
+}
+
+fn is_local(socket: impl AsFd) -> bool {
+    let address = getsockname(socket).ok();
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    address.is_some_and(|address| is_this_machine(address.ip()))
 }
 
 /// For a new socket that is about to be connected to this machine.
@@ -84,8 +91,10 @@ mod tests {
     fn no_socket_is_paced_afterwards() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        never_for_clients(&listener);
+        never_for_local_clients(&listener);
         never(&client);
         assert!(!paces(&listener) && !paces(&client));
+        assert!(is_local(&listener));
+        assert!(!is_local(TcpListener::bind("0.0.0.0:0").unwrap()));
     }
 }
