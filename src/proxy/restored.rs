@@ -78,7 +78,7 @@ fn target(proxy: &Proxy, text: &str) -> Arc<Address> {
 }
 
 fn tell(started: &Started) {
-    if let Some(killed) = keep::predecessor() {
+    if let Some(killed) = keep::heir_of() {
         let pid = std::process::id();
         tracing::warn!(
             MESSAGE_ID = event::RESPAWNED,

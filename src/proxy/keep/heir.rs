@@ -37,7 +37,7 @@ const NUMBERS: [&str; 3] = ["LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID"];
 const NUMBER: &str = "           ";
 
 /// The number of the process in whose place this one is, if the last will has started it.
-pub fn predecessor() -> Option<u32> {
+pub fn heir_of() -> Option<u32> {
     std::env::var(HEIR_OF).ok()?.parse().ok()
 }
 

@@ -56,7 +56,7 @@ use std::sync::atomic::Ordering::Release;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use buffers::{Buffer, Buffers};
-pub use heir::predecessor;
+pub use heir::heir_of;
 pub use layout::{BUFFER, Phase};
 pub use park::Pair;
 pub use pipes::Pipe;

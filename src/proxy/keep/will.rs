@@ -101,8 +101,8 @@ fn clone_with_files(testament: &Testament) -> io::Result<OwnedFd> {
     };
     // SAFETY: the signal sets are ours. The child gets a copy of this stack, runs `run`, which makes
     // system calls only (see there), and ends without returning; other threads do not exist in it, and
-    // nothing that they may have locked is touched. No exit signal, so that nobody who waits for other
-    // children sees it.
+    // nothing that they may have locked is touched. A child has no exit signal, so that nobody who waits
+    // for other children sees it; a sibling has that of its parent.
     let pid = unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
         let mut before: libc::sigset_t = std::mem::zeroed();
