@@ -3,7 +3,7 @@ goes on with that one."""
 
 import time
 
-from lab import journal, project, wait
+from lab import journal, wait
 from lab.keeping import PROXY, another_program
 from tests.keeping import ByHand
 
@@ -13,10 +13,6 @@ CGROUP = "/sys/fs/cgroup/system.slice/disnix-tcp-proxy.service/cgroup.procs"
 
 
 class Heir(ByHand):
-    def setUp(self):
-        super().setUp()
-        self.host.drop_in(PROXY, (project.UNITS / "examples/respawn/10-respawn.conf").read_text(), name="05-respawn")
-
     def kill(self, *, heir=True):
         """Kills the main process, and waits until another one has served long enough to have an heir."""
         ready, told = self.said(journal.READY), self.said(journal.RESPAWNED)

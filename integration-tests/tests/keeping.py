@@ -6,6 +6,7 @@ from lab import journal, upstreams, wait
 from lab.case import heavy
 from lab.disturbances import (KillDuringRestore, KillEverything, KillMain, KillWhileUpstreamIsDown, Restart,
                               Upgrade)
+from lab.hoard import hoard
 from lab.keeping import PROXY, KeepingTest, another_program
 from lab.subjects import Ours
 
@@ -239,6 +240,39 @@ class OneConnection(ByHand):
         self.kill()
         self.assert_connected(client, served)
         self.assertEqual(self.stored(), before)
+
+
+class Room(ByHand):
+    """The kernel allows each user only so many descriptors on their way."""
+
+    limit = 512
+
+    def test_whom_there_is_no_room_for_is_announced_and_kept_as_soon_as_there_is(self):
+        # Nobody else in another container has this number of a user.
+        self.host.drop_in(PROXY, f"[Service]\nLimitNOFILE={self.limit}\nUser=disnix-tcp-proxy-short\n", name="short")
+        everybody = [self.connect()]
+        uid = int(self.host.process_status(self.host.main_pid(PROXY))["Uid"].split()[0])
+        with hoard(uid, self.limit + 1):
+            everybody += [self.another(), self.another()]
+            told = self.told()
+            self.assertEqual(int(told["OPEN"]), 2, told)
+            self.assertIn("2 connections would end with this process", told["MESSAGE"])
+            self.assertIn("raise LimitNOFILE=", told["MESSAGE"])
+            everybody.append(self.another())
+        self.told("all connections outlive this process again")
+        # The lot alone has them.
+        self.host.run(["systemctl", "kill", "--signal=KILL", PROXY])
+        for client, served in everybody:
+            self.assert_connected(client, served)
+
+    def told(self, what="would end with this process"):
+        def entries():
+            said = self.host.journal.entries(message_id=journal.KEEPS, unit=PROXY)
+            return [entry for entry in said if what in entry["MESSAGE"]]
+
+        wait.until(entries, f"the journal to say: {what}")
+        entry, = entries()
+        return entry
 
 
 class Gate(ByHand):

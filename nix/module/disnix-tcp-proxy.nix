@@ -70,9 +70,8 @@ let
 
         respawn = mkProgramOption types.bool ''
           Whether the next process is started by what is left of one that was killed, within
-          milliseconds. Otherwise, and with null, systemd starts it. It needs more in the unit: see
-          `systemd-units/examples/respawn`.
-        '' true;
+          milliseconds. Otherwise systemd starts it. With null it is the former.
+        '' false;
 
         idleTimeout = mkProgramOption own.timeSpan ''
           A connection that carried nothing for so long is ended.

@@ -6,7 +6,7 @@
 //!
 //! - `lots`: where descriptors are parked; `message`: what is said of them there; `park`: parking;
 //!   `recycle`: getting rid of what has ended; `places`: what is in which lot; `budget`: how many
-//!   there may be;
+//!   there may be; `rest`: those for whom there was no room;
 //! - `will`: the child that saves what was not parked yet; `heir`: the process that it becomes;
 //! - `layout`, `table`, `slot`: what is written down of every connection; `mapping`: the memory it is in;
 //! - `buffers`, `pipes`: where bytes in hand are;
@@ -43,6 +43,7 @@ mod park;
 mod pipes;
 mod places;
 mod recycle;
+mod rest;
 mod restore;
 mod slot;
 mod store;
@@ -52,7 +53,7 @@ mod will;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::{AtomicBool, Ordering::Release};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 pub use buffers::{Buffer, Buffers};
@@ -133,6 +134,8 @@ struct Core {
     buffer_file: OwnedFd,
     lots: RwLock<Lots>,
     places: Places,
+    /// Somebody could not be parked.
+    has_rest: AtomicBool,
     budget: Budget,
     /// Where the will sends to, and from where it is received.
     will_queue: lots::Pair,
@@ -215,6 +218,7 @@ fn adopt(parts: Parts, options: &Options<'_>) -> Result<Core, KeepError> {
         buffers: Buffers::shared(buffers.as_fd(), table.buffers())?,
         buffer_file: buffers,
         places: Places::new(table.slots()),
+        has_rest: AtomicBool::new(false),
         table,
         lots: RwLock::new(Lots::new(lots, budget)),
         budget,

@@ -3,7 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::PoisonError;
 use std::sync::RwLockReadGuard;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use super::Keep;
 use super::layout::{Phase, State};
@@ -46,6 +46,7 @@ impl Keep {
     pub fn park_together(self, pairs: &[Pair<'_>]) {
         for some in pairs.chunks(DESCRIPTORS_MAX / 2) {
             let (_lots, parked) = self.send_pairs(some);
+            self.note(parked);
             enter_pairs(some, parked);
         }
     }
@@ -84,12 +85,20 @@ impl Keep {
         let entry = entry(slot.index(), state);
         let descriptors = [client, upstream.unwrap_or(-1)];
         let (_lots, parked) = self.send(&[entry], &descriptors[..entry.descriptors()]);
+        self.note(parked);
         slot.raw().client.store(client as u32, Release);
         if let Some(upstream) = upstream {
             slot.raw().upstream.store(upstream as u32, Release);
         }
         slot.set_state(State { parked, ..state });
         parked
+    }
+
+    /// They were parked, or are to be parked later.
+    fn note(self, parked: bool) {
+        if !parked {
+            self.core.has_rest.store(true, SeqCst);
+        }
     }
 
     /// The connection has ended: what is in the lot of it does not count any more. Close its sockets

@@ -135,7 +135,7 @@ impl Keep {
 
     /// What is to be said now of something that was parked, and its descriptors; `None` if it does not
     /// live any more.
-    fn now(self, said: Entry) -> Option<(Entry, [RawFd; 2])> {
+    pub(super) fn now(self, said: Entry) -> Option<(Entry, [RawFd; 2])> {
         let table = &self.core.table;
         let (state, now, ends) = match said.kind {
             Kind::Stray => return None,
@@ -186,7 +186,7 @@ impl Keep {
 
     /// It is parked as it is now. (Whoever has the slot may change its phase at the same time, and then
     /// the mark is lost, which costs the will a message.)
-    fn is_parked(self, entry: Entry) {
+    pub(super) fn is_parked(self, entry: Entry) {
         if entry.kind != Kind::Pipe
             && let Some(slot) = self.core.table.slot(entry.index)
         {
@@ -197,13 +197,13 @@ impl Keep {
 
 /// What is sent together.
 #[derive(Default)]
-struct Batch {
-    entries: Vec<Entry>,
-    descriptors: Vec<RawFd>,
+pub(super) struct Batch {
+    pub(super) entries: Vec<Entry>,
+    pub(super) descriptors: Vec<RawFd>,
 }
 
 impl Batch {
-    fn add(&mut self, entry: Entry, descriptors: [RawFd; 2]) {
+    pub(super) fn add(&mut self, entry: Entry, descriptors: [RawFd; 2]) {
         self.entries.push(entry);
         self.descriptors
             .extend_from_slice(&descriptors[..entry.descriptors()]);

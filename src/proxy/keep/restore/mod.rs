@@ -328,7 +328,7 @@ impl GivenUp {
 }
 
 impl Keep {
-    fn slot(self, index: u32) -> Option<Slot> {
+    pub(super) fn slot(self, index: u32) -> Option<Slot> {
         Some(Slot::new(self.core.table.slot(index)?, index))
     }
 

@@ -1,0 +1,71 @@
+//! Those for whom there was no room in the lot when they came: parking them later.
+//!
+//! There is none while others of the same user, in another container perhaps, have too many descriptors on
+//! their way ([`super::budget`]).
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::SeqCst;
+
+use super::Keep;
+use super::lots::{Lots, Purpose};
+use super::message::DESCRIPTORS_MAX;
+use super::park::entry;
+use super::recycle::Batch;
+
+impl Keep {
+    /// Whether somebody could not be parked.
+    pub fn has_rest(self) -> bool {
+        self.core.has_rest.load(SeqCst)
+    }
+
+    /// Parks those who could not be parked; for how many of them there is still no room.
+    pub fn park_rest(self) -> usize {
+        if !self.core.has_rest.swap(false, SeqCst) {
+            return 0;
+        }
+        // Nobody parks or releases meanwhile, so that descriptors stay what they are.
+        let lots = &self.core.lots;
+        let lots = lots.write().unwrap_or_else(PoisonError::into_inner);
+        let (mut batch, mut left) = (Batch::default(), 0);
+        for index in 0..self.core.table.top() {
+            let state = self.slot(index).map(|slot| slot.state());
+            let unparked = state.filter(|state| state.phase.is_live() && !state.parked);
+            if let Some((now, descriptors)) =
+                unparked.and_then(|state| self.now(entry(index, state)))
+            {
+                if batch.descriptors.len() + now.descriptors() > DESCRIPTORS_MAX {
+                    left += self.park_batch(&lots, std::mem::take(&mut batch));
+                }
+                batch.add(now, descriptors);
+            }
+        }
+        left += self.park_batch(&lots, batch);
+        if left > 0 {
+            self.core.has_rest.store(true, SeqCst);
+        }
+        left
+    }
+
+    /// Parks them together; how many of them are left.
+    fn park_batch(self, lots: &Lots, batch: Batch) -> usize {
+        let Batch {
+            entries,
+            descriptors,
+        } = batch;
+        let side = self.active();
+        if entries.is_empty() {
+            return 0;
+        }
+        if lots
+            .send(side, &entries, &descriptors, Purpose::Parking)
+            .is_err()
+        {
+            return entries.len();
+        }
+        for entry in entries {
+            self.core.places.put(entry, side);
+            self.is_parked(entry);
+        }
+        0
+    }
+}

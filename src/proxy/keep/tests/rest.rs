@@ -1,0 +1,71 @@
+//! Those for whom there was no room are parked when there is.
+
+use super::super::lots::Lots;
+use super::*;
+
+/// Descriptors that may be in the lots.
+const ROOM: usize = 8;
+
+/// One whose lots have hardly any room.
+fn small() -> Keep {
+    let mut parts = Parts::new(&options()).unwrap();
+    let others = std::array::from_fn(|_| lots::pair().unwrap());
+    let pairs = std::mem::replace(&mut parts.lots, others);
+    let mut core = adopt(parts, &options()).unwrap();
+    let budget = Budget {
+        parked: ROOM,
+        ..core.budget
+    };
+    core.lots = RwLock::new(Lots::new(pairs, budget));
+    Keep {
+        core: Box::leak(Box::new(core)),
+    }
+}
+
+fn connection(keep: Keep) -> (Slot, [OwnedFd; 2]) {
+    let sockets: [OwnedFd; 2] = [pair().0.into(), pair().0.into()];
+    let slot = keep.claim().unwrap();
+    keep.park(slot, sockets[0].as_fd(), sockets[1].as_fd());
+    (slot, sockets)
+}
+
+fn parked(all: &[(Slot, [OwnedFd; 2])]) -> Vec<bool> {
+    all.iter().map(|(slot, _)| slot.is_parked()).collect()
+}
+
+#[test]
+fn who_was_not_parked_is_as_soon_as_there_is_room() {
+    let keep = small();
+    let mut all: Vec<_> = (0..4).map(|_| connection(keep)).collect();
+    assert!(!keep.has_rest());
+    all.extend((0..3).map(|_| connection(keep)));
+    assert!(keep.has_rest());
+    assert_eq!(parked(&all), [true, true, true, true, false, false, false]);
+    assert_eq!((keep.park_rest(), keep.has_rest()), (3, true));
+    // Two parked ones end, and one for whom there was no room.
+    for ended in [5, 1, 0] {
+        keep.release(all.remove(ended).0);
+    }
+    assert_eq!((keep.park_rest(), keep.has_rest()), (2, true));
+    keep.tidy();
+    assert_eq!((keep.park_rest(), keep.has_rest()), (0, false));
+    assert_eq!(parked(&all), [true; 4]);
+    assert_eq!(next(keep).1.restored.len(), 4);
+}
+
+/// One without an upstream is a client to the next process.
+#[test]
+fn whoever_waits_for_an_upstream_is_parked_later_too() {
+    let keep = small();
+    let others: Vec<_> = (0..4).map(|_| connection(keep)).collect();
+    let client: OwnedFd = pair().0.into();
+    let slot = keep.claim().unwrap();
+    assert!(!keep.park_client(slot, client.as_fd()));
+    keep.release(others[0].0);
+    keep.tidy();
+    assert_eq!(keep.park_rest(), 0);
+    let (_, found) = next(keep);
+    let stage = |restored: &Restored| matches!(restored.stage, Stage::Accepted);
+    assert_eq!(found.restored.iter().filter(|it| stage(it)).count(), 1);
+    assert_eq!(found.restored.len(), 4);
+}
