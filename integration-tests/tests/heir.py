@@ -82,6 +82,20 @@ class Heir(ByHand):
         names = self.host.run(["sh", "-c", f"for fd in /proc/{pid}/fd/*; do readlink $fd; done"])
         return sorted(name.split(":[")[0] for name in names.splitlines())
 
+    def test_it_has_also_whom_there_was_no_room_for(self):
+        self.limit_room()
+        everybody = [self.connect()]
+        with self.no_room():
+            everybody += [self.another() for _ in range(3)]
+            for _ in range(2):
+                before = len(self._descriptors())
+                self.kill()
+                for client, served in everybody:
+                    self.assert_connected(client, served)
+                # The next client's socket may not be there yet; otherwise nothing is left over.
+                self.assertIn(len(self._descriptors()), (before, before - 1))
+            self.assertEqual(self.status()["open"], len(everybody))
+
     def test_an_idle_exit_or_a_stop_after_it_is_no_failure(self):
         client, served = self.connect(exit_idle_time="300ms")
         self.kill()

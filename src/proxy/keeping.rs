@@ -40,14 +40,14 @@ impl Proxy {
         match left {
             0 if told => tracing::info!(
                 MESSAGE_ID = event::KEEPS,
-                "all connections outlive this process again"
+                "all connections are safe from the end of this process again"
             ),
             0 => {}
             _ if told => {}
             _ => tracing::warn!(
                 MESSAGE_ID = event::KEEPS,
                 OPEN = left,
-                "{left} connections would end with this process: this user has as many descriptors on \
+                "{left} connections are not safe from the end of this process: this user has as many descriptors on \
                  their way in sockets as the kernel allows (raise LimitNOFILE=, or see who else sends \
                  some: another service, or another container's with the same number of a user)"
             ),
@@ -79,6 +79,7 @@ pub(super) fn begin(
         connections: number(connections),
         buffers,
         listeners: listeners.iter().map(AsFd::as_fd).collect(),
+        is_heir: keep::heir_of().is_some(),
     };
     let wanted = options
         .keep_connections

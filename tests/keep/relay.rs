@@ -81,6 +81,7 @@ pub fn run() {
         connections: 16_384,
         buffers: 4096,
         listeners: vec![listener.as_fd()],
+        is_heir: false,
     };
     on_term();
     let begin = Instant::now();

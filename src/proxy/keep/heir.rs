@@ -10,11 +10,12 @@
 
 use std::ffi::{CString, c_char};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use super::store::NAME;
+use super::will::is_connected_stream;
 use crate::service::activation::Inherited;
 
 /// A process that has served for less has no heir, so that systemd decides what becomes of a service
@@ -39,6 +40,23 @@ const NUMBER: &str = "           ";
 /// The number of the process in whose place this one is, if the last will has started it.
 pub fn heir_of() -> Option<u32> {
     std::env::var(HEIR_OF).ok()?.parse().ok()
+}
+
+/// A client or an upstream that the will could not send and has left open for its heir, at this number, which
+/// is written down. Once taken, it is no more found.
+pub(super) fn left_open(number: u32) -> Option<OwnedFd> {
+    let number = RawFd::try_from(number).ok()?;
+    // SAFETY: a number that is not open does no harm. Whatever this process has opened is closed at an
+    // execve(2), so what is not was open before it began, and no such socket was handed to it otherwise.
+    unsafe {
+        let is_left = number >= FIRST
+            && libc::fcntl(number, libc::F_GETFD) == 0
+            && is_connected_stream(number);
+        if !is_left || libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) < 0 {
+            return None;
+        }
+        Some(OwnedFd::from_raw_fd(number))
+    }
 }
 
 /// Everything that is needed to execute the program: prepared, because the will can not.

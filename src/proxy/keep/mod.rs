@@ -86,6 +86,8 @@ pub struct Options<'a> {
     pub buffers: u32,
     /// The sockets that clients connect to.
     pub listeners: Vec<BorrowedFd<'a>>,
+    /// The last will has started this process, see [`heir_of`].
+    pub is_heir: bool,
 }
 
 /// Why connections cannot be kept.

@@ -17,6 +17,7 @@ fn options() -> Options<'static> {
         connections: 4096,
         buffers: 64,
         listeners: Vec::new(),
+        is_heir: false,
     }
 }
 
@@ -35,6 +36,10 @@ fn first() -> Keep {
 
 /// What the next process finds. The one before is as good as dead: it does nothing any more.
 fn next(before: Keep) -> (Keep, Restoration) {
+    next_with(before, &options())
+}
+
+fn next_with(before: Keep, options: &Options<'_>) -> (Keep, Restoration) {
     let core = before.core;
     let lots = core.lots.read().unwrap();
     let mut stored = vec![core.table.file(), core.buffer_file.as_fd()];
@@ -43,11 +48,11 @@ fn next(before: Keep) -> (Keep, Restoration) {
     let copies = stored
         .into_iter()
         .map(|fd| fd.try_clone_to_owned().unwrap());
-    let Stored::Ours(parts) = store::recognise(copies.collect(), &options()).unwrap() else {
+    let Stored::Ours(parts) = store::recognise(copies.collect(), options).unwrap() else {
         panic!("it is not recognised");
     };
     let keep = keep_of(*parts);
-    let restoration = Restoration::of(keep, &options()).unwrap();
+    let restoration = Restoration::of(keep, options).unwrap();
     (keep, restoration)
 }
 

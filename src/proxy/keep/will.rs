@@ -152,18 +152,14 @@ fn run(testament: &Testament) -> libc::c_int {
     if table.header().orderly.load(Acquire) != 0 {
         return 0;
     }
-    let mut batch = Batch {
-        queue,
-        entries: [0; DESCRIPTORS_MAX],
-        descriptors: [0; DESCRIPTORS_MAX],
-        entry_count: 0,
-        count: 0,
-    };
+    let mut batch = Batch::new(queue);
     let most = table_size();
     clear_marks(table, most);
     for index in 0..table.top() {
         written_down(table, index, &mut batch);
     }
+    batch.send();
+    batch.is_written_down = false;
     others(table, most, &mut batch);
     batch.send();
     match heir {
@@ -258,7 +254,7 @@ fn others(table: &Table, most: RawFd, batch: &mut Batch) {
 }
 
 /// Whether it is a connected stream socket.
-fn is_connected_stream(number: RawFd) -> bool {
+pub(super) fn is_connected_stream(number: RawFd) -> bool {
     let mut kind: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     let mut address = std::mem::MaybeUninit::<libc::sockaddr_storage>::uninit();
@@ -343,6 +339,8 @@ struct Batch {
     descriptors: [RawFd; DESCRIPTORS_MAX],
     entry_count: usize,
     count: usize,
+    /// The table has their numbers.
+    is_written_down: bool,
 }
 
 /// Room for `SCM_RIGHTS` with as many descriptors as a message may have, aligned as its header.
@@ -353,6 +351,17 @@ struct Control {
 }
 
 impl Batch {
+    fn new(queue: RawFd) -> Self {
+        Self {
+            queue,
+            entries: [0; DESCRIPTORS_MAX],
+            descriptors: [0; DESCRIPTORS_MAX],
+            entry_count: 0,
+            count: 0,
+            is_written_down: true,
+        }
+    }
+
     fn add(&mut self, entry: Entry, one: u32, other: u32) {
         if self.count + entry.descriptors() > DESCRIPTORS_MAX {
             self.send();
@@ -398,12 +407,15 @@ impl Batch {
             message.msg_iovlen = 1;
             message.msg_control = (&raw mut control).cast();
             message.msg_controllen = libc::CMSG_SPACE(bytes as u32) as _;
-            // There is nobody to tell if it fails.
-            libc::sendmsg(
-                self.queue,
-                &message,
-                libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT,
-            );
+            let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
+            if libc::sendmsg(self.queue, &message, flags) < 0 {
+                // An heir finds those that are written down where they are.
+                for number in self.descriptors.iter().take(self.count) {
+                    if self.is_written_down {
+                        libc::fcntl(*number, libc::F_SETFD, 0);
+                    }
+                }
+            }
         }
         (self.entry_count, self.count) = (0, 0);
     }
@@ -425,13 +437,7 @@ mod tests {
     #[test]
     fn a_slot_without_a_client_spoils_nothing() {
         let table: &'static Table = Box::leak(Box::new(Table::new(2, 1).unwrap()));
-        let mut batch = Batch {
-            queue: -1,
-            entries: [0; DESCRIPTORS_MAX],
-            descriptors: [0; DESCRIPTORS_MAX],
-            entry_count: 0,
-            count: 0,
-        };
+        let mut batch = Batch::new(-1);
         for client in [NONE, 7] {
             let slot = table.slot(table.claim().unwrap()).unwrap();
             slot.client.store(client, Relaxed);

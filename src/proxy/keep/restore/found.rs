@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::super::Keep;
+use super::super::heir::left_open;
 use super::super::layout::{Phase, State};
 use super::super::lots::{Message, Side};
 use super::super::message::{Entry, Kind};
+use super::super::slot::Slot;
 
 /// Everything that came of the lot.
 #[derive(Default)]
@@ -58,6 +60,30 @@ impl Found {
                     self.sockets.insert(entry.index, sockets);
                 }
                 _ => {}
+            }
+        }
+    }
+
+    /// Takes what the will could not send, and has left open for this process.
+    pub(super) fn take_left_open(&mut self, keep: Keep) {
+        for index in 0..keep.core.table.top() {
+            let slot = keep.slot(index);
+            let unparked = |slot: &Slot| slot.phase().is_live() && !slot.is_parked();
+            let Some(slot) = slot.filter(unparked) else {
+                continue;
+            };
+            let take = |number: &AtomicU32| left_open(number.load(Relaxed));
+            if let Some(client) = take(&slot.raw().client) {
+                let upstream = match slot.phase() {
+                    Phase::Connected => take(&slot.raw().upstream),
+                    _ => None,
+                };
+                let sockets = Sockets {
+                    client,
+                    upstream,
+                    lot: None,
+                };
+                self.sockets.insert(index, sockets);
             }
         }
     }

@@ -105,6 +105,9 @@ impl Restoration {
         }
         let queue = keep.core.will_queue[1].as_fd();
         lots::look(queue, &mut |message| found.add(keep, message, None)).map_err(explain)?;
+        if options.is_heir {
+            found.take_left_open(keep);
+        }
 
         let mut restoration = Self::default();
         let mut connected = BTreeMap::new();

@@ -2,6 +2,7 @@
 
 use super::super::lots::Lots;
 use super::*;
+use std::os::fd::AsRawFd;
 
 /// Descriptors that may be in the lots.
 const ROOM: usize = 8;
@@ -68,4 +69,57 @@ fn whoever_waits_for_an_upstream_is_parked_later_too() {
     let stage = |restored: &Restored| matches!(restored.stage, Stage::Accepted);
     assert_eq!(found.restored.iter().filter(|it| stage(it)).count(), 1);
     assert_eq!(found.restored.len(), 4);
+}
+
+/// Those whom the will could send nowhere are left open for an heir, and for nobody else.
+#[test]
+fn an_heir_takes_what_was_left_open() {
+    let keep = small();
+    let parked: Vec<_> = (0..4).map(|_| connection(keep)).collect();
+    let (slot, left_open) = connection(keep);
+    assert!(!slot.is_parked());
+    let cookies = left_open
+        .each_ref()
+        .map(|socket| strays::cookie(socket.as_fd()));
+    let heir = Options {
+        is_heir: true,
+        ..options()
+    };
+    // Closed when the heir was executed.
+    let numbers = left_open.each_ref().map(AsRawFd::as_raw_fd);
+    assert_eq!(next_with(keep, &heir).1.given_up.len(), 1);
+
+    let keep = small();
+    let again: Vec<_> = (0..4).map(|_| connection(keep)).collect();
+    let slot = keep.claim().unwrap();
+    keep.park(slot, left_open[0].as_fd(), left_open[1].as_fd());
+    for socket in left_open {
+        rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::empty()).unwrap();
+        std::mem::forget(socket);
+    }
+    let (_, found) = next_with(keep, &heir);
+    assert_eq!((found.restored.len(), found.given_up.len()), (5, 0));
+    let restored = found
+        .restored
+        .iter()
+        .find(|it| it.slot.index() == slot.index());
+    let Some(Restored {
+        client,
+        stage: Stage::Connected { upstream, .. },
+        ..
+    }) = restored
+    else {
+        panic!("{restored:?}");
+    };
+    assert_eq!([client, upstream].map(AsRawFd::as_raw_fd), numbers);
+    assert_eq!(
+        [client, upstream].map(|socket| strays::cookie(socket.as_fd())),
+        cookies
+    );
+    let flags = rustix::io::fcntl_getfd(client).unwrap();
+    assert!(
+        flags.contains(rustix::io::FdFlags::CLOEXEC),
+        "it is found once"
+    );
+    drop((parked, again));
 }
