@@ -15,6 +15,9 @@ use crate::program::{Running, Socket, find};
 /// Clients that may wait to be accepted, for everybody.
 pub const BACKLOG: i32 = 4096;
 
+/// Where everybody listens: clients and service are on this machine.
+pub const LISTENING_AT: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
 /// The program that is measured.
 const OURS: &str = env!("CARGO_BIN_EXE_disnix-tcp-proxy");
 
@@ -156,7 +159,7 @@ impl Candidate {
         let program = self.program()?;
         let target = match self {
             Self::Handover => format!("handover:{}", upstream.queue.display()),
-            _ => format!("127.0.0.1:{}", upstream.port),
+            _ => format!("{LISTENING_AT}:{}", upstream.port),
         };
         let (socket, port) = match self {
             Self::Nobody => return Ok(None),
@@ -232,12 +235,12 @@ impl Upstream {
     }
 }
 
-/// A listener at all addresses of this machine.
+/// A listener.
 fn listener(port: u16) -> Result<(TcpListener, u16), String> {
     let listen = || {
         let socket = Socket2::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+        socket.bind(&SocketAddr::from((LISTENING_AT, port)).into())?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from(socket);
         let port = listener.local_addr()?.port();

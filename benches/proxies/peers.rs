@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::candidates::BACKLOG;
+use crate::candidates::{BACKLOG, LISTENING_AT};
 use crate::load::when;
 
 /// A pipe is in use only as long as there is something in it.
@@ -44,7 +44,7 @@ defaults
     timeout server 1h
     {splice}
 listen all
-    bind 0.0.0.0:{port} backlog {BACKLOG}
+    bind {LISTENING_AT}:{port} backlog {BACKLOG}
     server upstream {target}
 "
     );
@@ -83,7 +83,7 @@ stream {{
     proxy_connect_timeout 1h;
     proxy_timeout 1h;
     server {{
-        listen 0.0.0.0:{port} backlog={BACKLOG} {reuseport};
+        listen {LISTENING_AT}:{port} backlog={BACKLOG} {reuseport};
         proxy_pass {target};
     }}
 }}

@@ -3,11 +3,12 @@
 use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
+use crate::candidates::LISTENING_AT;
 use crate::pattern::{LONGEST_REPLY, Random, Request, piece};
 use crate::poll::{Poll, Readiness, Ready, receive, transmit_all};
 use crate::window::Seen;
@@ -31,7 +32,7 @@ pub fn when<E: Display>(doing: &'static str) -> impl Fn(E) -> String {
 /// Connects. On the loopback interface this does not wait for anybody, as long as there is room in
 /// the listener's backlog.
 ///
-/// Clients use eight addresses in turn, so that the ports of connections that were closed before
+/// Clients have eight addresses in turn, so that the ports of connections that were closed before
 /// are not scarce.
 pub fn connected(port: u16, turn: usize) -> io::Result<OwnedFd> {
     let socket = socket_with(
@@ -40,9 +41,30 @@ pub fn connected(port: u16, turn: usize) -> io::Result<OwnedFd> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    let host = Ipv4Addr::new(127, 0, 0, 1 + (turn % 8) as u8);
-    connect(&socket, &SocketAddrV4::new(host, port))?;
+    let own = Ipv4Addr::new(127, 0, 0, 1 + (turn % 8) as u8);
+    choose_port_when_connecting(socket.as_fd())?;
+    bind(&socket, &SocketAddrV4::new(own, 0))?;
+    connect(&socket, &SocketAddrV4::new(LISTENING_AT, port))?;
     Ok(socket)
+}
+
+/// Ports may then be the same for several peers (`IP_BIND_ADDRESS_NO_PORT`, ip(7)).
+fn choose_port_when_connecting(socket: BorrowedFd<'_>) -> io::Result<()> {
+    let yes: libc::c_int = 1;
+    // SAFETY: the kernel reads an integer, which is here.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_BIND_ADDRESS_NO_PORT,
+            (&raw const yes).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    match set {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A client that asks, and checks the answer.

@@ -220,7 +220,7 @@ impl Worker {
         let mut parts = Vec::new();
         for open in open {
             if let (Some(pair), Some(target)) = (open.parts(), open.target())
-                && !pair.0.is_parked()
+                && !pair.0.is_parked_with_upstream()
             {
                 pair.0.set_text(&target.to_string());
                 parts.push(pair);

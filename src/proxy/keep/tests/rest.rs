@@ -65,6 +65,7 @@ fn whoever_waits_for_an_upstream_is_parked_later_too() {
     keep.release(others[0].0);
     keep.tidy();
     assert_eq!(keep.park_rest(), 0);
+    assert!(slot.is_parked() && !slot.is_parked_with_upstream());
     let (_, found) = next(keep);
     let stage = |restored: &Restored| matches!(restored.stage, Stage::Accepted);
     assert_eq!(found.restored.iter().filter(|it| stage(it)).count(), 1);
