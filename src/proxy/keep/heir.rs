@@ -14,6 +14,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
+use super::ends;
 use super::store::NAME;
 use super::will::is_connected_stream;
 use crate::service::activation::Inherited;
@@ -57,6 +58,23 @@ pub(super) fn left_open(number: u32) -> Option<OwnedFd> {
         }
         Some(OwnedFd::from_raw_fd(number))
     }
+}
+
+/// Ends what the will has left open at any of these numbers, if this process cannot go on with it; how many it
+/// were.
+pub(super) fn reset_left_open(numbers: impl Iterator<Item = u32>) -> usize {
+    numbers
+        .filter_map(left_open)
+        .map(ends::end_by_reset)
+        .count()
+}
+
+/// The numbers of all descriptors that are open.
+pub(super) fn open_numbers() -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+    entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 /// Everything that is needed to execute the program: prepared, because the will can not.

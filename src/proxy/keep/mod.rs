@@ -164,7 +164,11 @@ pub fn start(
     let (core, foreign, found) = match store::recognise(stored, options)? {
         Stored::Nothing => (create(options)?, 0, false),
         Stored::Foreign(descriptors) => {
-            let count = discard(descriptors)?;
+            let left_open = match options.is_heir {
+                true => heir::reset_left_open(heir::open_numbers().into_iter()),
+                false => 0,
+            };
+            let count = discard(descriptors)? + left_open;
             (create(options)?, count, false)
         }
         Stored::Ours(parts) => (adopt(*parts, options)?, 0, true),

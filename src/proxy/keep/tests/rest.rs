@@ -124,3 +124,22 @@ fn an_heir_takes_what_was_left_open() {
     );
     drop((parked, again));
 }
+
+/// One that does not understand the table does not keep clients waiting for ever.
+#[test]
+fn an_heir_of_another_version_ends_what_was_left_open() {
+    let (mut client, ours) = pair();
+    let (_listening, kept) = pair();
+    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::empty()).unwrap();
+    let numbers = [&ours, &kept].map(|socket| socket.as_raw_fd() as u32);
+    assert!(
+        numbers
+            .iter()
+            .all(|number| heir::open_numbers().contains(number))
+    );
+    std::mem::forget(ours);
+    assert_eq!(heir::reset_left_open(numbers.into_iter()), 1);
+    let error = client.read(&mut [0]).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(kept.peer_addr().is_ok(), "it is this process's own");
+}
