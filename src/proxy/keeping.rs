@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 
 /// What is known of those for whom there was no room.
 #[derive(Debug, Default)]
-pub(super) struct Rest {
+pub(super) struct Unparked {
     /// When they are tried again, in microseconds since boot.
     due: AtomicU64,
     told: AtomicBool,
@@ -29,14 +29,14 @@ pub(super) struct Rest {
 impl Proxy {
     /// Has those outlive the process for whom there was no room when they came, and tells if there is none
     /// yet, or again; when to try the next time.
-    pub(super) fn park_rest(&self, now: Uptime) -> Option<Uptime> {
-        let keep = self.keep().filter(|keep| keep.has_rest())?;
-        let due = Uptime::from_micros(self.rest.due.load(Relaxed));
+    pub(super) fn park_unparked(&self, now: Uptime) -> Option<Uptime> {
+        let keep = self.keep().filter(|keep| keep.has_unparked())?;
+        let due = Uptime::from_micros(self.unparked.due.load(Relaxed));
         if now < due {
             return Some(due);
         }
-        let left = keep.park_rest();
-        let told = self.rest.told.swap(left > 0, Relaxed);
+        let left = keep.park_unparked();
+        let told = self.unparked.told.swap(left > 0, Relaxed);
         match left {
             0 if told => tracing::info!(
                 MESSAGE_ID = event::KEEPS,
@@ -47,13 +47,14 @@ impl Proxy {
             _ => tracing::warn!(
                 MESSAGE_ID = event::KEEPS,
                 OPEN = left,
-                "{left} connections are not safe from the end of this process: this user has as many descriptors on \
-                 their way in sockets as the kernel allows (raise LimitNOFILE=, or see who else sends \
-                 some: another service, or another container's with the same number of a user)"
+                "{left} connections are not safe from the end of this process: this user has as many \
+                 descriptors on their way in sockets as the kernel allows (raise LimitNOFILE=, or see \
+                 who else sends some: another service, or another container's with the same number of \
+                 a user)"
             ),
         }
         let due = now + AGAIN;
-        self.rest.due.store(due.as_micros(), Relaxed);
+        self.unparked.due.store(due.as_micros(), Relaxed);
         (left > 0).then_some(due)
     }
 }
@@ -86,7 +87,7 @@ pub(super) fn begin(
         .unwrap_or_else(|| !options.take_over && notify::is_systemd());
     let kept = match wanted {
         false => {
-            let count = keep::discard(stored)?;
+            let count = keep::discard(stored, how.is_heir)?;
             if count > 0 {
                 tracing::warn!(
                     MESSAGE_ID = event::NOT_KEPT,

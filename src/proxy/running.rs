@@ -88,11 +88,11 @@ impl Service for Running {
 
     fn tick(&self, now: Uptime) -> Option<Uptime> {
         let sweep = self.proxy.sweep(now);
-        let rest = self.proxy.park_rest(now);
+        let unparked = self.proxy.park_unparked(now);
         if !self.proxy.gate().0.may_accept() {
             self.proxy.watch_queue();
         }
-        [self.proxy.gate_tick(now), sweep, rest]
+        [self.proxy.gate_tick(now), sweep, unparked]
             .into_iter()
             .flatten()
             .min()

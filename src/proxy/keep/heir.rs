@@ -43,8 +43,8 @@ pub fn heir_of() -> Option<u32> {
     std::env::var(HEIR_OF).ok()?.parse().ok()
 }
 
-/// A client or an upstream that the will could not send and has left open for its heir, at this number, which
-/// is written down. Once taken, it is no more found.
+/// A client or an upstream that the will could not send and has left open for its heir, at this number,
+/// which is written down. Once taken, it is no more found.
 pub(super) fn left_open(number: u32) -> Option<OwnedFd> {
     let number = RawFd::try_from(number).ok()?;
     // SAFETY: a number that is not open does no harm. Whatever this process has opened is closed at an
@@ -60,13 +60,12 @@ pub(super) fn left_open(number: u32) -> Option<OwnedFd> {
     }
 }
 
-/// Ends what the will has left open at any of these numbers, if this process cannot go on with it; how many it
-/// were.
-pub(super) fn reset_left_open(numbers: impl Iterator<Item = u32>) -> usize {
-    numbers
-        .filter_map(left_open)
-        .map(ends::end_by_reset)
-        .count()
+/// Ends what the will has left open at any of these numbers, if this process cannot go on with it; how
+/// many it were.
+pub(super) fn reset_left_open(numbers: Vec<u32>) -> usize {
+    let left: Vec<OwnedFd> = numbers.into_iter().filter_map(left_open).collect();
+    left.iter().for_each(ends::end_by_reset);
+    left.len()
 }
 
 /// The numbers of all descriptors that are open.

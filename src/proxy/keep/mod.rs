@@ -6,7 +6,7 @@
 //!
 //! - `lots`: where descriptors are parked; `message`: what is said of them there; `park`: parking;
 //!   `recycle`: getting rid of what has ended; `places`: what is in which lot; `budget`: how many
-//!   there may be; `rest`: those for whom there was no room;
+//!   there may be; `unparked`: those for whom there was no room;
 //! - `will`: the child that saves what was not parked yet; `heir`: the process that it becomes;
 //! - `layout`, `table`, `slot`: what is written down of every connection; `mapping`: the memory it is in;
 //! - `buffers`, `pipes`: where bytes in hand are;
@@ -43,12 +43,12 @@ mod park;
 mod pipes;
 mod places;
 mod recycle;
-mod rest;
 mod restore;
 mod slot;
 mod store;
 mod strays;
 mod table;
+mod unparked;
 mod will;
 
 use std::io;
@@ -137,7 +137,7 @@ struct Core {
     lots: RwLock<Lots>,
     places: Places,
     /// Somebody could not be parked.
-    has_rest: AtomicBool,
+    has_unparked: AtomicBool,
     budget: Budget,
     /// Where the will sends to, and from where it is received.
     will_queue: lots::Pair,
@@ -164,11 +164,7 @@ pub fn start(
     let (core, foreign, found) = match store::recognise(stored, options)? {
         Stored::Nothing => (create(options)?, 0, false),
         Stored::Foreign(descriptors) => {
-            let left_open = match options.is_heir {
-                true => heir::reset_left_open(heir::open_numbers().into_iter()),
-                false => 0,
-            };
-            let count = discard(descriptors)? + left_open;
+            let count = discard(descriptors, options.is_heir)?;
             (create(options)?, count, false)
         }
         Stored::Ours(parts) => (adopt(*parts, options)?, 0, true),
@@ -190,19 +186,23 @@ pub fn start(
     })
 }
 
-/// Ends everything that an earlier process has left: for one that does not keep connections. Returns how
-/// many sockets were reset.
+/// Ends everything that an earlier process has left, also to its heir: for one that does not keep
+/// connections. Returns how many sockets were reset.
 ///
 /// # Errors
 ///
 /// When systemd cannot be told, or not even one descriptor is left.
-pub fn discard(stored: Vec<OwnedFd>) -> Result<usize, KeepError> {
+pub fn discard(stored: Vec<OwnedFd>, is_heir: bool) -> Result<usize, KeepError> {
+    let left_open = match is_heir {
+        true => heir::reset_left_open(heir::open_numbers()),
+        false => 0,
+    };
     if stored.is_empty() {
-        return Ok(0);
+        return Ok(left_open);
     }
     let count = ends::reset_all(stored).map_err(io::Error::from)?;
     store::remove()?;
-    Ok(count)
+    Ok(left_open + count)
 }
 
 fn create(options: &Options<'_>) -> Result<Core, KeepError> {
@@ -224,7 +224,7 @@ fn adopt(parts: Parts, options: &Options<'_>) -> Result<Core, KeepError> {
         buffers: Buffers::shared(buffers.as_fd(), table.buffers())?,
         buffer_file: buffers,
         places: Places::new(table.slots()),
-        has_rest: AtomicBool::new(false),
+        has_unparked: AtomicBool::new(false),
         table,
         lots: RwLock::new(Lots::new(lots, budget)),
         budget,

@@ -97,7 +97,7 @@ impl Keep {
     /// They were parked, or are to be parked later.
     fn note(self, parked: bool) {
         if !parked {
-            self.core.has_rest.store(true, SeqCst);
+            self.core.has_unparked.store(true, SeqCst);
         }
     }
 

@@ -98,7 +98,7 @@ impl Keep {
                 !is_more
             });
             let may_send = looked.is_ok() && goes_on();
-            if !may_send || !self.send_batch(lots, 1 - old, &batch) {
+            if !may_send || !self.send_batch(lots, 1 - old, &batch, Purpose::Recycling) {
                 self.leave_in(old, batch.entries);
                 return false;
             }
@@ -157,11 +157,20 @@ impl Keep {
     }
 
     /// Parks them, and if one of the descriptors spoils it, each by itself.
-    fn send_batch(self, lots: &Lots, side: Side, batch: &Batch) -> bool {
+    pub(super) fn send_batch(
+        self,
+        lots: &Lots,
+        side: Side,
+        batch: &Batch,
+        purpose: Purpose,
+    ) -> bool {
         let send = |entries: &[Entry], descriptors: &[RawFd]| {
-            let sent = lots.send(side, entries, descriptors, Purpose::Recycling);
+            let sent = lots.send(side, entries, descriptors, purpose);
             if sent.is_ok() {
-                entries.iter().for_each(|entry| self.is_parked(*entry));
+                for entry in entries {
+                    self.core.places.put(*entry, side);
+                    self.is_parked(*entry);
+                }
             }
             sent
         };
@@ -186,7 +195,7 @@ impl Keep {
 
     /// It is parked as it is now. (Whoever has the slot may change its phase at the same time, and then
     /// the mark is lost, which costs the will a message.)
-    pub(super) fn is_parked(self, entry: Entry) {
+    fn is_parked(self, entry: Entry) {
         if entry.kind != Kind::Pipe
             && let Some(slot) = self.core.table.slot(entry.index)
         {

@@ -73,8 +73,8 @@ impl Slot {
         self.state().parked
     }
 
-    /// Whether client and upstream are in the lot. (A client that is there without an upstream may have got one
-    /// since.)
+    /// Whether client and upstream are in the lot. (A client that is there without an upstream may have
+    /// got one since.)
     pub fn is_parked_with_upstream(self) -> bool {
         self.is_parked() && self.phase() == Phase::Connected
     }

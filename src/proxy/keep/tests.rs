@@ -1,7 +1,7 @@
 //! Processes that follow each other, all of them in this one: what one leaves, the next one finds.
 
 mod recycling;
-mod rest;
+mod unparked;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

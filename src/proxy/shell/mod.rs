@@ -24,7 +24,7 @@ use super::gate::{
 };
 use super::handover::Handover;
 use super::keep::Keep;
-use super::keeping::Rest;
+use super::keeping::Unparked;
 use super::notices;
 use super::proxy_header::ProxyProtocol;
 use super::state::{LockDirectory, TargetFile};
@@ -73,7 +73,7 @@ pub struct Proxy {
     gate: Mutex<held::Guarded>,
     workers: OnceLock<Workers>,
     keep: Option<Keep>,
-    pub(super) rest: Rest,
+    pub(super) unparked: Unparked,
     is_leaving: AtomicBool,
     /// Connections that have ended since the last tidying up.
     ended: AtomicU64,
@@ -119,7 +119,7 @@ impl Proxy {
             gate: Mutex::new(held::Guarded::new(gate, lock)),
             workers: OnceLock::new(),
             keep: None,
-            rest: Rest::default(),
+            unparked: Unparked::default(),
             is_leaving: AtomicBool::new(false),
             ended: AtomicU64::new(0),
             failure: OnceLock::new(),

@@ -14,13 +14,13 @@ use super::recycle::Batch;
 
 impl Keep {
     /// Whether somebody could not be parked.
-    pub fn has_rest(self) -> bool {
-        self.core.has_rest.load(SeqCst)
+    pub fn has_unparked(self) -> bool {
+        self.core.has_unparked.load(SeqCst)
     }
 
     /// Parks those who could not be parked; for how many of them there is still no room.
-    pub fn park_rest(self) -> usize {
-        if !self.core.has_rest.swap(false, SeqCst) {
+    pub fn park_unparked(self) -> usize {
+        if !self.core.has_unparked.swap(false, SeqCst) {
             return 0;
         }
         // Nobody parks or releases meanwhile, so that descriptors stay what they are.
@@ -34,38 +34,23 @@ impl Keep {
                 unparked.and_then(|state| self.now(entry(index, state)))
             {
                 if batch.descriptors.len() + now.descriptors() > DESCRIPTORS_MAX {
-                    left += self.park_batch(&lots, std::mem::take(&mut batch));
+                    left += self.park_batch(&lots, &std::mem::take(&mut batch));
                 }
                 batch.add(now, descriptors);
             }
         }
-        left += self.park_batch(&lots, batch);
+        left += self.park_batch(&lots, &batch);
         if left > 0 {
-            self.core.has_rest.store(true, SeqCst);
+            self.core.has_unparked.store(true, SeqCst);
         }
         left
     }
 
     /// Parks them together; how many of them are left.
-    fn park_batch(self, lots: &Lots, batch: Batch) -> usize {
-        let Batch {
-            entries,
-            descriptors,
-        } = batch;
-        let side = self.active();
-        if entries.is_empty() {
-            return 0;
+    fn park_batch(self, lots: &Lots, batch: &Batch) -> usize {
+        match self.send_batch(lots, self.active(), batch, Purpose::Parking) {
+            true => 0,
+            false => batch.entries.len(),
         }
-        if lots
-            .send(side, &entries, &descriptors, Purpose::Parking)
-            .is_err()
-        {
-            return entries.len();
-        }
-        for entry in entries {
-            self.core.places.put(entry, side);
-            self.is_parked(entry);
-        }
-        0
     }
 }

@@ -38,18 +38,18 @@ fn parked(all: &[(Slot, [OwnedFd; 2])]) -> Vec<bool> {
 fn who_was_not_parked_is_as_soon_as_there_is_room() {
     let keep = small();
     let mut all: Vec<_> = (0..4).map(|_| connection(keep)).collect();
-    assert!(!keep.has_rest());
+    assert!(!keep.has_unparked());
     all.extend((0..3).map(|_| connection(keep)));
-    assert!(keep.has_rest());
+    assert!(keep.has_unparked());
     assert_eq!(parked(&all), [true, true, true, true, false, false, false]);
-    assert_eq!((keep.park_rest(), keep.has_rest()), (3, true));
+    assert_eq!((keep.park_unparked(), keep.has_unparked()), (3, true));
     // Two parked ones end, and one for whom there was no room.
     for ended in [5, 1, 0] {
         keep.release(all.remove(ended).0);
     }
-    assert_eq!((keep.park_rest(), keep.has_rest()), (2, true));
+    assert_eq!((keep.park_unparked(), keep.has_unparked()), (2, true));
     keep.tidy();
-    assert_eq!((keep.park_rest(), keep.has_rest()), (0, false));
+    assert_eq!((keep.park_unparked(), keep.has_unparked()), (0, false));
     assert_eq!(parked(&all), [true; 4]);
     assert_eq!(next(keep).1.restored.len(), 4);
 }
@@ -64,7 +64,7 @@ fn whoever_waits_for_an_upstream_is_parked_later_too() {
     assert!(!keep.park_client(slot, client.as_fd()));
     keep.release(others[0].0);
     keep.tidy();
-    assert_eq!(keep.park_rest(), 0);
+    assert_eq!(keep.park_unparked(), 0);
     assert!(slot.is_parked() && !slot.is_parked_with_upstream());
     let (_, found) = next(keep);
     let stage = |restored: &Restored| matches!(restored.stage, Stage::Accepted);
@@ -138,7 +138,7 @@ fn an_heir_of_another_version_ends_what_was_left_open() {
             .all(|number| heir::open_numbers().contains(number))
     );
     std::mem::forget(ours);
-    assert_eq!(heir::reset_left_open(numbers.into_iter()), 1);
+    assert_eq!(heir::reset_left_open(numbers.to_vec()), 1);
     let error = client.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     assert!(kept.peer_addr().is_ok(), "it is this process's own");
