@@ -23,6 +23,9 @@ use crate::service::activation::Inherited;
 /// that dies again and again.
 const SERVED_AT_LEAST: Duration = Duration::from_millis(250);
 
+/// systemd answers at once unless it is busy; connections wait meanwhile.
+const PATIENCE_MS: libc::c_int = 20;
+
 /// What systemd hands over begins here, sd_listen_fds(3).
 const FIRST: RawFd = 3;
 
@@ -98,6 +101,13 @@ struct Manager {
     socket: OwnedFd,
     address: libc::sockaddr_un,
     length: libc::socklen_t,
+}
+
+/// Room for `SCM_RIGHTS` with one descriptor, aligned as its header.
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    descriptor: RawFd,
 }
 
 impl Heir {
@@ -183,6 +193,52 @@ impl Heir {
                 (&raw const self.manager.address).cast(),
                 self.manager.length,
             );
+        }
+    }
+
+    /// Waits until systemd has acted upon the claim (`BARRIER=1`, sd_notify(3)), or has more to do than it is
+    /// worth. From then on, either the calling process is the main process or it has been told to end.
+    pub(super) fn wait_for_answer(&self) {
+        const BARRIER: &[u8] = b"BARRIER=1";
+        let mut ends: [RawFd; 2] = [-1; 2];
+        // SAFETY: everything that is pointed to is here, and as long as is said; the descriptors are ours.
+        unsafe {
+            if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) < 0 {
+                return;
+            }
+            let mut control = Control {
+                header: std::mem::zeroed(),
+                descriptor: ends[1],
+            };
+            control.header.cmsg_level = libc::SOL_SOCKET;
+            control.header.cmsg_type = libc::SCM_RIGHTS;
+            control.header.cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
+            let mut part = libc::iovec {
+                iov_base: BARRIER.as_ptr().cast_mut().cast(),
+                iov_len: BARRIER.len(),
+            };
+            let mut message: libc::msghdr = std::mem::zeroed();
+            message.msg_name = (&raw const self.manager.address).cast_mut().cast();
+            message.msg_namelen = self.manager.length;
+            message.msg_iov = &mut part;
+            message.msg_iovlen = 1;
+            message.msg_control = (&raw mut control).cast();
+            message.msg_controllen = libc::CMSG_SPACE(size_of::<RawFd>() as u32) as _;
+            let sent = libc::sendmsg(
+                self.manager.socket.as_raw_fd(),
+                &message,
+                libc::MSG_NOSIGNAL,
+            );
+            libc::close(ends[1]);
+            if sent >= 0 {
+                let mut answer = libc::pollfd {
+                    fd: ends[0],
+                    events: 0,
+                    revents: 0,
+                };
+                libc::poll(&mut answer, 1, PATIENCE_MS);
+            }
+            libc::close(ends[0]);
         }
     }
 
