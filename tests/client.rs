@@ -365,3 +365,21 @@ fn a_person_is_told_at_the_prompt_that_the_server_has_closed() {
     person.types("\r");
     assert_eq!(child.wait().unwrap().code(), Some(6));
 }
+
+#[test]
+fn what_a_server_says_is_shown_to_a_person_and_passed_on_as_it_is() {
+    let evil = |mut stream: TcpStream| {
+        let mut request = [0; 6];
+        stream.read_exact(&mut request).unwrap();
+        stream.write_all(b"a\x1b[2Jb\xc2\x9b1m\r\n").unwrap();
+    };
+    let output = client(&["127.0.0.1", &server(evil)], "hello\n");
+    expect(&output, 0, "a\x1b[2Jb\u{9b}1m\n", "");
+
+    let (mut child, mut person) = at_a_terminal(&server(evil));
+    person.sees("> ");
+    person.types("hello\r");
+    person.sees(r"a\u{1b}[2Jb\u{9b}1m");
+    person.types("\x04");
+    child.wait().unwrap();
+}

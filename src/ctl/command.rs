@@ -16,7 +16,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::client::Proxy;
-use super::display::{count, plain};
+use super::display::count;
 use super::failure::Failure;
 use super::lock::parameters;
 use super::options::LockOptions;
@@ -179,7 +179,7 @@ fn describe(status: &Status) -> String {
     let reason = lock
         .reason
         .as_ref()
-        .map(|reason| format!(" ({})", plain(reason)))
+        .map(|reason| format!(" ({reason})"))
         .unwrap_or_default();
     format!(
         "the gate stays closed, kept by {who}{reason}; `disnix-tcp-proxyctl unlock` opens it for \

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::client::Proxy;
-use super::display::{Align, age, bytes, count, moment, plain, table};
+use super::display::{Align, age, bytes, count, moment, table};
 use super::failure::Failure;
 use super::output;
 use crate::proxy::control::api::{ListenerStatus, LockStatus, Status, StatusReply};
@@ -188,7 +188,7 @@ fn gate(status: &Status, now: u64) -> String {
     let reason = lock
         .reason
         .as_ref()
-        .map(|reason| format!(": {}", plain(reason)))
+        .map(|reason| format!(": {reason}"))
         .unwrap_or_default();
     format!(
         "{word} since {} ({ago} ago){reason}",

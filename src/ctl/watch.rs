@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::client::{Patience, Proxy};
-use super::display::{plain, time_of_day};
+use super::display::time_of_day;
 use super::failure::Failure;
 use super::output::{self, note};
 use super::status::gate_word;
@@ -100,7 +100,7 @@ fn describe(status: &Status) -> String {
         status.queued,
         status.target.as_deref().unwrap_or("none yet"),
         reason
-            .map(|reason| format!("  reason {}", plain(reason)))
+            .map(|reason| format!("  reason {reason}"))
             .unwrap_or_default(),
     )
 }

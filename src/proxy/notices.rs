@@ -3,6 +3,7 @@
 use super::event;
 use super::gate::{Gate, Notice, Opened};
 use crate::service::clock::{Uptime, micros};
+use crate::service::text::Printable;
 
 /// Tells `notice`, as things are right behind it.
 pub(super) fn tell(notice: &Notice, gate: &Gate, queued: u32) {
@@ -14,7 +15,7 @@ pub(super) fn tell(notice: &Notice, gate: &Gate, queued: u32) {
             let reason = record.and_then(|record| record.reason.as_deref());
             let lease_until = record.and_then(|record| record.lease_until);
             let lease_usec = lease_until.map(|until| micros(until.since(Uptime::now())));
-            let why = reason.unwrap_or("no reason given");
+            let why = Printable(reason.unwrap_or("no reason given"));
             tracing::info!(
                 MESSAGE_ID = event::LOCKED,
                 GATE = state,

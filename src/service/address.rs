@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::stream::Family;
+use super::text::{Printable, is_hidden};
 
 /// The address of a stream socket, as options write it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -36,8 +37,9 @@ pub enum Address {
 /// What is wrong with a text that should have been an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "“{text}” is not an address: {reason} \
-     (examples: localhost:5000, [::1]:5000, unix:/run/app.sock, vsock:2:5000)"
+    "“{}” is not an address: {reason} \
+     (examples: localhost:5000, [::1]:5000, unix:/run/app.sock, vsock:2:5000)",
+    Printable(text)
 )]
 pub struct AddressError {
     text: String,
@@ -96,8 +98,10 @@ impl FromStr for Address {
             text: text.to_owned(),
             reason,
         };
-        if text.contains('\0') {
-            return Err(fail("it contains a NUL byte"));
+        if text.contains(is_hidden) {
+            return Err(fail(
+                "it contains a control character, or another that cannot be seen",
+            ));
         }
         if let Some(name) = text.strip_prefix("unix:@") {
             return match name.len() {
@@ -223,6 +227,14 @@ mod tests {
             ("[::1:80", "brackets"),
             ("[localhost]:80", "brackets"),
             ("a b:80", "not a name"),
+            ("unix:/run/\0", "control character"),
+            (
+                "unix:/run/\x1b[2Jx",
+                "“unix:/run/\\u{1b}[2Jx” is not an address",
+            ),
+            ("unix:@\u{9b}31m", "control character"),
+            ("a\u{202e}b:80", "cannot be seen"),
+            ("a:80\n", "control character"),
             ("unix:", "missing"),
             ("unix:@", "missing"),
             ("handover:app", "begins with /"),

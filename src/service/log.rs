@@ -9,6 +9,8 @@ use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use super::text::printable;
+
 /// How much is said: `error`, `warn`, `info`, `debug` (every connection) or `trace`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level(LevelFilter);
@@ -60,10 +62,11 @@ pub fn start(name: &str, level: Level) {
         .try_init();
 }
 
-/// The sentence says it all: the fields are for queries, so that lines for people leave them out.
+/// The sentence says it all: the fields are for queries, so that lines for people leave them out. It is one
+/// line, whatever words of others are in it.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
-        "message" => write!(writer, "{value:?}"),
+        "message" => writer.write_str(&printable(&format!("{value:?}"))),
         _ => Ok(()),
     }
 }

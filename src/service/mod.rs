@@ -12,6 +12,7 @@
 //!   find a place;
 //! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us; [`signals`]: what we
 //!   hear;
+//! - [`text`]: words of others, so that no terminal and no log acts upon them;
 //! - [`varlink`]: how systemd's world calls a program;
 //! - [`program`], [`pace`], [`clock`], [`alarm`]: what every main needs.
 
@@ -41,5 +42,6 @@ pub mod program;
 pub mod serve;
 pub mod signals;
 pub mod stream;
+pub mod text;
 pub mod timespan;
 pub mod varlink;

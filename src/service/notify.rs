@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::pace;
+use super::text::printable;
 
 /// How often the watchdog wants a sign of life; `None` without one. Half of `WatchdogSec=`, as
 /// sd_watchdog_enabled(3) recommends.
@@ -29,12 +30,17 @@ fn send(states: &[NotifyState]) {
 /// A client that comes now is served.
 pub fn ready(status: &str) {
     pace::started();
-    send(&[NotifyState::Ready, NotifyState::Status(status.to_owned())]);
+    send(&[NotifyState::Ready, sentence(status)]);
 }
 
 /// The sentence that `systemctl status` shows.
 pub fn status(status: &str) {
-    send(&[NotifyState::Status(status.to_owned())]);
+    send(&[sentence(status)]);
+}
+
+/// A line's end in it would begin another message to systemd, sd_notify(3).
+fn sentence(status: &str) -> NotifyState {
+    NotifyState::Status(printable(status).into_owned())
 }
 
 /// The configuration is being read again; [`ready`] follows. Since systemd 253 the message has to
@@ -50,10 +56,7 @@ pub fn reloading() {
 
 /// The end has begun.
 pub fn stopping(status: &str) {
-    send(&[
-        NotifyState::Stopping,
-        NotifyState::Status(status.to_owned()),
-    ]);
+    send(&[NotifyState::Stopping, sentence(status)]);
 }
 
 /// The end takes so much longer, from now on.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use super::text::printable;
 use super::{log, notify, pace};
 
 /// Anything that ends a program, as a sentence for a person.
@@ -65,6 +66,7 @@ fn fail(error: &(dyn Error + 'static)) -> ExitCode {
         }
         cause = error.source();
     }
+    let sentence = printable(&sentence);
     tracing::error!(ERROR = %sentence, "{sentence}");
     notify::status(&format!("Failed: {sentence}"));
     pace::failed();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::hello::protocol::LineError;
 use crate::service::address::Address;
+use crate::service::text::printable;
 use crate::service::timespan::TimeSpan;
 
 /// Why the client fails.
@@ -133,5 +134,10 @@ impl Failure {
 
 /// Says something on standard error. Nothing can be done if it cannot be said.
 pub fn note(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "hello-world-client: {text}");
+    let text = text.to_string();
+    let _ = writeln!(
+        io::stderr().lock(),
+        "hello-world-client: {}",
+        printable(&text)
+    );
 }

@@ -1,6 +1,6 @@
 //! Requests out, answers in, and when that is over.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -10,6 +10,7 @@ use super::input::Input;
 use crate::hello::protocol::{LineError, Lines, Request};
 use crate::service::address::Address;
 use crate::service::stream::Stream;
+use crate::service::text::printable;
 
 /// What was asked and what has been answered. Pure.
 #[derive(Debug, Default)]
@@ -158,8 +159,14 @@ fn half_close(stream: &Stream) {
     let _ = stream.shutdown_write();
 }
 
+/// Byte for byte into a pipe or a file; on a terminal, which would act upon what the server has chosen, so
+/// that it is seen and nothing else.
 fn print(answer: &str) -> Result<(), Failure> {
     let mut output = io::stdout().lock();
+    let answer = match output.is_terminal() {
+        true => printable(answer),
+        false => answer.into(),
+    };
     let written = writeln!(output, "{answer}").and_then(|()| output.flush());
     written.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => Failure::ReaderGone,
