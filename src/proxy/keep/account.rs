@@ -197,7 +197,10 @@ fn in_buffer(base: u64, given: u64, taken: u64, number: u32) -> Result<Held, Unc
 /// What came in and what was given, after the act that was under way.
 fn counters(record: &Record, kernel: &Kernel) -> Result<(u64, u64), Unclear> {
     let came = match kernel.received {
-        Total::Exactly(bytes) => Some(bytes + u64::from(record.prefix)),
+        Total::Exactly(bytes) => {
+            let came = bytes.checked_add(record.prefix.into());
+            Some(came.ok_or(Unclear::Contradiction)?)
+        }
         Total::Unknown => None,
     };
     let went = match kernel.sent {
@@ -212,7 +215,10 @@ fn counters(record: &Record, kernel: &Kernel) -> Result<(u64, u64), Unclear> {
     };
     let (taken, given) = match (record.act, piped) {
         (Act::Nothing, _) => (record.taken, record.given),
-        (Act::Receiving, Some(piped)) => (record.given + piped, record.given),
+        (Act::Receiving, Some(piped)) => {
+            let taken = record.given.checked_add(piped);
+            (taken.ok_or(Unclear::Contradiction)?, record.given)
+        }
         (Act::Receiving, None) => (came.ok_or(Unclear::Uncounted)?, record.given),
         _ if kernel.sink_is_over => (record.taken, record.taken),
         (Act::Sending, Some(piped)) => {
