@@ -262,7 +262,7 @@ fn connections_that_do_not_end_are_cut_after_the_drain_timeout() {
     server.signal(libc::SIGTERM);
     let (status, log) = server.ends();
     assert!(status.success(), "{log}");
-    assert!(log.contains("1 connections were cut off"), "{log}");
+    assert!(log.contains("1 connection was cut off"), "{log}");
 }
 
 #[test]

@@ -17,8 +17,7 @@ pub async fn run(proxy: &Proxy, id: u64, as_json: bool) -> Result<(), Failure> {
     let _: Value = proxy
         .ask_once("CloseConnection", ConnectionParameters { id })
         .await?;
-    match as_json {
-        true => output::json(&json!({ "id": id })),
-        false => output::line(format!("connection {id} was reset")),
-    }
+    let text = format_args!("connection {id} was reset");
+    output::done(as_json, &json!({ "id": id }), text);
+    Ok(())
 }

@@ -16,7 +16,6 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::client::Proxy;
-use super::display::count;
 use super::failure::Failure;
 use super::lock::parameters;
 use super::options::LockOptions;
@@ -26,6 +25,7 @@ use super::view::{View, progress};
 use super::wait::{Event, Request, Waiting};
 use crate::proxy::control::api::{Status, StatusReply};
 use crate::proxy::gate::GateState;
+use crate::service::words::count;
 
 /// How long the proxy may take to notice that we have hung up, before we say that others keep the
 /// gate closed.
@@ -174,7 +174,7 @@ fn describe(status: &Status) -> String {
     };
     let who = match lock.kept {
         true => "an earlier lock".to_owned(),
-        false => count(lock.callers as u64, "other caller"),
+        false => count(lock.callers, "other caller"),
     };
     let reason = lock
         .reason

@@ -31,14 +31,6 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} {}", units[power as usize - 1])
 }
 
-/// A count with its noun: `1 connection`, `2 connections`.
-pub fn count(number: impl Into<u64>, noun: &str) -> String {
-    match number.into() {
-        1 => format!("1 {noun}"),
-        number => format!("{number} {noun}s"),
-    }
-}
-
 /// A moment, microseconds since 1970, as date and time of day in UTC.
 pub fn moment(usec: u64) -> String {
     let seconds = usec / 1_000_000;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::proxy::control::api::INTERFACE;
 use crate::service::timespan::TimeSpan;
+use crate::service::words::count;
 
 /// Why a verb failed. Each says what was wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +70,10 @@ pub enum Failure {
     },
     /// The drain took too long.
     #[error(
-        "the drain was not complete in time (connections still open: {open}); the gate is open \
+        "the drain was not complete in time ({} still open); the gate is open \
          again unless others keep it locked: see `disnix-tcp-proxyctl connections`, and try \
-         again with a longer --timeout or with --force-after"
+         again with a longer --timeout or with --force-after",
+        count(*open, "connection")
     )]
     DrainTimedOut {
         /// Connections that were still open.
@@ -196,8 +198,8 @@ impl Failure {
                     .to_owned()
             }
             Some("TooManyCallers") => format!(
-                "the proxy serves {} callers already: end some of them and try again",
-                number("limit")
+                "the proxy serves {} already: end some of them and try again",
+                count(number("limit"), "caller")
             ),
             _ => {
                 return Self::Foreign {
@@ -268,7 +270,7 @@ mod tests {
             (
                 answered("DrainTimedOut", json!({"open": 3})),
                 3,
-                "still open: 3",
+                "3 connections still open",
             ),
             (
                 answered("Unlocked", json!({"reason": "unlock"})),

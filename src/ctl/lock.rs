@@ -25,11 +25,12 @@ pub async fn run(
         Err(failure) if options.if_running && failure.is_absence() => None,
         reply => Some(reply?),
     };
-    match (as_json, reply) {
-        (true, reply) => output::json(&reply), // null when nothing runs
-        (false, Some(reply)) => output::line(progress(&reply)),
-        (false, None) => output::line("not running, nothing to lock"),
-    }
+    let text = match &reply {
+        Some(reply) => progress(reply),
+        None => "not running, nothing to lock".to_owned(),
+    };
+    output::done(as_json, &reply, text); // null when nothing runs
+    Ok(())
 }
 
 async fn lock(

@@ -10,6 +10,7 @@
 //!
 //! Nothing here decides about the gate: the proxy does.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -68,6 +69,13 @@ async fn run(options: Options) -> Result<u8, Failure> {
     match options.verb.unwrap_or(Verb::Status) {
         Verb::Status => status::run(&named.all(directory)?, json).await?,
         Verb::Connections => connections::run(&one()?, json).await?,
+        Verb::Lock(lock) if lock.command.is_empty() && ends_in_dashes(std::env::args_os()) => {
+            return Err(Failure::Usage(
+                "no COMMAND stands behind `--`, and without one the lock would stay: say which, or \
+                 leave `--` away to lock until `unlock`; nothing was locked"
+                    .to_owned(),
+            ));
+        }
         Verb::Lock(lock) if lock.command.is_empty() => lock::run(one(), &lock, json).await?,
         Verb::Lock(_) if json => {
             return Err(Failure::Usage(
@@ -82,4 +90,9 @@ async fn run(options: Options) -> Result<u8, Failure> {
         Verb::Close { id } => close::run(&one()?, id, json).await?,
     }
     Ok(0)
+}
+
+/// Whether the last word is `--`. An option never has it as its value, so nothing stands behind it.
+fn ends_in_dashes(words: impl Iterator<Item = OsString>) -> bool {
+    words.last().is_some_and(|word| word == "--")
 }

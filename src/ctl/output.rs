@@ -4,8 +4,10 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use tokio::io::Interest;
 
 use super::failure::Failure;
+use crate::service::kernel;
 use crate::service::text::{printable, printable_json};
 
 /// Prints a line of the result, which is one line whatever is in it.
@@ -34,6 +36,35 @@ fn write_line(text: &str) -> Result<(), Failure> {
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
     let text = serde_json::to_string(value).map_err(|error| Failure::Output(error.into()))?;
     write_line(&printable_json(&text))
+}
+
+/// Tells of what was done: `value` for those who read JSON, `text` for people. It is done, whether that
+/// can be told or not, so that a failure is no more than a warning.
+pub fn done(as_json: bool, value: &impl Serialize, text: impl std::fmt::Display) {
+    let told = match as_json {
+        true => json(value),
+        false => line(text),
+    };
+    if let Err(Failure::Output(error)) = told {
+        note(format_args!(
+            "warning: it is done, but {}",
+            Failure::Output(error)
+        ));
+    }
+}
+
+/// Waits until nobody reads standard output any more. Where that cannot be seen, because it is a file, for
+/// ever. Cancel safe.
+pub async fn reader_gone() {
+    // epoll(7) tells the writing end of a pipe of the end of its readers as an error.
+    let output = kernel::watch(io::stdout(), Interest::ERROR);
+    let gone = match &output {
+        Ok(output) => output.ready(Interest::ERROR).await.is_ok(),
+        Err(_) => false,
+    };
+    if !gone {
+        std::future::pending().await
+    }
 }
 
 /// Says what happens. Nothing can be done if it cannot be said.

@@ -6,12 +6,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::client::Proxy;
-use super::display::{Align, age, bytes, count, moment, table};
+use super::display::{Align, age, bytes, moment, table};
 use super::failure::Failure;
 use super::output;
 use crate::proxy::control::api::{ListenerStatus, LockStatus, Status, StatusReply};
 use crate::proxy::gate::{GateState, LeaseEnd};
 use crate::service::clock::realtime_micros;
+use crate::service::words::{clause, count};
 
 /// Shows one proxy in full, or several in a table.
 ///
@@ -200,12 +201,17 @@ fn callers(lock: &LockStatus) -> Option<String> {
     if lock.callers == 0 {
         return None;
     }
-    let then = if lock.kept {
-        "the lock stays without them"
-    } else {
-        "the lock ends with them"
+    let then = match (lock.kept, lock.callers) {
+        (true, _) => "it stays when they have gone",
+        (false, 1) => "it ends with that one",
+        (false, _) => "it ends with the last of them",
     };
-    Some(format!("{} wait or hold the lock; {then}", lock.callers))
+    let callers = clause(
+        lock.callers,
+        "caller",
+        ("waits for or holds", "wait for or hold"),
+    );
+    Some(format!("{callers} the lock; {then}"))
 }
 
 fn describe_listener(listener: &ListenerStatus) -> String {
@@ -299,7 +305,7 @@ mod tests {
             [
                 "     Gate: locked since 1970-01-01 00:00:01 UTC (1min 30s ago): upgrade to 2",
                 "    Lease: the gate opens by itself in 5min",
-                "  Callers: 1 wait or hold the lock; the lock ends with them",
+                "  Callers: 1 caller waits for or holds the lock; it ends with that one",
             ]
         );
         assert!(

@@ -25,12 +25,11 @@ pub async fn run(proxy: &Proxy, options: &SwitchOptions, as_json: bool) -> Resul
     let mut waiting = Waiting::start(proxy, Request::Switch(parameters));
     let mut view = View::new(proxy, as_json);
     let reply = waiting.complete(&mut view, &mut signals).await?;
-    match as_json {
-        true => output::json(&reply),
-        false => output::line(format!(
-            "new connections go to {}; {}",
-            options.target,
-            progress(&reply)
-        )),
-    }
+    let text = format_args!(
+        "new connections go to {}; {}",
+        options.target,
+        progress(&reply)
+    );
+    output::done(as_json, &reply, text);
+    Ok(())
 }

@@ -27,10 +27,8 @@ pub async fn run(
         target: target.to_owned(),
     };
     let reply: TargetParameters = proxy.ask("SetTarget", parameters).await?;
-    match as_json {
-        true => output::json(&reply)?,
-        false => output::line(format!("new connections go to {}", reply.target))?,
-    }
+    let text = format_args!("new connections go to {}", reply.target);
+    output::done(as_json, &reply, text);
     if let Some(wait) = wait {
         let target: Address = reply.target.parse().map_err(|error| Failure::Foreign {
             path: proxy.control.clone(),

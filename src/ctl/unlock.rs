@@ -23,9 +23,10 @@ pub async fn run(proxy: Result<Proxy, Failure>, as_json: bool) -> Result<(), Fai
         Err(failure) if failure.is_absence() => None,
         reply => reply?,
     };
-    match (as_json, reply) {
-        (true, reply) => output::json(&reply), // null when nothing runs
-        (false, Some(reply)) => output::line(progress(&reply)),
-        (false, None) => output::line("not running, nothing to unlock"),
-    }
+    let text = match &reply {
+        Some(reply) => progress(reply),
+        None => "not running, nothing to unlock".to_owned(),
+    };
+    output::done(as_json, &reply, text); // null when nothing runs
+    Ok(())
 }

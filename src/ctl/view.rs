@@ -10,11 +10,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::client::{Client, Proxy};
 use super::connections;
-use super::display::{age, bar, count, fit};
+use super::display::{age, bar, fit};
 use super::failure::Failure;
 use super::output::note;
 use crate::proxy::control::api::{ConnectionStatus, GateReply};
 use crate::service::clock::micros;
+use crate::service::words::{clause, count};
 
 /// How often the live view is drawn.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -103,12 +104,11 @@ impl View {
 
 /// `draining: 3 connections open, 1 client waits`.
 pub fn progress(reply: &GateReply) -> String {
-    let wait = if reply.queued == 1 { "waits" } else { "wait" };
     format!(
-        "{}: {} open, {} {wait}",
+        "{}: {} open, {}",
         super::status::gate_word(reply.gate),
-        count(reply.open as u64, "connection"),
-        count(reply.queued, "client"),
+        count(reply.open, "connection"),
+        clause(reply.queued, "client", ("waits", "wait")),
     )
 }
 

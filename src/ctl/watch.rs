@@ -56,7 +56,11 @@ async fn follow(
     client.call("Monitor", json!({}), true).await?;
     let mut seen = false;
     loop {
-        let answer = match client.reply::<StatusReply>().await {
+        let answer = tokio::select! {
+            answer = client.reply::<StatusReply>() => answer,
+            () = output::reader_gone() => return Err(Failure::ReaderGone),
+        };
+        let answer = match answer {
             // An end before the first answer is a proxy that was just ending when we came.
             Err(Failure::Lost { error: None, .. }) if seen => return Ok(()),
             answer => answer?,

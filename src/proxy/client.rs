@@ -17,6 +17,7 @@ use super::upstream::{self, Spare};
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
 use crate::service::stream::{self, Stream};
+use crate::service::words::count;
 
 /// The pause when a client could not be handed over for lack of memory or descriptors.
 const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
@@ -138,8 +139,8 @@ pub(super) fn tell_ended(connection: &Connection) {
         CONNECTION_ID = connection.id, PEER = %connection.peer,
         RECEIVED_BYTES = received, SENT_BYTES = sent,
         DURATION_USEC = micros(connection.age(Uptime::now())),
-        "connection {} of {} has ended: {received} bytes received, {sent} sent",
-        connection.id, connection.peer
+        "connection {} of {} has ended: {} received, {sent} sent",
+        connection.id, connection.peer, count(received, "byte")
     );
 }
 

@@ -2,6 +2,7 @@
 
 use super::relay;
 use crate::service::program;
+use crate::service::words::{clause, count};
 
 /// Descriptors that are neither for connections nor for pipes: logging, epoll, signals, listeners,
 /// control.
@@ -21,8 +22,10 @@ pub(super) fn share(asked: usize, threads: usize) -> usize {
     let (connections, pipes) = shares(descriptors, asked, threads);
     if connections < asked {
         tracing::warn!(
-            "at most {connections} connections at a time instead of {asked}: {descriptors} descriptors \
-             allow no more (raise LimitNOFILE=)"
+            "at most {} at a time instead of {asked}: {} no more \
+             (raise LimitNOFILE=)",
+            count(connections, "connection"),
+            clause(descriptors, "descriptor", ("allows", "allow"))
         );
     }
     relay::allow_pipes(pipes);

@@ -5,7 +5,7 @@
 pub const LOCKED: &str = "91c5f3e7a2d84b60b7e3d9f05c1a486e";
 /// The gate is closed and nobody is connected any more.
 pub const DRAINED: &str = "3d7a09e5c81b4f2e96d4b7f3a05e1c98";
-/// Somebody opened the gate.
+/// Somebody opened the gate, or the call that held the lock has ended.
 pub const UNLOCKED: &str = "b86f2d41e93c47a5802c5e7fd1a9360b";
 /// The gate opened by itself because the lease was over.
 pub const LEASE_OVER: &str = "c07d5e9f3a1b46848e2fb6d90c7a351e";
@@ -23,7 +23,7 @@ pub const RESPAWNED: &str = "93d4c0b17ae5426f8f1b6e2d7c05a3e9";
 pub const KEEPS: &str = "84f3b6d07e1a4c29a5d2708c9e4b61f5";
 /// Another process has taken the place of this one.
 pub const RETIRED: &str = "70c2a5d98e1f4b36a4d7b09e6c3f8512";
-/// The gate opened because the callers that the lock belonged to have gone or given up.
+/// The gate opened because the callers that the lock belonged to have gone or given up before the drain.
 pub const TAKEN_BACK: &str = "d2f8410b7e6c4935a1c87d3e5f09b64a";
 /// A client was given up because the upstream could not be reached.
 pub const UNREACHABLE: &str = "6e0b9d5a4f2c41738bd7e1c5a39f082d";

@@ -14,6 +14,7 @@ use crate::service::clock::Uptime;
 use crate::service::listener::Listener;
 use crate::service::notify;
 use crate::service::program::Failure;
+use crate::service::words::{clause, count};
 
 /// After so long it is tried again to find room for those who had none.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -47,10 +48,11 @@ impl Proxy {
             _ => tracing::warn!(
                 MESSAGE_ID = event::KEEPS,
                 OPEN = left,
-                "{left} connections are not safe from the end of this process: this user has as many \
+                "{} not safe from the end of this process: this user has as many \
                  descriptors on their way in sockets as the kernel allows (raise LimitNOFILE=, or see \
                  who else sends some: another service, or another container's with the same number of \
-                 a user)"
+                 a user)",
+                clause(left, "connection", ("is", "are"))
             ),
         }
         let due = now + AGAIN;
@@ -87,13 +89,14 @@ pub(super) fn begin(
         .unwrap_or_else(|| !options.take_over && notify::is_systemd());
     let kept = match wanted {
         false => {
-            let count = keep::discard(stored, how.is_heir)?;
-            if count > 0 {
+            let sockets = keep::discard(stored, how.is_heir)?;
+            if sockets > 0 {
                 tracing::warn!(
                     MESSAGE_ID = event::NOT_KEPT,
-                    OPEN = count,
-                    "{count} sockets of connections that were kept before were reset: they are not to \
-                     be kept"
+                    OPEN = sockets,
+                    "{} of connections that were kept before {} reset: they are not to be kept",
+                    count(sockets, "socket"),
+                    if sockets == 1 { "was" } else { "were" }
                 );
             }
             Err(None)
@@ -111,8 +114,9 @@ pub(super) fn begin(
             if most < how.connections {
                 tracing::warn!(
                     MESSAGE_ID = event::KEEPS,
-                    "at most {most} connections outlive this process, not {connections}: the kernel \
-                     allows no more descriptors to be kept (raise LimitNOFILE=)"
+                    "at most {} this process, not {connections}: the kernel allows no more descriptors \
+                     to be kept (raise LimitNOFILE=)",
+                    clause(most, "connection", ("outlives", "outlive"))
                 );
             }
             if let Some(error) = &started.no_heir {

@@ -4,6 +4,7 @@ use super::event;
 use super::gate::{Gate, Notice, Opened};
 use crate::service::clock::{Uptime, micros};
 use crate::service::text::Printable;
+use crate::service::words::clause;
 
 /// Tells `notice`, as things are right behind it.
 pub(super) fn tell(notice: &Notice, gate: &Gate, queued: u32) {
@@ -23,7 +24,8 @@ pub(super) fn tell(notice: &Notice, gate: &Gate, queued: u32) {
                 QUEUED = queued,
                 REASON = reason,
                 LEASE_USEC = lease_usec,
-                "locked ({why}): new clients wait, {open} connections are open"
+                "locked ({why}): new clients wait, {} open",
+                clause(open, "connection", ("is", "are"))
             );
         }
         Notice::Drained => tracing::info!(
@@ -37,29 +39,38 @@ pub(super) fn tell(notice: &Notice, gate: &Gate, queued: u32) {
             MESSAGE_ID = event::UNLOCKED,
             GATE = state,
             QUEUED = queued,
-            "unlocked: {queued} waiting clients pass"
+            "unlocked: {}",
+            passing(queued)
+        ),
+        Notice::Opened(Opened::Holder) => tracing::info!(
+            MESSAGE_ID = event::UNLOCKED,
+            GATE = state,
+            QUEUED = queued,
+            "unlocked with the end of the call that held the lock: {}",
+            passing(queued)
         ),
         Notice::Opened(Opened::Lease) => tracing::warn!(
             MESSAGE_ID = event::LEASE_OVER,
             GATE = state,
             QUEUED = queued,
-            "the lease of the lock is over: the gate opens by itself, {queued} waiting clients \
-                 pass"
+            "the lease of the lock is over: the gate opens by itself, {}",
+            passing(queued)
         ),
         Notice::Opened(Opened::NoCaller) => tracing::info!(
             MESSAGE_ID = event::TAKEN_BACK,
             GATE = state,
             QUEUED = queued,
-            "the lock was taken back because nobody waits for it any more: {queued} waiting \
-                 clients pass"
+            "the lock was taken back because nobody waits for it any more: {}",
+            passing(queued)
         ),
         Notice::Ended => tracing::warn!(
             MESSAGE_ID = event::LEASE_EXIT,
             GATE = state,
             OPEN = open,
             QUEUED = queued,
-            "the lease of the lock is over: the proxy ends, as the lock said, and {queued} waiting \
-                 clients are left to whoever listens next"
+            "the lease of the lock is over: the proxy ends, as the lock said, and {} left to whoever \
+                 listens next",
+            clause(queued, "waiting client", ("is", "are"))
         ),
         Notice::Force => tracing::warn!(
             GATE = state,
@@ -72,4 +83,9 @@ pub(super) fn tell(notice: &Notice, gate: &Gate, queued: u32) {
                  locks again"
         ),
     }
+}
+
+/// How many clients get what they have waited for.
+fn passing(queued: u32) -> String {
+    clause(queued, "waiting client", ("passes", "pass"))
 }

@@ -11,6 +11,7 @@ use super::shell::Proxy;
 use super::upstream::Spare;
 use crate::service::address::Address;
 use crate::service::listener::Arrival;
+use crate::service::words::clause;
 
 /// Goes on with all of them. They count from now on; nobody was accepted yet.
 pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
@@ -91,16 +92,17 @@ fn tell(started: &Started) {
         tracing::info!(
             MESSAGE_ID = event::WENT_ON,
             OPEN = count,
-            "{count} connections go on that the process before has left"
+            "{} that the process before has left",
+            clause(count, "connection", ("goes on", "go on"))
         );
     }
     if started.foreign > 0 {
         tracing::warn!(
             MESSAGE_ID = event::NOT_KEPT,
             OPEN = started.foreign,
-            "{} sockets of connections were reset: a version has left them that this one does not \
-             understand (before such an upgrade, lock)",
-            started.foreign
+            "{} reset: a version has left connections that this one does not understand (before \
+             such an upgrade, lock)",
+            clause(started.foreign, "socket", ("was", "were"))
         );
     }
     for GivenUp { id, text, why } in &started.given_up {

@@ -22,6 +22,7 @@ use crate::service::binding;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Ended, Lifetime, serve};
+use crate::service::words::clause;
 
 /// What `FileDescriptorName=` calls control sockets.
 const CONTROL_NAME: &str = "varlink";
@@ -158,8 +159,9 @@ fn succeed(predecessor: Predecessor, open: usize, proxy: &Arc<Proxy>) {
     tracing::info!(
         MESSAGE_ID = event::TOOK_OVER,
         OPEN = open,
-        "took over from {}: {open} connections are still open there",
-        predecessor.name()
+        "took over from {}: {} open there",
+        predecessor.name(),
+        clause(open, "connection", ("is still", "are still"))
     );
     tokio::spawn(predecessor.follow(Arc::clone(proxy)));
 }

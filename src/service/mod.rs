@@ -14,7 +14,7 @@
 //!   hear;
 //! - [`text`]: words of others, so that no terminal and no log acts upon them;
 //! - [`varlink`]: how systemd's world calls a program;
-//! - [`program`], [`pace`], [`clock`], [`alarm`]: what every main needs.
+//! - [`program`], [`pace`], [`clock`], [`alarm`], [`words`]: what every main needs.
 
 pub mod activation;
 pub mod address;
@@ -45,3 +45,4 @@ pub mod stream;
 pub mod text;
 pub mod timespan;
 pub mod varlink;
+pub mod words;

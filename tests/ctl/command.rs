@@ -156,3 +156,11 @@ fn a_gate_that_others_keep_closed_is_told() {
     proxy.called("GetStatus").reply(another);
     end(child).expect(0, "kept by 1 other caller (by others)");
 }
+
+#[test]
+fn two_dashes_without_a_command_behind_them_lock_nothing() {
+    let proxy = StandIn::new();
+    for words in [&["lock", "--"][..], &["lock", "--lease", "1s", "--"]] {
+        end(proxy.start(words)).expect(2, "no COMMAND");
+    }
+}

@@ -56,7 +56,7 @@ fn a_drain_that_takes_too_long_has_an_exit_status_of_its_own() {
     let times = json!({ "timeoutUSec": 5_000_000, "forceAfterUSec": 3_000_000 });
     assert_eq!(caller.calls("Lock"), times);
     caller.refuse("DrainTimedOut", json!({ "open": 3 }));
-    end(child).expect(3, "still open: 3");
+    end(child).expect(3, "3 connections still open");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod command;
 mod lock;
+mod output;
 mod stand_in;
 mod watch;
 
@@ -218,7 +219,7 @@ fn a_lock_may_do_without_a_proxy_that_does_not_run() {
     let child = proxy.start(&["lock", "--if-running", "--timeout", "1s"]);
     let refusal = json!({ "open": 1 });
     proxy.called("Lock").refuse("DrainTimedOut", refusal);
-    end(child).expect(3, "still open: 1");
+    end(child).expect(3, "1 connection still open");
 }
 
 #[test]

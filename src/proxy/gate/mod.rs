@@ -297,8 +297,13 @@ impl Gate {
     /// The caller has its answer, or has gone. If the lock was its, and nobody else's, the gate
     /// opens.
     pub fn caller_gone(&mut self, caller: CallerId, store: &mut dyn LockStore) -> Vec<Notice> {
-        self.callers.remove(&caller);
-        self.take_back(store)
+        let gone = self.callers.remove(&caller);
+        let is_drained = self.lock.as_ref().is_some_and(|lock| lock.drained);
+        let why = match gone {
+            Some(caller) if caller.hold && caller.outcome.is_none() && is_drained => Opened::Holder,
+            _ => Opened::NoCaller,
+        };
+        self.take_back(why, store)
     }
 
     /// Does what is due at this time.
@@ -329,7 +334,7 @@ impl Gate {
                 notices.push(Notice::Force);
             }
         }
-        notices.extend(self.take_back(store));
+        notices.extend(self.take_back(Opened::NoCaller, store));
         notices
     }
 
@@ -388,12 +393,12 @@ impl Gate {
         for caller in waiting {
             caller.outcome = Some(outcome.clone());
         }
-        notices.extend(self.take_back(store));
+        notices.extend(self.take_back(Opened::NoCaller, store));
         notices
     }
 
     /// Opens the gate if the lock belongs to callers, and none of them is left.
-    fn take_back(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
+    fn take_back(&mut self, why: Opened, store: &mut dyn LockStore) -> Vec<Notice> {
         match &self.lock {
             Some(lock)
                 if !lock.record.kept
@@ -401,7 +406,7 @@ impl Gate {
                     && self.callers() == 0
                     && !self.stopping =>
             {
-                self.open_gate(Opened::NoCaller, store)
+                self.open_gate(why, store)
             }
             _ => Vec::new(),
         }

@@ -101,7 +101,7 @@ fn a_held_lock_ends_with_its_holder_also_after_the_drain() {
     assert_eq!(gate.outcome(A), None, "it goes on");
     assert_eq!(
         gate.caller_gone(A, &mut disk),
-        [Notice::Opened(Opened::NoCaller)]
+        [Notice::Opened(Opened::Holder)]
     );
 }
 

@@ -127,8 +127,10 @@ pub enum Opened {
     Asked,
     /// The lease ran out.
     Lease,
-    /// The last caller the lock belonged to has gone, or gave up waiting.
+    /// The last caller the lock belonged to has gone, or gave up waiting, before the drain was complete.
     NoCaller,
+    /// The last caller that held the lock has gone, after the drain.
+    Holder,
 }
 
 /// Something that happened, to be logged and acted on by the shell around the gate.

@@ -2,6 +2,7 @@
 
 use super::Proxy;
 use crate::proxy::control::api::ConnectionStatus;
+use crate::service::words::clause;
 
 impl Proxy {
     /// Counts the connections that an earlier process handed over and that are still open, instead
@@ -18,7 +19,8 @@ impl Proxy {
             Ok(0) => {}
             Ok(count) => tracing::info!(
                 OPEN = count,
-                "{count} connections that an earlier process handed over are still open"
+                "{} open that an earlier process handed over",
+                clause(count, "connection", ("is still", "are still"))
             ),
             Err(error) => tracing::error!(
                 ERROR = %error,

@@ -8,6 +8,7 @@ use crate::proxy::event;
 use crate::proxy::gate::GateState;
 use crate::service::clock::{Uptime, micros};
 use crate::service::listener::Listener;
+use crate::service::words::clause;
 
 impl Proxy {
     /// Warns, once for each lock, when no more clients can wait.
@@ -19,8 +20,9 @@ impl Proxy {
             if waiting >= most && most > 0 && !self.queue_full.swap(true, Relaxed) {
                 tracing::warn!(
                     MESSAGE_ID = event::QUEUE_FULL, LISTENER = %listener, QUEUED = waiting,
-                    "{waiting} clients wait on {listener}, more cannot: who comes now tries again by \
-                     itself (raise Backlog= and net.core.somaxconn)"
+                    "{} on {listener}, more cannot: who comes now tries again by itself (raise \
+                     Backlog= and net.core.somaxconn)",
+                    clause(waiting, "client", ("waits", "wait"))
                 );
             }
         }

@@ -6,6 +6,7 @@ use super::Proxy;
 use crate::proxy::connections::Abort;
 use crate::proxy::event;
 use crate::service::listener::Listener;
+use crate::service::words::clause;
 
 impl Proxy {
     /// The process has taken over from another one, in which so many connections are open.
@@ -52,7 +53,8 @@ impl Proxy {
         tracing::info!(
             MESSAGE_ID = event::RETIRED,
             OPEN = open,
-            "another process has taken over: it accepts from now on, {open} connections go on here"
+            "another process has taken over: it accepts from now on, {} here",
+            clause(open, "connection", ("goes on", "go on"))
         );
         self.woken.notify_one();
         self.changes.send_replace(());
@@ -66,8 +68,9 @@ impl Proxy {
         if orphans > 0 {
             tracing::warn!(
                 OPEN = orphans,
-                "{orphans} connections cannot be cut: an earlier process handed them over, and only \
-                 who serves them can end them (restart that service)"
+                "{} cut: an earlier process handed clients over, and only who serves them can end \
+                 that (restart that service)",
+                clause(orphans, "connection", ("cannot be", "cannot be"))
             );
         }
         self.cut_predecessor.notify_one();

@@ -37,6 +37,7 @@ use crate::service::listener::Listener;
 use crate::service::poller::{Flags, Poller};
 use crate::service::processors::Processors;
 use crate::service::program;
+use crate::service::words::count;
 pub(super) use doors::Doors;
 use load::Load;
 use open::Open;
@@ -229,8 +230,8 @@ impl Workers {
                     crew.allowed.most = crew.posts.len();
                     tracing::warn!(
                         ERROR = %error,
-                        "no more than {} threads can be started, these go on alone: {error} (raise \
-                         TasksMax=)", crew.allowed.most
+                        "no more than {} can be started, and they go on alone: {error} (raise TasksMax=)",
+                        count(crew.allowed.most, "thread")
                     );
                     None
                 }

@@ -24,6 +24,7 @@ use super::listener::Listener;
 use super::notify;
 use super::program::Failure;
 use super::signals::{Order, Signals};
+use super::words::clause;
 use admit::admit_waiting;
 
 /// Where others accept, they may take so long for a client that waits.
@@ -272,7 +273,8 @@ impl<S: Service> Serving<S> {
         tracing::info!(
             MESSAGE_ID = event::STOPPING,
             OPEN = open,
-            "stopping; {open} open connections go on if the next process is started now"
+            "stopping; {} if the next process is started now",
+            clause(open, "open connection", ("goes on", "go on"))
         );
     }
 
@@ -286,7 +288,8 @@ impl<S: Service> Serving<S> {
             tracing::info!(
                 MESSAGE_ID = event::STOPPING,
                 OPEN = open,
-                "stopping; {open} open connections may go on for {}",
+                "stopping; {} for {}",
+                clause(open, "open connection", ("may go on", "may go on")),
                 timeout.map_or("as long as they want".to_owned(), |limit| format!(
                     "{limit:?}"
                 ))
@@ -302,7 +305,8 @@ impl<S: Service> Serving<S> {
             let due = match drain.step(open, now) {
                 Step::Complete => return tracing::info!("stopped"),
                 Step::TimedOut => {
-                    return tracing::warn!(OPEN = open, "stopped; {open} connections were cut off");
+                    let cut = clause(open, "connection", ("was", "were"));
+                    return tracing::warn!(OPEN = open, "stopped; {cut} cut off");
                 }
                 Step::Wait { until, extend } => {
                     if let Some(extend) = extend {
@@ -319,7 +323,8 @@ impl<S: Service> Serving<S> {
                 order = self.signals.next() => if order == Order::Stop {
                     let open = self.service.open();
                     if std::mem::replace(&mut told, true) {
-                        return tracing::warn!(OPEN = open, "told twice to stop: {open} connections cut off");
+                        let cut = clause(open, "connection", ("was", "were"));
+                        return tracing::warn!(OPEN = open, "told twice to stop: {cut} cut off");
                     }
                 },
                 () = self.service.changed() => {}

@@ -141,7 +141,7 @@ proptest! {
                             prop_assert_eq!(gate.lock_record(), before.lock_record());
                             prop_assert_eq!(gate.callers.len(), callers);
                             // Its place was freed by the removal above.
-                            gate.take_back(&mut disk)
+                            gate.take_back(Opened::NoCaller, &mut disk)
                         }
                     }
                 }
