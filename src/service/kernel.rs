@@ -111,9 +111,11 @@ pub struct TcpCounters {
     pub state: u8,
     /// The kernel has an error for whoever asks next.
     pub broken: bool,
+    /// Urgent data was not received yet: what can be read ends in front of it.
+    pub urgent: bool,
     /// Bytes that came, the peer's end among them.
     pub received: u64,
-    /// Bytes that can be read, without the end.
+    /// Bytes that can be read, without the end, in front of urgent data.
     pub readable: u64,
     /// Bytes of ours that were acknowledged.
     pub acknowledged: u64,
@@ -144,13 +146,14 @@ pub fn tcp_counters(socket: BorrowedFd<'_>) -> io::Result<TcpCounters> {
     for _ in 0..STABLE_TRIES {
         let readable = rustix::io::ioctl_fionread(socket)?;
         let unacknowledged = unacknowledged_bytes(socket)?;
-        let broken = has_error(socket)?;
+        let flags = poll_now(socket, PollFlags::PRI)?;
         let after = ask()?;
         if before == after {
             return Ok(TcpCounters {
                 readable,
                 unacknowledged: unacknowledged as u64,
-                broken,
+                broken: flags.contains(PollFlags::ERR),
+                urgent: flags.contains(PollFlags::PRI),
                 ..after
             });
         }
@@ -159,15 +162,26 @@ pub fn tcp_counters(socket: BorrowedFd<'_>) -> io::Result<TcpCounters> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
-/// Whether the kernel has an error for whoever asks next. It is not told by this: poll(2).
-fn has_error(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut fds = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+/// Which of these, and of the error and the end, poll(2) tells now. An error is not taken away by this.
+///
+/// # Errors
+///
+/// When the kernel has no memory for it.
+pub fn poll_now(socket: BorrowedFd<'_>, flags: PollFlags) -> io::Result<PollFlags> {
+    let mut fds = [PollFd::from_borrowed_fd(socket, flags)];
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     poll(&mut fds, Some(&now))?;
-    Ok(fds[0].revents().contains(PollFlags::ERR))
+    Ok(fds[0].revents())
+}
+
+/// Whether something came that was not received. Urgent data and what is behind it is not counted among
+/// what can be read (`tcp_inq`, include/net/tcp.h).
+pub fn has_unread(socket: BorrowedFd<'_>) -> bool {
+    rustix::io::ioctl_fionread(socket).is_ok_and(|unread| unread > 0)
+        || poll_now(socket, PollFlags::PRI).is_ok_and(|flags| flags.contains(PollFlags::PRI))
 }
 
 /// Has `MSG_PEEK` go on behind what it has shown, from the start; or, if not `on`, show the same again:

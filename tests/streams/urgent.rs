@@ -7,7 +7,7 @@ use rustix::net::{SendFlags, send};
 
 use crate::bytes::Bytes;
 use crate::front::{Front, Path, Wiring};
-use crate::support::rest;
+use crate::support::{eventually, rest};
 
 /// Takes `amount` bytes off the front of what was received, and fails if they are not the right ones.
 fn expect(bytes: Bytes, offset: u64, amount: usize, received: &[u8]) -> &[u8] {
@@ -94,4 +94,51 @@ fn what_came_behind_it_is_not_forgotten_when_nothing_more_comes() {
         upstream.read_exact(&mut received).expect("it is stuck");
         expect(bytes, 1, 300_000, &received);
     }
+}
+
+/// An end behind it is not taken for one in front of it, whoever sends it and however late it is read.
+#[test]
+fn nothing_is_cut_short_when_the_end_is_there_already() {
+    const LENGTH: usize = 2_000_000;
+    for path in [Path::Usual, Path::Threads(1), Path::NoPipes] {
+        for (before, is_slow, down) in [1_000_000, 1_990_000, LENGTH - 1, LENGTH]
+            .into_iter()
+            .flat_map(|before| [(before, false), (before, true)])
+            .flat_map(|(before, is_slow)| [(before, is_slow, false), (before, is_slow, true)])
+        {
+            let front = Front::new(path, Wiring::TcpToTcp);
+            front.has_receive_buffers(1 << 20, 1 << 16);
+            let (client, upstream) = front.pair();
+            let (source, sink) = match down {
+                false => (client, upstream),
+                true => (upstream, client),
+            };
+            let bytes = Bytes::new(13);
+            let writer = std::thread::spawn(move || {
+                write(&source, bytes, 0, before);
+                let urgent = !bytes.at(before as u64, 1)[0];
+                assert_eq!(send(&source, &[urgent], SendFlags::OOB), Ok(1));
+                write(&source, bytes, before as u64, LENGTH - before);
+                source.shutdown(Shutdown::Write).unwrap();
+                (source, urgent)
+            });
+            if is_slow {
+                // The proxy is full, and what is left waits in front of it, the end perhaps as well.
+                eventually("it is full", || unread(&sink) > 0);
+            }
+            let received = rest(&sink).unwrap();
+            let (_source, urgent) = writer.join().unwrap();
+            let left = expect(bytes, 0, before, &received);
+            let left = left.strip_prefix(&[urgent]).unwrap_or(left);
+            let left = expect(bytes, before as u64, LENGTH - before, left);
+            assert_eq!(
+                left, b"",
+                "{path:?}, behind {before}, slow: {is_slow}, down: {down}"
+            );
+        }
+    }
+}
+
+fn unread(stream: &TcpStream) -> u64 {
+    rustix::io::ioctl_fionread(stream).unwrap()
 }

@@ -24,6 +24,10 @@ pub(super) enum Opened {
 /// receive was under way. `may_have_ended`: we have shut down our side, and nobody was told of a reset;
 /// then both sides may have ended the connection.
 pub(super) fn received(counters: &TcpCounters, recorded: u64, may_have_ended: bool) -> Total {
+    if counters.urgent {
+        // How much waits behind it nobody tells.
+        return Total::Unknown;
+    }
     let Some(bytes) = counters.received.checked_sub(counters.readable) else {
         return Total::Unknown;
     };

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketType, connect_unspec, shutdown, sockopt};
 
 use super::lots;
+use crate::service::kernel::has_unread;
 
 /// Tells the peer that nothing more comes, unless that was done.
 pub fn end_orderly(socket: impl AsFd) {
@@ -26,8 +27,7 @@ pub fn end_by_reset(socket: impl AsFd) {
 /// that (`SO_LINGER` with zero seconds, socket(7)), or bytes that came were not received (RFC 2525,
 /// section 2.17).
 pub fn is_to_be_reset(socket: BorrowedFd<'_>) -> bool {
-    matches!(sockopt::socket_linger(socket), Ok(Some(Duration::ZERO)))
-        || rustix::io::ioctl_fionread(socket).is_ok_and(|unread| unread > 0)
+    matches!(sockopt::socket_linger(socket), Ok(Some(Duration::ZERO))) || has_unread(socket)
 }
 
 /// Resets all connections whose sockets are parked in any of these, and how many it were.
@@ -72,6 +72,15 @@ mod tests {
         std::mem::forget(ours.try_clone().unwrap());
         end_by_reset(&ours);
         peer
+    }
+
+    #[test]
+    fn what_is_unread_calls_for_a_reset_also_behind_urgent_data() {
+        let (ours, mut peer) = pair();
+        assert!(!is_to_be_reset(ours.as_fd()));
+        rustix::net::send(&peer, b"!", rustix::net::SendFlags::OOB).unwrap();
+        peer.write_all(b"behind").unwrap();
+        assert!(is_to_be_reset(ours.as_fd()));
     }
 
     #[test]

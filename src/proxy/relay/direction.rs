@@ -1,5 +1,7 @@
 //! One direction of a relayed connection: does what [`Switch`] says.
 
+mod bulk;
+
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::task::Poll;
@@ -232,6 +234,9 @@ impl Direction {
     /// Receives into the thread's buffer and sends from there. What the sink does not take is kept.
     fn receive(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
         let (source, readiness) = &mut between.source;
+        if self.flow.is_some() {
+            readiness.look_for_urgent(*source);
+        }
         if !readiness.is_readable() {
             self.switch.waits_for_source();
             return Poll::Pending;
@@ -241,6 +246,12 @@ impl Direction {
             return Poll::Ready(Err(End::SourceBroken(Errno::NOBUFS)));
         };
         let (flow, place) = (self.flow, Place::Buffer(buffer.number()));
+        if let Some(flow) = flow
+            && readiness.is_urgent()
+        {
+            // Before it is done: a receive leaves the urgent byte out, and the kernel counts it.
+            flow.inexact();
+        }
         let received = readiness.receive(|| {
             take(flow, place, || {
                 let (bytes, _) = rustix::net::recv(*source, &mut *buffer, RecvFlags::empty())?;
@@ -265,9 +276,6 @@ impl Direction {
                 };
             }
         };
-        if let (Some(flow), true) = (flow, readiness.is_urgent()) {
-            flow.inexact();
-        }
         self.switch.received(bytes, bytes == BUFFER);
         let part = 0..bytes;
         self.rest = Some(Rest { buffer, part });
@@ -300,71 +308,6 @@ impl Direction {
             _ => self.rest = Some(rest),
         }
         Poll::Ready(Ok(bytes))
-    }
-
-    fn fill(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
-        let Some(pipe) = self.pipe.take().or_else(Pipe::take) else {
-            self.switch.no_pipe();
-            return Poll::Ready(Ok(0));
-        };
-        let reach = self.switch.reach();
-        let (source, readiness) = &mut between.source;
-        let is_exceptional = readiness.is_exceptional();
-        let (flow, place) = (self.flow, pipe.place());
-        let filled = readiness.receive(|| {
-            let received = take(flow, place, || {
-                let bytes = pipe.fill(*source, reach)?;
-                // How much there was cannot be told from how much fits.
-                Ok(Received { bytes, full: true })
-            });
-            match received {
-                // Splicing stops in front of urgent data and does not say so.
-                Err(Errno::AGAIN) if is_exceptional => Err(Errno::INVAL),
-                received => received,
-            }
-        });
-        match filled {
-            Poll::Ready(Ok(bytes)) if bytes > 0 => {
-                self.switch.filled(bytes);
-                self.pipe = Some(pipe);
-                return Poll::Ready(Ok(0));
-            }
-            Poll::Ready(Ok(_)) => self.switch.filled(0),
-            Poll::Ready(Err(Errno::INVAL)) => self.switch.cannot_splice(),
-            Poll::Ready(Err(errno)) => {
-                pipe.give_back();
-                return Poll::Ready(Err(End::SourceBroken(errno)));
-            }
-            Poll::Pending => {
-                self.switch.waits_for_source();
-                pipe.give_back();
-                return Poll::Pending;
-            }
-        }
-        pipe.give_back();
-        Poll::Ready(Ok(0))
-    }
-
-    fn drain(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
-        let Some(pipe) = &self.pipe else {
-            unreachable!("the switch knows of a pipe that is not there");
-        };
-        let held = self.switch.in_pipe();
-        let (sink, readiness) = &mut between.sink;
-        let flow = self.flow;
-        let drained = readiness.send(*sink, || give(flow, || pipe.drain(*sink, held)));
-        let Poll::Ready(drained) = drained else {
-            self.switch.waits_for_sink();
-            return Poll::Pending;
-        };
-        let drained = drained.map_err(End::SinkBroken)?;
-        if self.switch.gave(drained) == 0
-            && self.switch.next() != Next::Fill
-            && let Some(pipe) = self.pipe.take()
-        {
-            pipe.give_back();
-        }
-        Poll::Ready(Ok(drained))
     }
 }
 

@@ -209,3 +209,6 @@ async fn throw_away<S: AsFd + AsRawFd>(stream: &Stream<S>) {
     }
     std::future::pending().await
 }
+
+#[cfg(test)]
+mod tests;

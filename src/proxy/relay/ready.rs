@@ -3,8 +3,10 @@
 use std::os::fd::BorrowedFd;
 use std::task::Poll;
 
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 
+use crate::service::kernel::poll_now;
 use crate::service::poller::Flags;
 use crate::service::stream::{Family, send_at_once};
 
@@ -25,7 +27,11 @@ pub struct Ready {
     writable: bool,
     /// Urgent data, or the end.
     exceptional: bool,
+    /// The peer has shut down its writing side, or the connection is broken: nothing more comes.
+    ended: bool,
     urgent: bool,
+    /// Whether urgent data that a receive would begin with was told by now.
+    knows_urgent: bool,
     broken: bool,
     family: Family,
     nagle: Nagle,
@@ -58,7 +64,9 @@ impl Ready {
             readable: false,
             writable: false,
             exceptional: false,
+            ended: false,
             urgent: false,
+            knows_urgent: false,
             broken: false,
             family,
             nagle: Nagle::Off,
@@ -87,6 +95,8 @@ impl Ready {
         self.writable |= ended || flags.intersects(Flags::OUT);
         self.exceptional |= ended || flags.intersects(Flags::PRI | Flags::RDHUP);
         self.urgent |= flags.intersects(Flags::PRI);
+        self.ended |= ended || flags.intersects(Flags::RDHUP);
+        self.knows_urgent |= self.ended || flags.intersects(Flags::IN | Flags::PRI);
         self.broken |= flags.intersects(Flags::ERR);
     }
 
@@ -111,6 +121,27 @@ impl Ready {
         self.urgent
     }
 
+    /// Asks the kernel for urgent data, if it may have come without having been told before the next
+    /// receive goes past it.
+    ///
+    /// What was told to be readable and was not received from since begins with something else: a receive
+    /// stops in front of what has come behind that. Nor does anything come behind the end. If nothing is
+    /// there, nothing is to be received before the kernel tells of more.
+    pub(super) fn look_for_urgent(&mut self, socket: BorrowedFd<'_>) {
+        if self.family != Family::Tcp || self.knows_urgent || !self.readable {
+            return;
+        }
+        match poll_now(socket, PollFlags::IN | PollFlags::PRI) {
+            Ok(flags) => {
+                self.urgent |= flags.intersects(PollFlags::PRI);
+                self.exceptional |= self.urgent;
+                self.readable = !flags.is_empty();
+            }
+            // It cannot be excluded.
+            Err(_) => self.urgent = true,
+        }
+    }
+
     /// Whether the kernel has told of urgent data or of the end.
     pub(super) fn is_exceptional(&self) -> bool {
         self.exceptional
@@ -131,6 +162,7 @@ impl Ready {
         while self.readable {
             match receive() {
                 Ok(Received { bytes, full }) => {
+                    self.knows_urgent = self.ended;
                     let may_have_more = self.family != Family::Tcp || self.exceptional;
                     self.readable = full || bytes == 0 || may_have_more;
                     return Poll::Ready(Ok(bytes));
@@ -202,6 +234,33 @@ mod tests {
         assert_eq!(ready.receive(|| some(1, false)), Poll::Ready(Ok(1)));
         assert!(ready.receive(|| Err(Errno::AGAIN)).is_pending());
         assert!(ready.receive(|| some(1, false)).is_pending());
+    }
+
+    #[test]
+    fn urgent_data_is_known_before_a_receive_goes_past_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let mut ready = Ready::new(Family::Tcp);
+        ready.tell(Flags::IN);
+        // It is told that something else comes first.
+        rustix::net::send(&peer, b"!", rustix::net::SendFlags::OOB).unwrap();
+        ready.look_for_urgent(socket.as_fd());
+        assert!(ready.is_readable() && !ready.is_urgent());
+        // That has been received, as much as fits, and what comes next was not told.
+        assert_eq!(ready.receive(|| some(9, true)), Poll::Ready(Ok(9)));
+        ready.look_for_urgent(socket.as_fd());
+        assert!(ready.is_readable() && ready.is_urgent() && ready.is_exceptional());
+
+        let (_peer, socket) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut ready = Ready::new(Family::Tcp);
+        ready.tell(Flags::IN);
+        assert_eq!(ready.receive(|| some(9, true)), Poll::Ready(Ok(9)));
+        ready.look_for_urgent(socket.as_fd());
+        assert!(
+            !ready.is_readable() && !ready.is_urgent(),
+            "nothing is there"
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rustix::net::{Shutdown, shutdown, sockopt};
 
+use crate::service::kernel::has_unread;
+
 /// The socket of a client. Dropping it closes it, and the client sees what close(2) of the only
 /// descriptor would have shown it, also where the process that handed it over has another one:
 ///
@@ -46,7 +48,7 @@ impl Drop for ClientSocket {
             return;
         }
         // Both fail only on a connection that is broken already.
-        if rustix::io::ioctl_fionread(&self.fd).is_ok_and(|unread| unread > 0) {
+        if has_unread(self.fd.as_fd()) {
             let _ = sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
         } else {
             let _ = shutdown(&self.fd, Shutdown::Write);

@@ -168,3 +168,22 @@ fn what_waits_to_be_sent_is_sent_and_the_end_behind_it_is_not_counted() {
         }
     }
 }
+
+/// What waits behind urgent data is not among what can be read, and the urgent byte is never received: of
+/// a stream that has some in front of it nothing is said, however much came.
+#[test]
+fn in_front_of_urgent_data_nothing_is_said() {
+    let mut world = World::new(Opened::ByPeer);
+    let mut peer = world.peer.take().unwrap();
+    let counters = |world: &World| tcp_counters(world.ours.as_fd()).unwrap();
+    peer.write_all(b"before").unwrap();
+    assert_eq!(received(&counters(&world), 0, false), Total::Exactly(0));
+    rustix::net::send(&peer, b"!", rustix::net::SendFlags::OOB).unwrap();
+    peer.write_all(b"behind").unwrap();
+    assert_eq!(counters(&world).readable, 6);
+    assert_eq!(received(&counters(&world), 0, false), Total::Unknown);
+    assert_eq!(world.ours.read(&mut [0; 100]).unwrap(), 6);
+    assert_eq!(received(&counters(&world), 6, false), Total::Unknown);
+    assert_eq!(world.ours.read(&mut [0; 100]).unwrap(), 6);
+    assert_eq!(received(&counters(&world), 12, false), Total::Exactly(13));
+}

@@ -1,0 +1,109 @@
+//! Through a pipe.
+
+use std::task::Poll;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use super::{Between, Direction, End};
+use crate::proxy::relay::noted::{give, take};
+use crate::proxy::relay::pipe::Pipe;
+use crate::proxy::relay::ready::Received;
+use crate::proxy::relay::switch::Next;
+
+impl Direction {
+    /// Splices from the source into a pipe.
+    pub(super) fn fill(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
+        let Some(pipe) = self.pipe.take().or_else(Pipe::take) else {
+            self.switch.copies_next();
+            return Poll::Ready(Ok(0));
+        };
+        let reach = self.switch.reach();
+        let (source, readiness) = &mut between.source;
+        let is_exceptional = readiness.is_exceptional();
+        let (flow, place) = (self.flow, pipe.place());
+        let filled = readiness.receive(|| {
+            let received = take(flow, place, || {
+                let bytes = pipe.fill(*source, reach)?;
+                // How much there was cannot be told from how much fits.
+                Ok(Received { bytes, full: true })
+            });
+            match received {
+                // In front of urgent data, perhaps.
+                Err(Errno::AGAIN) if is_exceptional => Ok(Received {
+                    bytes: 0,
+                    full: true,
+                }),
+                received => received,
+            }
+        });
+        if let Poll::Ready(Ok(bytes)) = filled
+            && bytes > 0
+        {
+            self.switch.filled(bytes);
+            self.pipe = Some(pipe);
+            return Poll::Ready(Ok(0));
+        }
+        pipe.give_back();
+        match filled {
+            Poll::Ready(Ok(_)) => return self.look_behind(between),
+            Poll::Ready(Err(Errno::INVAL)) => self.switch.cannot_splice(),
+            Poll::Ready(Err(errno)) => return Poll::Ready(Err(End::SourceBroken(errno))),
+            Poll::Pending => {
+                self.switch.waits_for_source();
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(0))
+    }
+
+    /// Splicing has come to nothing: at the end, or in front of urgent data (`tcp_splice_read`,
+    /// net/ipv4/tcp.c). Which of them it is only a receive tells. It leaves everything where it is, so
+    /// that nothing has to be written down.
+    fn look_behind(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
+        let (source, readiness) = &mut between.source;
+        let seen = readiness.receive(|| {
+            let (bytes, _) = recv(*source, &mut [0; 1], RecvFlags::PEEK)?;
+            Ok(Received { bytes, full: true })
+        });
+        match seen {
+            Poll::Ready(Ok(0)) => self.switch.ended(),
+            // A receive goes past urgent data. Not every socket can be looked into: it will tell, too.
+            Poll::Ready(Ok(_) | Err(Errno::OPNOTSUPP)) => self.switch.copies_next(),
+            Poll::Ready(Err(errno)) => {
+                if let Some(flow) = self.flow {
+                    flow.source_broken();
+                }
+                return Poll::Ready(Err(End::SourceBroken(errno)));
+            }
+            Poll::Pending => {
+                self.switch.waits_for_source();
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(Ok(0))
+    }
+
+    /// Splices from the pipe to the sink.
+    pub(super) fn drain(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
+        let Some(pipe) = &self.pipe else {
+            unreachable!("the switch knows of a pipe that is not there");
+        };
+        let held = self.switch.in_pipe();
+        let (sink, readiness) = &mut between.sink;
+        let flow = self.flow;
+        let drained = readiness.send(*sink, || give(flow, || pipe.drain(*sink, held)));
+        let Poll::Ready(drained) = drained else {
+            self.switch.waits_for_sink();
+            return Poll::Pending;
+        };
+        let drained = drained.map_err(End::SinkBroken)?;
+        if self.switch.gave(drained) == 0
+            && self.switch.next() != Next::Fill
+            && let Some(pipe) = self.pipe.take()
+        {
+            pipe.give_back();
+        }
+        Poll::Ready(Ok(drained))
+    }
+}

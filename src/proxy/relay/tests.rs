@@ -1,0 +1,169 @@
+//! The relay between real sockets: urgent data, and the end.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+
+use proptest::prelude::*;
+use rustix::event::PollFlags;
+use rustix::net::{SendFlags, send};
+
+use super::*;
+use crate::service::kernel::poll_now;
+use crate::service::poller::Flags;
+use crate::service::stream::Family;
+
+/// What happens between two turns of the relay.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    /// The source says so many bytes.
+    Says(usize),
+    /// The source sends a byte of urgent data.
+    Urgent,
+    /// The sink reads at most so many.
+    Reads(usize),
+    /// The relay has a turn.
+    Turn,
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        3 => (1usize..200_000).prop_map(Event::Says),
+        2 => (1usize..100).prop_map(Event::Says),
+        1 => Just(Event::Says(BUFFER)),
+        3 => Just(Event::Urgent),
+        2 => (1usize..300_000).prop_map(Event::Reads),
+        4 => Just(Event::Turn),
+    ]
+}
+
+struct NotCounted;
+
+impl Meter for NotCounted {
+    fn received(&self, _: usize) {}
+    fn sent(&self, _: usize) {}
+}
+
+/// A relay, and both peers, of which one is the source.
+struct World {
+    relay: Relay,
+    client: TcpStream,
+    upstream: TcpStream,
+    source: TcpStream,
+    sink: TcpStream,
+    said: u64,
+    read: u64,
+    ending: Option<Ending>,
+}
+
+/// Neither the same nor urgent.
+fn byte(position: u64) -> u8 {
+    (position % 251) as u8
+}
+
+const URGENT: u8 = 255;
+
+impl World {
+    fn new(down: bool) -> Self {
+        allow_pipes(100);
+        let pair = || {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (ours, _) = listener.accept().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            peer.set_nonblocking(true).unwrap();
+            (peer, ours)
+        };
+        let ((client_peer, client), (upstream_peer, upstream)) = (pair(), pair());
+        let (source, sink) = match down {
+            false => (client_peer, upstream_peer),
+            true => (upstream_peer, client_peer),
+        };
+        let ready = || Ready::new(Family::Tcp);
+        Self {
+            relay: Relay::new(ready(), ready(), None),
+            client,
+            upstream,
+            source,
+            sink,
+            said: 0,
+            read: 0,
+            ending: None,
+        }
+    }
+
+    fn happens(&mut self, event: Event) {
+        match event {
+            Event::Says(bytes) => {
+                let bytes: Vec<u8> = (self.said..).take(bytes).map(byte).collect();
+                self.said += self.source.write(&bytes).unwrap_or(0) as u64;
+            }
+            // One that is not taken is none.
+            Event::Urgent => drop(send(&self.source, &[URGENT], SendFlags::OOB)),
+            Event::Reads(bytes) => drop(self.reads(bytes)),
+            Event::Turn => self.turn(),
+        }
+    }
+
+    /// Whether it is the end.
+    fn reads(&mut self, bytes: usize) -> bool {
+        let mut buffer = vec![0; bytes];
+        let Ok(bytes) = self.sink.read(&mut buffer) else {
+            return false;
+        };
+        // Of several urgent bytes only the last one is out of the stream.
+        for read in buffer[..bytes].iter().filter(|read| **read != URGENT) {
+            assert_eq!(*read, byte(self.read), "at {}", self.read);
+            self.read += 1;
+        }
+        bytes == 0
+    }
+
+    fn turn(&mut self) {
+        for (ready, socket) in [
+            (&mut self.relay.client, &self.client),
+            (&mut self.relay.upstream, &self.upstream),
+        ] {
+            let all = PollFlags::IN | PollFlags::OUT | PollFlags::PRI | PollFlags::RDHUP;
+            let flags = poll_now(socket.as_fd(), all).unwrap();
+            ready.tell(Flags::from_bits_retain(flags.bits().into()));
+        }
+        let (client, upstream) = (self.client.as_fd(), self.upstream.as_fd());
+        if self.ending.is_none()
+            && let Turn::Ended(ending) = self.relay.turn(client, upstream, &NotCounted)
+        {
+            self.ending = Some(ending);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Wherever urgent data is, and however slow the sink, every other byte comes through before the end.
+    #[test]
+    fn the_end_comes_behind_everything_that_came_before_it_urgent_data_or_not(
+        down in any::<bool>(),
+        events in prop::collection::vec(event(), 1..40),
+        last in prop::collection::vec(event(), 0..4),
+    ) {
+        let mut world = World::new(down);
+        events.into_iter().for_each(|event| world.happens(event));
+        // Without a turn, so that what comes last is there together with the end.
+        for event in last {
+            if !matches!(event, Event::Turn) {
+                world.happens(event);
+            }
+        }
+        world.source.shutdown(Shutdown::Write).unwrap();
+        while !world.reads(100_000) {
+            world.turn();
+        }
+        prop_assert_eq!(world.read, world.said);
+        world.sink.shutdown(Shutdown::Write).unwrap();
+        while world.ending.is_none() {
+            world.turn();
+        }
+        prop_assert_eq!(world.ending, Some(Ending::Orderly));
+    }
+}
