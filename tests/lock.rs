@@ -320,7 +320,7 @@ fn without_a_target_clients_wait_until_there_is_one_and_it_is_kept() {
     let _proxy = setup.start();
     assert_eq!(setup.status()["target"], setup.target());
     let (status, text) = setup.ctl(&["set-target", "nowhere"]);
-    assert_eq!(status, 1);
+    assert_eq!(status, 2);
     assert!(text.contains("port is missing"), "{text}");
 }
 

@@ -159,13 +159,15 @@ impl Failure {
                     reason: text("reason"),
                 };
             }
-            Some("InvalidTarget") => format!(
-                "the proxy cannot lead to “{}”: {}; nothing has changed",
-                text("target"),
-                text("reason")
-            ),
+            Some("InvalidTarget") => {
+                return Self::Usage(format!(
+                    "the proxy cannot lead to “{}”: {}; nothing has changed",
+                    text("target"),
+                    text("reason")
+                ));
+            }
             Some("TargetFixed") => format!(
-                "the target is fixed to {} on the proxy's command line or in its environment: \
+                "the target is fixed to {} by the proxy's command line or DISNIX_TCP_PROXY_TARGET: \
                  change it there and restart the proxy, or remove it there to use set-target",
                 text("target")
             ),
@@ -284,7 +286,7 @@ mod tests {
             ),
             (
                 answered("InvalidTarget", json!({"target": "x", "reason": "bad"})),
-                1,
+                2,
                 "“x”: bad",
             ),
             (answered("TargetFixed", json!({"target": "h:1"})), 1, "h:1"),

@@ -63,7 +63,7 @@ pub enum Verb {
     Unlock,
     /// Lead new connections to TARGET from now on
     SetTarget {
-        /// HOST:PORT, [V6]:PORT, unix:PATH, vsock:CID:PORT or handover:/PATH
+        /// HOST:PORT, [V6]:PORT, unix:/PATH, vsock:CID:PORT or handover:/PATH
         target: String,
 
         /// Then try for so long to reach it from here, and fail if it does not answer
@@ -77,6 +77,7 @@ pub enum Verb {
     /// Reset one connection
     Close {
         /// Its number, as `connections` shows it
+        #[arg(value_parser = crate::service::program::number)]
         id: u64,
     },
 }
@@ -130,7 +131,7 @@ pub struct LockOptions {
 /// The options of `switch`.
 #[derive(Args, Clone, Debug)]
 pub struct SwitchOptions {
-    /// HOST:PORT, [V6]:PORT, unix:PATH, vsock:CID:PORT or handover:/PATH
+    /// HOST:PORT, [V6]:PORT, unix:/PATH, vsock:CID:PORT or handover:/PATH
     pub target: String,
 
     /// How to wait.

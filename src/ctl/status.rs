@@ -231,9 +231,12 @@ fn describe_listener(listener: &ListenerStatus) -> String {
     format!("{}{owner}{waiting}", listener.address)
 }
 
+/// The two ways to fix a target.
+const FIXED_BY: &str = "the command line or DISNIX_TCP_PROXY_TARGET";
+
 fn target(status: &Status) -> String {
     match &status.target {
-        Some(target) if status.target_fixed => format!("{target} (fixed by the command line)"),
+        Some(target) if status.target_fixed => format!("{target} (fixed by {FIXED_BY})"),
         Some(target) => target.clone(),
         None => "none yet, so clients wait: `disnix-tcp-proxyctl set-target` sets it".to_owned(),
     }
@@ -278,7 +281,7 @@ mod tests {
                 "     Open: 3 of at most 16384",
                 "   Queued: 0",
                 " Listener: [::]:5001 (systemd's), 0 clients waiting, room for 4096",
-                "   Target: [::1]:5000 (fixed by the command line)",
+                "   Target: [::1]:5000 (fixed by the command line or DISNIX_TCP_PROXY_TARGET)",
                 "   Served: 10 accepted, 1 of them without reaching the target; 70 B received, \
                  2.0 KiB sent",
                 "  Process: 42, version 0.1.0",

@@ -19,9 +19,10 @@ use crate::service::timespan::TimeSpan;
 pub struct Options {
     /// Listen on this port, IPv4 and IPv6, unless systemd passes sockets; 5000 if nothing else is
     /// said.
+    #[arg(value_parser = crate::service::program::port)]
     pub port: Option<u16>,
 
-    /// Listen here instead: HOST:PORT, PORT or unix:PATH; repeatable.
+    /// Listen here instead: HOST:PORT, PORT or unix:/PATH; repeatable.
     #[arg(long, value_name = "ADDR", env = "HELLO_WORLD_SERVER_LISTEN", value_delimiter = ' ',
           value_parser = Address::parse_listen)]
     pub listen: Vec<Address>,

@@ -22,14 +22,14 @@ use crate::service::timespan::TimeSpan;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "disnix-tcp-proxy", version)]
 pub struct Options {
-    /// Where connections go: HOST:PORT, [V6]:PORT, unix:PATH, vsock:CID:PORT or handover:/PATH.
+    /// Where connections go: HOST:PORT, [V6]:PORT, unix:/PATH, vsock:CID:PORT or handover:/PATH.
     ///
     /// Without it the target is what `disnix-tcp-proxyctl set-target` said last, and until it has
     /// said something clients wait.
     #[arg(env = "DISNIX_TCP_PROXY_TARGET")]
     pub target: Option<Address>,
 
-    /// Listen here instead of on sockets from systemd: HOST:PORT, PORT or unix:PATH; repeatable.
+    /// Listen here instead of on sockets from systemd: HOST:PORT, PORT or unix:/PATH; repeatable.
     #[arg(long, value_name = "ADDR", env = "DISNIX_TCP_PROXY_LISTEN", value_delimiter = ' ',
           value_parser = Address::parse_listen)]
     pub listen: Vec<Address>,

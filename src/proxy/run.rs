@@ -77,7 +77,10 @@ async fn run(options: Options) -> Result<(), Failure> {
         .as_ref()
         .and_then(|target| settings.contradiction(target))
     {
-        return Err(why.into());
+        return Err(match settings.target_fixed {
+            true => program::wrong_usage(why),
+            false => why.into(),
+        });
     }
     // What can fail comes before this; behind it the place is ours.
     let open_before = match &mut predecessor {

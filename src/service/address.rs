@@ -1,19 +1,21 @@
 //! Where a program listens, and where a proxy leads: one grammar for both.
 
+mod grammar;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::stream::Family;
-use super::text::{Printable, is_hidden};
+use super::text::Printable;
 
 /// The address of a stream socket, as options write it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// `HOST:PORT` or `[V6]:PORT`; the host may be a name that has to be looked up.
     Tcp {
-        /// A name, or an IP address without brackets.
+        /// A name, or an IP address without brackets, that of a link with its scope: `fe80::1%eth0`.
         host: String,
         /// The port, never 0 for a target.
         port: u16,
@@ -34,23 +36,33 @@ pub enum Address {
     },
 }
 
+/// What an address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To be connected to.
+    Connect,
+    /// To be listened on: the kernel chooses the port if it is 0.
+    Listen,
+}
+
 /// What is wrong with a text that should have been an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "“{}” is not an address: {reason} \
-     (examples: localhost:5000, [::1]:5000, unix:/run/app.sock, vsock:2:5000)",
-    Printable(text)
+    "“{}” is not an address: {reason} ({})",
+    Printable(text),
+    Printable(advice.as_deref().unwrap_or(EXAMPLES))
 )]
 pub struct AddressError {
     text: String,
     reason: &'static str,
+    /// What to write instead, if that can be guessed.
+    advice: Option<String>,
 }
 
-/// The longest path an AF_UNIX address holds: `sun_path` less its NUL, unix(7).
-const UNIX_PATH_MAX: usize = 107;
+const EXAMPLES: &str = "examples: localhost:5000, [::1]:5000, unix:/run/app.sock, vsock:2:5000";
 
 impl Address {
-    /// The IP address and port, if no name has to be looked up for it.
+    /// The IP address and port, if no name has to be looked up for it, of a host or of an interface.
     pub fn literal(&self) -> Option<SocketAddr> {
         let Self::Tcp { host, port } = self else {
             return None;
@@ -80,10 +92,11 @@ impl Address {
             let host = Ipv6Addr::UNSPECIFIED.to_string();
             return Ok(Self::Tcp { host, port });
         }
-        match text.parse()? {
+        match grammar::read(text, Purpose::Listen)? {
             Self::Handover(_) => Err(AddressError {
                 text: text.to_owned(),
                 reason: "clients are handed over there by a proxy, and nobody can connect to it",
+                advice: None,
             }),
             address => Ok(address),
         }
@@ -93,76 +106,9 @@ impl Address {
 impl FromStr for Address {
     type Err = AddressError;
 
+    /// Reads an address to connect to.
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let fail = |reason| AddressError {
-            text: text.to_owned(),
-            reason,
-        };
-        if text.contains(is_hidden) {
-            return Err(fail(
-                "it contains a control character, or another that cannot be seen",
-            ));
-        }
-        if let Some(name) = text.strip_prefix("unix:@") {
-            return match name.len() {
-                0 => Err(fail("the name after @ is missing")),
-                1..=UNIX_PATH_MAX => Ok(Self::Abstract(name.to_owned())),
-                _ => Err(fail("a name may have 107 bytes")),
-            };
-        }
-        if let Some(path) = text
-            .strip_prefix("unix:")
-            .or_else(|| text.starts_with('/').then_some(text))
-        {
-            return match path.len() {
-                0 => Err(fail("the path after unix: is missing")),
-                1..=UNIX_PATH_MAX => Ok(Self::Unix(PathBuf::from(path))),
-                _ => Err(fail("the path of a socket may have 107 bytes")),
-            };
-        }
-        // A machine may be called handover too: then a port follows.
-        if let Some(path) = text
-            .strip_prefix("handover:")
-            .filter(|rest| rest.parse::<u16>().is_err())
-        {
-            return match path.len() {
-                1..=UNIX_PATH_MAX if path.starts_with('/') => {
-                    Ok(Self::Handover(PathBuf::from(path)))
-                }
-                0..=UNIX_PATH_MAX => Err(fail("handover: needs a path that begins with /")),
-                _ => Err(fail("the path of a socket may have 107 bytes")),
-            };
-        }
-        if let Some(rest) = text.strip_prefix("vsock:") {
-            let (cid, port) = rest
-                .split_once(':')
-                .ok_or_else(|| fail("CID:PORT is expected"))?;
-            let cid = cid.parse().map_err(|_| fail("the CID is not a number"))?;
-            let port = port.parse().map_err(|_| fail("the port is not a number"))?;
-            return Ok(Self::Vsock { cid, port });
-        }
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or_else(|| fail("the port is missing"))?;
-        let port = port
-            .parse()
-            .map_err(|_| fail("the port is not a number between 0 and 65535"))?;
-        let host = match host.strip_prefix('[') {
-            Some(inner) => inner
-                .strip_suffix(']')
-                .filter(|v6| v6.parse::<Ipv6Addr>().is_ok())
-                .ok_or_else(|| fail("what is in brackets is not an IPv6 address"))?,
-            None if host.contains(':') => return Err(fail("an IPv6 address needs brackets")),
-            None if host.is_empty() => return Err(fail("the host is missing")),
-            None if host.contains(|c: char| c.is_whitespace() || "/[]@".contains(c)) => {
-                return Err(fail("the host is not a name"));
-            }
-            None => host,
-        };
-        Ok(Self::Tcp {
-            host: host.to_owned(),
-            port,
-        })
+        grammar::read(text, Purpose::Connect)
     }
 }
 
@@ -191,7 +137,8 @@ mod tests {
             "192.0.2.1:80",
             "[2001:db8::1]:80",
             "unix:/run/app.sock",
-            "unix:app.sock",
+            "[fe80::1%eth0]:80",
+            "[fe80::1%2]:80",
             "unix:@app",
             "handover:/run/app/handover",
             "handover:80",
@@ -217,14 +164,40 @@ mod tests {
     #[test]
     fn what_is_not_an_address_is_refused_with_the_reason() {
         for (text, reason) in [
-            ("", "port is missing"),
-            ("5000", "port is missing"),
+            ("", "is empty"),
+            (
+                "5000",
+                "host is missing (write localhost:5000 for a service",
+            ),
+            ("99999", "a port is a number from 1 to 65535 (examples"),
             ("localhost", "port is missing"),
             ("localhost:http", "not a number"),
             ("localhost:65536", "not a number"),
-            (":80", "host is missing"),
+            (":80", "host is missing (write localhost:80 for"),
+            (":http", "host is missing (examples"),
+            ("*:80", "host is missing (write localhost:80"),
+            ("localhost:0", "port 0 cannot be connected to"),
+            ("localhost:+80", "not a number"),
+            ("http://localhost:80", "URL (write localhost:80)"),
+            ("http://localhost/", "URL (write localhost:80)"),
+            ("https://u@db.example/x?y", "URL (write db.example:443)"),
+            ("tcp://db.example:80", "URL (write db.example:80)"),
+            ("tcp://[::1]:80/", "URL (write [::1]:80)"),
+            ("tcp:localhost:80", "URL (write localhost:80)"),
+            ("localhost:80/", "URL (write localhost:80)"),
+            ("tcp://localhost", "URL (write HOST:PORT alone)"),
+            ("localhost:80:90", "too many colons"),
+            ("::1", "brackets"),
+            ("fe80::1%eth0:80", "brackets"),
+            ("[::1]", "port is missing"),
+            ("[fe80::1%]:80", "brackets"),
+            ("[fe80::1%a/b]:80", "brackets"),
+            ("[10.0.0.1%eth0]:80", "brackets"),
+            ("eth%0:80", "not a name"),
+            ("unix:app.sock", "begins with /"),
+            ("vsock:4294967295:1", "cannot be connected to"),
             ("::1:80", "brackets"),
-            ("[::1:80", "brackets"),
+            ("[::1:80", "bracket"),
             ("[localhost]:80", "brackets"),
             ("a b:80", "not a name"),
             ("unix:/run/\0", "control character"),
@@ -238,7 +211,7 @@ mod tests {
             ("unix:", "missing"),
             ("unix:@", "missing"),
             ("handover:app", "begins with /"),
-            ("handover:", "begins with /"),
+            ("handover:", "path is missing"),
             ("handover:@app", "begins with /"),
             ("vsock:2", "CID:PORT"),
             ("vsock:x:1", "CID"),
@@ -251,6 +224,17 @@ mod tests {
                 .parse::<Address>()
                 .is_err()
         );
+        for (text, reason) in [
+            ("99999", "a port is a number from 1 to 65535"),
+            (":80", "host is missing (write 80 for that port on every"),
+            ("*:80", "host is missing (write 80 for that port on every"),
+            ("http://localhost:80", "URL (write localhost:80)"),
+            ("unix:app.sock", "begins with /"),
+        ] {
+            let error = Address::parse_listen(text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+        assert!(Address::parse_listen("localhost:0").is_ok());
         let error = Address::parse_listen("handover:/run/app").unwrap_err();
         assert!(error.to_string().contains("nobody can connect"), "{error}");
         assert_eq!(

@@ -21,6 +21,18 @@ pub struct WithStatus {
     pub failure: Failure,
 }
 
+/// A failure for an argument or a variable that makes no sense: with the exit status of one that clap refuses.
+pub fn wrong_usage(sentence: &str) -> Failure {
+    let failure = WithStatus {
+        status: WRONG_USAGE,
+        failure: sentence.into(),
+    };
+    failure.into()
+}
+
+/// The exit status of a program whose arguments make no sense, as clap has it.
+const WRONG_USAGE: u8 = 2;
+
 /// Runs the daemon `name` on a single-threaded runtime until it ends.
 ///
 /// When it fails, the error and its causes go to the log and to `systemctl status`, and the exit
@@ -73,9 +85,19 @@ fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The options of a daemon, or its end: with status 2 if they make no sense.
+/// The options of a daemon, or its end: with status 2 if they make no sense. A variable that is empty is not
+/// set: that is how a line of an `EnvironmentFile=` is emptied.
 pub fn options<O: Parser>() -> O {
-    O::try_parse().unwrap_or_else(|error| refuse(&error))
+    let is_empty =
+        |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let command = O::command().mut_args(|option| match option.get_env() {
+        Some(name) if is_empty(name) => option.env(None),
+        _ => option,
+    });
+    command
+        .try_get_matches()
+        .and_then(|matches| O::from_arg_matches(&matches))
+        .unwrap_or_else(|error| refuse(&error))
 }
 
 /// Ends a daemon whose options make no sense, or one that was asked for its help or its version.
@@ -109,6 +131,25 @@ pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// Reads a port, for an option.
+///
+/// # Errors
+///
+/// A sentence, when it is none.
+pub fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| "a port is a number from 0 to 65535".to_owned())
+}
+
+/// Reads the number of a connection, for an option.
+///
+/// # Errors
+///
+/// A sentence, when it is no number.
+pub fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a number is needed".to_owned())
+}
+
 /// Reads a number of at least one, for an option.
 ///
 /// # Errors
@@ -118,6 +159,6 @@ pub fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 is needed".to_owned()),
         Ok(number) => Ok(number),
-        Err(_) => Err(format!("“{text}” is not a number")),
+        Err(_) => Err("a number is needed, of 1 or more".to_owned()),
     }
 }

@@ -110,7 +110,7 @@ fn a_refusal_is_an_error_with_the_proxys_reason() {
         "InvalidTarget",
         json!({ "target": "nowhere", "reason": "no port" }),
     );
-    end(child).expect(1, "“nowhere”: no port");
+    end(child).expect(2, "“nowhere”: no port");
 
     let child = proxy.start(&["set-target", "a:1"]);
     proxy

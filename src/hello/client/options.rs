@@ -26,10 +26,11 @@ Times are systemd's: 5s, 1min 30s, 500ms, infinity; a bare number is seconds.";
 #[derive(Debug, Parser)]
 #[command(name = "hello-world-client", version, after_help = EXIT_STATUSES)]
 pub struct Options {
-    /// The server's name or IP address, or the whole address: HOST:PORT, [V6]:PORT or unix:PATH
+    /// The server's name or IP address, or the whole address: HOST:PORT, [V6]:PORT or unix:/PATH
     pub host: String,
 
     /// The server's port
+    #[arg(value_parser = crate::service::program::port)]
     pub port: Option<u16>,
 
     /// How long to try to connect
@@ -68,7 +69,7 @@ impl Options {
             return match address {
                 Address::Vsock { .. } => Err(Failure::Usage(format!(
                     "{address} is a vsock address, which this client does not speak: give HOST and \
-                     PORT, or unix:PATH"
+                     PORT, or unix:/PATH"
                 ))),
                 address => Ok(address),
             };

@@ -145,12 +145,10 @@ fn gate_reply(proxy: &Proxy) -> GateReply {
 }
 
 fn parse_target(target: &str) -> Result<Address, Refused> {
-    let reason = match target.parse() {
-        Ok(Address::Tcp { port: 0, .. }) => "port 0 cannot be connected to".to_owned(),
-        Ok(address) => return Ok(address),
-        Err(error) => format!("{error}"),
-    };
-    invalid_target(target, &reason)
+    match target.parse::<Address>() {
+        Ok(address) => Ok(address),
+        Err(error) => invalid_target(target, &error.to_string()),
+    }
 }
 
 fn invalid_target<T>(target: &str, reason: &str) -> Result<T, Refused> {

@@ -1,0 +1,218 @@
+//! How addresses are written, and what to write instead of what is not one.
+
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{Address, AddressError, Purpose};
+use crate::service::text::is_hidden;
+
+/// The longest path or name that an AF_UNIX address holds: `sun_path` less its NUL, unix(7).
+const UNIX_PATH_MAX: usize = 107;
+
+/// The longest name of a network interface: `IFNAMSIZ` less its NUL, netdevice(7).
+const INTERFACE_NAME_MAX: usize = 15;
+
+/// Any machine, or any port: `VMADDR_CID_ANY` and `VMADDR_PORT_ANY`, vsock(7). Nothing can be connected there.
+const VSOCK_ANY: u32 = u32::MAX;
+
+/// What is wrong, and what to write instead if that can be guessed.
+#[derive(Debug)]
+struct Problem {
+    reason: &'static str,
+    advice: Option<String>,
+}
+
+impl Problem {
+    fn advised(reason: &'static str, advice: String) -> Self {
+        Self {
+            reason,
+            advice: Some(advice),
+        }
+    }
+}
+
+impl From<&'static str> for Problem {
+    fn from(reason: &'static str) -> Self {
+        Self {
+            reason,
+            advice: None,
+        }
+    }
+}
+
+/// Reads an address that is to be connected to, or listened on.
+pub(super) fn read(text: &str, purpose: Purpose) -> Result<Address, AddressError> {
+    address(text, purpose).map_err(|Problem { reason, advice }| AddressError {
+        text: text.to_owned(),
+        reason,
+        advice,
+    })
+}
+
+fn address(text: &str, purpose: Purpose) -> Result<Address, Problem> {
+    if text.contains(is_hidden) {
+        return Err("it contains a control character, or another that cannot be seen".into());
+    }
+    if let Some(name) = text.strip_prefix("unix:@") {
+        return match name.len() {
+            0 => Err("the name after @ is missing".into()),
+            1..=UNIX_PATH_MAX => Ok(Address::Abstract(name.to_owned())),
+            _ => Err("a name may have 107 bytes".into()),
+        };
+    }
+    if text.starts_with('/') {
+        return path(text).map(Address::Unix);
+    }
+    if let Some(rest) = text.strip_prefix("unix:") {
+        return path(rest).map(Address::Unix);
+    }
+    // A machine may be called handover too: then a port follows.
+    if let Some(rest) = text.strip_prefix("handover:")
+        && number::<u16>(rest).is_none()
+    {
+        return path(rest).map(Address::Handover);
+    }
+    if let Some(rest) = text.strip_prefix("vsock:") {
+        return vsock(rest, purpose);
+    }
+    tcp(text, purpose)
+}
+
+/// The working directory of a daemon is nobody's choice, so a path has to begin at the root.
+fn path(text: &str) -> Result<PathBuf, Problem> {
+    match text.len() {
+        0 => Err("the path is missing".into()),
+        1..=UNIX_PATH_MAX if text.starts_with('/') => Ok(PathBuf::from(text)),
+        1..=UNIX_PATH_MAX => Err("the path of a socket begins with /".into()),
+        _ => Err("the path of a socket may have 107 bytes".into()),
+    }
+}
+
+fn vsock(text: &str, purpose: Purpose) -> Result<Address, Problem> {
+    let (cid, port) = text.split_once(':').ok_or("vsock:CID:PORT is expected")?;
+    let cid = number(cid).ok_or("the CID is not a number")?;
+    let port = number(port).ok_or("the port is not a number")?;
+    if purpose == Purpose::Connect && (cid == VSOCK_ANY || port == VSOCK_ANY) {
+        return Err("it stands for any machine or any port, which cannot be connected to".into());
+    }
+    Ok(Address::Vsock { cid, port })
+}
+
+fn tcp(text: &str, purpose: Purpose) -> Result<Address, Problem> {
+    match without_url(text, purpose) {
+        Some(advice) => Err(Problem::advised("it looks like a URL", advice)),
+        None => host_and_port(text, purpose),
+    }
+}
+
+fn host_and_port(text: &str, purpose: Purpose) -> Result<Address, Problem> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or("the bracket is not closed")?;
+            if !is_v6(host) {
+                return Err("what is in brackets is not an IPv6 address".into());
+            }
+            (host, rest.strip_prefix(':').ok_or("the port is missing")?)
+        }
+        None => name_and_port(text, purpose)?,
+    };
+    let port = number(port).ok_or("the port is not a number from 1 to 65535")?;
+    if purpose == Purpose::Connect && port == 0 {
+        return Err("port 0 cannot be connected to".into());
+    }
+    Ok(Address::Tcp {
+        host: host.to_owned(),
+        port,
+    })
+}
+
+fn name_and_port(text: &str, purpose: Purpose) -> Result<(&str, &str), Problem> {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return Err(match (number::<u16>(text), is_number(text)) {
+            (Some(_), _) => missing_host(text, purpose),
+            (None, true) => "a port is a number from 1 to 65535".into(),
+            (None, false) if text.is_empty() => "it is empty".into(),
+            (None, false) => Problem::advised(
+                "the port is missing",
+                format!("write {text}:5000 for its port 5000, for example"),
+            ),
+        });
+    };
+    if is_v6(host) || is_v6(text) {
+        return Err("an IPv6 address needs brackets".into());
+    }
+    if host.is_empty() || host == "*" {
+        return Err(missing_host(port, purpose));
+    }
+    if host.contains(':') {
+        return Err("it has too many colons".into());
+    }
+    if host.contains(|c: char| c.is_whitespace() || "/[]@*%".contains(c)) {
+        return Err("the host is not a name".into());
+    }
+    Ok((host, port))
+}
+
+fn missing_host(port: &str, purpose: Purpose) -> Problem {
+    let advice = match (number::<u16>(port), purpose) {
+        (None, _) => return "the host is missing".into(),
+        (Some(_), Purpose::Connect) => {
+            format!("write localhost:{port} for a service on this machine")
+        }
+        (Some(_), Purpose::Listen) => {
+            format!("write {port} for that port on every address of this machine")
+        }
+    };
+    Problem::advised("the host is missing", advice)
+}
+
+/// What to write instead of a URL, or of an address with a protocol before it or a path behind it; `None` if it
+/// is nothing of the kind.
+fn without_url(text: &str, purpose: Purpose) -> Option<String> {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (scheme, rest),
+        None => match text.strip_prefix("tcp:") {
+            Some(rest) if rest.contains(':') => ("tcp", rest),
+            _ if text.contains(":") && text.ends_with('/') => ("", text),
+            _ => return None,
+        },
+    };
+    let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let place = place.rsplit('@').next().unwrap_or_default();
+    let port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => "",
+    };
+    let guesses = [place.to_owned(), format!("{place}{port}")];
+    let guess = guesses
+        .iter()
+        .find_map(|guess| host_and_port(guess, purpose).ok());
+    Some(match guess {
+        Some(address) => format!("write {address}"),
+        None => "write HOST:PORT alone".to_owned(),
+    })
+}
+
+/// An IPv6 address, perhaps with its scope: the name or the number of an interface, RFC 4007.
+fn is_v6(text: &str) -> bool {
+    let (address, scope) = match text.split_once('%') {
+        None => (text, None),
+        Some((address, scope)) => (address, Some(scope)),
+    };
+    let is_scope = |scope: &str| {
+        (1..=INTERFACE_NAME_MAX).contains(&scope.len())
+            && !scope.contains(|c: char| c.is_whitespace() || "/[]%".contains(c))
+    };
+    address.parse::<Ipv6Addr>().is_ok() && scope.is_none_or(is_scope)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A number of digits only: `u16::from_str` takes a sign too.
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok().filter(|_| is_number(text))
+}
