@@ -279,11 +279,12 @@ impl Manager {
         self.recorder.leaves(self.program.who);
         process.leaves_nobody().await?;
         let was_ready = matches!(&*self.state.borrow(), State::Running(_));
-        match (status.success() && was_ready, order) {
+        let has_left = process::has_left(status);
+        match ((status.success() || has_left) && was_ready, order) {
             (true, Some(order)) => Ok(Next::Obey(order)),
-            (true, None) => Ok(Next::Wait),
-            (false, None) if was_ready && process::was_killed(status) => Ok(Next::Run),
-            (false, _) => Err(process::failure(status, was_ready).into()),
+            (true, None) if !has_left => Ok(Next::Wait),
+            (_, None) if was_ready && (has_left || process::was_killed(status)) => Ok(Next::Run),
+            _ => Err(process::failure(status, was_ready).into()),
         }
     }
 }

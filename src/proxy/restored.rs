@@ -84,7 +84,7 @@ fn tell(started: &Started) {
         tracing::warn!(
             MESSAGE_ID = event::RESPAWNED,
             KILLED_PID = killed,
-            "process {killed} was killed or has crashed: process {pid} goes on in its place"
+            "process {killed} has ended, by a signal or a crash: process {pid} goes on in its place"
         );
     }
     if !started.restored.is_empty() {

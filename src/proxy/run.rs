@@ -12,7 +12,7 @@ use super::keeping;
 use super::options::Options;
 use super::restored;
 use super::running::Running;
-use super::shell::{Proxy, Settings};
+use super::shell::{Leaving, Proxy, Settings};
 use super::state::{LockDirectory, TargetFile};
 use super::take_over::{self, Predecessor, TakeOverError};
 use super::workers::Threads;
@@ -30,13 +30,18 @@ const CONTROL_NAME: &str = "varlink";
 /// The exit status when the proxy that runs could not be taken over from.
 const NOT_TAKEN_OVER: u8 = 3;
 
+/// The exit status of a process that was told to end and has left open connections to the next one:
+/// `EX_TEMPFAIL` of sysexits.h. The units have systemd start that one (`RestartForceExitStatus=`), unless it is
+/// systemd that stops the service.
+const LEFT: u8 = 75;
+
 /// The program `disnix-tcp-proxy`.
 pub fn main() -> ExitCode {
     let options = Options::read();
     program::run("disnix-tcp-proxy", options.log_level, run(options))
 }
 
-async fn run(options: Options) -> Result<(), Failure> {
+async fn run(options: Options) -> Result<ExitCode, Failure> {
     let (stored, sockets): (Vec<Inherited>, Vec<Inherited>) = activation::inherited()?
         .into_iter()
         .partition(|descriptor| descriptor.name == keep::NAME);
@@ -147,9 +152,17 @@ async fn run(options: Options) -> Result<(), Failure> {
     }
     let running = Arc::new(Running::new(Arc::clone(&proxy), control));
     let served = serve(running, listeners, lifetime).await;
-    // A process that cannot go on leaves its connections to the next one, as one that is killed does.
-    proxy.end(!matches!(served, Ok(Ended::Over)));
-    served.map(drop)
+    let leaving = match served {
+        Ok(Ended::Over) => Leaving::Nothing,
+        Ok(Ended::Left) => Leaving::ToHeir,
+        // As one that is killed does; but systemd judges one that cannot go on.
+        Err(_) => Leaving::ToNext,
+    };
+    let has_left = proxy.end(leaving);
+    served.map(|_| match has_left {
+        true => LEFT.into(),
+        false => ExitCode::SUCCESS,
+    })
 }
 
 /// Goes on with what the process before has left: its open connections, and a target that was set

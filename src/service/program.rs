@@ -1,7 +1,7 @@
 //! What every main does: runtime, logging, exit status.
 
 use std::error::Error;
-use std::process::ExitCode;
+use std::process::{ExitCode, Termination};
 
 use clap::Parser;
 
@@ -35,12 +35,12 @@ const WRONG_USAGE: u8 = 2;
 
 /// Runs the daemon `name` on a single-threaded runtime until it ends.
 ///
-/// When it fails, the error and its causes go to the log and to `systemctl status`, and the exit
-/// status is 1, unless the error is [`WithStatus`].
-pub fn run(
+/// What it returns is the exit status. When it fails, the error and its causes go to the log and to
+/// `systemctl status`, and the exit status is 1, unless the error is [`WithStatus`].
+pub fn run<T: Termination + Send + 'static>(
     name: &str,
     level: log::Level,
-    body: impl Future<Output = Result<(), Failure>> + Send + 'static,
+    body: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> ExitCode {
     log::start(name, level);
     let runtime = match tokio::runtime::Builder::new_current_thread()
@@ -57,7 +57,7 @@ pub fn run(
     // Threads that still look up a name are not waited for.
     runtime.shutdown_background();
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status.report(),
         Err(error) => match error.downcast_ref::<WithStatus>() {
             Some(known) => {
                 fail(known.failure.as_ref());

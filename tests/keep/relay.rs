@@ -129,7 +129,7 @@ pub fn run() {
         .collect();
     match left.iter().sum() {
         0 => started.keep.forget().unwrap(),
-        1.. => started.keep.leave(),
+        1.. => started.keep.leave(false),
     }
     std::process::exit(0);
 }

@@ -119,6 +119,12 @@ pub fn was_killed(status: ExitStatus) -> bool {
     status.signal() == Some(Signal::KILL.as_raw())
 }
 
+/// Whether it was told to end and has left open connections to the next process
+/// (`RestartForceExitStatus=75` of the shipped unit).
+pub fn has_left(status: ExitStatus) -> bool {
+    status.code() == Some(75)
+}
+
 /// Why a program's end is a failure.
 pub fn failure(status: ExitStatus, was_ready: bool) -> String {
     match was_ready {

@@ -123,6 +123,12 @@ impl Connections {
         }
     }
 
+    /// Keeps the sockets of all of them open until the very end of the process.
+    pub(super) fn stay_open(&self) {
+        let open: Vec<Arc<Connection>> = self.open().values().cloned().collect();
+        std::mem::forget(open);
+    }
+
     /// Ends one; whether there is such a one.
     pub fn abort(&self, id: u64, why: Abort) -> bool {
         let open = self.open();

@@ -326,14 +326,15 @@ pub(super) fn has_heir(served: Option<Duration>, is_to_end: bool) -> bool {
     served.is_some_and(|served| served >= SERVED_AT_LEAST) && !is_to_end
 }
 
-/// Whether systemd has told the calling process, which blocks all signals, to end: by the signal of a
-/// stop, or by that of the watchdog (`WatchdogSignal=`, systemd.kill(5)).
+/// Whether the calling process, which blocks all signals, was told to end: by the signal of a stop, or by
+/// that of the watchdog (`KillSignal=`, `WatchdogSignal=`, systemd.kill(5)). Somebody else may have told all
+/// processes of the service so; then it is systemd that starts the next one.
 pub(super) fn is_to_end() -> bool {
     // SAFETY: the set is ours.
     unsafe {
         let mut pending: libc::sigset_t = std::mem::zeroed();
         libc::sigpending(&mut pending);
-        [libc::SIGTERM, libc::SIGABRT]
+        [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGABRT]
             .iter()
             .any(|signal| libc::sigismember(&pending, *signal) == 1)
     }

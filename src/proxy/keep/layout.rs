@@ -34,6 +34,12 @@ pub(super) const TEXT: usize = 120;
 /// Everything that is in the store: the two memory files, and the ends of all socketpairs.
 pub(super) const PARTS: usize = 2 + 2 * PAIRS + 2;
 
+/// The process ends in order: its will is not wanted.
+pub(super) const OVER: u32 = 1;
+
+/// The process ends in order and has parked what it could: its will is wanted as the heir.
+pub(super) const LEFT: u32 = 2;
+
 /// The head of the table.
 #[repr(C)]
 #[derive(Debug)]
@@ -50,7 +56,7 @@ pub(super) struct Header {
     pub(super) top: AtomicU32,
     /// Which of the two lots is parked in. If there is something in the other one, it is older.
     pub(super) active: AtomicU32,
-    /// The process ends in order: its will is not wanted.
+    /// Whether the process ends in order: [`OVER`], [`LEFT`] or 0.
     pub(super) orderly: AtomicU32,
     /// Pipes from this number on were never used.
     pub(super) pipes_top: AtomicU32,

@@ -69,6 +69,7 @@ use crate::service::activation::Inherited;
 use crate::service::clock::Uptime;
 use budget::Budget;
 use heir::Heir;
+use layout::{LEFT, OVER};
 use lots::Lots;
 use places::Places;
 use restore::Restoration;
@@ -288,10 +289,14 @@ impl Keep {
     }
 
     /// The process is about to end, and the next one goes on with all connections. Nothing may be
-    /// received or sent any more, and what is dropped from now on stays as it is.
-    pub fn leave(self) {
+    /// received or sent any more, and what is dropped from now on stays as it is. With `to_heir` the last
+    /// will becomes that process, if it can.
+    pub fn leave(self, to_heir: bool) {
         self.core.buffers.leave();
-        self.dismiss();
+        match to_heir && lock(&self.core.will).as_ref().is_some_and(Will::has_heir) {
+            true => self.core.table.header().orderly.store(LEFT, Release),
+            false => self.dismiss(),
+        }
     }
 
     /// The process is about to end, and there are no connections: nothing is kept.
@@ -300,12 +305,12 @@ impl Keep {
     ///
     /// When systemd cannot be told.
     pub fn forget(self) -> Result<(), KeepError> {
-        self.leave();
+        self.leave(false);
         Ok(store::remove()?)
     }
 
     fn dismiss(self) {
-        self.core.table.header().orderly.store(1, Release);
+        self.core.table.header().orderly.store(OVER, Release);
         let will = lock(&self.core.will).take();
         if let Some(will) = will {
             will.dismiss();

@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::heir::{self, Heir};
-use super::layout::{Phase, State};
+use super::layout::{LEFT, OVER, Phase, State};
 use super::message::{Entry, Kind};
 use super::table::{NONE, Table};
 use crate::service::clock::Uptime;
@@ -28,6 +28,7 @@ use batch::Batch;
 pub(super) struct Will {
     child: OwnedFd,
     _parent: OwnedFd,
+    has_heir: bool,
 }
 
 impl Will {
@@ -55,7 +56,13 @@ impl Will {
         Ok(Self {
             child,
             _parent: parent,
+            has_heir: heir.is_some(),
         })
+    }
+
+    /// Whether it may become the next process.
+    pub(super) fn has_heir(&self) -> bool {
+        self.has_heir
     }
 
     /// It is not wanted any more: ends the child, and waits until it has ended.
@@ -152,8 +159,11 @@ fn run(testament: &Testament) -> libc::c_int {
     };
     // SAFETY: one `pollfd` is there. Signals are blocked, but stopping and going on interrupts too.
     while unsafe { libc::poll(&mut fds, 1, -1) } != 1 {}
-    if table.header().orderly.load(Acquire) != 0 {
-        return 0;
+    match table.header().orderly.load(Acquire) {
+        OVER => return 0,
+        // Everything is parked but what only an heir could have.
+        LEFT if heir::is_to_end() => return 0,
+        _ => {}
     }
     let mut batch = Batch::new(queue);
     let most = table_size();

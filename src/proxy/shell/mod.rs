@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 
 pub(in crate::proxy) use held::Held;
 pub use target::SetTargetError;
+pub(in crate::proxy) use threads::Leaving;
 
 use super::connections::{Abort, Connection, Connections};
 use super::event;

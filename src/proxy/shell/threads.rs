@@ -13,6 +13,17 @@ use crate::proxy::workers::{Threads, Workers};
 use crate::service::listener::Peer;
 use crate::service::program::Failure;
 
+/// What becomes of open connections at the end of the process, if they are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Leaving {
+    /// They end with it.
+    Nothing,
+    /// They go on in the next process.
+    ToNext,
+    /// And the last will becomes that one, if it can.
+    ToHeir,
+}
+
 impl Proxy {
     /// Begins to carry connections, on so many threads. Nobody is accepted before
     /// [`Self::open_doors`].
@@ -38,23 +49,27 @@ impl Proxy {
             .unwrap_or_else(|| unreachable!("nobody is accepted before they are there"))
     }
 
-    /// Ends the threads. What they carry ends with them, unless it is kept and `leaves`: then it goes on
-    /// in the next process.
-    pub(in crate::proxy) fn end(&self, leaves: bool) {
+    /// Ends the threads. What they carry ends with them, unless it is kept and left to the next process;
+    /// whether there was something to be left.
+    pub(in crate::proxy) fn end(&self, leaving: Leaving) -> bool {
         let stopped = self.workers.get().map(Workers::stop);
         let Some(keep) = self.keep else {
-            return;
+            return false;
         };
-        if leaves && self.open() > 0 {
+        if leaving != Leaving::Nothing && self.open() > 0 {
             self.is_leaving.store(true, Relaxed);
             self.connections.park_all(keep);
-            keep.leave();
-            return;
+            // The heir has also those for whom there was no room, if they are open.
+            self.connections.stay_open();
+            std::mem::forget(stopped);
+            keep.leave(leaving == Leaving::ToHeir);
+            return true;
         }
         drop(stopped);
         if let Err(error) = keep.forget() {
             tracing::error!(ERROR = %error, "systemd keeps what nobody needs: {error}");
         }
+        false
     }
 
     /// No descriptors are left.

@@ -265,11 +265,11 @@ impl<S: Service> Serving<S> {
         notify::ready(&self.service.status(&self.listeners));
     }
 
-    /// Leaves open connections to the next process.
+    /// Leaves open connections to the next process. systemd is not told: the service goes on unless it is
+    /// systemd that stops it.
     fn leave(&self) {
         self.service.stopping();
         let open = self.service.open();
-        notify::stopping("Stopping.");
         tracing::info!(
             MESSAGE_ID = event::STOPPING,
             OPEN = open,
