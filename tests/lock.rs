@@ -380,25 +380,52 @@ fn a_lock_that_cannot_be_written_is_refused_and_the_gate_stays_open() {
 }
 
 #[test]
-fn more_callers_than_are_served_are_told_so() {
+fn callers_that_wait_leave_room_for_calls_that_do_not() {
     let setup = Setup::new();
     let _proxy = setup.start();
-    let monitor = b"{\"method\":\"io.github.disnix-proxy-example.Proxy.Monitor\",\"more\":true}\0";
-    // One that was silent would be sent away for the next; these are all being served.
-    let served: Vec<UnixStream> = (0..256)
-        .map(|_| {
+    let (_client, _upstream) = setup.pair();
+    let method = "io.github.disnix-proxy-example.Proxy.";
+    let calls = ["Lock", "Monitor", "Switch"].map(|name| {
+        let target = if name == "Switch" {
+            "{\"target\":\"[::1]:1\"}"
+        } else {
+            "{}"
+        };
+        format!("{{\"method\":\"{method}{name}\",\"parameters\":{target},\"more\":true}}\0")
+    });
+    let waiting: Vec<UnixStream> = calls
+        .iter()
+        .cycle()
+        .take(300)
+        .map(|call| {
             let mut caller = UnixStream::connect(setup.control()).unwrap();
-            caller.write_all(monitor).unwrap();
+            caller.write_all(call.as_bytes()).unwrap();
+            // It has its first reply, or a refusal.
             let mut first = [0];
             std::io::Read::read_exact(&mut caller, &mut first).unwrap();
             caller
         })
         .collect();
-    let (status, text) = setup.ctl(&["status"]);
+    let (status, text) = setup.ctl(&["lock", "--timeout", "1s"]);
     assert_eq!(status, 1, "{text}");
-    assert!(text.contains("256"), "{text}");
-    drop(served);
-    eventually("there is room again", || setup.ctl(&["status"]).0 == 0);
+    assert!(text.contains("64 calls that wait"), "{text}");
+    assert_eq!(setup.gate(), "draining");
+    setup.does(&["close", "1"]);
+    setup.does(&["unlock"]);
+    drop(waiting);
+    setup.does(&["lock"]);
+}
+
+#[test]
+fn callers_that_say_nothing_keep_nobody_out() {
+    let setup = Setup::new();
+    let _proxy = setup.start();
+    let silent: Vec<UnixStream> = (0..1000)
+        .map(|_| UnixStream::connect(setup.control()).unwrap())
+        .collect();
+    setup.does(&["lock"]);
+    setup.does(&["unlock"]);
+    drop(silent);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::proxy::control::api::INTERFACE;
 use crate::service::timespan::TimeSpan;
-use crate::service::words::count;
+use crate::service::words::{clause, count};
 
 /// Why a verb failed. Each says what was wrong and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -200,8 +200,9 @@ impl Failure {
                     .to_owned()
             }
             Some("TooManyCallers") => format!(
-                "the proxy serves {} already: end some of them and try again",
-                count(number("limit"), "caller")
+                "the proxy has {} (lock, switch, watch) already, and no more may: end some of them \
+                 and try again",
+                clause(number("limit"), "call", ("that waits", "that wait"))
             ),
             _ => {
                 return Self::Foreign {
@@ -308,7 +309,7 @@ mod tests {
             (
                 answered("TooManyCallers", json!({"limit": 9})),
                 1,
-                "9 callers",
+                "9 calls",
             ),
             (answered("Unheard", json!({})), 1, "Unheard"),
         ] {

@@ -40,6 +40,12 @@ const NOT_OURS: &str = "an earlier process handed it over, and only who serves i
 /// How often a stream looks at what changes without an event: the clients that wait.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Whether this is a call that waits for something to happen, not one that is answered at once.
+pub(super) fn waits(call: &Call) -> bool {
+    let is = |name| call.method == qualified(name);
+    is("Monitor") || is("Switch") || is("Lock") && call.more
+}
+
 /// Answers `call`. An error means that the caller has gone.
 pub(super) async fn answer(
     call: &Call,

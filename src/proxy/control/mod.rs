@@ -1,7 +1,7 @@
 //! The control socket: Varlink, see `interface.varlink`.
 //!
 //! - [`api`]: the types of the interface;
-//! - [`server`]: callers: how many, for how long, and how much each may cost;
+//! - [`server`]: callers: for how long, and how much each may cost; `places`: how many, and who makes room;
 //! - `methods`: what is answered to one call;
 //! - `succession`: handing over to the process that takes the place of this one.
 //!
@@ -9,5 +9,6 @@
 
 pub mod api;
 mod methods;
+mod places;
 pub mod server;
 mod succession;

@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use rustix::net::SendFlags;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
 use super::api::qualified;
 use super::methods;
+use super::places::Places;
 use super::succession::{self, Claim};
 use crate::proxy::shell::Proxy;
 use crate::service::handover::ClientSocket;
@@ -26,7 +26,7 @@ use crate::service::varlink::{Call, Connection, Reply};
 /// The longest call, in bytes.
 const CALL_LIMIT: usize = 64 * 1024;
 
-/// The most callers at a time. When one more comes, the one that has been silent for longest goes.
+/// The most callers at a time. When one more comes, another one makes room ([`Places`]).
 const CALLERS_MAX: usize = 256;
 
 /// How long a caller may be silent, or not take what is sent to it.
@@ -68,7 +68,7 @@ impl ControlServer {
 
     /// How many callers are connected.
     pub fn callers(&self) -> usize {
-        self.callers.slots().open.len()
+        self.callers.slots().places.len()
     }
 
     /// Whether somebody is about to call.
@@ -93,10 +93,29 @@ pub(super) struct Callers {
     pub(super) claim: Mutex<Option<Peer>>,
 }
 
-#[derive(Default)]
+#[derive(Debug)]
 struct Slots {
-    next: u64,
-    open: BTreeMap<u64, Option<oneshot::Sender<()>>>,
+    places: Places,
+    /// How each of them is told to go.
+    evictions: BTreeMap<u64, oneshot::Sender<()>>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        Self {
+            places: Places::new(CALLERS_MAX),
+            evictions: BTreeMap::new(),
+        }
+    }
+}
+
+impl Slots {
+    /// This one has to go: it hears of it as its sender is dropped.
+    fn evict(&mut self, number: Option<u64>) {
+        if let Some(number) = number {
+            self.evictions.remove(&number);
+        }
+    }
 }
 
 impl Callers {
@@ -131,22 +150,22 @@ impl Callers {
             .await;
     }
 
-    /// Makes room for one more caller; `None` if all are being served.
-    fn enter(self: &Arc<Self>) -> Option<Slot> {
+    /// A caller of this user has come: its place, and what resolves when it has to make room.
+    fn enter(self: &Arc<Self>, user: u32) -> (Slot, oneshot::Receiver<()>) {
+        let (sender, evicted) = oneshot::channel();
         let mut slots = self.slots();
-        if slots.open.len() >= CALLERS_MAX {
-            // Numbers are given anew with each call, so that the first is silent for longest.
-            let silent = slots.open.iter().find(|(_, evict)| evict.is_some());
-            let number = *silent?.0;
-            slots.open.remove(&number);
-        }
-        let number = slots.next;
-        slots.next += 1;
-        slots.open.insert(number, None);
-        Some(Slot {
-            number,
-            callers: Arc::clone(self),
-        })
+        let (number, makes_room) = slots.places.enter(user);
+        slots.evict(makes_room);
+        slots.evictions.insert(number, sender);
+        let callers = Arc::clone(self);
+        (Slot { number, callers }, evicted)
+    }
+
+    /// Nobody more can come before somebody has gone.
+    fn make_room(&self) {
+        let mut slots = self.slots();
+        let makes_room = slots.places.evict();
+        slots.evict(makes_room);
     }
 }
 
@@ -157,32 +176,32 @@ struct Slot {
 }
 
 impl Slot {
-    /// The caller is silent: it can be told to go to make room. Resolves when it is.
-    fn silent(&mut self) -> oneshot::Receiver<()> {
-        let (evict, evicted) = oneshot::channel();
-        let mut slots = self.callers.slots();
-        // Whoever was told to go in the meantime has no place any more, and stays told.
-        if slots.open.remove(&self.number).is_some() {
-            self.number = slots.next;
-            slots.next += 1;
-            slots.open.insert(self.number, Some(evict));
-        }
-        evicted
+    /// The caller has no call that waits: it can be told to go to make room.
+    fn silent(&self) {
+        self.callers.slots().places.silent(self.number);
     }
 
-    /// The caller is being served.
-    fn busy(&self) {
-        if let Some(evict) = self.callers.slots().open.get_mut(&self.number) {
-            *evict = None;
+    /// The caller is about to be answered. The refusal, if its call would wait as one too many.
+    fn begin(&self, call: &Call) -> Option<Reply> {
+        let places = &mut self.callers.slots().places;
+        if !methods::waits(call) {
+            places.answered(self.number);
+            return None;
         }
+        let limit = places.waits(self.number).err()?;
+        Some(Reply::error(
+            qualified("TooManyCallers"),
+            serde_json::json!({ "limit": limit }),
+        ))
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut slots = self.callers.slots();
-        slots.open.remove(&self.number);
-        if slots.open.is_empty() {
+        slots.places.leave(self.number);
+        slots.evictions.remove(&self.number);
+        if slots.places.is_empty() {
             self.callers.gone.notify_one();
         }
     }
@@ -199,24 +218,19 @@ async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, prox
                         continue;
                     }
                 };
-                match callers.enter() {
-                    Some(slot) => {
-                        let (callers, proxy) = (Arc::clone(callers), Arc::clone(proxy));
-                        tokio::spawn(async move {
-                            tokio::select! {
-                                () = callers.dismissed() => {}
-                                () = serve(stream, peer, slot, &proxy) => {}
-                            }
-                        });
+                let (slot, evicted) = callers.enter(user(&stream));
+                let (callers, proxy) = (Arc::clone(callers), Arc::clone(proxy));
+                tokio::spawn(async move {
+                    tokio::select! {
+                        () = callers.dismissed() => {}
+                        _ = evicted => {}
+                        () = serve(stream, peer, slot, &proxy) => {}
                     }
-                    None => {
-                        tracing::warn!(PEER = %peer, "a caller was sent away: {CALLERS_MAX} are served");
-                        send_away(&stream);
-                    }
-                }
+                });
             }
             Ok(Accepted::Exhausted(error)) => {
                 tracing::warn!(ERROR = %error, "cannot accept a caller: {error}; it waits");
+                callers.make_room();
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
             Ok(Accepted::Gone | Accepted::Nobody) => {}
@@ -243,16 +257,10 @@ async fn next_caller(listeners: &[Listener]) -> io::Result<Accepted> {
     .await
 }
 
-/// Tells a caller why it is not served. A new socket has room for it; one that has not is no loss.
-fn send_away(stream: &UnixStream) {
-    let refusal = Reply::error(
-        qualified("TooManyCallers"),
-        serde_json::json!({ "limit": CALLERS_MAX }),
-    );
-    if let Ok(mut message) = serde_json::to_vec(&refusal) {
-        message.push(0);
-        let _ = rustix::net::send(stream, &message, SendFlags::NOSIGNAL);
-    }
+/// Whose process has connected: the number of its user, as far as this process can see it.
+fn user(stream: &UnixStream) -> u32 {
+    let credentials = rustix::net::sockopt::socket_peercred(stream);
+    credentials.map_or(u32::MAX, |credentials| credentials.uid.as_raw())
 }
 
 fn into_unix(socket: ClientSocket) -> io::Result<UnixStream> {
@@ -261,17 +269,11 @@ fn into_unix(socket: ClientSocket) -> io::Result<UnixStream> {
 }
 
 /// Answers one caller's calls, one after the other.
-async fn serve(stream: UnixStream, peer: Peer, mut slot: Slot, proxy: &Arc<Proxy>) {
+async fn serve(stream: UnixStream, peer: Peer, slot: Slot, proxy: &Arc<Proxy>) {
     let mut connection = Connection::new(stream, CALL_LIMIT);
     let mut claim: Option<Claim> = None;
     loop {
-        let evicted = slot.silent();
-        let call = tokio::select! {
-            received = timeout(PATIENCE, connection.receive::<Call>()) => received,
-            _ = evicted => return,
-        };
-        slot.busy();
-        let answered = match call {
+        let answered = match timeout(PATIENCE, connection.receive::<Call>()).await {
             Ok(Ok(Some(call))) if call.method == qualified("HandOver") => {
                 let callers = &slot.callers;
                 succession::hand_over(&call, &mut connection, proxy, callers, &peer, &mut claim)
@@ -283,7 +285,14 @@ async fn serve(stream: UnixStream, peer: Peer, mut slot: Slot, proxy: &Arc<Proxy
                     Some(refusal) => send(&mut connection, &refusal).await,
                 }
             }
-            Ok(Ok(Some(call))) => methods::answer(&call, &mut connection, proxy).await,
+            Ok(Ok(Some(call))) => {
+                let answered = match slot.begin(&call) {
+                    None => methods::answer(&call, &mut connection, proxy).await,
+                    Some(refusal) => send(&mut connection, &refusal).await,
+                };
+                slot.silent();
+                answered
+            }
             Ok(Ok(None)) | Err(_) => return,
             Ok(Err(error)) => {
                 tracing::debug!(ERROR = %error, "a caller was sent away: {error}");
