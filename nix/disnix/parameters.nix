@@ -174,6 +174,16 @@ let
         type = nullOr count;
         default = null;
       };
+      connectionsMaxPerSource = {
+        description = "The most connections open at a time from one source, an IPv4 address or a /64 of IPv6; whoever comes then is reset.";
+        type = nullOr count;
+        default = null;
+      };
+      stallTimeout = {
+        description = "Reset a connection whose bytes have waited for so long for a receiver that took none of them.";
+        type = timeSpan;
+        default = "10min";
+      };
       lease = {
         description = "How long a proxy that was deactivated while locked keeps its socket for the next version.";
         type = finiteTimeSpan;

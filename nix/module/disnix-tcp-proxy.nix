@@ -77,6 +77,11 @@ let
           A connection that carried nothing for so long is ended.
         '' "1h";
 
+        stallTimeout = mkProgramOption own.timeSpan ''
+          A connection whose bytes have waited for so long for a receiver that took none of them is reset.
+          `infinity` turns it off.
+        '' "1h";
+
         keepalive = mkProgramOption own.keepalive ''
           A peer that does not answer the kernel's probes for so long is taken for gone. At least 2s;
           `infinity` turns it off.
@@ -87,6 +92,11 @@ let
           file descriptors, and where they are kept systemd holds up to four of each: above 30,000 raise
           `LimitNOFILE=` of the service too.
         '' 512;
+
+        connectionsMaxPerSource = mkProgramOption types.ints.positive ''
+          The most connections open at a time from one source, an IPv4 address or a /64 of IPv6; whoever
+          comes then is reset. With null there is no such limit.
+        '' 100;
 
         threads = mkProgramOption types.ints.positive ''
           The most threads that carry connections; with null as many as idle processors. They are started as
@@ -167,8 +177,10 @@ let
       DISNIX_TCP_PROXY_KEEP_CONNECTIONS = instance.keepConnections;
       DISNIX_TCP_PROXY_RESPAWN = instance.respawn;
       DISNIX_TCP_PROXY_IDLE_TIMEOUT = instance.idleTimeout;
+      DISNIX_TCP_PROXY_STALL_TIMEOUT = instance.stallTimeout;
       DISNIX_TCP_PROXY_KEEPALIVE = instance.keepalive;
       DISNIX_TCP_PROXY_CONNECTIONS_MAX = instance.connectionsMax;
+      DISNIX_TCP_PROXY_CONNECTIONS_MAX_PER_SOURCE = instance.connectionsMaxPerSource;
       DISNIX_TCP_PROXY_THREADS = instance.threads;
       DISNIX_TCP_PROXY_PROXY_PROTOCOL = instance.proxyProtocol;
       DISNIX_TCP_PROXY_LOG_LEVEL = instance.logLevel;

@@ -173,6 +173,13 @@ fn describe(name: &str, status: &Status, now: u64) -> Vec<String> {
             bytes(status.sent_bytes),
         ),
     );
+    if status.refused > 0 {
+        let reset = clause(status.refused, "client", ("was reset", "were reset"));
+        add(
+            "Refused",
+            format!("{reset}, of sources with as many connections as one may have"),
+        );
+    }
     add(
         "Process",
         format!("{}, version {}", status.pid, status.version),
@@ -260,6 +267,7 @@ mod tests {
             queued: 0,
             accepted: 10,
             unreachable: 1,
+            refused: 0,
             received_bytes: 70,
             sent_bytes: 2048,
             listeners: vec![ListenerStatus {

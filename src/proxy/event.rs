@@ -27,6 +27,8 @@ pub const RETIRED: &str = "70c2a5d98e1f4b36a4d7b09e6c3f8512";
 pub const TAKEN_BACK: &str = "d2f8410b7e6c4935a1c87d3e5f09b64a";
 /// A client was given up because the upstream could not be reached.
 pub const UNREACHABLE: &str = "6e0b9d5a4f2c41738bd7e1c5a39f082d";
+/// Clients were reset because their source has as many connections as it may.
+pub const REFUSED: &str = "c4e19a7d5b3f4068a2d7f08e6b1c9354";
 /// The queue is full: who comes now has to try again, which TCP does by itself.
 pub const QUEUE_FULL: &str = "f5a2c8e06d7b4193b4e09f8d2c6a175b";
 /// New connections go somewhere else.

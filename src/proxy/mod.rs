@@ -34,6 +34,7 @@ mod restored;
 pub mod run;
 mod running;
 pub mod shell;
+pub mod sources;
 pub mod state;
 pub mod take_over;
 pub mod upstream;

@@ -61,6 +61,14 @@ pub struct Options {
           value_parser = crate::service::program::positive)]
     pub connections_max: usize,
 
+    /// The most connections open at a time from one source: an IPv4 address, or a /64 of IPv6.
+    ///
+    /// Whoever comes then is reset, so that others do not wait behind. Without it there is no such limit.
+    /// Clients of AF_UNIX sockets do not count.
+    #[arg(long, value_name = "N", env = "DISNIX_TCP_PROXY_CONNECTIONS_MAX_PER_SOURCE",
+          value_parser = crate::service::program::positive)]
+    pub connections_max_per_source: Option<usize>,
+
     /// The most threads that carry connections; as many as processors if it is not given, and a further
     /// one then only while half a processor is idle.
     ///
@@ -106,6 +114,15 @@ pub struct Options {
         default_value = "infinity"
     )]
     pub idle_timeout: TimeSpan,
+
+    /// Reset a connection whose bytes have waited for so long for a receiver that took none of them.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "DISNIX_TCP_PROXY_STALL_TIMEOUT",
+        default_value = "10min"
+    )]
+    pub stall_timeout: TimeSpan,
 
     /// A peer that does not answer for so long is taken for gone; at least 2s, infinity is off.
     #[arg(long, value_name = "TIME", env = "DISNIX_TCP_PROXY_KEEPALIVE", default_value = "2min",

@@ -75,6 +75,8 @@ async fn run(options: Options) -> Result<ExitCode, Failure> {
         target_fixed: options.target.is_some(),
         connect_timeout: options.connect_timeout.finite(),
         idle_timeout: options.idle_timeout.finite(),
+        stall_timeout: options.stall_timeout.finite(),
+        connections_max_per_source: options.connections_max_per_source,
         keepalive: options.keepalive.finite(),
         proxy_protocol: options.proxy_protocol,
     };

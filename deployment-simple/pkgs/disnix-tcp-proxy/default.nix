@@ -21,6 +21,8 @@ daemonized {
       idle-timeout = parameter.idleTimeout;
       keepalive = parameter.keepalive;
       connections-max = parameter.connectionsMax;
+      connections-max-per-source = parameter.connectionsMaxPerSource;
+      stall-timeout = parameter.stallTimeout;
       inherit control;
       state-directory = stateDirectory;
     }

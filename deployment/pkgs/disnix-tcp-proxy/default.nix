@@ -31,6 +31,8 @@ let
       idle-timeout = parameter.idleTimeout;
       keepalive = parameter.keepalive;
       connections-max = parameter.connectionsMax;
+      connections-max-per-source = parameter.connectionsMaxPerSource;
+      stall-timeout = parameter.stallTimeout;
     }
     ++ (
       if underSystemd then

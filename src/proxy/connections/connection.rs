@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::stall::Stall;
 use crate::proxy::control::api::ConnectionStatus;
 use crate::proxy::handover::handed;
 use crate::proxy::keep::{Keep, Slot, Way, ends};
@@ -30,6 +31,8 @@ pub enum Abort {
     Successor,
     /// Nothing was carried for the idle timeout.
     Idle,
+    /// Bytes waited for the stall timeout, and their receiver took none.
+    Stalled,
     /// A peer did not answer for the keepalive time.
     PeerGone,
 }
@@ -42,6 +45,7 @@ impl Abort {
             Self::Forced => "closed by a lock with --force-after",
             Self::Successor => "the process that took over has ended, or forces its drain",
             Self::Idle => "nothing was carried for the idle timeout",
+            Self::Stalled => "bytes waited for the stall timeout, and their receiver took none",
             Self::PeerGone => "a peer did not answer for the keepalive time",
         }
     }
@@ -82,6 +86,8 @@ pub struct Connection {
     received: AtomicU64,
     sent: AtomicU64,
     active_usec: AtomicU64,
+    /// Towards the upstream, and towards the client.
+    stalls: [Stall; 2],
     abort: OnceLock<Abort>,
     aborted: Notify,
     /// Both sides were told of the end.
@@ -102,6 +108,7 @@ impl Connection {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             active_usec: AtomicU64::new(Uptime::now().as_micros()),
+            stalls: Default::default(),
             abort: OnceLock::new(),
             aborted: Notify::new(),
             finished: AtomicBool::new(false),
@@ -231,6 +238,25 @@ impl Connection {
             return quiet.min(self.age(now));
         }
         now.since(self.active())
+    }
+
+    /// How long bytes have waited for a receiver that took none.
+    pub(super) fn stalled(&self, now: Uptime) -> Duration {
+        if self.handed().is_some() {
+            // They are for whoever serves it to look after.
+            return Duration::ZERO;
+        }
+        let upstream = self.upstream.get().map(|upstream| upstream.socket.as_fd());
+        let (received, sent) = (self.received.load(Relaxed), self.sent.load(Relaxed));
+        let ways = [(upstream, received), (Some(self.client.as_fd()), sent)];
+        ways.into_iter()
+            .zip(&self.stalls)
+            .filter_map(|((socket, written), stall)| {
+                let waiting = kernel::unacknowledged_bytes(socket?).ok()?;
+                Some(stall.look(written, waiting as u64, now))
+            })
+            .max()
+            .unwrap_or_default()
     }
 
     pub(super) fn is_gone(&self, limit: Duration) -> bool {

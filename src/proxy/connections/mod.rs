@@ -1,6 +1,7 @@
 //! The open connections: who they are, how much they carried, and how to end one.
 
 mod connection;
+mod stall;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -14,8 +15,9 @@ pub use connection::{Abort, Connected, Connection, Metered};
 
 use super::control::api::ConnectionStatus;
 use super::keep::{Keep, Slot};
+use super::sources::{Source, Sources};
 use crate::service::clock::Uptime;
-use crate::service::listener::Arrival;
+use crate::service::listener::{Arrival, Peer};
 
 /// Connections that are to be cut.
 #[derive(Debug, Default)]
@@ -26,10 +28,23 @@ pub struct Cuts {
     pub relayed: bool,
 }
 
+/// How long what may last.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Nothing was carried.
+    pub idle: Option<Duration>,
+    /// Bytes waited for a receiver that took none.
+    pub stalled: Option<Duration>,
+    /// A peer did not answer.
+    pub silent: Option<Duration>,
+}
+
 /// All open connections, in the order in which they were accepted.
 #[derive(Debug, Default)]
 pub struct Connections {
     open: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    /// Counted by source, and the most of each.
+    sources: Option<(usize, Mutex<Sources>)>,
     accepted: AtomicU64,
     last_id: AtomicU64,
     received: AtomicU64,
@@ -40,6 +55,14 @@ pub struct Connections {
 }
 
 impl Connections {
+    /// None is open. At most so many will be of one source, if there is such a limit.
+    pub fn new(most_of_one: Option<usize>) -> Self {
+        Self {
+            sources: most_of_one.map(|most| (most, Mutex::default())),
+            ..Self::default()
+        }
+    }
+
     fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Connection>>> {
         // Nobody panics while holding it; if somebody does, the map is still whole.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -77,6 +100,7 @@ impl Connections {
         slot: Option<Slot>,
         since: Uptime,
     ) -> Arc<Connection> {
+        self.count(&client.peer, Sources::add);
         let connection = Arc::new(Connection::new(id, client, slot, since));
         self.open().insert(id, Arc::clone(&connection));
         connection
@@ -87,7 +111,43 @@ impl Connections {
         let (received, sent) = connection.carried();
         self.received.fetch_add(received, Relaxed);
         self.sent.fetch_add(sent, Relaxed);
+        self.count(&connection.peer, Sources::remove);
         self.open().remove(&connection.id);
+    }
+
+    fn count(&self, peer: &Peer, act: impl FnOnce(&mut Sources, Source)) {
+        if let (Some((_, sources)), Some(source)) = (&self.sources, Source::of(peer)) {
+            let mut sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
+            act(&mut sources, source);
+        }
+    }
+
+    /// The source of this client, and how many it has, if it has as many as it may.
+    pub(super) fn full_source(&self, peer: &Peer) -> Option<(Source, usize)> {
+        let most = self.sources.as_ref()?.0;
+        let mut full = None;
+        self.count(peer, |sources, source| {
+            let open = sources.open(source);
+            full = (open >= most).then_some((source, open));
+        });
+        full
+    }
+
+    /// A client was refused because its source has as many as it may; how many were since the last
+    /// time that somebody was told, if it is time to tell again.
+    pub(super) fn refuse(&self, now: Uptime) -> Option<u64> {
+        let (_, sources) = self.sources.as_ref()?;
+        let mut sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.refuse(now)
+    }
+
+    /// Clients refused since the process began.
+    pub fn refused(&self) -> u64 {
+        let Some((_, sources)) = &self.sources else {
+            return 0;
+        };
+        let sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.refused()
     }
 
     /// Connections accepted since the process began.
@@ -146,14 +206,20 @@ impl Connections {
         }
     }
 
-    /// Ends those that carried nothing for `idle_timeout`, and those of which a peer did not answer
-    /// for `keepalive`.
-    pub fn sweep(&self, now: Uptime, idle_timeout: Option<Duration>, keepalive: Option<Duration>) {
+    /// Ends those that have reached a limit.
+    pub fn sweep(&self, now: Uptime, limits: Limits) {
         for connection in self.open().values() {
-            if idle_timeout.is_some_and(|limit| connection.idle(now) >= limit) {
+            let Limits {
+                idle,
+                stalled,
+                silent,
+            } = limits;
+            if idle.is_some_and(|limit| connection.idle(now) >= limit) {
                 self.end(connection, Abort::Idle);
-            } else if keepalive.is_some_and(|limit| connection.is_gone(limit)) {
+            } else if silent.is_some_and(|limit| connection.is_gone(limit)) {
                 self.end(connection, Abort::PeerGone);
+            } else if stalled.is_some_and(|limit| connection.stalled(now) >= limit) {
+                self.end(connection, Abort::Stalled);
             }
         }
     }

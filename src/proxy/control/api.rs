@@ -85,12 +85,19 @@ pub struct Status {
     pub accepted: u64,
     /// Connections given up since then because the upstream could not be reached.
     pub unreachable: u64,
+    /// Clients reset since then because their source had as many connections as it may; absent: none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub refused: u64,
     /// Bytes received from clients since then.
     pub received_bytes: u64,
     /// Bytes sent to clients since then.
     pub sent_bytes: u64,
     /// The listening sockets.
     pub listeners: Vec<ListenerStatus>,
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 fn is_zero(count: &usize) -> bool {

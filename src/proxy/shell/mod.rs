@@ -18,7 +18,7 @@ pub(in crate::proxy) use held::Held;
 pub use target::SetTargetError;
 pub(in crate::proxy) use threads::Leaving;
 
-use super::connections::{Abort, Connection, Connections};
+use super::connections::{Abort, Connection, Connections, Limits};
 use super::event;
 use super::gate::{
     CallerId, Gate, GateState, LeaseEnd, LockRequest, LockStore, Mode, Notice, Outcome,
@@ -28,11 +28,14 @@ use super::keep::Keep;
 use super::keeping::Unparked;
 use super::notices;
 use super::proxy_header::ProxyProtocol;
+use super::sources::Source;
 use super::state::{LockDirectory, TargetFile};
 use super::workers::Workers;
 use crate::service::address::Address;
 use crate::service::clock::{self, Uptime};
-use crate::service::listener::Listener;
+use crate::service::listener::{Arrival, Listener};
+use crate::service::stream;
+use crate::service::words::{clause, count};
 
 /// What the kernel holds for connections that have ended goes after so many ends, or after twice as many
 /// as are open if that is more: so the work for each is bounded. Soon, while it is still warm.
@@ -47,6 +50,10 @@ pub struct Settings {
     pub connect_timeout: Option<Duration>,
     /// End a connection that carried nothing for so long.
     pub idle_timeout: Option<Duration>,
+    /// End a connection whose bytes have waited for so long for a receiver that took none.
+    pub stall_timeout: Option<Duration>,
+    /// The most connections of one source.
+    pub connections_max_per_source: Option<usize>,
     /// Take a peer that does not answer for so long for gone.
     pub keepalive: Option<Duration>,
     /// Tell the upstream who the client is.
@@ -113,8 +120,8 @@ impl Proxy {
             tracing::info!(GATE = "locked", "locked by an earlier process: {reason}");
         }
         Self {
+            connections: Connections::new(settings.connections_max_per_source),
             settings,
-            connections: Connections::default(),
             handover,
             listeners: Mutex::new(listeners),
             gate: Mutex::new(held::Guarded::new(gate, lock)),
@@ -222,14 +229,17 @@ impl Proxy {
         })
     }
 
-    /// Ends connections that are idle for too long or whose peer is gone; tells when to look again.
+    /// Ends connections that are idle or stalled for too long or whose peer is gone; tells when to look
+    /// again.
     pub(super) fn sweep(&self, now: Uptime) -> Option<Uptime> {
         let Settings {
             idle_timeout,
+            stall_timeout,
             keepalive,
             ..
         } = self.settings;
-        let shortest = [idle_timeout, keepalive].into_iter().flatten().min()?;
+        let all = [idle_timeout, stall_timeout, keepalive];
+        let shortest = all.into_iter().flatten().min()?;
         if self.gate().0.open() == 0 {
             return None;
         }
@@ -240,8 +250,13 @@ impl Proxy {
             return Some(last + every);
         }
         self.swept_usec.store(now.as_micros(), Relaxed);
-        self.connections
-            .sweep(now, idle_timeout, keepalive.map(|limit| limit - limit / 8));
+        let early = |limit: Duration| limit - limit / 8;
+        let limits = Limits {
+            idle: idle_timeout,
+            stalled: stall_timeout.map(early),
+            silent: keepalive.map(early),
+        };
+        self.connections.sweep(now, limits);
         Some(now + every)
     }
 
@@ -305,6 +320,23 @@ impl Proxy {
             MESSAGE_ID = event::UNREACHABLE, CONNECTION_ID = connection.id,
             PEER = %connection.peer, UPSTREAM = target, ERROR = %why,
             "client {} was given up: {why}", connection.peer
+        );
+    }
+
+    /// Resets a client whose source has as many connections as it may, so that others do not wait behind
+    /// it.
+    pub(super) fn refuse(&self, client: Arrival, source: Source, open: usize) {
+        stream::reset_on_close(&client.socket);
+        let Some(refused) = self.connections.refuse(Uptime::now()) else {
+            return;
+        };
+        let Arrival { peer, .. } = client;
+        tracing::warn!(
+            MESSAGE_ID = event::REFUSED, PEER = %peer, SOURCE = %source, OPEN = open, REFUSED = refused,
+            "client {peer} was reset: {source} has {}, as many as --connections-max-per-source allows \
+             ({} so since this was said the last time)",
+            count(open, "open connection"),
+            clause(refused, "client", ("was reset", "were reset"))
         );
     }
 

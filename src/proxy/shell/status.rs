@@ -74,6 +74,7 @@ impl Proxy {
                 .sum(),
             accepted: self.connections.accepted(),
             unreachable: self.unreachable.load(Relaxed),
+            refused: self.connections.refused(),
             received_bytes,
             sent_bytes,
             listeners,

@@ -39,7 +39,7 @@ struct Next {
 enum Admission {
     /// It is in, and to be led or handed over there.
     Client(Passed, Arc<Address>),
-    /// A client was accepted that had gone already.
+    /// A client was accepted that had gone already, or that was refused.
     Gone,
     /// Nobody waits, or nobody may pass.
     Nobody,
@@ -163,6 +163,11 @@ fn admit(
         Accepted::Nobody => return Ok(Admission::Nobody),
         Accepted::Exhausted(error) => return Ok(Admission::Exhausted(error)),
     };
+    if let Some((source, open)) = proxy.connections.full_source(&client.peer) {
+        drop(gate);
+        proxy.refuse(client, source, open);
+        return Ok(Admission::Gone);
+    }
     gate.0.accepted();
     let connection = proxy.connections.add(client, next.slot.take());
     drop(gate);

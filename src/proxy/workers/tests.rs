@@ -30,6 +30,8 @@ fn proxy(threads: Threads) -> (Arc<Proxy>, Address, TcpListener) {
         target_fixed: true,
         connect_timeout: None,
         idle_timeout: None,
+        stall_timeout: None,
+        connections_max_per_source: None,
         keepalive: None,
         proxy_protocol: None,
     };

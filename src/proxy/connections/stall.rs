@@ -1,0 +1,68 @@
+//! How long a receiver has taken nothing of what waits for it. Pure.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::service::clock::Uptime;
+
+/// One direction of a connection, as it is looked at from time to time. Only one thread looks.
+#[derive(Debug, Default)]
+pub(super) struct Stall {
+    /// What the receiver had taken when it was looked at.
+    taken: AtomicU64,
+    /// Since when it is that much, in microseconds since boot; 0: nothing waits.
+    since: AtomicU64,
+}
+
+impl Stall {
+    /// So many bytes were written to the receiver's socket, and so many of them wait there. How long the
+    /// receiver has taken none of them.
+    ///
+    /// The kernel has all that waits: while a direction holds anything itself, the socket's buffer is full.
+    pub(super) fn look(&self, written: u64, waiting: u64, now: Uptime) -> Duration {
+        let taken = written.wrapping_sub(waiting);
+        let before = self.taken.swap(taken, Relaxed);
+        let since = self.since.load(Relaxed);
+        if waiting > 0 && since > 0 && before == taken {
+            return now.since(Uptime::from_micros(since));
+        }
+        let since = if waiting > 0 { now.as_micros() } else { 0 };
+        self.since.store(since, Relaxed);
+        Duration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Uptime {
+        Uptime::from_micros(seconds * 1_000_000)
+    }
+
+    #[test]
+    fn a_receiver_that_takes_nothing_stalls_although_more_is_written() {
+        let stall = Stall::default();
+        assert_eq!(stall.look(1000, 400, at(1)), Duration::ZERO);
+        assert_eq!(stall.look(1001, 401, at(5)), Duration::from_secs(4));
+        assert_eq!(stall.look(1001, 401, at(9)), Duration::from_secs(8));
+    }
+
+    #[test]
+    fn one_that_takes_a_byte_now_and_then_does_not() {
+        let stall = Stall::default();
+        for second in 1..100 {
+            assert_eq!(stall.look(1000 + second, 400, at(second)), Duration::ZERO);
+        }
+    }
+
+    #[test]
+    fn where_nothing_waits_nothing_stalls() {
+        let stall = Stall::default();
+        for second in 1..100 {
+            assert_eq!(stall.look(7, 0, at(second)), Duration::ZERO);
+        }
+        assert_eq!(stall.look(8, 1, at(200)), Duration::ZERO, "it begins now");
+        assert_eq!(stall.look(8, 1, at(201)), Duration::from_secs(1));
+    }
+}
