@@ -11,7 +11,7 @@ use super::{Open, Post, Threads, Workers};
 use crate::proxy::connections::Connection;
 use crate::proxy::handover::Handover;
 use crate::proxy::passed::Passed;
-use crate::proxy::shell::{Proxy, Settings};
+use crate::proxy::shell::{Leaving, Proxy, Settings};
 use crate::proxy::state::{LockDirectory, TargetFile};
 use crate::proxy::upstream::Spare;
 use crate::service::address::Address;
@@ -89,7 +89,7 @@ async fn one_thread_carries_everything_as_long_as_it_is_not_full() {
     let mut pairs: Vec<_> = (0..20).map(|_| client(&here, &service)).collect();
     pairs.iter_mut().for_each(echo);
     assert_eq!(started(proxy.workers()), 1);
-    proxy.end(false);
+    proxy.end(Leaving::Nothing);
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn a_full_one_has_another_carry_who_comes_if_there_is_a_processor_for_it()
         assert_eq!(started(proxy.workers()), there_are);
         drop(pair);
         eventually("it has ended", || proxy.open() == 0);
-        proxy.end(false);
+        proxy.end(Leaving::Nothing);
     }
 }
 
@@ -153,7 +153,7 @@ async fn a_full_one_gives_half_of_those_away_that_make_work_and_they_go_on() {
     pairs.iter_mut().for_each(echo);
     drop(pairs);
     eventually("all have ended", || proxy.open() == 0);
-    proxy.end(false);
+    proxy.end(Leaving::Nothing);
     carrying.join().unwrap();
 }
 
@@ -163,7 +163,7 @@ async fn what_a_thread_carries_ends_with_it() {
     let (mut client, mut upstream) = client(&here, &service);
     upstream.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();
-    proxy.end(false);
+    proxy.end(Leaving::Nothing);
     assert_eq!(proxy.open(), 0);
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
