@@ -262,6 +262,18 @@ fn a_drain_that_takes_too_long_opens_the_gate_again_and_exits_with_3() {
 }
 
 #[test]
+fn a_drain_that_nobody_leaves_any_more_opens_the_gate_again_and_exits_with_3() {
+    let setup = Setup::new();
+    let _proxy = setup.start();
+    let (client, _upstream) = setup.pair();
+    let (status, text) = setup.ctl(&["lock", "--progress-timeout", "300ms"]);
+    assert_eq!(status, 3, "{text}");
+    assert!(text.contains("1 connection still open"), "{text}");
+    assert_eq!(setup.gate(), "open");
+    drop(client);
+}
+
+#[test]
 fn a_lease_that_runs_out_opens_the_gate_with_a_warning() {
     let setup = Setup::new();
     let mut proxy = setup.start();
@@ -283,6 +295,37 @@ fn whoever_blocks_the_drain_can_be_seen_and_sent_away() {
     assert_eq!(list[0]["peer"], client.local_addr().unwrap().to_string());
     setup.does(&["close", &list[0]["id"].to_string()]);
     assert!(rest(&client).is_err());
+    assert!(lock.wait().unwrap().success());
+}
+
+#[test]
+fn a_peer_that_is_connected_and_waits_in_the_queue_is_told() {
+    let setup = Setup::new();
+    let _proxy = setup.start();
+    let (client, upstream) = setup.pair();
+    let lock = ctl(&setup.control(), &["lock"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut lock = lock.unwrap();
+    eventually("the gate drains", || setup.gate() == "draining");
+    assert!(!setup.ctl(&["status"]).1.contains("still connected"));
+    // It came from the address that the first one has.
+    let second = connect(setup.address());
+    let words = "1 client waits in the queue from addresses that are still connected";
+    let (_, text) = setup.ctl(&["status"]);
+    assert!(text.contains(words), "{text}");
+    // Whoever waits in a log is told too.
+    let mut said = String::new();
+    let mut log = std::io::BufReader::new(lock.stderr.take().unwrap());
+    while !said.contains(words) {
+        assert_ne!(
+            std::io::BufRead::read_line(&mut log, &mut said).unwrap(),
+            0,
+            "{said}"
+        );
+    }
+    drop((client, upstream, second));
     assert!(lock.wait().unwrap().success());
 }
 

@@ -206,6 +206,11 @@ let
         type = timeSpan;
         default = "5min";
       };
+      progressTimeout = {
+        description = "Give the upgrade up when nobody has left for so long: some clients need a new connection before they end an old one.";
+        type = timeSpan;
+        default = "infinity";
+      };
       lease = {
         description = "The longest time between the drain and the unlock. Then the proxy opens by itself.";
         type = finiteTimeSpan;

@@ -9,6 +9,7 @@ let
     package
     drainTimeout
     lease
+    progressTimeout
     reason
     startTimeout
     ;
@@ -22,6 +23,7 @@ let
     # A proxy that does not run has no clients, and this upgrade may be what brings it back.
     "--if-running"
     "--timeout=${drainTimeout}"
+    "--progress-timeout=${progressTimeout}"
     "--reason=${reason}"
   ]
   ++ lib.optional (drainTimeout != "infinity") "--lease=${drainTimeout} ${lease}";

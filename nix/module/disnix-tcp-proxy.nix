@@ -154,6 +154,16 @@ let
             '';
           };
 
+          progressTimeout = mkOption {
+            type = own.timeSpan;
+            default = "infinity";
+            example = "1min";
+            description = ''
+              Wait no longer when nobody has left for so long: for clients that need a new connection
+              before they end an old one, and so never leave while new ones wait.
+            '';
+          };
+
           lease = mkOption {
             type = own.timeSpan;
             default = "15min";

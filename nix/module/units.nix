@@ -100,7 +100,7 @@
         RemainAfterExit=yes
         X-RestartIfChanged=false
         ExecStart=-${ctl} unlock
-        ExecStop=-/bin/sh -c '${isStopping} || ! ${isThere} || exec ${ctl} lock --reason "a service is replaced" "--timeout=${toString options.timeout}" "--lease=${toString options.lease}"'
+        ExecStop=-/bin/sh -c '${isStopping} || ! ${isThere} || exec ${ctl} lock --reason "a service is replaced" "--timeout=${toString options.timeout}" "--progress-timeout=${toString options.progressTimeout}" "--lease=${toString options.lease}"'
         TimeoutStopSec=infinity
       '';
     };

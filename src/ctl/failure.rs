@@ -79,6 +79,17 @@ pub enum Failure {
         /// Connections that were still open.
         open: u64,
     },
+    /// Nobody has left for too long.
+    #[error(
+        "nobody has left for the time of --progress-timeout ({} still open); the gate is open again \
+         unless others keep it locked: see `disnix-tcp-proxyctl connections`, and whether they wait \
+         for clients in the queue (disnix-tcp-proxyctl(1), “Drains that do not end”)",
+        count(*open, "connection")
+    )]
+    DrainStalled {
+        /// Connections that were still open.
+        open: u64,
+    },
     /// Somebody opened the gate meanwhile.
     #[error("{}", unlocked(reason))]
     Unlocked {
@@ -120,7 +131,7 @@ impl Failure {
             // As with any filter whose reader has seen enough.
             Self::ReaderGone => 0,
             Self::Ambiguous(_) | Self::Usage(_) => 2,
-            Self::DrainTimedOut { .. } => 3,
+            Self::DrainTimedOut { .. } | Self::DrainStalled { .. } => 3,
             Self::NoProxy(_)
             | Self::Unreachable { .. }
             | Self::Lost { .. }
@@ -151,6 +162,11 @@ impl Failure {
         Self::Refused(match ours {
             Some("DrainTimedOut") => {
                 return Self::DrainTimedOut {
+                    open: number("open"),
+                };
+            }
+            Some("DrainStalled") => {
+                return Self::DrainStalled {
                     open: number("open"),
                 };
             }
@@ -274,6 +290,11 @@ mod tests {
                 answered("DrainTimedOut", json!({"open": 3})),
                 3,
                 "3 connections still open",
+            ),
+            (
+                answered("DrainStalled", json!({"open": 1})),
+                3,
+                "1 connection still open",
             ),
             (
                 answered("Unlocked", json!({"reason": "unlock"})),

@@ -50,6 +50,7 @@ pub fn parameters(options: &LockOptions, hold: bool) -> LockParameters {
     LockParameters {
         reason: options.drain.reason.clone(),
         timeout_usec: usec(options.drain.timeout),
+        progress_timeout_usec: usec(options.drain.progress_timeout),
         lease_usec: usec(options.lease),
         at_lease_end: options.at_lease_end,
         force_after_usec: usec(options.drain.force_after),

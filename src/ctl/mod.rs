@@ -4,7 +4,7 @@
 //! - [`client`], [`wait`]: calling it, and calls that wait across its restarts;
 //! - [`status`], [`connections`], [`lock`], [`command`], [`unlock`], [`target`], [`switch`],
 //!   [`watch`], [`close`]: the verbs;
-//! - [`view`], [`display`], [`output`]: what is seen of it;
+//! - [`view`], [`display`], [`output`]: what is seen of it; [`blockers`], [`queued`]: who holds up a drain;
 //! - [`failure`]: what can go wrong, as a sentence and as an exit status;
 //! - [`signals`]: what else can come.
 //!
@@ -20,6 +20,7 @@ use failure::Failure;
 use find::Named;
 use options::{Options, Verb};
 
+pub mod blockers;
 pub mod client;
 pub mod close;
 pub mod command;
@@ -30,6 +31,7 @@ pub mod find;
 pub mod lock;
 pub mod options;
 pub mod output;
+pub mod queued;
 pub mod signals;
 pub mod status;
 pub mod switch;

@@ -15,7 +15,7 @@ Exit status:
   0  done
   1  error, or interrupted
   2  usage: a wrong option, or several proxies and none named
-  3  the drain was not complete in time; the gate is open again
+  3  the drain was not complete in time, or nobody left any more; the gate is open again
   4  the proxy is not running or cannot be reached
 `lock -- COMMAND` gives COMMAND's own status: 128+N if signal N ended it, 127 if it was not found,
 126 if it could not be started.
@@ -88,6 +88,10 @@ pub struct DrainOptions {
     /// Give up, and open the gate again, if the drain is not complete by then
     #[arg(long, value_name = "TIME", default_value = "infinity")]
     pub timeout: TimeSpan,
+
+    /// Give up, and open the gate again, when nobody has left for so long
+    #[arg(long, value_name = "TIME", default_value = "infinity")]
+    pub progress_timeout: TimeSpan,
 
     /// Why; `status` shows it and the journal keeps it
     #[arg(long, value_name = "TEXT")]

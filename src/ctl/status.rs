@@ -6,9 +6,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::client::Proxy;
+use super::connections;
 use super::display::{Align, age, bytes, moment, table};
 use super::failure::Failure;
 use super::output;
+use super::queued;
 use crate::proxy::control::api::{ListenerStatus, LockStatus, Status, StatusReply};
 use crate::proxy::gate::{GateState, LeaseEnd};
 use crate::service::clock::realtime_micros;
@@ -26,7 +28,11 @@ pub async fn run(proxies: &[Proxy], as_json: bool) -> Result<(), Failure> {
             let status = get(proxy).await?;
             match as_json {
                 true => output::json(&status),
-                false => print(&describe(&proxy.name, &status, realtime_micros())),
+                false => {
+                    let queued = queued_of_connected(proxy, &status).await;
+                    let now = realtime_micros();
+                    print(&describe(&proxy.name, &status, queued, now))
+                }
             }
         }
         several => {
@@ -37,6 +43,15 @@ pub async fn run(proxies: &[Proxy], as_json: bool) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// How many clients wait in the queue from addresses that hold up a drain, as far as that can be seen.
+async fn queued_of_connected(proxy: &Proxy, status: &Status) -> usize {
+    if status.gate != GateState::Draining || status.queued == 0 {
+        return 0;
+    }
+    let open = connections::list(proxy, &mut None).await;
+    open.map_or(0, |open| queued::of_connected(&status.listeners, &open))
 }
 
 fn print(lines: &[String]) -> Result<(), Failure> {
@@ -130,8 +145,9 @@ pub fn gate_word(gate: GateState) -> &'static str {
     }
 }
 
-/// Everything, a line for each thing, as systemctl does it. `now` is the time of day.
-fn describe(name: &str, status: &Status, now: u64) -> Vec<String> {
+/// Everything, a line for each thing, as systemctl does it. So many clients wait in the queue from addresses
+/// that hold up a drain; `now` is the time of day.
+fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<String> {
     let mut lines = vec![format!("disnix-tcp-proxy {name}")];
     let mut add = |label: &str, text: String| lines.push(format!("{label:>9}: {text}"));
     add("Gate", gate(status, now));
@@ -159,6 +175,9 @@ fn describe(name: &str, status: &Status, now: u64) -> Vec<String> {
         ),
     );
     add("Queued", status.queued.to_string());
+    if queued > 0 {
+        add("Waiting", queued::words(queued).join(" "));
+    }
     for listener in &status.listeners {
         add("Listener", describe_listener(listener));
     }
@@ -282,7 +301,7 @@ mod tests {
     #[test]
     fn an_open_proxy_is_described() {
         assert_eq!(
-            describe("default", &status(), 0),
+            describe("default", &status(), 0, 0),
             [
                 "disnix-tcp-proxy default",
                 "     Gate: open",
@@ -310,7 +329,7 @@ mod tests {
             callers: 1,
             kept: false,
         });
-        let lines = describe("default", &locked, 91_000_000);
+        let lines = describe("default", &locked, 0, 91_000_000);
         assert_eq!(
             &lines[1..4],
             [
@@ -337,7 +356,7 @@ mod tests {
             callers: 0,
             kept: true,
         });
-        let lines = describe("default", &locked, 91_000_000);
+        let lines = describe("default", &locked, 0, 91_000_000);
         assert_eq!(
             &lines[2..4],
             [

@@ -20,6 +20,7 @@ pub async fn run(proxy: &Proxy, options: &SwitchOptions, as_json: bool) -> Resul
         target: options.target.clone(),
         reason: options.drain.reason.clone(),
         timeout_usec: usec(options.drain.timeout),
+        progress_timeout_usec: usec(options.drain.progress_timeout),
         force_after_usec: usec(options.drain.force_after),
     };
     let mut waiting = Waiting::start(proxy, Request::Switch(parameters));

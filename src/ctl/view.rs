@@ -4,21 +4,32 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::Instant;
 
-use super::client::{Client, Proxy};
+use super::blockers::{Blockers, Rhythm, Watch};
+use super::client::Proxy;
 use super::connections;
 use super::display::{age, bar, fit};
-use super::failure::Failure;
 use super::output::note;
-use crate::proxy::control::api::{ConnectionStatus, GateReply};
+use super::queued;
+use crate::proxy::control::api::GateReply;
+use crate::proxy::gate::GateState;
 use crate::service::clock::micros;
 use crate::service::words::{clause, count};
 
 /// How often the live view is drawn.
-const REFRESH: Duration = Duration::from_millis(500);
+const LIVE: Rhythm = Rhythm {
+    after: Duration::ZERO,
+    every: Duration::from_millis(500),
+    queue: 4,
+};
+
+/// How often it is looked whether the lines have something to add.
+const LINES: Rhythm = Rhythm {
+    after: Duration::from_secs(5),
+    every: Duration::from_secs(5),
+    queue: 1,
+};
 
 /// The most connections it shows.
 const ROWS: usize = 10;
@@ -32,6 +43,10 @@ pub enum View {
     Lines {
         /// What the last line was about.
         last: Option<GateReply>,
+        /// Who holds it up.
+        watch: Watch,
+        /// Whether it was said that they may do so for ever.
+        warned: bool,
     },
     /// Redrawn in place.
     Live(Box<Live>),
@@ -43,7 +58,11 @@ impl View {
         match silent {
             true => Self::Silent,
             false if io::stderr().is_terminal() => Self::Live(Box::new(Live::new(proxy))),
-            false => Self::Lines { last: None },
+            false => Self::Lines {
+                last: None,
+                watch: Watch::start(proxy, LINES),
+                warned: false,
+            },
         }
     }
 
@@ -51,7 +70,7 @@ impl View {
     pub fn reply(&mut self, reply: GateReply) {
         match self {
             Self::Silent => {}
-            Self::Lines { last } => {
+            Self::Lines { last, .. } => {
                 if last.is_none_or(|last| (last.gate, last.open) != (reply.gate, reply.open)) {
                     note(progress(&reply));
                 }
@@ -90,7 +109,18 @@ impl View {
     pub async fn refresh(&mut self) {
         match self {
             Self::Live(live) => live.refresh().await,
-            _ => std::future::pending().await,
+            Self::Lines {
+                last,
+                watch,
+                warned,
+            } => {
+                let queued = watch.next().await.queued;
+                let drains = last.is_some_and(|last| last.gate == GateState::Draining);
+                if drains && queued > 0 && !std::mem::replace(warned, true) {
+                    note(queued::words(queued).join(" "));
+                }
+            }
+            Self::Silent => std::future::pending().await,
         }
     }
 
@@ -119,27 +149,21 @@ pub struct Live {
     started: Instant,
     /// Lines on the terminal that the next drawing replaces.
     drawn: usize,
-    blockers: watch::Receiver<Vec<ConnectionStatus>>,
-    task: JoinHandle<()>,
+    watch: Watch,
 }
 
 impl Live {
     fn new(proxy: &Proxy) -> Self {
-        let (sender, blockers) = watch::channel(Vec::new());
         Self {
             picture: Picture::default(),
             started: Instant::now(),
             drawn: 0,
-            blockers,
-            task: tokio::spawn(watch_blockers(proxy.clone(), sender)),
+            watch: Watch::start(proxy, LIVE),
         }
     }
 
     async fn refresh(&mut self) {
-        if self.blockers.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        self.picture.blockers = self.blockers.borrow_and_update().clone();
+        self.picture.blockers = self.watch.next().await;
         self.draw();
     }
 
@@ -170,29 +194,7 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.task.abort();
         self.clear();
-    }
-}
-
-/// Lists the open connections on a connection of its own, again and again: ages and counters change
-/// all the time. While the proxy is away the last list stays.
-async fn watch_blockers(proxy: Proxy, list: watch::Sender<Vec<ConnectionStatus>>) {
-    let mut client: Option<Client> = None;
-    let mut ticks = interval(REFRESH);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        match connections::list(&proxy, &mut client).await {
-            Ok(found) => list.send_replace(found),
-            Err(Failure::Unreachable { .. } | Failure::Lost { .. } | Failure::Silent { .. }) => {
-                client = None;
-                list.send_modify(|_| ()); // the time that has passed is news too
-                continue;
-            }
-            // Not even this can be asked; the bar and the counts remain.
-            Err(_) => Vec::new(),
-        };
     }
 }
 
@@ -202,7 +204,7 @@ struct Picture {
     reply: Option<GateReply>,
     most: usize,
     waited: Duration,
-    blockers: Vec<ConnectionStatus>,
+    blockers: Blockers,
 }
 
 impl Picture {
@@ -224,7 +226,10 @@ impl Picture {
                 self.most
             ),
         ];
-        let mut blockers = self.blockers.clone();
+        if reply.gate == GateState::Draining {
+            lines.extend(queued::words(self.blockers.queued));
+        }
+        let mut blockers = self.blockers.connected.clone();
         // Who has been silent for longest is the likeliest to have been forgotten.
         blockers.sort_by_key(|one| std::cmp::Reverse(one.idle_usec));
         if !blockers.is_empty() {
@@ -240,7 +245,7 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::gate::GateState;
+    use crate::proxy::control::api::ConnectionStatus;
 
     fn blocker(id: u64, idle_seconds: u64) -> ConnectionStatus {
         ConnectionStatus {
@@ -264,7 +269,10 @@ mod tests {
             }),
             most: 16,
             waited: Duration::from_secs(61),
-            blockers: (1..=12).map(|id| blocker(id, id)).collect(),
+            blockers: Blockers {
+                connected: (1..=12).map(|id| blocker(id, id)).collect(),
+                queued: 0,
+            },
         };
         let lines = picture.lines(100);
         assert_eq!(
@@ -284,6 +292,22 @@ mod tests {
     }
 
     #[test]
+    fn peers_that_are_connected_and_wait_in_the_queue_are_told_while_it_drains() {
+        let mut picture = Picture::default();
+        picture.blockers.queued = 2;
+        for (gate, told) in [(GateState::Draining, true), (GateState::Locked, false)] {
+            picture.reply = Some(GateReply {
+                gate,
+                open: 1,
+                queued: 3,
+            });
+            let lines = picture.lines(100);
+            let line = "2 clients wait in the queue from addresses that are still connected:";
+            assert_eq!(lines.contains(&line.to_owned()), told, "{lines:#?}");
+        }
+    }
+
+    #[test]
     fn no_line_is_wider_than_the_terminal() {
         let mut picture = Picture::default();
         assert_eq!(picture.lines(20), ["waiting for the prox"]);
@@ -292,7 +316,8 @@ mod tests {
             open: 1,
             queued: 0,
         });
-        picture.blockers = vec![blocker(1, 1)];
+        picture.blockers.connected = vec![blocker(1, 1)];
+        picture.blockers.queued = 3;
         for width in [1, 20, 60] {
             assert!(
                 picture

@@ -59,8 +59,12 @@ impl Request {
 
     fn drained(&mut self) {
         match self {
-            Self::Lock(parameters) => parameters.timeout_usec = None,
-            Self::Switch(parameters) => parameters.timeout_usec = None,
+            Self::Lock(parameters) => {
+                (parameters.timeout_usec, parameters.progress_timeout_usec) = (None, None);
+            }
+            Self::Switch(parameters) => {
+                (parameters.timeout_usec, parameters.progress_timeout_usec) = (None, None);
+            }
         }
     }
 

@@ -60,6 +60,21 @@ fn a_drain_that_takes_too_long_has_an_exit_status_of_its_own() {
 }
 
 #[test]
+fn so_has_one_that_nobody_leaves_any_more() {
+    let proxy = StandIn::new();
+    for (words, method) in [
+        (&["lock", "--progress-timeout", "5s"][..], "Lock"),
+        (&["switch", "[::1]:1", "--progress-timeout", "5s"], "Switch"),
+    ] {
+        let child = proxy.start(words);
+        let mut caller = proxy.caller();
+        assert_eq!(caller.calls(method)["progressTimeoutUSec"], 5_000_000);
+        caller.refuse("DrainStalled", json!({ "open": 3 }));
+        end(child).expect(3, "3 connections still open");
+    }
+}
+
+#[test]
 fn a_gate_that_somebody_opens_meanwhile_is_an_error() {
     let proxy = StandIn::new();
     for (reason, words) in [("unlock", "somebody else"), ("lease", "lease")] {

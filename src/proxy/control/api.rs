@@ -156,6 +156,13 @@ pub struct LockParameters {
         skip_serializing_if = "Option::is_none"
     )]
     pub timeout_usec: Option<u64>,
+    /// Give up when nobody has left for so many microseconds.
+    #[serde(
+        default,
+        rename = "progressTimeoutUSec",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub progress_timeout_usec: Option<u64>,
     /// The lock is over after so many microseconds.
     #[serde(default, rename = "leaseUSec", skip_serializing_if = "Option::is_none")]
     pub lease_usec: Option<u64>,
@@ -194,6 +201,13 @@ pub struct SwitchParameters {
         skip_serializing_if = "Option::is_none"
     )]
     pub timeout_usec: Option<u64>,
+    /// Give up when nobody has left for so many microseconds.
+    #[serde(
+        default,
+        rename = "progressTimeoutUSec",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub progress_timeout_usec: Option<u64>,
     /// Reset what is still open after so many microseconds.
     #[serde(
         default,

@@ -230,6 +230,16 @@ fn begin_lock(
     }
 }
 
+/// Whether times are given that say how long the caller waits.
+fn has_patience(asked: &LockParameters) -> bool {
+    let times = [
+        asked.timeout_usec,
+        asked.progress_timeout_usec,
+        asked.force_after_usec,
+    ];
+    times.iter().any(Option::is_some)
+}
+
 async fn lock(
     call: &Call,
     connection: &mut Connection,
@@ -242,7 +252,7 @@ async fn lock(
         (true, false) => Mode::Wait,
         (false, true) => return Err(Refused::Reply(Reply::expected_more())),
         // Without a caller that waits nobody's patience can end.
-        (false, false) if asked.timeout_usec.is_some() || asked.force_after_usec.is_some() => {
+        (false, false) if has_patience(&asked) => {
             return Err(Refused::Reply(Reply::expected_more()));
         }
         (false, false) => Mode::AtOnce,
@@ -253,6 +263,7 @@ async fn lock(
     }
     let times = LockTimes {
         timeout: asked.timeout_usec.map(Duration::from_micros),
+        progress_timeout: asked.progress_timeout_usec.map(Duration::from_micros),
         lease: asked.lease_usec.map(Duration::from_micros),
         at_lease_end: asked.at_lease_end,
         force_after: asked.force_after_usec.map(Duration::from_micros),
@@ -283,6 +294,7 @@ async fn switch(
     }
     let times = LockTimes {
         timeout: asked.timeout_usec.map(Duration::from_micros),
+        progress_timeout: asked.progress_timeout_usec.map(Duration::from_micros),
         lease: None,
         at_lease_end: None,
         force_after: asked.force_after_usec.map(Duration::from_micros),
@@ -339,6 +351,7 @@ fn ended(outcome: &Outcome, now: GateReply) -> Result<Waited, Refused> {
     match outcome {
         Outcome::Drained => Ok(Waited::Over(Reply::last(now))),
         Outcome::TimedOut { open } => refuse("DrainTimedOut", json!({ "open": open })),
+        Outcome::Stalled { open } => refuse("DrainStalled", json!({ "open": open })),
         Outcome::Unlocked(Opened::Lease) => refuse("Unlocked", json!({ "reason": "lease" })),
         Outcome::Ended => refuse("Unlocked", json!({ "reason": "exit" })),
         Outcome::Unlocked(_) => refuse("Unlocked", json!({ "reason": "unlock" })),

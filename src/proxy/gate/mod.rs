@@ -4,6 +4,7 @@
 //! the world is that a [`LockStore`] writes the lock down, because that has to happen before the
 //! lock takes effect. What must hold is in `tests`, over random sequences of events too.
 
+mod caller;
 #[cfg(test)]
 mod tests;
 mod words;
@@ -18,6 +19,7 @@ pub use words::{
 };
 
 use crate::service::clock::Uptime;
+use caller::Caller;
 
 /// How long a lock that belonged to waiting callers outlives a restart of the proxy, so that these
 /// callers can come back; if none does, the lock is taken back.
@@ -29,14 +31,6 @@ struct Lock {
     /// A lock without callers that a restart found: how long its callers may take to come back.
     grace_until: Option<Uptime>,
     drained: bool,
-}
-
-#[derive(Clone, Debug)]
-struct Caller {
-    hold: bool,
-    timeout_at: Option<Uptime>,
-    force_at: Option<Uptime>,
-    outcome: Option<Outcome>,
 }
 
 /// The state machine. See the module.
@@ -102,9 +96,17 @@ impl Gate {
     }
 
     /// So many connections are still open in the process that was taken over.
-    pub fn predecessor_has(&mut self, open: usize, store: &mut dyn LockStore) -> Vec<Notice> {
+    pub fn predecessor_has(
+        &mut self,
+        open: usize,
+        now: Uptime,
+        store: &mut dyn LockStore,
+    ) -> Vec<Notice> {
         // None is accepted there any more.
-        self.predecessor = open.min(self.predecessor);
+        if open < self.predecessor {
+            self.predecessor = open;
+            self.waiting().for_each(|caller| caller.somebody_left(now));
+        }
         self.settle(store)
     }
 
@@ -158,10 +160,8 @@ impl Gate {
 
     /// Callers that wait for the drain or hold the lock.
     pub fn callers(&self) -> usize {
-        self.callers
-            .values()
-            .filter(|caller| caller.outcome.is_none())
-            .count()
+        let waits = |caller: &&Caller| caller.waits();
+        self.callers.values().filter(waits).count()
     }
 
     /// Whether a client may be accepted now. Whoever acts on it must do so before the next event.
@@ -191,10 +191,16 @@ impl Gate {
         }
     }
 
+    /// Callers that wait for the drain or hold the lock.
+    fn waiting(&mut self) -> impl Iterator<Item = &mut Caller> {
+        self.callers.values_mut().filter(|caller| caller.waits())
+    }
+
     /// A connection has ended, on both sides.
-    pub fn closed(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
+    pub fn closed(&mut self, now: Uptime, store: &mut dyn LockStore) -> Vec<Notice> {
         debug_assert!(self.own > 0, "a connection ended that was not counted");
         self.own = self.own.saturating_sub(1);
+        self.waiting().for_each(|caller| caller.somebody_left(now));
         self.settle(store)
     }
 
@@ -231,6 +237,7 @@ impl Gate {
                 "another process has taken the place of this one: ask again",
             ));
         }
+        let waiting = Caller::new(&request, now);
         let lease_until = request.lease.map(|lease| now + lease);
         let kept = request.mode == Mode::AtOnce;
         let record = match self.lock_record() {
@@ -272,13 +279,7 @@ impl Gate {
             }
         }
         if request.mode != Mode::AtOnce {
-            let caller_state = Caller {
-                hold: request.mode == Mode::Hold,
-                timeout_at: request.timeout.map(|timeout| now + timeout),
-                force_at: request.force_after.map(|after| now + after),
-                outcome: None,
-            };
-            self.callers.insert(caller, caller_state);
+            self.callers.insert(caller, waiting);
         }
         notices.extend(self.settle(store));
         Ok(notices)
@@ -322,17 +323,8 @@ impl Gate {
         }
         let mut notices = Vec::new();
         let open = self.open();
-        for caller in self
-            .callers
-            .values_mut()
-            .filter(|caller| caller.outcome.is_none())
-        {
-            if caller.timeout_at.is_some_and(|at| at <= now) {
-                caller.outcome = Some(Outcome::TimedOut { open });
-            } else if caller.force_at.is_some_and(|at| at <= now) {
-                caller.force_at = None;
-                notices.push(Notice::Force);
-            }
+        for caller in self.waiting() {
+            notices.extend(caller.tick(open, now));
         }
         notices.extend(self.take_back(Opened::NoCaller, store));
         notices
@@ -341,15 +333,10 @@ impl Gate {
     /// When [`Self::tick`] has something to do.
     pub fn next_deadline(&self) -> Option<Uptime> {
         let lock = self.lock.as_ref()?;
-        let callers = self
-            .callers
-            .values()
-            .filter(|caller| caller.outcome.is_none());
-        callers
-            .flat_map(|caller| [caller.timeout_at, caller.force_at])
-            .chain([lock.record.lease_until, lock.grace_until])
-            .flatten()
-            .min()
+        let callers = self.callers.values().filter(|caller| caller.waits());
+        let callers = callers.map(Caller::deadline);
+        let lock = [lock.record.lease_until, lock.grace_until];
+        callers.chain(lock).flatten().min()
     }
 
     /// Gives everybody who waits for the drain an answer, if it is complete. That the lock stays
@@ -365,14 +352,10 @@ impl Gate {
         if !std::mem::replace(&mut lock.drained, true) {
             notices.push(Notice::Drained);
         }
-        let mut waiting: Vec<&mut Caller> = self
-            .callers
-            .values_mut()
-            .filter(|caller| caller.outcome.is_none())
-            .collect();
+        let callers = self.callers.values_mut();
+        let mut waiting: Vec<&mut Caller> = callers.filter(|caller| caller.waits()).collect();
         for caller in &mut waiting {
-            // They were about the drain.
-            (caller.timeout_at, caller.force_at) = (None, None);
+            caller.drained();
         }
         waiting.retain(|caller| !caller.hold);
         // A process that is about to end could not tell them any more: they hear it from the next.

@@ -31,6 +31,7 @@ fn request(mode: Mode) -> LockRequest {
         reason: None,
         realtime_usec: 0,
         timeout: None,
+        progress_timeout: None,
         lease: None,
         at_lease_end: None,
         force_after: None,
@@ -58,9 +59,9 @@ fn a_lock_waits_for_the_last_connection_and_then_stays() {
     );
     assert_eq!(gate.state(), GateState::Draining);
     assert!(!gate.may_accept());
-    assert_eq!(gate.closed(&mut disk), []);
+    assert_eq!(gate.closed(at(2), &mut disk), []);
     assert_eq!(gate.outcome(A), None);
-    assert_eq!(gate.closed(&mut disk), [Notice::Drained]);
+    assert_eq!(gate.closed(at(2), &mut disk), [Notice::Drained]);
     assert_eq!(gate.outcome(A), Some(&Outcome::Drained));
     assert_eq!(gate.caller_gone(A, &mut disk), []);
     assert_eq!(gate.state(), GateState::Locked);
@@ -131,6 +132,25 @@ fn a_drain_that_takes_too_long_opens_the_gate_unless_others_wait() {
 }
 
 #[test]
+fn a_caller_may_give_up_when_nobody_leaves_any_more() {
+    let (mut gate, mut disk) = open_gate_with(3);
+    let impatient = LockRequest {
+        progress_timeout: Some(Duration::from_secs(10)),
+        ..request(Mode::Wait)
+    };
+    gate.lock(A, impatient, at(100), &mut disk).unwrap();
+    assert_eq!(gate.next_deadline(), Some(at(110)));
+    gate.closed(at(109), &mut disk);
+    assert!(gate.tick(at(118), &mut disk).is_empty());
+    assert_eq!(gate.outcome(A), None, "somebody has left since");
+    assert_eq!(
+        gate.tick(at(119), &mut disk),
+        [Notice::Opened(Opened::NoCaller)]
+    );
+    assert_eq!(gate.outcome(A), Some(&Outcome::Stalled { open: 2 }));
+}
+
+#[test]
 fn a_lease_that_runs_out_opens_the_gate_and_the_longest_one_counts() {
     let (mut gate, mut disk) = open_gate_with(0);
     let lease = |seconds| LockRequest {
@@ -169,7 +189,7 @@ fn a_lease_can_end_the_process_instead_and_then_the_gate_never_opens() {
     assert_eq!(gate.outcome(A), Some(&Outcome::Ended));
     assert_eq!(disk.record, None, "the next process starts unlocked");
     assert_eq!(gate.unlock(&mut disk), []);
-    assert_eq!(gate.closed(&mut disk), []);
+    assert_eq!(gate.closed(at(2), &mut disk), []);
     assert!(!gate.may_accept());
 }
 
@@ -242,14 +262,14 @@ fn a_successor_counts_the_connections_of_the_process_before() {
     gate.retire();
     assert_eq!((next.state(), next.open()), (GateState::Draining, 2));
     next.lock(A, request(Mode::Wait), at(3), &mut disk).unwrap();
-    assert_eq!(next.predecessor_has(1, &mut disk), []);
+    assert_eq!(next.predecessor_has(1, at(2), &mut disk), []);
     assert_eq!(
-        next.predecessor_has(5, &mut disk),
+        next.predecessor_has(5, at(2), &mut disk),
         [],
         "nobody can come in there"
     );
     assert_eq!((next.outcome(A), next.open_in_predecessor()), (None, 1));
-    assert_eq!(next.predecessor_has(0, &mut disk), [Notice::Drained]);
+    assert_eq!(next.predecessor_has(0, at(2), &mut disk), [Notice::Drained]);
     assert_eq!(next.outcome(A), Some(&Outcome::Drained));
 }
 
@@ -260,11 +280,11 @@ fn connections_that_an_earlier_process_handed_over_count_until_their_end() {
     // It was killed, and one of the two is still open.
     let mut next = Gate::new(10, disk.record.clone(), at(2));
     next.adopt(1);
-    assert_eq!(next.predecessor_has(0, &mut disk), []);
+    assert_eq!(next.predecessor_has(0, at(2), &mut disk), []);
     assert_eq!((next.state(), next.open()), (GateState::Draining, 1));
     next.lock(A, request(Mode::Wait), at(3), &mut disk).unwrap();
     assert_eq!(next.outcome(A), None);
-    assert_eq!(next.closed(&mut disk), [Notice::Drained]);
+    assert_eq!(next.closed(at(2), &mut disk), [Notice::Drained]);
     assert_eq!(next.outcome(A), Some(&Outcome::Drained));
 }
 
@@ -276,10 +296,10 @@ fn what_a_predecessor_has_handed_over_goes_on_counting_when_it_ends() {
     gate.retire();
     next.lock(A, request(Mode::Wait), at(3), &mut disk).unwrap();
     next.adopt(2);
-    assert_eq!(next.predecessor_has(0, &mut disk), []);
+    assert_eq!(next.predecessor_has(0, at(2), &mut disk), []);
     assert_eq!((next.open(), next.open_in_predecessor()), (2, 0));
-    assert_eq!(next.closed(&mut disk), []);
-    assert_eq!(next.closed(&mut disk), [Notice::Drained]);
+    assert_eq!(next.closed(at(2), &mut disk), []);
+    assert_eq!(next.closed(at(2), &mut disk), [Notice::Drained]);
 }
 
 #[test]
@@ -318,7 +338,7 @@ fn a_process_that_has_retired_writes_nothing_down_any_more() {
     let mut notices = gate.caller_gone(A, &mut disk);
     notices.extend(gate.unlock(&mut disk));
     notices.extend(gate.tick(at(100), &mut disk));
-    notices.extend(gate.closed(&mut disk));
+    notices.extend(gate.closed(at(2), &mut disk));
     assert_eq!(
         (notices, gate.open(), gate.next_deadline()),
         (vec![], 0, None)
@@ -343,7 +363,7 @@ fn force_is_used_once_and_only_while_draining() {
     assert_eq!(gate.tick(at(4), &mut disk), []);
     assert_eq!(gate.tick(at(5), &mut disk), [Notice::Force]);
     assert_eq!(gate.tick(at(6), &mut disk), []);
-    assert_eq!(gate.closed(&mut disk), [Notice::Drained]);
+    assert_eq!(gate.closed(at(2), &mut disk), [Notice::Drained]);
     assert_eq!(gate.next_deadline(), None);
 }
 
@@ -361,7 +381,7 @@ fn a_full_disk_when_the_drain_is_complete_is_told_and_opens_the_gate() {
     let (mut gate, mut disk) = open_gate_with(1);
     gate.lock(A, request(Mode::Wait), at(1), &mut disk).unwrap();
     disk.full = true;
-    let notices = gate.closed(&mut disk);
+    let notices = gate.closed(at(2), &mut disk);
     assert!(matches!(gate.outcome(A), Some(Outcome::NotSaved(_))));
     assert!(
         notices.contains(&Notice::Opened(Opened::NoCaller)),
@@ -404,7 +424,7 @@ fn a_drain_that_the_end_of_the_process_completes_is_told_by_the_next_one() {
     let (mut gate, mut disk) = open_gate_with(1);
     gate.lock(A, request(Mode::Wait), at(1), &mut disk).unwrap();
     gate.stopping();
-    gate.closed(&mut disk);
+    gate.closed(at(2), &mut disk);
     assert_eq!(gate.outcome(A), None);
     let mut next = Gate::new(10, disk.record.clone(), at(2));
     assert!(

@@ -93,6 +93,8 @@ pub struct LockRequest {
     pub realtime_usec: u64,
     /// Give up when the drain takes longer.
     pub timeout: Option<Duration>,
+    /// Give up when nobody has left for so long.
+    pub progress_timeout: Option<Duration>,
     /// The longest time the lock may last.
     pub lease: Option<Duration>,
     /// What is to happen at the end of the lease; `None`: what was said before, or else the gate
@@ -109,6 +111,11 @@ pub enum Outcome {
     Drained,
     /// The drain took longer than the caller wanted to wait.
     TimedOut {
+        /// Connections that were open then; others may have come since.
+        open: usize,
+    },
+    /// Nobody left for longer than the caller wanted to wait for that.
+    Stalled {
         /// Connections that were open then; others may have come since.
         open: usize,
     },

@@ -2,6 +2,7 @@
 
 use super::Proxy;
 use crate::proxy::control::api::ConnectionStatus;
+use crate::service::clock::Uptime;
 use crate::service::words::clause;
 
 impl Proxy {
@@ -13,7 +14,7 @@ impl Proxy {
             let found = self.handover.adopt();
             let count = found.as_ref().map_or(0, |count| *count);
             gate.adopt(count);
-            (found, gate.predecessor_has(0, store))
+            (found, gate.predecessor_has(0, Uptime::now(), store))
         });
         match adopted {
             Ok(0) => {}

@@ -203,7 +203,7 @@ impl Proxy {
     /// A connection has ended, and both its sockets are closed.
     pub(super) fn closed(&self) {
         let open = self.with_gate(|gate, store| {
-            let notices = gate.closed(store);
+            let notices = gate.closed(Uptime::now(), store);
             (gate.open(), notices)
         });
         self.count_changed();
@@ -282,6 +282,7 @@ impl Proxy {
             reason,
             realtime_usec: clock::realtime_micros(),
             timeout: times.timeout,
+            progress_timeout: times.progress_timeout,
             lease: times.lease,
             at_lease_end: times.at_lease_end,
             force_after: times.force_after,
@@ -378,6 +379,8 @@ impl Seen {
 pub struct LockTimes {
     /// Give up when the drain takes longer.
     pub timeout: Option<Duration>,
+    /// Give up when nobody has left for so long.
+    pub progress_timeout: Option<Duration>,
     /// The longest time the lock may last.
     pub lease: Option<Duration>,
     /// What is to happen then.

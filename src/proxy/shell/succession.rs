@@ -5,6 +5,7 @@ use std::io;
 use super::Proxy;
 use crate::proxy::connections::Abort;
 use crate::proxy::event;
+use crate::service::clock::Uptime;
 use crate::service::listener::Listener;
 use crate::service::words::clause;
 
@@ -23,7 +24,7 @@ impl Proxy {
 
     /// So many connections are still open in the process that was taken over.
     pub(in crate::proxy) fn predecessor_has(&self, open: usize) {
-        self.with_gate(|gate, store| ((), gate.predecessor_has(open, store)));
+        self.with_gate(|gate, store| ((), gate.predecessor_has(open, Uptime::now(), store)));
     }
 
     /// Waits until the process that was taken over is to cut its connections.

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn proxy(threads: Threads) -> (Arc<Proxy>, Address, TcpListener) {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = service.local_addr().unwrap().to_string().parse().unwrap();
-    let listeners = Listener::bind(&"127.0.0.1:0".parse().unwrap()).unwrap();
+    let listeners = Listener::bind(&Address::parse_listen("127.0.0.1:0").unwrap()).unwrap();
     let here = listeners[0].to_string().parse().unwrap();
     let settings = Settings {
         target_fixed: true,

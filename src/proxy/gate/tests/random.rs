@@ -118,7 +118,7 @@ proptest! {
                     }
                     Vec::new()
                 }
-                Event::Close if gate.own > 0 => gate.closed(&mut disk),
+                Event::Close if gate.own > 0 => gate.closed(now, &mut disk),
                 Event::Close => Vec::new(),
                 Event::Lock { caller, mode, timeout, lease, force, end } => {
                     let seconds = |time: Option<u64>| time.map(Duration::from_secs);
@@ -201,7 +201,7 @@ proptest! {
                 }
                 Event::PredecessorCloses => {
                     let left = gate.open_in_predecessor().saturating_sub(1);
-                    gate.predecessor_has(left, &mut disk)
+                    gate.predecessor_has(left, now, &mut disk)
                 }
                 Event::DiskFull(full) => {
                     disk.full = full;
