@@ -136,7 +136,7 @@ impl Service for Greeting {
         accept: &mut dyn FnMut() -> io::Result<Accepted>,
     ) -> io::Result<Admission<Client>> {
         Ok(match accept()? {
-            Accepted::Client(Arrival { socket, peer }) => {
+            Accepted::Client(Arrival { socket, peer, .. }) => {
                 self.0.open.fetch_add(1, Relaxed);
                 let id = self.0.accepted.fetch_add(1, Relaxed) + 1;
                 tracing::debug!(CONNECTION_ID = id, PEER = %peer, "connection {id}: {peer}");

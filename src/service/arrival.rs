@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::net::{SocketAddrAny, sockopt};
 
 use super::handover::{ClientSocket, Received};
+use super::kernel::is_tcp;
 use super::stream::Family;
 
 /// Who a client is, as far as its socket tells.
@@ -19,16 +20,6 @@ pub enum Peer {
     Unix(Option<i32>),
     /// Any other family, vsock for example.
     Other,
-}
-
-impl Peer {
-    /// The family of its socket, as far as it matters to us.
-    pub fn family(&self) -> Family {
-        match self {
-            Self::Tcp(_) => Family::Tcp,
-            Self::Unix(_) | Self::Other => Family::Other,
-        }
-    }
 }
 
 impl fmt::Display for Peer {
@@ -50,16 +41,29 @@ pub struct Arrival {
     pub socket: ClientSocket,
     /// Who it is.
     pub peer: Peer,
+    /// What kind of socket it has.
+    pub family: Family,
 }
 
 impl Arrival {
+    fn new(socket: ClientSocket, address: Option<SocketAddrAny>, is_tcp: bool) -> Self {
+        let peer = peer(&socket, address);
+        let family = match (&peer, is_tcp) {
+            (Peer::Tcp(_), true) => Family::Tcp,
+            _ => Family::Other,
+        };
+        Self {
+            socket,
+            peer,
+            family,
+        }
+    }
+
     /// A client that was accepted before, perhaps by another process.
     pub fn of(socket: OwnedFd) -> Self {
-        let peer = peer(&socket, rustix::net::getpeername(&socket).ok().flatten());
-        Self {
-            socket: ClientSocket::accepted(socket),
-            peer,
-        }
+        let address = rustix::net::getpeername(&socket).ok().flatten();
+        let is_tcp = is_tcp(&socket);
+        Self::new(ClientSocket::accepted(socket), address, is_tcp)
     }
 }
 
@@ -92,23 +96,65 @@ fn peer(fd: impl AsFd, address: Option<SocketAddrAny>) -> Peer {
 pub(super) fn handed_over(received: Received) -> Accepted {
     match received {
         Received::Client(socket, address) => {
-            let peer = peer(&socket, address);
-            Accepted::Client(Arrival { socket, peer })
+            let is_tcp = is_tcp(&socket);
+            Accepted::Client(Arrival::new(socket, address, is_tcp))
         }
         Received::Gone => Accepted::Gone,
         Received::Exhausted(error) => Accepted::Exhausted(error),
     }
 }
 
-/// A client that accept(2) has returned.
-pub(super) fn accepted(fd: OwnedFd, address: Option<SocketAddrAny>) -> Accepted {
-    let peer = peer(&fd, address);
+/// A client that accept(2) has returned. `may_be_mptcp`: its listener is of MPTCP, from which clients that
+/// do not speak it have sockets of TCP.
+pub(super) fn accepted(
+    fd: OwnedFd,
+    address: Option<SocketAddrAny>,
+    may_be_mptcp: bool,
+) -> Accepted {
+    let is_tcp = !may_be_mptcp || is_tcp(&fd);
     let socket = ClientSocket::accepted(fd);
-    Accepted::Client(Arrival { socket, peer })
+    Accepted::Client(Arrival::new(socket, address, is_tcp))
 }
 
 /// Whether a client that gave up while it waited was handed out all the same: the reset ends its
 /// socket and leaves an error on it (`tcp_reset`, net/ipv4/tcp_input.c), not its place in the backlog.
 pub(super) fn has_gone(fd: &OwnedFd) -> bool {
     !matches!(sockopt::socket_error(fd), Ok(Ok(())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::{Domain, Protocol, Socket, Type};
+    use std::net::TcpStream;
+
+    #[test]
+    fn a_client_of_mptcp_is_not_taken_for_one_of_tcp() {
+        let socket = |protocol| Socket::new(Domain::IPV4, Type::STREAM, Some(protocol));
+        let Ok(listener) = socket(Protocol::MPTCP) else {
+            return eprintln!("not tested, for this kernel has no MPTCP");
+        };
+        let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        listener.bind(&anywhere.into()).unwrap();
+        listener.listen(8).unwrap();
+        let address = listener.local_addr().unwrap();
+        let accept = |may_be_mptcp| {
+            let (socket, peer) = listener.accept().unwrap();
+            let peer = SocketAddrAny::from(peer.as_socket().unwrap());
+            match accepted(socket.into(), Some(peer), may_be_mptcp) {
+                Accepted::Client(arrival) => arrival,
+                other => panic!("{other:?}"),
+            }
+        };
+        let client = socket(Protocol::MPTCP).unwrap();
+        client.connect(&address).unwrap();
+        let arrival = accept(true);
+        assert_eq!(arrival.family, Family::Other);
+        assert!(matches!(arrival.peer, Peer::Tcp(_)));
+        let restored = Arrival::of(arrival.socket.as_fd().try_clone_to_owned().unwrap());
+        assert_eq!(restored.family, Family::Other);
+
+        let _client = TcpStream::connect(address.as_socket().unwrap()).unwrap();
+        assert_eq!(accept(true).family, Family::Tcp);
+    }
 }

@@ -5,6 +5,7 @@ use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{ipproto, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -126,6 +127,12 @@ pub struct TcpCounters {
 /// So often the kernel is asked for counters that do not change meanwhile.
 const STABLE_TRIES: usize = 1000;
 
+/// Whether it is a socket of TCP itself. One of MPTCP answers as if it were, but what it says is that of
+/// one of its subflows (`mptcp_getsockopt_first_sf_only`, net/mptcp/sockopt.c).
+pub fn is_tcp(socket: impl AsFd) -> bool {
+    sockopt::socket_protocol(socket) == Ok(Some(ipproto::TCP))
+}
+
 /// Asks for [`TcpCounters`] of one moment. The kernel tells them one by one, and the state before it
 /// takes the socket's lock (`tcp_get_info`), so it is asked until nothing has changed in between.
 ///
@@ -133,6 +140,9 @@ const STABLE_TRIES: usize = 1000;
 ///
 /// When the socket is not a TCP socket; `WouldBlock` if it does not hold still.
 pub fn tcp_counters(socket: BorrowedFd<'_>) -> io::Result<TcpCounters> {
+    if !is_tcp(socket) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     let ask = || -> io::Result<_> {
         let info = raw_tcp_info(socket)?;
         Ok(TcpCounters {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, sockopt};
+use rustix::net::{SocketFlags, ipproto, sockopt};
 use socket2::Domain;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -71,6 +71,8 @@ pub struct Listener {
     /// If clients are received, not accepted: [`super::handover`].
     queue: Option<Queue>,
     inherited: bool,
+    /// Of MPTCP: whether a client is too has to be asked for each.
+    is_mptcp: bool,
     unlink: Option<std::path::PathBuf>,
     /// Whether another process listens on it, so that it is that one's to say when it ends.
     shared: AtomicBool,
@@ -145,12 +147,14 @@ impl Listener {
 
     fn new(fd: OwnedFd, unlink: Option<std::path::PathBuf>) -> io::Result<Self> {
         let name = local_name(&fd);
+        let is_mptcp = sockopt::socket_protocol(&fd) == Ok(Some(ipproto::MPTCP));
         Ok(Self {
             fd: Arc::new(fd),
             watch: OnceLock::new(),
             name,
             queue: None,
             inherited: false,
+            is_mptcp,
             unlink,
             shared: AtomicBool::new(false),
             keepalive: None,
@@ -355,7 +359,7 @@ impl Listener {
                             // It fails only for one who has gone, and that shows soon enough.
                             let _ = set_options(&fd, self.keepalive);
                         }
-                        return Ok(accepted(fd, address));
+                        return Ok(accepted(fd, address, self.is_mptcp));
                     }
                     Err(errno) => errno,
                 }

@@ -11,12 +11,13 @@ use tokio::io::unix::AsyncFd;
 
 use super::kernel::{self, TcpInfo};
 
-/// What kind of stream socket it is, as far as it matters to who receives from it.
+/// What kind of stream socket it is, as far as it matters to who receives from it: whether the kernel
+/// counts what is received and sent, and a receive that is short has emptied it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// TCP, over IPv4 or IPv6.
     Tcp,
-    /// AF_UNIX, vsock or any other.
+    /// AF_UNIX, MPTCP, vsock or any other.
     Other,
 }
 

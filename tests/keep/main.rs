@@ -5,6 +5,7 @@
 
 mod cost;
 mod manager;
+mod proxy;
 mod relay;
 mod streams;
 
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use manager::{Kill, Manager};
-use streams::{Outcome, Plan, Random};
+use streams::{Kind, Outcome, Place, Plan, Random};
 
 /// Not a test: what the manager runs.
 #[test]
@@ -40,8 +41,8 @@ impl Run {
 }
 
 /// Kills again and again while `clients` at a time have their streams carried.
-fn run(kill: Option<Kill>, clients: usize, plan: fn(&mut Random) -> Plan, unix: bool) -> Run {
-    let upstream = streams::Upstream::start(unix);
+fn run(kill: Option<Kill>, clients: usize, plan: fn(&mut Random) -> Plan, to: Kind) -> Run {
+    let upstream = streams::Upstream::start(to);
     let mut manager = Manager::new(upstream.target(), 2);
     manager.start();
     run_with(&mut manager, &upstream, kill, clients, plan)
@@ -54,17 +55,28 @@ fn run_with(
     clients: usize,
     plan: fn(&mut Random) -> Plan,
 ) -> Run {
+    let place = manager.place().clone();
+    run_to(&place, manager, upstream, kill, clients, plan)
+}
+
+fn run_to(
+    place: &Place,
+    manager: &mut Manager,
+    upstream: &streams::Upstream,
+    kill: Option<Kill>,
+    clients: usize,
+    plan: fn(&mut Random) -> Plan,
+) -> Run {
     let time = seconds();
-    let address = manager.address();
     let over = Arc::new(AtomicBool::new(false));
     let workers: Vec<_> = (0..clients)
         .map(|number| {
-            let over = over.clone();
+            let (over, place) = (over.clone(), place.clone());
             std::thread::spawn(move || {
                 let mut outcomes = Vec::new();
                 let mut random = Random::new(number as u64);
                 while !over.load(Relaxed) {
-                    outcomes.push(streams::carry(address, &plan(&mut random)));
+                    outcomes.push(streams::carry(&place, &plan(&mut random)));
                 }
                 outcomes
             })
@@ -93,8 +105,9 @@ fn run_with(
         .into_iter()
         .flat_map(|worker| worker.join().unwrap())
         .collect();
-    assert_eq!(upstream.corrupt(), Vec::<String>::new());
     let run = Run { outcomes, kills };
+    let corrupt = upstream.corrupt();
+    assert!(corrupt.is_empty(), "{corrupt:?} {:#?}", run.failed());
     let bytes: u64 = run.outcomes.iter().map(|outcome| outcome.bytes).sum();
     let longest = run
         .outcomes
@@ -133,32 +146,32 @@ fn nobody(run: &Run) {
 
 #[test]
 fn nothing_is_lost_when_the_process_is_killed() {
-    nobody(&run(Some(Kill::Process), 24, Plan::random, false));
+    nobody(&run(Some(Kill::Process), 24, Plan::random, Kind::Tcp));
 }
 
 #[test]
 fn no_new_connection_is_lost_when_the_process_is_killed() {
-    nobody(&run(Some(Kill::Process), 12, Plan::small, false));
+    nobody(&run(Some(Kill::Process), 12, Plan::small, Kind::Tcp));
 }
 
 #[test]
 fn only_who_is_being_accepted_is_lost_when_the_will_is_killed_too() {
-    only_the_unaccepted(&run(Some(Kill::Group), 24, Plan::random, false));
+    only_the_unaccepted(&run(Some(Kill::Group), 24, Plan::random, Kind::Tcp));
 }
 
 #[test]
 fn of_new_connections_only_those_being_accepted_are_lost_when_the_will_is_killed_too() {
-    only_the_unaccepted(&run(Some(Kill::Group), 12, Plan::small, false));
+    only_the_unaccepted(&run(Some(Kill::Group), 12, Plan::small, Kind::Tcp));
 }
 
 #[test]
 fn nothing_is_lost_when_the_upstream_is_a_local_socket() {
-    nobody(&run(Some(Kill::Process), 12, Plan::random, true));
+    nobody(&run(Some(Kill::Process), 12, Plan::random, Kind::Unix));
 }
 
 #[test]
 fn nothing_is_lost_when_the_process_ends_in_order_and_another_goes_on() {
-    nobody(&run(None, 24, Plan::random, false));
+    nobody(&run(None, 24, Plan::random, Kind::Tcp));
 }
 
 /// A client whose connection has an upstream.
@@ -180,7 +193,7 @@ fn echo(client: &mut TcpStream) {
 
 #[test]
 fn after_an_end_without_connections_nothing_is_stored() {
-    let upstream = streams::Upstream::start(false);
+    let upstream = streams::Upstream::start(Kind::Tcp);
     let mut manager = Manager::new(upstream.target(), 1);
     manager.start();
     assert_eq!(manager.stored(), 12);
@@ -194,7 +207,7 @@ fn after_an_end_without_connections_nothing_is_stored() {
 
 #[test]
 fn connections_of_another_version_are_reset_and_it_is_said() {
-    let upstream = streams::Upstream::start(false);
+    let upstream = streams::Upstream::start(Kind::Tcp);
     let mut manager = Manager::new(upstream.target(), 1);
     manager.start();
     let mut before = client(&manager);
@@ -211,7 +224,7 @@ fn connections_of_another_version_are_reset_and_it_is_said() {
 
 #[test]
 fn a_store_that_is_too_small_is_found_out_and_left_empty() {
-    let upstream = streams::Upstream::start(false);
+    let upstream = streams::Upstream::start(Kind::Tcp);
     let mut manager = Manager::new(upstream.target(), 1);
     for room in [0, 5, 12] {
         manager.store_at_most(room);
@@ -227,7 +240,7 @@ fn a_store_that_is_too_small_is_found_out_and_left_empty() {
 fn under_a_limit(kill: Kill, user: u32) -> Run {
     /// Of 1,500 descriptors at most, 580 connections can be kept.
     const STAY: usize = 550;
-    let upstream = streams::Upstream::start(false);
+    let upstream = streams::Upstream::start(Kind::Tcp);
     let mut manager = Manager::new(upstream.target(), 2);
     manager.limit(1500, user);
     manager.start();

@@ -2,7 +2,7 @@
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
@@ -12,6 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::streams::{Kind, Place};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 /// Set in the process that relays.
@@ -30,14 +31,27 @@ pub enum Kill {
 
 type Store = Arc<Mutex<Vec<(String, OwnedFd)>>>;
 
+/// What is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The small relay of these tests.
+    Relay,
+    /// The proxy.
+    Proxy,
+}
+
 pub struct Manager {
-    listener: TcpListener,
+    program: Program,
+    listener: OwnedFd,
+    place: Place,
     store: Store,
     directory: tempfile::TempDir,
     target: String,
     threads: usize,
     child: Option<Child>,
     environment: Vec<(String, String)>,
+    /// For the proxy.
+    arguments: Vec<String>,
     ready: Receiver<String>,
     room: Arc<AtomicUsize>,
     limit: Option<(u64, u32)>,
@@ -45,6 +59,11 @@ pub struct Manager {
 
 impl Manager {
     pub fn new(target: String, threads: usize) -> Self {
+        Self::of(Program::Relay, Kind::Tcp, target, threads)
+    }
+
+    /// One that runs this program, with a listener of this kind.
+    pub fn of(program: Program, kind: Kind, target: String, threads: usize) -> Self {
         // Those whom the will leaves behind are ours to wait for.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -55,22 +74,33 @@ impl Manager {
         let room = Arc::new(AtomicUsize::new(100));
         let most = room.clone();
         std::thread::spawn(move || listen(&notify, &kept, &most, &said));
+        let (listener, place) = kind.listen(directory.path(), "clients");
         Self {
-            listener: TcpListener::bind("127.0.0.1:0").unwrap(),
+            program,
+            listener,
+            place,
             store,
             directory,
             target,
             threads,
             child: None,
             environment: Vec::new(),
+            arguments: Vec::new(),
             ready,
             room,
             limit: None,
         }
     }
 
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap()
+        match self.place {
+            Place::Tcp(address) | Place::Mptcp(address) => address,
+            Place::Unix(_) => panic!("it has a path, no address"),
+        }
     }
 
     /// How many descriptors are in the store.
@@ -81,6 +111,11 @@ impl Manager {
     /// Adds to the environment of the process.
     pub fn env(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Adds to the arguments of the proxy.
+    pub fn arg(&mut self, argument: &str) {
+        self.arguments.push(argument.to_owned());
     }
 
     /// What the processes hold of memory that is theirs alone.
@@ -129,16 +164,30 @@ impl Manager {
         let mut names = vec!["clients".to_owned()];
         names.extend(store.iter().map(|(name, _)| name.clone()));
         let mut command = Command::new("/bin/sh");
-        command
-            .args(["-c", r#"export LISTEN_PID=$$; exec "$0" "$@""#])
-            .arg(std::env::current_exe().unwrap())
-            .args([
+        command.args(["-c", r#"export LISTEN_PID=$$; exec "$0" "$@""#]);
+        match self.program {
+            Program::Relay => command.arg(std::env::current_exe().unwrap()).args([
                 "relay_process",
                 "--exact",
                 "--ignored",
                 "--nocapture",
                 "--quiet",
-            ])
+            ]),
+            Program::Proxy => command
+                .arg(env!("CARGO_BIN_EXE_disnix-tcp-proxy"))
+                .arg(self.proxy_target())
+                .args([
+                    "--keep-connections=yes",
+                    "--connections-max=1000",
+                    "--log-level=warn",
+                ])
+                .arg("--control")
+                .arg(self.directory.path().join("control"))
+                .args(&self.arguments)
+                .env("DISNIX_TCP_PROXY_THREADS", self.threads.to_string())
+                .env_remove("JOURNAL_STREAM"),
+        };
+        command
             .env("NOTIFY_SOCKET", self.directory.path().join("notify"))
             .env(ROLE, &self.target)
             .envs(self.environment.iter().cloned())
@@ -170,6 +219,13 @@ impl Manager {
         for copy in copies {
             // SAFETY: it was made above, and nobody else knows of it.
             unsafe { libc::close(copy) };
+        }
+    }
+
+    fn proxy_target(&self) -> String {
+        match self.target.starts_with('/') {
+            true => format!("unix:{}", self.target),
+            false => self.target.clone(),
         }
     }
 

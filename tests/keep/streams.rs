@@ -2,7 +2,9 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,54 @@ impl Random {
     pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
+}
+
+/// What kind of sockets there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Tcp,
+    Unix,
+    Mptcp,
+}
+
+/// Where somebody listens.
+#[derive(Clone, Debug)]
+pub enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+    Mptcp(SocketAddr),
+}
+
+impl Kind {
+    /// A listener, in this directory if it has a path.
+    pub fn listen(self, directory: &Path, name: &str) -> (OwnedFd, Place) {
+        match self {
+            Self::Tcp => {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let address = listener.local_addr().unwrap();
+                (listener.into(), Place::Tcp(address))
+            }
+            Self::Unix => {
+                let path = directory.join(name);
+                let listener = UnixListener::bind(&path).unwrap();
+                (listener.into(), Place::Unix(path))
+            }
+            Self::Mptcp => {
+                let listener = mptcp().expect("this kernel has no MPTCP");
+                let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
+                listener.bind(&anywhere.into()).unwrap();
+                listener.listen(128).unwrap();
+                let address = listener.local_addr().unwrap().as_socket().unwrap();
+                (listener.into(), Place::Mptcp(address))
+            }
+        }
+    }
+}
+
+/// A socket of MPTCP, if the kernel has it.
+pub fn mptcp() -> io::Result<socket2::Socket> {
+    let protocol = Some(socket2::Protocol::MPTCP);
+    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, protocol)
 }
 
 /// What goes over a connection.
@@ -158,7 +208,12 @@ fn read_stream(
 trait Both: Read + Write + Send + Sized + 'static {
     fn copy(&self) -> Self;
     fn end(&self) -> io::Result<()>;
+    fn cut(&self);
+    fn be_patient(&self);
 }
+
+/// So long nothing takes, unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Both for TcpStream {
     fn copy(&self) -> Self {
@@ -166,6 +221,12 @@ impl Both for TcpStream {
     }
     fn end(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+    fn cut(&self) {
+        let _ = self.shutdown(Shutdown::Both);
+    }
+    fn be_patient(&self) {
+        self.set_read_timeout(Some(PATIENCE)).unwrap();
     }
 }
 
@@ -176,10 +237,46 @@ impl Both for UnixStream {
     fn end(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
+    fn cut(&self) {
+        let _ = self.shutdown(Shutdown::Both);
+    }
+    fn be_patient(&self) {
+        self.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
 }
 
 /// Connects, and has everything carried and checked.
-pub fn carry(address: SocketAddr, plan: &Plan) -> Outcome {
+pub fn carry(place: &Place, plan: &Plan) -> Outcome {
+    let connected = match place {
+        Place::Unix(path) => UnixStream::connect(path).map(|stream| carry_over(&stream, plan)),
+        Place::Tcp(address) => TcpStream::connect(address).map(|stream| {
+            stream.set_nodelay(true).unwrap();
+            carry_over(&stream, plan)
+        }),
+        Place::Mptcp(address) => mptcp().and_then(|stream| {
+            stream.connect(&(*address).into())?;
+            Ok(carry_over(&TcpStream::from(stream), plan))
+        }),
+    };
+    connected.unwrap_or_else(|error| Outcome::failed(plan, error))
+}
+
+impl Outcome {
+    fn failed(plan: &Plan, error: io::Error) -> Self {
+        Self {
+            plan: *plan,
+            result: Err(error.to_string()),
+            answered: false,
+            bytes: 0,
+            longest_pause: Duration::ZERO,
+        }
+    }
+}
+
+fn carry_over<S: Both>(stream: &S, plan: &Plan) -> Outcome
+where
+    for<'a> &'a S: Read + Write,
+{
     let mut outcome = Outcome {
         plan: *plan,
         result: Ok(()),
@@ -187,17 +284,7 @@ pub fn carry(address: SocketAddr, plan: &Plan) -> Outcome {
         bytes: 0,
         longest_pause: Duration::ZERO,
     };
-    let stream = match TcpStream::connect(address) {
-        Ok(stream) => stream,
-        Err(error) => {
-            outcome.result = Err(error.to_string());
-            return outcome;
-        }
-    };
-    stream.set_nodelay(true).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
-        .unwrap();
+    stream.be_patient();
     let mut last = Instant::now();
     let mut progress = || {
         outcome.answered = true;
@@ -205,8 +292,8 @@ pub fn carry(address: SocketAddr, plan: &Plan) -> Outcome {
         last = Instant::now();
     };
     outcome.result = match plan.messages {
-        0 => streams(&stream, plan, &mut progress),
-        _ => messages(&stream, plan, &mut progress),
+        0 => streams(stream, plan, &mut progress),
+        _ => messages(stream, plan, &mut progress),
     };
     outcome.bytes = match plan.messages {
         0 => plan.up + plan.down,
@@ -215,16 +302,19 @@ pub fn carry(address: SocketAddr, plan: &Plan) -> Outcome {
     outcome
 }
 
-fn streams(stream: &TcpStream, plan: &Plan, progress: &mut impl FnMut()) -> Result<(), String> {
+fn streams<S: Both>(stream: &S, plan: &Plan, progress: &mut impl FnMut()) -> Result<(), String>
+where
+    for<'a> &'a S: Read + Write,
+{
     let (mut writing, plan) = (stream.copy(), *plan);
     let writer = std::thread::spawn(move || {
         writing.write_all(&plan.header())?;
-        write_stream(&writing, plan.seed, plan.up)?;
+        write_stream(&mut writing, plan.seed, plan.up)?;
         writing.end()
     });
     let result = read_stream(stream, !plan.seed, plan.down, progress);
     if result.is_err() {
-        let _ = stream.shutdown(Shutdown::Both);
+        stream.cut();
     }
     let written = writer.join().unwrap();
     result.and(written.map_err(|error| format!("writing: {error}")))
@@ -232,7 +322,7 @@ fn streams(stream: &TcpStream, plan: &Plan, progress: &mut impl FnMut()) -> Resu
 
 const MESSAGE: usize = 100;
 
-fn messages(stream: &TcpStream, plan: &Plan, progress: &mut impl FnMut()) -> Result<(), String> {
+fn messages<S: Both>(stream: &S, plan: &Plan, progress: &mut impl FnMut()) -> Result<(), String> {
     let mut stream = stream.copy();
     let explain = |number: u64| move |error: io::Error| format!("message {number}: {error}");
     stream.write_all(&plan.header()).map_err(explain(0))?;
@@ -261,19 +351,21 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    pub fn start(unix: bool) -> Self {
+    pub fn start(kind: Kind) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let corrupt = Arc::<Mutex<Vec<String>>>::default();
-        let target = if unix {
-            let path = directory.path().join("upstream");
-            let listener = UnixListener::bind(&path).unwrap();
-            serve_all(listener.incoming_forever(), corrupt.clone());
-            path.to_string_lossy().into_owned()
-        } else {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let address = listener.local_addr().unwrap().to_string();
-            serve_all(listener.incoming_forever(), corrupt.clone());
-            address
+        let (listener, place) = kind.listen(directory.path(), "upstream");
+        let target = match place {
+            Place::Unix(path) => {
+                let listener = UnixListener::from(listener);
+                serve_all(listener.incoming_forever(), corrupt.clone());
+                path.to_string_lossy().into_owned()
+            }
+            Place::Tcp(address) | Place::Mptcp(address) => {
+                let listener = TcpListener::from(listener);
+                serve_all(listener.incoming_forever(), corrupt.clone());
+                address.to_string()
+            }
         };
         Self {
             target,

@@ -18,7 +18,7 @@ use crate::service::clock::{Uptime, micros};
 use crate::service::handover::ClientSocket;
 use crate::service::kernel;
 use crate::service::listener::{Arrival, Peer};
-use crate::service::stream;
+use crate::service::stream::{self, Family};
 
 /// Why a connection is ended that would have gone on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub struct Connection {
     pub id: u64,
     /// The client.
     pub peer: Peer,
+    /// What kind of socket it has.
+    pub family: Family,
     /// The client's socket.
     pub client: ClientSocket,
     /// Where it is written down so that it outlives the process.
@@ -100,6 +102,7 @@ impl Connection {
         Self {
             id,
             peer: client.peer,
+            family: client.family,
             client: client.socket,
             slot,
             upstream: OnceLock::new(),
@@ -261,6 +264,8 @@ impl Connection {
 
     pub(super) fn is_gone(&self, limit: Duration) -> bool {
         self.sockets()
+            // Another subflow of MPTCP may be well.
+            .filter(|socket| kernel::is_tcp(socket))
             .filter_map(|socket| kernel::tcp_info(socket).ok())
             .any(|info| liveness::is_gone(&info, limit))
     }

@@ -210,7 +210,7 @@ impl Drop for Slot {
 async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
     loop {
         match next_caller(&listeners).await {
-            Ok(Accepted::Client(Arrival { socket, peer })) => {
+            Ok(Accepted::Client(Arrival { socket, peer, .. })) => {
                 let stream = match into_unix(socket) {
                     Ok(stream) => stream,
                     Err(error) => {

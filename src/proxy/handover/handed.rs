@@ -52,9 +52,9 @@ pub fn end(socket: impl AsFd) -> Option<End> {
 /// rest (`tcp_get_info`, net/ipv4/tcp.c): if it is still the same later, it was the same then. Where
 /// both sides have finished, nothing that is told changes any more.
 fn settled(socket: impl AsFd) -> Option<TcpInfo> {
-    let mut info = kernel::tcp_info(&socket).ok()?;
+    let mut info = info(&socket)?;
     while !info.closed && (info.writable || !info.peer_finished) {
-        let later = kernel::tcp_info(&socket).ok()?;
+        let later = self::info(&socket)?;
         let state = |info: &TcpInfo| (info.closed, info.peer_finished, info.writable);
         if state(&later) == state(&info) {
             break;
@@ -64,13 +64,20 @@ fn settled(socket: impl AsFd) -> Option<TcpInfo> {
     Some(info)
 }
 
+/// What TCP says of the whole connection.
+fn info(socket: impl AsFd) -> Option<TcpInfo> {
+    kernel::tcp_info(&socket)
+        .ok()
+        .filter(|_| kernel::is_tcp(&socket))
+}
+
 fn received(info: &TcpInfo, finished: bool) -> u64 {
     info.received.saturating_sub(u64::from(finished))
 }
 
 /// How long nothing was carried; `None` where the kernel does not tell.
 pub fn quiet(socket: impl AsFd) -> Option<Duration> {
-    let info = kernel::tcp_info(socket).ok()?;
+    let info = info(socket)?;
     Some(Duration::from_millis(info.quiet_ms.into()))
 }
 

@@ -64,6 +64,8 @@ pub(super) struct Header {
     pub(super) parts: [AtomicU64; PARTS - 1],
     /// Since when the process serves, in microseconds since boot; 0 before. Only its will asks.
     pub(super) serves_since: AtomicU64,
+    /// There were more connections than slots: some were carried and are written down nowhere.
+    pub(super) crowded: AtomicU32,
 }
 
 /// A connection. Its index in the table is its name in the lot.

@@ -23,7 +23,8 @@
 //! 2. A client and its upstream are parked ([`Keep::park`]) before anything is received from either; at
 //!    best before the upstream is connected ([`Keep::park_ahead`]).
 //! 3. A pipe is parked ([`Keep::pipe`]) before it is filled.
-//! 4. A receive and a send are written down before and after, one at a time ([`Flow`]).
+//! 4. A receive and a send are written down before and after, one at a time ([`Flow`]). If one of the
+//!    sockets is not of TCP, both are through a pipe: nobody else counts what was done.
 //! 5. That a source's end is passed on is written down before the sink is shut down ([`Flow::finish`]).
 //! 6. A connection that has come to its end is released ([`Keep::release`]) before its sockets are
 //!    closed and before its buffer or pipe is given to another one; and both its sockets have been
@@ -269,7 +270,10 @@ impl Keep {
 
     /// A slot for a client; `None` if there is none left, and then it is not kept.
     pub fn claim(self) -> Option<Slot> {
-        let index = self.core.table.claim()?;
+        let Some(index) = self.core.table.claim() else {
+            self.core.table.header().crowded.store(1, Release);
+            return None;
+        };
         let slot = Slot::new(self.core.table.slot(index)?, index);
         for way in Way::BOTH {
             slot.flow(way).clear();

@@ -191,9 +191,10 @@ impl Flow {
         self.raw.act.store(0, Release);
     }
 
-    /// So many bytes of our own are at the start of this buffer, and go to the sink before all else.
-    pub fn prefix(self, buffer: u32, length: u32) {
-        self.raw.place.store(Place::Buffer(buffer).word(), Release);
+    /// So many bytes of our own are there, at the start of a buffer or in a pipe, and go to the sink
+    /// before all else.
+    pub fn prefix(self, place: Place, length: u32) {
+        self.raw.place.store(place.word(), Release);
         self.raw.base.store(0, Release);
         self.raw.prefix.store(length, Release);
         self.raw.taken.store(length.into(), Release);

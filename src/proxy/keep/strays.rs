@@ -1,6 +1,7 @@
 //! Clients that were accepted and that nobody had written down when the process was killed.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketAddrAny, getsockname, sockopt};
@@ -11,16 +12,18 @@ use crate::service::kernel::{TCP_CLOSE_WAIT, TCP_ESTABLISHED, tcp_counters};
 
 /// Which of these sockets are new clients: they are connected to one of the listeners, nothing was
 /// received from them or sent to them, and they are not among those that are known. The others are
-/// closed: clients of other listeners, and connections to upstreams.
+/// closed: clients of other listeners, and connections to upstreams. `crowded`: there may be clients that
+/// were carried and not written down.
 pub(super) fn clients(
     sockets: Vec<OwnedFd>,
     listeners: &[BorrowedFd<'_>],
     mut known: BTreeSet<u64>,
+    crowded: bool,
 ) -> Vec<OwnedFd> {
     let addresses: Vec<Place> = listeners.iter().filter_map(Place::of).collect();
     let is_new_client = |socket: &OwnedFd| {
         Place::of(socket).is_some_and(|place| addresses.contains(&place))
-            && is_untouched(socket.as_fd())
+            && is_untouched(socket.as_fd(), crowded)
             && cookie(socket.as_fd()).is_none_or(|cookie| known.insert(cookie))
     };
     sockets.into_iter().filter(is_new_client).collect()
@@ -49,12 +52,12 @@ impl Place {
     }
 }
 
-/// Whether it is open, and nothing was received from it or sent to it. Only TCP can tell; nobody does
-/// anything with a client of another family before it is written down, either.
-fn is_untouched(socket: BorrowedFd<'_>) -> bool {
+/// Whether it is open, and nothing was received from it or sent to it. Only TCP can tell; with a client of
+/// another family nobody does anything before it is written down, if there is room for that.
+fn is_untouched(socket: BorrowedFd<'_>, crowded: bool) -> bool {
     let counters = match tcp_counters(socket) {
         Ok(counters) => counters,
-        Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+        Err(error) => return error.kind() == ErrorKind::Unsupported && !crowded,
     };
     [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&counters.state)
         && counters::received(&counters, 0, false) == Total::Exactly(0)
@@ -91,7 +94,7 @@ mod tests {
         let (_c, known) = accepted(&ours);
         let cookies = cookie(known.as_fd()).into_iter().collect();
         let sockets = [&fresh, &fresh, &used, &answered, &other, &known, &client];
-        let found = clients(sockets.map(copy).into(), &[ours.as_fd()], cookies);
+        let found = clients(sockets.map(copy).into(), &[ours.as_fd()], cookies, true);
         let found: Vec<_> = found.iter().map(|socket| cookie(socket.as_fd())).collect();
         assert_eq!(found, [cookie(fresh.as_fd())]);
     }
@@ -103,12 +106,17 @@ mod tests {
             ["ours", "theirs"].map(|name| UnixListener::bind(directory.path().join(name)).unwrap());
         let connect = |name: &str| UnixStream::connect(directory.path().join(name)).unwrap();
         let (one, other) = (connect("ours"), connect("theirs"));
-        let sockets = vec![
+        let sockets: [OwnedFd; 4] = [
             ours.accept().unwrap().0.into(),
             theirs.accept().unwrap().0.into(),
             one.into(),
             other.into(),
         ];
-        assert_eq!(clients(sockets, &[ours.as_fd()], BTreeSet::new()).len(), 1);
+        // What was carried by those for whom there was no room nobody knows.
+        for (crowded, found) in [(false, 1), (true, 0)] {
+            let sockets = sockets.each_ref().map(|socket| socket.try_clone().unwrap());
+            let clients = clients(sockets.into(), &[ours.as_fd()], BTreeSet::new(), crowded);
+            assert_eq!(clients.len(), found);
+        }
     }
 }

@@ -163,7 +163,7 @@ fn our_own_bytes_in_front_go_on_where_they_were() {
     let mut buffer = keep.buffers().take().unwrap();
     buffer[..6].copy_from_slice(b"PROXY ");
     let flow = through.slot.flow(Way::Up);
-    flow.prefix(buffer.number(), 6);
+    flow.prefix(Place::Buffer(buffer.number()), 6);
     flow.sending();
     rustix::net::send(
         &through.ours[1],

@@ -63,10 +63,13 @@ struct Rest {
 }
 
 impl Direction {
-    /// Nothing was carried yet.
-    pub(super) fn new(flow: Option<Flow>) -> Self {
+    /// Nothing was carried yet. `counted`: what goes through both sockets the kernel counts.
+    pub(super) fn new(flow: Option<Flow>, counted: bool) -> Self {
         Self {
-            switch: Switch::new(),
+            switch: match flow {
+                Some(_) if !counted => Switch::by_pipe(),
+                _ => Switch::new(),
+            },
             rest: None,
             pipe: None,
             end: None,
@@ -77,12 +80,12 @@ impl Direction {
     }
 
     /// As another process has left it.
-    pub(super) fn restored(flow: Flow, left: RestoredFlow) -> Self {
-        let mut direction = Self::new(Some(flow));
+    pub(super) fn restored(flow: Flow, counted: bool, left: RestoredFlow) -> Self {
+        let mut direction = Self::new(Some(flow), counted);
         match left.in_hand {
             InHand::Nothing => {}
             InHand::Buffer(buffer, part) => {
-                direction.switch.received(part.len(), false);
+                direction.switch.had_received(part.len());
                 direction.rest = Some(Rest { buffer, part });
             }
             InHand::Pipe(pipe, bytes) => {
@@ -103,16 +106,19 @@ impl Direction {
         if bytes.is_empty() {
             return;
         }
+        if self.switch.is_by_pipe() && self.preface_by_pipe(bytes) {
+            return;
+        }
         let Some(mut buffer) = memory::take() else {
             return;
         };
         let length = bytes.len().min(BUFFER);
         buffer[..length].copy_from_slice(&bytes[..length]);
         if let Some(flow) = self.flow {
-            flow.prefix(buffer.number(), length as u32);
+            flow.prefix(Place::Buffer(buffer.number()), length as u32);
         }
         self.preface = length;
-        self.switch.received(length, false);
+        self.switch.had_received(length);
         let part = 0..length;
         self.rest = Some(Rest { buffer, part });
     }

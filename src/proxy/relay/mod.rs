@@ -74,22 +74,24 @@ impl Relay {
     /// Nothing was carried yet. With a slot everything is written down there.
     pub fn new(client: Ready, upstream: Ready, slot: Option<Slot>) -> Self {
         let flow = |way| slot.map(|slot| slot.flow(way));
+        let counted = client.is_counted() && upstream.is_counted();
         Self {
             client,
             upstream,
-            up: Direction::new(flow(Way::Up)),
-            down: Direction::new(flow(Way::Down)),
+            up: Direction::new(flow(Way::Up), counted),
+            down: Direction::new(flow(Way::Down), counted),
         }
     }
 
     /// As another process has left it.
     pub fn restored(client: Ready, upstream: Ready, slot: Slot, flows: [RestoredFlow; 2]) -> Self {
         let [up, down] = flows;
+        let counted = client.is_counted() && upstream.is_counted();
         Self {
             client,
             upstream,
-            up: Direction::restored(slot.flow(Way::Up), up),
-            down: Direction::restored(slot.flow(Way::Down), down),
+            up: Direction::restored(slot.flow(Way::Up), counted, up),
+            down: Direction::restored(slot.flow(Way::Down), counted, down),
         }
     }
 

@@ -130,6 +130,15 @@ impl Pipe {
         }
     }
 
+    /// Writes to the pipe.
+    ///
+    /// # Errors
+    ///
+    /// Those of write(2).
+    pub(super) fn put(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        rustix::io::write(self.write_end(), bytes)
+    }
+
     /// Splices at most `reach` bytes from a socket into the pipe.
     ///
     /// # Errors

@@ -88,6 +88,12 @@ impl Ready {
         }
     }
 
+    /// Whether the kernel counts what is received and sent, so that after a kill it is known how much it
+    /// was.
+    pub(super) fn is_counted(&self) -> bool {
+        self.family == Family::Tcp
+    }
+
     /// epoll(7) tells this.
     pub fn tell(&mut self, flags: Flags) {
         let ended = flags.intersects(Flags::HUP | Flags::ERR);

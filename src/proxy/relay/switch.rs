@@ -4,6 +4,9 @@
 //! needs two calls where copying needs two as well, but copies nothing, and the pipe's bookkeeping
 //! costs more than copying a few kilobytes. A message says by its size what it is: one that fills
 //! the whole buffer is bulk.
+//!
+//! A connection that is kept, and whose sockets the kernel does not count, has everything spliced: what
+//! is in a pipe can be counted, so that after a kill it is known how far each byte has come.
 
 /// While a direction is in bulk, each time it had to wait it must have carried at least so many
 /// bytes since the wait before, or it goes back to copying.
@@ -44,6 +47,8 @@ enum Held {
 pub(super) struct Switch {
     held: Held,
     bulk: bool,
+    /// Everything is spliced, also what is small: what is in a pipe can be counted after a kill.
+    always: bool,
     /// Whether splicing is possible at all between these two.
     splices: bool,
     ended: bool,
@@ -59,11 +64,26 @@ impl Switch {
         Self {
             held: Held::Nothing,
             bulk: false,
+            always: false,
             splices: true,
             ended: false,
             carried: 0,
             reach: REACH,
         }
+    }
+
+    /// As [`Self::new`], for a direction whose bytes only a pipe tells how far they have come.
+    pub(super) fn by_pipe() -> Self {
+        Self {
+            bulk: true,
+            always: true,
+            ..Self::new()
+        }
+    }
+
+    /// Whether everything is spliced that can be.
+    pub(super) fn is_by_pipe(&self) -> bool {
+        self.always && self.splices
     }
 
     /// What to attempt now.
@@ -85,7 +105,12 @@ impl Switch {
             _ => self.held = Held::InMemory(bytes),
         }
         self.carried += bytes;
-        self.bulk = full && self.splices;
+        self.bulk = self.splices && (full || self.always);
+    }
+
+    /// So many bytes are in the buffer already.
+    pub(super) fn had_received(&mut self, bytes: usize) {
+        self.held = Held::InMemory(bytes);
     }
 
     /// The most bytes that may come into the pipe.
@@ -143,6 +168,7 @@ impl Switch {
     pub(super) fn waits_for_source(&mut self) {
         debug_assert_eq!(self.held, Held::Nothing);
         self.bulk &= std::mem::take(&mut self.carried) >= BULK;
+        self.bulk |= self.is_by_pipe();
     }
 
     /// The sink takes nothing now.

@@ -80,7 +80,7 @@ impl Open {
     /// The upstream, which is of this family, is told nothing of the client.
     fn silent(passed: Passed, upstream: Family) -> Self {
         let connection = passed.connection();
-        let client = connection.map_or(Family::Other, |connection| connection.peer.family());
+        let client = connection.map_or(Family::Other, |connection| connection.family);
         let slot = connection.and_then(|connection| connection.slot);
         Self {
             relay: Relay::new(Ready::new(client), Ready::new_with_delay(upstream), slot),

@@ -17,6 +17,7 @@ use crate::proxy::upstream::Spare;
 use crate::service::address::Address;
 use crate::service::handover::ClientSocket;
 use crate::service::listener::{Arrival, Listener, Peer};
+use crate::service::stream::Family;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -127,6 +128,7 @@ fn passed(proxy: &Arc<Proxy>) -> (Passed, (TcpStream, TcpStream)) {
     let client = Arrival {
         socket: ClientSocket::accepted(socket),
         peer: Peer::Tcp(address),
+        family: Family::Tcp,
     };
     let connection = proxy.connections.add(client, None);
     let passed = Passed::new(connection, Spare::default(), Arc::clone(proxy));

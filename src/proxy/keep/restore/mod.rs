@@ -8,7 +8,7 @@ mod settle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use rustix::io::Errno;
 
@@ -125,6 +125,7 @@ impl Restoration {
         restoration.strays(keep, found.strays, options)?;
         // Whatever was in there is parked by now, or there was no room before this makes some.
         lots::empty(queue);
+        keep.core.table.header().crowded.store(0, Release);
         restoration.park(keep);
         Ok(restoration)
     }
@@ -303,7 +304,8 @@ impl Restoration {
             .iter()
             .filter_map(|restored| strays::cookie(restored.client.as_fd()))
             .collect();
-        for client in strays::clients(strays, &options.listeners, known) {
+        let crowded = keep.core.table.header().crowded.load(Relaxed) != 0;
+        for client in strays::clients(strays, &options.listeners, known, crowded) {
             let Some(slot) = keep.claim() else {
                 ends::end_by_reset(&client);
                 continue;

@@ -12,6 +12,23 @@ use crate::proxy::relay::ready::Received;
 use crate::proxy::relay::switch::Next;
 
 impl Direction {
+    /// Puts into a pipe what is sent before the first byte of the source; whether it could be.
+    pub(super) fn preface_by_pipe(&mut self, bytes: &[u8]) -> bool {
+        let Some(pipe) = Pipe::take() else {
+            return false;
+        };
+        if pipe.put(bytes) != Ok(bytes.len()) {
+            return false;
+        }
+        if let Some(flow) = self.flow {
+            flow.prefix(pipe.place(), bytes.len() as u32);
+        }
+        self.preface = bytes.len();
+        self.switch.was_filled(bytes.len());
+        self.pipe = Some(pipe);
+        true
+    }
+
     /// Splices from the source into a pipe.
     pub(super) fn fill(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
         let Some(pipe) = self.pipe.take().or_else(Pipe::take) else {

@@ -143,9 +143,13 @@ proptest! {
     fn every_byte_comes_through_once_and_in_order(
         length in prop_oneof![0usize..2000, 0usize..(4 << 20)],
         worlds in prop::collection::vec(world(), 1..200),
+        by_pipe in any::<bool>(),
     ) {
         let mut path = Path { unread: length, splices: true, ..Path::default() };
-        let mut switch = Switch::new();
+        let mut switch = match by_pipe {
+            false => Switch::new(),
+            true => Switch::by_pipe(),
+        };
         for world in worlds {
             if !path.finished {
                 path.step(&mut switch, world);
@@ -223,5 +227,31 @@ fn without_a_pipe_one_more_buffer_is_copied_before_it_is_asked_for_again() {
     switch.cannot_splice();
     switch.received(BUFFER, true);
     switch.gave(BUFFER);
+    assert_eq!(switch.next(), Next::Receive);
+}
+
+#[test]
+fn what_only_a_pipe_counts_is_copied_only_where_it_must() {
+    let mut switch = Switch::by_pipe();
+    for _ in 0..3 {
+        switch.filled(1);
+        assert_eq!(switch.gave(1), 0);
+        switch.waits_for_source();
+        assert_eq!(switch.next(), Next::Fill);
+    }
+    for bytes in [0, 1, BUFFER] {
+        switch.copies_next();
+        assert_eq!(switch.next(), Next::Receive);
+        match bytes {
+            0 => switch.waits_for_source(),
+            _ => {
+                switch.received(bytes, bytes == BUFFER);
+                switch.gave(bytes);
+            }
+        }
+        assert_eq!(switch.next(), Next::Fill);
+    }
+    switch.cannot_splice();
+    switch.waits_for_source();
     assert_eq!(switch.next(), Next::Receive);
 }
