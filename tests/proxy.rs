@@ -210,6 +210,35 @@ fn an_upstream_that_comes_late_loses_nobody() {
     assert_eq!(rest(&client).unwrap(), b"here");
 }
 
+/// Of the two addresses of localhost the first one is silent: a client waits there in a queue that is full, so
+/// that the kernel answers nobody.
+#[test]
+fn a_name_whose_first_address_is_silent_is_reached_at_the_next_one() {
+    use std::net::ToSocketAddrs;
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let target = format!("localhost:{port}");
+    let mut addresses: Vec<SocketAddr> = target.to_socket_addrs().unwrap().collect();
+    addresses.dedup();
+    let [silent, serving] = addresses[..] else {
+        return eprintln!("not tested, localhost has other addresses here: {addresses:?}");
+    };
+    let domain = socket2::Domain::for_address(silent);
+    let listener = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+    if listener.bind(&silent.into()).is_err() {
+        return eprintln!("not tested, {silent} cannot be listened on");
+    }
+    listener.listen(0).unwrap();
+    let _waiting = connect(silent);
+    let upstream = TcpListener::bind(serving).unwrap();
+    let mut address = None;
+    let _proxy = Unit::new(PROXY).listener(&mut address).arg(&target).ready();
+    let client = connect(address.unwrap());
+    upstream.accept().unwrap().0.write_all(b"here").unwrap();
+    assert_eq!(rest(&client).unwrap(), b"here");
+}
+
 #[test]
 fn an_upstream_that_never_comes_is_told_by_a_reset_and_in_the_log() {
     let mut address = None;

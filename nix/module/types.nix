@@ -57,11 +57,12 @@ in
   );
 
   # Where a proxy leads, as src/service/address.rs reads it.
-  target = checked "target" "address \"HOST:PORT\", \"[IPV6]:PORT\", \"unix:PATH\", \"vsock:CID:PORT\" or \"handover:/PATH\"" (
+  target = checked "target" "address \"HOST:PORT\", \"[IPV6]:PORT\", \"unix:/PATH\", \"vsock:CID:PORT\" or \"handover:/PATH\"" (
     value:
     isString value
     && (
-      matches "(unix:|/).{1,107}" value
+      matches "(unix:)?/.{0,106}" value
+      || matches "unix:@.{1,107}" value
       || matches "vsock:[0-9]+:[0-9]+" value
       || matches "handover:/.{0,106}" value
       || (!matches "vsock:.*" value && addresses.portOf (match "[A-Za-z0-9._-]+:([0-9]+)" value) != null)

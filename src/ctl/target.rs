@@ -6,7 +6,7 @@ use super::client::Proxy;
 use super::failure::Failure;
 use super::output;
 use crate::proxy::control::api::TargetParameters;
-use crate::proxy::upstream::{self, Spare};
+use crate::proxy::upstream::{Connector, Spare};
 use crate::service::address::Address;
 use crate::service::timespan::TimeSpan;
 
@@ -35,12 +35,8 @@ pub async fn run(
             reason: format!("{error}"),
         })?;
         let target = Arc::new(target);
-        let reached = upstream::connect(
-            || Arc::clone(&target),
-            wait.finite(),
-            None,
-            Spare::default(),
-        );
+        let connector = Connector::default();
+        let reached = connector.connect(|| Arc::clone(&target), wait.finite(), Spare::default());
         reached.await?;
     }
     Ok(())

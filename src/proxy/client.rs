@@ -13,7 +13,7 @@ use super::handover::{Sender, Turn};
 use super::passed::Passed;
 use super::relay;
 use super::shell::Proxy;
-use super::upstream::{self, Spare};
+use super::upstream::Spare;
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
 use crate::service::stream::{self, Stream};
@@ -208,10 +208,9 @@ async fn reach(
         return wait_in_turn(proxy, connection, &client, sender, patience).await;
     }
     let target = || proxy.target().unwrap_or_else(|| first_target.clone());
-    let keepalive = proxy.settings.keepalive;
     let connected = tokio::select! {
         biased; // what a client said before it left is still delivered if the upstream is there
-        result = upstream::connect(target, patience.left(), keepalive, spare) => result,
+        result = proxy.connector.connect(target, patience.left(), spare) => result,
         // Nobody is left to be served.
         () = client.broken() => return Ok(Next::Over),
     };

@@ -35,3 +35,5 @@ pub const QUEUE_FULL: &str = "f5a2c8e06d7b4193b4e09f8d2c6a175b";
 pub const TARGET_CHANGED: &str = "08e3b6d2f7c54a19ad5f1e8b4c0d7293";
 /// A peer did not answer for the keepalive time and was given up.
 pub const PEER_GONE: &str = "47bc1e9d05f84a32863e7f0cd5a92b1f";
+/// The target leads back to the proxy itself.
+pub const LEADS_BACK: &str = "6f1c0a7e42d94b58a3e9c7105d8b26f4";

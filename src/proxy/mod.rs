@@ -25,6 +25,7 @@ pub mod handover;
 pub mod keep;
 mod keeping;
 pub mod liveness;
+pub mod loops;
 mod notices;
 pub mod options;
 pub mod passed;

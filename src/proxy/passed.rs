@@ -1,6 +1,6 @@
 //! A client that has passed the gate.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -52,11 +52,9 @@ impl Passed {
     }
 
     /// Its upstream is connected.
-    pub fn is_connected(&self, socket: OwnedFd, target: Arc<Address>) {
+    pub fn is_connected(&self, connected: Connected) {
         if let Some(connection) = self.connection() {
-            connection
-                .upstream
-                .get_or_init(|| Connected { socket, target });
+            connection.upstream.get_or_init(|| connected);
         }
     }
 

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use super::client;
+use super::connections::Connected;
 use super::event;
 use super::keep::{self, GivenUp, Restored, Slot, Stage, Started, Way};
 use super::passed::Passed;
@@ -40,7 +41,8 @@ pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
         let passed = passed(proxy, client, slot);
         match stage {
             Stage::Connected { upstream, flows } if has_begun(&upstream, slot) => {
-                passed.is_connected(upstream, target(proxy, &text));
+                let target = target(proxy, &text);
+                passed.is_connected(Connected::new(upstream.into(), target));
                 proxy.workers().carry_on(passed, slot, flows);
             }
             _ => {

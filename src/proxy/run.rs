@@ -12,7 +12,7 @@ use super::keeping;
 use super::options::Options;
 use super::restored;
 use super::running::Running;
-use super::shell::{Leaving, Proxy, Settings};
+use super::shell::{Leaving, Proxy, Settings, first_target};
 use super::state::{LockDirectory, TargetFile};
 use super::take_over::{self, Predecessor, TakeOverError};
 use super::workers::Threads;
@@ -80,15 +80,7 @@ async fn run(options: Options) -> Result<ExitCode, Failure> {
         keepalive: options.keepalive.finite(),
         proxy_protocol: options.proxy_protocol,
     };
-    if let Some(why) = target
-        .as_ref()
-        .and_then(|target| settings.contradiction(target))
-    {
-        return Err(match settings.target_fixed {
-            true => program::wrong_usage(why),
-            false => why.into(),
-        });
-    }
+    let target = first_target(target, &settings, &listeners).await?;
     // What can fail comes before this; behind it the place is ours.
     let open_before = match &mut predecessor {
         Some(predecessor) => {

@@ -218,6 +218,31 @@ pub fn peek_onwards(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     }
 }
 
+/// Which network namespace a socket is of: the same number for all sockets of one (`SO_NETNS_COOKIE`,
+/// `include/uapi/asm-generic/socket.h`).
+///
+/// # Errors
+///
+/// When the kernel is older than 5.14.
+pub fn network_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes to `cookie`, all of which it may have.
+    let got = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &mut length,
+        )
+    };
+    match got {
+        0 => Ok(cookie),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Bytes that were written to a socket and that its peer has not acknowledged: `SIOCOUTQ`, tcp(7).
 ///
 /// # Errors

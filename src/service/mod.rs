@@ -2,6 +2,8 @@
 //!
 //! - [`address`], [`timespan`]: what options say;
 //! - [`activation`], [`listener`], [`arrival`], [`binding`], [`stream`], `inspect`, [`kernel`]: sockets, inherited from systemd or our own;
+//! - [`happy_eyeballs`], [`connecting`]: the first address of a name that answers; [`leads_to`]: whether that
+//!   is a listener of ours;
 //! - [`pacing`]: what does not leave this machine is not paced;
 //! - [`handed`]: those that another process hands over;
 //! - [`handover`]: clients that another process hands over;
@@ -22,15 +24,18 @@ pub mod alarm;
 pub mod arrival;
 pub mod binding;
 pub mod clock;
+pub mod connecting;
 pub mod drain;
 pub mod event;
 pub mod exhausted;
 pub mod handed;
 pub mod handover;
+pub mod happy_eyeballs;
 pub mod idle;
 pub mod inbox;
 mod inspect;
 pub mod kernel;
+pub mod leads_to;
 pub mod listener;
 pub mod log;
 pub mod notify;

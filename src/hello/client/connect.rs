@@ -12,6 +12,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::failure::{Failure, note};
 use super::options::Options;
 use crate::service::address::Address;
+use crate::service::connecting;
+use crate::service::happy_eyeballs::Race;
 use crate::service::stream::Stream;
 
 /// The longest pause between two attempts.
@@ -63,25 +65,15 @@ async fn attempt(address: &Address, limit: Option<Duration>) -> Result<Stream, F
     }
 }
 
-/// Tries all addresses of the server until one answers. Each gets a fair share of the time, so that
-/// one behind which nobody is does not use it up.
+/// Connects to the first address of the server that answers.
 async fn try_all(address: &Address, deadline: Option<Instant>) -> Result<Stream, Failure> {
     let failed = |error| Failure::of_connection(address, error);
     let connected = match address {
         Address::Tcp { host, port } => {
             let found = lookup(host, *port).await?;
-            let mut last = io::Error::from(io::ErrorKind::NotFound);
-            let mut left = found.len() as u32;
-            for socket in found {
-                let share = deadline
-                    .map(|deadline| deadline.saturating_duration_since(Instant::now()) / left);
-                left -= 1;
-                match with_limit(share, TcpStream::connect(socket)).await {
-                    Ok(stream) => return open(stream.into_std()).map_err(failed),
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
+            let race = Race::new(found, Instant::now(), deadline);
+            let connected = connecting::connect(race, TcpStream::connect).await;
+            connected.and_then(|stream| open(stream.into_std()))
         }
         Address::Unix(path) => unix(path).await,
         // Such a name begins with a NUL byte, unix(7).
@@ -100,18 +92,6 @@ async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
     match found.is_empty() {
         true => Err(unknown(io::ErrorKind::NotFound.into())),
         false => Ok(found),
-    }
-}
-
-async fn with_limit<T>(
-    limit: Option<Duration>,
-    connect: impl Future<Output = io::Result<T>>,
-) -> io::Result<T> {
-    match limit {
-        None => connect.await,
-        Some(limit) => timeout(limit, connect)
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())),
     }
 }
 

@@ -12,7 +12,9 @@ use crate::proxy::control::api::ConnectionStatus;
 use crate::proxy::handover::handed;
 use crate::proxy::keep::{Keep, Slot, Way, ends};
 use crate::proxy::liveness;
+use crate::proxy::loops::Noted;
 use crate::proxy::relay::Meter;
+use crate::proxy::upstream::Upstream;
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
 use crate::service::handover::ClientSocket;
@@ -35,6 +37,8 @@ pub enum Abort {
     Stalled,
     /// A peer did not answer for the keepalive time.
     PeerGone,
+    /// Nobody has said anything on it, it leads to an earlier target, and all places were taken.
+    Unused,
 }
 
 impl Abort {
@@ -47,6 +51,9 @@ impl Abort {
             Self::Idle => "nothing was carried for the idle timeout",
             Self::Stalled => "bytes waited for the stall timeout, and their receiver took none",
             Self::PeerGone => "a peer did not answer for the keepalive time",
+            Self::Unused => {
+                "nobody has said anything on it, it leads to an earlier target, and all places were taken"
+            }
         }
     }
 }
@@ -54,10 +61,23 @@ impl Abort {
 /// Where a connection leads.
 #[derive(Debug)]
 pub struct Connected {
+    /// Dropped before the socket is closed: its address may be another's from then on.
+    _noted: Option<Noted>,
     /// The upstream's socket.
     pub socket: OwnedFd,
     /// The target that it was reached by.
     pub target: Arc<Address>,
+}
+
+impl Connected {
+    /// A socket that leads to this target.
+    pub fn new(Upstream { noted, socket }: Upstream, target: Arc<Address>) -> Self {
+        Self {
+            _noted: noted,
+            socket,
+            target,
+        }
+    }
 }
 
 /// To whom a connection was handed over.
@@ -260,6 +280,12 @@ impl Connection {
             })
             .max()
             .unwrap_or_default()
+    }
+
+    /// Whether it is connected to another target than this and nobody has said anything.
+    pub(super) fn is_unused(&self, target: &Address) -> bool {
+        let upstream = self.upstream.get();
+        upstream.is_some_and(|upstream| *upstream.target != *target) && self.carried() == (0, 0)
     }
 
     pub(super) fn is_gone(&self, limit: Duration) -> bool {

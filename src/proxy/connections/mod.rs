@@ -16,6 +16,7 @@ pub use connection::{Abort, Connected, Connection, Metered};
 use super::control::api::ConnectionStatus;
 use super::keep::{Keep, Slot};
 use super::sources::{Source, Sources};
+use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::listener::{Arrival, Peer};
 
@@ -203,6 +204,15 @@ impl Connections {
     pub fn abort_all(&self, why: Abort) {
         for connection in self.open().values() {
             self.end(connection, why);
+        }
+    }
+
+    /// Ends those that lead to another target than this and on which nobody has said anything.
+    pub(super) fn abort_unused(&self, target: &Address) {
+        for connection in self.open().values() {
+            if connection.is_unused(target) {
+                self.end(connection, Abort::Unused);
+            }
         }
     }
 

@@ -103,6 +103,7 @@ async fn dispatch(
         }
         "SetTarget" => {
             let TargetParameters { target } = parameters(call)?;
+            check_target(proxy, &target).await?;
             set_target(proxy, &target)?;
             Reply::last(TargetParameters { target })
         }
@@ -164,14 +165,26 @@ fn invalid_target<T>(target: &str, reason: &str) -> Result<T, Refused> {
     )
 }
 
+/// Whether the proxy can lead there, as far as can be told before.
+async fn check_target(proxy: &Proxy, target: &str) -> Result<(), Refused> {
+    let checked = proxy.check_target_name(&parse_target(target)?).await;
+    checked.or_else(|error| not_set(target, error))
+}
+
 fn set_target(proxy: &Proxy, target: &str) -> Result<(), Refused> {
-    match proxy.set_target(parse_target(target)?) {
-        Ok(()) => Ok(()),
-        Err(SetTargetError::Contradiction(reason)) => invalid_target(target, reason),
-        Err(SetTargetError::Fixed(fixed)) => {
+    let set = proxy.set_target(parse_target(target)?);
+    set.or_else(|error| not_set(target, error))
+}
+
+fn not_set<T>(target: &str, error: SetTargetError) -> Result<T, Refused> {
+    match error {
+        SetTargetError::Contradiction(_) | SetTargetError::LeadsBack(_) => {
+            invalid_target(target, &error.to_string())
+        }
+        SetTargetError::Fixed(fixed) => {
             refuse("TargetFixed", json!({ "target": fixed.to_string() }))
         }
-        Err(SetTargetError::NotSaved(error)) => not_saved(&error.to_string()),
+        SetTargetError::NotSaved(error) => not_saved(&error.to_string()),
     }
 }
 
@@ -286,9 +299,7 @@ async fn switch(
     if !call.more {
         return Err(Refused::Reply(Reply::expected_more()));
     }
-    if let Some(reason) = proxy.settings.contradiction(&parse_target(&asked.target)?) {
-        return invalid_target(&asked.target, reason);
-    }
+    check_target(proxy, &asked.target).await?;
     if let (true, Some(fixed)) = (proxy.settings.target_fixed, proxy.target()) {
         return refuse("TargetFixed", json!({ "target": fixed.to_string() }));
     }

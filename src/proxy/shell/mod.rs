@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 
 pub(in crate::proxy) use held::Held;
 pub use target::SetTargetError;
+pub(in crate::proxy) use target::first_target;
 pub(in crate::proxy) use threads::Leaving;
 
 use super::connections::{Abort, Connection, Connections, Limits};
@@ -30,9 +31,11 @@ use super::notices;
 use super::proxy_header::ProxyProtocol;
 use super::sources::Source;
 use super::state::{LockDirectory, TargetFile};
+use super::upstream::Connector;
 use super::workers::Workers;
 use crate::service::address::Address;
 use crate::service::clock::{self, Uptime};
+use crate::service::leads_to;
 use crate::service::listener::{Arrival, Listener};
 use crate::service::stream;
 use crate::service::words::{clause, count};
@@ -76,6 +79,7 @@ impl Settings {
 pub struct Proxy {
     pub(super) settings: Settings,
     pub(super) connections: Connections,
+    pub(super) connector: Connector,
     pub(super) handover: Handover,
     listeners: Mutex<Arc<[Listener]>>,
     gate: Mutex<held::Guarded>,
@@ -119,9 +123,18 @@ impl Proxy {
             let reason = record.reason.as_deref().unwrap_or("no reason given");
             tracing::info!(GATE = "locked", "locked by an earlier process: {reason}");
         }
+        let connector = Connector {
+            keepalive: settings.keepalive,
+            ..Connector::default()
+        };
+        let may_lead_back = |target: &Address| leads_to::may_lead_to_one(target, &listeners);
+        connector
+            .loops
+            .expect(target.as_ref().is_some_and(may_lead_back));
         Self {
             connections: Connections::new(settings.connections_max_per_source),
             settings,
+            connector,
             handover,
             listeners: Mutex::new(listeners),
             gate: Mutex::new(held::Guarded::new(gate, lock)),

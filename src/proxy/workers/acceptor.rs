@@ -163,6 +163,11 @@ fn admit(
         Accepted::Nobody => return Ok(Admission::Nobody),
         Accepted::Exhausted(error) => return Ok(Admission::Exhausted(error)),
     };
+    if proxy.connector.loops.is_own(&client) {
+        drop(gate);
+        proxy.refuse_own(&client);
+        return Ok(Admission::Gone);
+    }
     if let Some((source, open)) = proxy.connections.full_source(&client.peer) {
         drop(gate);
         proxy.refuse(client, source, open);

@@ -1,7 +1,6 @@
 //! A connection, as the thread that carries it has it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::proxy::connections::{Connected, Connection};
 use crate::proxy::keep::{Pair, RestoredFlow, Slot, Way};
@@ -25,18 +24,12 @@ pub(super) struct Open {
     /// Dropped before the relay: what that holds is nobody else's as long as the connection is kept.
     pub(super) passed: Passed,
     pub(super) relay: Relay,
-    connecting: Option<Box<Connecting>>,
+    /// An upstream that has yet to answer.
+    connecting: Option<Box<Connected>>,
     /// Whether it has another turn to come.
     pub(super) is_queued: bool,
     /// Tells it from those that had its place before.
     pub(super) generation: u32,
-}
-
-/// An upstream that has yet to answer.
-#[derive(Debug)]
-struct Connecting {
-    socket: OwnedFd,
-    target: Arc<Address>,
 }
 
 impl Open {
@@ -60,10 +53,10 @@ impl Open {
     }
 
     /// One whose upstream has yet to answer.
-    pub(super) fn connecting(passed: Passed, socket: OwnedFd, target: Arc<Address>) -> Self {
-        let silent = Self::silent(passed, target.family());
+    pub(super) fn connecting(passed: Passed, connecting: Connected) -> Self {
+        let silent = Self::silent(passed, connecting.target.family());
         Self {
-            connecting: Some(Box::new(Connecting { socket, target })),
+            connecting: Some(Box::new(connecting)),
             ..silent
         }
     }
@@ -123,10 +116,7 @@ impl Open {
         if let (Some(connecting), Some(connection)) =
             (self.connecting.take(), self.passed.connection())
         {
-            let Connecting { socket, target } = *connecting;
-            connection
-                .upstream
-                .get_or_init(|| Connected { socket, target });
+            connection.upstream.get_or_init(|| *connecting);
             self.announce();
         }
     }

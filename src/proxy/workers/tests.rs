@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::worker::Worker;
 use super::{Open, Post, Threads, Workers};
-use crate::proxy::connections::Connection;
+use crate::proxy::connections::{Connected, Connection};
 use crate::proxy::handover::Handover;
 use crate::proxy::passed::Passed;
 use crate::proxy::shell::{Leaving, Proxy, Settings};
@@ -132,7 +132,8 @@ fn passed(proxy: &Arc<Proxy>) -> (Passed, (TcpStream, TcpStream)) {
     };
     let connection = proxy.connections.add(client, None);
     let passed = Passed::new(connection, Spare::default(), Arc::clone(proxy));
-    passed.is_connected(upstream, proxy.target().unwrap());
+    let target = proxy.target().unwrap();
+    passed.is_connected(Connected::new(upstream.into(), target));
     (passed, (theirs, service))
 }
 

@@ -16,7 +16,7 @@ use super::open::{Open, Side};
 use super::token::{CLIENT, GENERATIONS, UPSTREAM, place, token};
 use super::{ENDS, INBOX, Message, Post, ROOM};
 use crate::proxy::client::{self, Broken};
-use crate::proxy::connections::Metered;
+use crate::proxy::connections::{Connected, Metered};
 use crate::proxy::passed::Passed;
 use crate::proxy::relay::{Ending, Turn, WATCHED};
 use crate::proxy::shell::Proxy;
@@ -177,13 +177,15 @@ impl Worker {
 
     /// Leads a client that has just passed to its upstream.
     pub(super) fn welcome(&mut self, mut passed: Passed, target: Arc<Address>) {
-        let keepalive = self.proxy.settings.keepalive;
-        let open = match upstream::begin(&target, keepalive, &mut passed.spare) {
-            Some(Ok(Begun::Decided(socket))) => {
-                passed.is_connected(socket.into(), target);
+        let begun = self.proxy.connector.begin(&target, &mut passed.spare);
+        let open = match begun {
+            Some(Ok(Begun::Decided(upstream))) => {
+                passed.is_connected(Connected::new(upstream, target));
                 Open::relaying(passed)
             }
-            Some(Ok(Begun::Pending(socket))) => Open::connecting(passed, socket.into(), target),
+            Some(Ok(Begun::Pending(upstream))) => {
+                Open::connecting(passed, Connected::new(upstream, target))
+            }
             Some(Err(_)) | None => {
                 passed.park();
                 self.runtime.spawn(client::serve_client(passed));

@@ -1,0 +1,79 @@
+//! A socket that is there before a client needs it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use socket2::{Domain, Socket, Type};
+
+use crate::service::address::Address;
+
+/// A socket that is kept for an upstream.
+///
+/// Whoever is accepted needs two descriptors. If all of them could go to accepted clients, these
+/// would wait for a second one that never comes; so the socket is made before a client is accepted.
+#[derive(Debug, Default)]
+pub struct Spare(Option<(Domain, Socket)>);
+
+impl Spare {
+    /// Has one for this target, made now unless there is one already.
+    ///
+    /// # Errors
+    ///
+    /// When no descriptor or memory is left.
+    pub fn reserve(&mut self, target: &Address) -> io::Result<()> {
+        match self.0 {
+            Some(_) => Ok(()),
+            None => self.make(domain(target)),
+        }
+    }
+
+    /// The socket that will be connected to this target; `None` if a name has to be looked up first, or if
+    /// there is none for it.
+    pub(in crate::proxy) fn for_target(&self, target: &Address) -> Option<BorrowedFd<'_>> {
+        let wanted = match target {
+            Address::Tcp { .. } => Domain::for_address(target.literal()?),
+            _ => domain(target),
+        };
+        let (is, socket) = self.0.as_ref()?;
+        (*is == wanted).then(|| socket.as_fd())
+    }
+
+    fn make(&mut self, domain: Domain) -> io::Result<()> {
+        let kind = Type::STREAM.nonblocking().cloexec();
+        self.0 = Some((domain, Socket::new(domain, kind, None)?));
+        Ok(())
+    }
+
+    /// One that could not be connected is kept for the next attempt.
+    pub(super) fn keep(&mut self, socket: Socket) {
+        if let Ok(domain) = socket.domain() {
+            self.0 = Some((domain, socket));
+        }
+    }
+
+    /// Its descriptor is free for something else.
+    pub(super) fn give_up(&mut self) {
+        self.0 = None;
+    }
+
+    /// The socket, of this domain; its descriptor is given up for another one if it was not.
+    pub(super) fn take(&mut self, domain: Domain) -> io::Result<Socket> {
+        if !matches!(&self.0, Some((is, _)) if *is == domain) {
+            self.0 = None;
+            self.make(domain)?;
+        }
+        let spare = self.0.take();
+        spare
+            .map(|(_, socket)| socket)
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+/// The domain of the socket for a target; a guess if a name has to be looked up first.
+pub(super) fn domain(target: &Address) -> Domain {
+    match target {
+        Address::Tcp { .. } => target.literal().map_or(Domain::IPV4, Domain::for_address),
+        Address::Unix(_) | Address::Abstract(_) | Address::Handover(_) => Domain::UNIX,
+        Address::Vsock { .. } => Domain::VSOCK,
+    }
+}

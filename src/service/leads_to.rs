@@ -1,0 +1,252 @@
+//! Whether an address leads to a listening socket of this process.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::{Domain, SockAddr, SockRef};
+use tokio::net::lookup_host;
+use tokio::time::timeout;
+
+use super::address::Address;
+use super::kernel;
+use super::listener::Listener;
+
+/// How long the resolver may take to tell the addresses of a name.
+const RESOLVER: Duration = Duration::from_secs(2);
+
+/// vsock(7): `VMADDR_CID_LOCAL`, this machine.
+const VSOCK_LOCAL: u32 = 1;
+
+/// The listener that an address leads to, as far as that can be told without asking a resolver: the address or
+/// path of a listener, or another address of this machine where it listens at all of them.
+pub fn listener_at<'a>(target: &Address, listeners: &'a [Listener]) -> Option<&'a Listener> {
+    listeners.iter().find(|listener| match target {
+        Address::Tcp { .. } => target
+            .literal()
+            .is_some_and(|address| leads_to(address, listener)),
+        _ => has_name(target, listener),
+    })
+}
+
+/// As [`listener_at`], but a name is looked up if a listener has its port.
+pub async fn listener_at_name<'a>(
+    target: &Address,
+    listeners: &'a [Listener],
+) -> Option<&'a Listener> {
+    let Address::Tcp { host, port } = target else {
+        return listener_at(target, listeners);
+    };
+    if target.literal().is_some() || !has_port(target, listeners) {
+        return listener_at(target, listeners);
+    }
+    // A name that is unknown leads nowhere.
+    let found = timeout(RESOLVER, lookup_host((host.as_str(), *port))).await;
+    let addresses: Vec<SocketAddr> = found.ok()?.ok()?.collect();
+    listeners
+        .iter()
+        .find(|listener| addresses.iter().any(|address| leads_to(*address, listener)))
+}
+
+/// Whether an address may lead to a listener, whatever names and interfaces there are: one has its port, or both
+/// are AF_UNIX. TCP leads to another port only where packets are redirected.
+pub fn may_lead_to_one(target: &Address, listeners: &[Listener]) -> bool {
+    match target {
+        Address::Tcp { .. } => has_port(target, listeners),
+        Address::Unix(_) | Address::Abstract(_) => listeners.iter().any(|listener| {
+            let bound = SockRef::from(listener).local_addr();
+            bound.is_ok_and(|bound| bound.domain() == Domain::UNIX)
+        }),
+        Address::Vsock { .. } | Address::Handover(_) => false,
+    }
+}
+
+/// Whether a TCP listener of our network has the port of this address.
+fn has_port(target: &Address, listeners: &[Listener]) -> bool {
+    let Address::Tcp { port, .. } = target else {
+        return false;
+    };
+    listeners.iter().any(|listener| {
+        bound_to(listener).is_some_and(|address| address.port() == *port)
+            && is_in_our_network(listener)
+    })
+}
+
+fn leads_to(target: SocketAddr, listener: &Listener) -> bool {
+    let Some(bound) = bound_to(listener) else {
+        return false;
+    };
+    let socket = SockRef::from(listener);
+    // A listener of one interface is not where the others lead.
+    let everywhere = !matches!(socket.device(), Ok(Some(_)));
+    let only_v6 = bound.is_ipv6() && socket.only_v6().unwrap_or(true);
+    everywhere
+        && is_reached_by(bound, only_v6, target, is_of_this_machine)
+        && is_in_our_network(listener)
+}
+
+fn bound_to(listener: &Listener) -> Option<SocketAddr> {
+    SockRef::from(listener).local_addr().ok()?.as_socket()
+}
+
+/// Whether a socket that listens at `bound` is reached by connecting to `target`.
+fn is_reached_by(
+    bound: SocketAddr,
+    only_v6: bool,
+    target: SocketAddr,
+    is_local: impl Fn(IpAddr) -> bool,
+) -> bool {
+    if bound.port() != target.port() {
+        return false;
+    }
+    let to = destination(target.ip());
+    match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => to.is_ipv4() && is_local(to),
+        IpAddr::V6(ip) if ip.is_unspecified() => (to.is_ipv6() || !only_v6) && is_local(to),
+        ip => ip.to_canonical() == to,
+    }
+}
+
+/// Where the kernel connects to: every address of the machine means itself.
+pub fn destination(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    }
+}
+
+/// Whether it is an address of this machine: what is sent there from here has it as its source too. Nothing is
+/// sent to find out.
+fn is_of_this_machine(ip: IpAddr) -> bool {
+    if ip.is_loopback() {
+        return true;
+    }
+    let any: IpAddr = match ip {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = || -> io::Result<IpAddr> {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((ip, 9))?;
+        Ok(socket.local_addr()?.ip())
+    };
+    source().is_ok_and(|source| source == ip)
+}
+
+/// Whether a path or a name is that of the listener.
+fn has_name(target: &Address, listener: &Listener) -> bool {
+    let Ok(bound) = SockRef::from(listener).local_addr() else {
+        return false;
+    };
+    match target {
+        Address::Unix(path) => bound.as_pathname() == Some(path),
+        Address::Abstract(name) => {
+            bound.as_abstract_namespace() == Some(name.as_bytes()) && is_in_our_network(listener)
+        }
+        Address::Vsock { cid, port } => is_vsock(&bound, *cid, *port),
+        Address::Tcp { .. } | Address::Handover(_) => false,
+    }
+}
+
+fn is_vsock(bound: &SockAddr, cid: u32, port: u32) -> bool {
+    bound
+        .as_vsock_address()
+        .is_some_and(|(bound_cid, bound_port)| {
+            bound_port == port && (cid == VSOCK_LOCAL || cid == bound_cid)
+        })
+}
+
+/// Whether a listener is in the network namespace of this process: it may come from another one. Kernels
+/// before 5.14 tell nothing; then one that we have bound is.
+fn is_in_our_network(listener: &Listener) -> bool {
+    is_our_network(listener).unwrap_or(!listener.is_inherited())
+}
+
+/// Whether a socket is in the network namespace of this process; `None` where the kernel does not tell.
+pub fn is_our_network(socket: impl AsFd) -> Option<bool> {
+    let ours = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    let ours = kernel::network_cookie(ours.as_fd()).ok()?;
+    let its = kernel::network_cookie(socket.as_fd()).ok()?;
+    Some(ours == its)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_reached(bound: &str, only_v6: bool, target: &str) -> bool {
+        let local: [IpAddr; 3] =
+            ["127.0.0.9", "192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap());
+        is_reached_by(
+            bound.parse().unwrap(),
+            only_v6,
+            target.parse().unwrap(),
+            |ip| ip.is_loopback() || local.contains(&ip),
+        )
+    }
+
+    #[test]
+    fn an_address_leads_to_a_listener_with_its_port_and_address() {
+        for (bound, target, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("127.0.0.1:80", "[::ffff:127.0.0.1]:80", true),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "[::1]:80", false),
+            ("0.0.0.0:80", "127.9.9.9:80", true),
+            ("0.0.0.0:80", "192.0.2.1:80", true),
+            ("0.0.0.0:80", "192.0.2.2:80", false),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("[::]:80", "[::1]:80", true),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "[2001:db8::1]:80", true),
+            ("[::]:80", "[2001:db8::2]:80", false),
+            ("[::]:80", "0.0.0.0:80", true),
+            ("[::1]:80", "[::]:80", true),
+        ] {
+            assert_eq!(
+                is_reached(bound, false, target),
+                expected,
+                "{bound} {target}"
+            );
+        }
+        assert!(is_reached("[::]:80", true, "[::1]:80"));
+        assert!(!is_reached("[::]:80", true, "127.0.0.1:80"));
+    }
+
+    #[test]
+    fn an_address_of_this_machine_is_known_by_the_source_of_what_goes_there() {
+        assert!(is_of_this_machine("127.0.0.7".parse().unwrap()));
+        assert!(is_of_this_machine("::1".parse().unwrap()));
+        // Reserved for documentation, RFC 5737.
+        assert!(!is_of_this_machine("203.0.113.9".parse().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn listeners_are_found_by_address_name_and_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("front").display().to_string();
+        let front = format!("unix:{path}").parse().unwrap();
+        let mut listeners = Listener::bind(&front).unwrap();
+        let tcp = Address::parse_listen("0.0.0.0:0").unwrap();
+        listeners.extend(Listener::bind(&tcp).unwrap());
+        let port = bound_to(&listeners[1]).unwrap().port();
+        for (target, expected) in [
+            (format!("unix:{path}"), Some(0)),
+            (path.clone(), Some(0)),
+            (format!("{path}.other"), None),
+            (format!("127.0.0.1:{port}"), Some(1)),
+            (format!("localhost:{port}"), Some(1)),
+            (format!("nobody.invalid:{port}"), None),
+            (format!("127.0.0.1:{}", port ^ 1), None),
+        ] {
+            let target: Address = target.parse().unwrap();
+            let found = listener_at_name(&target, &listeners).await;
+            let expected = expected.map(|index: usize| listeners[index].to_string());
+            assert_eq!(found.map(|found| found.to_string()), expected, "{target}");
+        }
+    }
+}

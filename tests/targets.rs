@@ -1,0 +1,200 @@
+//! A target that leads back to the proxy: it is refused where that can be seen, and where it cannot one client
+//! does not take every connection there may be.
+
+mod support;
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Socket, Type};
+use support::*;
+
+/// A proxy without a target, for so many connections, and where it is called.
+struct Setup {
+    directory: tempfile::TempDir,
+    proxy: Running,
+}
+
+impl Setup {
+    fn new(unit: Unit, connections_max: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let control = UnixListener::bind(directory.path().join("control")).unwrap();
+        let proxy = unit
+            .socket("varlink", control)
+            .env("STATE_DIRECTORY", directory.path().to_str().unwrap())
+            .arg(format!("--connections-max={connections_max}"))
+            .ready();
+        Self { directory, proxy }
+    }
+
+    fn control(&self) -> PathBuf {
+        self.directory.path().join("control")
+    }
+
+    fn open(&self) -> u64 {
+        let (_, text) = run_ctl(&self.control(), &["--json", "status"]);
+        let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+        status["open"].as_u64().unwrap()
+    }
+
+    fn set_target(&self, target: &str) -> (i32, String) {
+        run_ctl(&self.control(), &["set-target", target])
+    }
+
+    fn leads_to(&self, target: &str) {
+        let (status, text) = self.set_target(target);
+        assert_eq!(status, 0, "{text}");
+    }
+}
+
+/// An upstream that says a word to whoever comes.
+fn serving() -> SocketAddr {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = upstream.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in upstream.incoming() {
+            // Those who come by way of what was a loop may have gone.
+            let _ = stream.unwrap().write_all(b"served");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_target_that_is_the_proxy_itself_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("front");
+    let everywhere = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = everywhere.local_addr().unwrap().port();
+    let mut address = None;
+    let unit = Unit::new(PROXY)
+        .listener(&mut address)
+        .socket("clients", everywhere)
+        .socket("clients", UnixListener::bind(&path).unwrap());
+    let setup = Setup::new(unit, 50);
+    for target in [
+        address.unwrap().to_string(),
+        format!("localhost:{}", address.unwrap().port()),
+        format!("127.0.0.1:{port}"),
+        format!("127.9.9.9:{port}"),
+        format!("localhost:{port}"),
+        format!("0.0.0.0:{port}"),
+        path.display().to_string(),
+    ] {
+        for verb in ["set-target", "switch"] {
+            let (status, text) = run_ctl(&setup.control(), &[verb, &target]);
+            assert_eq!(status, 2, "{text}");
+            assert!(text.contains("leads back to this proxy"), "{text}");
+        }
+    }
+    // Nothing has changed: who came meanwhile waits for a target.
+    let client = connect(address.unwrap());
+    setup.leads_to(&serving().to_string());
+    assert_eq!(rest(&client).unwrap(), b"served");
+}
+
+#[test]
+fn a_proxy_that_is_told_to_lead_to_itself_does_not_start() {
+    let mut address = None;
+    let unit = Unit::new(PROXY).listener(&mut address);
+    let unit = unit.arg(address.unwrap().to_string());
+    let (status, log) = unit.fails();
+    assert_eq!(status.code(), Some(2), "{log}");
+    assert!(log.contains("leads back to this proxy"), "{log}");
+}
+
+#[test]
+fn a_saved_target_that_leads_back_is_left_out_and_another_one_can_be_set() {
+    let mut address = None;
+    let unit = Unit::new(PROXY).listener(&mut address);
+    let address = address.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("target"), format!("{address}\n")).unwrap();
+    let control = directory.path().join("control");
+    let mut proxy = unit
+        .socket("varlink", UnixListener::bind(&control).unwrap())
+        .env("STATE_DIRECTORY", directory.path().to_str().unwrap())
+        .ready();
+    proxy.until_logged("leads back to this proxy");
+    let client = connect(address);
+    let (status, text) = run_ctl(&control, &["set-target", &serving().to_string()]);
+    assert_eq!(status, 0, "{text}");
+    assert_eq!(rest(&client).unwrap(), b"served");
+}
+
+/// Its listener is of one interface, so that its address says nothing: it leads back all the same.
+#[test]
+fn a_client_that_is_the_proxy_itself_is_known_when_it_is_accepted() {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    if let Err(error) = socket.bind_device(Some(b"lo")) {
+        return eprintln!("not tested, a socket cannot be bound to an interface: {error}");
+    }
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    socket.listen(128).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    let mut setup = Setup::new(Unit::new(PROXY).socket("clients", socket), 50);
+    setup.leads_to(&address.to_string());
+    for _ in 0..3 {
+        let client = connect(address);
+        let error = rest(&client).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    let line = setup.proxy.until_logged("leads back to this proxy");
+    assert!(line.contains(&address.to_string()), "{line}");
+    eventually("the places come back", || setup.open() == 0);
+    setup.leads_to(&serving().to_string());
+    assert_eq!(rest(&connect(address)).unwrap(), b"served");
+}
+
+/// A link has another path than what it leads to.
+#[test]
+fn a_client_that_is_the_proxy_itself_is_known_by_its_process_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let [front, link] = ["front", "link"].map(|name| directory.path().join(name));
+    let listener = UnixListener::bind(&front).unwrap();
+    std::os::unix::fs::symlink(&front, &link).unwrap();
+    let setup = Setup::new(Unit::new(PROXY).socket("clients", listener), 50);
+    let mut address = None;
+    let other = Setup::new(Unit::new(PROXY).listener(&mut address), 50);
+    setup.leads_to(&link.display().to_string());
+    assert!(is_ended(&front));
+    eventually("the places come back", || setup.open() == 0);
+    // Another process of this machine is none of its own.
+    other.leads_to(&front.display().to_string());
+    setup.leads_to(&serving().to_string());
+    assert_eq!(rest(&connect(address.unwrap())).unwrap(), b"served");
+}
+
+/// Whether a client of an AF_UNIX socket sees an end without a word.
+fn is_ended(path: &Path) -> bool {
+    use std::io::Read;
+    let mut client = UnixStream::connect(path).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    match client.read(&mut [0; 8]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn places_that_a_chain_of_proxies_has_taken_come_back_with_the_right_target() {
+    const PLACES: usize = 20;
+    let (mut first, mut second) = (None, None);
+    let unit = Unit::new(PROXY).listener(&mut second);
+    let setup = Setup::new(Unit::new(PROXY).listener(&mut first), PLACES);
+    let (first, second) = (first.unwrap(), second.unwrap());
+    let _second = unit.arg(first.to_string()).ready();
+    setup.leads_to(&second.to_string());
+    let client = connect(first);
+    eventually("all places are taken", || setup.open() == PLACES as u64);
+    // An orderly end goes on to where nobody accepts it.
+    drop(client);
+    let waiting = connect(first);
+    setup.leads_to(&serving().to_string());
+    assert_eq!(rest(&waiting).unwrap(), b"served");
+    drop(waiting);
+    eventually("the places come back", || setup.open() == 0);
+}
