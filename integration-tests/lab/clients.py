@@ -1,8 +1,9 @@
-"""Clients: one that does what it is told, and a crowd that arrives in a known order."""
+"""Clients: one that does what it is told, a crowd that arrives in a known order, and some that come and go."""
 
 import select
 import socket
 import struct
+import threading
 
 TIMEOUT = 10
 
@@ -147,3 +148,33 @@ def _answer(client):
         return client.line()
     except OSError as error:
         return repr(error)
+
+
+class Clients:
+    """One client after the other, all the time, until the end of the `with` block."""
+
+    def __init__(self, host, port):
+        self._host, self._port = host, port
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._come_and_go)
+        self.served, self.failures = 0, []
+
+    def _come_and_go(self):
+        while not self._over.is_set():
+            try:
+                with self._host.client(self._port, timeout=20) as client:
+                    answer = client.ask("hello")
+                    if answer != "Hello world!":
+                        raise AssertionError(f"was answered {answer!r}")
+                    client.quit()
+                self.served += 1
+            except Exception as error:
+                self.failures.append(repr(error))
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        self._thread.join()

@@ -35,14 +35,16 @@ def install(host, binaries):
 
 
 def install_example(host, name):
-    """One of the recipes in systemd-units/examples: drop-ins for units, and options of proxies."""
+    """One of the recipes in systemd-units/examples: sockets, drop-ins for units, and options of proxies."""
     directory = UNITS / "examples" / name
-    found = list(directory.rglob("*.conf")) + list(directory.glob("*.env"))
+    found = [path for kind in ("*.conf", "*.env", "*.socket") for path in directory.rglob(kind)]
     if not found:
         raise AssertionError(f"there is nothing to install in {directory}")
     for path in found:
         if path.suffix == ".conf":
             _copy(path, host, f"/etc/systemd/system/{path.parent.name}")
+        elif path.suffix == ".socket":
+            _copy(path, host, "/etc/systemd/system")
         else:
             _copy(path, host, "/etc/disnix-tcp-proxy")
     host.systemctl("daemon-reload")

@@ -1,42 +1,12 @@
 """What an administrator does with systemctl, while clients come and go."""
 
 import re
-import threading
 
 from lab import journal, wait
 from lab.case import HostTest
+from lab.clients import Clients
 
 SERVER, PROXY = "hello-world-server.service", "disnix-tcp-proxy.service"
-
-
-class Clients:
-    """One client after the other, all the time, until the end of the `with` block."""
-
-    def __init__(self, host, port):
-        self._host, self._port = host, port
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._come_and_go)
-        self.served, self.failures = 0, []
-
-    def _come_and_go(self):
-        while not self._over.is_set():
-            try:
-                with self._host.client(self._port, timeout=20) as client:
-                    answer = client.ask("hello")
-                    if answer != "Hello world!":
-                        raise AssertionError(f"was answered {answer!r}")
-                    client.quit()
-                self.served += 1
-            except Exception as error:
-                self.failures.append(repr(error))
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        self._thread.join()
 
 
 class Lifecycle(HostTest):

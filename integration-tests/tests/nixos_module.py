@@ -303,7 +303,14 @@ class Units(Module):
             text = (system.directory / unit).read_text()
             text = re.sub(r"/nix/store/[^/]*-disnix-proxy-example-[^/]*/bin/", "/usr/bin/", text)
             text = re.sub(r"ExecReload=\S+ ", "ExecReload=/bin/sh ", text)
+            text = text.replace("ExecPaths=/nix/store\n", "ExecPaths=/usr\n")
             self.assertEqual(text, (project.UNITS / template).read_text(), unit)
+
+    def test_a_target_in_another_virtual_machine_may_be_connected_to(self):
+        for target, families in (("vsock:2:5000", "AF_VSOCK"), ("127.0.0.1:80", None), (None, None)):
+            settings = System(self.nix, proxies(web=WEB | {"target": target})).settings("disnix-tcp-proxy@web.service")
+            said = settings[("Service", "RestrictAddressFamilies")]
+            self.assertEqual(said[1:], [families] if families else [], target)
 
     def test_the_drop_ins_have_no_hardening_and_nothing_else_of_their_own(self):
         options = {name: value for name, (value, _) in Options.PROXY.items()} | {"backlog": 5}

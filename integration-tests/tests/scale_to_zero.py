@@ -48,6 +48,31 @@ class Redis(HostTest):
             self.assertTrue(client.is_silent(2))
             self.assertEqual(client.send("PING\r\n").line(), "+PONG")
 
+    def test_it_is_started_again_when_it_ends_while_the_proxy_runs(self):
+        self.start_redis(idle_time="1min")
+        for end in (["kill", "--kill-who=main", "--signal=TERM"], ["kill", "--kill-who=main", "--signal=KILL"], ["stop"]):
+            with self.subTest(end):
+                self._ping()
+                before = self.host.main_pid("redis-server.service")
+                self.host.systemctl(*end, "redis-server.service")
+                wait.until(lambda: self.host.main_pid("redis-server.service") not in (0, before), "redis to be back")
+                self._ping()
+
+    def test_it_stays_stopped_while_it_is_masked(self):
+        """For an upgrade, as doc/scale-to-zero.md describes it: nobody is lost."""
+        self.start_redis(idle_time="1min")
+        self._ping()
+        self.ctl("--instance", "redis", "lock")
+        with self.host.client(PORT, timeout=30) as waiting:
+            waiting.send("PING\r\n")
+            self.host.systemctl("mask", "--runtime", "--now", "redis-server.service")
+            self.assertTrue(waiting.is_silent(1))
+            self.assertEqual(self.host.state("redis-server.service"), "inactive")
+            self.host.systemctl("unmask", "--runtime", "redis-server.service")
+            self.host.systemctl("start", "redis-server.service")
+            self.ctl("--instance", "redis", "unlock")
+            self.assertEqual(waiting.line(), "+PONG")
+
     @heavy
     def test_two_hundred_cycles_lose_nobody(self):
         self.start_redis(idle_time="0")

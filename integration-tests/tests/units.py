@@ -18,15 +18,15 @@ class Units(HostTest):
         done = self.host.result(["systemd-analyze", "verify", "--man=no", *names])
         self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
 
-    def test_systemd_analyze_security_is_at_most_1_5_and_2_5_for_a_proxy(self):
+    def test_systemd_analyze_security_is_at_most_1_5(self):
         self.assertGreater(len(project.services()), 2)
         for name in project.services():
             with self.subTest(name):
                 report = self.host.run(["systemd-analyze", "security", "--no-pager", name])
                 score = float(re.search(r"Overall exposure level for \S+ ([\d.]+)", report)[1])
                 print(f"{name}: {score}")
-                # A proxy's start is a pause for its connections: it leaves away what adds nothing.
-                self.assertLessEqual(score, 2.5 if "tcp-proxy" in name else 1.5, report)
+                # What the documents say.
+                self.assertLessEqual(score, 1.4 if "tcp-proxy" in name else 0.4, report)
 
     def test_every_event_is_explained_by_the_catalog(self):
         for message_id, name in journal.NAMES.items():

@@ -266,7 +266,15 @@ in
     ];
 
     systemd.services = forInstances (name: "disnix-tcp-proxy@${name}") (
-      _: instance: units.keepSocket // { environment = units.plainEnvironment // environment instance; }
+      _: instance:
+      units.keepSocket
+      // {
+        environment = units.plainEnvironment // environment instance;
+        # The shipped unit allows the other families.
+        serviceConfig = lib.optionalAttrs (lib.hasPrefix "vsock:" (toString instance.target)) {
+          RestrictAddressFamilies = "AF_VSOCK";
+        };
+      }
     );
 
     systemd.sockets =
