@@ -12,6 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::failure::Failure;
 use crate::proxy::control::api::qualified;
+use crate::service::directory;
 use crate::service::varlink::{Call, Connection, ReceiveError, Reply};
 
 /// The most bytes that a reply may have. The longest is the status of a proxy with very many
@@ -45,6 +46,7 @@ impl Proxy {
         loop {
             match UnixStream::connect(&self.control).await {
                 Ok(stream) => {
+                    self.check_owner(&stream)?;
                     return Ok(Client {
                         connection: Connection::new(stream, REPLY_MAX),
                         path: self.control.clone(),
@@ -64,6 +66,20 @@ impl Proxy {
                 }
             }
         }
+    }
+
+    /// Whether what answers may be believed. Who can put a socket at this path can say that all is drained.
+    fn check_owner(&self, stream: &UnixStream) -> Result<(), Failure> {
+        let user = stream.peer_cred().map_err(|error| Failure::Unreachable {
+            path: self.control.clone(),
+            error,
+        })?;
+        let owned = directory::is_place_of(&self.control, user.uid());
+        owned.map_err(|error| Failure::NotOurs {
+            path: self.control.clone(),
+            user: user.uid(),
+            error,
+        })
     }
 
     /// Calls a method that has one answer and does not wait.

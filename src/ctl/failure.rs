@@ -68,6 +68,19 @@ pub enum Failure {
         /// What was wrong with its answer.
         reason: String,
     },
+    /// What answers belongs to somebody else.
+    #[error(
+        "what answers on {path} runs as user {user}, who is neither root nor you, and need not be a \
+         proxy ({error}): name the proxy's socket with --control, or become user {user}"
+    )]
+    NotOurs {
+        /// The control socket.
+        path: PathBuf,
+        /// Who answers.
+        user: u32,
+        /// Why the place of the socket does not speak for them.
+        error: io::Error,
+    },
     /// The drain took too long.
     #[error(
         "the drain was not complete in time ({} still open); the gate is open \

@@ -216,7 +216,8 @@ fn from_systemd(variable: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
-fn directory_of(path: &Path) -> PathBuf {
+/// The directory that the control socket `path` is in.
+pub fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),

@@ -1,5 +1,6 @@
 //! From the command line to a running proxy.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -9,15 +10,14 @@ use super::event;
 use super::handover::{self, Handover};
 use super::keep;
 use super::keeping;
-use super::options::Options;
+use super::options::{self, Options};
 use super::restored;
 use super::running::Running;
 use super::shell::{Leaving, Proxy, Settings, first_target};
-use super::state::{LockDirectory, TargetFile};
+use super::state::{self, LockDirectory, TargetFile};
 use super::take_over::{self, Predecessor, TakeOverError};
 use super::workers::Threads;
 use crate::service::activation::{self, Inherited};
-use crate::service::address::Address;
 use crate::service::binding;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
@@ -54,6 +54,9 @@ async fn run(options: Options) -> Result<ExitCode, Failure> {
         .into_iter()
         .partition(|socket| socket.name == CONTROL_NAME);
     let inherited = client_sockets.len() + control_sockets.len();
+    for directory in directories(&options, control_sockets.is_empty()) {
+        state::check(&directory)?;
+    }
     let mut predecessor = predecessor(&options, inherited).await?;
     let (mut listeners, control) = match &mut predecessor {
         Some(predecessor) => predecessor
@@ -176,6 +179,19 @@ fn succeed(predecessor: Predecessor, open: usize, proxy: &Arc<Proxy>) {
     tokio::spawn(predecessor.follow(Arc::clone(proxy)));
 }
 
+/// Where files are kept, and where the control socket is if it is made here.
+fn directories(options: &Options, makes_control: bool) -> Vec<PathBuf> {
+    let control = options.control.as_deref().filter(|_| makes_control);
+    let all = [
+        options.runtime_directory(),
+        options.state_directory(),
+        control.map(options::directory_of),
+    ];
+    let mut all: Vec<_> = all.into_iter().flatten().collect();
+    all.dedup();
+    all
+}
+
 /// The process whose place is to be taken, if there is one.
 async fn predecessor(options: &Options, inherited: usize) -> Result<Option<Predecessor>, Failure> {
     match (options.take_over, &options.control) {
@@ -217,8 +233,8 @@ async fn control_listeners(
 ) -> Result<Vec<Listener>, Failure> {
     match (&options.control, inherited.is_empty()) {
         (Some(path), true) => {
-            let address = Address::Unix(path.clone());
-            Ok(binding::bind_all(&[address], options.bind_timeout).await?)
+            let listener = binding::bind_private(path, options.bind_timeout).await?;
+            Ok(vec![listener])
         }
         _ => Ok(Listener::inherit_all(inherited)?),
     }

@@ -3,8 +3,7 @@
 //! Both are small files that are replaced as a whole, so that a crash at any moment leaves the old
 //! one or the new one.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -13,6 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::gate::{LeaseEnd, LockRecord, LockStore};
 use crate::service::address::Address;
 use crate::service::clock::{self, Uptime};
+use crate::service::directory::Directory;
+
+/// The file with the lock, in the runtime directory.
+const LOCK: &str = "lock";
+
+/// The file with the target, in the state directory.
+const TARGET: &str = "target";
 
 /// The lock as a file. A lock of another boot counts for nothing: its lease is told in this boot's
 /// time, and nobody who asked for it is left.
@@ -30,7 +36,7 @@ struct LockFile {
 /// The lock's place on disk.
 #[derive(Debug)]
 pub struct LockDirectory {
-    path: Option<PathBuf>,
+    directory: Option<PathBuf>,
     /// Looked up when there is a lock: mostly there is none.
     boot_id: OnceLock<String>,
 }
@@ -39,21 +45,21 @@ impl LockDirectory {
     /// The file `lock` in `directory`; without a directory nothing can be locked.
     pub fn new(directory: Option<&Path>) -> Self {
         Self {
-            path: directory.map(|directory| directory.join("lock")),
+            directory: directory.map(Path::to_owned),
             boot_id: OnceLock::new(),
         }
     }
 
     fn boot_id(&self) -> &str {
         self.boot_id.get_or_init(|| {
-            let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+            let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
             id.trim().to_owned()
         })
     }
 
     /// The directory, by its one true name.
     pub fn directory(&self) -> Option<PathBuf> {
-        true_directory(self.path.as_deref())
+        self.directory.as_deref().map(true_name)
     }
 
     /// The lock that the process before has left.
@@ -61,8 +67,9 @@ impl LockDirectory {
     /// A file that cannot be understood counts as a lock: it was one, and it is better to let
     /// clients wait until somebody unlocks than to let them into the middle of an upgrade.
     pub fn load(&self) -> Option<LockRecord> {
-        let path = self.path.as_ref()?;
-        let text = match fs::read(path) {
+        let directory = self.directory.as_ref()?;
+        let path = &directory.join(LOCK);
+        let text = match Directory::open(directory).and_then(|directory| directory.read(LOCK)) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => return Some(unreadable(path, &error)),
@@ -98,7 +105,7 @@ fn unreadable(path: &Path, error: &dyn std::error::Error) -> LockRecord {
 
 impl LockStore for LockDirectory {
     fn save(&mut self, lock: Option<&LockRecord>) -> io::Result<()> {
-        let Some(path) = &self.path else {
+        let Some(directory) = &self.directory else {
             return match lock {
                 None => Ok(()),
                 Some(_) => Err(io::Error::other(
@@ -108,9 +115,9 @@ impl LockStore for LockDirectory {
             };
         };
         let Some(lock) = lock else {
-            return match fs::remove_file(path) {
+            return match Directory::open(directory) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                result => result.map_err(|error| name(path, error)),
+                directory => directory?.remove(LOCK),
             };
         };
         let file = LockFile {
@@ -121,27 +128,27 @@ impl LockStore for LockDirectory {
             at_lease_end: lock.at_lease_end,
             kept: lock.kept,
         };
-        replace(path, &serde_json::to_vec(&file)?)
+        Directory::open(directory)?.replace(LOCK, &serde_json::to_vec(&file)?)
     }
 }
 
 /// The target's place on disk.
 #[derive(Debug)]
 pub struct TargetFile {
-    path: Option<PathBuf>,
+    directory: Option<PathBuf>,
 }
 
 impl TargetFile {
     /// The file `target` in `directory`; without a directory the target cannot be set.
     pub fn new(directory: Option<&Path>) -> Self {
         Self {
-            path: directory.map(|directory| directory.join("target")),
+            directory: directory.map(Path::to_owned),
         }
     }
 
     /// The directory, by its one true name.
     pub fn directory(&self) -> Option<PathBuf> {
-        true_directory(self.path.as_deref())
+        self.directory.as_deref().map(true_name)
     }
 
     /// The target that was saved last; `None` if there is none yet.
@@ -150,16 +157,19 @@ impl TargetFile {
     ///
     /// When the file cannot be read or does not hold an address.
     pub fn load(&self) -> io::Result<Option<Address>> {
-        let Some(path) = &self.path else {
+        let Some(directory) = &self.directory else {
             return Ok(None);
         };
-        match fs::read_to_string(path) {
-            Ok(text) => match text.trim().parse() {
+        match Directory::open(directory).and_then(|directory| directory.read(TARGET)) {
+            Ok(text) => match String::from_utf8_lossy(&text).trim().parse() {
                 Ok(target) => Ok(Some(target)),
-                Err(error) => Err(name(path, io::Error::other(error))),
+                Err(error) => {
+                    let path = directory.join(TARGET);
+                    Err(io::Error::other(format!("{}: {error}", path.display())))
+                }
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(name(path, error)),
+            Err(error) => Err(error),
         }
     }
 
@@ -169,55 +179,39 @@ impl TargetFile {
     ///
     /// When it could not be written; the old one is still there.
     pub fn save(&self, target: &Address) -> io::Result<()> {
-        let Some(path) = &self.path else {
+        let Some(directory) = &self.directory else {
             return Err(io::Error::other(
                 "there is no directory to keep the target in: set StateDirectory= in the unit, or \
                  --state-directory",
             ));
         };
-        replace(path, format!("{target}\n").as_bytes())
+        Directory::open(directory)?.replace(TARGET, format!("{target}\n").as_bytes())
     }
 }
 
-/// Where a file is: two processes that name the directory differently find out that they share it.
-fn true_directory(file: Option<&Path>) -> Option<PathBuf> {
-    let directory = file?.parent()?;
-    Some(
-        directory
-            .canonicalize()
-            .unwrap_or_else(|_| directory.to_owned()),
-    )
+/// A directory by its one true name: two processes that name it differently find out that they share it.
+fn true_name(directory: &Path) -> PathBuf {
+    directory
+        .canonicalize()
+        .unwrap_or_else(|_| directory.to_owned())
 }
 
-/// Puts a file with this content in the place of `path`, on disk before it returns: temporary file,
-/// fsync, rename, fsync of the directory (rename(2), fsync(2)).
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    let result = write().map_err(|error| name(path, error));
-    if result.is_err() {
-        let _ = fs::remove_file(&temporary);
-        return result;
+/// Looks whether files could be kept there; that it is not there yet is told when one is to be.
+///
+/// # Errors
+///
+/// When others could put something there, with a sentence that says so.
+pub fn check(directory: &Path) -> io::Result<()> {
+    match Directory::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map(drop),
     }
-    match path.parent() {
-        Some(directory) => File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
-/// An error with the file it is about.
-fn name(path: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn record() -> LockRecord {
         LockRecord {

@@ -18,6 +18,7 @@ use super::shell::Proxy;
 use super::state::{LockDirectory, TargetFile};
 use crate::service::address::Address;
 use crate::service::handed::Handed;
+use crate::service::hands::Hands;
 use crate::service::listener::{ListenError, Listener};
 use crate::service::varlink::{Call, Connection, ReceiveError, Reply, SERVICE_INTERFACE};
 
@@ -57,6 +58,18 @@ pub enum TakeOverError {
          hangs, end it and start this one again"
     )]
     Silent(PathBuf),
+    /// Somebody else's process answers.
+    #[error(
+        "cannot take over from what answers at {path}: it runs as user {user}, and only a proxy of \
+         root or of this user may say which sockets and files are a proxy's; see who has put a socket \
+         there"
+    )]
+    NotOurs {
+        /// The control socket.
+        path: PathBuf,
+        /// Whose it is.
+        user: u32,
+    },
     /// It does not know how.
     #[error(
         "cannot take over from the proxy behind {0}: it is of a version that cannot hand over its \
@@ -147,7 +160,17 @@ async fn connect(path: &Path) -> Result<Option<UnixStream>, TakeOverError> {
         }
     };
     match timeout(ANSWER_TIME, connecting).await {
-        Ok(Ok(stream)) => Ok(Some(stream)),
+        Ok(Ok(stream)) => match stream.peer_cred() {
+            Ok(peer) if Hands::ours().are(peer.uid()) => Ok(Some(stream)),
+            Ok(peer) => Err(TakeOverError::NotOurs {
+                path: path.to_owned(),
+                user: peer.uid(),
+            }),
+            Err(error) => Err(TakeOverError::Unreachable {
+                path: path.to_owned(),
+                error,
+            }),
+        },
         Ok(Err(error)) if matches!(error.kind(), NotFound | ConnectionRefused) => Ok(None),
         Ok(Err(error)) => Err(TakeOverError::Unreachable {
             path: path.to_owned(),
@@ -234,7 +257,7 @@ impl Predecessor {
         let sort = || {
             let listeners = Listener::take_or_bind_all(addresses, &mut handed)?;
             let surplus = std::mem::take(&mut handed).rest()?;
-            let control = control.map(|socket| Listener::handed(socket, Some(self.path.clone())));
+            let control = control.map(|socket| Listener::handed(socket, Some(&self.path)));
             Ok((
                 listeners,
                 surplus,

@@ -5,12 +5,45 @@ use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::{Mode, chmod, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::time::{Instant, sleep};
 
 use super::address::Address;
-use super::listener::{ListenError, Listener};
+use super::listener::Listener;
+use super::socket_file::{SocketFile, remove_stale};
 use super::timespan::TimeSpan;
+
+/// Why a socket cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// It could not be bound.
+    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    Bind {
+        /// Where.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is not a stream socket that listens.
+    #[error("{0}")]
+    WrongKind(String),
+    /// The runtime cannot watch it.
+    #[error("cannot watch a listening socket: {0}")]
+    Watch(#[from] io::Error),
+}
+
+/// The next step for a person who reads the error.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (is another program, or a .socket unit, listening there?)",
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need CAP_NET_BIND_SERVICE; better let a .socket unit listen)"
+        }
+        io::ErrorKind::NotFound => " (does its directory exist?)",
+        _ => "",
+    }
+}
 
 /// How many clients may wait in the backlog of a socket that we bind ourselves. The kernel lowers
 /// it to `net.core.somaxconn`, listen(2).
@@ -39,6 +72,23 @@ pub async fn bind_all(
 /// As [`bind_all`].
 pub async fn bind_handover(path: &Path, patience: TimeSpan) -> Result<Listener, ListenError> {
     patiently(patience, || Listener::bind_handover(path)).await
+}
+
+/// Makes a socket for callers at `path`, see [`bind_all`]: nobody but us and root can connect to it.
+///
+/// # Errors
+///
+/// As [`bind_all`].
+pub async fn bind_private(path: &Path, patience: TimeSpan) -> Result<Listener, ListenError> {
+    patiently(patience, || {
+        remove_stale(path);
+        let socket = bind_private_socket(path).map_err(|source| ListenError::Bind {
+            address: Address::Unix(path.to_owned()),
+            source,
+        })?;
+        Ok(Listener::new(socket.into(), SocketFile::bound(path))?)
+    })
+    .await
 }
 
 async fn patiently<T>(
@@ -83,6 +133,19 @@ pub(super) fn socket_addresses(address: &Address) -> io::Result<Vec<(Domain, Soc
     }
 }
 
+/// A new socket that listens at a path and has the mode 0600 from the first moment on: the kernel takes what
+/// the socket has before it is bound, less the umask (`unix_bind_bsd`, net/unix/af_unix.c).
+fn bind_private_socket(path: &Path) -> io::Result<Socket> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    fchmod(&socket, mode)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    // A umask may have taken from it what we need ourselves.
+    chmod(path, mode)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
 /// A new socket that listens there.
 pub(super) fn bind_socket(domain: Domain, address: &SockAddr) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
@@ -113,16 +176,4 @@ pub(super) fn is_unspecified(address: &SockAddr) -> bool {
     address
         .as_socket()
         .is_some_and(|address| address.ip().is_unspecified())
-}
-
-/// Removes what a program that was killed left behind: a socket that nobody listens on. Anything
-/// else stays, and bind(2) says that the address is taken.
-pub(super) fn remove_stale(path: &Path) {
-    use std::os::unix::fs::FileTypeExt;
-    let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    let refused = std::os::unix::net::UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    if is_socket && refused {
-        let _ = std::fs::remove_file(path);
-    }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use socket2::{SockAddr, SockRef};
 
-use super::binding::is_unspecified;
-use super::listener::{ListenError, Listener};
+use super::binding::{ListenError, is_unspecified};
+use super::listener::Listener;
 
 /// Sockets that were handed over and that nobody has taken yet.
 #[derive(Debug, Default)]
@@ -37,7 +37,7 @@ impl Handed {
             .into_iter()
             .map(|socket| {
                 let path = path(&socket);
-                Listener::handed(socket, path)
+                Listener::handed(socket, path.as_deref())
             })
             .collect()
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -20,46 +21,15 @@ use super::activation::Inherited;
 use super::address::Address;
 pub use super::arrival::{Accepted, Arrival, Peer};
 use super::arrival::{accepted, handed_over, has_gone};
-use super::binding::{
-    bind_socket, has_family, is_unspecified, port, remove_stale, socket_addresses,
-};
+pub use super::binding::ListenError;
+use super::binding::{bind_socket, has_family, is_unspecified, port, socket_addresses};
 use super::handed::Handed;
 use super::handover::{self, Queue};
 use super::inspect::{check_kind, local_name};
 use super::kernel;
 use super::pacing;
+use super::socket_file::{SocketFile, remove_stale};
 use super::stream::{keep_alive, send_at_once};
-
-/// Why a socket cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// It could not be bound.
-    #[error("cannot listen on {address}: {source}{}", hint(.source))]
-    Bind {
-        /// Where.
-        address: Address,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It is not a stream socket that listens.
-    #[error("{0}")]
-    WrongKind(String),
-    /// The runtime cannot watch it.
-    #[error("cannot watch a listening socket: {0}")]
-    Watch(#[from] io::Error),
-}
-
-/// The next step for a person who reads the error.
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => " (is another program, or a .socket unit, listening there?)",
-        io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need CAP_NET_BIND_SERVICE; better let a .socket unit listen)"
-        }
-        io::ErrorKind::NotFound => " (does its directory exist?)",
-        _ => "",
-    }
-}
 
 /// A listening stream socket, or one to which clients are handed over.
 #[derive(Debug)]
@@ -73,7 +43,8 @@ pub struct Listener {
     inherited: bool,
     /// Of MPTCP: whether a client is too has to be asked for each.
     is_mptcp: bool,
-    unlink: Option<std::path::PathBuf>,
+    /// What ends with it, if it was made here or is ours now.
+    file: Option<SocketFile>,
     /// Whether another process listens on it, so that it is that one's to say when it ends.
     shared: AtomicBool,
     keepalive: Option<Duration>,
@@ -102,10 +73,10 @@ impl Listener {
     /// # Errors
     ///
     /// As [`Self::inherited`].
-    pub fn handed(fd: OwnedFd, unlink: Option<std::path::PathBuf>) -> Result<Self, ListenError> {
+    pub fn handed(fd: OwnedFd, path: Option<&Path>) -> Result<Self, ListenError> {
         let mut listener = Self::inherited(fd)?;
         listener.inherited = false;
-        listener.unlink = unlink;
+        listener.file = path.and_then(SocketFile::handed);
         listener.leave();
         Ok(listener)
     }
@@ -128,12 +99,12 @@ impl Listener {
     /// # Errors
     ///
     /// When the path is taken or forbidden.
-    pub fn bind_handover(path: &std::path::Path) -> Result<Self, ListenError> {
+    pub fn bind_handover(path: &Path) -> Result<Self, ListenError> {
         let socket = handover::bind(path).map_err(|source| ListenError::Bind {
             address: Address::Handover(path.to_owned()),
             source,
         })?;
-        let mut listener = Self::new(socket, Some(path.to_owned()))?;
+        let mut listener = Self::new(socket, SocketFile::bound(path))?;
         listener.be_handover();
         Ok(listener)
     }
@@ -145,7 +116,7 @@ impl Listener {
         }
     }
 
-    fn new(fd: OwnedFd, unlink: Option<std::path::PathBuf>) -> io::Result<Self> {
+    pub(super) fn new(fd: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
         let name = local_name(&fd);
         let is_mptcp = sockopt::socket_protocol(&fd) == Ok(Some(ipproto::MPTCP));
         Ok(Self {
@@ -155,7 +126,7 @@ impl Listener {
             queue: None,
             inherited: false,
             is_mptcp,
-            unlink,
+            file,
             shared: AtomicBool::new(false),
             keepalive: None,
             has_old: AtomicBool::new(true),
@@ -189,15 +160,15 @@ impl Listener {
         };
         let mut listeners = Vec::new();
         for (domain, socket_address) in socket_addresses(address).map_err(fail)? {
-            let unlink = match address {
-                Address::Unix(path) => Some(path.clone()),
+            let path = match address {
+                Address::Unix(path) => Some(path.as_path()),
                 _ => None,
             };
             if let Some(socket) = handed.take(&socket_address) {
-                listeners.push(Self::handed(socket, unlink)?);
+                listeners.push(Self::handed(socket, path)?);
                 continue;
             }
-            if let Some(path) = &unlink {
+            if let Some(path) = path {
                 remove_stale(path);
             }
             let socket = match bind_socket(domain, &socket_address) {
@@ -214,7 +185,7 @@ impl Listener {
                 result => result,
             }
             .map_err(fail)?;
-            listeners.push(Self::new(socket.into(), unlink)?);
+            listeners.push(Self::new(socket.into(), path.and_then(SocketFile::bound))?);
         }
         Ok(listeners)
     }
@@ -416,9 +387,8 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let (Some(path), false) = (&self.unlink, self.shared.load(Relaxed)) {
-            // Nobody can be told, and the next one to listen there removes it.
-            let _ = std::fs::remove_file(path);
+        if let (Some(file), false) = (&self.file, self.shared.load(Relaxed)) {
+            file.remove();
         }
     }
 }

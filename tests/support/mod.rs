@@ -75,6 +75,11 @@ impl Unit {
         self
     }
 
+    pub fn env_remove(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
     /// Passes a socket, as a `.socket` unit with this `FileDescriptorName=` would.
     pub fn socket(mut self, name: &str, socket: impl Into<OwnedFd>) -> Self {
         self.sockets.push(socket.into());

@@ -9,13 +9,12 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, fstat, mkdirat, mkfifoat, openat, unlinkat,
-};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mkfifoat, openat, unlinkat};
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+
+use crate::service::directory::Directory;
 
 /// The name of the directory.
 const NAME: &str = "handed-over";
@@ -57,11 +56,7 @@ impl Place {
         let Some(directory) = runtime_directory else {
             return Ok(Self::Nowhere);
         };
-        match mkdirat(CWD, path(directory), Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        Self::open(directory)
+        Self::open(directory, true)
     }
 
     /// The place in a runtime directory, if an earlier process has made one.
@@ -70,16 +65,16 @@ impl Place {
     ///
     /// When it is there and cannot be opened.
     pub fn find(runtime_directory: Option<&Path>) -> io::Result<Option<Self>> {
-        match runtime_directory.map(Self::open).transpose() {
+        let found = runtime_directory.map(|directory| Self::open(directory, false));
+        match found.transpose() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             result => result,
         }
     }
 
-    fn open(directory: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = openat(CWD, path(directory), flags, Mode::empty())?;
-        Ok(Self::Directory(directory))
+    fn open(directory: &Path, make: bool) -> io::Result<Self> {
+        let directory = Directory::open(directory)?.subdirectory(NAME, make)?;
+        Ok(Self::Directory(directory.into()))
     }
 
     /// Whether what is here outlives the process.
@@ -169,10 +164,6 @@ impl Place {
         }
         Ok(found)
     }
-}
-
-fn path(directory: &Path) -> PathBuf {
-    directory.join(NAME)
 }
 
 fn open_read(directory: &OwnedFd, name: &str) -> io::Result<OwnedFd> {

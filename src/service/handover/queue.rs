@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketType, sockopt};
 
+use super::super::socket_file::remove_stale_datagram;
 use super::client::ClientSocket;
 use super::wire::{self, DESCRIPTORS, Datagram, Pair};
 
@@ -123,13 +123,7 @@ fn examine(socket: BorrowedFd<'_>) -> Result<Option<Option<SocketAddrAny>>, &'st
 ///
 /// As bind(2): `AddrInUse` when another process has one there.
 pub fn bind(path: &Path) -> io::Result<OwnedFd> {
-    let is_socket = std::fs::metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
-    if is_socket {
-        let attempt = UnixDatagram::unbound()?.connect(path);
-        if attempt.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-            let _ = std::fs::remove_file(path);
-        }
-    }
+    remove_stale_datagram(path);
     let socket = UnixDatagram::bind(path)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())

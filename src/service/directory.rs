@@ -1,0 +1,350 @@
+//! Directories in which nobody but root and ourselves can put something in our way.
+//!
+//! Who can write to a directory can put a link where we are about to write a file, a file where we are
+//! about to read one, and a socket where others look for ours. So a directory is opened one name after the
+//! other, links included, and each has to be [in safe hands](Hands); what is done in it then is done relative to
+//! its descriptor, by names that are no paths.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, readlinkat, renameat,
+    unlinkat,
+};
+use rustix::io::Errno;
+
+use super::hands::{Hands, Step};
+
+/// So many links on the way are followed, as by the kernel: path_resolution(7).
+const LINKS_MAX: usize = 40;
+
+/// A file of state has a few hundred bytes.
+const FILE_MAX: u64 = 1 << 20;
+
+/// Opened for its names alone.
+const WAY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// A directory in safe hands.
+#[derive(Debug)]
+pub struct Directory {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens it, if it and all on the way to it is in our hands or root's.
+    ///
+    /// # Errors
+    ///
+    /// As open(2); `PermissionDenied` with a sentence that says what is in the hands of others.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let (way, path) = walk(path, &mut Hands::ours())?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = openat(&way, ".", flags, Mode::empty()).map_err(|errno| named(&path, errno))?;
+        Ok(Self { fd, path })
+    }
+
+    /// The directory that the file `path` is in, see [`Self::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn of(path: &Path) -> io::Result<Self> {
+        Self::open(parent(path))
+    }
+
+    /// The directory `name` in this one; made, for us alone, if it is not there and `make` says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn subdirectory(&self, name: &str, make: bool) -> io::Result<Self> {
+        if make {
+            match mkdirat(&self.fd, name, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(named(&self.path.join(name), errno)),
+            }
+        }
+        let path = self.path.join(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd =
+            openat(&self.fd, name, flags, Mode::empty()).map_err(|errno| named(&path, errno))?;
+        Hands::ours().take_last(&path, &step(&fstat(&fd)?))?;
+        Ok(Self { fd, path })
+    }
+
+    /// What the file `name` holds.
+    ///
+    /// # Errors
+    ///
+    /// As open(2) and read(2), and when it is no file: links are not followed.
+    pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let fail = |error: io::Error| self.about(name, error);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file =
+            openat(&self.fd, name, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
+        let stat = fstat(&file).map_err(|errno| fail(errno.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(fail(io::Error::other("it is not a file")));
+        }
+        let mut content = Vec::new();
+        File::from(file)
+            .take(FILE_MAX)
+            .read_to_end(&mut content)
+            .map_err(fail)?;
+        Ok(content)
+    }
+
+    /// Puts a file with this content in the place of `name`, on disk before it returns: a temporary
+    /// file that was not there before, fsync, rename, fsync of the directory (rename(2), fsync(2)).
+    ///
+    /// # Errors
+    ///
+    /// As open(2), write(2), fsync(2) and rename(2). What was there is there still.
+    pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = format!("{name}.new");
+        let write = || -> io::Result<()> {
+            // A process that was killed may have left it.
+            self.unlink(&temporary)?;
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+            let mut file = File::from(openat(&self.fd, &temporary, flags, mode)?);
+            file.write_all(content)?;
+            file.sync_all()?;
+            Ok(renameat(&self.fd, &temporary, &self.fd, name)?)
+        };
+        match write() {
+            Ok(()) => Ok(rustix::fs::fsync(&self.fd)?),
+            Err(error) => {
+                let _ = self.unlink(&temporary);
+                Err(self.about(name, error))
+            }
+        }
+    }
+
+    /// Removes the file `name`, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// As unlink(2).
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        self.unlink(name).map_err(|error| self.about(name, error))
+    }
+
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn about(&self, name: &str, error: io::Error) -> io::Error {
+        let path = self.path.join(name);
+        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl From<Directory> for OwnedFd {
+    fn from(directory: Directory) -> Self {
+        directory.fd
+    }
+}
+
+/// Whether a socket at this path may be one of `user`: root, we, or somebody to whom root or we have given
+/// the directory. A directory that is in one like /tmp anybody can have made.
+///
+/// # Errors
+///
+/// A sentence that says why not.
+pub fn is_place_of(socket: &Path, user: u32) -> io::Result<()> {
+    if Hands::ours().are(user) {
+        return Ok(());
+    }
+    walk(parent(socket), &mut Hands::ours_or(user)).map(drop)
+}
+
+/// The directory that a file is in.
+pub(super) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn named(path: &Path, errno: Errno) -> io::Error {
+    let error = io::Error::from(errno);
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn step(stat: &Stat) -> Step {
+    Step {
+        owner: stat.st_uid,
+        mode: stat.st_mode,
+    }
+}
+
+/// Goes to a directory name by name; the directory, by its one true path.
+fn walk(path: &Path, hands: &mut Hands) -> io::Result<(OwnedFd, PathBuf)> {
+    let mut ahead = names(&std::path::absolute(path)?);
+    let mut here = openat(CWD, "/", WAY | OFlags::DIRECTORY, Mode::empty())?;
+    let mut at = PathBuf::from("/");
+    let mut last = step(&fstat(&here)?);
+    let mut links = 0;
+    while let Some(name) = ahead.pop() {
+        hands.take(&at, &last)?;
+        let there = at.join(&name);
+        let next = openat(&here, &name, WAY, Mode::empty()).map_err(|errno| named(path, errno))?;
+        let stat = fstat(&next)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                here = next;
+                match name.as_encoded_bytes() {
+                    b".." => _ = at.pop(),
+                    _ => at = there,
+                }
+                last = step(&stat);
+            }
+            FileType::Symlink => {
+                hands.take_link(&there, &step(&stat))?;
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(named(path, Errno::LOOP));
+                }
+                let leads = readlinkat(&next, "", Vec::new())?.into_bytes();
+                let leads = PathBuf::from(OsString::from_vec(leads));
+                if leads.is_absolute() {
+                    here = openat(CWD, "/", WAY | OFlags::DIRECTORY, Mode::empty())?;
+                    at = PathBuf::from("/");
+                    last = step(&fstat(&here)?);
+                }
+                ahead.extend(names(&leads));
+            }
+            _ => return Err(named(path, Errno::NOTDIR)),
+        }
+    }
+    hands.take_last(&at, &last)?;
+    Ok((here, at))
+}
+
+/// The names of a path, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    path.components()
+        .rev()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_refused_wherever_it_is_on_the_way() {
+        let root = tempfile::tempdir().unwrap();
+        let (way, end) = (root.path().join("way"), root.path().join("way/end"));
+        fs::create_dir_all(&end).unwrap();
+        chmod(&end, 0o755);
+        let refused = |path: &Path, words: &str| {
+            let error = Directory::open(path).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+            assert!(error.to_string().contains(words), "{error}");
+        };
+        for (mode, sticky) in [
+            (0o777, false),
+            (0o775, false),
+            (0o757, false),
+            (0o1777, true),
+        ] {
+            chmod(&way, mode);
+            match sticky {
+                // As /tmp: everybody can make their own, and remove nobody else's.
+                true => drop(Directory::open(&end).unwrap()),
+                false => refused(&end, "others can write to"),
+            }
+            refused(&way, "others can write to");
+            refused(&root.path().join("way/../way"), "others can write to");
+        }
+        chmod(&way, 0o755);
+        Directory::open(&end).unwrap();
+    }
+
+    #[test]
+    fn links_are_followed_as_the_kernel_does() {
+        let root = tempfile::tempdir().unwrap();
+        let end = root.path().join("a/end");
+        fs::create_dir_all(&end).unwrap();
+        symlink("a", root.path().join("relative")).unwrap();
+        symlink(root.path().join("relative"), root.path().join("absolute")).unwrap();
+        symlink("circle", root.path().join("circle")).unwrap();
+        for way in [
+            "absolute/end",
+            "relative/./end/",
+            "a/end/../end",
+            "relative/../a/end",
+        ] {
+            let found = Directory::open(&root.path().join(way)).unwrap();
+            assert_eq!(found.path, end.canonicalize().unwrap(), "{way}");
+        }
+        let error = |way: &str| Directory::open(&root.path().join(way)).unwrap_err();
+        assert_eq!(error("circle").raw_os_error(), None);
+        assert!(error("circle").to_string().contains("circle"));
+        assert_eq!(error("a/none").kind(), io::ErrorKind::NotFound);
+        fs::write(root.path().join("file"), "").unwrap();
+        assert_eq!(error("file").kind(), io::ErrorKind::NotADirectory);
+        assert_eq!(error("file/x").kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn files_are_replaced_and_links_in_their_place_are_not_followed() {
+        let root = tempfile::tempdir().unwrap();
+        let victim = root.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        let place = root.path().join("place");
+        fs::create_dir(&place).unwrap();
+        symlink(&victim, place.join("lock.new")).unwrap();
+        symlink(&victim, place.join("target")).unwrap();
+        let directory = Directory::open(&place).unwrap();
+        assert!(directory.read("target").is_err());
+        for content in ["one", "two"] {
+            directory.replace("lock", content.as_bytes()).unwrap();
+            assert_eq!(directory.read("lock").unwrap(), content.as_bytes());
+            directory.replace("target", content.as_bytes()).unwrap();
+        }
+        assert_eq!(fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 2);
+        for name in ["lock", "target", "target"] {
+            directory.remove(name).unwrap();
+        }
+        assert_eq!(
+            directory.read("lock").unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        let inner = directory.subdirectory("inner", true).unwrap();
+        inner.replace("x", b"").unwrap();
+        directory.subdirectory("inner", false).unwrap();
+        chmod(&place.join("inner"), 0o777);
+        assert!(directory.subdirectory("inner", true).is_err());
+    }
+}
