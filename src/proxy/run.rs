@@ -37,6 +37,7 @@ const LEFT: u8 = 75;
 
 /// The program `disnix-tcp-proxy`.
 pub fn main() -> ExitCode {
+    program::keep_memory_private();
     let options = Options::read();
     program::run("disnix-tcp-proxy", options.log_level, run(options))
 }

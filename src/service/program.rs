@@ -85,6 +85,16 @@ fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// Has the kernel show the memory of this process to nobody but root, from now on and in what it forks: in no
+/// core dump, whatever its size may be (of one that goes to a program, systemd-coredump(8), the limit does not
+/// count, core(5)), and not to other processes of its user (`PR_SET_DUMPABLE`, prctl(2)). Others' bytes are in
+/// there; and to write them out takes seconds, in which nothing is taken over. What is executed begins anew.
+pub fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    // It fails where a sandbox forbids it; then the memory for payload is left out all the same.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
 /// The options of a daemon, or its end: with status 2 if they make no sense. A variable that is empty is not
 /// set: that is how a line of an `EnvironmentFile=` is emptied.
 pub fn options<O: Parser>() -> O {

@@ -4,6 +4,7 @@
 mod support;
 
 mod files;
+mod memory;
 mod words;
 
 use std::net::TcpListener;

@@ -80,6 +80,11 @@ impl Unit {
         self
     }
 
+    pub fn current_dir(mut self, directory: &Path) -> Self {
+        self.command.current_dir(directory);
+        self
+    }
+
     /// Passes a socket, as a `.socket` unit with this `FileDescriptorName=` would.
     pub fn socket(mut self, name: &str, socket: impl Into<OwnedFd>) -> Self {
         self.sockets.push(socket.into());

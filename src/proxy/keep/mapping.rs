@@ -87,6 +87,9 @@ impl Mapping {
     }
 
     fn new(start: *mut std::ffi::c_void, length: usize, shared: bool) -> io::Result<Self> {
+        // Payload belongs into no dump of a debugger either, and a dump would make pages of all that is room.
+        // SAFETY: it was mapped just now, and nothing that is in it changes.
+        let _ = unsafe { madvise(start, length, Advice::LinuxDontDump) };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self {
             start,
