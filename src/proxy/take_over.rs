@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-use super::control::api::{HandOverReply, RetireReply, qualified};
+use super::control::api::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use super::shell::Proxy;
 use super::state::{LockDirectory, TargetFile};
 use crate::service::address::Address;
@@ -183,7 +183,7 @@ async fn connect(path: &Path) -> Result<Option<UnixStream>, TakeOverError> {
 impl Predecessor {
     async fn meet(stream: UnixStream, path: &Path) -> Result<Self, TakeOverError> {
         let mut connection = Connection::new(stream, REPLY_MAX);
-        connection.accept_descriptors();
+        connection.accept_descriptors(HANDED_MAX);
         let path = path.to_owned();
         call(&mut connection, &path, "HandOver", false).await?;
         let reply = match timeout(ANSWER_TIME, connection.receive()).await {

@@ -303,3 +303,30 @@ fn a_caller_that_waits_hears_that_the_lease_has_ended_the_proxy() {
     drop((client, upstream));
     ends_well(old);
 }
+
+#[test]
+fn more_sockets_are_taken_over_than_one_message_carries() {
+    let setup = Setup::new();
+    let directory = setup.directory.path();
+    let mut addresses = vec![setup.address.to_string()];
+    addresses.extend((0..600).map(|number| format!("unix:{}/{number}", directory.display())));
+    let old = setup.unit(&addresses).ready();
+    let new = setup.unit(&addresses).ready();
+    ends_well(old);
+    setup.serves();
+    let status = setup.status();
+    assert_eq!(
+        status["listeners"].as_array().unwrap().len(),
+        addresses.len()
+    );
+    let client = UnixStream::connect(directory.join("599")).unwrap();
+    drop((setup.accept(), client));
+    ends_well_when_told(new);
+    assert!(!directory.join("599").exists());
+}
+
+#[track_caller]
+fn ends_well_when_told(process: Running) {
+    process.signal(libc::SIGTERM);
+    ends_well(process);
+}

@@ -236,6 +236,9 @@ pub struct TargetParameters {
     pub target: String,
 }
 
+/// The most sockets that are handed over, that of control among them.
+pub const HANDED_MAX: usize = 4096;
+
 /// `HandOver` replies with this; the descriptors come with it, in this order, that of control last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -13,12 +13,12 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::api::{HandOverReply, RetireReply, qualified};
+use super::api::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use super::server::{Callers, PATIENCE, send};
 use crate::proxy::connections::Abort;
 use crate::proxy::shell::Proxy;
 use crate::service::listener::{Listener, Peer};
-use crate::service::varlink::{Call, Connection, DESCRIPTORS_MAX, Reply};
+use crate::service::varlink::{Call, Connection, Reply};
 
 /// The right of one caller to take over, until this is dropped.
 pub(super) struct Claim {
@@ -103,8 +103,8 @@ fn obstacle(listeners: &[Listener], control: &[Listener]) -> Option<&'static str
         );
     }
     match (control.len(), listeners.len()) {
-        (1, ..DESCRIPTORS_MAX) => None,
-        _ => Some("there are more than one message can carry: lock it, stop it, start the next"),
+        (1, ..HANDED_MAX) => None,
+        _ => Some("there are more than 4,095: lock it, stop it, start the next"),
     }
 }
 

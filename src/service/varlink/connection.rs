@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 
 /// The most descriptors that one message can carry: `SCM_MAX_FD`, unix(7).
-pub const DESCRIPTORS_MAX: usize = 253;
+const DESCRIPTORS_MAX: usize = 253;
 
 /// Why no message could be received.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,8 @@ pub struct Connection {
     limit: usize,
     /// What came with the bytes, if descriptors are taken at all.
     descriptors: Option<Vec<OwnedFd>>,
+    /// At most so many.
+    descriptors_max: usize,
 }
 
 impl Connection {
@@ -48,12 +50,14 @@ impl Connection {
             received: Vec::new(),
             limit,
             descriptors: None,
+            descriptors_max: 0,
         }
     }
 
-    /// Takes descriptors from now on, at most as many as one message carries.
-    pub fn accept_descriptors(&mut self) {
+    /// Takes descriptors from now on, at most `most` until they are [taken](Self::take_descriptors).
+    pub fn accept_descriptors(&mut self, most: usize) {
         self.descriptors = Some(Vec::new());
+        self.descriptors_max = most;
     }
 
     /// The descriptors that have come until now.
@@ -115,38 +119,28 @@ impl Connection {
         let _ = rustix::net::shutdown(&self.stream, Shutdown::Read);
     }
 
-    /// Sends one message and these descriptors with it, at least one and at most
-    /// [`DESCRIPTORS_MAX`]. Not cancel safe.
+    /// Sends one message and these descriptors with it, at least one: [`DESCRIPTORS_MAX`] with the first byte,
+    /// as many with the second one and so on. Not cancel safe.
     ///
     /// # Errors
     ///
-    /// When the connection breaks, or too many descriptors are on their way to others
-    /// (`ETOOMANYREFS`, unix(7)).
+    /// When the connection breaks, too many descriptors are on their way to others (`ETOOMANYREFS`,
+    /// unix(7)), or the message has too few bytes for all.
     pub async fn send_with(
         &mut self,
         message: &impl Serialize,
         descriptors: &[BorrowedFd<'_>],
     ) -> io::Result<()> {
         let bytes = to_bytes(message)?;
-        // They travel with the first bytes.
-        let count = self
-            .stream
-            .async_io(Interest::WRITABLE, || {
-                let mut space =
-                    [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-                let mut ancillary = SendAncillaryBuffer::new(&mut space);
-                if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-                    return Err(io::ErrorKind::ArgumentListTooLong.into());
-                }
-                let pieces = [IoSlice::new(&bytes)];
-                Ok(sendmsg(
-                    &self.stream,
-                    &pieces,
-                    &mut ancillary,
-                    SendFlags::NOSIGNAL,
-                )?)
-            })
-            .await?;
+        let parts = descriptors.chunks(DESCRIPTORS_MAX);
+        let count = parts.len();
+        if count > bytes.len() {
+            return Err(io::ErrorKind::ArgumentListTooLong.into());
+        }
+        for (byte, part) in bytes.chunks(1).zip(parts) {
+            let send = || send_byte_with(&self.stream, byte, part);
+            self.stream.async_io(Interest::WRITABLE, send).await?;
+        }
         self.send_bytes(&bytes[count..]).await
     }
 
@@ -188,9 +182,9 @@ impl Connection {
             let read = match &mut self.descriptors {
                 None => self.stream.try_read(&mut chunk),
                 Some(descriptors) => {
-                    let stream = &self.stream;
+                    let (stream, most) = (&self.stream, self.descriptors_max);
                     stream.try_io(Interest::READABLE, || {
-                        read_with(stream, &mut chunk, descriptors)
+                        read_with(stream, &mut chunk, descriptors, most)
                     })
                 }
             };
@@ -215,11 +209,28 @@ fn to_bytes(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads bytes and the descriptors that come with them.
+/// Sends one byte and the descriptors that travel with it.
+fn send_byte_with(
+    stream: &UnixStream,
+    byte: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::ErrorKind::ArgumentListTooLong.into());
+    }
+    let pieces = [IoSlice::new(byte)];
+    sendmsg(stream, &pieces, &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// Reads bytes and the descriptors that come with them; never those of two sends at once, unix(7).
 fn read_with(
     stream: &UnixStream,
     chunk: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
+    most: usize,
 ) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -231,7 +242,7 @@ fn read_with(
         }
     }
     // The limit of open descriptors was reached, or somebody sends more than was asked for.
-    if message.flags.contains(ReturnFlags::CTRUNC) || descriptors.len() > DESCRIPTORS_MAX {
+    if message.flags.contains(ReturnFlags::CTRUNC) || descriptors.len() > most {
         return Err(io::Error::other(
             "descriptors were lost on the way: raise LimitNOFILE=",
         ));
@@ -305,7 +316,7 @@ mod tests {
         );
         assert_eq!(receiver.take_descriptors().len(), 0);
 
-        receiver.accept_descriptors();
+        receiver.accept_descriptors(2 * DESCRIPTORS_MAX + 1);
         sender.send_with(&reply, &fds).await.unwrap();
         assert_eq!(receiver.receive::<Reply>().await.unwrap(), Some(reply));
         drop(sent);
@@ -317,8 +328,17 @@ mod tests {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut &kept, &mut bytes).unwrap();
         assert_eq!(bytes, b"x");
-        let more = vec![kept.as_fd(); DESCRIPTORS_MAX + 1];
-        assert!(sender.send_with(&json!({}), &more).await.is_err());
+        // More than one send can carry.
+        let reply = Reply::last(json!({}));
+        for count in [DESCRIPTORS_MAX, 2 * DESCRIPTORS_MAX + 1] {
+            let many = vec![kept.as_fd(); count];
+            sender.send_with(&reply, &many).await.unwrap();
+            receiver.receive::<Reply>().await.unwrap().unwrap();
+            assert_eq!(receiver.take_descriptors().len(), count);
+        }
+        let many = vec![kept.as_fd(); 2 * DESCRIPTORS_MAX + 2];
+        sender.send_with(&reply, &many).await.unwrap();
+        assert!(receiver.receive::<Reply>().await.is_err());
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@
 
 mod connection;
 
-pub use connection::{Connection, DESCRIPTORS_MAX, ReceiveError};
+pub use connection::{Connection, ReceiveError};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
