@@ -312,10 +312,11 @@ fn a_peer_that_is_connected_and_waits_in_the_queue_is_told() {
     assert!(!setup.ctl(&["status"]).1.contains("still connected"));
     // It came from the address that the first one has.
     let second = connect(setup.address());
-    let words = "1 client waits in the queue from addresses that are still connected";
     let (_, text) = setup.ctl(&["status"]);
+    let words = "Queued: 1, 1 of them from addresses that are still connected";
     assert!(text.contains(words), "{text}");
     // Whoever waits in a log is told too.
+    let words = "1 client waits in the queue from addresses that are still connected";
     let mut said = String::new();
     let mut log = std::io::BufReader::new(lock.stderr.take().unwrap());
     while !said.contains(words) {

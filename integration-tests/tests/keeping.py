@@ -151,6 +151,14 @@ class OneConnection(ByHand):
         served.close()
         self.wait_for_open(0)
 
+    def test_it_counts_for_its_source_in_the_next_process(self):
+        client, served = self.connect(connections_max_per_source="1")
+        for _ in range(2):
+            with self.host.client(PORT) as one_more:
+                self.assertTrue(one_more.is_reset())
+            self.kill()
+        self.assert_connected(client, served)
+
     def test_without_keeping_a_kill_ends_it(self):
         client, served = self.connect(keep_connections="no")
         self.kill()

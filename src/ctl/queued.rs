@@ -34,7 +34,11 @@ pub fn of_connected(listeners: &[ListenerStatus], open: &[ConnectionStatus]) -> 
         .sum()
 }
 
-/// What it means, for people, in lines; none for none.
+/// What it can mean.
+pub const MEANING: &str =
+    "if a client leaves only after that, the drain never ends, see disnix-tcp-proxyctl(1)";
+
+/// That there are so many, for people, in lines; none for none.
 pub fn words(count: usize) -> Vec<String> {
     if count == 0 {
         return Vec::new();
@@ -42,8 +46,7 @@ pub fn words(count: usize) -> Vec<String> {
     let clients = clause(count, "client", ("waits", "wait"));
     vec![
         format!("{clients} in the queue from addresses that are still connected:"),
-        "if a client leaves only after that, the drain never ends, see disnix-tcp-proxyctl(1)"
-            .to_owned(),
+        MEANING.to_owned(),
     ]
 }
 

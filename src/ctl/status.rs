@@ -174,10 +174,14 @@ fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<String>
             status.open, status.connections_max
         ),
     );
-    add("Queued", status.queued.to_string());
-    if queued > 0 {
-        add("Waiting", queued::words(queued).join(" "));
-    }
+    let hint = match queued {
+        0 => String::new(),
+        _ => format!(
+            ", {queued} of them from addresses that are still connected: {}",
+            queued::MEANING
+        ),
+    };
+    add("Queued", format!("{}{hint}", status.queued));
     for listener in &status.listeners {
         add("Listener", describe_listener(listener));
     }
