@@ -47,9 +47,8 @@ class Module(NixTest):
         return self.nix.evaluate(EVALUATE, attribute, {"configuration": configuration})
 
     def lines(self, configuration, unit):
-        """The drop-in of a unit, without what every service on NixOS has."""
-        text = self.evaluate(configuration, "units")[unit]
-        return [line for line in text.splitlines() if line and "TZDIR" not in line]
+        """The drop-in of a unit."""
+        return [line for line in self.evaluate(configuration, "units")[unit].splitlines() if line]
 
     def refused(self, configuration):
         """What Nix says about a configuration that it does not take."""
@@ -253,6 +252,17 @@ class Assertions(Module):
 
     def test_a_sound_configuration_has_none(self):
         self.assert_failed(proxies(**{"a-B_9" + 22 * "x": WEB, "default": {"listen": [81]}}))
+
+    def test_a_lock_for_services_that_there_are(self):
+        lock = {"lock": {"services": ["myapp", "other@1"]}}
+        there = {"systemd": {"services": {"myapp": {}, "other@": {}}}}
+        self.assert_failed({**proxies(web=WEB | lock), **there})
+
+    def test_a_lock_for_services_that_there_are_not(self):
+        lock = {"lock": {"services": ["myapp", "mapp", "other@1", "my"]}}
+        there = {"systemd": {"services": {"myapp": {}, "my@": {}}}}
+        self.assert_failed({**proxies(web=WEB | lock), **there},
+                           "instances.web.lock.services.*no systemd.services.mapp other@1 my[.]")
 
     def test_names_that_cannot_be(self):
         for name in ("a" * 28, "web.1", "web 1", "web@1", "wéb"):

@@ -196,6 +196,15 @@ let
       DISNIX_TCP_PROXY_LOG_LEVEL = instance.logLevel;
     };
 
+  # Of an instance its template may be there.
+  isService =
+    service:
+    let
+      template = builtins.match "([^@]+@).+" service;
+      names = [ service ] ++ lib.optionals (template != null) template;
+    in
+    lib.any (name: config.systemd.services.${name}.enable or (config.systemd.services ? ${name})) names;
+
   forInstances = unit: value: mapAttrs' (name: instance: nameValuePair (unit name) (value name instance)) instances;
 in
 {
@@ -247,6 +256,14 @@ in
           message = ''
             services.disnix-tcp-proxy.instances.${name}.listen is empty: no client could reach this proxy.
             Say where clients arrive, for example listen = [ 80 ].
+          '';
+        }
+        {
+          assertion = lib.all isService instance.lock.services;
+          message = ''
+            services.disnix-tcp-proxy.instances.${name}.lock.services: there is no systemd.services.${
+              toString (lib.filter (service: !isService service) instance.lock.services)
+            }. Nobody would lock the proxy for it. Give the name that the service has in systemd.services.
           '';
         }
       ]) instances

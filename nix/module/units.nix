@@ -40,8 +40,12 @@
     path = lib.mkForce [ ];
   };
 
-  # Likewise: it would change with the locales of the system, which the programs do not use.
-  plainEnvironment.LOCALE_ARCHIVE = null;
+  # Likewise: these would change with the locales and the time zones of the system, which the programs do
+  # not use.
+  plainEnvironment = {
+    LOCALE_ARCHIVE = null;
+    TZDIR = null;
+  };
 
   # A socket is left alone by switch, whatever has changed. After the daemon-reload systemd has
   # closed what is no longer configured and has not opened what is new ("The socket unit is not

@@ -114,10 +114,10 @@ in
   };
 
   config.systemd = {
-    # As every NixOS has them; the module has to keep them away from its services.
+    # As every NixOS has them, paths of packages; the module has to keep them away from its services.
     globalEnvironment = {
       LOCALE_ARCHIVE = "${pkgs.coreutils}/lib/locale/locale-archive";
-      TZDIR = "/etc/zoneinfo";
+      TZDIR = "${pkgs.coreutils}/share/zoneinfo";
     };
     units = lib.mkMerge [
       (renderAll ".service" serviceLines config.systemd.services)
