@@ -1,10 +1,13 @@
 # Every Disnix model with every distribution that has the same services, for every process manager that
-# it can be deployed with, as packages:
+# it can be built for, as packages:
 #
 #   DIRECTORY.SERVICES-MODEL.DISTRIBUTION-MODEL.PROCESS-MANAGER.SERVICE
+#
+# launchd, bsdrc and cygrunsrv are built to see that the models know nothing of the process manager. The
+# programs need Linux, and do not run where these are.
 { pkgs ? import <nixpkgs> { }
 , nix-processmgmt
-, processManagers ? [ "systemd" "disnix" "sysvinit" "supervisord" "launchd" "bsdrc" "s6-rc" ]
+, processManagers ? [ "systemd" "disnix" "sysvinit" "supervisord" "s6-rc" "launchd" "bsdrc" "cygrunsrv" ]
 , # Other parameters of the models: server, proxy, route, stateDir, …
   parameters ? { }
 }:

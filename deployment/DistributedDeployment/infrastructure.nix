@@ -1,21 +1,30 @@
-# Change the host names to those of your machines. `disnix-capture-infra` writes such a model from
-# what the machines say about themselves.
+# Change the host names to those of your machines, and what Dysnomia has there. `disnix-capture-infra`
+# writes such a model from what the machines say about themselves.
 let
-  # What Dysnomia has on every machine
-  containers = {
+  containers = systemd: {
     process = { };
-    systemd-unit = { };
-    wrapper = { };
+    systemd-unit = systemd;
+    # The proxy brings its units itself.
+    wrapper = systemd;
+  };
+
+  onNixOS = containers { };
+
+  # On any other system Dysnomia has to be told where systemd looks for units, and what starts them when
+  # the machine boots.
+  onOtherLinux = containers {
+    systemdTargetDir = "/etc/systemd/system";
+    systemdRootTarget = "multi-user.target.wants";
   };
 in
 {
   test1 = {
     properties.hostname = "test1";
-    inherit containers;
+    containers = onNixOS;
   };
 
   test2 = {
     properties.hostname = "test2";
-    inherit containers;
+    containers = onNixOS;
   };
 }

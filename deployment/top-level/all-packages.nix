@@ -42,6 +42,7 @@ let
     proxyOf = callPackage ../../nix/disnix/proxy-of.nix { };
     pidFileOf = callPackage ../../nix/disnix/pid-file-of.nix { };
     client = callPackage ../../nix/disnix/client.nix { };
+    currentModules = callPackage ../../nix/disnix/current-modules.nix { };
     route = callPackage ../../nix/disnix/route.nix { };
     shippedUnits = import ../../nix/disnix/shipped-units.nix;
     processWrapper = callPackage ../../nix/disnix/process-wrapper.nix { };

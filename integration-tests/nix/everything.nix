@@ -121,6 +121,7 @@ in
     (import <nixpkgs> { overlays = [ (import ../../default.nix { inherit pkgs; }).overlay ]; })
     .disnix-proxy-example.drvPath;
   parameters = import ./parameters.nix;
+  names = import ./names.nix { file = ../../deployment/DistributedDeployment/network.nix; };
   deployment = models ../../deployment/DistributedDeployment;
   deployment-simple = models ../../deployment-simple/DistributedDeployment;
 }

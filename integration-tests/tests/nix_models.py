@@ -4,8 +4,9 @@ import plistlib
 import re
 import subprocess
 
+from lab import project
 from lab.case import NixTest
-from lab.nix import STAND_INS
+from lab.nix import STAND_INS, Expression
 from lab.prerequisites import PROJECT
 from lab.units import verify
 
@@ -16,6 +17,7 @@ DIRECTORIES = ("deployment", "deployment-simple")
 # What Dysnomia's modules look for in the package of a process.
 FILES = {
     "bsdrc": "etc/rc.d/{}",
+    "cygrunsrv": "nix-process-{}-cygrunsrvparams",
     "disnix": "etc/dysnomia/process/{}",
     "launchd": "Library/LaunchDaemons/org.nixos.{}.plist",
     "s6-rc": "etc/s6/sv/{}-srv/run",
@@ -131,6 +133,57 @@ class Upgrades(ModelTest):
             with self.subTest(attribute):
                 after = self.paths(attribute, proxy={"connectTimeout": "1min"})
                 self.assertEqual(self.changed(self.paths(attribute), after), {"disnix_tcp_proxy"})
+
+
+class Machines(NixTest):
+    def test_nixops_is_told_what_a_network_is_called(self):
+        for directory in DIRECTORIES:
+            here = PROJECT / directory / "DistributedDeployment"
+            network = self.nix.evaluate(here / "network-virtualbox.nix", "network")
+            self.assertEqual(network["description"], "disnix-proxy-example")
+            # disnixos-env without NixOps takes each name of this one for a machine.
+            machines = self.nix.evaluate(STAND_INS / "names.nix", arguments={"file": here / "network.nix"})
+            self.assertEqual(machines, ["test1", "test2"])
+
+
+class Units(ModelTest):
+    """A shipped unit that does not have what the models change in it is noticed."""
+
+    def test_a_line_that_is_gone(self):
+        for unit, line, service in (
+            ("disnix-tcp-proxy-control@.socket", "SocketGroup=", "disnix_tcp_proxy"),
+            ("disnix-tcp-proxy@.socket", "Also=", "disnix_tcp_proxy"),
+            ("hello-world-server.service", "Sockets=", "hello_world_server"),
+        ):
+            with self.subTest(f"{unit}, {line}"):
+                package = Expression(
+                    f"(import <nixpkgs> {{ }}).runCommand \"package\" {{ }} ''"
+                    f"mkdir -p $out/lib/systemd; cp -r --no-preserve=mode {project.UNITS} $out/lib/systemd/system; "
+                    f"sed -i '/^{line}/d' $out/lib/systemd/system/{unit}''")
+                kind = "proxy" if service == "disnix_tcp_proxy" else "server"
+                self.assert_refused("no line matches", self.build, f"{WITH_PROXY}.systemd.{service}",
+                                    **{kind: {"package": package}})
+
+
+class LegacyModules(ModelTest):
+    """Dysnomia's legacy modules `process` and `wrapper` read etc/MODULE_config before anything else."""
+
+    def legacy(self, operation, component, module):
+        return subprocess.run(["bash", "-c", 'source "$2/etc/${3}_config"', "legacy", operation, component, module],
+                              capture_output=True, text=True)
+
+    def test_they_end_with_a_sentence(self):
+        for attribute, module in ((f"{SIMPLE}.hello_world_server", "process"),
+                                  (f"{SIMPLE}.disnix_tcp_proxy", "wrapper"),
+                                  (f"{SIMPLE}.hello_world_route", "wrapper"),
+                                  (f"{WITH_PROXY}.disnix.hello_world_server", "process"),
+                                  (f"{WITH_PROXY}.systemd.disnix_tcp_proxy", "wrapper")):
+            with self.subTest(f"{attribute}, {module}"):
+                package = self.build(attribute)
+                done = self.legacy("activate", package, module)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn("dysnomia.enableLegacyModules = false", done.stderr)
+                self.assertEqual(self.legacy("deactivate", package, module).returncode, 0)
 
 
 class Documents(NixTest):

@@ -38,7 +38,7 @@ class Package(NixTest):
                 self.assertEqual(len(theirs), len(ours))
                 changed = [(old, new) for old, new in zip(ours, theirs) if old != new]
                 for old, new in changed:
-                    self.assertRegex(old, "^Exec(Start|Reload)=")
+                    self.assertRegex(old, "^Exec(Start|Reload|Paths)=")
                     program = new.partition("=")[2].split()[0]
                     self.assertTrue(program.startswith("/nix/store/"), new)
                     self.assertTrue(Path(program).exists(), new)

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 from lab.case import VERSIONS, only_on
 from lab.deployment import GREETING, PROCESSES, SOCKET_ACTIVATION, SYSTEMD, DeploymentTest, Desired
+from lab.prerequisites import PROJECT
 
+MODELS = PROJECT / "nix" / "models.nix"
 PROFILE = "/nix/var/nix/profiles/disnix/default/bin"
 SERVER = "nix-process-hello-world-server.service"
 PROXY = "nix-process-disnix-tcp-proxy-hello-world-3000.service"
@@ -49,6 +51,33 @@ class SocketActivation(_WithoutProxy, _Variant):
         self.assertEqual(host.state(SERVER), "inactive")
         super().test_the_client_reaches_the_server()
         self.assertEqual(host.state(SERVER), "active")
+
+
+@only_on(VERSIONS[1])
+class OnAnotherLinux(DeploymentTest):
+    """Where systemd looks for units as everywhere but on NixOS."""
+
+    flavour = SYSTEMD
+    options = {**DeploymentTest.options, "environment": {}}
+
+    def test_units_are_where_the_infrastructure_model_says_and_start_with_the_machine(self):
+        model = self.deployer.directory / "infrastructure.nix"
+        original = (self.flavour.path / "infrastructure.nix").read_text()
+        model.write_text(original.replace("containers = onNixOS;", "containers = onOtherLinux;"))
+        self.deploy(Desired(infrastructure=model))
+        self.assertEqual(self.greeting(), GREETING)
+        wanted = "/etc/systemd/system/multi-user.target.wants"
+        links = self.hosts["test1"].run(["ls", wanted]).split()
+        self.assertTrue({SERVER, PROXY.replace(".service", ".socket")} <= set(links), links)
+
+    def test_a_proxy_whose_units_systemd_would_not_find_says_so(self):
+        proxy, = self.deployer.nix.build(
+            MODELS, "deployment.services-with-proxy.distribution-with-proxy.systemd.disnix_tcp_proxy",
+            self.deployer.nix.frameworks)
+        done = self.hosts["test1"].result([f"{proxy}/bin/wrapper", "activate", "wrapper"])
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("systemd does not look for units in /etc/systemd-mutable/system", done.stderr)
+        self.assertIn("systemdTargetDir", done.stderr)
 
 
 @only_on(VERSIONS[0])

@@ -1,6 +1,6 @@
 # Where the proxy leads, and its lock, as a service of its own: the server may change or move and the
 # proxy itself is left alone. It has no process; Dysnomia's module `wrapper` calls the script.
-{ lib, stdenv, writeScript, runCommand, parameters }:
+{ lib, stdenv, writeScript, runCommand, parameters, currentModules }:
 given:
 { hello_world_server, disnix_tcp_proxy }:
 
@@ -63,4 +63,5 @@ runCommand "hello-world-route" { } ''
   install -D -m 755 ${wrapper} $out/bin/wrapper
   # For people: it comes into the profile of the proxy's machine.
   ln -s ${package}/bin/disnix-tcp-proxyctl $out/bin/
+  ${currentModules [ "wrapper" ]}
 ''

@@ -8,20 +8,38 @@
   units=$out/etc/systemd/system
   unit=$(basename $units/*.service .service)
 
-  # drop_in FROM [SED-ARGUMENT...]: what a shipped service says, except for its command and its
+  # edit FILE [PATTERN COMMAND]...: a command of sed(1) for the lines that match a pattern. If there are
+  # none, the shipped unit is not what it was.
+  edit() {
+      local file=$1
+      shift
+      while [ $# -gt 0 ]
+      do
+          if ! grep -q -e "$1" "$file"
+          then
+              echo "$file: no line matches $1" >&2
+              exit 1
+          fi
+          sed -i -e "/$1/$2" "$file"
+          shift 2
+      done
+  }
+
+  # drop_in FROM [PATTERN COMMAND]...: what a shipped service says, except for its command and its
   # settings, which the generated service has.
   drop_in() {
       local from=$1
       shift
       mkdir -p "$units/$unit.service.d"
-      sed -e '/^ExecStart=/d' -e '/^Environment=/d' "$@" "$shipped/$from" \
-          > "$units/$unit.service.d/50-$from.conf"
+      cat "$shipped/$from" > "$units/$unit.service.d/50-$from.conf"
+      edit "$units/$unit.service.d/50-$from.conf" '^ExecStart=' d '^Environment=' d "$@"
   }
 
-  # socket FROM TO [SED-ARGUMENT...]: a shipped socket under another name.
+  # socket FROM TO [PATTERN COMMAND]...: a shipped socket under another name.
   socket() {
       local from=$1 to=$2
       shift 2
-      sed "$@" "$shipped/$from" > "$units/$to"
+      cat "$shipped/$from" > "$units/$to"
+      edit "$units/$to" "$@"
   }
 ''

@@ -25,7 +25,7 @@
           services.disnix-tcp-proxy.package = pkgs.runCommand "disnix-proxy-example-upgraded" { } ''
             cp --recursive --no-preserve=ownership ${package} $out
             chmod --recursive u+w $out
-            sed -i "s|${package}|$out|" $out/lib/systemd/system/*.service
+            substituteInPlace $out/lib/systemd/system/*.service --replace-fail ${package} $out
           '';
         };
       };

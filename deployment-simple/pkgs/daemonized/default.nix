@@ -1,4 +1,4 @@
-{ lib, stdenv, daemon, writeScript, runCommand, pidFileOf }:
+{ lib, stdenv, daemon, writeScript, runCommand, pidFileOf, currentModules }:
 
 # A component for Dysnomia's module `process`: a program that is put into the background.
 { name
@@ -26,4 +26,5 @@ runCommand name { } ''
       echo pidFile=${pidFile}
   } > $out/etc/dysnomia/process/${name}
   ${lib.optionalString (wrapper != null) "install -D -m 755 ${wrapper} $out/bin/wrapper"}
+  ${currentModules ([ "process" ] ++ lib.optional (wrapper != null) "wrapper")}
 ''

@@ -8,6 +8,7 @@
 , options
 , shippedUnits
 , pidFileOf
+, currentModules
 , processManager
 , stateDir
 , disnix-proxy-example
@@ -73,21 +74,20 @@ createManagedProcess (
     postInstall =
       ''
         install -D -m 755 ${wrapper} $out/bin/wrapper
+        ${currentModules [ "wrapper" ]}
       ''
       + lib.optionalString underSystemd (
         shippedUnits { inherit package; }
         + ''
-          names=(
-              -e "s/disnix-tcp-proxy-control@%i\.socket/$unit-control.socket/"
-              -e "s/disnix-tcp-proxy@%i\./$unit./"
-              -e 's/%i/${instance}/g'
-          )
-          drop_in disnix-tcp-proxy@.service "''${names[@]}"
-          socket disnix-tcp-proxy@.socket "$unit.socket" "''${names[@]}" \
-              -e "/^\[Unit\]/a Wants=$unit-control.socket" \
-              -e '/^\[Socket\]/a ListenStream=${toString port}'
-          socket disnix-tcp-proxy-control@.socket "$unit-control.socket" "''${names[@]}" \
-              -e 's/^SocketGroup=.*/SocketGroup=${parameter.operators}/'
+          control=('disnix-tcp-proxy-control@%i\.socket' "s//$unit-control.socket/")
+          proxy=('disnix-tcp-proxy@%i\.' "s//$unit./")
+          instance=(%i 's//${instance}/g')
+          drop_in disnix-tcp-proxy@.service "''${control[@]}" "''${proxy[@]}" "''${instance[@]}"
+          socket disnix-tcp-proxy@.socket "$unit.socket" "''${control[@]}" "''${instance[@]}" \
+              '^\[Unit]' "a Wants=$unit-control.socket" \
+              '^\[Socket]' 'a ListenStream=${toString port}'
+          socket disnix-tcp-proxy-control@.socket "$unit-control.socket" "''${proxy[@]}" "''${instance[@]}" \
+              '^SocketGroup=' 's/=.*/=${parameter.operators}/'
         ''
       );
   }

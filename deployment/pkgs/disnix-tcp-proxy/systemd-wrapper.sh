@@ -64,7 +64,19 @@ adopt() {
     }
 }
 
+# What Dysnomia does unless it is told otherwise fits NixOS only.
+check_directory() {
+    local known
+    known=$(systemctl show --property=UnitPath --value)
+    if [[ " $known " != *" ${installed%/} "* ]]
+    then
+        echo "disnix_tcp_proxy: systemd does not look for units in $installed. Set systemdTargetDir in the infrastructure model, for the containers systemd-unit and wrapper; /etc/systemd/system is right on most systems." >&2
+        return 1
+    fi
+}
+
 activate() {
+    check_directory || return
     cancel_retirement
     if systemctl is-active --quiet "$unit.socket"
     then

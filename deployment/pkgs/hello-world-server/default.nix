@@ -1,4 +1,4 @@
-{ lib, createManagedProcess, parameters, options, shippedUnits, pidFileOf, processManager, disnix-proxy-example }:
+{ lib, createManagedProcess, parameters, options, shippedUnits, pidFileOf, currentModules, processManager, disnix-proxy-example }:
 
 # Parameters: hello_world_server in nix/disnix/parameters.nix.
 given:
@@ -42,6 +42,7 @@ createManagedProcess (
   }
   // lib.optionalAttrs (processManager == "disnix") {
     pidFile = pidFileOf "hello-world-server" ([ program ] ++ args);
+    postInstall = currentModules [ "process" ];
   }
   // lib.optionalAttrs underSystemd {
     postInstall =
@@ -49,13 +50,12 @@ createManagedProcess (
       + (
         if enableSystemdSocketActivation then
           ''
-            drop_in hello-world-server.service -e "s/hello-world-server\.socket/$unit.socket/"
-            socket hello-world-server.socket "$unit.socket" \
-                -e "s/^ListenStream=.*/ListenStream=${toString port}/"
+            drop_in hello-world-server.service 'hello-world-server\.socket' "s//$unit.socket/"
+            socket hello-world-server.socket "$unit.socket" '^ListenStream=' 's/=.*/=${toString port}/'
           ''
         else
           ''
-            drop_in hello-world-server.service -e '/^PartOf=/d' -e '/^Sockets=/d'
+            drop_in hello-world-server.service '^PartOf=' d '^Sockets=' d
             cat > "$units/$unit.service.d/60-network.conf" <<EOF
             # It listens by itself.
             [Service]

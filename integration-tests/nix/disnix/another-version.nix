@@ -10,5 +10,5 @@ pkgs.runCommand "disnix-proxy-example-${version}" { } ''
   cp -r ${package} $out
   chmod -R u+w $out
   echo ${version} > $out/version
-  sed -i "s|${package}|$out|g" $out/lib/systemd/system/*.service
+  substituteInPlace $out/lib/systemd/system/*.service --replace-fail ${package} $out
 ''

@@ -4,6 +4,7 @@
 let
   types = {
     bsdrc = "bsdrc-script";
+    cygrunsrv = "cygrunsrv-service";
     disnix = "process";
     launchd = "launchd-daemon";
     s6-rc = "s6-rc-service";

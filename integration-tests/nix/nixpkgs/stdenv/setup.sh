@@ -39,6 +39,36 @@ do
     fi
 done
 
+# substituteInPlace FILE... --replace-fail TEXT REPLACEMENT...: fails if a text is not in one of the files.
+substituteInPlace() {
+    local files=() file content
+    while [[ $1 != --* ]]
+    do
+        files+=("$1")
+        shift
+    done
+    while [ $# -gt 0 ]
+    do
+        if [ "$1" != --replace-fail ]
+        then
+            echo "substituteInPlace: this stand-in has no $1" >&2
+            exit 1
+        fi
+        for file in "${files[@]}"
+        do
+            content=$(cat "$file"; printf .)
+            if [[ $content != *"$2"* ]]
+            then
+                echo "substituteInPlace: $file has no $2" >&2
+                exit 1
+            fi
+            content=${content//"$2"/"$3"}
+            printf %s "${content%.}" > "$file"
+        done
+        shift 3
+    done
+}
+
 unpackPhase() {
     runHook preUnpack
     if [ -n "${src:-}" ]

@@ -24,6 +24,7 @@ let
 
   backends = {
     bsdrc = import ../../backends/bsdrc.nix;
+    cygrunsrv = import ../../backends/cygrunsrv.nix;
     disnix = import ../../backends/disnix.nix;
     launchd = import ../../backends/launchd.nix;
     s6-rc = import ../../backends/s6-rc.nix;
