@@ -19,12 +19,15 @@ let
 
   ids = if builtins.pathExists ./ids.nix then (import ./ids.nix).ids else { };
 
-  placed = import ../../nix/disnix/placement.nix {
+  placement = import ../../nix/disnix/placement.nix {
     inherit (pkgs) lib;
     inherit distribution;
   };
+
+  # Where the distribution model has no hello_world_route the proxy carries it, and depends on the server.
+  withRoute = if placement.hasRoute then _: proxy: proxy else customPkgs.proxyWithRoute;
 in
-placed rec {
+placement.check rec {
   hello_world_server = rec {
     name = "hello_world_server";
     port = server.port or ids.ports.hello_world_server or 0;
@@ -43,7 +46,7 @@ placed rec {
   };
 
   # It does not depend on the server, so that a new server leaves it alone, and its listening socket.
-  disnix_tcp_proxy = rec {
+  disnix_tcp_proxy = withRoute { inherit hello_world_server; route = hello_world_route.pkg; } rec {
     name = "disnix_tcp_proxy";
     port = proxy.port or ids.ports.disnix_tcp_proxy or 0;
     pkg = customPkgs.disnix_tcp_proxy ({ inherit port; } // proxy);

@@ -21,6 +21,7 @@ let
     client = callPackage ../../nix/disnix/client.nix { };
     currentModules = callPackage ../../nix/disnix/current-modules.nix { };
     route = callPackage ../../nix/disnix/route.nix { };
+    proxyWithRoute = callPackage ../../nix/disnix/proxy-with-route.nix { };
     processWrapper = callPackage ../../nix/disnix/process-wrapper.nix { };
     daemonized = callPackage ../pkgs/daemonized { };
 

@@ -44,6 +44,7 @@ let
     client = callPackage ../../nix/disnix/client.nix { };
     currentModules = callPackage ../../nix/disnix/current-modules.nix { };
     route = callPackage ../../nix/disnix/route.nix { };
+    proxyWithRoute = callPackage ../../nix/disnix/proxy-with-route.nix { };
     shippedUnits = import ../../nix/disnix/shipped-units.nix;
     processWrapper = callPackage ../../nix/disnix/process-wrapper.nix { };
     systemdWrapper = callPackage ../pkgs/disnix-tcp-proxy/systemd-wrapper.nix { };

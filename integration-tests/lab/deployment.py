@@ -38,6 +38,8 @@ class Flavour:
     services: str
     frameworks: bool = True
     process_manager: str | None = None
+    # Whether the distribution has hello_world_route; if not, the proxy carries it.
+    has_route: bool = True
 
     @property
     def path(self):
@@ -105,11 +107,19 @@ class DeploymentTest(NetworkTest):
         if desired.fails:
             parameters["model"], services = services, MODELS / "services-with-failure.nix"
         return Models(self._model(desired.infrastructure, "infrastructure.nix"), services,
-                      self._model(desired.distribution, "distribution-with-proxy.nix"),
+                      self._distribution(desired),
                       f"{{ {' '.join(f'{name} = {value};' for name, value in parameters.items())} }}")
 
     def _model(self, ours, theirs):
         return MODELS / ours if ours else self.flavour.path / theirs
+
+    def _distribution(self, desired):
+        model = self._model(desired.distribution, "distribution-with-proxy.nix")
+        if self.flavour.has_route:
+            return model
+        without = self.deployer.directory / f"without-route-{model.name}"
+        without.write_text(f'models: removeAttrs (import {model} models) [ "hello_world_route" ]\n')
+        return without
 
     def deploy(self, desired):
         """Must succeed."""

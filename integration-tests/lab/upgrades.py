@@ -50,7 +50,8 @@ class Upgrades(DeploymentTest):
             self.models(Desired(distribution=distribution, server={**self._version(number), **(server or {})})), answers)
         self.assertTrue(upgrade.succeeded, self.deployer.output)
         self.assertEqual(upgrade.answers_since, {answers[1]})
-        self.assertEqual(self.proxy_status()["pid"], proxy, "the proxy must be left alone")
+        if self.flavour.has_route:
+            self.assertEqual(self.proxy_status()["pid"], proxy, "the proxy must be left alone")
         self.answer = answers[1]
         return upgrade
 

@@ -68,6 +68,13 @@ in
       machines = lib.genAttrs [ "hello_world_server" "hello_world_client" ] (_: [ "test1" ]);
     }
   );
+  without-route = derivations "" (
+    import ./placed.nix {
+      inherit nix-processmgmt;
+      services = ../../deployment/DistributedDeployment/services-with-proxy.nix;
+      machines = lib.genAttrs [ "hello_world_server" "hello_world_client" "disnix_tcp_proxy" ] (_: [ "test1" ]);
+    }
+  );
   module = {
     inherit
       (import ./modules/evaluate.nix {

@@ -47,6 +47,7 @@ class ModelTest(NixTest):
         """As `paths`, with machines that are chosen here and not by a distribution model."""
         chosen = {"hello_world_server": ["test1"], "hello_world_client": ["test2"],
                   "disnix_tcp_proxy": ["test1"], "hello_world_route": ["test1"], **machines}
+        chosen = {name: there for name, there in chosen.items() if there is not None}
         services = PROJECT / directory / "DistributedDeployment" / "services-with-proxy.nix"
         return _without_marks(self.nix.evaluate(
             PLACED, arguments={**self.nix.frameworks, "services": services, "machines": chosen}))
@@ -133,6 +134,25 @@ class Upgrades(ModelTest):
             with self.subTest(attribute):
                 after = self.paths(attribute, proxy={"connectTimeout": "1min"})
                 self.assertEqual(self.changed(self.paths(attribute), after), {"disnix_tcp_proxy"})
+
+
+class WithoutRoute(ModelTest):
+    """A distribution with the services that there were before hello_world_route."""
+
+    def test_three_services_are_enough(self):
+        three = {"hello_world_server", "hello_world_client", "disnix_tcp_proxy"}
+        for directory in DIRECTORIES:
+            for nowhere in (None, []):
+                with self.subTest(directory, hello_world_route=nowhere):
+                    self.assertEqual(set(self.placed(directory, hello_world_route=nowhere)), three)
+
+    def test_the_proxy_follows_the_server(self):
+        for directory in DIRECTORIES:
+            with self.subTest(directory):
+                before, after = (self.placed(directory, hello_world_route=None, hello_world_server=[machine])
+                                 for machine in ("test1", "test2"))
+                self.assertEqual({service for service in before if before[service] != after[service]},
+                                 {"disnix_tcp_proxy"})
 
 
 class Machines(NixTest):

@@ -1,5 +1,7 @@
 """An upgrade loses no client, whatever is upgraded, and waits for those who are there."""
 
+from dataclasses import replace
+
 from lab.case import VERSIONS, heavy, only_on
 from lab.deployment import MANAGED_PROCESSES, PROCESSES, SOCKET_ACTIVATION, SYSTEMD
 from lab.upgrades import Upgrades
@@ -43,3 +45,20 @@ class ManagedProcesses(Upgrades):
     @only_on(VERSIONS[0])
     def test_both_change_and_the_activation_fails(self):
         print(self.both_change_and_activation_fails(1))
+
+
+@only_on(VERSIONS[0])
+class SystemdWithoutRoute(_LoseNobody, Upgrades):
+    """A distribution with the three services that there were before hello_world_route."""
+
+    flavour = replace(SYSTEMD, has_route=False)
+
+
+@only_on(VERSIONS[1])
+class SocketActivationWithoutRoute(_LoseNobody, Upgrades):
+    flavour = replace(SOCKET_ACTIVATION, has_route=False)
+
+
+@only_on(VERSIONS[1])
+class ProcessesWithoutRoute(_LoseNobody, Upgrades):
+    flavour = replace(PROCESSES, has_route=False)

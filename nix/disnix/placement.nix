@@ -1,8 +1,6 @@
-# hello_world_route calls the proxy over its control socket, so it must be where the proxy is.
-# Returns `services` if the distribution has it so, and fails with a sentence otherwise.
+# Where the distribution model has the proxy and its route.
 { lib, distribution }:
 
-services:
 let
   # A list of machines, or { targets = [ { target = machine; container = …; } ]; }.
   machines =
@@ -16,12 +14,23 @@ let
   proxy = machines "disnix_tcp_proxy";
   route = machines "hello_world_route";
 in
-# disnix-gendist-roundrobin wants to see the services before there is a distribution.
-if distribution == null then
-  services
-else if proxy == [ ] then
-  throw "The distribution model has no machine for disnix_tcp_proxy: take distribution-with-proxy.nix, or services-without-proxy.nix."
-else if all proxy route && all route proxy then
-  services
-else
-  throw "The distribution model must put hello_world_route on the same machines as disnix_tcp_proxy: it is the route that locks the proxy and tells it where the server is."
+rec {
+  # Whether the route is a service of its own. If not, the proxy carries it.
+  # disnix-gendist-roundrobin wants to see the services before there is a distribution.
+  hasRoute = distribution == null || route != [ ];
+
+  # The services that are distributed, or a sentence that says what is wrong: hello_world_route calls the
+  # proxy over its control socket, so it must be where the proxy is.
+  check =
+    services:
+    if distribution == null then
+      services
+    else if proxy == [ ] then
+      throw "The distribution model has no machine for disnix_tcp_proxy: take distribution-with-proxy.nix, or services-without-proxy.nix."
+    else if !hasRoute then
+      removeAttrs services [ "hello_world_route" ]
+    else if all proxy route && all route proxy then
+      services
+    else
+      throw "The distribution model must put hello_world_route on the same machines as disnix_tcp_proxy: it is the route that locks the proxy and tells it where the server is.";
+}

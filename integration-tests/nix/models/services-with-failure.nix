@@ -20,14 +20,12 @@ services
   failing = {
     name = "failing";
     pkg =
-      { hello_world_route }:
+      { last }:
       pkgs.writeScriptBin "wrapper" ''
         #! ${pkgs.stdenv.shell}
         [ "$1" != activate ]
       '';
-    dependsOn = {
-      inherit (services) hello_world_route;
-    };
+    dependsOn.last = services.hello_world_route or services.disnix_tcp_proxy;
     type = "wrapper";
   };
 }
