@@ -1,5 +1,5 @@
-//! A target that leads back to the proxy: it is refused where that can be seen, and where it cannot one client
-//! does not take every connection there may be.
+//! Setting the target: one that does not answer is not set if it is to be tried. One that leads back to the proxy
+//! is refused where that can be seen, and where it cannot one client does not take every connection there may be.
 
 mod support;
 
@@ -33,10 +33,13 @@ impl Setup {
         self.directory.path().join("control")
     }
 
-    fn open(&self) -> u64 {
+    fn status(&self) -> serde_json::Value {
         let (_, text) = run_ctl(&self.control(), &["--json", "status"]);
-        let status: serde_json::Value = serde_json::from_str(&text).unwrap();
-        status["open"].as_u64().unwrap()
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn open(&self) -> u64 {
+        self.status()["open"].as_u64().unwrap()
     }
 
     fn set_target(&self, target: &str) -> (i32, String) {
@@ -60,6 +63,69 @@ fn serving() -> SocketAddr {
         }
     });
     address
+}
+
+/// An address where nobody listens: the socket that has it does not.
+fn refusing() -> (Socket, String) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    socket.bind(&any.into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, address.to_string())
+}
+
+#[test]
+fn a_target_that_is_tried_and_does_not_answer_changes_nothing() {
+    let mut address = None;
+    let setup = Setup::new(Unit::new(PROXY).listener(&mut address), 50);
+    let target = serving().to_string();
+    setup.leads_to(&target);
+    let (_socket, nobody) = refusing();
+    for verb in ["set-target", "switch"] {
+        let (status, text) = run_ctl(&setup.control(), &[verb, &nobody, "--wait=50ms"]);
+        assert_eq!(status, 1, "{text}");
+        assert!(text.contains("nothing has changed"), "{text}");
+        assert!(
+            text.contains("refused") && !text.contains("os error"),
+            "{text}"
+        );
+        let status = setup.status();
+        assert_eq!(
+            (&status["target"], &status["gate"]),
+            (&target.as_str().into(), &"open".into())
+        );
+    }
+    assert_eq!(rest(&connect(address.unwrap())).unwrap(), b"served");
+    // Without being tried it is set, whether it answers or not.
+    for words in [&["set-target"][..], &["switch", "--untested"]] {
+        let (status, text) = run_ctl(&setup.control(), &[words, &[&nobody]].concat());
+        assert_eq!(status, 0, "{text}");
+        assert_eq!(setup.status()["target"], nobody);
+        let (status, text) = run_ctl(&setup.control(), &["switch", &target]);
+        assert_eq!(status, 0, "{text}");
+        assert_eq!(setup.status()["target"], target);
+    }
+}
+
+#[test]
+fn a_target_that_goes_while_a_switch_drains_is_not_switched_to() {
+    let mut address = None;
+    let setup = Setup::new(Unit::new(PROXY).listener(&mut address), 50);
+    let [old, new] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let target = old.local_addr().unwrap().to_string();
+    setup.leads_to(&target);
+    let client = connect(address.unwrap());
+    let (served, _) = old.accept().unwrap();
+    let next = new.local_addr().unwrap().to_string();
+    let mut switch = ctl(&setup.control(), &["switch", &next, "--wait=50ms"])
+        .spawn()
+        .unwrap();
+    eventually("it drains", || setup.status()["gate"] == "draining");
+    drop(new);
+    drop((client, served));
+    assert_eq!(switch.wait().unwrap().code(), Some(1));
+    eventually("the gate is open", || setup.status()["gate"] == "open");
+    assert_eq!(setup.status()["target"], target);
 }
 
 #[test]

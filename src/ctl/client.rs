@@ -92,14 +92,23 @@ impl Proxy {
         method: &str,
         parameters: impl Serialize,
     ) -> Result<T, Failure> {
+        self.ask_within(ANSWER_TIME, method, parameters).await
+    }
+
+    async fn ask_within<T: DeserializeOwned>(
+        &self,
+        limit: Duration,
+        method: &str,
+        parameters: impl Serialize,
+    ) -> Result<T, Failure> {
         let answer = async {
             let mut client = self.connect().await?;
             client.call(method, parameters, false).await?;
             Ok(client.reply().await?.parameters)
         };
-        match timeout(ANSWER_TIME, answer).await {
+        match timeout(limit, answer).await {
             Ok(result) => result,
-            Err(_) => Err(self.silent(ANSWER_TIME)),
+            Err(_) => Err(self.silent(limit)),
         }
     }
 
@@ -114,14 +123,29 @@ impl Proxy {
         method: &str,
         parameters: impl Serialize,
     ) -> Result<T, Failure> {
+        self.ask_for(Duration::ZERO, method, parameters).await
+    }
+
+    /// As [`Self::ask`], for a method that takes so long.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::ask_once`].
+    pub async fn ask_for<T: DeserializeOwned>(
+        &self,
+        work: Duration,
+        method: &str,
+        parameters: impl Serialize,
+    ) -> Result<T, Failure> {
+        let limit = work.saturating_add(ANSWER_TIME);
         let mut patience = Patience::default();
         for _ in 0..3 {
-            match self.ask_once(method, &parameters).await {
+            match self.ask_within(limit, method, &parameters).await {
                 Err(Failure::Lost { .. }) => _ = patience.pause().await,
                 result => return result,
             }
         }
-        self.ask_once(method, &parameters).await
+        self.ask_within(limit, method, &parameters).await
     }
 
     /// The failure of a proxy that does not answer.

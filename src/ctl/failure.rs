@@ -112,9 +112,6 @@ pub enum Failure {
     /// The proxy refused the call.
     #[error("{0}")]
     Refused(String),
-    /// The new target does not answer.
-    #[error("{0}; new connections go there all the same: start it, or set another target")]
-    TargetSilent(#[from] crate::proxy::upstream::Unreachable),
     /// A signal came while waiting.
     #[error(
         "interrupted: hung up, so that the proxy takes back the lock that this call made; the \
@@ -195,6 +192,11 @@ impl Failure {
                     text("reason")
                 ));
             }
+            Some("TargetSilent") => format!(
+                "{}; nothing has changed: start it, try longer with --wait, or set the target without \
+                 trying it",
+                text("reason")
+            ),
             Some("TargetFixed") => format!(
                 "the target is fixed to {} by the proxy's command line or DISNIX_TCP_PROXY_TARGET: \
                  change it there and restart the proxy, or remove it there to use set-target",

@@ -66,7 +66,7 @@ pub enum Verb {
         /// HOST:PORT, [V6]:PORT, unix:/PATH, vsock:CID:PORT or handover:/PATH
         target: String,
 
-        /// Then try for so long to reach it from here, and fail if it does not answer
+        /// Have the proxy try for so long to reach it first; if it does not answer nothing is changed
         #[arg(long, value_name = "TIME")]
         wait: Option<TimeSpan>,
     },
@@ -138,6 +138,15 @@ pub struct SwitchOptions {
     /// HOST:PORT, [V6]:PORT, unix:/PATH, vsock:CID:PORT or handover:/PATH
     pub target: String,
 
+    /// Have the proxy try for so long to reach it, before it locks and after the drain; if it does not
+    /// answer nothing is changed
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub wait: TimeSpan,
+
+    /// Do not try whether TARGET answers: a connection would start its service, perhaps
+    #[arg(long, conflicts_with = "wait")]
+    pub untested: bool,
+
     /// How to wait.
     #[command(flatten)]
     pub drain: DrainOptions,
@@ -146,6 +155,12 @@ pub struct SwitchOptions {
 /// A time as the control interface has it: microseconds, absent when it has no end.
 pub fn usec(time: TimeSpan) -> Option<u64> {
     time.finite().map(micros)
+}
+
+/// How long a target is to be tried, as the control interface has it.
+pub fn probe_usec(time: TimeSpan) -> u64 {
+    // The interface has signed numbers.
+    usec(time).map_or(i64::MAX as u64, |usec| usec.min(i64::MAX as u64))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio::io::Interest;
 
 use super::failure::Failure;
 use crate::service::kernel;
-use crate::service::text::{printable, printable_json};
+use crate::service::text::{printable, printable_json, sentence};
 
 /// Prints a line of the result, which is one line whatever is in it.
 ///
@@ -73,6 +73,6 @@ pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(
         io::stderr().lock(),
         "disnix-tcp-proxyctl: {}",
-        printable(&text)
+        sentence(&text)
     );
 }

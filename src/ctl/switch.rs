@@ -2,7 +2,7 @@
 
 use super::client::Proxy;
 use super::failure::Failure;
-use super::options::{SwitchOptions, usec};
+use super::options::{SwitchOptions, probe_usec, usec};
 use super::output;
 use super::signals::Signals;
 use super::view::{View, progress};
@@ -18,6 +18,7 @@ pub async fn run(proxy: &Proxy, options: &SwitchOptions, as_json: bool) -> Resul
     let mut signals = Signals::catch()?;
     let parameters = SwitchParameters {
         target: options.target.clone(),
+        probe_usec: (!options.untested).then(|| probe_usec(options.wait)),
         reason: options.drain.reason.clone(),
         timeout_usec: usec(options.drain.timeout),
         progress_timeout_usec: usec(options.drain.progress_timeout),

@@ -57,6 +57,16 @@ impl Request {
         }
     }
 
+    /// How long the proxy tries to reach a target in the course of it: before the drain and after it.
+    fn probing(&self) -> Duration {
+        match self {
+            Self::Lock(_) => Duration::ZERO,
+            Self::Switch(parameters) => {
+                2 * Duration::from_micros(parameters.probe_usec.unwrap_or(0))
+            }
+        }
+    }
+
     fn drained(&mut self) {
         match self {
             Self::Lock(parameters) => {
@@ -242,7 +252,7 @@ impl Caller {
         // A proxy that hangs does not tell that the timeout is over.
         let limit = request
             .timeout_usec()
-            .map(|usec| Duration::from_micros(usec) + GRACE);
+            .map(|usec| Duration::from_micros(usec) + request.probing() + GRACE);
         let mut deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut client = self.proxy.connect().await?;
         client

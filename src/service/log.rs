@@ -9,7 +9,8 @@ use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::text::printable;
+use super::journal::Journal;
+use super::text::sentence;
 
 /// How much is said: `error`, `warn`, `info`, `debug` (every connection) or `trace`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +39,11 @@ fn unknown_level(text: &str) -> String {
 /// `MESSAGE_ID`. Without journald, or when standard error is not the journal (`JOURNAL_STREAM`,
 /// systemd.exec(5)), the same goes to standard error as lines for people.
 pub fn start(name: &str, level: Level) {
-    if libsystemd::logging::connected_to_journal()
-        && let Ok(journal) = tracing_journald::layer()
-    {
-        let journal = journal
-            .with_field_prefix(None)
-            .with_syslog_identifier(name.to_owned());
+    if libsystemd::logging::connected_to_journal() {
         // It fails only when logging has been started before.
         let _ = tracing_subscriber::registry()
             .with(level.0)
-            .with(journal)
+            .with(Journal::new(name))
             .try_init();
         return;
     }
@@ -66,7 +62,7 @@ pub fn start(name: &str, level: Level) {
 /// line, whatever words of others are in it.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
-        "message" => writer.write_str(&printable(&format!("{value:?}"))),
+        "message" => writer.write_str(&sentence(&format!("{value:?}"))),
         _ => Ok(()),
     }
 }

@@ -37,6 +37,7 @@ pub mod happy_eyeballs;
 pub mod idle;
 pub mod inbox;
 mod inspect;
+mod journal;
 pub mod kernel;
 pub mod leads_to;
 pub mod listener;

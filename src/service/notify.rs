@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::pace;
-use super::text::printable;
+use super::text;
 
 /// How often the watchdog wants a sign of life; `None` without one. Half of `WatchdogSec=`, as
 /// sd_watchdog_enabled(3) recommends.
@@ -40,7 +40,7 @@ pub fn status(status: &str) {
 
 /// A line's end in it would begin another message to systemd, sd_notify(3).
 fn sentence(status: &str) -> NotifyState {
-    NotifyState::Status(printable(status).into_owned())
+    NotifyState::Status(text::sentence(status).into_owned())
 }
 
 /// The configuration is being read again; [`ready`] follows. Since systemd 253 the message has to

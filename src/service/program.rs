@@ -5,7 +5,7 @@ use std::process::{ExitCode, Termination};
 
 use clap::Parser;
 
-use super::text::printable;
+use super::text::sentence;
 use super::{log, notify, pace};
 
 /// Anything that ends a program, as a sentence for a person.
@@ -78,7 +78,7 @@ fn fail(error: &(dyn Error + 'static)) -> ExitCode {
         }
         cause = error.source();
     }
-    let sentence = printable(&sentence);
+    let sentence = self::sentence(&sentence);
     tracing::error!(ERROR = %sentence, "{sentence}");
     notify::status(&format!("Failed: {sentence}"));
     pace::failed();

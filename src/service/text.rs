@@ -48,6 +48,29 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A text for people: as [`printable`], and without the numbers that the standard library puts behind what the
+/// kernel says, as in `Address already in use (os error 98)`.
+pub fn sentence(text: &str) -> Cow<'_, str> {
+    const NUMBER: &str = " (os error ";
+    let mut safe = printable(text);
+    let mut from = 0;
+    while let Some(start) = safe[from..].find(NUMBER).map(|found| from + found) {
+        let number = start + NUMBER.len();
+        let digits = safe[number..]
+            .bytes()
+            .take_while(u8::is_ascii_digit)
+            .count();
+        let end = number + digits;
+        if digits > 0 && safe[end..].starts_with(')') {
+            safe.to_mut().replace_range(start..=end, "");
+            from = start;
+        } else {
+            from = number;
+        }
+    }
+    safe
+}
+
 /// JSON whose strings have no hidden characters: `\u` sequences stand for them (RFC 8259, section 7).
 /// Outside of strings JSON has none, if it is not spread over lines.
 pub fn printable_json(text: &str) -> Cow<'_, str> {
@@ -100,6 +123,26 @@ mod tests {
         for text in ["", "upgrade – ü “x” 語 👩\u{200d}🔧 \\ \"", "[::1]:5000"] {
             assert!(matches!(printable(text), Cow::Borrowed(same) if same == text));
         }
+    }
+
+    #[test]
+    fn people_read_no_numbers_of_errors() {
+        for (text, wanted) in [
+            (
+                "no: Address in use (os error 98): wait",
+                "no: Address in use: wait",
+            ),
+            ("a (os error 1) (os error 22)", "a"),
+            (
+                "a (os error x) b (os error 5",
+                "a (os error x) b (os error 5",
+            ),
+            ("a\n (os error 5)", r"a\n"),
+        ] {
+            assert_eq!(sentence(text), wanted);
+        }
+        let kernel = std::io::Error::from_raw_os_error(98).to_string();
+        assert!(kernel.contains("os error") && !sentence(&kernel).contains("os error"));
     }
 
     proptest! {

@@ -136,7 +136,7 @@ fn switch_is_over_with_the_last_reply() {
     let mut caller = proxy.caller();
     assert_eq!(
         caller.calls("Switch"),
-        json!({ "target": "[::1]:2", "reason": "move" })
+        json!({ "target": "[::1]:2", "reason": "move", "probeUSec": 10_000_000 })
     );
     caller.reply_and_go_on(gate("draining", 1));
     caller.reply_and_go_on(gate("locked", 0));

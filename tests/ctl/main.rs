@@ -223,19 +223,24 @@ fn a_lock_may_do_without_a_proxy_that_does_not_run() {
 }
 
 #[test]
-fn a_target_can_be_waited_for() {
+fn a_target_can_be_tried_first() {
     let proxy = StandIn::new();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let target = listener.local_addr().unwrap().to_string();
-    let set = |wait: &str| {
-        let child = proxy.start(&["set-target", &target, "--wait", wait]);
+    let set = |wait: &str, usec: u64| {
+        let child = proxy.start(&["set-target", "a:1", "--wait", wait]);
         let mut caller = proxy.caller();
-        assert_eq!(caller.calls("SetTarget"), json!({ "target": target }));
-        caller.reply(json!({ "target": target }));
-        end(child)
+        let parameters = json!({ "target": "a:1", "probeUSec": usec });
+        assert_eq!(caller.calls("SetTarget"), parameters);
+        (child, caller)
     };
-    set("20s").expect(0, "");
-    drop(listener);
-    let ended = set("50ms").expect(1, "cannot reach");
-    assert_eq!(ended.output, format!("new connections go to {target}\n"));
+    for (wait, usec) in [("20s", 20_000_000), ("infinity", i64::MAX as u64)] {
+        let (child, mut caller) = set(wait, usec);
+        caller.reply(json!({ "target": "a:1" }));
+        let ended = end(child).expect(0, "");
+        assert_eq!(ended.output, "new connections go to a:1\n");
+    }
+    let (child, mut caller) = set("0", 0);
+    let refusal = json!({ "target": "a:1", "reason": "cannot reach a:1" });
+    caller.refuse("TargetSilent", refusal);
+    let ended = end(child).expect(1, "cannot reach a:1; nothing has changed");
+    assert_eq!(ended.output, "");
 }

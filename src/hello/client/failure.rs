@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::hello::protocol::LineError;
 use crate::service::address::Address;
-use crate::service::text::printable;
+use crate::service::text::sentence;
 use crate::service::timespan::TimeSpan;
 
 /// Why the client fails.
@@ -138,6 +138,6 @@ pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(
         io::stderr().lock(),
         "hello-world-client: {}",
-        printable(&text)
+        sentence(&text)
     );
 }

@@ -191,6 +191,9 @@ pub struct LockParameters {
 pub struct SwitchParameters {
     /// Where new connections are to go.
     pub target: String,
+    /// Try for so many microseconds to reach it, before anything is changed and again after the drain.
+    #[serde(default, rename = "probeUSec", skip_serializing_if = "Option::is_none")]
+    pub probe_usec: Option<u64>,
     /// Why, for people who look.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -234,6 +237,9 @@ pub struct GateReply {
 pub struct TargetParameters {
     /// Where new connections go.
     pub target: String,
+    /// Try for so many microseconds to reach it, before anything is changed.
+    #[serde(default, rename = "probeUSec", skip_serializing_if = "Option::is_none")]
+    pub probe_usec: Option<u64>,
 }
 
 /// The most sockets that are handed over, that of control among them.

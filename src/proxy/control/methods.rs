@@ -2,6 +2,7 @@
 //! seen to go away.
 
 mod locking;
+mod target;
 
 use std::io;
 use std::sync::Arc;
@@ -14,12 +15,11 @@ use tokio::time::sleep;
 
 use super::api::{
     ConnectionParameters, ConnectionReply, DESCRIPTION, GateReply, INTERFACE, StatusReply,
-    TargetParameters, qualified,
+    qualified,
 };
 use super::server::send;
 use crate::proxy::connections::Abort;
-use crate::proxy::shell::{Proxy, SetTargetError};
-use crate::service::address::Address;
+use crate::proxy::shell::Proxy;
 use crate::service::clock::Uptime;
 use crate::service::varlink::{Call, Connection, Reply, ServiceInfo};
 
@@ -44,7 +44,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Whether this is a call that waits for something to happen, not one that is answered at once.
 pub(super) fn waits(call: &Call) -> bool {
     let is = |name| call.method == qualified(name);
-    is("Monitor") || is("Switch") || is("Lock") && call.more
+    let is_tried = || !call.parameters["probeUSec"].is_null();
+    is("Monitor") || is("Switch") || is("Lock") && call.more || is("SetTarget") && is_tried()
 }
 
 /// Answers `call`. An error means that the caller has gone.
@@ -102,12 +103,7 @@ async fn dispatch(
             proxy.unlock();
             Reply::last(gate_reply(proxy))
         }
-        "SetTarget" => {
-            let TargetParameters { target } = parameters(call)?;
-            check_target(proxy, &target).await?;
-            set_target(proxy, &target)?;
-            Reply::last(TargetParameters { target })
-        }
+        "SetTarget" => return target::set(call, connection, proxy).await,
         "Switch" => return locking::switch(call, connection, proxy).await,
         "Monitor" => return monitor(call, connection, proxy).await,
         "CloseConnection" => {
@@ -149,43 +145,6 @@ fn gate_reply(proxy: &Proxy) -> GateReply {
         gate,
         open,
         queued: proxy.queued(),
-    }
-}
-
-fn parse_target(target: &str) -> Result<Address, Refused> {
-    match target.parse::<Address>() {
-        Ok(address) => Ok(address),
-        Err(error) => invalid_target(target, &error.to_string()),
-    }
-}
-
-fn invalid_target<T>(target: &str, reason: &str) -> Result<T, Refused> {
-    refuse(
-        "InvalidTarget",
-        json!({ "target": target, "reason": reason }),
-    )
-}
-
-/// Whether the proxy can lead there, as far as can be told before.
-async fn check_target(proxy: &Proxy, target: &str) -> Result<(), Refused> {
-    let checked = proxy.check_target_name(&parse_target(target)?).await;
-    checked.or_else(|error| not_set(target, error))
-}
-
-fn set_target(proxy: &Proxy, target: &str) -> Result<(), Refused> {
-    let set = proxy.set_target(parse_target(target)?);
-    set.or_else(|error| not_set(target, error))
-}
-
-fn not_set<T>(target: &str, error: SetTargetError) -> Result<T, Refused> {
-    match error {
-        SetTargetError::Contradiction(_) | SetTargetError::LeadsBack(_) => {
-            invalid_target(target, &error.to_string())
-        }
-        SetTargetError::Fixed(fixed) => {
-            refuse("TargetFixed", json!({ "target": fixed.to_string() }))
-        }
-        SetTargetError::NotSaved(error) => not_saved(&error.to_string()),
     }
 }
 
@@ -271,7 +230,7 @@ fn gone() -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::control::api::LockParameters;
+    use crate::proxy::control::api::{LockParameters, TargetParameters};
 
     fn refused(parameters_given: Value) -> String {
         let call = Call {

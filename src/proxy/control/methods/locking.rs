@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{
-    Refused, changed, check_target, gate_reply, not_saved, parameters, pause, refuse, send,
-    set_target,
-};
+use super::{Refused, changed, gate_reply, not_saved, parameters, pause, refuse, send, target};
 use crate::proxy::control::api::{GateReply, LockParameters, SwitchParameters};
 use crate::proxy::gate::{CallerId, GateState, LeaseEnd, Mode, Opened, Outcome};
 use crate::proxy::shell::{LockTimes, Proxy};
@@ -100,10 +97,11 @@ pub(super) async fn switch(
     if !call.more {
         return Err(Refused::Reply(Reply::expected_more()));
     }
-    check_target(proxy, &asked.target).await?;
+    let address = target::check(proxy, &asked.target).await?;
     if let (true, Some(fixed)) = (proxy.settings.target_fixed, proxy.target()) {
         return refuse("TargetFixed", json!({ "target": fixed.to_string() }));
     }
+    target::probe(proxy, &address, asked.probe_usec, connection).await?;
     let times = LockTimes {
         timeout: asked.timeout_usec.map(Duration::from_micros),
         progress_timeout: asked.progress_timeout_usec.map(Duration::from_micros),
@@ -115,7 +113,9 @@ pub(super) async fn switch(
     match wait(&part, connection, true).await? {
         Waited::Over(reply) => Ok(Some(reply)),
         Waited::Drained(_) => {
-            set_target(proxy, &asked.target)?;
+            // It may have gone meanwhile: then the gate opens, and everything is as before.
+            target::probe(proxy, &address, asked.probe_usec, connection).await?;
+            target::apply(proxy, &address)?;
             // The gate opens, unless others keep it closed.
             drop(part);
             Ok(Some(Reply::last(gate_reply(proxy))))

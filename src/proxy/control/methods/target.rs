@@ -1,0 +1,95 @@
+//! `SetTarget`, and what `Switch` has in common with it: a target is tried before it is used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Refused, gone, not_saved, parameters, refuse};
+use crate::proxy::control::api::TargetParameters;
+use crate::proxy::shell::{Proxy, SetTargetError};
+use crate::proxy::upstream::Spare;
+use crate::service::address::Address;
+use crate::service::varlink::{Call, Connection, Reply};
+
+/// The longest time for which a target is tried: as good as for ever.
+const PROBE_MAX: Duration = Duration::from_secs(3_000_000_000);
+
+pub(super) async fn set(
+    call: &Call,
+    connection: &mut Connection,
+    proxy: &Proxy,
+) -> Result<Option<Reply>, Refused> {
+    let TargetParameters { target, probe_usec } = parameters(call)?;
+    let address = check(proxy, &target).await?;
+    probe(proxy, &address, probe_usec, connection).await?;
+    apply(proxy, &address)?;
+    Ok(Some(Reply::last(TargetParameters {
+        target,
+        probe_usec: None,
+    })))
+}
+
+/// The address, if the proxy may lead there, as far as can be told without trying.
+pub(super) async fn check(proxy: &Proxy, target: &str) -> Result<Address, Refused> {
+    let address = match target.parse::<Address>() {
+        Ok(address) => address,
+        Err(error) => return invalid(target, &error.to_string()),
+    };
+    match proxy.check_target_name(&address).await {
+        Ok(()) => Ok(address),
+        Err(error) => not_set(&address, error),
+    }
+}
+
+/// Whether the target can be reached from here, within this time. Nothing is tried without one.
+pub(super) async fn probe(
+    proxy: &Proxy,
+    target: &Address,
+    usec: Option<u64>,
+    connection: &mut Connection,
+) -> Result<(), Refused> {
+    let Some(usec) = usec else {
+        return Ok(());
+    };
+    let limit = Duration::from_micros(usec).min(PROBE_MAX);
+    let target = Arc::new(target.clone());
+    let connecting = proxy
+        .connector
+        .connect(|| Arc::clone(&target), Some(limit), Spare::default());
+    tokio::select! {
+        biased;
+        connected = connecting => match connected {
+            Ok(_) => Ok(()),
+            Err(error) => refuse(
+                "TargetSilent",
+                json!({ "target": target.to_string(), "reason": error.to_string() }),
+            ),
+        },
+        () = connection.hung_up() => Err(gone()),
+    }
+}
+
+pub(super) fn apply(proxy: &Proxy, target: &Address) -> Result<(), Refused> {
+    let set = proxy.set_target(target.clone());
+    set.or_else(|error| not_set(target, error))
+}
+
+fn not_set<T>(target: &Address, error: SetTargetError) -> Result<T, Refused> {
+    match error {
+        SetTargetError::Contradiction(_) | SetTargetError::LeadsBack(_) => {
+            invalid(&target.to_string(), &error.to_string())
+        }
+        SetTargetError::Fixed(fixed) => {
+            refuse("TargetFixed", json!({ "target": fixed.to_string() }))
+        }
+        SetTargetError::NotSaved(error) => not_saved(&error.to_string()),
+    }
+}
+
+fn invalid<T>(target: &str, reason: &str) -> Result<T, Refused> {
+    refuse(
+        "InvalidTarget",
+        json!({ "target": target, "reason": reason }),
+    )
+}
