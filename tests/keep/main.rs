@@ -8,6 +8,7 @@ mod manager;
 mod proxy;
 mod relay;
 mod streams;
+mod urgent;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,0 +1,145 @@
+//! Urgent data, and kills: the kernel's counts do not hold where it was received past.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::net::{SendFlags, send};
+
+use crate::manager::{Kill, Manager, Program};
+use crate::seconds;
+use crate::streams::Random;
+
+/// Bytes each way.
+const LENGTH: u64 = 400_000;
+
+/// A byte of the stream is never one of these.
+const URGENT: u8 = 255;
+
+fn byte(position: u64) -> u8 {
+    (position % 251) as u8
+}
+
+/// Writes a stream with urgent bytes here and there, often near the end, and ends it.
+fn say(mut stream: &TcpStream, random: &mut Random) -> io::Result<()> {
+    let mut at = 0;
+    while at < LENGTH {
+        let most = match random.below(3) {
+            0 => 100,
+            1 => 10_000,
+            _ => 150_000,
+        };
+        let count = (1 + random.below(most)).min(LENGTH - at);
+        let bytes: Vec<u8> = (at..at + count).map(byte).collect();
+        stream.write_all(&bytes)?;
+        at += count;
+        send(stream, &[URGENT], SendFlags::OOB)?;
+    }
+    stream.shutdown(Shutdown::Write)
+}
+
+/// How a stream has come.
+#[derive(Debug, PartialEq, Eq)]
+enum Came {
+    Whole,
+    /// A part of it, and what followed did not look like its end.
+    Reset,
+}
+
+/// Reads to the end, and tells if something else comes than was said.
+fn hear(mut stream: &TcpStream) -> Result<Came, String> {
+    let mut at = 0;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) if at == LENGTH => return Ok(Came::Whole),
+            Ok(0) => return Err(format!("cut short at {at}, and it looks whole")),
+            Ok(count) => {
+                // Of several urgent bytes only the last one is out of the stream.
+                for came in buffer[..count].iter().filter(|came| **came != URGENT) {
+                    if *came != byte(at) {
+                        return Err(format!("corrupt at {at}"));
+                    }
+                    at += 1;
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return Ok(Came::Reset),
+            Err(error) => return Err(format!("at {at}: {error}")),
+        }
+    }
+}
+
+/// Says and hears at the same time.
+fn talk(stream: &TcpStream, seed: u64) -> Result<Came, String> {
+    let patience = Some(Duration::from_secs(20));
+    stream.set_read_timeout(patience).unwrap();
+    std::thread::scope(|scope| {
+        // That it is reset is seen by who hears, too.
+        let said = scope.spawn(|| say(stream, &mut Random::new(seed)).is_ok());
+        let came = hear(stream)?;
+        match said.join().unwrap() {
+            true => Ok(came),
+            false => Ok(Came::Reset),
+        }
+    })
+}
+
+#[test]
+fn a_stream_with_urgent_data_comes_whole_or_is_reset() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = upstream.local_addr().unwrap().to_string();
+    let mut manager = Manager::of(Program::Proxy, crate::streams::Kind::Tcp, target, 2);
+    manager.start();
+    let address = manager.address();
+    let wrong = Arc::<Mutex<Vec<String>>>::default();
+    let told = Arc::clone(&wrong);
+    std::thread::spawn(move || {
+        for seed in 0.. {
+            let (stream, _) = upstream.accept().unwrap();
+            let told = Arc::clone(&told);
+            std::thread::spawn(move || match talk(&stream, seed) {
+                Ok(_) => {}
+                Err(why) => told.lock().unwrap().push(why),
+            });
+        }
+    });
+    let over = AtomicBool::new(false);
+    let all: Vec<Result<Came, String>> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8)
+            .map(|number| {
+                let over = &over;
+                scope.spawn(move || {
+                    let mut all = Vec::new();
+                    while !over.load(Relaxed) {
+                        let stream = TcpStream::connect(address).unwrap();
+                        all.push(talk(&stream, number + 1000 * all.len() as u64));
+                    }
+                    all
+                })
+            })
+            .collect();
+        let mut random = Random::new(4711);
+        let begin = Instant::now();
+        while begin.elapsed() < seconds() {
+            std::thread::sleep(Duration::from_micros(20_000 + random.below(60_000)));
+            manager.kill(Kill::Process);
+            manager.start();
+        }
+        over.store(true, Relaxed);
+        clients
+            .into_iter()
+            .flat_map(|client| client.join().unwrap())
+            .collect()
+    });
+    let wrong = wrong.lock().unwrap();
+    let failed: Vec<_> = all.iter().filter_map(|came| came.as_ref().err()).collect();
+    assert!(
+        failed.is_empty() && wrong.is_empty(),
+        "{failed:?} {wrong:?}"
+    );
+    let whole = all.iter().filter(|came| **came == Ok(Came::Whole)).count();
+    println!("{whole} of {} came whole, the others were reset", all.len());
+    assert!(whole > 0);
+}
