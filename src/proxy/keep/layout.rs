@@ -128,7 +128,7 @@ pub(super) const ACT: u32 = 3;
 pub(super) const FINISHED: u32 = 1 << 8;
 /// The kernel's count of the source is not to be trusted: urgent data came.
 pub(super) const INEXACT: u32 = 1 << 9;
-/// The source was reset, and the process was told.
+/// The source was reset, and the process was told, or was about to be.
 pub(super) const BROKEN: u32 = 1 << 10;
 
 /// Room for the header.

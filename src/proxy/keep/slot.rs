@@ -251,6 +251,12 @@ impl Flow {
         self.raw.act.store(others | BROKEN | INEXACT, Release);
     }
 
+    /// Behind what can still be received from the source comes no end: it was reset, and a receive may be
+    /// told, which is told once.
+    pub fn breaks(self) {
+        self.set(BROKEN);
+    }
+
     fn set(self, flag: u32) {
         self.raw
             .act

@@ -1,5 +1,6 @@
 //! Processes that follow each other, all of them in this one: what one leaves, the next one finds.
 
+mod broken;
 mod recycling;
 mod unparked;
 

@@ -51,7 +51,7 @@ pub(super) struct Direction {
     preface: usize,
     /// Where everything is written down, if the connection is to outlive the process.
     flow: Option<Flow>,
-    /// The process before was told that the source is broken.
+    /// The process before was told that the source is broken: what comes behind the rest is no end.
     was_broken: bool,
 }
 
@@ -201,6 +201,17 @@ impl Direction {
         }
     }
 
+    /// Writes down that the source is broken, if the next receive may be told so: the kernel tells it once.
+    /// With TCP it is known afterwards whether it has.
+    fn expects_break(&self, source: &Ready) {
+        if let Some(flow) = self.flow
+            && source.is_broken()
+            && !source.is_counted()
+        {
+            flow.breaks();
+        }
+    }
+
     /// How many of the bytes that went were not the source's.
     fn uncounted(&mut self, went: usize) -> usize {
         let ours = went.min(self.preface);
@@ -211,13 +222,13 @@ impl Direction {
     /// Takes one step; how many bytes went to the sink.
     fn step(&mut self, between: &mut Between<'_>, back: Option<End>) -> Poll<Result<usize, End>> {
         match self.switch.next() {
-            Next::Receive | Next::Fill if self.was_broken => {
-                Poll::Ready(Err(End::SourceBroken(Errno::CONNRESET)))
-            }
             Next::Receive => self.receive(between),
             Next::Send => self.send(between),
             Next::Fill => self.fill(between),
             Next::Drain => self.drain(between),
+            Next::Finish if self.was_broken => {
+                Poll::Ready(Err(End::SourceBroken(Errno::CONNRESET)))
+            }
             // Both sockets are closed then, which tells both; nothing is left to be received. Where
             // somebody has copies of them closing tells nobody.
             Next::Finish if back == Some(End::Finished) && self.flow.is_none() => {
@@ -251,6 +262,7 @@ impl Direction {
             // There is one for each direction of each connection that may be open.
             return Poll::Ready(Err(End::SourceBroken(Errno::NOBUFS)));
         };
+        self.expects_break(readiness);
         let (flow, place) = (self.flow, Place::Buffer(buffer.number()));
         if let Some(flow) = flow
             && readiness.is_urgent()

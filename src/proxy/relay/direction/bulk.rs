@@ -37,6 +37,7 @@ impl Direction {
         };
         let reach = self.switch.reach();
         let (source, readiness) = &mut between.source;
+        self.expects_break(readiness);
         let is_exceptional = readiness.is_exceptional();
         let (flow, place) = (self.flow, pipe.place());
         let filled = readiness.receive(|| {
