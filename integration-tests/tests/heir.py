@@ -69,6 +69,18 @@ class Heir(ByHand):
         return {name: status.get(name) for name in names} | {
             "namespaces": namespaces, "limits": limits, "processes": beside}
 
+    def test_nobody_but_root_can_look_into_it_and_a_crash_writes_no_dump(self):
+        client, served = self.connect()
+        for _ in range(2):
+            # What belongs to a process that is not dumpable is root's, proc(5): of its will, too.
+            processes = self.host.run(["cat", CGROUP]).split()
+            self.assertEqual(len(processes), 2)
+            for pid in processes:
+                self.assertNotEqual(self.host.process_status(pid)["Uid"].split()[0], "0")
+                self.assertEqual(self.host.run(["stat", "-c", "%u", f"/proc/{pid}/mem"]).strip(), "0")
+            self.kill()
+        self.assert_connected(client, served)
+
     def test_it_has_the_descriptors_that_one_of_systemd_has(self):
         client, served = self.connect()
         before = self._descriptors()
