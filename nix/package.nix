@@ -51,7 +51,7 @@ rustPlatform.buildRustPackage {
     install -D -m 644 -t $out/lib/systemd/system systemd-units/*.service systemd-units/*.socket
     substituteInPlace $out/lib/systemd/system/*.service \
         --replace-fail /usr/bin/ $out/bin/ \
-        --replace-fail ExecPaths=/usr 'ExecPaths=${builtins.storeDir}'
+        --replace-fail ExecPaths=/usr 'ExecPaths=${builtins.storeDir} -/usr'
     substituteInPlace $out/lib/systemd/system/disnix-tcp-proxy*.service --replace-fail '/bin/sh ' '${runtimeShell} '
     install -D -m 644 systemd-units/disnix-tcp-proxy.sysusers $out/lib/sysusers.d/disnix-tcp-proxy.conf
     install -D -m 644 -t $out/lib/systemd/catalog systemd-units/disnix-tcp-proxy.catalog
