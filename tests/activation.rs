@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
@@ -263,6 +263,8 @@ fn connections_that_do_not_end_are_cut_after_the_drain_timeout() {
     let (status, log) = server.ends();
     assert!(status.success(), "{log}");
     assert!(log.contains("1 connection was cut off"), "{log}");
+    let error = rest(&client).expect_err("it looks whole");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[test]

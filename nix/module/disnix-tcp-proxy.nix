@@ -57,7 +57,7 @@ let
         '' "1min";
 
         drainTimeout = mkProgramOption own.timeSpan ''
-          How long open connections may go on when the proxy is told to stop; then they are cut. So
+          How long open connections may go on when the proxy is told to stop; then they are reset. So
           long a `nixos-rebuild switch` that restarts the proxy may take. Without effect where they go
           on in the next process ({option}`keepConnections`).
         '' "5min";

@@ -15,6 +15,7 @@ use super::protocol::{Lines, Request, Response};
 use crate::service::activation::{self, Inherited};
 use crate::service::address::Address;
 use crate::service::binding;
+use crate::service::ending;
 use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener};
 use crate::service::program::{self, Failure};
@@ -111,10 +112,15 @@ struct Client {
     /// Taken when it is dropped, so that it is closed before it is counted as closed.
     socket: Option<ClientSocket>,
     server: Arc<Server>,
+    /// The conversation is over; otherwise it is cut, and that is not to look like its end.
+    is_served: bool,
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
+        if let (Some(socket), false) = (&self.socket, self.is_served) {
+            ending::reset_on_close(socket);
+        }
         drop(self.socket.take());
         self.server.open.fetch_sub(1, Relaxed);
         self.server.woken.notify_one();
@@ -143,6 +149,7 @@ impl Service for Greeting {
                 Admission::Client(Client {
                     socket: Some(socket),
                     server: Arc::clone(&self.0),
+                    is_served: false,
                 })
             }
             Accepted::Gone => Admission::Gone,
@@ -151,7 +158,7 @@ impl Service for Greeting {
         })
     }
 
-    async fn handle(client: Client) {
+    async fn handle(mut client: Client) {
         let Some(socket) = &client.socket else {
             return;
         };
@@ -162,6 +169,7 @@ impl Service for Greeting {
         if let Err(error) = served {
             tracing::debug!(ERROR = %error, "a client was lost: {error}");
         }
+        client.is_served = true;
     }
 
     fn open(&self) -> usize {

@@ -16,7 +16,8 @@ use super::shell::Proxy;
 use super::upstream::Spare;
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
-use crate::service::stream::{self, Stream};
+use crate::service::ending;
+use crate::service::stream::Stream;
 use crate::service::words::count;
 
 /// The pause when a client could not be handed over for lack of memory or descriptors.
@@ -184,7 +185,7 @@ async fn reset(socket: BorrowedFd<'_>) {
     match Stream::of(socket) {
         Ok(stream) => relay::deliver_then_reset(&stream).await,
         // It cannot be waited for.
-        Err(_) => stream::reset_on_close(socket),
+        Err(_) => ending::reset_on_close(socket),
     }
 }
 
@@ -225,7 +226,7 @@ async fn reach(
     if matches!(*connected.target, Address::Handover(_)) {
         return Ok(again(proxy, connection, &connected.target, patience));
     }
-    let connected = connection.upstream.get_or_init(|| connected);
+    let connected = connection.is_connected(connected);
     tracing::debug!(
         CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = %connected.target,
         "connection {}: {} leads to {}", connection.id, connection.peer, connected.target

@@ -54,7 +54,14 @@ impl Passed {
     /// Its upstream is connected.
     pub fn is_connected(&self, connected: Connected) {
         if let Some(connection) = self.connection() {
-            connection.upstream.get_or_init(|| connected);
+            connection.is_connected(connected);
+        }
+    }
+
+    /// It goes on with this upstream, where an earlier process has left it.
+    pub fn goes_on_with(&self, connected: Connected) {
+        if let Some(connection) = self.connection() {
+            connection.goes_on_with(connected);
         }
     }
 

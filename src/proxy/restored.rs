@@ -11,6 +11,7 @@ use super::passed::Passed;
 use super::shell::Proxy;
 use super::upstream::Spare;
 use crate::service::address::Address;
+use crate::service::ending;
 use crate::service::listener::Arrival;
 use crate::service::words::clause;
 
@@ -42,10 +43,16 @@ pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
         match stage {
             Stage::Connected { upstream, flows } if has_begun(&upstream, slot) => {
                 let target = target(proxy, &text);
-                passed.is_connected(Connected::new(upstream.into(), target));
+                let connected = Connected::new(upstream.into(), target);
+                match has_carried(slot) {
+                    true => passed.goes_on_with(connected),
+                    false => passed.is_connected(connected),
+                }
                 proxy.workers().carry_on(passed, slot, flows);
             }
             _ => {
+                // It may be handed over next, and then its end is its receiver's.
+                passed.client().into_iter().for_each(ending::close_orderly);
                 passed.park();
                 proxy.workers().wait_with(client::serve_client(passed));
             }
@@ -56,11 +63,13 @@ pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
 /// Whether the connection has to go on with this upstream. If it had not answered yet, and was given
 /// nothing, another attempt is as good.
 fn has_begun(upstream: &OwnedFd, slot: Slot) -> bool {
-    let is_connected = rustix::net::getpeername(upstream).is_ok();
-    let has_carried = Way::BOTH
+    rustix::net::getpeername(upstream).is_ok() || has_carried(slot)
+}
+
+fn has_carried(slot: Slot) -> bool {
+    Way::BOTH
         .iter()
-        .any(|way| slot.flow(*way).taken() > 0 || slot.flow(*way).is_finished());
-    is_connected || has_carried
+        .any(|way| slot.flow(*way).taken() > 0 || slot.flow(*way).is_finished())
 }
 
 fn passed(proxy: &Arc<Proxy>, client: OwnedFd, slot: Slot) -> Passed {

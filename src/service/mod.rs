@@ -28,6 +28,7 @@ pub mod clock;
 pub mod connecting;
 pub mod directory;
 pub mod drain;
+pub mod ending;
 pub mod event;
 pub mod exhausted;
 pub mod handed;

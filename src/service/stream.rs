@@ -9,6 +9,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::ending;
 use super::kernel::{self, TcpInfo};
 
 /// What kind of stream socket it is, as far as it matters to who receives from it: whether the kernel
@@ -146,9 +147,9 @@ impl<F: AsFd + AsRawFd> Stream<F> {
         }
     }
 
-    /// See [`reset_on_close`].
+    /// See [`ending::reset_on_close`].
     pub fn reset_on_close(&self) {
-        reset_on_close(&self.fd);
+        ending::reset_on_close(&self.fd);
     }
 
     /// What TCP knows; `None` for other families.
@@ -166,13 +167,6 @@ impl<F: AsFd + AsRawFd> AsFd for Stream<F> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
-}
-
-/// Makes the peer see a reset, not an orderly end, when the socket is closed: `SO_LINGER` with zero
-/// seconds, socket(7). What was not acknowledged by then is thrown away.
-pub fn reset_on_close(socket: impl AsFd) {
-    // Without linger (it cannot fail on a socket) the peer would see an orderly end.
-    let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
 /// Has the kernel send small pieces at once instead of collecting them (`TCP_NODELAY`, tcp(7)). Set

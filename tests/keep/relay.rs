@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use disnix_proxy_example::proxy::keep::account::Place;
 use disnix_proxy_example::proxy::keep::{
-    self, Buffer, InHand, Keep, Options, Pipe, Restored, Slot, Stage, Way, ends,
+    self, Buffer, InHand, Keep, Options, Pipe, Restored, Slot, Stage, Way,
 };
 use disnix_proxy_example::service::clock::Uptime;
-use disnix_proxy_example::service::{activation, notify};
+use disnix_proxy_example::service::{activation, ending, notify};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
@@ -244,9 +244,9 @@ impl Thread {
         for way in Way::BOTH {
             if self.carry(connection, way).is_err() {
                 connection.slot.ending();
-                ends::end_by_reset(&connection.client);
+                ending::end_by_reset(&connection.client);
                 if let Some(upstream) = &connection.upstream {
-                    ends::end_by_reset(upstream);
+                    ending::end_by_reset(upstream);
                 }
                 self.keep.release(connection.slot);
                 return false;

@@ -10,17 +10,18 @@ use tokio::sync::Notify;
 use super::stall::Stall;
 use crate::proxy::control::api::ConnectionStatus;
 use crate::proxy::handover::handed;
-use crate::proxy::keep::{Keep, Slot, Way, ends};
+use crate::proxy::keep::{Keep, Slot, Way};
 use crate::proxy::liveness;
 use crate::proxy::loops::Noted;
 use crate::proxy::relay::Meter;
 use crate::proxy::upstream::Upstream;
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
+use crate::service::ending;
 use crate::service::handover::ClientSocket;
 use crate::service::kernel;
 use crate::service::listener::{Arrival, Peer};
-use crate::service::stream::{self, Family};
+use crate::service::stream::Family;
 
 /// Why a connection is ended that would have gone on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,9 +199,23 @@ impl Connection {
         }
     }
 
+    /// Its upstream is connected. From now on each side sees a reset when its socket is closed, until the
+    /// other side's end is passed on to it ([`ending`]).
+    pub(in crate::proxy) fn is_connected(&self, connected: Connected) -> &Connected {
+        let connected = self.upstream.get_or_init(|| connected);
+        self.reset_on_close();
+        connected
+    }
+
+    /// It goes on with this upstream, and has carried something in an earlier process, which has seen to
+    /// how it ends.
+    pub(in crate::proxy) fn goes_on_with(&self, connected: Connected) {
+        self.upstream.get_or_init(|| connected);
+    }
+
     /// Has both sides see a reset when the connection is closed.
     pub fn reset_on_close(&self) {
-        self.sockets().for_each(stream::reset_on_close);
+        self.sockets().for_each(ending::reset_on_close);
     }
 
     /// Both sides were told of the end: closing the sockets is all that is left to do.
@@ -215,14 +230,15 @@ impl Connection {
             return;
         };
         if !self.finished.load(Relaxed) {
-            let resets = self.sockets().any(ends::is_to_be_reset);
+            let resets = self.sockets().any(ending::is_to_be_reset);
             if resets {
                 slot.ending();
             }
             for socket in self.sockets() {
-                match ends::is_to_be_reset(socket) {
-                    true => ends::end_by_reset(socket),
-                    false => ends::end_orderly(socket),
+                match ending::is_to_be_reset(socket) {
+                    true => ending::end_by_reset(socket),
+                    // It fails only on a connection that has ended or is broken.
+                    false => _ = ending::end_orderly(socket),
                 }
             }
         }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::handed;
 use crate::proxy::client::{serve_client, tell_aborted, tell_ended};
 use crate::proxy::passed::Passed;
 use crate::proxy::shell::Proxy;
+use crate::service::ending;
 
 /// What was made for many connections handed over at a time is given up when it was not needed for
 /// so long.
@@ -36,7 +36,7 @@ fn cut(proxy: &Proxy, slot: u32) {
         && let Some(connection) = passed.connection()
     {
         connection.taken_back();
-        handed::cut(&connection.client);
+        ending::end_by_reset(&connection.client);
         tell_aborted(connection);
         tell_ended(connection);
     }

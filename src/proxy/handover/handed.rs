@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::net::{Shutdown, connect_unspec, shutdown, sockopt};
+use rustix::net::sockopt;
 
 use crate::service::kernel::{self, TcpInfo};
 
@@ -81,18 +81,10 @@ pub fn quiet(socket: impl AsFd) -> Option<Duration> {
     Some(Duration::from_millis(info.quiet_ms.into()))
 }
 
-/// Ends a connection at once, whoever else has it: the client sees a reset, and who serves it an
-/// error. A family that has no reset shows both the end.
-pub fn cut(socket: impl AsFd) {
-    if connect_unspec(&socket).is_err() {
-        // It fails only on a connection that is broken already.
-        let _ = shutdown(&socket, Shutdown::Both);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::ending::{self, end_by_reset as cut};
     use std::io::{ErrorKind, Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
@@ -136,7 +128,7 @@ mod tests {
                 client.shutdown(std::net::Shutdown::Write).unwrap();
                 until(|| kernel::tcp_info(&served).unwrap().peer_finished);
             }
-            crate::service::stream::reset_on_close(&client);
+            ending::reset_on_close(&client);
             drop(client);
             until(|| kernel::tcp_info(&served).unwrap().closed);
             assert_eq!(end(&served).unwrap().carried, (5, 0));
@@ -175,7 +167,7 @@ mod tests {
         served.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(!is_untouched(&served));
         let (_client, served) = pair();
-        crate::service::stream::reset_on_close(&served);
+        ending::reset_on_close(&served);
         assert!(!is_untouched(&served));
         assert!(!is_untouched(UnixStream::pair().unwrap().0));
     }

@@ -14,10 +14,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
-use super::ends;
 use super::store::NAME;
 use super::will::is_connected_stream;
 use crate::service::activation::Inherited;
+use crate::service::ending;
 
 /// A process that has served for less has no heir, so that systemd decides what becomes of a service
 /// that dies again and again.
@@ -67,7 +67,7 @@ pub(super) fn left_open(number: u32) -> Option<OwnedFd> {
 /// many it were.
 pub(super) fn reset_left_open(numbers: Vec<u32>) -> usize {
     let left: Vec<OwnedFd> = numbers.into_iter().filter_map(left_open).collect();
-    left.iter().for_each(ends::end_by_reset);
+    left.iter().for_each(ending::end_by_reset);
     left.len()
 }
 

@@ -13,7 +13,7 @@
 //! - [`account`], `counters`: what was under way when the process died (pure);
 //! - `restore`: finding everything again; `strays`: clients that nobody had written down;
 //! - `store`: what systemd keeps;
-//! - [`ends`]: how a connection ends whose sockets are parked.
+//! - `ends`: ending everything that an earlier process has left.
 //!
 //! # The order of things
 //!
@@ -28,13 +28,14 @@
 //! 5. That a source's end is passed on is written down before the sink is shut down ([`Flow::finish`]).
 //! 6. A connection that has come to its end is released ([`Keep::release`]) before its sockets are
 //!    closed and before its buffer or pipe is given to another one; and both its sockets have been
-//!    shut down before, or reset between [`Slot::ending`] and the release ([`ends`]).
+//!    shut down before, or reset between [`Slot::ending`] and the release ([`crate::service::ending`]):
+//!    closing one sends nothing while the lot has a copy.
 
 pub mod account;
 mod budget;
 mod buffers;
 mod counters;
-pub mod ends;
+mod ends;
 mod heir;
 mod layout;
 mod lots;

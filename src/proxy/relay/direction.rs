@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::task::Poll;
 
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use rustix::net::{RecvFlags, SendFlags};
 
 use super::memory;
 use super::noted::{give, take};
@@ -16,6 +16,7 @@ use super::ready::{Ready, Received};
 use super::switch::{Next, Switch};
 use crate::proxy::keep::account::Place;
 use crate::proxy::keep::{BUFFER, Buffer, Flow, InHand, RestoredFlow};
+use crate::service::ending;
 
 /// After so many bytes a direction lets the other connections of its thread have their turn.
 const TURN: usize = 512 * 1024;
@@ -232,6 +233,7 @@ impl Direction {
             // Both sockets are closed then, which tells both; nothing is left to be received. Where
             // somebody has copies of them closing tells nobody.
             Next::Finish if back == Some(End::Finished) && self.flow.is_none() => {
+                ending::close_orderly(between.sink.0);
                 Poll::Ready(Err(End::Finished))
             }
             Next::Finish => {
@@ -239,8 +241,7 @@ impl Direction {
                 if let Some(flow) = self.flow {
                     flow.finish();
                 }
-                let shut = rustix::net::shutdown(between.sink.0, Shutdown::Write);
-                Poll::Ready(Err(match shut {
+                Poll::Ready(Err(match ending::end_orderly(between.sink.0) {
                     Ok(()) => End::Finished,
                     Err(errno) => End::SinkBroken(errno),
                 }))

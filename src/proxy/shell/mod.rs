@@ -35,9 +35,9 @@ use super::upstream::Connector;
 use super::workers::Workers;
 use crate::service::address::Address;
 use crate::service::clock::{self, Uptime};
+use crate::service::ending;
 use crate::service::leads_to;
 use crate::service::listener::{Arrival, Listener};
-use crate::service::stream;
 use crate::service::words::{clause, count};
 
 /// What the kernel holds for connections that have ended goes after so many ends, or after twice as many
@@ -340,7 +340,7 @@ impl Proxy {
     /// Resets a client whose source has as many connections as it may, so that others do not wait behind
     /// it.
     pub(super) fn refuse(&self, client: Arrival, source: Source, open: usize) {
-        stream::reset_on_close(&client.socket);
+        ending::reset_on_close(&client.socket);
         let Some(refused) = self.connections.refuse(Uptime::now()) else {
             return;
         };

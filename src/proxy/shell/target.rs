@@ -6,10 +6,10 @@ use std::sync::{Arc, PoisonError};
 use super::{Proxy, Settings};
 use crate::proxy::event;
 use crate::service::address::Address;
+use crate::service::ending;
 use crate::service::leads_to;
 use crate::service::listener::{Arrival, Listener};
 use crate::service::program::{self, Failure};
-use crate::service::stream;
 
 /// Why the target was not set.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +150,7 @@ impl Proxy {
     /// A client was accepted that is this proxy itself. It is reset, and that goes through all connections by
     /// which it came.
     pub(in crate::proxy) fn refuse_own(&self, client: &Arrival) {
-        stream::reset_on_close(&client.socket);
+        ending::reset_on_close(&client.socket);
         if self.connector.loops.tells() {
             let target = self.target().map(|target| target.to_string());
             let target = target.unwrap_or_default();

@@ -16,6 +16,11 @@ use crate::service::listener::{Accepted, Listener};
 /// So many clients are let in before those who are in have their turn.
 const AT_A_TIME: usize = 32;
 
+/// So many of them are parked together: those who were accepted and are not parked are lost if all processes
+/// are killed. Parking with one message for each eight costs as much as with one for all, within what can
+/// be measured.
+const PARKED_TOGETHER: usize = 8;
+
 /// The listeners of the thread that accepts.
 #[derive(Debug)]
 pub(super) struct Acceptor {
@@ -64,7 +69,7 @@ impl Worker {
         let Some(mut acceptor) = self.acceptor.take() else {
             return;
         };
-        let mut admitted = 0;
+        let (mut admitted, mut parked) = (0, 0);
         while admitted < acceptor.batch
             && !self.handing.is_full()
             && let Some(listener) = acceptor.listeners.get(index)
@@ -73,7 +78,13 @@ impl Worker {
             match admit(&self.proxy, listener, &mut acceptor.next, together) {
                 Ok(Admission::Client(passed, target)) => match &*target {
                     Address::Handover(_) => self.hand_over_soon(passed, target),
-                    _ => self.arrived.push((passed, target)),
+                    _ => {
+                        self.arrived.push((passed, target));
+                        if self.arrived.len() - parked == PARKED_TOGETHER {
+                            self.park_ahead(parked);
+                            parked = self.arrived.len();
+                        }
+                    }
                 },
                 Ok(Admission::Gone) => {}
                 Ok(Admission::Nobody) => break,
@@ -90,6 +101,7 @@ impl Worker {
             }
             admitted += 1;
         }
+        self.park_ahead(parked);
         self.lead_those_who_arrived();
         self.hand_over();
         acceptor.batch = match admitted < acceptor.batch {
@@ -99,19 +111,24 @@ impl Worker {
         self.acceptor = Some(acceptor);
     }
 
-    /// Leads those to their upstreams who were let in. Before that they are parked: to connect wakes the
-    /// upstream, which may well have this processor next.
+    /// Parks those who were let in, from this one on. That is before they are led to their upstreams: to
+    /// connect wakes the upstream, which may well have this processor next.
+    fn park_ahead(&self, first: usize) {
+        let (Some(keep), Some(arrived)) = (self.proxy.keep(), self.arrived.get(first..)) else {
+            return;
+        };
+        let pairs = arrived.iter().filter_map(|(passed, target)| {
+            let connection = passed.connection()?;
+            let (slot, upstream) = (connection.slot?, passed.spare.for_target(target)?);
+            slot.set_text(&target.to_string());
+            Some((slot, connection.client.as_fd(), upstream))
+        });
+        keep.park_ahead(&pairs.collect::<Vec<_>>());
+    }
+
+    /// Leads those to their upstreams who were let in.
     fn lead_those_who_arrived(&mut self) {
         let mut arrived = std::mem::take(&mut self.arrived);
-        if let Some(keep) = self.proxy.keep() {
-            let pairs = arrived.iter().filter_map(|(passed, target)| {
-                let connection = passed.connection()?;
-                let (slot, upstream) = (connection.slot?, passed.spare.for_target(target)?);
-                slot.set_text(&target.to_string());
-                Some((slot, connection.client.as_fd(), upstream))
-            });
-            keep.park_ahead(&pairs.collect::<Vec<_>>());
-        }
         for (passed, target) in arrived.drain(..) {
             self.welcome(passed, target);
         }

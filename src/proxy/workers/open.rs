@@ -8,8 +8,9 @@ use crate::proxy::passed::Passed;
 use crate::proxy::relay::{Ready, Relay};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
+use crate::service::ending;
 use crate::service::poller::Flags;
-use crate::service::stream::{Family, reset_on_close};
+use crate::service::stream::Family;
 
 /// One of the two sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +117,7 @@ impl Open {
         if let (Some(connecting), Some(connection)) =
             (self.connecting.take(), self.passed.connection())
         {
-            connection.upstream.get_or_init(|| *connecting);
+            connection.is_connected(*connecting);
             self.announce();
         }
     }
@@ -168,7 +169,7 @@ impl Open {
     /// Both sides are to see a reset.
     pub(super) fn reset_on_close(&self) {
         for socket in [self.client(), self.upstream()].into_iter().flatten() {
-            reset_on_close(socket);
+            ending::reset_on_close(socket);
         }
     }
 }

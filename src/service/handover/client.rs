@@ -1,10 +1,10 @@
 //! The socket of a client, accepted here or handed over.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
 
-use rustix::net::{Shutdown, shutdown, sockopt};
+use rustix::net::{Shutdown, shutdown};
 
+use crate::service::ending;
 use crate::service::kernel::has_unread;
 
 /// The socket of a client. Dropping it closes it, and the client sees what close(2) of the only
@@ -42,14 +42,13 @@ impl Drop for ClientSocket {
         if self.token.is_none() {
             return;
         }
-        let to_be_reset = matches!(sockopt::socket_linger(&self.fd), Ok(Some(Duration::ZERO)));
-        if to_be_reset {
+        if ending::resets_on_close(&self.fd) {
             // The last descriptor to be closed does it, and that is the other process's.
             return;
         }
         // Both fail only on a connection that is broken already.
         if has_unread(self.fd.as_fd()) {
-            let _ = sockopt::set_socket_linger(&self.fd, Some(Duration::ZERO));
+            ending::reset_on_close(&self.fd);
         } else {
             let _ = shutdown(&self.fd, Shutdown::Write);
         }
@@ -124,7 +123,7 @@ mod tests {
     #[test]
     fn one_that_was_to_be_reset_is() {
         let (mut client, socket, other, _end) = handed_over();
-        sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).unwrap();
+        ending::reset_on_close(&socket);
         drop(socket);
         drop(other);
         let error = client.read(&mut [0]).unwrap_err();

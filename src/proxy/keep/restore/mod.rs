@@ -20,7 +20,8 @@ use super::park::entry;
 use super::pipes::Pipe;
 use super::slot::{Slot, Way};
 use super::table::NONE;
-use super::{Keep, KeepError, Options, ends, strays};
+use super::{Keep, KeepError, Options, strays};
+use crate::service::ending;
 
 use found::{Found, Sockets};
 use settle::{Settled, buffers_of, claimed_twice, settle};
@@ -187,7 +188,7 @@ impl Restoration {
         };
         if let Some(upstream) = sockets.upstream.take() {
             // Nothing has gone through it. The client gets another one.
-            ends::end_by_reset(upstream);
+            ending::end_by_reset(upstream);
         }
         if let Phase::Claimed = state.phase {
             slot.set_state(State {
@@ -307,7 +308,7 @@ impl Restoration {
         let crowded = keep.core.table.header().crowded.load(Relaxed) != 0;
         for client in strays::clients(strays, &options.listeners, known, crowded) {
             let Some(slot) = keep.claim() else {
-                ends::end_by_reset(&client);
+                ending::end_by_reset(&client);
                 continue;
             };
             slot.describe(0, crate::service::clock::Uptime::now());
@@ -366,9 +367,9 @@ impl Keep {
 /// Ends a connection that cannot go on, or whose end has begun.
 fn end(keep: Keep, slot: Slot, sockets: &Sockets) {
     slot.ending();
-    ends::end_by_reset(&sockets.client);
+    ending::end_by_reset(&sockets.client);
     if let Some(upstream) = &sockets.upstream {
-        ends::end_by_reset(upstream);
+        ending::end_by_reset(upstream);
     }
     keep.free_slot(slot.index());
 }
@@ -376,10 +377,11 @@ fn end(keep: Keep, slot: Slot, sockets: &Sockets) {
 /// Does what was written down and perhaps not done: an end that has come is passed on.
 fn shut_down(slot: Slot, sockets: &Sockets) {
     if let (Some(upstream), true) = (&sockets.upstream, slot.flow(Way::Up).is_finished()) {
-        ends::end_orderly(upstream);
+        // It fails only on a connection that is broken, which is found out.
+        let _ = ending::end_orderly(upstream);
     }
     if slot.flow(Way::Down).is_finished() {
-        ends::end_orderly(&sockets.client);
+        let _ = ending::end_orderly(&sockets.client);
     }
 }
 

@@ -1,0 +1,159 @@
+//! How a connection ends: in order, or by a reset.
+//!
+//! An end that was not one is a reset. As soon as both sides of a connection are there, closing either
+//! socket resets it ([`reset_on_close`]), whoever closes the last descriptor: this process, the kernel when
+//! it dies, or systemd when it lets go of what it keeps. So nobody takes the first half of an answer for
+//! the whole. That is taken back for a socket when the other side's end is passed on to it
+//! ([`end_orderly`], [`close_orderly`]): from then on what was sent is delivered, and the end behind it,
+//! also when nobody has the socket any more.
+//!
+//! It costs a system call for each socket at the beginning and one at the end. A listener never has the
+//! option, although sockets would inherit it: another program may get that listener next.
+//!
+//! AF_UNIX and vsock have no reset. Closing shows the end there, or, of an AF_UNIX socket with bytes that
+//! were not received, a reset.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{Shutdown, connect_unspec, shutdown, sockopt};
+
+use super::kernel::has_unread;
+
+/// Makes the peer see a reset, not an orderly end, when the last descriptor of the socket is closed:
+/// `SO_LINGER` with zero seconds, socket(7). What was not acknowledged by then is thrown away.
+pub fn reset_on_close(socket: impl AsFd) {
+    // Without linger (it cannot fail on a socket) the peer would see an orderly end.
+    let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
+}
+
+/// Closing the socket is its orderly end from now on.
+pub fn close_orderly(socket: impl AsFd) {
+    let _ = sockopt::set_socket_linger(socket, None);
+}
+
+/// Tells the peer that nothing more comes, unless that was done. Closing the socket changes nothing for
+/// the peer from now on.
+///
+/// # Errors
+///
+/// When the connection has ended or is broken.
+pub fn end_orderly(socket: impl AsFd) -> Result<(), Errno> {
+    // First, so that it is never to be reset when its end was told.
+    close_orderly(&socket);
+    shutdown(socket, Shutdown::Write)
+}
+
+/// Resets a connection, whoever else has its socket. A family that has no reset shows the end.
+pub fn end_by_reset(socket: impl AsFd) {
+    if connect_unspec(&socket).is_err() {
+        // It fails only on a connection that is broken already.
+        let _ = shutdown(&socket, Shutdown::Both);
+    }
+}
+
+/// Whether the last descriptor of a socket resets the connection when it is closed, because somebody has
+/// asked for that.
+pub fn resets_on_close(socket: impl AsFd) -> bool {
+    matches!(sockopt::socket_linger(socket), Ok(Some(Duration::ZERO)))
+}
+
+/// Whether closing the only descriptor of a socket would reset the connection: somebody has asked for
+/// that, or bytes that came were not received (RFC 2525, section 2.17).
+pub fn is_to_be_reset(socket: BorrowedFd<'_>) -> bool {
+    resets_on_close(socket) || has_unread(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let active = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (active, listener.accept().unwrap().0)
+    }
+
+    /// The peer of a socket that is reset while a copy of it lives on, after `prepare`.
+    fn after_reset(prepare: impl Fn(&mut TcpStream, &mut TcpStream)) -> TcpStream {
+        let (mut ours, mut peer) = pair();
+        prepare(&mut ours, &mut peer);
+        std::mem::forget(ours.try_clone().unwrap());
+        end_by_reset(&ours);
+        peer
+    }
+
+    #[test]
+    fn what_is_unread_calls_for_a_reset_also_behind_urgent_data() {
+        let (ours, mut peer) = pair();
+        assert!(!is_to_be_reset(ours.as_fd()));
+        rustix::net::send(&peer, b"!", rustix::net::SendFlags::OOB).unwrap();
+        peer.write_all(b"behind").unwrap();
+        assert!(is_to_be_reset(ours.as_fd()));
+    }
+
+    #[test]
+    fn a_reset_is_seen_in_every_state() {
+        let reads = |mut peer: TcpStream| peer.read(&mut [0; 8]).map_err(|error| error.kind());
+        let reset = Err(ErrorKind::ConnectionReset);
+        assert_eq!(reads(after_reset(|_, _| ())), reset);
+        let unread = |_: &mut TcpStream, peer: &mut TcpStream| peer.write_all(b"x").unwrap();
+        assert_eq!(reads(after_reset(unread)), reset);
+        let half_closed = |_: &mut TcpStream, peer: &mut TcpStream| {
+            peer.shutdown(std::net::Shutdown::Write).unwrap();
+        };
+        assert_eq!(reads(after_reset(half_closed)), reset);
+        let unsent = |ours: &mut TcpStream, _: &mut TcpStream| {
+            ours.set_nonblocking(true).unwrap();
+            while ours.write(&[0; 65_536]).is_ok() {}
+            ours.shutdown(std::net::Shutdown::Write).unwrap();
+        };
+        assert_eq!(
+            after_reset(unsent)
+                .read_to_end(&mut Vec::new())
+                .map_err(|error| error.kind()),
+            reset
+        );
+        // Who has got the end already reads it once more, and cannot send.
+        let mut peer = after_reset(|ours, peer| {
+            ours.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+        });
+        assert!(peer.write_all(b"x").is_err());
+    }
+
+    #[test]
+    fn who_closes_in_the_middle_resets_and_who_has_passed_the_end_on_does_not() {
+        let end = |prepare: fn(&TcpStream)| {
+            let (mut ours, mut peer) = pair();
+            reset_on_close(&ours);
+            ours.write_all(b"half").unwrap();
+            prepare(&ours);
+            drop(ours);
+            let mut bytes = Vec::new();
+            let end = peer.read_to_end(&mut bytes).map_err(|error| error.kind());
+            end.map(|_| bytes)
+        };
+        let whole = Ok(b"half".to_vec());
+        assert_eq!(end(|_| ()), Err(ErrorKind::ConnectionReset));
+        assert_eq!(end(|ours| close_orderly(ours)), whole);
+        assert_eq!(end(|ours| end_orderly(ours).unwrap()), whole);
+    }
+
+    #[test]
+    fn what_a_slow_peer_has_not_read_is_delivered_after_an_orderly_end() {
+        let (mut ours, mut peer) = pair();
+        reset_on_close(&ours);
+        ours.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        while let Ok(count) = ours.write(&[7; 65_536]) {
+            sent += count;
+        }
+        end_orderly(&ours).unwrap();
+        drop(ours);
+        assert_eq!(peer.read_to_end(&mut Vec::new()).unwrap(), sent);
+    }
+}
