@@ -1,4 +1,4 @@
-{ lib, stdenv, rustPlatform, rustc, installShellFiles, runtimeShell }:
+{ lib, stdenv, rustPlatform, rustc, installShellFiles, runtimeShell, coreutils }:
 
 let
   inherit (lib.importTOML ../Cargo.toml) package;
@@ -49,10 +49,11 @@ rustPlatform.buildRustPackage {
     ''}
 
     install -D -m 644 -t $out/lib/systemd/system systemd-units/*.service systemd-units/*.socket
-    substituteInPlace $out/lib/systemd/system/*.service \
-        --replace-fail /usr/bin/ $out/bin/ \
-        --replace-fail ExecPaths=/usr 'ExecPaths=${builtins.storeDir} -/usr'
-    substituteInPlace $out/lib/systemd/system/disnix-tcp-proxy*.service --replace-fail '/bin/sh ' '${runtimeShell} '
+    substituteInPlace $out/lib/systemd/system/*.service --replace-fail ExecPaths=/usr 'ExecPaths=${builtins.storeDir} -/usr'
+    substituteInPlace $out/lib/systemd/system/*-pause*.service --replace-fail /bin/sleep ${coreutils}/bin/sleep
+    services=$(ls $out/lib/systemd/system/*.service | grep -v pause)
+    substituteInPlace $services --replace-fail /usr/bin/ $out/bin/
+    substituteInPlace $(echo "$services" | grep disnix-tcp-proxy) --replace-fail '/bin/sh ' '${runtimeShell} '
     install -D -m 644 systemd-units/disnix-tcp-proxy.sysusers $out/lib/sysusers.d/disnix-tcp-proxy.conf
     install -D -m 644 -t $out/lib/systemd/catalog systemd-units/disnix-tcp-proxy.catalog
 

@@ -303,17 +303,20 @@ class Units(Module):
         ours = {"disnix-tcp-proxy-catalog.service", "disnix-tcp-proxy-reopen-web.service",
                 "hello-world-server-reopen.service"}
         shipped = {"disnix-tcp-proxy@web.service": "disnix-tcp-proxy@.service",
+                   "disnix-tcp-proxy-pause@web.service": "disnix-tcp-proxy-pause@.service",
                    "disnix-tcp-proxy@web.socket": "disnix-tcp-proxy@.socket",
                    "disnix-tcp-proxy-control@web.socket": "disnix-tcp-proxy-control@.socket",
                    "hello-world-server.service": "hello-world-server.service",
+                   "hello-world-server-pause.service": "hello-world-server-pause.service",
                    "hello-world-server.socket": "hello-world-server.socket"}
         targets = {"multi-user.target.wants", "sockets.target.wants"}
-        self.assertEqual(system.names(), {*ours, *shipped, *targets, *(f"{name}.d" for name in shipped)})
+        self.assertEqual(system.names(), {*ours, *shipped, *targets, *(f"{name}.d" for name in shipped if "pause" not in name)})
         for unit, template in shipped.items():
             text = (system.directory / unit).read_text()
             text = re.sub(r"/nix/store/[^/]*-disnix-proxy-example-[^/]*/bin/", "/usr/bin/", text)
             text = re.sub(r"ExecReload=\S+ ", "ExecReload=/bin/sh ", text)
-            text = text.replace("ExecPaths=/nix/store\n", "ExecPaths=/usr\n")
+            text = re.sub(r"ExecStart=\S+/sleep ", "ExecStart=/bin/sleep ", text)
+            text = text.replace("ExecPaths=/nix/store -/usr\n", "ExecPaths=/usr\n")
             self.assertEqual(text, (project.UNITS / template).read_text(), unit)
 
     def test_a_target_in_another_virtual_machine_may_be_connected_to(self):

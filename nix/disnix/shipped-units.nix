@@ -25,6 +25,11 @@
       done
   }
 
+  # The module `systemd-unit` knows one service in a component, so there is no other one for the pause after a
+  # failure: what belongs to it is left out.
+  without_pause=('-pause' d '^OnFailureJobMode=' d '^RestartPreventExitStatus=' d)
+  without_limit=('-pause' d '^TriggerLimitIntervalSec=' 's/=.*/=0/' '^TriggerLimitBurst=' d)
+
   # drop_in FROM [PATTERN COMMAND]...: what a shipped service says, except for its command and its
   # settings, which the generated service has.
   drop_in() {
@@ -32,7 +37,7 @@
       shift
       mkdir -p "$units/$unit.service.d"
       cat "$shipped/$from" > "$units/$unit.service.d/50-$from.conf"
-      edit "$units/$unit.service.d/50-$from.conf" '^ExecStart=' d '^Environment=' d "$@"
+      edit "$units/$unit.service.d/50-$from.conf" '^ExecStart=' d '^Environment=' d "''${without_pause[@]}" "$@"
   }
 
   # socket FROM TO [PATTERN COMMAND]...: a shipped socket under another name.
@@ -40,6 +45,6 @@
       local from=$1 to=$2
       shift 2
       cat "$shipped/$from" > "$units/$to"
-      edit "$units/$to" "$@"
+      edit "$units/$to" "''${without_limit[@]}" "$@"
   }
 ''

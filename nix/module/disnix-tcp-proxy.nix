@@ -276,6 +276,7 @@ in
       (units.pick cfg.package (
         lib.concatMapAttrs (name: _: {
           "disnix-tcp-proxy@${name}.service" = "disnix-tcp-proxy@.service";
+          "disnix-tcp-proxy-pause@${name}.service" = "disnix-tcp-proxy-pause@.service";
           "disnix-tcp-proxy@${name}.socket" = "disnix-tcp-proxy@.socket";
           "disnix-tcp-proxy-control@${name}.socket" = "disnix-tcp-proxy-control@.socket";
         }) instances

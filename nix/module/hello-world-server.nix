@@ -68,6 +68,7 @@ in
     systemd.packages = [
       (units.pick cfg.package {
         "hello-world-server.service" = "hello-world-server.service";
+        "hello-world-server-pause.service" = "hello-world-server-pause.service";
         "hello-world-server.socket" = "hello-world-server.socket";
       })
     ];

@@ -61,6 +61,7 @@ createManagedProcess (
             [Service]
             PrivateNetwork=no
             RestrictAddressFamilies=AF_INET AF_INET6
+            SocketBindDeny=
             EOF
           ''
       );
