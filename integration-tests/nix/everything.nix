@@ -31,7 +31,7 @@ let
 
   networks =
     directory:
-    lib.mapAttrs (file: _: lib.mapAttrs (_: configuration) (import (directory + "/${file}"))) (
+    lib.mapAttrs (file: _: lib.mapAttrs (_: configuration) (removeAttrs (import (directory + "/${file}")) [ "network" ])) (
       lib.filterAttrs (file: _: lib.hasPrefix "network" file && lib.hasSuffix ".nix" file) (builtins.readDir directory)
     );
 

@@ -1,7 +1,8 @@
 """The models of the machines: they agree with each other."""
 
 from lab.case import NixTest
-from lab.nix import EVERYTHING
+from lab.nix import EVERYTHING, STAND_INS
+from lab.prerequisites import PROJECT
 
 
 class Machines(NixTest):
@@ -31,6 +32,16 @@ class Machines(NixTest):
         for deployment in self.deployments.values():
             for configuration in deployment["networks"]["network-virtualbox.nix"].values():
                 self.assertEqual(configuration["deployment"]["targetEnv"], "virtualbox")
+
+    def test_nixops_is_told_what_the_network_is_called(self):
+        for name in self.deployments:
+            with self.subTest(name):
+                here = PROJECT / name / "DistributedDeployment"
+                network = self.nix.evaluate(here / "network-virtualbox.nix", "network")
+                self.assertEqual(network["description"], "disnix-proxy-example")
+                # disnixos-env without NixOps takes every name in this one for a machine.
+                names = self.nix.evaluate(STAND_INS / "names.nix", arguments={"file": here / "network.nix"})
+                self.assertEqual(names, ["test1", "test2"])
 
     def test_no_port_is_given_twice_or_out_of_range(self):
         for deployment in self.deployments.values():

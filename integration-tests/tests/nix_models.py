@@ -155,17 +155,6 @@ class WithoutRoute(ModelTest):
                                  {"disnix_tcp_proxy"})
 
 
-class Machines(NixTest):
-    def test_nixops_is_told_what_a_network_is_called(self):
-        for directory in DIRECTORIES:
-            here = PROJECT / directory / "DistributedDeployment"
-            network = self.nix.evaluate(here / "network-virtualbox.nix", "network")
-            self.assertEqual(network["description"], "disnix-proxy-example")
-            # disnixos-env without NixOps takes each name of this one for a machine.
-            machines = self.nix.evaluate(STAND_INS / "names.nix", arguments={"file": here / "network.nix"})
-            self.assertEqual(machines, ["test1", "test2"])
-
-
 class Units(ModelTest):
     """A shipped unit that does not have what the models change in it is noticed."""
 
