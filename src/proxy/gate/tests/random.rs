@@ -12,6 +12,7 @@ enum Event {
         caller: u64,
         mode: Mode,
         timeout: Option<u64>,
+        progress: Option<u64>,
         lease: Option<u64>,
         force: Option<u64>,
         end: Option<LeaseEnd>,
@@ -36,9 +37,9 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => Just(Event::Arrive),
         6 => Just(Event::Close),
-        3 => (0u64..4, mode, time(), time(), time(), end).prop_map(
-            |(caller, mode, timeout, lease, force, end)| {
-                Event::Lock { caller, mode, timeout, lease, force, end }
+        3 => (0u64..4, mode, time(), time(), time(), time(), end).prop_map(
+            |(caller, mode, timeout, progress, lease, force, end)| {
+                Event::Lock { caller, mode, timeout, progress, lease, force, end }
             }
         ),
         2 => Just(Event::Unlock),
@@ -120,10 +121,11 @@ proptest! {
                 }
                 Event::Close if gate.own > 0 => gate.closed(now, &mut disk),
                 Event::Close => Vec::new(),
-                Event::Lock { caller, mode, timeout, lease, force, end } => {
+                Event::Lock { caller, mode, timeout, progress, lease, force, end } => {
                     let seconds = |time: Option<u64>| time.map(Duration::from_secs);
                     let request = LockRequest {
                         timeout: seconds(timeout),
+                        progress_timeout: seconds(progress),
                         lease: seconds(lease),
                         at_lease_end: end,
                         force_after: seconds(force),
