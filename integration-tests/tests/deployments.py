@@ -1,5 +1,7 @@
 """What else can happen to a deployment: the right thing, each time."""
 
+from dataclasses import replace
+
 from lab import wait
 from lab.case import heavy, only_on
 from lab.deployment import (
@@ -32,6 +34,15 @@ class _Deployments:
             self.models(Desired(route=route, server={"package": BROKEN_SERVER})), [GREETING])
         self.assertFalse(upgrade.succeeded)
         self.assertEqual(upgrade.answers_since, {GREETING})
+
+    @heavy
+    def test_the_route_goes_and_comes_back_and_nobody_fails(self):
+        self.deploy(Desired())
+        for has_route in (False, True):
+            self.flavour = replace(self.flavour, has_route=has_route)
+            upgrade = self.under_load(self.models(Desired()), [GREETING])
+            self.assertTrue(upgrade.succeeded, self.deployer.output)
+            self.assertEqual(self.greeting(), GREETING)
 
     @heavy
     def test_of_two_deployers_at_the_same_time_one_succeeds(self):

@@ -156,9 +156,9 @@ class WithoutRoute(ModelTest):
 
 
 class Units(ModelTest):
-    """A shipped unit that does not have what the models change in it is noticed."""
+    """What the models make of the shipped units."""
 
-    def test_a_line_that_is_gone(self):
+    def test_a_line_that_is_to_be_changed_and_is_gone_is_noticed(self):
         for unit, line, service in (
             ("disnix-tcp-proxy-control@.socket", "SocketGroup=", "disnix_tcp_proxy"),
             ("disnix-tcp-proxy@.socket", "Also=", "disnix_tcp_proxy"),
@@ -172,6 +172,14 @@ class Units(ModelTest):
                 kind = "proxy" if service == "disnix_tcp_proxy" else "server"
                 self.assert_refused("no line matches", self.build, f"{WITH_PROXY}.systemd.{service}",
                                     **{kind: {"package": package}})
+
+    def test_the_next_process_is_started_as_the_shipped_unit_says(self):
+        units = self.build(f"{WITH_PROXY}.systemd.disnix_tcp_proxy") / "etc/systemd/system"
+        [drop_in] = units.glob("*.service.d/50-*")
+        shipped = (project.UNITS / "disnix-tcp-proxy@.service").read_text()
+        respawn = "Environment=DISNIX_TCP_PROXY_RESPAWN=yes\n"
+        self.assertIn(respawn, shipped)
+        self.assertIn(respawn, drop_in.read_text())
 
 
 class LegacyModules(ModelTest):

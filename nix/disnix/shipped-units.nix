@@ -30,14 +30,14 @@
   without_pause=('-pause' d '^OnFailureJobMode=' d '^RestartPreventExitStatus=' d)
   without_limit=('-pause' d '^TriggerLimitIntervalSec=' 's/=.*/=0/' '^TriggerLimitBurst=' d)
 
-  # drop_in FROM [PATTERN COMMAND]...: what a shipped service says, except for its command and its
-  # settings, which the generated service has.
+  # drop_in FROM [PATTERN COMMAND]...: what a shipped service says, except for its command and the time
+  # after which it ends, which the generated service has.
   drop_in() {
       local from=$1
       shift
       mkdir -p "$units/$unit.service.d"
       cat "$shipped/$from" > "$units/$unit.service.d/50-$from.conf"
-      edit "$units/$unit.service.d/50-$from.conf" '^ExecStart=' d '^Environment=' d "''${without_pause[@]}" "$@"
+      edit "$units/$unit.service.d/50-$from.conf" '^ExecStart=' d '^Environment=.*_EXIT_IDLE_TIME=' d "''${without_pause[@]}" "$@"
   }
 
   # socket FROM TO [PATTERN COMMAND]...: a shipped socket under another name.

@@ -25,7 +25,7 @@
           services.disnix-tcp-proxy.package = pkgs.runCommand "disnix-proxy-example-upgraded" { } ''
             cp --recursive --no-preserve=ownership ${package} $out
             chmod --recursive u+w $out
-            substituteInPlace $out/lib/systemd/system/*.service --replace-fail ${package} $out
+            substituteInPlace $(grep -l ${package} $out/lib/systemd/system/*.service) --replace-fail ${package} $out
           '';
         };
       };

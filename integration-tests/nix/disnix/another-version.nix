@@ -10,5 +10,5 @@ pkgs.runCommand "disnix-proxy-example-${version}" { } ''
   cp -r ${package} $out
   chmod -R u+w $out
   echo ${version} > $out/version
-  substituteInPlace $out/lib/systemd/system/*.service --replace-fail ${package} $out
+  substituteInPlace $(grep -l ${package} $out/lib/systemd/system/*.service) --replace-fail ${package} $out
 ''

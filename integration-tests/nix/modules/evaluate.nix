@@ -20,7 +20,7 @@ let
       disnix-proxy-example = final.runCommand "disnix-proxy-example-2" { } ''
         cp --recursive --no-preserve=ownership ${package} $out
         chmod --recursive u+w $out
-        substituteInPlace $out/lib/systemd/system/*.service --replace-fail ${package} $out
+        substituteInPlace $(grep -l ${package} $out/lib/systemd/system/*.service) --replace-fail ${package} $out
       '';
     };
 

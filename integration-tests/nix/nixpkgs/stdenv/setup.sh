@@ -47,6 +47,11 @@ substituteInPlace() {
         files+=("$1")
         shift
     done
+    if [ ${#files[@]} = 0 ]
+    then
+        echo "substituteInPlace: no file is named" >&2
+        exit 1
+    fi
     while [ $# -gt 0 ]
     do
         if [ "$1" != --replace-fail ]
