@@ -85,6 +85,9 @@ async fn listeners(options: &Options) -> Result<Vec<Listener>, Failure> {
         }
         return Ok(listeners);
     }
+    if let Some(why) = activation::elsewhere() {
+        tracing::warn!("{why}");
+    }
     let mut addresses = options.listen.clone();
     if let Some(port) = options.port() {
         let host = "::".to_owned();

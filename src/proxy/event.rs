@@ -21,6 +21,8 @@ pub const NOT_KEPT: &str = "e1a47f9b2c6d4035918be53d07c6f2a8";
 pub const RESPAWNED: &str = "93d4c0b17ae5426f8f1b6e2d7c05a3e9";
 /// Whether connections outlive the process.
 pub const KEEPS: &str = "84f3b6d07e1a4c29a5d2708c9e4b61f5";
+/// The last will is missing, or it has ended before its time.
+pub const LAST_WILL: &str = "c6f09a3d7b1e4825b94d02e7f18a6c53";
 /// Another process has taken the place of this one.
 pub const RETIRED: &str = "70c2a5d98e1f4b36a4d7b09e6c3f8512";
 /// The gate opened because the callers that the lock belonged to have gone or given up before the drain.

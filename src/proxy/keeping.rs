@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::event;
 use super::keep::{self, KeepError, Started};
+use super::last_will;
 use super::options::Options;
 use super::relay;
 use super::shell::Proxy;
@@ -89,7 +90,7 @@ pub(super) fn begin(
         .unwrap_or_else(|| !options.take_over && notify::is_systemd());
     let kept = match wanted {
         false => {
-            let sockets = keep::discard(stored, how.is_heir)?;
+            let sockets = keep::discard(stored, how.is_heir);
             if sockets > 0 {
                 tracing::warn!(
                     MESSAGE_ID = event::NOT_KEPT,
@@ -126,6 +127,9 @@ pub(super) fn begin(
                      --respawn=yes says: {error}"
                 );
             }
+            if let Some(error) = &started.no_will {
+                last_will::tell_missing(error);
+            }
             Ok(Some(started))
         }
         // Another process can try: they are still kept.
@@ -135,13 +139,18 @@ pub(super) fn begin(
         )
         .into()),
         Err(why) => {
-            relay::allow_buffers(buffers)?;
-            if let Some(why) = why {
-                tracing::info!(
+            match why {
+                None => {}
+                Some(why @ KeepError::Refused) => tracing::info!(
                     MESSAGE_ID = event::KEEPS, REASON = %why,
                     "connections end with this process: {why}"
-                );
+                ),
+                Some(why) => tracing::warn!(
+                    MESSAGE_ID = event::KEEPS, REASON = %why,
+                    "connections end with this process, and those that were kept were reset: {why}"
+                ),
             }
+            relay::allow_buffers(buffers)?;
             Ok(None)
         }
     }

@@ -24,6 +24,7 @@ pub mod gate;
 pub mod handover;
 pub mod keep;
 mod keeping;
+mod last_will;
 pub mod liveness;
 pub mod loops;
 mod notices;

@@ -13,7 +13,7 @@ use super::upstream::Spare;
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::listener::Arrival;
-use crate::service::words::clause;
+use crate::service::words::{self, clause};
 
 /// Goes on with all of them. They count from now on; nobody was accepted yet.
 pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
@@ -57,6 +57,29 @@ pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
                 proxy.workers().wait_with(client::serve_client(passed));
             }
         }
+    }
+}
+
+/// Ends all of them, for this process cannot carry any, and the next one could not either, perhaps: nobody
+/// waits for what may never come.
+pub(super) fn give_up(started: Started) {
+    let count = started.restored.len();
+    for Restored { client, stage, .. } in &started.restored {
+        ending::end_by_reset(client);
+        if let Stage::Connected { upstream, .. } = stage {
+            ending::end_by_reset(upstream);
+        }
+    }
+    if count > 0 {
+        tracing::warn!(
+            MESSAGE_ID = event::NOT_KEPT,
+            OPEN = count,
+            "reset {} that the process before has left: this one cannot carry any",
+            words::count(count, "connection")
+        );
+    }
+    if let Err(error) = started.keep.forget() {
+        tracing::debug!(ERROR = %error, "the store cannot be cleared: {error}");
     }
 }
 

@@ -43,9 +43,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<ExitCode, Failure> {
-    let (stored, sockets): (Vec<Inherited>, Vec<Inherited>) = activation::inherited()?
-        .into_iter()
-        .partition(|descriptor| descriptor.name == keep::NAME);
+    let (stored, sockets) = keep::separate(activation::inherited()?);
     let respawn = match options.respawn {
         true => Some(sockets.iter().map(Inherited::try_clone).collect()),
         false => None,
@@ -116,7 +114,6 @@ async fn run(options: Options) -> Result<ExitCode, Failure> {
         target_file,
         Handover::new(options.runtime_directory().as_deref())?,
     );
-    let stored = stored.into_iter().map(|stored| stored.fd).collect();
     let kept = keeping::begin(
         &options,
         stored,
@@ -140,7 +137,13 @@ async fn run(options: Options) -> Result<ExitCode, Failure> {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
     };
-    proxy.start(threads)?;
+    if let Err(error) = proxy.start(threads) {
+        kept.into_iter().for_each(restored::give_up);
+        return Err(format!(
+            "no thread can be started: {error} (raise TasksMax=, LimitNPROC= or MemoryMax=)"
+        )
+        .into());
+    }
     if let Some(started) = kept {
         restored::go_on(&proxy, started);
     }
@@ -223,13 +226,17 @@ fn not_taken_over(error: TakeOverError) -> Failure {
 /// The client listeners: systemd's, or those of `--listen`.
 async fn listeners(inherited: Vec<Inherited>, options: &Options) -> Result<Vec<Listener>, Failure> {
     match (inherited.is_empty(), options.listen.is_empty()) {
-        (true, true) => {
-            Err("nowhere to listen: start it by a .socket unit, or give --listen".into())
-        }
+        (true, true) => Err(nowhere_to_listen().into()),
         (false, false) => Err("both systemd and --listen give sockets: use one of them".into()),
         (false, true) => Ok(Listener::inherit_all(inherited)?),
         (true, false) => Ok(binding::bind_all(&options.listen, options.bind_timeout).await?),
     }
+}
+
+fn nowhere_to_listen() -> String {
+    let why = activation::elsewhere();
+    let why = why.unwrap_or_else(|| "start it by a .socket unit, or give --listen".to_owned());
+    format!("nowhere to listen: {why}")
 }
 
 async fn control_listeners(

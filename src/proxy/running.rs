@@ -83,16 +83,18 @@ impl Service for Running {
         tokio::select! {
             () = self.proxy.woken.notified() => {}
             () = self.control.changed() => {}
+            () = self.proxy.last_will_ends() => {}
         }
     }
 
     fn tick(&self, now: Uptime) -> Option<Uptime> {
         let sweep = self.proxy.sweep(now);
         let unparked = self.proxy.park_unparked(now);
+        let last_will = self.proxy.look_after_last_will(now);
         if !self.proxy.gate().0.may_accept() {
             self.proxy.watch_queue();
         }
-        [self.proxy.gate_tick(now), sweep, unparked]
+        [self.proxy.gate_tick(now), sweep, unparked, last_will]
             .into_iter()
             .flatten()
             .min()

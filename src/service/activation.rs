@@ -33,8 +33,8 @@ impl Inherited {
 #[error("the sockets inherited by LISTEN_FDS cannot be used: {0}")]
 pub struct ActivationError(String);
 
-/// All descriptors that were inherited, with their names; none if there are none. Call it once, at
-/// the start: it gives away what it finds.
+/// All descriptors that were inherited, with their names; none if there are none, or if they are meant for
+/// another process ([`elsewhere`]). Call it once, at the start: it gives away what it finds.
 ///
 /// systemd sets `LISTEN_PID`, and `libsystemd` knows the names. Development tools such as systemfd
 /// do not set it, so that their sockets are taken by `listenfd`, without names.
@@ -49,8 +49,10 @@ pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
             .map_err(|_| ActivationError(format!("“{text}” is not a number of descriptors")))?,
         Err(_) => return Ok(Vec::new()),
     };
-    if std::env::var_os("LISTEN_PID").is_none() {
-        return anonymous(promised);
+    match meant_for() {
+        None => return anonymous(promised),
+        Some(process) if process != std::process::id() => return Ok(Vec::new()),
+        Some(_) => {}
     }
     // The crate would leave out what has no name.
     if let Ok(names) = std::env::var("LISTEN_FDNAMES")
@@ -63,7 +65,6 @@ pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
     let fail = |error: libsystemd::errors::SdError| ActivationError(error.to_string());
     let names = libsystemd::activation::receive_descriptors_with_names(false).map_err(fail)?;
     if names.is_empty() {
-        // Either they are meant for another process, or they have no names.
         let fds = libsystemd::activation::receive_descriptors(false).map_err(fail)?;
         return Ok(fds
             .into_iter()
@@ -74,6 +75,32 @@ pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
         .into_iter()
         .map(|(fd, name)| take(fd.into_raw_fd(), name))
         .collect())
+}
+
+/// The process that the descriptors are meant for, if that is said.
+fn meant_for() -> Option<u32> {
+    let text = std::env::var("LISTEN_PID").ok()?;
+    // What is no number is nobody's, as for sd_listen_fds(3).
+    Some(text.parse().unwrap_or(0))
+}
+
+/// Where a socket is that this process has not got, as a sentence for people; `None` if there is none.
+pub fn elsewhere() -> Option<String> {
+    let this = std::process::id();
+    match meant_for() {
+        Some(process) if process != this && std::env::var_os("LISTEN_FDS").is_some() => {
+            return Some(format!(
+                "LISTEN_FDS is meant for process {process} (LISTEN_PID), and this is {this}: where a \
+                 shell starts the program, let it say “exec”"
+            ));
+        }
+        _ => {}
+    }
+    let stdin = std::io::stdin();
+    let listens = rustix::net::sockopt::socket_acceptconn(&stdin) == Ok(true);
+    listens.then(|| {
+        "the socket is standard input: leave StandardInput=socket out of the unit".to_owned()
+    })
 }
 
 fn anonymous(promised: usize) -> Result<Vec<Inherited>, ActivationError> {

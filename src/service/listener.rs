@@ -17,7 +17,6 @@ use socket2::Domain;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::activation::Inherited;
 use super::address::Address;
 pub use super::arrival::{Accepted, Arrival, Peer};
 use super::arrival::{accepted, handed_over, has_gone};
@@ -188,18 +187,6 @@ impl Listener {
             listeners.push(Self::new(socket.into(), path.and_then(SocketFile::bound))?);
         }
         Ok(listeners)
-    }
-
-    /// Takes all of these sockets, see [`Self::inherited`].
-    ///
-    /// # Errors
-    ///
-    /// For the first that cannot be accepted from.
-    pub fn inherit_all(sockets: Vec<Inherited>) -> Result<Vec<Self>, ListenError> {
-        sockets
-            .into_iter()
-            .map(|socket| Self::inherited(socket.fd))
-            .collect()
     }
 
     /// Listens at all of these addresses, see [`Self::bind`].

@@ -37,9 +37,11 @@ fn unknown_level(text: &str) -> String {
 ///
 /// In the journal each field is one of its own (`PEER=`, `CONNECTION_ID=`, …) and events have a
 /// `MESSAGE_ID`. Without journald, or when standard error is not the journal (`JOURNAL_STREAM`,
-/// systemd.exec(5)), the same goes to standard error as lines for people.
+/// systemd.exec(5)), the same goes to standard error as lines for people; unless that is a socket that
+/// listens, as `StandardInput=socket` makes it, where nobody would read them.
 pub fn start(name: &str, level: Level) {
-    if libsystemd::logging::connected_to_journal() {
+    let nobody_reads = rustix::net::sockopt::socket_acceptconn(std::io::stderr()) == Ok(true);
+    if libsystemd::logging::connected_to_journal() || nobody_reads {
         // It fails only when logging has been started before.
         let _ = tracing_subscriber::registry()
             .with(level.0)

@@ -197,13 +197,13 @@ fn after_an_end_without_connections_nothing_is_stored() {
     let upstream = streams::Upstream::start(Kind::Tcp);
     let mut manager = Manager::new(upstream.target(), 1);
     manager.start();
-    assert_eq!(manager.stored(), 12);
+    assert_eq!(manager.stored(), 13);
     manager.end();
     assert_eq!(manager.stored(), 0);
     manager.start();
     let _client = client(&manager);
     manager.end();
-    assert_eq!(manager.stored(), 12);
+    assert_eq!(manager.stored(), 13);
 }
 
 #[test]

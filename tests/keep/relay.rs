@@ -66,16 +66,8 @@ struct Thread {
 
 /// Runs until it is killed, or until nobody is connected and it is told to end.
 pub fn run() {
-    let mut listener = None;
-    let mut stored = Vec::new();
-    for inherited in activation::inherited().unwrap() {
-        match inherited.name.as_str() {
-            "clients" => listener = Some(inherited.fd),
-            keep::NAME => stored.push(inherited.fd),
-            name => eprintln!("what is {name}?"),
-        }
-    }
-    let listener = Arc::new(listener.unwrap());
+    let (stored, mut sockets) = keep::separate(activation::inherited().unwrap());
+    let listener = Arc::new(sockets.remove(0).fd);
     rustix::io::ioctl_fionbio(&listener, true).unwrap();
     let options = Options {
         connections: 16_384,

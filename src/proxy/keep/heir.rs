@@ -95,6 +95,12 @@ pub(super) struct Heir {
     manager: Manager,
 }
 
+// SAFETY: texts that are never freed, and that only the will changes, in a copy of the memory that is its
+// own; pointers to them; descriptors.
+unsafe impl Send for Heir {}
+// SAFETY: as above.
+unsafe impl Sync for Heir {}
+
 /// Where systemd listens.
 #[derive(Debug)]
 struct Manager {

@@ -58,6 +58,13 @@ pub(super) fn grow(file: &OwnedFd, length: usize) -> io::Result<()> {
     Ok(())
 }
 
+/// Has a memory file that would be larger than this process may write (`RLIMIT_FSIZE`, setrlimit(2)) be an
+/// error, and not the end of the process by a signal.
+pub(super) fn fail_beyond_the_size_limit() {
+    // SAFETY: nobody here handles the signal.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// How long a memory file is.
 pub(super) fn file_length(file: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(fstat(file)?.st_size.try_into().unwrap_or(0))

@@ -7,7 +7,8 @@
 //! - `lots`: where descriptors are parked; `message`: what is said of them there; `park`: parking;
 //!   `recycle`: getting rid of what has ended; `places`: what is in which lot; `budget`: how many
 //!   there may be; `unparked`: those for whom there was no room;
-//! - `will`: the child that saves what was not parked yet; `heir`: the process that it becomes;
+//! - `will`: the child that saves what was not parked yet; `testament`: whether there is one; `heir`: the
+//!   process that it becomes;
 //! - `layout`, `table`, `slot`: what is written down of every connection; `mapping`: the memory it is in;
 //! - `buffers`, `pipes`: where bytes in hand are;
 //! - [`account`], `counters`: what was under way when the process died (pure);
@@ -50,6 +51,7 @@ mod slot;
 mod store;
 mod strays;
 mod table;
+mod testament;
 mod unparked;
 mod will;
 
@@ -65,19 +67,18 @@ pub use park::Pair;
 pub use pipes::Pipe;
 pub use restore::{GivenUp, InHand, Restored, RestoredFlow, Stage};
 pub use slot::{Flow, Slot, Way};
-pub use store::NAME;
+pub use store::{NAME, separate};
 
 use crate::service::activation::Inherited;
 use crate::service::clock::Uptime;
 use budget::Budget;
-use heir::Heir;
 use layout::{LEFT, OVER};
 use lots::Lots;
 use places::Places;
 use restore::Restoration;
 use store::{Parts, Stored};
 use table::Table;
-use will::Will;
+use testament::Testament;
 
 /// How much room there has to be, and whose clients they are.
 #[derive(Clone, Debug)]
@@ -105,6 +106,9 @@ pub enum KeepError {
     /// More connections are kept than this process may have descriptors for.
     #[error("too few descriptors for the connections that were kept (raise LimitNOFILE=)")]
     Descriptors,
+    /// The kernel is too old.
+    #[error("this kernel has no {0} (Linux 5.4 has it)")]
+    Kernel(&'static str),
     /// The kernel.
     #[error("connections cannot be kept: {0}")]
     System(#[from] io::Error),
@@ -119,10 +123,12 @@ pub struct Started {
     pub restored: Vec<Restored>,
     /// Those that had to be ended.
     pub given_up: Vec<GivenUp>,
-    /// So many sockets of another version were reset.
+    /// So many sockets were reset that nobody can go on with: another version has left them.
     pub foreign: usize,
     /// Why the last will cannot start the next process, if it should.
     pub no_heir: Option<io::Error>,
+    /// Why there is no last will: [`Keep::make_will`] tries it again.
+    pub no_will: Option<io::Error>,
 }
 
 /// What connections are kept with. Copies are the same.
@@ -144,7 +150,7 @@ struct Core {
     budget: Budget,
     /// Where the will sends to, and from where it is received.
     will_queue: lots::Pair,
-    will: Mutex<Option<Will>>,
+    testament: Mutex<Testament>,
 }
 
 /// Takes what an earlier process has left, or makes everything and has systemd keep it. `stored` is
@@ -157,20 +163,40 @@ struct Core {
 ///
 /// # Errors
 ///
-/// When connections cannot be kept. Those that were kept before have been reset then, but for
-/// [`KeepError::Descriptors`], after which another process can try.
+/// When connections cannot be kept. Those that were kept before have been reset then and nothing is in the
+/// store any more, but for [`KeepError::Descriptors`], after which another process can try.
 pub fn start(
     stored: Vec<OwnedFd>,
     options: &Options<'_>,
     respawn: Option<Vec<Inherited>>,
 ) -> Result<Started, KeepError> {
-    let (core, foreign, found) = match store::recognise(stored, options)? {
+    // Whatever goes wrong, they do not stay without an owner.
+    let copies: Result<Vec<OwnedFd>, io::Error> = stored.iter().map(OwnedFd::try_clone).collect();
+    let copies = copies.map_err(|_| KeepError::Descriptors)?;
+    let started = go_on(stored, options, respawn);
+    if !matches!(started, Ok(_) | Err(KeepError::Descriptors)) {
+        discard(copies, options.is_heir);
+    }
+    started
+}
+
+fn go_on(
+    stored: Vec<OwnedFd>,
+    options: &Options<'_>,
+    respawn: Option<Vec<Inherited>>,
+) -> Result<Started, KeepError> {
+    will::is_possible()?;
+    mapping::fail_beyond_the_size_limit();
+    let (core, foreign, found) = match store::recognise(stored, options) {
         Stored::Nothing => (create(options)?, 0, false),
         Stored::Foreign(descriptors) => {
-            let count = discard(descriptors, options.is_heir)?;
+            let count = discard(descriptors, options.is_heir);
             (create(options)?, count, false)
         }
-        Stored::Ours(parts) => (adopt(*parts, options)?, 0, true),
+        Stored::Ours(parts, others) => {
+            let count = ends::reset_all(&others);
+            (adopt(*parts, options)?, count, true)
+        }
     };
     let core: &'static Core = Box::leak(Box::new(core));
     let keep = Keep { core };
@@ -178,34 +204,33 @@ pub fn start(
         true => Restoration::of(keep, options)?,
         false => Restoration::default(),
     };
-    let (will, no_heir) = core.make_will(respawn)?;
-    *lock(&core.will) = Some(will);
+    let no_heir = respawn.and_then(|sockets| keep.provide_heir(sockets).err());
     Ok(Started {
         keep,
         restored: restoration.restored,
         given_up: restoration.given_up,
         foreign,
         no_heir,
+        no_will: keep.make_will().err(),
     })
 }
 
 /// Ends everything that an earlier process has left, also to its heir: for one that does not keep
 /// connections. Returns how many sockets were reset.
-///
-/// # Errors
-///
-/// When systemd cannot be told, or not even one descriptor is left.
-pub fn discard(stored: Vec<OwnedFd>, is_heir: bool) -> Result<usize, KeepError> {
+pub fn discard(stored: Vec<OwnedFd>, is_heir: bool) -> usize {
     let left_open = match is_heir {
         true => heir::reset_left_open(heir::open_numbers()),
         false => 0,
     };
     if stored.is_empty() {
-        return Ok(left_open);
+        return left_open;
     }
-    let count = ends::reset_all(stored).map_err(io::Error::from)?;
-    store::remove()?;
-    Ok(left_open + count)
+    let count = ends::reset_all(&stored);
+    if let Err(error) = store::remove() {
+        // The next process finds it, and that nothing is in there.
+        tracing::debug!(ERROR = %error, "the store cannot be cleared: {error}");
+    }
+    left_open + count
 }
 
 fn create(options: &Options<'_>) -> Result<Core, KeepError> {
@@ -232,7 +257,7 @@ fn adopt(parts: Parts, options: &Options<'_>) -> Result<Core, KeepError> {
         lots: RwLock::new(Lots::new(lots, budget)),
         budget,
         will_queue: will,
-        will: Mutex::default(),
+        testament: Mutex::default(),
     })
 }
 
@@ -243,22 +268,6 @@ impl Core {
         parts.extend(lots.parts());
         parts.extend(self.will_queue.iter().map(AsFd::as_fd));
         parts
-    }
-
-    /// Makes the last will; and tells why it cannot start the next process, if it should.
-    fn make_will(
-        &'static self,
-        respawn: Option<Vec<Inherited>>,
-    ) -> io::Result<(Will, Option<io::Error>)> {
-        let make = |heir| Will::make(&self.table, self.will_queue[0].as_fd(), heir);
-        let Some(sockets) = respawn else {
-            return Ok((make(None)?, None));
-        };
-        let lots = self.lots.read().unwrap_or_else(PoisonError::into_inner);
-        match Heir::new(sockets, &self.parts(&lots)).and_then(|heir| make(Some(heir))) {
-            Ok(will) => Ok((will, None)),
-            Err(error) => Ok((make(None)?, Some(error))),
-        }
     }
 }
 
@@ -298,7 +307,7 @@ impl Keep {
     /// will becomes that process, if it can.
     pub fn leave(self, to_heir: bool) {
         self.core.buffers.leave();
-        match to_heir && lock(&self.core.will).as_ref().is_some_and(Will::has_heir) {
+        match to_heir && lock(&self.core.testament).has_heir() {
             true => self.core.table.header().orderly.store(LEFT, Release),
             false => self.dismiss(),
         }
@@ -316,10 +325,7 @@ impl Keep {
 
     fn dismiss(self) {
         self.core.table.header().orderly.store(OVER, Release);
-        let will = lock(&self.core.will).take();
-        if let Some(will) = will {
-            will.dismiss();
-        }
+        self.dismiss_will();
     }
 }
 

@@ -325,5 +325,6 @@ impl Flow {
 #[inline]
 fn add(counter: &std::sync::atomic::AtomicU64, bytes: usize) {
     // Nobody else writes to it.
-    counter.store(counter.load(Relaxed) + bytes as u64, Release);
+    let sum = counter.load(Relaxed).wrapping_add(bytes as u64);
+    counter.store(sum, Release);
 }

@@ -18,6 +18,14 @@ use super::layout::{
 use super::lock;
 use super::mapping::{self, Mapping};
 
+/// The most connections that another process can have left, if this one does not have more itself:
+/// each needs a descriptor, and the units say `LimitNOFILE=131072`.
+const LEFT_MAX: u32 = 1 << 17;
+
+/// The most buffers that another process can have left: one for each direction, and one for each of its
+/// threads.
+const BUFFERS_LEFT_MAX: u32 = 2 * LEFT_MAX + 1024;
+
 /// Nobody's descriptor.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -84,22 +92,29 @@ impl Table {
     }
 
     /// One that another process has left, with room for at least so many connections from now on.
+    ///
+    /// How much memory that takes is not what the table says, but how many connections this process may
+    /// have, or how many any of them may have had: [`LEFT_MAX`].
     pub(super) fn adopt(file: OwnedFd, slots: u32) -> Result<Self, TableError> {
         let length = mapping::file_length(file.as_fd())?;
-        let mapping = Mapping::shared(file.as_fd(), length)?;
+        if length < table_bytes(0) {
+            return Err(TableError::Foreign);
+        }
+        let mapping = Mapping::shared(file.as_fd(), table_bytes(0))?;
         let header: &'static Header = mapping.at(0).ok_or(TableError::Foreign)?;
-        let had = header.slots.load(Acquire);
+        let top = header.top.load(Acquire);
         let known = header.magic.load(Acquire) == MAGIC
             && header.version.load(Acquire) == VERSION
             && header.slot_bytes.load(Acquire) as usize == size_of::<RawSlot>()
-            && table_bytes(had as usize) <= length
-            && header.top.load(Acquire) <= had
+            && table_bytes(top as usize) <= length
+            && top <= header.slots.load(Acquire)
+            && top <= slots.max(LEFT_MAX)
             && header.active.load(Acquire) <= 1
             && header.pipes_top.load(Acquire) as usize <= PIPES;
         if !known {
             return Err(TableError::Foreign);
         }
-        let slots = slots.max(had);
+        let slots = slots.max(top);
         mapping::grow(&file, table_bytes(slots as usize))?;
         let mapping = Mapping::shared(file.as_fd(), table_bytes(slots as usize))?;
         let header: &'static Header = mapping.at(0).ok_or(TableError::Foreign)?;
@@ -218,9 +233,11 @@ impl Table {
         lock(&self.free_pipes).are(pipes, self.pipes_top());
     }
 
-    /// There is room for at least so many buffers from now on.
+    /// There is room for at least so many buffers from now on, and for those that another process may
+    /// have had.
     pub(super) fn have_buffers(&self, count: u32) {
-        self.header.buffers.fetch_max(count, Release);
+        let had = self.buffers().min(BUFFERS_LEFT_MAX);
+        self.header.buffers.store(had.max(count), Release);
     }
 
     /// Takes a free pipe. `None` if there is none.
@@ -328,5 +345,22 @@ mod tests {
         assert!(matches!(Table::adopt(file, 4), Err(TableError::Foreign)));
         let short = mapping::memory_file("test", 100).unwrap();
         assert!(matches!(Table::adopt(short, 4), Err(TableError::Foreign)));
+    }
+
+    #[test]
+    fn how_much_memory_is_used_is_not_for_the_table_to_say() {
+        let table = Table::new(4, 8).unwrap();
+        let file = || table.file().try_clone_to_owned().unwrap();
+        mapping::grow(&file(), table_bytes(1 << 22)).unwrap();
+        let header = table.header();
+        header.slots.store(u32::MAX, Relaxed);
+        header.buffers.store(u32::MAX, Relaxed);
+        let next = Table::adopt(file(), 100).unwrap();
+        next.have_buffers(16);
+        assert_eq!((next.slots(), next.buffers()), (100, BUFFERS_LEFT_MAX));
+        header.slots.store(u32::MAX, Relaxed);
+        header.top.store(LEFT_MAX + 1, Relaxed);
+        assert!(matches!(Table::adopt(file(), 4), Err(TableError::Foreign)));
+        assert!(Table::adopt(file(), LEFT_MAX + 1).is_ok());
     }
 }

@@ -49,7 +49,7 @@ fn next_with(before: Keep, options: &Options<'_>) -> (Keep, Restoration) {
     let copies = stored
         .into_iter()
         .map(|fd| fd.try_clone_to_owned().unwrap());
-    let Stored::Ours(parts) = store::recognise(copies.collect(), options).unwrap() else {
+    let Stored::Ours(parts, _) = store::recognise(copies.collect(), options) else {
         panic!("it is not recognised");
     };
     let keep = keep_of(*parts);

@@ -7,14 +7,12 @@
 //! allocate, lock, or panic.
 
 mod batch;
+mod process;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
-
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::Errno;
 
 use super::heir::{self, Heir};
 use super::layout::{LEFT, OVER, Phase, State};
@@ -22,6 +20,7 @@ use super::message::{Entry, Kind};
 use super::table::{NONE, Table};
 use crate::service::clock::Uptime;
 use batch::Batch;
+pub(super) use process::is_possible;
 
 /// The child.
 #[derive(Debug)]
@@ -42,17 +41,14 @@ impl Will {
         queue: BorrowedFd<'_>,
         heir: Option<&'static Heir>,
     ) -> io::Result<Self> {
-        let parent = rustix::process::pidfd_open(
-            rustix::process::getpid(),
-            rustix::process::PidfdFlags::empty(),
-        )?;
-        let testament = Testament {
+        let parent = process::this()?;
+        let instructions = Instructions {
             parent: parent.as_raw_fd(),
             table,
             queue: queue.as_raw_fd(),
             heir,
         };
-        let child = clone_with_files(&testament)?;
+        let child = clone_with_files(&instructions)?;
         Ok(Self {
             child,
             _parent: parent,
@@ -62,50 +58,42 @@ impl Will {
 
     /// Whether it may become the next process.
     pub(super) fn has_heir(&self) -> bool {
-        self.has_heir
+        self.has_heir && !self.has_ended()
+    }
+
+    /// The child, as pidfd_open(2) would tell of it.
+    pub(super) fn process(&self) -> BorrowedFd<'_> {
+        self.child.as_fd()
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        process::has_ended(self.child.as_fd())
     }
 
     /// It is not wanted any more: ends the child, and waits until it has ended.
     pub(super) fn dismiss(self) {
         let signal = rustix::process::Signal::KILL;
         let _ = rustix::process::pidfd_send_signal(&self.child, signal);
-        wait(self.child.as_fd());
+        process::wait(self.child.as_fd());
     }
 }
 
 /// What the child has to know.
-struct Testament {
+struct Instructions {
     parent: RawFd,
     table: &'static Table,
     queue: RawFd,
     heir: Option<&'static Heir>,
 }
 
-/// Waits for the end of the child, which is somebody else's if it may become the heir.
-fn wait(child: BorrowedFd<'_>) {
-    let mut fds = [PollFd::from_borrowed_fd(child, PollFlags::IN)];
-    while poll(&mut fds, None) == Err(Errno::INTR) {}
-    let options = libc::WEXITED | libc::__WALL;
-    // SAFETY: waitid(2) may be told not to say anything about the child.
-    unsafe {
-        libc::syscall(
-            libc::SYS_waitid,
-            libc::P_PIDFD,
-            child.as_raw_fd(),
-            std::ptr::null_mut::<libc::siginfo_t>(),
-            options,
-            std::ptr::null_mut::<libc::rusage>(),
-        );
-    }
-}
-
 /// Clones the process, descriptors shared and memory not, with all signals blocked. Returns in the
 /// parent only.
-fn clone_with_files(testament: &Testament) -> io::Result<OwnedFd> {
+fn clone_with_files(instructions: &Instructions) -> io::Result<OwnedFd> {
     let mut pidfd: libc::c_int = -1;
     let flags = libc::CLONE_FILES | libc::CLONE_PIDFD;
     // A sibling, so that systemd has the main process for its child from the beginning.
-    let flags = match testament.heir {
+    let flags = match instructions.heir {
         Some(_) => flags | libc::CLONE_PARENT,
         None => flags,
     };
@@ -127,7 +115,7 @@ fn clone_with_files(testament: &Testament) -> io::Result<OwnedFd> {
             0 as libc::c_ulong,
         );
         if pid == 0 {
-            libc::_exit(run(testament));
+            libc::_exit(run(instructions));
         }
         let error = io::Error::last_os_error();
         libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut());
@@ -143,13 +131,13 @@ fn clone_with_files(testament: &Testament) -> io::Result<OwnedFd> {
 
 /// What the child does: waits for the parent's death, which is the end of its last thread, then sends, and
 /// executes the heir. It allocates nothing. Returns its exit status.
-fn run(testament: &Testament) -> libc::c_int {
-    let &Testament {
+fn run(instructions: &Instructions) -> libc::c_int {
+    let &Instructions {
         parent,
         table,
         queue,
         heir,
-    } = testament;
+    } = instructions;
     // SAFETY: the name is a string with its end; nothing else is read.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"last-will".as_ptr()) };
     let mut fds = libc::pollfd {

@@ -27,6 +27,7 @@ use super::gate::{
 use super::handover::Handover;
 use super::keep::Keep;
 use super::keeping::Unparked;
+use super::last_will::LastWill;
 use super::notices;
 use super::proxy_header::ProxyProtocol;
 use super::sources::Source;
@@ -86,6 +87,7 @@ pub struct Proxy {
     workers: OnceLock<Workers>,
     keep: Option<Keep>,
     pub(super) unparked: Unparked,
+    pub(super) last_will: LastWill,
     is_leaving: AtomicBool,
     /// Connections that have ended since the last tidying up.
     ended: AtomicU64,
@@ -141,6 +143,7 @@ impl Proxy {
             workers: OnceLock::new(),
             keep: None,
             unparked: Unparked::default(),
+            last_will: LastWill::default(),
             is_leaving: AtomicBool::new(false),
             ended: AtomicU64::new(0),
             failure: OnceLock::new(),

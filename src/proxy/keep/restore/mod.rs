@@ -177,7 +177,7 @@ impl Restoration {
                 end(keep, slot, &sockets);
                 return None;
             }
-            Phase::Connected => match settle(slot, &sockets, pipes) {
+            Phase::Connected => match settle(keep, slot, &sockets, pipes) {
                 Ok(flows) => return Some(Settled { sockets, flows }),
                 Err(why) => {
                     self.given_up.push(GivenUp::new(slot, Some(why)));

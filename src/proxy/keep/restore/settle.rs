@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 
+use super::super::Keep;
 use super::super::account::{self, Act, Kernel, Place, Total, Unclear};
 use super::super::counters::{self, Opened};
 use super::super::slot::{Slot, Way};
@@ -17,6 +18,7 @@ pub(super) struct Settled {
 
 /// Finds out where both directions are, and whether their sources are broken.
 pub(super) fn settle(
+    keep: Keep,
     slot: Slot,
     sockets: &Sockets,
     pipes: &BTreeMap<u32, [OwnedFd; 2]>,
@@ -58,7 +60,13 @@ pub(super) fn settle(
                 _ => None,
             },
         };
-        settled.push((way, account::settle(&record, &kernel)?, source, sink));
+        let is = account::settle(&record, &kernel)?;
+        if let Some(account::Held::Buffer { number, .. }) = is.held
+            && number >= keep.core.table.buffers()
+        {
+            return Err(Unclear::Missing);
+        }
+        settled.push((way, is, source, sink));
     }
     // Only now, for what is written down of one direction tells something about the other.
     let mut result = Vec::new();

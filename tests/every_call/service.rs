@@ -1,0 +1,403 @@
+//! Plays systemd: holds the sockets and the store, starts the proxy, and looks at what it leaves.
+
+use std::ffi::{CString, c_char};
+use std::io::{IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+
+use crate::tracer::{self, From, Tracee};
+
+/// Nothing here takes so long, unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the store has while the proxy keeps connections.
+pub const STORED: usize = 13;
+
+/// What the manager says to itself.
+const FLUSH: &str = "FLUSH";
+
+/// Room for the number of a process.
+const NUMBER: &str = "0000000000";
+
+type Store = Arc<Mutex<Vec<(String, OwnedFd)>>>;
+
+pub struct Service {
+    clients: TcpListener,
+    control: UnixListener,
+    store: Store,
+    directory: tempfile::TempDir,
+    target: SocketAddr,
+    ready: Receiver<()>,
+    /// The signal that the process gets when it says that it is ready.
+    when_ready: Arc<AtomicI32>,
+    process: Arc<AtomicI32>,
+    refused: Vec<Refused>,
+}
+
+/// A system call that fails, as on a kernel that has it not or under a limit.
+#[derive(Clone, Copy)]
+pub struct Refused {
+    pub number: libc::c_long,
+    /// Only if this is its first argument.
+    pub argument: Option<u32>,
+    pub errno: libc::c_int,
+}
+
+impl Service {
+    /// A proxy that leads to this target; it does not run yet.
+    pub fn new(target: SocketAddr) -> Self {
+        // Those whom the process leaves behind are ours to wait for.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("systemd")).unwrap();
+        let notify = UnixDatagram::bind(directory.path().join("systemd/notify")).unwrap();
+        let (said, ready) = channel();
+        let service = Self {
+            clients: TcpListener::bind("127.0.0.1:0").unwrap(),
+            control: UnixListener::bind(directory.path().join("control")).unwrap(),
+            store: Store::default(),
+            directory,
+            target,
+            ready,
+            when_ready: Arc::default(),
+            process: Arc::default(),
+            refused: Vec::new(),
+        };
+        let store = service.store.clone();
+        let (when_ready, process) = (service.when_ready.clone(), service.process.clone());
+        std::thread::spawn(move || listen(&notify, &store, &when_ready, &process, &said));
+        service
+    }
+
+    /// Waits until everything is acted upon that the process before has said. As systemd does, which hears
+    /// of its death only then.
+    fn settle(&self) {
+        while self.ready.try_recv().is_ok() {}
+        let socket = UnixDatagram::unbound().unwrap();
+        let notify = self.directory.path().join("systemd/notify");
+        socket.send_to(FLUSH.as_bytes(), notify).unwrap();
+        self.ready.recv_timeout(PATIENCE).unwrap();
+    }
+
+    /// Has these calls fail in processes that are started from now on.
+    pub fn refuse(&mut self, calls: &[Refused]) {
+        self.refused = calls.to_vec();
+    }
+
+    /// The process, or the last will of it; `None` if it is not there.
+    pub fn last_will(&self) -> Option<libc::pid_t> {
+        let process = self.process.load(SeqCst);
+        let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            entry
+                .ok()?
+                .file_name()
+                .to_str()?
+                .parse::<libc::pid_t>()
+                .ok()
+        });
+        let is_it = |pid: &libc::pid_t| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // Name, state, parent, process group: proc(5).
+            let mut fields = stat
+                .split_once("(last-will) ")
+                .unwrap_or_default()
+                .1
+                .split(' ');
+            let (state, group) = (fields.next(), fields.nth(1));
+            state != Some("Z") && group == Some(&process.to_string())
+        };
+        pids.into_iter().find(is_it)
+    }
+
+    /// Waits until it has logged this.
+    pub fn until_logged(&self, text: &str) {
+        let begin = std::time::Instant::now();
+        while !self.log().contains(text) {
+            assert!(
+                begin.elapsed() < PATIENCE,
+                "{text:?} is missing: {}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Starts it, traced. When it says that it is ready it gets this signal.
+    pub fn trace(&self, from: From, when_ready: libc::c_int) -> Tracee {
+        self.when_ready.store(when_ready, SeqCst);
+        Tracee::new(self.spawn(true), from)
+    }
+
+    /// Starts it, and waits until it is ready.
+    pub fn start(&self) {
+        self.when_ready.store(0, SeqCst);
+        self.spawn(false);
+        let ready = self.ready.recv_timeout(PATIENCE);
+        assert!(ready.is_ok(), "it does not get ready: {}", self.log());
+    }
+
+    /// Starts it, and waits until it has ended by itself.
+    pub fn run_to_end(&self) {
+        self.spawn(false);
+        self.wait();
+    }
+
+    /// Ends it by a signal, and waits until nobody is left of it.
+    pub fn end(&self, signal: libc::c_int) {
+        let process = self.process.load(SeqCst);
+        // SAFETY: kill(2) on a child that was not waited for.
+        unsafe {
+            match signal {
+                // Everybody, as when systemd kills what is left of a service.
+                libc::SIGKILL => libc::kill(-process, signal),
+                _ => libc::kill(process, signal),
+            };
+        }
+        self.wait();
+    }
+
+    fn wait(&self) {
+        let process = self.process.load(SeqCst);
+        // SAFETY: waitpid(2) may be told not to say how they ended.
+        while unsafe { libc::waitpid(-process, std::ptr::null_mut(), libc::__WALL) } > 0 {}
+    }
+
+    /// What is in the store, by its names.
+    pub fn stored(&self) -> Vec<String> {
+        self.settle();
+        let store = self.store.lock().unwrap();
+        store.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Leaves only these in the store, by the order in which they were put there.
+    pub fn retain(&self, mut is_left: impl FnMut(usize) -> bool) {
+        self.settle();
+        let mut index = 0..;
+        let mut store = self.store.lock().unwrap();
+        store.retain(|_| is_left(index.next().unwrap()));
+    }
+
+    /// Gives everything that is in its store to another one.
+    pub fn move_to(&self, other: &Self) {
+        self.settle();
+        let mut store = self.store.lock().unwrap();
+        other.store.lock().unwrap().append(&mut store);
+    }
+
+    /// Puts something into the store.
+    pub fn put(&self, name: &str, descriptor: impl Into<OwnedFd>) {
+        let mut store = self.store.lock().unwrap();
+        store.push((name.to_owned(), descriptor.into()));
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// A client.
+    pub fn connect(&self) -> TcpStream {
+        let client = TcpStream::connect(self.clients.local_addr().unwrap()).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client
+    }
+
+    /// How many connections the proxy says are open.
+    pub fn open(&self) -> usize {
+        let mut caller = UnixStream::connect(self.directory.path().join("control")).unwrap();
+        caller.set_read_timeout(Some(PATIENCE)).unwrap();
+        let call = b"{\"method\":\"io.github.disnix-proxy-example.Proxy.GetStatus\"}\0";
+        caller.write_all(call).unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(&[0]) {
+            let mut byte = [0];
+            caller.read_exact(&mut byte).unwrap();
+            answer.extend(byte);
+        }
+        answer.pop();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        answer["parameters"]["status"]["open"].as_u64().unwrap() as usize
+    }
+
+    /// Forks and executes it with everything that systemd would hand over.
+    fn spawn(&self, traced: bool) -> libc::pid_t {
+        self.settle();
+        let store = self.store.lock().unwrap();
+        let mut sockets = vec![self.clients.as_raw_fd(), self.control.as_raw_fd()];
+        sockets.extend(store.iter().map(|(_, fd)| fd.as_raw_fd()));
+        let mut names = vec!["clients", "varlink"];
+        names.extend(store.iter().map(|(name, _)| name.as_str()));
+        let path = |name: &str| self.directory.path().join(name);
+        let environment = [
+            format!("LISTEN_FDS={}", sockets.len()),
+            format!("LISTEN_FDNAMES={}", names.join(":")),
+            format!("NOTIFY_SOCKET={}", path("systemd/notify").display()),
+            format!("RUNTIME_DIRECTORY={}", self.directory.path().display()),
+            format!("DISNIX_TCP_PROXY_TARGET={}", self.target),
+            "DISNIX_TCP_PROXY_THREADS=1".to_owned(),
+            "DISNIX_TCP_PROXY_CONNECTIONS_MAX=64".to_owned(),
+            "DISNIX_TCP_PROXY_LOG_LEVEL=debug".to_owned(),
+            format!("LISTEN_PID={NUMBER}"),
+        ];
+        let environment = environment.map(|line| CString::new(line).unwrap());
+        let mut environment: Vec<*const c_char> =
+            environment.iter().map(|line| line.as_ptr()).collect();
+        environment.push(std::ptr::null());
+        let program = CString::new(env!("CARGO_BIN_EXE_disnix-tcp-proxy")).unwrap();
+        let arguments = [program.as_ptr(), std::ptr::null()];
+        let log = CString::new(path("log").as_os_str().as_bytes()).unwrap();
+        let mut filter = filter(&self.refused);
+        let program_filter = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_mut_ptr(),
+        };
+        // Far above, so that none is overwritten before it is copied.
+        let first_copy = 1000;
+        // SAFETY: the child makes system calls only, on memory that was prepared; the digits are written to
+        // its own copy of it.
+        let process = unsafe { libc::fork() };
+        if process == 0 {
+            unsafe {
+                libc::setpgid(0, 0);
+                let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND;
+                libc::dup2(libc::open(log.as_ptr(), flags, 0o600), 2);
+                for fd in &sockets {
+                    libc::fcntl(*fd, libc::F_DUPFD, first_copy);
+                }
+                for index in 0..sockets.len() as i32 {
+                    libc::dup2(first_copy + index, 3 + index);
+                }
+                libc::close_range(3 + sockets.len() as u32, u32::MAX, 0);
+                let line = environment[environment.len() - 2].cast_mut();
+                let (mut digit, mut number) =
+                    (line.add("LISTEN_PID=".len() + NUMBER.len()), libc::getpid());
+                while number > 0 {
+                    digit = digit.sub(1);
+                    *digit = b'0' as c_char + (number % 10) as c_char;
+                    number /= 10;
+                }
+                if traced {
+                    tracer::trace_me();
+                }
+                if !self.refused.is_empty() {
+                    let none: libc::c_ulong = 0;
+                    libc::prctl(
+                        libc::PR_SET_NO_NEW_PRIVS,
+                        1 as libc::c_ulong,
+                        none,
+                        none,
+                        none,
+                    );
+                    let mode = libc::SECCOMP_MODE_FILTER as libc::c_ulong;
+                    libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program_filter);
+                }
+                libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+                libc::_exit(127);
+            }
+        }
+        assert!(process > 0);
+        // Whoever is first: from here on it can be waited for by its group.
+        // SAFETY: a system call; it fails if the child has executed the program, and then that was first.
+        unsafe { libc::setpgid(process, process) };
+        self.process.store(process, SeqCst);
+        process
+    }
+}
+
+/// A filter for seccomp(2) that has these calls fail and lets everything else pass.
+fn filter(refused: &[Refused]) -> Vec<libc::sock_filter> {
+    let instruction = |code: u32, k: u32, jf: u8| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf,
+        k,
+    };
+    let load =
+        |offset: usize| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset as u32, 0);
+    let unless = |value: u32, skip: u8| {
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, skip)
+    };
+    let answer = |what: u32| instruction(libc::BPF_RET | libc::BPF_K, what, 0);
+    let mut program = Vec::new();
+    for Refused {
+        number,
+        argument,
+        errno,
+    } in refused
+    {
+        program.push(load(std::mem::offset_of!(libc::seccomp_data, nr)));
+        program.push(unless(
+            *number as u32,
+            if argument.is_some() { 3 } else { 1 },
+        ));
+        if let Some(argument) = argument {
+            program.push(load(std::mem::offset_of!(libc::seccomp_data, args)));
+            program.push(unless(*argument, 1));
+        }
+        program.push(answer(libc::SECCOMP_RET_ERRNO | *errno as u32));
+    }
+    program.push(answer(libc::SECCOMP_RET_ALLOW));
+    program
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.process.load(SeqCst) > 0 {
+            self.end(libc::SIGKILL);
+        }
+    }
+}
+
+fn listen(
+    notify: &UnixDatagram,
+    store: &Store,
+    when_ready: &AtomicI32,
+    process: &AtomicI32,
+    ready: &Sender<()>,
+) {
+    loop {
+        let mut buffer = [0; 4096];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let Ok(message) = recvmsg(notify, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) else {
+            return;
+        };
+        let fds = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+            _ => None,
+        });
+        let fds: Vec<OwnedFd> = fds.flatten().collect();
+        let text = String::from_utf8_lossy(&buffer[..message.bytes]).into_owned();
+        let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
+        let name = name.unwrap_or_default().to_owned();
+        let mut store = store.lock().unwrap();
+        if text == FLUSH {
+            if ready.send(()).is_err() {
+                return;
+            }
+        } else if text.contains("FDSTORE=1") {
+            store.extend(fds.into_iter().map(|fd| (name.clone(), fd)));
+        } else if text.contains("FDSTOREREMOVE=1") {
+            store.retain(|(kept, _)| *kept != name);
+        } else if text.contains("READY=1") {
+            match when_ready.load(SeqCst) {
+                0 if ready.send(()).is_err() => return,
+                0 => {}
+                // SAFETY: kill(2) on a child that was not waited for: it is traced, and has just sent this.
+                signal => unsafe {
+                    libc::kill(process.load(SeqCst), signal);
+                },
+            }
+        }
+    }
+}
