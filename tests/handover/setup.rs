@@ -76,7 +76,9 @@ impl Setup {
 
     /// One that tells nobody of its state: for a long test, in which nobody reads what it tells.
     pub fn quiet_proxy(&self, options: &[&str]) -> Running {
-        let proxy = self.unit_with(options).env("NOTIFY_SOCKET", "").spawn();
+        // Nobody reads what it logs, and a pipe that is full would hold it up.
+        let unit = self.unit_with(options).arg("--log-level=error");
+        let proxy = unit.env("NOTIFY_SOCKET", "").spawn();
         eventually("it answers", || self.ctl(&["status"]).0 == 0);
         proxy
     }
