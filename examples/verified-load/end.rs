@@ -2,13 +2,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use disnix_proxy_example::service::handover::ClientSocket;
 use rustix::net::{RecvFlags, Shutdown};
 use socket2::SockRef;
 use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::bytes::Bytes;
 use crate::connection::Connection;
@@ -39,6 +40,17 @@ impl End {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
+            whose,
+            broken: Cell::new(None),
+            _handed_over: None,
+        })
+    }
+
+    /// The end of a local socket. It is used as any stream socket.
+    pub fn local(stream: UnixStream, whose: &'static str) -> io::Result<Self> {
+        let socket = OwnedFd::from(stream.into_std()?);
+        Ok(Self {
+            stream: TcpStream::from_std(socket.into())?,
             whose,
             broken: Cell::new(None),
             _handed_over: None,

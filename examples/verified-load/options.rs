@@ -15,7 +15,8 @@ pub struct Options {
     /// Where clients connect to: the proxy
     #[arg(long, value_name = "ADDRESS")]
     pub connect: SocketAddr,
-    /// Where the service listens: what the proxy leads to. `handover:PATH`: where clients are handed over
+    /// Where the service listens: what the proxy leads to. `unix:PATH`, and
+    /// `handover:PATH` where clients are handed over
     #[arg(long, value_name = "ADDRESS")]
     pub upstream: String,
     /// The service hears a PROXY header first, which has to be right

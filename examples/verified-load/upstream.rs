@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use disnix_proxy_example::service::handover::{self, Queue, Received};
 use tokio::io::Interest;
-use tokio::net::{TcpListener, TcpSocket, UnixDatagram};
+use tokio::net::{TcpListener, TcpSocket, UnixDatagram, UnixListener};
 use tokio::task::spawn_local;
 
 use crate::connection::{Connection, GREETING, Role, greeted};
@@ -35,6 +35,14 @@ pub fn begin(load: &Rc<Load>) -> io::Result<()> {
         spawn_local(receive(Rc::clone(load), socket));
         return Ok(());
     }
+    if let Some(path) = told.strip_prefix("unix:") {
+        use std::os::unix::fs::PermissionsExt;
+        let _ = std::fs::remove_file(path);
+        let listener = UnixListener::bind(path)?;
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o666))?;
+        spawn_local(accept_local(Rc::clone(load), listener));
+        return Ok(());
+    }
     let address: SocketAddr = told
         .parse()
         .map_err(|_| io::Error::other(format!("{told} is no address")))?;
@@ -52,6 +60,17 @@ async fn accept(load: Rc<Load>, listener: TcpListener) {
     loop {
         let accepted = listener.accept().await;
         match accepted.and_then(|(stream, _)| End::new(stream, "upstream")) {
+            Ok(end) => drop(spawn_local(serve(Rc::clone(&load), end))),
+            Err(error) => eprintln!("verified-load: accept: {error}"),
+        }
+    }
+}
+
+/// As [`accept`], at a local socket.
+async fn accept_local(load: Rc<Load>, listener: UnixListener) {
+    loop {
+        let accepted = listener.accept().await;
+        match accepted.and_then(|(stream, _)| End::local(stream, "upstream")) {
             Ok(end) => drop(spawn_local(serve(Rc::clone(&load), end))),
             Err(error) => eprintln!("verified-load: accept: {error}"),
         }

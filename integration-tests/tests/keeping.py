@@ -74,6 +74,12 @@ class UnderLoad(KeepingTest):
         self._keeps(KillWhileUpstreamIsDown, turns=5)
 
     @heavy
+    def test_kills_lose_nothing_where_the_upstream_has_a_local_socket(self):
+        self.host.run(["mkdir", "-p", "/run/verified"])
+        upstream = "unix:/run/verified/upstream"
+        self._keeps(KillMain, turns=10, subject=Ours(threads="2", target=upstream), load={"upstream": upstream})
+
+    @heavy
     def test_kills_lose_nobody_who_is_handed_over(self):
         path = "/run/verified/handover"
         self.host.run(["mkdir", "-p", "-m", "0777", "/run/verified"])
