@@ -1,5 +1,6 @@
 """What else can happen to a deployment: the right thing, each time."""
 
+import contextlib
 from dataclasses import replace
 
 from lab import wait
@@ -175,6 +176,16 @@ class Processes(_Deployments, DeploymentTest):
         self.assertEqual(self.greeting(OTHER_PORT), GREETING)
         wait.until(self.is_refused, "the proxy on the old port to be gone")
 
+    def test_the_processes_are_nobody_and_may_nothing(self):
+        self.deploy(Desired())
+        programs = [(host, pid, program) for host in self.hosts.values() for pid, program in _running(host)
+                    if program in ("disnix-tcp-proxy", "hello-world-server")]
+        self.assertEqual({program for _, _, program in programs}, {"disnix-tcp-proxy", "hello-world-server"})
+        for host, pid, _ in programs:
+            status = host.process_status(pid)
+            self.assertGreater(int(status["Uid"].split()[0]), 2_100_000_000)
+            self.assertEqual((status["NoNewPrivs"], int(status["CapBnd"], 16), status["Groups"]), ("1", 0, ""))
+
     def stop_the_proxy(self):
         """As the module does."""
         self.hosts["test1"].run(["bash", "-c", f"kill {self.proxy_status()['pid']}"])
@@ -185,3 +196,10 @@ class Processes(_Deployments, DeploymentTest):
         for host in self.hosts.values():
             wait.until(lambda: not host.run(["find", "/run", "-name", "*.pid"]), "no PID file to be left")
         self.assertFalse(self.hosts["test1"].machine.path(f"/proc/{pid}").exists())
+
+
+def _running(host):
+    """The numbers and programs of all processes."""
+    for entry in host.machine.path("/proc").glob("[0-9]*/exe"):
+        with contextlib.suppress(OSError):
+            yield entry.parent.name, entry.readlink().name

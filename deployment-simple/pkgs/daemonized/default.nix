@@ -1,10 +1,13 @@
-{ lib, stdenv, daemon, writeScript, runCommand, pidFileOf, currentModules }:
+{ lib, stdenv, daemon, util-linux, writeScript, runCommand, pidFileOf, currentModules }:
 
-# A component for Dysnomia's module `process`: a program that is put into the background.
+# A component for Dysnomia's module `process`: a program that is put into the background. Started by root it
+# runs as a user who has no name, a number that the port makes unique on its machine, and without capabilities.
 { name
 , command
-# Shell commands to run before it starts
-, prepare ? ""
+# Where it listens
+, port
+# Directories that it writes to
+, directories ? [ ]
 # A script for Dysnomia's module `wrapper`
 , wrapper ? null
 }:
@@ -12,10 +15,25 @@
 let
   pidFile = pidFileOf name command;
 
+  # Beyond those that people, packages and systemd have.
+  user = toString (2100000000 + port);
+
+  # A port below 1024 takes a capability to be listened on.
+  capabilities = lib.optionalString (port < 1024) ",+net_bind_service";
+
   process = writeScript name ''
     #! ${stdenv.shell} -e
-    ${prepare}
-    exec ${daemon}/bin/daemon --unsafe --pidfile ${pidFile} -- ${lib.escapeShellArgs command}
+    ${lib.optionalString (directories != [ ]) "mkdir -p ${toString directories}"}
+    confined=()
+    if [ "$(id -u)" = 0 ]
+    then
+        ${lib.optionalString (directories != [ ]) "chown -R --no-dereference ${user}:${user} ${toString directories}"}
+        confined=(
+            ${util-linux}/bin/setpriv --reuid=${user} --regid=${user} --clear-groups --no-new-privs
+            --bounding-set=-all${capabilities} --inh-caps=-all${capabilities} --ambient-caps=-all${capabilities}
+        )
+    fi
+    exec ${daemon}/bin/daemon --unsafe --pidfile ${pidFile} -- "''${confined[@]}" ${lib.escapeShellArgs command}
   '';
 in
 runCommand name { } ''

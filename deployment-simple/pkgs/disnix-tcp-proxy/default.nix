@@ -10,7 +10,8 @@ let
 in
 daemonized {
   name = "disnix-tcp-proxy-${instance}";
-  prepare = "mkdir -p ${dirOf control} ${stateDirectory}";
+  inherit (parameter) port;
+  directories = [ (dirOf control) stateDirectory ];
   command =
     [ "${parameter.package}/bin/disnix-tcp-proxy" ]
     ++ options {
