@@ -69,6 +69,11 @@ class Options(Module):
         self.assertEqual(self.lines(server(), "hello-world-server.socket"),
                          ["[Unit]", "[Socket]", "ListenStream=", "ListenStream=5000"])
 
+    def test_an_update_of_locales_or_time_zones_changes_no_unit(self):
+        for name, text in self.evaluate(both(WEB), "units").items():
+            with self.subTest(name):
+                self.assertNotRegex(text, "LOCALE_ARCHIVE|TZDIR")
+
     PROXY = {
         "target": ("[2001:db8::1]:80", "TARGET=[2001:db8::1]:80"),
         "exitIdleTime": ("1min 30s", "EXIT_IDLE_TIME=1min 30s"),

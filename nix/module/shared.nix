@@ -9,6 +9,7 @@
 let
   inherit (config.services) disnix-tcp-proxy hello-world-server;
   addresses = import ./addresses.nix { inherit lib; };
+  units = import ./units.nix { inherit lib pkgs; };
 
   instances = lib.filterAttrs (_: instance: instance.enable) disnix-tcp-proxy.instances;
   packages = lib.unique (
@@ -58,7 +59,9 @@ in
       description = "Explanations of disnix-tcp-proxy for the journal";
       wantedBy = [ "multi-user.target" ];
       after = [ "systemd-journal-catalog-update.service" ];
-      environment.SYSTEMD_CATALOG_SOURCES = catalogs;
+      environment = units.plainEnvironment // {
+        SYSTEMD_CATALOG_SOURCES = catalogs;
+      };
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;
