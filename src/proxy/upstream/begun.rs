@@ -8,6 +8,7 @@ use socket2::{SockAddr, Socket};
 
 use super::Spare;
 use crate::proxy::loops::{LoopDetection, Noted};
+use crate::service::ending;
 use crate::service::stream::Stream;
 
 /// The socket of an upstream.
@@ -46,6 +47,10 @@ impl Begun {
         loops: &Arc<LoopDetection>,
     ) -> io::Result<Self> {
         let (connected, noted) = loops.connect(&socket, address);
+        if is_connected_to_itself(&socket, address) {
+            ending::reset_on_close(&socket);
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
         let upstream = |socket: Socket| Upstream {
             noted,
             socket: socket.into(),
@@ -63,6 +68,7 @@ impl Begun {
         }
     }
 
+    /// Waits until it is decided.
     pub(super) async fn decided(self) -> io::Result<Upstream> {
         match self {
             Self::Decided(upstream) => Ok(upstream),
@@ -72,6 +78,20 @@ impl Begun {
             }
         }
     }
+}
+
+/// The first port that the kernel chooses by itself, unless it is told otherwise: `ip_local_port_range`, ip(7).
+const FIRST_CHOSEN_PORT: u16 = 32_768;
+
+/// Whether a socket is connected to itself. Where nobody listens the kernel may choose for the socket the very
+/// port that it is to be connected to, and TCP has no objection (simultaneous open, RFC 9293, section 3.5): the
+/// client would hear its own words, and the service could not listen there any more.
+fn is_connected_to_itself(socket: &Socket, to: &SockAddr) -> bool {
+    to.as_socket()
+        .is_some_and(|to| to.port() >= FIRST_CHOSEN_PORT)
+        && socket
+            .local_addr()
+            .is_ok_and(|own| own.as_socket() == to.as_socket())
 }
 
 /// A connection in the making that is waited for. If it is given up because the client has gone, an
@@ -100,5 +120,26 @@ impl Drop for Waiting {
         if let Some(stream) = &self.0 {
             stream.reset_on_close();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::{Domain, Type};
+
+    /// Here the port is chosen on purpose.
+    #[test]
+    fn a_socket_that_is_connected_to_itself_is_a_service_that_is_not_there() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+        let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        socket.bind(&any.into()).unwrap();
+        let itself = socket.local_addr().unwrap();
+        if itself.as_socket().unwrap().port() < FIRST_CHOSEN_PORT {
+            return eprintln!("not tested, the kernel chooses other ports here");
+        }
+        let begun = Begun::new(socket, &itself, &mut Spare::default(), &Arc::default());
+        let error = begun.map(drop).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }
