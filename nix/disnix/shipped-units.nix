@@ -27,8 +27,8 @@
 
   # The module `systemd-unit` knows one service in a component, so there is no other one for the pause after a
   # failure: what belongs to it is left out.
-  without_pause=('-pause' d '^OnFailureJobMode=' d '^RestartPreventExitStatus=' d)
-  without_limit=('-pause' d '^TriggerLimitIntervalSec=' 's/=.*/=0/' '^TriggerLimitBurst=' d)
+  without_pause=('^# One that cannot be started' d '^# What systemd itself finds' d '-pause' d '^OnFailureJobMode=' d '^RestartPreventExitStatus=' d)
+  without_limit=('^# If it had to be closed' d '-pause' d '^TriggerLimitIntervalSec=' 's/=.*/=0/' '^TriggerLimitBurst=' d)
 
   # drop_in FROM [PATTERN COMMAND]...: what a shipped service says, except for its command and the time
   # after which it ends, which the generated service has.
