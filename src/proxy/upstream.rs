@@ -21,6 +21,8 @@ use super::loops::LoopDetection;
 use crate::service::address::Address;
 use crate::service::connecting::{self, by};
 use crate::service::happy_eyeballs::Race;
+use crate::service::leads_to;
+use crate::service::listener::Listener;
 use crate::service::pacing::{self, is_this_machine};
 use crate::service::stream::keep_alive;
 use spare::domain;
@@ -58,6 +60,17 @@ pub struct Connector {
 }
 
 impl Connector {
+    /// One for a proxy with these listeners and this target to begin with.
+    pub fn new(
+        keepalive: Option<Duration>,
+        target: Option<&Address>,
+        listeners: &[Listener],
+    ) -> Self {
+        let loops = Arc::<LoopDetection>::default();
+        loops.expect(target.is_some_and(|target| leads_to::may_lead_to_one(target, listeners)));
+        Self { keepalive, loops }
+    }
+
     /// Connects to the target, again and again until it answers or `limit` is over: a service that is
     /// just being started loses nobody. The target is asked for anew each time, so that those who wait
     /// follow when it changes. Cancel safe.

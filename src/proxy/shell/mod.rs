@@ -37,7 +37,6 @@ use super::workers::Workers;
 use crate::service::address::Address;
 use crate::service::clock::{self, Uptime};
 use crate::service::ending;
-use crate::service::leads_to;
 use crate::service::listener::{Arrival, Listener};
 use crate::service::words::{clause, count};
 
@@ -125,14 +124,7 @@ impl Proxy {
             let reason = record.reason.as_deref().unwrap_or("no reason given");
             tracing::info!(GATE = "locked", "locked by an earlier process: {reason}");
         }
-        let connector = Connector {
-            keepalive: settings.keepalive,
-            ..Connector::default()
-        };
-        let may_lead_back = |target: &Address| leads_to::may_lead_to_one(target, &listeners);
-        connector
-            .loops
-            .expect(target.as_ref().is_some_and(may_lead_back));
+        let connector = Connector::new(settings.keepalive, target.as_ref(), &listeners);
         Self {
             connections: Connections::new(settings.connections_max_per_source),
             settings,
