@@ -125,6 +125,41 @@ fn variables_that_contradict_each_other_are_an_error() {
     assert!(log.contains("LISTEN_FDS promises 1"), "{log}");
 }
 
+/// A proxy without a place to listen, started directly; its standard error.
+fn nowhere(command: &mut std::process::Command) -> String {
+    let output = command.arg("127.0.0.1:9").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn sockets_for_another_process_are_not_taken_and_it_is_said_what_to_do() {
+    let mut proxy = std::process::Command::new(PROXY);
+    // The names do not fit, which is that one's affair.
+    proxy.envs([
+        ("LISTEN_PID", "1"),
+        ("LISTEN_FDS", "1"),
+        ("LISTEN_FDNAMES", "a:b"),
+    ]);
+    let log = nowhere(&mut proxy);
+    assert!(
+        log.contains("meant for process 1 ") && log.contains("“exec”"),
+        "{log}"
+    );
+}
+
+#[test]
+fn a_socket_that_is_standard_input_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut proxy = std::process::Command::new(PROXY);
+    proxy.stdin(std::os::fd::OwnedFd::from(listener));
+    let log = nowhere(&mut proxy);
+    assert!(
+        log.contains("leave StandardInput=socket out of the unit"),
+        "{log}"
+    );
+}
+
 #[test]
 fn without_systemd_it_listens_where_it_is_told() {
     let free = TcpListener::bind("127.0.0.1:0")

@@ -1,6 +1,7 @@
 //! Processes that follow each other, all of them in this one: what one leaves, the next one finds.
 
 mod broken;
+mod garbage;
 mod recycling;
 mod unparked;
 
