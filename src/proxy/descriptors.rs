@@ -2,7 +2,6 @@
 
 use super::relay;
 use crate::service::program;
-use crate::service::words::{clause, count};
 
 /// Descriptors that are neither for connections nor for pipes: logging, epoll, signals, listeners,
 /// control.
@@ -15,19 +14,11 @@ const PIPES_EACH: usize = 64;
 /// Of scarce descriptors pipes get this part at most.
 const PIPES_PART: u64 = 32;
 
-/// Shares the descriptors out, and tells how many connections may be open: as many as were asked for,
-/// or as descriptors allow.
+/// Shares the descriptors out; how many connections may be open: as many as were asked for, or as
+/// descriptors allow.
 pub(super) fn share(asked: usize, threads: usize) -> usize {
     let descriptors = program::raise_descriptor_limit();
     let (connections, pipes) = shares(descriptors, asked, threads);
-    if connections < asked {
-        tracing::warn!(
-            "at most {} at a time instead of {asked}: {} no more \
-             (raise LimitNOFILE=)",
-            count(connections, "connection"),
-            clause(descriptors, "descriptor", ("allows", "allow"))
-        );
-    }
     relay::allow_pipes(pipes);
     connections
 }

@@ -111,15 +111,6 @@ pub(super) fn begin(
                 MESSAGE_ID = event::KEEPS,
                 "connections outlive this process: systemd keeps them"
             );
-            let most = started.keep.connections();
-            if most < how.connections {
-                tracing::warn!(
-                    MESSAGE_ID = event::KEEPS,
-                    "at most {} this process, not {connections}: the kernel allows no more descriptors \
-                     to be kept (raise LimitNOFILE=)",
-                    clause(most, "connection", ("outlives", "outlive"))
-                );
-            }
             if let Some(error) = &started.no_heir {
                 tracing::warn!(
                     MESSAGE_ID = event::KEEPS, ERROR = %error,

@@ -25,6 +25,7 @@ pub mod handover;
 pub mod keep;
 mod keeping;
 mod last_will;
+mod limits;
 pub mod liveness;
 pub mod loops;
 mod notices;

@@ -10,6 +10,7 @@ use super::event;
 use super::handover::{self, Handover};
 use super::keep;
 use super::keeping;
+use super::limits;
 use super::options::{self, Options};
 use super::restored;
 use super::running::Running;
@@ -125,6 +126,14 @@ async fn run(options: Options) -> Result<ExitCode, Failure> {
     if let Some(started) = &kept {
         proxy.keeps_with(started.keep);
     }
+    limits::tell(
+        options.runtime_directory().as_deref(),
+        limits::Limits {
+            asked: options.connections_max,
+            open: connections,
+            kept: kept.as_ref().map(|started| started.keep.connections()),
+        },
+    );
     let proxy = Arc::new(proxy);
     match predecessor {
         Some(predecessor) => succeed(predecessor, open_before, &proxy),
