@@ -246,16 +246,19 @@ impl Failure {
 }
 
 fn unreachable(path: &std::path::Path, error: &io::Error) -> String {
+    let start = super::find::unit(path).map_or_else(
+        || "start it".to_owned(),
+        |unit| format!("start it (`systemctl start {unit}`)"),
+    );
     let path = path.display();
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => format!(
-            "the proxy is not running: there is no {path}; start it (`systemctl start \
-             disnix-tcp-proxy-control.socket`), or name another with --instance or --control"
+            "the proxy is not running: there is no {path}; {start}, or name another with \
+             --instance or --control"
         ),
-        io::ErrorKind::ConnectionRefused => format!(
-            "the proxy is not running: nobody listens on {path}; start it (`systemctl start \
-             disnix-tcp-proxy-control.socket`)"
-        ),
+        io::ErrorKind::ConnectionRefused => {
+            format!("the proxy is not running: nobody listens on {path}; {start}")
+        }
         io::ErrorKind::PermissionDenied => format!(
             "you may not use {path}: it is for root and the group disnix-tcp-proxy; become a \
              member of it, or use sudo"
