@@ -104,3 +104,11 @@ impl Keep {
         })
     }
 }
+
+/// Has the kernel make the table of descriptors as large as it will have to be: once, not step by step.
+pub(super) fn make_room(keep: Keep) {
+    let wanted = 2 * keep.core.table.top() + 64;
+    let highest = i32::try_from(wanted).unwrap_or(i32::MAX);
+    // If there may not be so many, it is found out later.
+    let _ = rustix::io::fcntl_dupfd_cloexec(keep.core.table.file(), highest);
+}

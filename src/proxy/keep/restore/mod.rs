@@ -23,7 +23,7 @@ use super::table::NONE;
 use super::{Keep, KeepError, Options, strays};
 use crate::service::ending;
 
-use found::{Found, Sockets};
+use found::{Found, Sockets, make_room};
 use settle::{Settled, buffers_of, claimed_twice, settle};
 
 /// A connection that goes on.
@@ -383,14 +383,6 @@ fn shut_down(slot: Slot, sockets: &Sockets) {
     if slot.flow(Way::Down).is_finished() {
         let _ = ending::end_orderly(&sockets.client);
     }
-}
-
-/// Has the kernel make the table of descriptors as large as it will have to be: once, not step by step.
-fn make_room(keep: Keep) {
-    let wanted = 2 * keep.core.table.top() + 64;
-    let highest = i32::try_from(wanted).unwrap_or(i32::MAX);
-    // If there may not be so many, it is found out later.
-    let _ = rustix::io::fcntl_dupfd_cloexec(keep.core.table.file(), highest);
 }
 
 fn explain(errno: Errno) -> KeepError {
