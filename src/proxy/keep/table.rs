@@ -102,18 +102,7 @@ impl Table {
         }
         let mapping = Mapping::shared(file.as_fd(), table_bytes(0))?;
         let header: &'static Header = mapping.at(0).ok_or(TableError::Foreign)?;
-        let top = header.top.load(Acquire);
-        let known = header.magic.load(Acquire) == MAGIC
-            && header.version.load(Acquire) == VERSION
-            && header.slot_bytes.load(Acquire) as usize == size_of::<RawSlot>()
-            && table_bytes(top as usize) <= length
-            && top <= header.slots.load(Acquire)
-            && top <= slots.max(LEFT_MAX)
-            && header.active.load(Acquire) <= 1
-            && header.pipes_top.load(Acquire) as usize <= PIPES;
-        if !known {
-            return Err(TableError::Foreign);
-        }
+        let top = known_top(header, length, slots).ok_or(TableError::Foreign)?;
         let slots = slots.max(top);
         mapping::grow(&file, table_bytes(slots as usize))?;
         let mapping = Mapping::shared(file.as_fd(), table_bytes(slots as usize))?;
@@ -264,6 +253,21 @@ impl Table {
     pub(super) fn buffer_bytes(&self) -> usize {
         self.buffers() as usize * BUFFER
     }
+}
+
+/// How many slots were ever used, if this is the head of a table of this version, of so many bytes, whose
+/// slots fit beside `slots` of our own.
+pub(super) fn known_top(header: &Header, length: usize, slots: u32) -> Option<u32> {
+    let top = header.top.load(Acquire);
+    let known = header.magic.load(Acquire) == MAGIC
+        && header.version.load(Acquire) == VERSION
+        && header.slot_bytes.load(Acquire) as usize == size_of::<RawSlot>()
+        && table_bytes(top as usize) <= length
+        && top <= header.slots.load(Acquire)
+        && top <= slots.max(LEFT_MAX)
+        && header.active.load(Acquire) <= 1
+        && header.pipes_top.load(Acquire) as usize <= PIPES;
+    known.then_some(top)
 }
 
 fn claim(free: &Mutex<Free>, top: &AtomicU32, most: u32) -> Option<u32> {

@@ -111,3 +111,6 @@ pub(super) fn buffers_of(settled: &Settled) -> impl Iterator<Item = u32> {
             _ => None,
         })
 }
+
+#[cfg(fuzzing)]
+mod fuzzing;
