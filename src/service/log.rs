@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::journal::Journal;
+use super::sentences::Sentences;
 use super::text::sentence;
 
 /// How much is said: `error`, `warn`, `info`, `debug` (every connection) or `trace`.
@@ -41,11 +41,16 @@ fn unknown_level(text: &str) -> String {
 /// listens, as `StandardInput=socket` makes it, where nobody would read them.
 pub fn start(name: &str, level: Level) {
     let nobody_reads = rustix::net::sockopt::socket_acceptconn(std::io::stderr()) == Ok(true);
-    if libsystemd::logging::connected_to_journal() || nobody_reads {
+    if (libsystemd::logging::connected_to_journal() || nobody_reads)
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        let journal = journal
+            .with_field_prefix(None)
+            .with_syslog_identifier(name.to_owned());
         // It fails only when logging has been started before.
         let _ = tracing_subscriber::registry()
             .with(level.0)
-            .with(Journal::new(name))
+            .with(Sentences(journal))
             .try_init();
         return;
     }

@@ -13,7 +13,7 @@
 //!   no descriptors are left;
 //! - [`poller`], [`inbox`]: for threads that wait by themselves; [`processors`]: whether one more would
 //!   find a place;
-//! - [`notify`], [`log`], [`event`]: what systemd and the journal hear from us; [`signals`]: what we
+//! - [`notify`], [`log`], `sentences`, [`event`]: what systemd and the journal hear from us; [`signals`]: what we
 //!   hear;
 //! - [`text`]: words of others, so that no terminal and no log acts upon them;
 //! - [`varlink`]: how systemd's world calls a program;
@@ -38,7 +38,6 @@ pub mod happy_eyeballs;
 pub mod idle;
 pub mod inbox;
 mod inspect;
-mod journal;
 pub mod kernel;
 pub mod leads_to;
 pub mod listener;
@@ -49,6 +48,7 @@ pub mod pacing;
 pub mod poller;
 pub mod processors;
 pub mod program;
+mod sentences;
 pub mod serve;
 pub mod signals;
 mod socket_file;

@@ -1,0 +1,112 @@
+//! Events on their way to a log, with the errors of the kernel written as sentences.
+
+use std::fmt;
+
+use tracing::field::{Field, Value, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+use super::text::sentence;
+
+/// The most fields of an event: tracing takes arrays of up to so many values.
+const FIELDS_MAX: usize = 32;
+
+/// Passes events on to another layer. Their message and their field `ERROR` have no numbers of errors in
+/// them, which say nothing to people.
+#[derive(Debug)]
+pub(super) struct Sentences<L>(pub L);
+
+impl<S: Subscriber, L: Layer<S>> Layer<S> for Sentences<L> {
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut texts = Texts::default();
+        event.record(&mut texts);
+        let mut texts = texts.0.iter();
+        let metadata = event.metadata();
+        let Some(any) = metadata.fields().iter().next() else {
+            return self.0.on_event(event, context);
+        };
+        // A field without a value is none.
+        let values: [(&Field, Option<&dyn Value>); FIELDS_MAX] =
+            std::array::from_fn(|_| match texts.next() {
+                Some((field, text)) => (field, Some(text as &dyn Value)),
+                None => (&any, None),
+            });
+        let values = metadata.fields().value_set(&values);
+        self.0.on_event(&Event::new(metadata, &values), context);
+    }
+}
+
+/// The values of an event, as they are written.
+#[derive(Debug, Default)]
+struct Texts(Vec<(Field, String)>);
+
+impl Texts {
+    fn add(&mut self, field: &Field, text: &str) {
+        let text = match field.name() {
+            "message" | "ERROR" => sentence(text).into_owned(),
+            _ => text.to_owned(),
+        };
+        self.0.push((field.clone(), text));
+    }
+}
+
+impl Visit for Texts {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.add(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.add(field, &format!("{value:?}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+    use tracing_subscriber::layer::SubscriberExt;
+
+    /// Keeps what is passed on.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<(String, String)>>>);
+
+    impl<S: Subscriber> Layer<S> for Kept {
+        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+            let mut texts = Texts::default();
+            event.record(&mut texts);
+            let named = |(field, text): (Field, String)| (field.name().to_owned(), text);
+            self.0
+                .lock()
+                .unwrap()
+                .extend(texts.0.into_iter().map(named));
+        }
+    }
+
+    #[test]
+    fn errors_are_sentences_and_every_field_is_passed_on() {
+        let kept = Kept::default();
+        let subscriber = tracing_subscriber::registry().with(Sentences(kept.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            let error = io::Error::from_raw_os_error(libc::EADDRINUSE);
+            let (id, absent) = (Some("id"), None::<&str>);
+            tracing::error!(
+                MESSAGE_ID = id, REASON = absent, OPEN = 3, ADDRESS = %"a:1", ERROR = %error,
+                "cannot listen on {}: {error}", "a:1"
+            );
+        });
+        let wanted = [
+            ("message", "cannot listen on a:1: Address already in use"),
+            ("MESSAGE_ID", "id"),
+            ("OPEN", "3"),
+            ("ADDRESS", "a:1"),
+            ("ERROR", "Address already in use"),
+        ];
+        let mut kept = kept.0.lock().unwrap().clone();
+        kept.sort();
+        let mut wanted = wanted.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        wanted.sort();
+        assert_eq!(kept, wanted);
+    }
+}
