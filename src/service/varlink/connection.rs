@@ -119,7 +119,7 @@ impl Connection {
         let _ = rustix::net::shutdown(&self.stream, Shutdown::Read);
     }
 
-    /// Sends one message and these descriptors with it, at least one: [`DESCRIPTORS_MAX`] with the first byte,
+    /// Sends one message and these descriptors with it, at least one: 253 with the first byte,
     /// as many with the second one and so on. Not cancel safe.
     ///
     /// # Errors
