@@ -380,6 +380,7 @@ fn what_a_server_says_is_shown_to_a_person_and_passed_on_as_it_is() {
     person.sees("> ");
     person.types("hello\r");
     person.sees(r"a\u{1b}[2Jb\u{9b}1m");
-    person.types("\x04");
-    child.wait().unwrap();
+    person.sees("The server has closed the connection");
+    person.types("\r");
+    assert_eq!(child.wait().unwrap().code(), Some(6));
 }
