@@ -97,7 +97,9 @@ impl Front {
         if back.exists() {
             std::fs::set_permissions(&back, Permissions::from_mode(0o777)).unwrap();
         }
-        let control = directory.path().join("control");
+        let home = directory.path().join("home");
+        std::fs::create_dir(&home).unwrap();
+        let control = home.join("control");
         let (unit, held) = unit(path, &directory);
         let mut unit = unit.arg(target).arg("--control").arg(&control);
         unit = match wiring {
@@ -268,7 +270,8 @@ fn unit(path: Path, directory: &tempfile::TempDir) -> (Unit, Vec<OwnedFd>) {
     }
 }
 
-/// A proxy that runs as this user, with the program where the user can reach it.
+/// A proxy that runs as this user, with the program where the user can reach it, and a home that root has
+/// given to the user.
 pub fn as_user(user: u32, directory: &tempfile::TempDir) -> Unit {
     let program = directory.path().join("program");
     // By another process: what this one has open for writing, a child that another test starts just
@@ -278,7 +281,9 @@ pub fn as_user(user: u32, directory: &tempfile::TempDir) -> Unit {
         .arg(&program)
         .status();
     assert!(copied.unwrap().success());
-    chown(directory.path(), Some(user), Some(user)).expect("only root can do that");
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let home = directory.path().join("home");
+    chown(home, Some(user), Some(user)).expect("only root can do that");
     Unit::new(program.to_str().unwrap()).run_as(user)
 }
 
