@@ -100,10 +100,10 @@ class NixosTest(HostTest):
 
 
 class Units(NixosTest):
-    # In what an instance may differ from one of the shipped template: where it is from, what the
-    # module has to say, and that it starts with the machine.
+    # In what an instance may differ from one of the shipped template: where it is from, where programs
+    # are, what the module has to say, and that it starts with the machine.
     ORIGIN = {"FragmentPath", "DropInPaths", "UnitFileState"}
-    SERVICE = ORIGIN | {"Environment", "ExecStart", "ExecStartEx", "ExecReload", "ExecReloadEx"}
+    SERVICE = ORIGIN | {"Environment", "ExecStart", "ExecStartEx", "ExecReload", "ExecReloadEx", "ExecPaths"}
     SOCKET = ORIGIN | {"Listen", "WantedBy", "Before"}
 
     def properties(self, unit):
@@ -330,7 +330,7 @@ class Locking(NixosTest):
         with self.host.client(PORT) as held:
             self.assertEqual(held.ask("hello"), HELLO)
             self.host.systemctl("restart", f"{self.APP}.service")
-            self.assertEqual(held.rest(), b"")
+            self.assertTrue(held.is_reset())
         self.assertEqual(self.ask(), HELLO)
 
     def test_a_proxy_that_is_idle_is_started_for_the_lock(self):
