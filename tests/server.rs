@@ -4,6 +4,8 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
+use std::time::{Duration, Instant};
 
 use support::*;
 
@@ -106,4 +108,22 @@ fn it_waits_for_an_address_that_its_predecessor_still_has() {
     drop(predecessor);
     server.until(|message| message.contains("READY=1"));
     assert_eq!(hello(&connect(address)), "Hello world!");
+}
+
+/// A systemd that is busy, or does not run, takes a few messages and no more.
+#[test]
+fn clients_are_served_while_systemd_reads_nothing_and_it_hears_of_them_later() {
+    let (mut server, address) = server();
+    let busy = UnixDatagram::unbound().unwrap();
+    busy.set_nonblocking(true).unwrap();
+    let notify = server.directory().join("notify");
+    while busy.send_to(b"FULL=1", &notify).is_ok() {}
+    let held = connect(address);
+    // Longer than the status stays unsaid.
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(1500) {
+        assert_eq!(hello(&held), "Hello world!");
+        assert_eq!(answer(address, b"hello"), "Hello world!\r\n");
+    }
+    server.until(|said| said.starts_with("STATUS=1 open"));
 }

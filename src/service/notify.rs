@@ -1,9 +1,15 @@
 //! What systemd hears from us: sd_notify(3). Silent when nobody listens.
 //!
-//! Through `libsystemd`, which also reaches a `NOTIFY_SOCKET` in the abstract namespace.
+//! Through `libsystemd`, which also reaches a `NOTIFY_SOCKET` in the abstract namespace. It waits while systemd
+//! reads nothing, because it is busy or does not run. Clients must not wait for that, so what may be late
+//! (the status, a sign of life) is [offered](offer).
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use libsystemd::daemon::{self, NotifyState};
@@ -27,15 +33,42 @@ fn send(states: &[NotifyState]) {
     }
 }
 
+/// Says something to whoever listens at `socket`, without waiting; whether that was taken, or can never be.
+/// It is not as long as the queue of messages is full (`net.unix.max_dgram_qlen`).
+fn offer(socket: &OsStr, state: &NotifyState) -> bool {
+    let send = || {
+        let address = match socket.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(socket)?,
+        };
+        let sender = UnixDatagram::unbound()?;
+        sender.set_nonblocking(true)?;
+        sender.send_to_addr(state.to_string().as_bytes(), &address)
+    };
+    match send() {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+        Err(error) => {
+            tracing::debug!(ERROR = %error, "systemd cannot be told: {error}");
+            true
+        }
+        Ok(_) => true,
+    }
+}
+
+/// As [`offer`], to systemd. True if nobody listens.
+fn offer_systemd(state: &NotifyState) -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_none_or(|socket| offer(&socket, state))
+}
+
 /// A client that comes now is served.
 pub fn ready(status: &str) {
     pace::started();
     send(&[NotifyState::Ready, sentence(status)]);
 }
 
-/// The sentence that `systemctl status` shows.
-pub fn status(status: &str) {
-    send(&[sentence(status)]);
+/// The sentence that `systemctl status` shows. Does not wait; false if it has to be said again later.
+pub fn status(status: &str) -> bool {
+    offer_systemd(&sentence(status))
 }
 
 /// A line's end in it would begin another message to systemd, sd_notify(3).
@@ -67,9 +100,9 @@ pub fn extend_timeout(by: Duration) {
     ))]);
 }
 
-/// A sign of life.
-pub fn watchdog() {
-    send(&[NotifyState::Watchdog]);
+/// A sign of life. Does not wait; false if it has to be given again later.
+pub fn watchdog() -> bool {
+    offer_systemd(&NotifyState::Watchdog)
 }
 
 /// Why systemd does not keep descriptors for us.
@@ -158,5 +191,37 @@ fn tell(states: &[NotifyState], descriptors: &[RawFd]) -> Result<(), StoreError>
         Ok(true) => Ok(()),
         Ok(false) => Err(StoreError::NoManager),
         Err(error) => Err(StoreError::Told(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_offered_waits_for_nobody() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notify");
+        let systemd = UnixDatagram::bind(&path).unwrap();
+        let say = |text: &str| offer(path.as_os_str(), &sentence(text));
+        let said = (0..100_000).take_while(|_| say("busy\n")).count();
+        assert!(said < 100_000, "nobody reads");
+        let mut buffer = [0; 100];
+        let length = systemd.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], br"STATUS=busy\n");
+        assert!(say("there is room again"));
+        drop(systemd);
+        assert!(say("nobody is there, and nobody will be"));
+    }
+
+    #[test]
+    fn a_name_without_a_path_is_reached() {
+        let name = format!("notify-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let systemd = UnixDatagram::bind_addr(&address).unwrap();
+        assert!(offer(format!("@{name}").as_ref(), &NotifyState::Watchdog));
+        let mut buffer = [0; 100];
+        let length = systemd.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], b"WATCHDOG=1");
     }
 }

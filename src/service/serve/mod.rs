@@ -222,10 +222,11 @@ impl<S: Service> Serving<S> {
         if let Some((every, due)) = &mut self.watchdog
             && *due <= now
         {
-            if self.service.is_alive() {
-                notify::watchdog();
-            }
-            *due = now + *every;
+            // One that systemd does not take is given again soon.
+            *due = match self.service.is_alive() && !notify::watchdog() {
+                true => now + STATUS_EVERY.min(*every),
+                false => now + *every,
+            };
         }
         let watchdog = self.watchdog.map(|(_, due)| due);
         [self.service.tick(now), watchdog]
@@ -242,9 +243,11 @@ impl<S: Service> Serving<S> {
         let status = self.service.status(&self.listeners);
         let news = status != self.status;
         if news {
-            notify::status(&status);
-            self.status = status;
             self.status_told = now;
+            // What systemd does not take is news the next time, too.
+            if notify::status(&status) {
+                self.status = status;
+            }
         }
         // The queue of a closed gate grows without waking us; otherwise every change does, so that
         // a service which is left alone sleeps.
