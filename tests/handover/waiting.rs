@@ -118,7 +118,8 @@ fn a_server_without_descriptors_lets_clients_wait() {
 #[test]
 fn the_target_can_change_between_the_kinds_and_those_who_wait_follow() {
     let setup = Setup::new();
-    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Nobody else listens at this address once it is given up.
+    let upstream = TcpListener::bind("127.64.7.1:0").unwrap();
     let ordinary = upstream.local_addr().unwrap().to_string();
     let nobody = format!("handover:{}", setup.path("nobody").display());
     let _proxy = setup.proxy_unit().ready();
