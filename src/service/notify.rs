@@ -2,7 +2,7 @@
 //!
 //! Through `libsystemd`, which also reaches a `NOTIFY_SOCKET` in the abstract namespace. It waits while systemd
 //! reads nothing, because it is busy or does not run. Clients must not wait for that, so what may be late
-//! (the status, a sign of life) is [offered](offer).
+//! (the status, a sign of life) is only offered.
 
 use std::ffi::OsStr;
 use std::io;
