@@ -161,10 +161,23 @@ class Upgrade(Systemctl):
         self._path = path
 
     def turn(self):
+        self._install()
+        super().turn()
+
+    def _install(self):
         build = self._builds[self.turns % len(self._builds)]
         target = self.host.machine.path(self._path)
         beside = target.with_name(f"{target.name}.new")
         beside.write_bytes(build.read_bytes())
         beside.chmod(0o755)
         beside.rename(target)
-        super().turn()
+
+
+class UpgradeByKill(Upgrade):
+    """Another program in the place of this one, and kill -9: the heir executes what is there now."""
+
+    name = "upgrade by kill -9"
+
+    def turn(self):
+        self._install()
+        self._after_the_end_of(self._kill())

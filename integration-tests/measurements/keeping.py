@@ -8,7 +8,7 @@ from pathlib import Path
 from lab import case, prerequisites
 from lab.case import times
 from lab.disturbances import (KillDuringRestore, KillEverything, KillMain, KillWhileUpstreamIsDown, Nothing,
-                              Reload, Restart, Systemctl, Upgrade)
+                              Reload, Restart, Systemctl, Upgrade, UpgradeByKill)
 from lab.keeping import HEAD, KILLS_FOR_ONE, KeepingTest, another_build
 from lab.subjects import HAProxy, Ours, SocketProxyd
 from lab.verified import VerifiedLoad
@@ -85,12 +85,18 @@ class Lossless(KeepingTest):
         self._measure(KillMain, {**BOTH, "header": "v2"}, subject=Ours(threads="2", proxy_protocol="v2"))
 
     def test_upgrade_to_another_binary(self):
+        self._measure_upgrade(Upgrade)
+
+    def test_upgrade_by_kill(self):
+        self._measure_upgrade(UpgradeByKill)
+
+    def _measure_upgrade(self, disturbance):
         installed = Path("/usr/bin/disnix-tcp-proxy")
         with tempfile.TemporaryDirectory() as directory:
             old = Path(directory) / "old"
             old.write_bytes(self.host.machine.path(installed).read_bytes())
             new = another_build(prerequisites.target_directory() / "another")
-            self._measure(Upgrade, BOTH, builds=(old, new), path=installed)
+            self._measure(disturbance, BOTH, builds=(old, new), path=installed)
 
 
 class LongestPause(KeepingTest):

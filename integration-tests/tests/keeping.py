@@ -7,7 +7,7 @@ import secrets
 from lab import journal, upstreams, wait
 from lab.case import heavy
 from lab.disturbances import (KillDuringRestore, KillEverything, KillMain, KillWhileUpstreamIsDown, Restart,
-                              Upgrade)
+                              Upgrade, UpgradeByKill)
 from lab.hoard import hoard
 from lab.keeping import PROXY, KeepingTest, another_program
 from lab.subjects import Ours
@@ -60,6 +60,10 @@ class UnderLoad(KeepingTest):
     @heavy
     def test_upgrades_to_another_program_lose_nothing(self):
         self._keeps(Upgrade, turns=4, builds=another_program(self.host), path="/usr/bin/disnix-tcp-proxy")
+
+    @heavy
+    def test_a_kill_upgrades_to_another_program_and_loses_nothing(self):
+        self._keeps(UpgradeByKill, turns=4, builds=another_program(self.host), path="/usr/bin/disnix-tcp-proxy")
 
     @heavy
     def test_kills_leave_a_proxy_header_of_version_1_whole(self):
