@@ -1,4 +1,4 @@
-"""Installs the project on a host, step by step as its README tells an administrator."""
+"""Installs the project on a host, step by step as README.md and doc/installation.md tell an administrator."""
 
 import shutil
 
