@@ -1,20 +1,22 @@
-//! What systemd hears from us: sd_notify(3). Silent when nobody listens.
+//! What systemd is notified of: sd_notify(3). Silent when nobody listens.
 //!
-//! Through `libsystemd`, which also reaches a `NOTIFY_SOCKET` in the abstract namespace. It waits while systemd
-//! reads nothing, because it is busy or does not run. Clients must not wait for that, so what may be late
-//! (the status, a sign of life) is only offered.
+//! `sd-notify` sends it, and waits while systemd reads nothing, because it is busy or does not run. Clients
+//! must not wait for that, so what may be late (the status, a sign of life) is only offered, through
+//! a [`Channel`].
 
-use std::ffi::OsStr;
+mod channel;
+
+use std::borrow::Cow;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::os::linux::net::SocketAddrExt;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-use libsystemd::daemon::{self, NotifyState};
+pub use channel::Channel;
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
+use sd_notify::NotifyState;
 
 use super::pace;
 use super::text;
@@ -22,87 +24,98 @@ use super::text;
 /// How often the watchdog wants a sign of life; `None` without one. Half of `WatchdogSec=`, as
 /// sd_watchdog_enabled(3) recommends.
 pub fn watchdog_interval() -> Option<Duration> {
-    daemon::watchdog_enabled(false).map(|limit| limit / 2)
+    sd_notify::watchdog_enabled().map(|limit| limit / 2)
 }
 
+/// Sends a message, and waits until there is room for it.
 fn send(states: &[NotifyState]) {
-    // Errors are of no use to anybody: without systemd there is nobody to tell, and with it systemd
+    let sent = match is_abstract() {
+        true => channel::Channel::of_environment().and_then(|channel| {
+            channel.map_or(Ok(()), |channel| channel.send(&message(states), 0))
+        }),
+        false => sd_notify::notify(states),
+    };
+    // Errors are of no use to anybody: without systemd there is nobody to notify, and with it systemd
     // notices by itself.
-    if let Err(error) = daemon::notify(false, states) {
-        tracing::debug!(ERROR = %error, "systemd cannot be told: {error}");
+    if let Err(error) = sent {
+        tracing::debug!(ERROR = %error, "systemd cannot be notified: {error}");
     }
 }
 
-/// Says something to whoever listens at `socket`, without waiting; whether that was taken, or can never be.
-/// It is not as long as the queue of messages is full (`net.unix.max_dgram_qlen`).
-fn offer(socket: &OsStr, state: &NotifyState) -> bool {
-    let send = || {
-        let address = match socket.as_bytes().strip_prefix(b"@") {
-            Some(name) => SocketAddr::from_abstract_name(name)?,
-            None => SocketAddr::from_pathname(socket)?,
-        };
-        let sender = UnixDatagram::unbound()?;
-        sender.set_nonblocking(true)?;
-        sender.send_to_addr(state.to_string().as_bytes(), &address)
+/// Whether systemd listens in the abstract namespace, which `sd-notify` does not reach.
+fn is_abstract() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| name.as_bytes().starts_with(b"@"))
+}
+
+fn message(states: &[NotifyState]) -> Vec<u8> {
+    let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
+    lines.join("\n").into_bytes()
+}
+
+/// Sends a message without waiting. False if there is no room for it now; true if it was taken, or can never
+/// be.
+fn offer(channel: io::Result<Option<Channel>>, state: NotifyState) -> bool {
+    let sent = match channel {
+        Ok(None) => return true,
+        Ok(Some(channel)) => channel.send(&message(&[state]), libc::MSG_DONTWAIT),
+        Err(error) => Err(error),
     };
-    match send() {
+    match sent {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
         Err(error) => {
-            tracing::debug!(ERROR = %error, "systemd cannot be told: {error}");
+            tracing::debug!(ERROR = %error, "systemd cannot be notified: {error}");
             true
         }
-        Ok(_) => true,
+        Ok(()) => true,
     }
-}
-
-/// As [`offer`], to systemd. True if nobody listens.
-fn offer_systemd(state: &NotifyState) -> bool {
-    std::env::var_os("NOTIFY_SOCKET").is_none_or(|socket| offer(&socket, state))
 }
 
 /// A client that comes now is served.
 pub fn ready(status: &str) {
     pace::started();
-    send(&[NotifyState::Ready, sentence(status)]);
+    send(&[NotifyState::Ready, NotifyState::Status(&sentence(status))]);
 }
 
 /// The sentence that `systemctl status` shows. Does not wait; false if it has to be said again later.
 pub fn status(status: &str) -> bool {
-    offer_systemd(&sentence(status))
+    let status = sentence(status);
+    offer(Channel::of_environment(), NotifyState::Status(&status))
 }
 
 /// A line's end in it would begin another message to systemd, sd_notify(3).
-fn sentence(status: &str) -> NotifyState {
-    NotifyState::Status(text::sentence(status).into_owned())
+fn sentence(status: &str) -> Cow<'_, str> {
+    text::sentence(status)
 }
 
 /// The configuration is being read again; [`ready`] follows. Since systemd 253 the message has to
 /// carry the time of the monotonic clock.
 pub fn reloading() {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let micros = now.tv_sec * 1_000_000 + now.tv_nsec / 1_000;
-    send(&[
-        NotifyState::Reloading,
-        NotifyState::Other(format!("MONOTONIC_USEC={micros}")),
-    ]);
+    let now = NotifyState::monotonic_usec_now();
+    send(
+        &[Some(NotifyState::Reloading), now.ok()]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>(),
+    );
 }
 
 /// The end has begun.
 pub fn stopping(status: &str) {
-    send(&[NotifyState::Stopping, sentence(status)]);
+    send(&[
+        NotifyState::Stopping,
+        NotifyState::Status(&sentence(status)),
+    ]);
 }
 
 /// The end takes so much longer, from now on.
 pub fn extend_timeout(by: Duration) {
-    send(&[NotifyState::Other(format!(
-        "EXTEND_TIMEOUT_USEC={}",
-        by.as_micros()
-    ))]);
+    let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
+    send(&[NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
 /// A sign of life. Does not wait; false if it has to be given again later.
 pub fn watchdog() -> bool {
-    offer_systemd(&NotifyState::Watchdog)
+    offer(Channel::of_environment(), NotifyState::Watchdog)
 }
 
 /// Why systemd does not keep descriptors for us.
@@ -112,8 +125,8 @@ pub enum StoreError {
     #[error("NOTIFY_SOCKET is not set")]
     NoManager,
     /// It could not be asked.
-    #[error("systemd cannot be told: {0}")]
-    Told(String),
+    #[error("systemd cannot be notified: {0}")]
+    Unreached(io::Error),
     /// It did not answer in time.
     #[error("systemd does not answer")]
     NoAnswer,
@@ -138,14 +151,11 @@ pub fn is_systemd() -> bool {
 ///
 /// When it cannot be told.
 pub fn store(name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
-    let numbers: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
-    tell(
-        &[
-            NotifyState::Fdstore,
-            NotifyState::Fdname(name.to_owned()),
-            NotifyState::FdpollDisable,
-        ],
-        &numbers,
+    // It keeps them although nobody has the other end any more.
+    let unwatched = NotifyState::Custom("FDPOLL=0");
+    send_with(
+        &[NotifyState::FdStore, NotifyState::FdName(name), unwatched],
+        descriptors,
     )
 }
 
@@ -155,11 +165,8 @@ pub fn store(name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreErro
 ///
 /// When it cannot be told.
 pub fn unstore(name: &str) -> Result<(), StoreError> {
-    tell(
-        &[
-            NotifyState::FdstoreRemove,
-            NotifyState::Fdname(name.to_owned()),
-        ],
+    send_with(
+        &[NotifyState::FdStoreRemove, NotifyState::FdName(name)],
         &[],
     )
 }
@@ -171,8 +178,7 @@ pub fn unstore(name: &str) -> Result<(), StoreError> {
 /// When it cannot be told, or does not answer within `limit`.
 pub fn barrier(limit: Duration) -> Result<(), StoreError> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-    let state = NotifyState::Other("BARRIER=1".to_owned());
-    tell(&[state], &[write.as_raw_fd()])?;
+    send_with(&[NotifyState::Custom("BARRIER=1")], &[write.as_fd()])?;
     drop(write);
     // It closes its copy, the last.
     let mut fds = [PollFd::new(&read, PollFlags::empty())];
@@ -186,16 +192,17 @@ pub fn barrier(limit: Duration) -> Result<(), StoreError> {
     }
 }
 
-fn tell(states: &[NotifyState], descriptors: &[RawFd]) -> Result<(), StoreError> {
-    match daemon::notify_with_fds(false, states, descriptors) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(StoreError::NoManager),
-        Err(error) => Err(StoreError::Told(error.to_string())),
+fn send_with(states: &[NotifyState], descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return Err(StoreError::NoManager);
     }
+    sd_notify::notify_with_fds(states, descriptors).map_err(StoreError::Unreached)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
 
     #[test]
@@ -203,7 +210,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
-        let say = |text: &str| offer(path.as_os_str(), &sentence(text));
+        let say = |text: &str| {
+            let channel = Channel::to(path.as_os_str().as_bytes()).map(Some);
+            offer(channel, NotifyState::Status(&sentence(text)))
+        };
         let said = (0..100_000).take_while(|_| say("busy\n")).count();
         assert!(said < 100_000, "nobody reads");
         let mut buffer = [0; 100];
@@ -212,16 +222,5 @@ mod tests {
         assert!(say("there is room again"));
         drop(systemd);
         assert!(say("nobody is there, and nobody will be"));
-    }
-
-    #[test]
-    fn a_name_without_a_path_is_reached() {
-        let name = format!("notify-test-{}", std::process::id());
-        let address = SocketAddr::from_abstract_name(&name).unwrap();
-        let systemd = UnixDatagram::bind_addr(&address).unwrap();
-        assert!(offer(format!("@{name}").as_ref(), &NotifyState::Watchdog));
-        let mut buffer = [0; 100];
-        let length = systemd.recv(&mut buffer).unwrap();
-        assert_eq!(&buffer[..length], b"WATCHDOG=1");
     }
 }

@@ -18,6 +18,7 @@ use super::store::NAME;
 use super::will::is_connected_stream;
 use crate::service::activation::Inherited;
 use crate::service::ending;
+use crate::service::notify::Channel;
 
 /// A process that has served for less has no heir, so that systemd decides what becomes of a service
 /// that dies again and again.
@@ -92,7 +93,7 @@ pub(super) struct Heir {
     descriptors: Vec<RawFd>,
     /// Those of them that nobody else holds.
     sockets: Vec<OwnedFd>,
-    manager: Manager,
+    systemd: Channel,
 }
 
 // SAFETY: texts that are never freed, and that only the will changes, in a copy of the memory that is its
@@ -100,21 +101,6 @@ pub(super) struct Heir {
 unsafe impl Send for Heir {}
 // SAFETY: as above.
 unsafe impl Sync for Heir {}
-
-/// Where systemd listens.
-#[derive(Debug)]
-struct Manager {
-    socket: OwnedFd,
-    address: libc::sockaddr_un,
-    length: libc::socklen_t,
-}
-
-/// Room for `SCM_RIGHTS` with one descriptor, aligned as its header.
-#[repr(C)]
-struct Control {
-    header: libc::cmsghdr,
-    descriptor: RawFd,
-}
 
 impl Heir {
     /// Of this process, with the sockets that systemd has handed to it and with what it keeps for it, all
@@ -138,7 +124,7 @@ impl Heir {
             numbers: Vec::new(),
             descriptors: sockets.iter().map(|socket| socket.fd.as_raw_fd()).collect(),
             sockets: Vec::new(),
-            manager: Manager::of_environment()?,
+            systemd: Channel::of_environment()?.ok_or_else(no_systemd)?,
         };
         for argument in std::env::args_os() {
             heir.arguments.push(text(argument.into_vec())?);
@@ -182,70 +168,12 @@ impl Heir {
         Ok(())
     }
 
-    /// Tells systemd that the calling process is the main process now.
+    /// Notifies systemd that the calling process is the main process now, and waits until it has acted on
+    /// that, or has more to do than it is worth. From then on, either the calling process is the main process
+    /// or it has been told to end.
     pub(super) fn claim(&self) {
-        const CLAIM: &[u8] = b"MAINPID=";
-        let mut message = [0; CLAIM.len() + NUMBER.len()];
-        message[..CLAIM.len()].copy_from_slice(CLAIM);
-        let digits = write_number(std::process::id(), &mut message[CLAIM.len()..]);
-        // SAFETY: address and message are here, and as long as is said. If it fails, systemd sees that
-        // the main process has died.
-        unsafe {
-            libc::sendto(
-                self.manager.socket.as_raw_fd(),
-                message.as_ptr().cast(),
-                CLAIM.len() + digits,
-                libc::MSG_NOSIGNAL,
-                (&raw const self.manager.address).cast(),
-                self.manager.length,
-            );
-        }
-    }
-
-    /// Waits until systemd has acted upon the claim (`BARRIER=1`, sd_notify(3)), or has more to do than it is
-    /// worth. From then on, either the calling process is the main process or it has been told to end.
-    pub(super) fn wait_for_answer(&self) {
-        const BARRIER: &[u8] = b"BARRIER=1";
-        let mut ends: [RawFd; 2] = [-1; 2];
-        // SAFETY: everything that is pointed to is here, and as long as is said; the descriptors are ours.
-        unsafe {
-            if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) < 0 {
-                return;
-            }
-            let mut control = Control {
-                header: std::mem::zeroed(),
-                descriptor: ends[1],
-            };
-            control.header.cmsg_level = libc::SOL_SOCKET;
-            control.header.cmsg_type = libc::SCM_RIGHTS;
-            control.header.cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
-            let mut part = libc::iovec {
-                iov_base: BARRIER.as_ptr().cast_mut().cast(),
-                iov_len: BARRIER.len(),
-            };
-            let mut message: libc::msghdr = std::mem::zeroed();
-            message.msg_name = (&raw const self.manager.address).cast_mut().cast();
-            message.msg_namelen = self.manager.length;
-            message.msg_iov = &mut part;
-            message.msg_iovlen = 1;
-            message.msg_control = (&raw mut control).cast();
-            message.msg_controllen = libc::CMSG_SPACE(size_of::<RawFd>() as u32) as _;
-            let sent = libc::sendmsg(
-                self.manager.socket.as_raw_fd(),
-                &message,
-                libc::MSG_NOSIGNAL,
-            );
-            libc::close(ends[1]);
-            if sent >= 0 {
-                let mut answer = libc::pollfd {
-                    fd: ends[0],
-                    events: 0,
-                    revents: 0,
-                };
-                libc::poll(&mut answer, 1, PATIENCE_MS);
-            }
-            libc::close(ends[0]);
-        }
+        self.systemd.claim_main_process();
+        self.systemd.wait_for_barrier(PATIENCE_MS);
     }
 
     /// Executes the program in the place of the calling process, with the descriptors where
@@ -288,44 +216,6 @@ impl Heir {
     }
 }
 
-impl Manager {
-    fn of_environment() -> io::Result<Self> {
-        let missing = || io::Error::new(io::ErrorKind::NotFound, "NOTIFY_SOCKET is no path");
-        let path = std::env::var_os("NOTIFY_SOCKET").ok_or_else(missing)?;
-        let path = path.as_bytes();
-        let socket = rustix::net::socket_with(
-            rustix::net::AddressFamily::UNIX,
-            rustix::net::SocketType::DGRAM,
-            rustix::net::SocketFlags::CLOEXEC,
-            None,
-        )?;
-        // SAFETY: zeros are a valid address.
-        let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
-        // The last byte is the end of the text.
-        if !matches!(path.first(), Some(b'/' | b'@')) || path.len() >= address.sun_path.len() {
-            return Err(missing());
-        }
-        address.sun_family = libc::AF_UNIX as libc::sa_family_t;
-        for (place, byte) in address.sun_path.iter_mut().zip(path) {
-            *place = *byte as c_char;
-        }
-        // In the abstract namespace it begins with a null byte, and its length counts, unix(7).
-        let end = match path.first() {
-            Some(b'@') => {
-                address.sun_path[0] = 0;
-                path.len()
-            }
-            _ => path.len() + 1,
-        };
-        let length = std::mem::offset_of!(libc::sockaddr_un, sun_path) + end;
-        Ok(Self {
-            socket,
-            address,
-            length: length as libc::socklen_t,
-        })
-    }
-}
-
 /// Whether a process has an heir that was killed when it had served for so long. If `is_to_end`, systemd
 /// has told the service to end meanwhile.
 pub(super) fn has_heir(served: Option<Duration>, is_to_end: bool) -> bool {
@@ -344,6 +234,10 @@ pub(super) fn is_to_end() -> bool {
             .iter()
             .any(|signal| libc::sigismember(&pending, *signal) == 1)
     }
+}
+
+fn no_systemd() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "NOTIFY_SOCKET is not set")
 }
 
 /// A text that is never freed.

@@ -166,7 +166,6 @@ fn run(instructions: &Instructions) -> libc::c_int {
     match heir {
         Some(heir) if heir::has_heir(served(table), heir::is_to_end()) => {
             heir.claim();
-            heir.wait_for_answer();
             if heir::is_to_end() {
                 // systemd had taken the death of the parent for the end of the service (`ExitType=main`). It
                 // starts the next process if the main one, which is this by now, ends as its parent did.
