@@ -1,34 +1,22 @@
 //! `hello-world-server`: answers `hello`, and costs nothing while nobody asks.
 
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+mod acceptor;
+mod conversation;
+
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
 use super::options::Options;
-use super::protocol::{Lines, Request, Response};
 use crate::service::activation::{self, Inherited};
 use crate::service::address::Address;
 use crate::service::binding;
-use crate::service::ending;
-use crate::service::handover::ClientSocket;
-use crate::service::listener::{Accepted, Arrival, Listener};
+use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
-use crate::service::serve::{Admission, Lifetime, Service, serve};
-use crate::service::stream::Stream;
-
-/// Answers of one client are sent together, up to about so many bytes.
-const ANSWERS: usize = 4096;
-
-/// How much, and for how long, is still read from a client that was refused, so that it can read
-/// why: closing a socket with unread bytes resets the connection (RFC 2525, section 2.17).
-const FAREWELL_BYTES: usize = 1024 * 1024;
-const FAREWELL_TIME: Duration = Duration::from_secs(2);
+use crate::service::serve::{Lifetime, Service, serve};
 
 /// A client that does not answer for so long is taken for gone.
 const KEEPALIVE: Duration = Duration::from_secs(120);
@@ -63,13 +51,22 @@ async fn run(options: Options) -> Result<(), Failure> {
         open: AtomicUsize::new(0),
         accepted: AtomicU64::new(0),
         stopping: AtomicBool::new(false),
-        woken: Notify::new(),
+        resting: AtomicBool::new(false),
+        paused: AtomicBool::new(false),
+        failure: OnceLock::new(),
+        changed: Notify::new(),
+        room: Notify::new(),
     });
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
     };
-    serve(Arc::new(Greeting(server)), listeners.into(), lifetime).await?;
+    let listeners: Arc<[Listener]> = listeners.into();
+    tokio::spawn(acceptor::accept(
+        Arc::clone(&server),
+        Arc::clone(&listeners),
+    ));
+    serve(Arc::new(Greeting(server)), listeners, lifetime).await?;
     Ok(())
 }
 
@@ -107,26 +104,26 @@ struct Server {
     open: AtomicUsize,
     accepted: AtomicU64,
     stopping: AtomicBool,
-    woken: Notify,
+    /// The last look before the process ends for lack of use.
+    resting: AtomicBool,
+    /// No descriptors are left: accepting pauses.
+    paused: AtomicBool,
+    /// Why no client can be accepted any more.
+    failure: OnceLock<String>,
+    /// Wakes the life cycle's loop: the number of open connections has changed, or accepting has failed.
+    changed: Notify,
+    /// Wakes the acceptor: a connection has ended.
+    room: Notify,
 }
 
-/// One client, counted until this is dropped.
-struct Client {
-    /// Taken when it is dropped, so that it is closed before it is counted as closed.
-    socket: Option<ClientSocket>,
-    server: Arc<Server>,
-    /// The conversation is over; otherwise it is cut, and that is not to look like its end.
-    is_served: bool,
-}
+impl Server {
+    fn may_accept(&self) -> bool {
+        let waits = [&self.stopping, &self.resting, &self.paused];
+        !waits.iter().any(|flag| flag.load(Relaxed)) && self.open() < self.connections_max
+    }
 
-impl Drop for Client {
-    fn drop(&mut self) {
-        if let (Some(socket), false) = (&self.socket, self.is_served) {
-            ending::reset_on_close(socket);
-        }
-        drop(self.socket.take());
-        self.server.open.fetch_sub(1, Relaxed);
-        self.server.woken.notify_one();
+    fn open(&self) -> usize {
+        self.open.load(Relaxed)
     }
 }
 
@@ -134,53 +131,27 @@ impl Drop for Client {
 struct Greeting(Arc<Server>);
 
 impl Service for Greeting {
-    type Connection = Client;
-
     fn may_accept(&self) -> bool {
-        !self.0.stopping.load(Relaxed) && self.open() < self.0.connections_max
+        self.0.may_accept()
     }
 
-    fn admit(
-        &self,
-        accept: &mut dyn FnMut() -> io::Result<Accepted>,
-    ) -> io::Result<Admission<Client>> {
-        Ok(match accept()? {
-            Accepted::Client(Arrival { socket, peer, .. }) => {
-                self.0.open.fetch_add(1, Relaxed);
-                let id = self.0.accepted.fetch_add(1, Relaxed) + 1;
-                tracing::debug!(CONNECTION_ID = id, PEER = %peer, "connection {id}: {peer}");
-                Admission::Client(Client {
-                    socket: Some(socket),
-                    server: Arc::clone(&self.0),
-                    is_served: false,
-                })
-            }
-            Accepted::Gone => Admission::Gone,
-            Accepted::Nobody => Admission::Nobody,
-            Accepted::Exhausted(error) => Admission::Exhausted(error),
-        })
-    }
-
-    async fn handle(mut client: Client) {
-        let Some(socket) = &client.socket else {
-            return;
-        };
-        let served = match Stream::of(socket.as_fd()) {
-            Ok(stream) => converse(&stream, &client.server.greeting).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = served {
-            tracing::debug!(ERROR = %error, "a client was lost: {error}");
+    fn set_resting(&self, resting: bool) {
+        self.0.resting.store(resting, Relaxed);
+        if !resting {
+            self.0.room.notify_one();
         }
-        client.is_served = true;
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        self.0.failure.get().cloned().map(Failure::from)
     }
 
     fn open(&self) -> usize {
-        self.0.open.load(Relaxed)
+        self.0.open()
     }
 
     async fn changed(&self) {
-        self.0.woken.notified().await;
+        self.0.changed.notified().await;
     }
 
     fn status(&self, listeners: &[Listener]) -> String {
@@ -195,68 +166,4 @@ impl Service for Greeting {
     fn stopping(&self) {
         self.0.stopping.store(true, Relaxed);
     }
-}
-
-/// Answers a client until it has said everything, or `quit`.
-async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) -> io::Result<()> {
-    let mut lines = Lines::default();
-    let mut buffer = [0; 2048];
-    loop {
-        let count = stream.receive(&mut buffer).await?;
-        lines.push(&buffer[..count]);
-        let mut answers = String::new();
-        let end = loop {
-            let line = match lines.next_line() {
-                None if count == 0 => lines.finish(),
-                line => line,
-            };
-            match line {
-                Some(Ok(line)) => match Request::parse(&line) {
-                    Request::Hello => answers += &Response::Greeting(greeting).to_string(),
-                    Request::Other => answers += &Response::Unknown.to_string(),
-                    Request::Quit => break Some(End::Quit),
-                },
-                Some(Err(error)) => {
-                    answers += &Response::Refusal(error).to_string();
-                    break Some(End::Refused);
-                }
-                None => break (count == 0).then_some(End::Quit),
-            }
-            if answers.len() >= ANSWERS {
-                stream.send_all(answers.as_bytes()).await?;
-                answers.clear();
-            }
-        };
-        stream.send_all(answers.as_bytes()).await?;
-        match end {
-            None => {}
-            Some(End::Quit) => return Ok(()),
-            Some(End::Refused) => return say_farewell(stream).await,
-        }
-    }
-}
-
-/// How a conversation ends.
-enum End {
-    /// The client wants no more.
-    Quit,
-    /// We want no more.
-    Refused,
-}
-
-/// Lets a client that was refused read why, before the connection is closed.
-async fn say_farewell(stream: &Stream<BorrowedFd<'_>>) -> io::Result<()> {
-    stream.shutdown_write()?;
-    let mut left = FAREWELL_BYTES;
-    let mut buffer = [0; 2048];
-    let reading = async {
-        while left > 0 {
-            match stream.receive(&mut buffer).await? {
-                0 => break,
-                count => left = left.saturating_sub(count),
-            }
-        }
-        Ok(())
-    };
-    timeout(FAREWELL_TIME, reading).await.unwrap_or(Ok(()))
 }

@@ -1,15 +1,13 @@
 //! A proxy as a service: what is due, and when the process may end.
 
-use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 
 use super::control::server::ControlServer;
 use super::shell::Proxy;
 use crate::service::clock::Uptime;
-use crate::service::listener::{Accepted, Listener};
+use crate::service::listener::Listener;
 use crate::service::program::Failure;
-use crate::service::serve::{Admission, Service};
+use crate::service::serve::Service;
 
 /// A proxy with its control socket, as a service.
 pub(super) struct Running {
@@ -24,19 +22,12 @@ impl Running {
 }
 
 impl Service for Running {
-    type Connection = Infallible;
-
     fn may_accept(&self) -> bool {
         self.proxy.gate().0.may_accept()
     }
 
-    /// [`super::workers`] does.
-    fn accepts_elsewhere(&self) -> bool {
-        true
-    }
-
-    fn rest(&self, rests: bool) {
-        self.proxy.gate().0.set_resting(rests);
+    fn set_resting(&self, resting: bool) {
+        self.proxy.gate().0.set_resting(resting);
     }
 
     fn is_alive(&self) -> bool {
@@ -45,18 +36,6 @@ impl Service for Running {
 
     fn failure(&self) -> Option<Failure> {
         self.proxy.failure()
-    }
-
-    /// Never called.
-    fn admit(
-        &self,
-        _: &mut dyn FnMut() -> io::Result<Accepted>,
-    ) -> io::Result<Admission<Infallible>> {
-        Ok(Admission::Closed)
-    }
-
-    async fn handle(never: Infallible) {
-        match never {}
     }
 
     fn open(&self) -> usize {

@@ -1,34 +1,28 @@
-//! The loop that every service here lives in: it accepts clients, tells systemd, and ends when
-//! nobody needs it or when it is told to.
+//! The life cycle of a service: it notifies systemd, and ends when it is not used or is told to.
 //!
 //! It takes no decision itself. Whether a client may be accepted is the [`Service`]'s to say,
 //! whether the process may end [`IdleTimer`]'s and [`Drain`]'s.
 
-mod admit;
 mod service;
 
-use std::future::poll_fn;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use service::{Admission, Lifetime, Service};
+pub use service::{Lifetime, Service};
 
 use super::alarm::Alarm;
 use super::clock::Uptime;
 use super::drain::{Drain, Step};
 use super::event;
-use super::exhausted::Pause;
 use super::idle::IdleTimer;
 use super::listener::Listener;
 use super::notify;
 use super::program::Failure;
 use super::signals::{Order, Signals};
 use super::words::clause;
-use admit::admit_waiting;
 
-/// Where others accept, they may take so long for a client that waits.
-const OTHERS_TAKE: Duration = Duration::from_millis(1);
+/// How long the service may take to accept a client that waits.
+const ACCEPTING_TAKES: Duration = Duration::from_millis(1);
 
 /// `STATUS=` follows the numbers with at most so much delay.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
@@ -56,8 +50,6 @@ pub async fn serve<S: Service>(
         status: String::new(),
         status_told: Uptime::now(),
         status_due: Uptime::now(),
-        pause: Pause::default(),
-        turn: 0,
         alarm: Alarm::new()?,
         service,
         listeners,
@@ -99,8 +91,6 @@ enum End {
 
 /// One thing that happened to the loop.
 enum Happening {
-    Admitted,
-    Exhausted(io::Error),
     Changed,
     Time,
     Ordered(Order),
@@ -115,8 +105,6 @@ struct Serving<S: Service> {
     status: String,
     status_told: Uptime,
     status_due: Uptime,
-    pause: Pause,
-    turn: usize,
     alarm: Alarm,
 }
 
@@ -144,15 +132,13 @@ impl<S: Service> Serving<S> {
                 if self.last_look(now) {
                     return Ok(End::Idle);
                 }
-                // The runtime has yet to hear of who is waiting.
+                // The client that waits is accepted by another task.
                 tokio::task::yield_now().await;
             }
             let due = [due, self.idle.deadline()].into_iter().flatten().min();
-            match self.next(due).await? {
-                Happening::Exhausted(error) => self.pause.begin(now, &error, self.service.open()),
-                Happening::Admitted | Happening::Time => {}
+            match self.next(due).await {
+                Happening::Time => {}
                 Happening::Changed => {
-                    self.pause.end();
                     self.status_due = self.status_due.min(self.status_told + STATUS_SOON);
                 }
                 Happening::Ordered(Order::Reload) => self.reload(),
@@ -162,41 +148,28 @@ impl<S: Service> Serving<S> {
     }
 
     /// Waits for the next thing to happen, at most until `due`.
-    async fn next(&mut self, due: Option<Uptime>) -> io::Result<Happening> {
-        let Self {
-            service,
-            listeners,
-            signals,
-            turn,
-            alarm,
-            ..
-        } = self;
-        let paused = self.pause.until().is_some();
+    async fn next(&mut self, due: Option<Uptime>) -> Happening {
         tokio::select! {
             biased;
-            order = signals.next() => Ok(Happening::Ordered(order)),
-            () = service.changed() => Ok(Happening::Changed),
-            exhausted = poll_fn(|context| {
-                admit_waiting(&**service, listeners, turn, context)
-            }), if !paused => Ok(exhausted?.map_or(Happening::Admitted, Happening::Exhausted)),
-            () = alarm.wait(due) => Ok(Happening::Time),
+            order = self.signals.next() => Happening::Ordered(order),
+            () = self.service.changed() => Happening::Changed,
+            () = self.alarm.wait(due) => Happening::Time,
         }
     }
 
     /// Whether nobody came while the time ran out. From now on nobody is accepted: who comes stays in
     /// the backlog, and is served by the process that systemd starts next.
     fn last_look(&mut self, now: Uptime) -> bool {
-        self.service.rest(true);
+        self.service.set_resting(true);
         let waiting = self.listeners.iter().any(Listener::has_waiting);
         if !waiting && !self.service.in_use() && self.service.may_exit() {
             return true;
         }
-        self.service.rest(false);
+        self.service.set_resting(false);
         // A client that may pass is accepted in the next turn. One that may not (the gate is
         // closed) keeps the process alive, so that it need not be started again at once.
-        let from = match self.service.may_accept() && self.pause.until().is_none() {
-            true if self.service.accepts_elsewhere() => now + OTHERS_TAKE,
-            true => now,
+        let from = match self.service.may_accept() {
+            true => now + ACCEPTING_TAKES,
             false => now + self.idle.recheck_after(),
         };
         self.idle.restart(from);
@@ -205,15 +178,10 @@ impl<S: Service> Serving<S> {
 
     /// Does what is due while clients are accepted; tells when something will be due next.
     fn housekeep(&mut self, now: Uptime) -> Option<Uptime> {
-        self.pause.is_over(now);
-        [
-            self.look_after(now),
-            self.pause.until(),
-            self.tell_status(now),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        [self.look_after(now), self.tell_status(now)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does what is due at all times, also while the open connections end: the service's own

@@ -1,69 +1,26 @@
 //! What [`super::serve`] needs to know of a service, and what it does for it.
 
-use std::io;
 use std::time::Duration;
 
 use crate::service::clock::Uptime;
-use crate::service::listener::{Accepted, Listener};
+use crate::service::listener::Listener;
 use crate::service::program::Failure;
 
-/// What became of the attempt to let a client in.
-#[derive(Debug)]
-pub enum Admission<C> {
-    /// It is in, and counted until the value is dropped.
-    Client(C),
-    /// No client may be accepted now.
-    Closed,
-    /// A client was accepted that had gone already.
-    Gone,
-    /// Nobody waits.
-    Nobody,
-    /// No descriptors or memory are left.
-    Exhausted(io::Error),
-}
-
-/// What [`super::serve`] needs to know of a service.
+/// What [`super::serve`] needs to know of a service. Accepting clients is the service's own affair.
 pub trait Service: Send + Sync + 'static {
-    /// One open connection. It is counted by [`Self::open`] until it is dropped.
-    type Connection: Send + 'static;
-
-    /// Whether [`Self::admit`] would let a client in.
+    /// Whether a client that waits would be accepted.
     fn may_accept(&self) -> bool;
 
-    /// Whether the service has threads of its own that accept: then [`Self::admit`] is not called.
-    fn accepts_elsewhere(&self) -> bool {
-        false
-    }
+    /// Stops accepting clients, or begins again: for the last look before the process ends for lack of use.
+    fn set_resting(&self, resting: bool);
 
-    /// Has nobody accepted any more, by whomever, or has them accepted again: for the last look
-    /// before the process ends for lack of use.
-    fn rest(&self, rests: bool) {
-        let _ = rests;
-    }
+    /// Why no client can be accepted any more, if that is so.
+    fn failure(&self) -> Option<Failure>;
 
-    /// Why whoever accepts cannot go on, if that is so.
-    fn failure(&self) -> Option<Failure> {
-        None
-    }
-
-    /// Whether whoever accepts gives signs of life.
+    /// Whether the part of the service that accepts gives signs of life.
     fn is_alive(&self) -> bool {
         true
     }
-
-    /// Lets one client in by calling `accept`, and counts it, as one step: nobody must be able to
-    /// close the gate in between.
-    ///
-    /// # Errors
-    ///
-    /// Those of `accept`.
-    fn admit(
-        &self,
-        accept: &mut dyn FnMut() -> io::Result<Accepted>,
-    ) -> io::Result<Admission<Self::Connection>>;
-
-    /// Serves one client to the end.
-    fn handle(connection: Self::Connection) -> impl Future<Output = ()> + Send + 'static;
 
     /// The number of open connections.
     fn open(&self) -> usize;

@@ -1,0 +1,154 @@
+//! Accepting clients, each of them served by a task of its own.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+
+use super::Server;
+use super::conversation::converse;
+use crate::service::alarm::Alarm;
+use crate::service::clock::Uptime;
+use crate::service::ending;
+use crate::service::exhausted::Pause;
+use crate::service::handover::ClientSocket;
+use crate::service::listener::{Accepted, Arrival, Listener};
+use crate::service::stream::Stream;
+
+/// Clients that are accepted before other tasks have their turn.
+const BATCH: usize = 32;
+
+/// One client, counted until this is dropped.
+struct Client {
+    /// Taken when it is dropped, so that it is closed before it is counted as closed.
+    socket: Option<ClientSocket>,
+    server: Arc<Server>,
+    /// The conversation is over; otherwise it is cut, and that is not to look like its end.
+    is_served: bool,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if let (Some(socket), false) = (&self.socket, self.is_served) {
+            ending::reset_on_close(socket);
+        }
+        drop(self.socket.take());
+        self.server.open.fetch_sub(1, Relaxed);
+        self.server.room.notify_one();
+        self.server.changed.notify_one();
+    }
+}
+
+/// Accepts clients from all listeners until one of them breaks.
+pub(super) async fn accept(server: Arc<Server>, listeners: Arc<[Listener]>) {
+    if let Err(error) = accept_all(&server, &listeners).await {
+        let _ = server
+            .failure
+            .set(format!("no client can be accepted: {error}"));
+        server.changed.notify_one();
+    }
+}
+
+async fn accept_all(server: &Arc<Server>, listeners: &[Listener]) -> io::Result<()> {
+    let mut alarm = Alarm::new()?;
+    let mut pause = Pause::default();
+    // The listener that was asked the last time: each has its turn.
+    let mut turn = 0;
+    loop {
+        let paused = pause.until().is_some();
+        tokio::select! {
+            biased;
+            () = server.room.notified() => {
+                pause.end();
+                server.paused.store(false, Relaxed);
+            }
+            batch = poll_fn(|context| accept_batch(server, listeners, &mut turn, context)), if !paused => {
+                if let Some(error) = batch? {
+                    server.paused.store(true, Relaxed);
+                    pause.begin(Uptime::now(), &error, server.open());
+                }
+                tokio::task::yield_now().await;
+            }
+            () = alarm.wait(pause.until()) => {
+                if pause.is_over(Uptime::now()) {
+                    server.paused.store(false, Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// Accepts the clients that wait, a batch at most. Pending while no client waits or may be accepted; an error
+/// inside when no descriptors are left.
+fn accept_batch(
+    server: &Arc<Server>,
+    listeners: &[Listener],
+    turn: &mut usize,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<Option<io::Error>>> {
+    for accepted in 0..BATCH {
+        match accept_next(server, listeners, turn, context)? {
+            Accepted::Client(client) => serve(server, client),
+            Accepted::Gone => {}
+            Accepted::Nobody if accepted == 0 => return Poll::Pending,
+            Accepted::Nobody => break,
+            Accepted::Exhausted(error) => return Poll::Ready(Ok(Some(error))),
+        }
+    }
+    Poll::Ready(Ok(None))
+}
+
+/// Accepts the next client, from each listener in turn.
+fn accept_next(
+    server: &Server,
+    listeners: &[Listener],
+    turn: &mut usize,
+    context: &mut Context<'_>,
+) -> io::Result<Accepted> {
+    if !server.may_accept() {
+        return Ok(Accepted::Nobody);
+    }
+    for _ in 0..listeners.len() {
+        *turn = (*turn + 1) % listeners.len();
+        let listener = &listeners[*turn];
+        match listener.poll_ready(context) {
+            Poll::Pending => continue,
+            Poll::Ready(ready) => ready?,
+        }
+        match listener.accept(context)? {
+            Accepted::Nobody => {}
+            accepted => return Ok(accepted),
+        }
+    }
+    Ok(Accepted::Nobody)
+}
+
+/// Serves a client on this thread.
+fn serve(server: &Arc<Server>, Arrival { socket, peer, .. }: Arrival) {
+    server.open.fetch_add(1, Relaxed);
+    server.changed.notify_one();
+    let id = server.accepted.fetch_add(1, Relaxed) + 1;
+    tracing::debug!(CONNECTION_ID = id, PEER = %peer, "connection {id}: {peer}");
+    let client = Client {
+        socket: Some(socket),
+        server: Arc::clone(server),
+        is_served: false,
+    };
+    tokio::spawn(attend(client));
+}
+
+async fn attend(mut client: Client) {
+    let Some(socket) = &client.socket else {
+        return;
+    };
+    let served = match Stream::of(socket.as_fd()) {
+        Ok(stream) => converse(&stream, &client.server.greeting).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = served {
+        tracing::debug!(ERROR = %error, "a client was lost: {error}");
+    }
+    client.is_served = true;
+}

@@ -1,0 +1,82 @@
+//! What the server says to one client.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::hello::protocol::{Lines, Request, Response};
+use crate::service::stream::Stream;
+
+/// Answers of one client are sent together, up to about so many bytes.
+const ANSWERS: usize = 4096;
+
+/// How much, and for how long, is still read from a client that was refused, so that it can read
+/// why: closing a socket with unread bytes resets the connection (RFC 2525, section 2.17).
+const FAREWELL_BYTES: usize = 1024 * 1024;
+const FAREWELL_TIME: Duration = Duration::from_secs(2);
+
+/// Answers a client until it has said everything, or `quit`.
+pub(super) async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) -> io::Result<()> {
+    let mut lines = Lines::default();
+    let mut buffer = [0; 2048];
+    loop {
+        let count = stream.receive(&mut buffer).await?;
+        lines.push(&buffer[..count]);
+        let mut answers = String::new();
+        let end = loop {
+            let line = match lines.next_line() {
+                None if count == 0 => lines.finish(),
+                line => line,
+            };
+            match line {
+                Some(Ok(line)) => match Request::parse(&line) {
+                    Request::Hello => answers += &Response::Greeting(greeting).to_string(),
+                    Request::Other => answers += &Response::Unknown.to_string(),
+                    Request::Quit => break Some(End::Quit),
+                },
+                Some(Err(error)) => {
+                    answers += &Response::Refusal(error).to_string();
+                    break Some(End::Refused);
+                }
+                None => break (count == 0).then_some(End::Quit),
+            }
+            if answers.len() >= ANSWERS {
+                stream.send_all(answers.as_bytes()).await?;
+                answers.clear();
+            }
+        };
+        stream.send_all(answers.as_bytes()).await?;
+        match end {
+            None => {}
+            Some(End::Quit) => return Ok(()),
+            Some(End::Refused) => return say_farewell(stream).await,
+        }
+    }
+}
+
+/// How a conversation ends.
+enum End {
+    /// The client wants no more.
+    Quit,
+    /// We want no more.
+    Refused,
+}
+
+/// Lets a client that was refused read why, before the connection is closed.
+async fn say_farewell(stream: &Stream<BorrowedFd<'_>>) -> io::Result<()> {
+    stream.shutdown_write()?;
+    let mut left = FAREWELL_BYTES;
+    let mut buffer = [0; 2048];
+    let reading = async {
+        while left > 0 {
+            match stream.receive(&mut buffer).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        Ok(())
+    };
+    timeout(FAREWELL_TIME, reading).await.unwrap_or(Ok(()))
+}
