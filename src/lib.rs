@@ -7,6 +7,8 @@
 //!    ├── proxy       the gate, threads, upstream, relay, keeping, handover, connections, control
 //!    ├── ctl         the verbs of disnix-tcp-proxyctl
 //!    │
+//!    ├── interface   what a proxy and disnix-tcp-proxyctl say to each other
+//!    │
 //!    └── service     what any socket-activated service needs: sockets, the loop that accepts,
 //!                    epoll, systemd; no word about proxies
 //! ```
@@ -21,5 +23,6 @@
 
 pub mod ctl;
 pub mod hello;
+pub mod interface;
 pub mod proxy;
 pub mod service;

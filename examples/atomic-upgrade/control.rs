@@ -4,11 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use disnix_proxy_example::proxy::control::api::{
-    self, ConnectionReply, LockParameters, StatusReply,
+use disnix_proxy_example::interface::{
+    self, ConnectionReply, ConnectionStatus, GateReply, GateState, LockParameters, Status,
+    StatusReply,
 };
-use disnix_proxy_example::proxy::control::api::{ConnectionStatus, GateReply, Status};
-use disnix_proxy_example::proxy::gate::GateState;
 use disnix_proxy_example::service::varlink::{Call, Connection, Reply};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -77,7 +76,7 @@ impl Control {
     }
 
     async fn send(&mut self, method: &str, parameters: Value, more: bool) -> Fallible<()> {
-        let method = api::qualified(method);
+        let method = interface::qualified(method);
         let call = Call {
             method,
             parameters,

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use disnix_proxy_example::proxy::gate::GateState;
+use disnix_proxy_example::interface::GateState;
 
 pub use held::{Held, Kill};
 

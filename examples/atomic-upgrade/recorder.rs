@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use disnix_proxy_example::proxy::gate::GateState;
+use disnix_proxy_example::interface::GateState;
 use tokio::sync::Notify;
 
 use crate::record::{Held, Kill, Lane, Outcome, Record, Visit, Who};

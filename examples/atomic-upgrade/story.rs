@@ -8,8 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use disnix_proxy_example::proxy::control::api::GateReply;
-use disnix_proxy_example::proxy::gate::GateState;
+use disnix_proxy_example::interface::{GateReply, GateState};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time;

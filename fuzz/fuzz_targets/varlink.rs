@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use disnix_proxy_example::proxy::control::api::{
+use disnix_proxy_example::interface::{
     ConnectionParameters, HandOverReply, INTERFACE, LockParameters, StatusReply, SwitchParameters,
     TargetParameters,
 };

@@ -10,7 +10,7 @@ use super::client::Proxy;
 use super::connections;
 use super::failure::Failure;
 use super::{queued, status};
-use crate::proxy::control::api::{ConnectionStatus, ListenerStatus};
+use crate::interface::{ConnectionStatus, ListenerStatus};
 
 /// When to look.
 #[derive(Clone, Copy, Debug)]

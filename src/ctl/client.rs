@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use super::failure::Failure;
-use crate::proxy::control::api::qualified;
+use crate::interface::qualified;
 use crate::service::directory;
 use crate::service::varlink::{Call, Connection, ReceiveError, Reply};
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::client::Proxy;
 use super::failure::Failure;
 use super::output;
-use crate::proxy::control::api::ConnectionParameters;
+use crate::interface::ConnectionParameters;
 
 /// Resets the connection `id`. Asked once only: after a restart of the proxy the number may be
 /// somebody else's.

@@ -23,8 +23,7 @@ use super::output::note;
 use super::signals::Signals;
 use super::view::{View, progress};
 use super::wait::{Event, Request, Waiting};
-use crate::proxy::control::api::{Status, StatusReply};
-use crate::proxy::gate::GateState;
+use crate::interface::{GateState, Status, StatusReply};
 use crate::service::words::count;
 
 /// How long the proxy may take to notice that we have hung up, before we say that others keep the

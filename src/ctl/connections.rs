@@ -7,7 +7,7 @@ use super::client::{ANSWER_TIME, Client, Proxy};
 use super::display::{Align, age, bytes, table as lines};
 use super::failure::Failure;
 use super::output;
-use crate::proxy::control::api::{ConnectionReply, ConnectionStatus};
+use crate::interface::{ConnectionReply, ConnectionStatus};
 
 /// Lists the open connections.
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::proxy::control::api::INTERFACE;
+use crate::interface::INTERFACE;
 use crate::service::timespan::TimeSpan;
 use crate::service::words::{clause, count};
 
@@ -287,7 +287,7 @@ fn unlocked(reason: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::control::api::qualified;
+    use crate::interface::qualified;
     use serde_json::json;
 
     fn answered(name: &str, parameters: Value) -> Failure {
@@ -359,7 +359,7 @@ mod tests {
 
     #[test]
     fn every_error_of_the_interface_is_known() {
-        for line in crate::proxy::control::api::DESCRIPTION.lines() {
+        for line in crate::interface::DESCRIPTION.lines() {
             if let Some(name) = line.strip_prefix("error ") {
                 let name = name.split_whitespace().next().unwrap();
                 let failure = answered(name, json!({}));

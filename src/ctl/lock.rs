@@ -7,7 +7,7 @@ use super::output;
 use super::signals::Signals;
 use super::view::{View, progress};
 use super::wait::{Request, Waiting};
-use crate::proxy::control::api::{GateReply, LockParameters};
+use crate::interface::{GateReply, LockParameters};
 
 /// Locks and waits. The lock stays when this program has ended. With `--if-running` it is a success
 /// when there is no proxy at all: a deployment may be what brings it back.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::proxy::gate::LeaseEnd;
+use crate::interface::LeaseEnd;
 use crate::service::clock::micros;
 use crate::service::timespan::TimeSpan;
 

@@ -9,7 +9,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::proxy::control::api::{ConnectionStatus, ListenerStatus};
+use crate::interface::{ConnectionStatus, ListenerStatus};
 use crate::service::words::clause;
 
 /// Where the kernel lists them.

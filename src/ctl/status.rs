@@ -11,8 +11,7 @@ use super::display::{Align, age, bytes, moment, table};
 use super::failure::Failure;
 use super::output;
 use super::queued;
-use crate::proxy::control::api::{ListenerStatus, LockStatus, Status, StatusReply};
-use crate::proxy::gate::{GateState, LeaseEnd};
+use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus, Status, StatusReply};
 use crate::service::clock::realtime_micros;
 use crate::service::words::{clause, count};
 

@@ -7,7 +7,7 @@ use super::output;
 use super::signals::Signals;
 use super::view::{View, progress};
 use super::wait::{Request, Waiting};
-use crate::proxy::control::api::SwitchParameters;
+use crate::interface::SwitchParameters;
 
 /// Switches and waits until it is done.
 ///

@@ -6,7 +6,7 @@ use super::client::Proxy;
 use super::failure::Failure;
 use super::options::probe_usec;
 use super::output;
-use crate::proxy::control::api::TargetParameters;
+use crate::interface::TargetParameters;
 use crate::service::timespan::TimeSpan;
 
 /// Sets the target. Whether it is one is for the proxy to say. With `wait` the proxy tries first for so long

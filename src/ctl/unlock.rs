@@ -6,7 +6,7 @@ use super::client::Proxy;
 use super::failure::Failure;
 use super::output;
 use super::view::progress;
-use crate::proxy::control::api::GateReply;
+use crate::interface::GateReply;
 
 /// Opens the gate. Where there is no proxy at all there is nothing to unlock, and that is a success:
 /// a deployment that is taken back unlocks what may never have been there.

@@ -12,8 +12,7 @@ use super::connections;
 use super::display::{age, bar, fit};
 use super::output::note;
 use super::queued;
-use crate::proxy::control::api::GateReply;
-use crate::proxy::gate::GateState;
+use crate::interface::{GateReply, GateState};
 use crate::service::clock::micros;
 use crate::service::words::{clause, count};
 
@@ -245,7 +244,7 @@ impl Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::control::api::ConnectionStatus;
+    use crate::interface::ConnectionStatus;
 
     fn blocker(id: u64, idle_seconds: u64) -> ConnectionStatus {
         ConnectionStatus {

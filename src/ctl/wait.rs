@@ -16,8 +16,7 @@ use super::client::{Patience, Proxy};
 use super::failure::Failure;
 use super::signals::Signals;
 use super::view::View;
-use crate::proxy::control::api::{GateReply, LockParameters, SwitchParameters};
-use crate::proxy::gate::GateState;
+use crate::interface::{GateReply, GateState, LockParameters, SwitchParameters};
 use crate::service::clock::micros;
 
 /// How much later than the drain's own timeout a proxy may tell that it was reached.

@@ -7,7 +7,7 @@ use super::display::time_of_day;
 use super::failure::Failure;
 use super::output::{self, note};
 use super::status::gate_word;
-use crate::proxy::control::api::{Status, StatusReply};
+use crate::interface::{Status, StatusReply};
 use crate::service::clock::realtime_micros;
 
 /// Prints the state and every change of it until the proxy ends. A connection that breaks is made

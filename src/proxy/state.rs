@@ -9,7 +9,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::gate::{LeaseEnd, LockRecord, LockStore};
+use super::gate::{LockRecord, LockStore};
+use crate::interface::LeaseEnd;
 use crate::service::address::Address;
 use crate::service::clock::{self, Uptime};
 use crate::service::directory::Directory;

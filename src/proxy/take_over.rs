@@ -17,9 +17,9 @@ mod error;
 
 pub use error::TakeOverError;
 
-use super::control::api::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use super::shell::Proxy;
 use super::state::{LockDirectory, TargetFile};
+use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use crate::service::address::Address;
 use crate::service::handed::Handed;
 use crate::service::hands::Hands;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use disnix_proxy_example::proxy::gate::GateState;
+use disnix_proxy_example::interface::GateState;
 use rustix::process::{Signal, kill_process};
 
 use super::{Show, phase};

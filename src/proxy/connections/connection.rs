@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::stall::Stall;
-use crate::proxy::control::api::ConnectionStatus;
+use crate::interface::ConnectionStatus;
 use crate::proxy::handover::handed;
 use crate::proxy::keep::{Keep, Slot, Way};
 use crate::proxy::liveness;

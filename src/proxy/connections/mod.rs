@@ -13,9 +13,9 @@ use tokio::sync::Notify;
 
 pub use connection::{Abort, Connected, Connection, Metered};
 
-use super::control::api::ConnectionStatus;
 use super::keep::{Keep, Slot};
 use super::sources::{Source, Sources};
+use crate::interface::ConnectionStatus;
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::listener::{Arrival, Peer};

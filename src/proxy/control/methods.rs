@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::api::{
+use super::server::send;
+use crate::interface::{
     ConnectionParameters, ConnectionReply, DESCRIPTION, GateReply, INTERFACE, StatusReply,
     qualified,
 };
-use super::server::send;
 use crate::proxy::connections::Abort;
 use crate::proxy::shell::Proxy;
 use crate::service::clock::Uptime;
@@ -230,7 +230,7 @@ fn gone() -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::control::api::{LockParameters, TargetParameters};
+    use crate::interface::{LockParameters, TargetParameters};
 
     fn refused(parameters_given: Value) -> String {
         let call = Call {

@@ -14,10 +14,10 @@ use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
-use super::api::qualified;
 use super::methods;
 use super::places::Places;
 use super::succession::{self, Claim};
+use crate::interface::qualified;
 use crate::proxy::shell::Proxy;
 use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener, Peer};

@@ -13,8 +13,8 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::api::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use super::server::{Callers, PATIENCE, send};
+use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use crate::proxy::connections::Abort;
 use crate::proxy::shell::Proxy;
 use crate::service::listener::{Listener, Peer};

@@ -14,11 +14,9 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-pub use words::{
-    CallerId, GateState, LeaseEnd, LockRecord, LockRequest, LockStore, Mode, Notice, Opened,
-    Outcome,
-};
+pub use words::{CallerId, LockRecord, LockRequest, LockStore, Mode, Notice, Opened, Outcome};
 
+use crate::interface::{GateState, LeaseEnd};
 use crate::service::clock::Uptime;
 use caller::Caller;
 

@@ -1,7 +1,7 @@
 //! Connections that an earlier process handed over.
 
 use super::Proxy;
-use crate::proxy::control::api::ConnectionStatus;
+use crate::interface::ConnectionStatus;
 use crate::service::clock::Uptime;
 use crate::service::words::clause;
 

@@ -21,9 +21,7 @@ pub(in crate::proxy) use threads::Leaving;
 
 use super::connections::{Abort, Connection, Connections, Limits};
 use super::event;
-use super::gate::{
-    CallerId, Gate, GateState, LeaseEnd, LockRequest, LockStore, Mode, Notice, Outcome,
-};
+use super::gate::{CallerId, Gate, LockRequest, LockStore, Mode, Notice, Outcome};
 use super::handover::Handover;
 use super::keep::Keep;
 use super::keeping::Unparked;
@@ -34,6 +32,7 @@ use super::sources::Source;
 use super::state::{LockDirectory, TargetFile};
 use super::upstream::Connector;
 use super::workers::Workers;
+use crate::interface::{GateState, LeaseEnd};
 use crate::service::address::Address;
 use crate::service::clock::{self, Uptime};
 use crate::service::ending;

@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::Proxy;
-use crate::proxy::control::api::{ListenerStatus, LockStatus, Status};
+use crate::interface::GateState;
+use crate::interface::{ListenerStatus, LockStatus, Status};
 use crate::proxy::event;
-use crate::proxy::gate::GateState;
 use crate::service::clock::{Uptime, micros};
 use crate::service::listener::Listener;
 use crate::service::words::clause;

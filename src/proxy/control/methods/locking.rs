@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Refused, changed, gate_reply, not_saved, parameters, pause, refuse, send, target};
-use crate::proxy::control::api::{GateReply, LockParameters, SwitchParameters};
-use crate::proxy::gate::{CallerId, GateState, LeaseEnd, Mode, Opened, Outcome};
+use crate::interface::{GateReply, GateState, LeaseEnd, LockParameters, SwitchParameters};
+use crate::proxy::gate::{CallerId, Mode, Opened, Outcome};
 use crate::proxy::shell::{LockTimes, Proxy};
 use crate::service::varlink::{Call, Connection, Reply};
 

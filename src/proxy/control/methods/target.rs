@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Refused, gone, not_saved, parameters, refuse};
-use crate::proxy::control::api::TargetParameters;
+use crate::interface::TargetParameters;
 use crate::proxy::shell::{Proxy, SetTargetError};
 use crate::proxy::upstream::Spare;
 use crate::service::address::Address;

@@ -1,10 +1,12 @@
-//! The types of the control interface, as `interface.varlink` describes them.
+//! The control interface: what a proxy and its callers say to each other, as `interface.varlink` describes it.
+
+mod gate;
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::proxy::gate::{GateState, LeaseEnd};
+pub use gate::{GateState, LeaseEnd};
 
 /// The name of the interface.
 pub const INTERFACE: &str = "io.github.disnix-proxy-example.Proxy";
