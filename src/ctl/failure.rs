@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::sockets::unit;
 use crate::interface::INTERFACE;
 use crate::service::timespan::TimeSpan;
 use crate::service::words::{clause, count};
@@ -246,7 +247,7 @@ impl Failure {
 }
 
 fn unreachable(path: &std::path::Path, error: &io::Error) -> String {
-    let start = super::find::unit(path).map_or_else(
+    let start = unit(path).map_or_else(
         || "start it".to_owned(),
         |unit| format!("start it (`systemctl start {unit}`)"),
     );

@@ -1,6 +1,6 @@
 //! The verbs of `disnix-tcp-proxyctl`, each in a file of its own.
 //!
-//! - [`options`], [`find`]: what is to be done, to which proxy;
+//! - [`options`], [`find`], [`sockets`]: what is to be done, to which proxy;
 //! - [`client`], [`wait`]: calling it, and calls that wait across its restarts;
 //! - [`status`], [`connections`], [`lock`], [`command`], [`unlock`], [`target`], [`switch`],
 //!   [`watch`], [`close`]: the verbs;
@@ -33,6 +33,7 @@ pub mod options;
 pub mod output;
 pub mod queued;
 pub mod signals;
+pub mod sockets;
 pub mod status;
 pub mod switch;
 pub mod target;
@@ -65,7 +66,7 @@ pub fn main() -> ExitCode {
 /// Does what the options say; the result is the exit status.
 async fn run(options: Options) -> Result<u8, Failure> {
     let named = Named::by(&options);
-    let directory = Path::new(find::DIRECTORY);
+    let directory = Path::new(sockets::DIRECTORY);
     let one = || named.one(directory);
     let json = options.json;
     match options.verb.unwrap_or(Verb::Status) {
