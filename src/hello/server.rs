@@ -2,13 +2,14 @@
 
 mod acceptor;
 mod conversation;
+mod state;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use state::Server;
 
 use super::options::Options;
 use crate::service::activation::{self, Inherited};
@@ -45,18 +46,8 @@ async fn run(options: Options) -> Result<(), Failure> {
         false => 1,
     };
     let possible = (descriptors.saturating_sub(DESCRIPTORS_RESERVED) / each).max(1);
-    let server = Arc::new(Server {
-        greeting: options.greeting,
-        connections_max: options.connections_max.min(possible),
-        open: AtomicUsize::new(0),
-        accepted: AtomicU64::new(0),
-        stopping: AtomicBool::new(false),
-        resting: AtomicBool::new(false),
-        paused: AtomicBool::new(false),
-        failure: OnceLock::new(),
-        changed: Notify::new(),
-        room: Notify::new(),
-    });
+    let connections_max = options.connections_max.min(possible);
+    let server = Arc::new(Server::new(options.greeting, connections_max));
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
@@ -95,36 +86,6 @@ async fn listeners(options: &Options) -> Result<Vec<Listener>, Failure> {
         listeners.push(binding::bind_handover(path, options.bind_timeout).await?);
     }
     Ok(listeners)
-}
-
-/// What all connections share.
-struct Server {
-    greeting: String,
-    connections_max: usize,
-    open: AtomicUsize,
-    accepted: AtomicU64,
-    stopping: AtomicBool,
-    /// The last look before the process ends for lack of use.
-    resting: AtomicBool,
-    /// No descriptors are left: accepting pauses.
-    paused: AtomicBool,
-    /// Why no client can be accepted any more.
-    failure: OnceLock<String>,
-    /// Wakes the life cycle's loop: the number of open connections has changed, or accepting has failed.
-    changed: Notify,
-    /// Wakes the acceptor: a connection has ended.
-    room: Notify,
-}
-
-impl Server {
-    fn may_accept(&self) -> bool {
-        let waits = [&self.stopping, &self.resting, &self.paused];
-        !waits.iter().any(|flag| flag.load(Relaxed)) && self.open() < self.connections_max
-    }
-
-    fn open(&self) -> usize {
-        self.open.load(Relaxed)
-    }
 }
 
 /// The server as a service.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
-use super::Server;
 use super::conversation::converse;
+use super::state::Server;
 use crate::service::alarm::Alarm;
 use crate::service::clock::Uptime;
 use crate::service::ending;
