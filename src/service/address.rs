@@ -3,9 +3,8 @@
 mod grammar;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use super::stream::Family;
 use super::text::Printable;
@@ -34,15 +33,6 @@ pub enum Address {
         /// The port.
         port: u32,
     },
-}
-
-/// What an address is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    /// To be connected to.
-    Connect,
-    /// To be listened on: the kernel chooses the port if it is 0.
-    Listen,
 }
 
 /// What is wrong with a text that should have been an address.
@@ -78,37 +68,6 @@ impl Address {
                 Family::Other
             }
         }
-    }
-
-    /// Reads an address to listen on: additionally a bare `PORT`, which is that port on every
-    /// address of the machine, IPv4 and IPv6.
-    ///
-    /// # Errors
-    ///
-    /// When the text is neither an address nor a port, or names a place where clients are handed
-    /// over: they are accepted somewhere else.
-    pub fn parse_listen(text: &str) -> Result<Self, AddressError> {
-        if let Ok(port) = text.parse::<u16>() {
-            let host = Ipv6Addr::UNSPECIFIED.to_string();
-            return Ok(Self::Tcp { host, port });
-        }
-        match grammar::read(text, Purpose::Listen)? {
-            Self::Handover(_) => Err(AddressError {
-                text: text.to_owned(),
-                reason: "clients are handed over there by a proxy, and nobody can connect to it",
-                advice: None,
-            }),
-            address => Ok(address),
-        }
-    }
-}
-
-impl FromStr for Address {
-    type Err = AddressError;
-
-    /// Reads an address to connect to.
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        grammar::read(text, Purpose::Connect)
     }
 }
 

@@ -1,53 +1,21 @@
 //! New listening sockets, and patience where a predecessor may be listening still.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{Mode, chmod, fchmod};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::Domain;
 use tokio::time::{Instant, sleep};
 
 use super::address::Address;
-use super::listener::Listener;
+use super::handed::Handed;
+use super::listener::{ListenError, Listener};
+use super::socket::{
+    bind_private_socket, bind_socket, has_family, is_unspecified, port, socket_addresses,
+};
 use super::socket_file::{SocketFile, remove_stale};
 use super::timespan::TimeSpan;
-
-/// Why a socket cannot be listened on.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenError {
-    /// It could not be bound.
-    #[error("cannot listen on {address}: {source}{}", hint(.source))]
-    Bind {
-        /// Where.
-        address: Address,
-        /// Why not.
-        source: io::Error,
-    },
-    /// It is not a stream socket that listens.
-    #[error("{0}")]
-    WrongKind(String),
-    /// The runtime cannot watch it.
-    #[error("cannot watch a listening socket: {0}")]
-    Watch(#[from] io::Error),
-}
-
-/// The next step for a person who reads the error.
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => " (is another program, or a .socket unit, listening there?)",
-        io::ErrorKind::PermissionDenied => {
-            " (ports below 1024 need CAP_NET_BIND_SERVICE; better let a .socket unit listen)"
-        }
-        io::ErrorKind::NotFound => " (does its directory exist?)",
-        _ => "",
-    }
-}
-
-/// How many clients may wait in the backlog of a socket that we bind ourselves. The kernel lowers
-/// it to `net.core.somaxconn`, listen(2).
-const BACKLOG: i32 = 4096;
 
 /// How often to look whether an address has become free: no event tells.
 const INTERVAL: Duration = Duration::from_millis(20);
@@ -116,64 +84,77 @@ async fn patiently<T>(
     }
 }
 
-/// Every address that it stands for: a name may have several.
-pub(super) fn socket_addresses(address: &Address) -> io::Result<Vec<(Domain, SockAddr)>> {
-    match address {
-        Address::Tcp { host, port } => Ok((host.as_str(), *port)
-            .to_socket_addrs()?
-            .map(|address| (Domain::for_address(address), address.into()))
-            .collect()),
-        Address::Unix(path) => Ok(vec![(Domain::UNIX, SockAddr::unix(path)?)]),
-        Address::Abstract(name) => Ok(vec![(Domain::UNIX, SockAddr::unix(format!("\0{name}"))?)]),
-        Address::Vsock { cid, port } => Ok(vec![(Domain::VSOCK, SockAddr::vsock(*cid, *port))]),
-        Address::Handover(_) => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "clients are handed over there, nobody can connect to it",
-        )),
+impl Listener {
+    /// Binds every address that `address` stands for (a name may have several) and listens there.
+    ///
+    /// # Errors
+    ///
+    /// When the address is unknown, taken or forbidden.
+    pub fn bind(address: &Address) -> Result<Vec<Self>, ListenError> {
+        Self::take_or_bind(address, &mut Handed::default())
     }
-}
 
-/// A new socket that listens at a path and has the mode 0600 from the first moment on: the kernel takes what
-/// the socket has before it is bound, less the umask (`unix_bind_bsd`, net/unix/af_unix.c).
-fn bind_private_socket(path: &Path) -> io::Result<Socket> {
-    let mode = Mode::RUSR | Mode::WUSR;
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-    fchmod(&socket, mode)?;
-    socket.bind(&SockAddr::unix(path)?)?;
-    // A umask may have taken from it what we need ourselves.
-    chmod(path, mode)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
-
-/// A new socket that listens there.
-pub(super) fn bind_socket(domain: Domain, address: &SockAddr) -> io::Result<Socket> {
-    let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
-    if domain == Domain::IPV6 {
-        // [::] alone means IPv4 as well, whatever net.ipv6.bindv6only says.
-        socket.set_only_v6(!is_unspecified(address))?;
+    /// As [`Self::bind`], but takes from `handed` what listens there already.
+    fn take_or_bind(address: &Address, handed: &mut Handed) -> Result<Vec<Self>, ListenError> {
+        let fail = |source| ListenError::Bind {
+            address: address.clone(),
+            source,
+        };
+        let mut listeners = Vec::new();
+        for (domain, socket_address) in socket_addresses(address).map_err(fail)? {
+            let path = match address {
+                Address::Unix(path) => Some(path.as_path()),
+                _ => None,
+            };
+            if let Some(socket) = handed.take(&socket_address) {
+                listeners.push(Self::handed(socket, path)?);
+                continue;
+            }
+            if let Some(path) = path {
+                remove_stale(path);
+            }
+            let socket = match bind_socket(domain, &socket_address) {
+                // Every address of a machine without IPv6 is every IPv4 address.
+                Err(error) if is_unspecified(&socket_address) && !has_family(&error) => {
+                    let anywhere = (Ipv4Addr::UNSPECIFIED, port(&socket_address));
+                    let anywhere = SocketAddr::from(anywhere).into();
+                    if let Some(socket) = handed.take(&anywhere) {
+                        listeners.push(Self::handed(socket, None)?);
+                        continue;
+                    }
+                    bind_socket(Domain::IPV4, &anywhere)
+                }
+                result => result,
+            }
+            .map_err(fail)?;
+            listeners.push(Self::new(socket.into(), path.and_then(SocketFile::bound))?);
+        }
+        Ok(listeners)
     }
-    if domain == Domain::IPV4 || domain == Domain::IPV6 {
-        socket.set_reuse_address(true)?;
+
+    /// Listens at all of these addresses, see [`Self::bind`].
+    ///
+    /// # Errors
+    ///
+    /// For the first that cannot be bound.
+    pub fn bind_all(addresses: &[Address]) -> Result<Vec<Self>, ListenError> {
+        Self::take_or_bind_all(addresses, &mut Handed::default())
     }
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
-}
 
-/// Whether the kernel knows the address family at all.
-pub(super) fn has_family(error: &io::Error) -> bool {
-    error.raw_os_error() != Some(libc::EAFNOSUPPORT)
-}
-
-/// Of a TCP address; 0 for any other.
-pub(super) fn port(address: &SockAddr) -> u16 {
-    address.as_socket().map_or(0, |address| address.port())
-}
-
-/// Whether it is every address of the machine.
-pub(super) fn is_unspecified(address: &SockAddr) -> bool {
-    address
-        .as_socket()
-        .is_some_and(|address| address.ip().is_unspecified())
+    /// Listens at all of these addresses: on those sockets of `handed` that are bound to one of
+    /// them, and where there is none on a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::bind_all`].
+    pub fn take_or_bind_all(
+        addresses: &[Address],
+        handed: &mut Handed,
+    ) -> Result<Vec<Self>, ListenError> {
+        let mut listeners = Vec::new();
+        for address in addresses {
+            listeners.extend(Self::take_or_bind(address, handed)?);
+        }
+        Ok(listeners)
+    }
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use socket2::{SockAddr, SockRef};
 
-use super::binding::{ListenError, is_unspecified};
-use super::listener::Listener;
+use super::listener::{ListenError, Listener};
+use super::socket::is_unspecified;
 
 /// Sockets that were handed over and that nobody has taken yet.
 #[derive(Debug, Default)]

@@ -1,38 +1,9 @@
-//! Which inherited sockets can be used, and what the others are, for people.
+//! What sockets are, for people.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
-
-use super::activation::Inherited;
-use super::listener::{ListenError, Listener};
-
-impl Listener {
-    /// Takes all of these sockets, see [`Self::inherited`]. One that cannot be accepted from is closed, and
-    /// that is told: nobody who comes to the others has to wait for it.
-    ///
-    /// # Errors
-    ///
-    /// For the first that cannot be accepted from, if there is no other.
-    pub fn inherit_all(sockets: Vec<Inherited>) -> Result<Vec<Self>, ListenError> {
-        let mut listeners = Vec::new();
-        let mut useless = Vec::new();
-        for Inherited { fd, name } in sockets {
-            match Self::inherited(fd) {
-                Ok(listener) => listeners.push(listener),
-                Err(error) => useless.push((error, name)),
-            }
-        }
-        if listeners.is_empty() && !useless.is_empty() {
-            return Err(useless.swap_remove(0).0);
-        }
-        for (error, name) in useless {
-            tracing::warn!(ERROR = %error, NAME = name, "{error}; “{name}” is not used");
-        }
-        Ok(listeners)
-    }
-}
 
 /// Says in a sentence what is wrong with a socket that should be a listening stream socket.
 pub(super) fn check_kind(fd: &OwnedFd) -> Result<(), String> {

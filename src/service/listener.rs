@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,22 +12,50 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, ipproto, sockopt};
-use socket2::Domain;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::activation::Inherited;
 use super::address::Address;
 pub use super::arrival::{Accepted, Arrival, Peer};
 use super::arrival::{accepted, handed_over, has_gone};
-pub use super::binding::ListenError;
-use super::binding::{bind_socket, has_family, is_unspecified, port, socket_addresses};
-use super::handed::Handed;
 use super::handover::{self, Queue};
 use super::inspect::{check_kind, local_name};
 use super::kernel;
 use super::pacing;
-use super::socket_file::{SocketFile, remove_stale};
+use super::socket_file::SocketFile;
 use super::stream::{keep_alive, send_at_once};
+
+/// Why a socket cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// It could not be bound.
+    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    Bind {
+        /// Where.
+        address: Address,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is not a stream socket that listens.
+    #[error("{0}")]
+    WrongKind(String),
+    /// The runtime cannot watch it.
+    #[error("cannot watch a listening socket: {0}")]
+    Watch(#[from] io::Error),
+}
+
+/// The next step for a person who reads the error.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => " (is another program, or a .socket unit, listening there?)",
+        io::ErrorKind::PermissionDenied => {
+            " (ports below 1024 need CAP_NET_BIND_SERVICE; better let a .socket unit listen)"
+        }
+        io::ErrorKind::NotFound => " (does its directory exist?)",
+        _ => "",
+    }
+}
 
 /// A listening stream socket, or one to which clients are handed over.
 #[derive(Debug)]
@@ -64,6 +91,30 @@ impl Listener {
         let mut listener = Self::new(fd, None)?;
         listener.inherited = true;
         Ok(listener)
+    }
+
+    /// Takes all of these sockets, see [`Self::inherited`]. One that cannot be accepted from is closed, and
+    /// that is told: nobody who comes to the others has to wait for it.
+    ///
+    /// # Errors
+    ///
+    /// For the first that cannot be accepted from, if there is no other.
+    pub fn inherit_all(sockets: Vec<Inherited>) -> Result<Vec<Self>, ListenError> {
+        let mut listeners = Vec::new();
+        let mut useless = Vec::new();
+        for Inherited { fd, name } in sockets {
+            match Self::inherited(fd) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => useless.push((error, name)),
+            }
+        }
+        if listeners.is_empty() && !useless.is_empty() {
+            return Err(useless.swap_remove(0).0);
+        }
+        for (error, name) in useless {
+            tracing::warn!(ERROR = %error, NAME = name, "{error}; “{name}” is not used");
+        }
+        Ok(listeners)
     }
 
     /// Takes a socket that another process hands over and still accepts from. If that process goes
@@ -140,79 +191,6 @@ impl Listener {
     /// The socket is another process's from now on: what we do to ours must not end it.
     pub fn leave(&self) {
         self.shared.store(true, Relaxed);
-    }
-
-    /// Binds every address that `address` stands for (a name may have several) and listens there.
-    ///
-    /// # Errors
-    ///
-    /// When the address is unknown, taken or forbidden.
-    pub fn bind(address: &Address) -> Result<Vec<Self>, ListenError> {
-        Self::take_or_bind(address, &mut Handed::default())
-    }
-
-    /// As [`Self::bind`], but takes from `handed` what listens there already.
-    fn take_or_bind(address: &Address, handed: &mut Handed) -> Result<Vec<Self>, ListenError> {
-        let fail = |source| ListenError::Bind {
-            address: address.clone(),
-            source,
-        };
-        let mut listeners = Vec::new();
-        for (domain, socket_address) in socket_addresses(address).map_err(fail)? {
-            let path = match address {
-                Address::Unix(path) => Some(path.as_path()),
-                _ => None,
-            };
-            if let Some(socket) = handed.take(&socket_address) {
-                listeners.push(Self::handed(socket, path)?);
-                continue;
-            }
-            if let Some(path) = path {
-                remove_stale(path);
-            }
-            let socket = match bind_socket(domain, &socket_address) {
-                // Every address of a machine without IPv6 is every IPv4 address.
-                Err(error) if is_unspecified(&socket_address) && !has_family(&error) => {
-                    let anywhere = (Ipv4Addr::UNSPECIFIED, port(&socket_address));
-                    let anywhere = SocketAddr::from(anywhere).into();
-                    if let Some(socket) = handed.take(&anywhere) {
-                        listeners.push(Self::handed(socket, None)?);
-                        continue;
-                    }
-                    bind_socket(Domain::IPV4, &anywhere)
-                }
-                result => result,
-            }
-            .map_err(fail)?;
-            listeners.push(Self::new(socket.into(), path.and_then(SocketFile::bound))?);
-        }
-        Ok(listeners)
-    }
-
-    /// Listens at all of these addresses, see [`Self::bind`].
-    ///
-    /// # Errors
-    ///
-    /// For the first that cannot be bound.
-    pub fn bind_all(addresses: &[Address]) -> Result<Vec<Self>, ListenError> {
-        Self::take_or_bind_all(addresses, &mut Handed::default())
-    }
-
-    /// Listens at all of these addresses: on those sockets of `handed` that are bound to one of
-    /// them, and where there is none on a new one.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::bind_all`].
-    pub fn take_or_bind_all(
-        addresses: &[Address],
-        handed: &mut Handed,
-    ) -> Result<Vec<Self>, ListenError> {
-        let mut listeners = Vec::new();
-        for address in addresses {
-            listeners.extend(Self::take_or_bind(address, handed)?);
-        }
-        Ok(listeners)
     }
 
     /// Whether clients are handed over to it instead of accepted.

@@ -1,7 +1,8 @@
 //! What any socket-activated service needs; no word about proxies.
 //!
 //! - [`address`], [`timespan`]: what options say;
-//! - [`activation`], [`listener`], [`arrival`], [`binding`], [`stream`], `inspect`, [`kernel`]: sockets, inherited from systemd or our own;
+//! - [`activation`], [`listener`], [`arrival`], [`binding`], [`stream`], `socket`, `inspect`,
+//!   [`kernel`]: sockets, inherited from systemd or our own;
 //! - [`happy_eyeballs`], [`connecting`]: the first address of a name that answers; [`leads_to`]: whether that
 //!   is a listener of ours;
 //! - [`pacing`]: what does not leave this machine is not paced;
@@ -51,6 +52,7 @@ pub mod program;
 mod sentences;
 pub mod serve;
 pub mod signals;
+mod socket;
 mod socket_file;
 pub mod stream;
 pub mod text;

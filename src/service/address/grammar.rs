@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Address, AddressError, Purpose};
+use super::{Address, AddressError};
 use crate::service::text::is_hidden;
 
 /// The longest path or name that an AF_UNIX address holds: `sun_path` less its NUL, unix(7).
@@ -41,8 +41,49 @@ impl From<&'static str> for Problem {
     }
 }
 
-/// Reads an address that is to be connected to, or listened on.
-pub(super) fn read(text: &str, purpose: Purpose) -> Result<Address, AddressError> {
+impl Address {
+    /// Reads an address to listen on: additionally a bare `PORT`, which is that port on every
+    /// address of the machine, IPv4 and IPv6.
+    ///
+    /// # Errors
+    ///
+    /// When the text is neither an address nor a port, or names a place where clients are handed
+    /// over: they are accepted somewhere else.
+    pub fn parse_listen(text: &str) -> Result<Self, AddressError> {
+        if let Ok(port) = text.parse::<u16>() {
+            let host = Ipv6Addr::UNSPECIFIED.to_string();
+            return Ok(Self::Tcp { host, port });
+        }
+        match read(text, Purpose::Listen)? {
+            Self::Handover(_) => Err(AddressError {
+                text: text.to_owned(),
+                reason: "clients are handed over there by a proxy, and nobody can connect to it",
+                advice: None,
+            }),
+            address => Ok(address),
+        }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    /// Reads an address to connect to.
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        read(text, Purpose::Connect)
+    }
+}
+
+/// What an address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To be connected to.
+    Connect,
+    /// To be listened on: the kernel chooses the port if it is 0.
+    Listen,
+}
+
+fn read(text: &str, purpose: Purpose) -> Result<Address, AddressError> {
     address(text, purpose).map_err(|Problem { reason, advice }| AddressError {
         text: text.to_owned(),
         reason,
