@@ -13,7 +13,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::server::{Callers, PATIENCE, send};
+use super::callers::{Callers, PATIENCE, send};
 use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use crate::proxy::connections::Abort;
 use crate::proxy::shell::Proxy;

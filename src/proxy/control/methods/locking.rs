@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Refused, changed, gate_reply, not_saved, parameters, pause, refuse, send, target};
+use super::refused::{Refused, not_saved, parameters, refuse};
+use super::stream::{changed, gate_reply, pause};
+use super::target;
 use crate::interface::{GateReply, GateState, LeaseEnd, LockParameters, SwitchParameters};
+use crate::proxy::control::callers::send;
 use crate::proxy::gate::{CallerId, Mode, Opened, Outcome};
 use crate::proxy::shell::{LockTimes, Proxy};
 use crate::service::varlink::{Call, Connection, Reply};

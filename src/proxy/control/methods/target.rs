@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Refused, gone, not_saved, parameters, refuse};
+use super::refused::{Refused, gone, not_saved, parameters, refuse};
 use crate::interface::TargetParameters;
 use crate::proxy::shell::{Proxy, SetTargetError};
 use crate::proxy::upstream::Spare;
