@@ -1,19 +1,18 @@
 //! The map of the code.
 //!
 //! ```text
-//! src/bin/*          four mains that say nothing
-//!    │
-//!    ├── hello       the example service: protocol, server, client
-//!    ├── proxy       the gate, threads, upstream, relay, keeping, handover, connections, control
-//!    ├── ctl         the verbs of disnix-tcp-proxyctl
-//!    │
-//!    ├── interface   what a proxy and disnix-tcp-proxyctl say to each other
-//!    │
-//!    └── service     what any socket-activated service needs: sockets, the loop that accepts,
-//!                    epoll, systemd; no word about proxies
+//! hello | proxy | ctl  the example service: protocol, server, client; the proxy itself; the verbs
+//!                      of disnix-tcp-proxyctl
+//! interface            what a proxy and disnix-tcp-proxyctl say to each other
+//! service              what any socket-activated service needs: sockets, the life cycle, epoll,
+//!                      systemd; no word about proxies
 //! ```
 //!
-//! Dependencies point downwards only. Three absences are worth knowing:
+//! Imports run downwards only, and what stands on one line does not import from each other; between
+//! files there are no circles. `tests/layers` reads this list and holds the code to it. The programs
+//! in `src/bin` stand above.
+//!
+//! Three absences are worth knowing:
 //!
 //! - nothing outside `proxy::relay` touches a byte of payload;
 //! - no decision is taken in `proxy::control` or in `service::serve`: both feed the pure state

@@ -1,0 +1,138 @@
+//! Imports between the files of the library: they close no circle, and run down the layers that the map
+//! in `src/lib.rs` lists.
+
+mod graph;
+mod imports;
+mod order;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use graph::{Edge, Graph, by_importer, circles, way};
+use imports::Module;
+use order::{Layers, layers};
+
+/// Imports, each from a file and of what, that still break these rules. Nothing is added here.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    ("proxy::connections", "proxy::connections::connection"),
+    ("proxy::handover", "proxy::handover::attend"),
+    ("proxy::keep", "proxy::keep::park"),
+    ("proxy::keep", "proxy::keep::pipes"),
+    ("proxy::keep", "proxy::keep::restore"),
+    ("proxy::keep", "proxy::keep::testament"),
+    ("proxy::keep::heir", "proxy::keep::will"),
+    ("proxy::keep::store", "proxy::keep"),
+    ("proxy::keep::table", "proxy::keep"),
+    ("proxy::keep::will", "proxy::keep::will::process"),
+    ("proxy::keeping", "proxy::shell"),
+    ("proxy::last_will", "proxy::shell"),
+    ("proxy::passed", "proxy::shell"),
+    ("proxy::shell", "proxy::shell::target"),
+    ("proxy::shell", "proxy::shell::threads"),
+    ("proxy::upstream", "proxy::upstream::begun"),
+    ("proxy::workers", "proxy::shell"),
+    ("proxy::workers", "proxy::workers::doors"),
+    ("proxy::workers", "proxy::workers::worker"),
+    ("proxy::workers::acceptor", "proxy::workers::worker"),
+    ("proxy::workers::handing", "proxy::workers::worker"),
+];
+
+struct Library {
+    graph: Graph,
+    layers: Vec<Layers>,
+    exceptions: BTreeSet<Edge>,
+}
+
+fn library() -> Library {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let map = std::fs::read_to_string(root.join("lib.rs")).unwrap();
+    let module = |name: &str| name.split("::").map(str::to_owned).collect::<Module>();
+    let exceptions = EXCEPTIONS.iter();
+    Library {
+        graph: Graph::read(&root).unwrap(),
+        layers: layers(&map),
+        exceptions: exceptions
+            .map(|(from, to)| (module(from), module(to)))
+            .collect(),
+    }
+}
+
+impl Library {
+    fn objection(&self, edge: &Edge) -> Option<String> {
+        self.layers.iter().find_map(|layers| layers.objection(edge))
+    }
+
+    fn held(&self) -> BTreeSet<Edge> {
+        self.graph
+            .edges
+            .difference(&self.exceptions)
+            .cloned()
+            .collect()
+    }
+}
+
+fn shown(modules: &[Module]) -> String {
+    let names: Vec<_> = modules.iter().map(|module| module.join("::")).collect();
+    names.join(" -> ")
+}
+
+#[test]
+fn no_circle() {
+    let held = library().held();
+    let circles = circles(&by_importer(&held));
+    let circles: Vec<_> = circles.iter().map(|way| shown(way)).collect();
+    assert!(
+        circles.is_empty(),
+        "circles of imports:\n{}",
+        circles.join("\n")
+    );
+}
+
+#[test]
+fn imports_run_down_the_layers() {
+    let library = library();
+    let is_of_parent = |(from, to): &&Edge| from.starts_with(to);
+    let of_tests = library
+        .graph
+        .test_edges
+        .iter()
+        .filter(|edge| !is_of_parent(edge));
+    let held = library.held();
+    let objections: BTreeSet<_> = held
+        .iter()
+        .chain(of_tests)
+        .filter_map(|edge| library.objection(edge))
+        .collect();
+    let objections: Vec<_> = objections.into_iter().collect();
+    assert!(objections.is_empty(), "{}", objections.join("\n"));
+}
+
+#[test]
+fn every_module_has_a_layer() {
+    let library = library();
+    let strays = library
+        .layers
+        .iter()
+        .flat_map(|layers| layers.strays(&library.graph));
+    let strays: Vec<_> = strays.map(|module| module.join("::")).collect();
+    assert!(
+        strays.is_empty(),
+        "in only one of src/ and the map: {strays:?}"
+    );
+}
+
+#[test]
+fn every_exception_is_needed() {
+    let library = library();
+    let held = library.held();
+    let held = by_importer(&held);
+    for edge @ (from, to) in &library.exceptions {
+        let is_there = library.graph.edges.contains(edge);
+        let is_needed = library.objection(edge).is_some() || way(&held, to, from).is_some();
+        let edge = shown(&[from.clone(), to.clone()]);
+        assert!(
+            is_there && is_needed,
+            "no exception is needed any more for {edge}"
+        );
+    }
+}
