@@ -26,7 +26,7 @@ const KEEPALIVE: Duration = Duration::from_secs(120);
 const HANDOVER_NAME: &str = "handover";
 
 /// Descriptors that are not for connections.
-const DESCRIPTORS_RESERVED: usize = 32;
+const DESCRIPTORS_RESERVED: u64 = 32;
 
 /// The program `hello-world-server`.
 pub fn main() -> ExitCode {
@@ -35,7 +35,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> Result<(), Failure> {
-    let descriptors = usize::try_from(program::raise_descriptor_limit()).unwrap_or(usize::MAX);
+    let descriptors = program::raise_descriptor_limit();
     let mut listeners = listeners(&options).await?;
     for listener in &mut listeners {
         listener.set_options(Some(KEEPALIVE))?;
@@ -45,8 +45,8 @@ async fn run(options: Options) -> Result<(), Failure> {
         true => 2,
         false => 1,
     };
-    let possible = (descriptors.saturating_sub(DESCRIPTORS_RESERVED) / each).max(1);
-    let connections_max = options.connections_max.min(possible);
+    let possible = program::share_descriptors(descriptors, DESCRIPTORS_RESERVED, each);
+    let connections_max = options.connections_max.min(possible.max(1));
     let server = Arc::new(Server::new(options.greeting, connections_max));
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),

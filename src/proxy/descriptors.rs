@@ -25,12 +25,12 @@ pub(super) fn share(asked: usize, threads: usize) -> usize {
 
 /// Connections and pipes. Each needs two descriptors.
 fn shares(descriptors: u64, asked: usize, threads: usize) -> (usize, usize) {
-    let pairs = |descriptors: u64| usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
-    let free = descriptors.saturating_sub(RESERVED);
+    let pairs = program::share_descriptors(descriptors, RESERVED, 2);
+    let part = program::share_descriptors(descriptors, RESERVED, 2 * PIPES_PART);
     let wanted = PIPES_EACH.saturating_mul(threads);
-    let left_over = pairs(free).saturating_sub(asked);
-    let pipes = wanted.min(left_over.max(pairs(free / PIPES_PART)));
-    let connections = asked.min(pairs(free) - pipes).max(1);
+    let left_over = pairs.saturating_sub(asked);
+    let pipes = wanted.min(left_over.max(part));
+    let connections = asked.min(pairs - pipes).max(1);
     (connections, pipes)
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, ipproto, sockopt};
 use tokio::io::Interest;
@@ -316,17 +316,12 @@ impl Listener {
         }
     }
 
-    /// Whether somebody waits at this very moment: poll(2), without waiting.
+    /// Whether somebody waits at this very moment.
     pub fn has_waiting(&self) -> bool {
         if self.queue.as_ref().is_some_and(Queue::has_waiting) {
             return true;
         }
-        let mut fds = [PollFd::new(&*self.fd, PollFlags::IN)];
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+        kernel::poll_now(self.as_fd(), PollFlags::IN).is_ok_and(|flags| !flags.is_empty())
     }
 
     /// Clients that wait, and how many can; `None` where the kernel does not tell (AF_UNIX).

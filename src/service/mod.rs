@@ -8,6 +8,7 @@
 //! - [`pacing`]: what does not leave this machine is not paced;
 //! - [`directory`], [`hands`], `socket_file`: files and sockets in which nobody else has a hand;
 //! - [`handed`]: those that another process hands over;
+//! - [`rights`]: messages that carry descriptors;
 //! - [`handover`]: clients that another process hands over;
 //! - [`idle`], [`drain`]: when to end, as pure state machines;
 //! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`]; [`exhausted`]: when
@@ -49,6 +50,7 @@ pub mod pacing;
 pub mod poller;
 pub mod processors;
 pub mod program;
+pub mod rights;
 mod sentences;
 pub mod serve;
 pub mod signals;

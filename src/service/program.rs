@@ -136,6 +136,11 @@ pub fn raise_descriptor_limit() -> u64 {
     .unwrap_or(u64::MAX)
 }
 
+/// How many of what needs `each` descriptors there may be, so that `reserved` ones are left.
+pub fn share_descriptors(limit: u64, reserved: u64, each: u64) -> usize {
+    usize::try_from(limit.saturating_sub(reserved) / each).unwrap_or(usize::MAX)
+}
+
 /// The processors that this process may use: those of its affinity and of its cgroup's `CPUQuota=`.
 pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)

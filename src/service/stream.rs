@@ -231,9 +231,7 @@ mod tests {
         let (server, _) = listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
         let stream = Stream::new(server.into()).unwrap();
-        SockRef::from(&client)
-            .set_linger(Some(Duration::ZERO))
-            .unwrap();
+        ending::reset_on_close(&client);
         drop(client);
         stream.broken().await;
         assert!(stream.tcp_info().unwrap().closed);

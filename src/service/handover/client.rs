@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::net::{Shutdown, shutdown};
 
 use crate::service::ending;
-use crate::service::kernel::has_unread;
 
 /// The socket of a client. Dropping it closes it, and the client sees what close(2) of the only
 /// descriptor would have shown it, also where the process that handed it over has another one:
@@ -42,12 +41,9 @@ impl Drop for ClientSocket {
         if self.token.is_none() {
             return;
         }
-        if ending::resets_on_close(&self.fd) {
-            // The last descriptor to be closed does it, and that is the other process's.
-            return;
-        }
-        // Both fail only on a connection that is broken already.
-        if has_unread(self.fd.as_fd()) {
+        // The other process has a descriptor too, and closes the last one. Both fail only on a connection
+        // that is broken already.
+        if ending::is_to_be_reset(self.fd.as_fd()) {
             ending::reset_on_close(&self.fd);
         } else {
             let _ = shutdown(&self.fd, Shutdown::Write);

@@ -12,9 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketType, sockopt};
 
-use super::super::socket_file::remove_stale_datagram;
 use super::client::ClientSocket;
 use super::wire::{self, DESCRIPTORS, Datagram, Pair};
+use crate::service::socket_file::remove_stale_datagram;
 
 /// What became of an attempt to receive a client.
 #[derive(Debug)]
@@ -193,9 +193,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        socket2::SockRef::from(&client)
-            .set_linger(Some(std::time::Duration::ZERO))
-            .unwrap();
+        crate::service::ending::reset_on_close(&client);
         drop(client);
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();

@@ -11,15 +11,12 @@
 //! `SO_LINGER` to zero seconds to have the client see a reset: the sender has the socket too, and a
 //! socket that is neither may be handed over again if nobody has received or sent a byte on it.
 
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
-};
+use rustix::net::{RecvFlags, SendFlags};
+
+use crate::service::rights::{self, Carried};
 
 /// The bytes of every datagram: what it is, and the version of what these pages say.
 pub const MESSAGE: &[u8] = b"clients/1";
@@ -66,13 +63,8 @@ pub fn send<'fd>(
     for (client, token) in clients {
         descriptors.extend([client, token]);
     }
-    let mut space =
-        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS * CLIENTS_MAX))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let fits = ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    debug_assert!(fits, "at most {CLIENTS_MAX} clients");
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    sendmsg(queue, &[IoSlice::new(MESSAGE)], &mut ancillary, flags).map(drop)
+    debug_assert!(descriptors.len() <= DESCRIPTORS * CLIENTS_MAX);
+    rights::send(queue, MESSAGE, &descriptors, SendFlags::DONTWAIT).map(drop)
 }
 
 /// Receives one datagram, without waiting; what came with it goes behind `pairs`.
@@ -83,26 +75,18 @@ pub fn send<'fd>(
 pub fn receive(queue: impl AsFd, pairs: &mut impl Extend<Pair>) -> Result<Datagram, Errno> {
     let mut bytes = [0; MESSAGE.len() + 1];
     const MOST: usize = DESCRIPTORS * CLIENTS_MAX;
-    // Room for more than there should be: then too many are no lack of descriptors.
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST + 1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let mut pieces = [IoSliceMut::new(&mut bytes)];
-    let message = recvmsg(queue, &mut pieces, &mut ancillary, flags)?;
-    let mut descriptors = Vec::with_capacity(DESCRIPTORS);
-    for one in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(fds) = one {
-            descriptors.extend(fds);
-        }
-    }
-    let is_truncated = message.flags.contains(ReturnFlags::CTRUNC);
+    let Carried {
+        bytes: length,
+        descriptors,
+        is_truncated,
+    } = rights::receive(queue, &mut bytes, RecvFlags::DONTWAIT)?;
     let foreign = match descriptors.len() {
         count if count > MOST => Some("it has more than 64 descriptors"),
         0 if !is_truncated => Some("it has no descriptors"),
         count if count % DESCRIPTORS != 0 && !is_truncated => {
             Some("it has a descriptor without a token")
         }
-        _ if bytes[..message.bytes] != *MESSAGE => Some("it does not say clients/1"),
+        _ if bytes[..length] != *MESSAGE => Some("it does not say clients/1"),
         _ => None,
     };
     if let Some(why) = foreign {
@@ -171,18 +155,7 @@ mod tests {
     }
 
     fn send_raw(queue: &UnixDatagram, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(100))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !descriptors.is_empty() {
-            assert!(ancillary.push(SendAncillaryMessage::ScmRights(descriptors)));
-        }
-        sendmsg(
-            queue,
-            &[IoSlice::new(bytes)],
-            &mut ancillary,
-            SendFlags::empty(),
-        )
-        .unwrap();
+        rights::send(queue, bytes, descriptors, SendFlags::empty()).unwrap();
     }
 
     #[test]

@@ -1,20 +1,15 @@
 //! One end of a connection: messages in and out, with descriptors where they are wanted.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg,
-};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 
-/// The most descriptors that one message can carry: `SCM_MAX_FD`, unix(7).
-const DESCRIPTORS_MAX: usize = 253;
+use crate::service::rights::{self, DESCRIPTORS_MAX};
 
 /// Why no message could be received.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +133,7 @@ impl Connection {
             return Err(io::ErrorKind::ArgumentListTooLong.into());
         }
         for (byte, part) in bytes.chunks(1).zip(parts) {
-            let send = || send_byte_with(&self.stream, byte, part);
+            let send = || Ok(rights::send(&self.stream, byte, part, SendFlags::empty())?);
             self.stream.async_io(Interest::WRITABLE, send).await?;
         }
         self.send_bytes(&bytes[count..]).await
@@ -209,45 +204,22 @@ fn to_bytes(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Sends one byte and the descriptors that travel with it.
-fn send_byte_with(
-    stream: &UnixStream,
-    byte: &[u8],
-    descriptors: &[BorrowedFd<'_>],
-) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(io::ErrorKind::ArgumentListTooLong.into());
-    }
-    let pieces = [IoSlice::new(byte)];
-    sendmsg(stream, &pieces, &mut ancillary, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
-/// Reads bytes and the descriptors that come with them; never those of two sends at once, unix(7).
+/// Reads bytes and the descriptors that come with them.
 fn read_with(
     stream: &UnixStream,
     chunk: &mut [u8],
     descriptors: &mut Vec<OwnedFd>,
     most: usize,
 ) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut pieces = [IoSliceMut::new(chunk)];
-    let message = recvmsg(stream, &mut pieces, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    for one in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(sockets) = one {
-            descriptors.extend(sockets);
-        }
-    }
+    let carried = rights::receive(stream, chunk, RecvFlags::empty())?;
+    descriptors.extend(carried.descriptors);
     // The limit of open descriptors was reached, or somebody sends more than was asked for.
-    if message.flags.contains(ReturnFlags::CTRUNC) || descriptors.len() > most {
+    if carried.is_truncated || descriptors.len() > most {
         return Err(io::Error::other(
             "descriptors were lost on the way: raise LimitNOFILE=",
         ));
     }
-    Ok(message.bytes)
+    Ok(carried.bytes)
 }
 
 #[cfg(test)]
