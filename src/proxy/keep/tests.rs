@@ -5,12 +5,15 @@ mod garbage;
 mod recycling;
 mod unparked;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use super::account::{Place, Unclear};
+use super::restoring::Restoration;
+use super::start::{adopt, restore};
+use super::store::{self, Parts, Stored};
 use super::*;
 use crate::service::clock::Uptime;
 
@@ -26,7 +29,7 @@ fn options() -> Options<'static> {
 fn keep_of(parts: Parts) -> Keep {
     let mut core = adopt(parts, &options()).unwrap();
     // So that a few connections are several messages.
-    core.budget.message = 6;
+    core.parking.budget.message = 6;
     Keep {
         core: Box::leak(Box::new(core)),
     }
@@ -43,18 +46,14 @@ fn next(before: Keep) -> (Keep, Restoration) {
 
 fn next_with(before: Keep, options: &Options<'_>) -> (Keep, Restoration) {
     let core = before.core;
-    let lots = core.lots.read().unwrap();
-    let mut stored = vec![core.table.file(), core.buffer_file.as_fd()];
-    stored.extend(lots.parts());
-    stored.extend(core.will_queue.iter().map(AsFd::as_fd));
-    let copies = stored
-        .into_iter()
-        .map(|fd| fd.try_clone_to_owned().unwrap());
+    let lots = core.parking.lots();
+    let stored = core.parts(&lots).into_iter();
+    let copies = stored.map(|fd| fd.try_clone_to_owned().unwrap());
     let Stored::Ours(parts, _) = store::recognise(copies.collect(), options) else {
         panic!("it is not recognised");
     };
     let keep = keep_of(*parts);
-    let restoration = Restoration::of(keep, options).unwrap();
+    let restoration = restore(keep, options).unwrap();
     (keep, restoration)
 }
 
@@ -383,11 +382,10 @@ fn a_lot_that_is_full_of_ended_connections_is_no_matter() {
         keep.release(slot);
     }
     keep.tidy();
-    let side = keep.active();
-    assert_eq!(
-        (keep.lots().messages(side), keep.lots().messages(1 - side)),
-        (1, 0)
-    );
+    let parking = &keep.core.parking;
+    let (side, lots) = (parking.active(), parking.lots());
+    assert_eq!((lots.messages(side), lots.messages(1 - side)), (1, 0));
+    drop(lots);
     let (_, found) = next(keep);
     assert_eq!(found.restored[0].slot.index(), stays.slot.index());
     assert_eq!(found.restored.len(), 1);

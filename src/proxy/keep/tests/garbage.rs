@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::proxy::keep::layout::{PIPES_AT, RawSlot, SLOTS_AT};
+use crate::proxy::keep::table::layout::{PIPES_AT, RawSlot, SLOTS_AT};
 
 const CONNECTIONS: usize = 4;
 
@@ -29,7 +29,7 @@ proptest! {
     ) {
         let before = first();
         let through: Vec<Through> = (0..CONNECTIONS).map(|_| Through::new(before)).collect();
-        let table = before.core.table.file();
+        let table = before.core.parking.table.file();
         let slots = CONNECTIONS * size_of::<RawSlot>() / 8;
         for (place, word) in words {
             let at = match place.checked_sub(slots) {

@@ -1,7 +1,12 @@
 //! Recycling that is interrupted at every point, and recycling that has no room.
 
-use super::super::lots::Refused;
-use super::super::recycle::GoesOn;
+use std::sync::RwLock;
+
+use super::super::parking::budget::Budget;
+use super::super::parking::lots::{Lots, Refused};
+use super::super::parking::queue;
+use super::super::parking::recycle::GoesOn;
+use super::super::table::layout::State;
 use super::*;
 
 /// Somebody who has to be found, with the last upstream that it had, if any.
@@ -11,12 +16,12 @@ struct Expected {
 }
 
 fn cookie(socket: &impl AsFd) -> Option<u64> {
-    strays::cookie(socket.as_fd())
+    restoring::cookie(socket.as_fd())
 }
 
 fn recycle(keep: Keep, goes_on: GoesOn<'_>) -> bool {
-    let lots = keep.lots();
-    keep.work_through(&lots, goes_on)
+    let lots = keep.core.parking.lots();
+    keep.core.parking.work_through(&lots, goes_on)
 }
 
 /// Connections with one upstream, with another one, without, and such as have ended; several messages
@@ -77,7 +82,7 @@ fn all_are_found(keep: Keep, expected: &[Expected]) -> Keep {
         .iter()
         .map(|it| it.sockets.iter().flatten().count())
         .sum();
-    assert_eq!(keep.core.places.useful(), useful);
+    assert_eq!(keep.core.parking.places.useful(), useful);
     keep
 }
 
@@ -104,9 +109,9 @@ fn recycling_may_be_interrupted_anywhere_again_and_again() {
             let keep = all_are_found(keep, &expected);
             // What was begun, and the rest.
             assert!(recycle(keep, &mut || true) && recycle(keep, &mut || true));
-            let lots = keep.lots();
-            assert_eq!(lots.messages(1 - keep.active()), 0);
-            assert_eq!(lots.held(), keep.core.places.useful());
+            let lots = keep.core.parking.lots();
+            assert_eq!(lots.messages(1 - keep.core.parking.active()), 0);
+            assert_eq!(lots.held(), keep.core.parking.places.useful());
             drop(lots);
             all_are_found(keep, &expected);
             if done || again % 3 != steps % 3 {
@@ -148,15 +153,15 @@ fn who_is_parked_in_the_newer_lot_is_there() {
 fn without_room_and_without_anything_dead_nothing_is_recycled() {
     let keep = first();
     let all: Vec<Through> = (0..8).map(|_| Through::new(keep)).collect();
-    let round = || keep.lots().round;
+    let round = || keep.core.parking.lots().round;
     let before = round();
-    assert!(keep.recycle(before, Refused::Full));
+    assert!(keep.core.parking.recycle(before, Refused::Full));
     let before = round();
-    assert!(!keep.recycle(before, Refused::TooMany));
+    assert!(!keep.core.parking.recycle(before, Refused::TooMany));
     assert_eq!(round(), before);
     keep.release(all[0].slot);
-    assert!(keep.recycle(before, Refused::TooMany));
-    assert_eq!(keep.lots().held(), 14);
+    assert!(keep.core.parking.recycle(before, Refused::TooMany));
+    assert_eq!(keep.core.parking.lots().held(), 14);
 }
 
 /// What could not be parked with its upstream is not found with one that it had before.
@@ -166,7 +171,7 @@ fn what_could_not_be_parked_is_not_taken_for_what_was() {
     let through = Through::new(keep);
     let state = through.slot.state();
     let parked = false;
-    through.slot.set_state(layout::State { parked, ..state });
+    through.slot.set_state(State { parked, ..state });
     let (_, found) = next(keep);
     assert_eq!((found.restored.len(), found.given_up.len()), (0, 1));
     assert!(found.given_up[0].why.is_none());
@@ -178,7 +183,7 @@ fn recycling_parks_also_what_could_not_be_parked_before() {
     let through = Through::new(keep);
     let state = through.slot.state();
     let parked = false;
-    through.slot.set_state(layout::State { parked, ..state });
+    through.slot.set_state(State { parked, ..state });
     recycle(keep, &mut || true);
     assert!(through.slot.is_parked());
     assert_eq!(next(keep).1.restored.len(), 1);
@@ -195,10 +200,10 @@ fn how_long_recycling_takes() {
         ..options()
     };
     let mut core = adopt(Parts::new(&many).unwrap(), &many).unwrap();
-    core.budget = budget::Budget::new(20_000, CONNECTIONS);
-    core.lots = RwLock::new(Lots::new(
-        std::array::from_fn(|_| lots::pair().unwrap()),
-        core.budget,
+    core.parking.budget = Budget::new(20_000, CONNECTIONS);
+    core.parking.lots = RwLock::new(Lots::new(
+        std::array::from_fn(|_| queue::pair().unwrap()),
+        core.parking.budget,
     ));
     let keep = Keep {
         core: Box::leak(Box::new(core)),

@@ -1,8 +1,12 @@
 //! Those for whom there was no room are parked when there is.
 
-use super::super::lots::Lots;
-use super::*;
 use std::os::fd::AsRawFd;
+use std::sync::RwLock;
+
+use super::super::parking::budget::Budget;
+use super::super::parking::lots::Lots;
+use super::super::parking::queue;
+use super::*;
 
 /// Descriptors that may be in the lots.
 const ROOM: usize = 8;
@@ -10,14 +14,14 @@ const ROOM: usize = 8;
 /// One whose lots have hardly any room.
 fn small() -> Keep {
     let mut parts = Parts::new(&options()).unwrap();
-    let others = std::array::from_fn(|_| lots::pair().unwrap());
+    let others = std::array::from_fn(|_| queue::pair().unwrap());
     let pairs = std::mem::replace(&mut parts.lots, others);
     let mut core = adopt(parts, &options()).unwrap();
     let budget = Budget {
         parked: ROOM,
-        ..core.budget
+        ..core.parking.budget
     };
-    core.lots = RwLock::new(Lots::new(pairs, budget));
+    core.parking.lots = RwLock::new(Lots::new(pairs, budget));
     Keep {
         core: Box::leak(Box::new(core)),
     }
@@ -81,7 +85,7 @@ fn an_heir_takes_what_was_left_open() {
     assert!(!slot.is_parked());
     let cookies = left_open
         .each_ref()
-        .map(|socket| strays::cookie(socket.as_fd()));
+        .map(|socket| restoring::cookie(socket.as_fd()));
     let heir = Options {
         is_heir: true,
         ..options()
@@ -114,7 +118,7 @@ fn an_heir_takes_what_was_left_open() {
     };
     assert_eq!([client, upstream].map(AsRawFd::as_raw_fd), numbers);
     assert_eq!(
-        [client, upstream].map(|socket| strays::cookie(socket.as_fd())),
+        [client, upstream].map(|socket| restoring::cookie(socket.as_fd())),
         cookies
     );
     let flags = rustix::io::fcntl_getfd(client).unwrap();
@@ -135,10 +139,10 @@ fn an_heir_of_another_version_ends_what_was_left_open() {
     assert!(
         numbers
             .iter()
-            .all(|number| heir::open_numbers().contains(number))
+            .all(|number| will::open_numbers().contains(number))
     );
     std::mem::forget(ours);
-    assert_eq!(heir::reset_left_open(numbers.to_vec()), 1);
+    assert_eq!(will::reset_left_open(numbers.to_vec()), 1);
     let error = client.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     assert!(kept.peer_addr().is_ok(), "it is this process's own");

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::proxy::keep::KeepError;
+use crate::proxy::keep::error::KeepError;
 
 /// Whether a process has ended.
 pub(super) fn has_ended(process: BorrowedFd<'_>) -> bool {
@@ -50,7 +50,7 @@ fn collect(child: BorrowedFd<'_>) -> io::Result<()> {
 /// # Errors
 ///
 /// [`KeepError::Kernel`] when it has not. What may go better another time is no such error.
-pub(in crate::proxy::keep) fn is_possible() -> Result<(), KeepError> {
+pub fn is_possible() -> Result<(), KeepError> {
     let this = match this() {
         Ok(this) => this,
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {

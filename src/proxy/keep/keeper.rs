@@ -1,0 +1,199 @@
+//! The object that connections are kept with.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering::Release;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::error::KeepError;
+use super::parking::lots::Lots;
+use super::parking::{Pair, Parking, Pipe, queue};
+use super::store;
+use super::table::layout::{Header, LEFT, OVER};
+use super::table::{Buffers, Slot};
+use super::will::{Heir, Testament};
+use crate::service::activation::Inherited;
+use crate::service::clock::Uptime;
+
+/// What connections are kept with. Copies are the same.
+#[derive(Clone, Copy, Debug)]
+pub struct Keep {
+    pub(super) core: &'static Core,
+}
+
+/// Lives as long as the process.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) parking: Parking,
+    pub(super) buffers: Buffers,
+    pub(super) buffer_file: OwnedFd,
+    /// Where the will sends to, and from where it is received.
+    pub(super) will_queue: queue::Pair,
+    pub(super) testament: Mutex<Testament>,
+}
+
+impl Core {
+    /// Everything that is in the store.
+    pub(super) fn parts<'a>(&'a self, lots: &'a Lots) -> Vec<BorrowedFd<'a>> {
+        let mut parts = vec![self.parking.table.file(), self.buffer_file.as_fd()];
+        parts.extend(lots.parts());
+        parts.extend(self.will_queue.iter().map(AsFd::as_fd));
+        parts
+    }
+}
+
+impl Keep {
+    /// The process serves from now on: if it is killed, it may have an heir.
+    pub fn serves(self) {
+        let now = Uptime::now().as_micros();
+        self.header().serves_since.store(now, Release);
+    }
+
+    /// A slot for a client; `None` if there is none left, and then it is not kept.
+    pub fn claim(self) -> Option<Slot> {
+        self.core.parking.claim()
+    }
+
+    /// So many connections can be kept at a time. Fewer than was asked for, if this process may have
+    /// only few descriptors (`RLIMIT_NOFILE`): no more may be on their way in sockets.
+    pub fn connections(self) -> u32 {
+        self.core.parking.budget.connections
+    }
+
+    /// Memory for bytes in hand.
+    pub fn buffers(self) -> &'static Buffers {
+        &self.core.buffers
+    }
+
+    /// Parks a client that was accepted. Returns whether it outlives the whole process group now; if
+    /// not (the kernel or the lot has no room) it still outlives the process.
+    ///
+    /// The descriptor has to stay open until the slot is released.
+    pub fn park_client(self, slot: Slot, client: BorrowedFd<'_>) -> bool {
+        self.core.parking.park_client(slot, client)
+    }
+
+    /// Parks a client with its upstream; as [`Self::park_client`], which may be left out.
+    pub fn park(self, slot: Slot, client: BorrowedFd<'_>, upstream: BorrowedFd<'_>) -> bool {
+        self.core.parking.park(slot, client, upstream)
+    }
+
+    /// Parks a client that was not parked when that was tried, whatever its phase, with its upstream if
+    /// it has one.
+    pub fn park_again(self, slot: Slot, client: BorrowedFd<'_>) -> bool {
+        self.core.parking.park_again(slot, client)
+    }
+
+    /// Parks several clients with their upstreams: those of which none was parked yet, with few calls.
+    /// To be called before anything is received from them.
+    pub fn park_together(self, pairs: &[Pair<'_>]) {
+        self.core.parking.park_together(pairs);
+    }
+
+    /// Parks several clients that were just accepted with the sockets that are about to be connected for
+    /// them: from now on they outlive the whole process group. Where there is no room they are as they
+    /// were, and have to be parked when they are connected.
+    ///
+    /// A socket that could not be connected has to stay open until the client is parked without it.
+    pub fn park_ahead(self, pairs: &[Pair<'_>]) {
+        self.core.parking.park_ahead(pairs);
+    }
+
+    /// Whether somebody could not be parked.
+    pub fn has_unparked(self) -> bool {
+        self.core.parking.has_unparked()
+    }
+
+    /// Parks those who could not be parked; for how many of them there is still no room.
+    pub fn park_unparked(self) -> usize {
+        self.core.parking.park_unparked()
+    }
+
+    /// Parks an empty pipe. `None` if there is no room; then nothing may be spliced for connections
+    /// that are kept.
+    pub fn pipe(self, read: OwnedFd, write: OwnedFd) -> Option<Pipe> {
+        self.core.parking.pipe(read, write)
+    }
+
+    /// Lets go of what the kernel holds for connections that have ended. The work is that of parking all
+    /// that live.
+    pub fn tidy(self) {
+        self.core.parking.tidy();
+    }
+
+    /// The connection has ended: what is in the lot of it does not count any more. Close its sockets
+    /// afterwards.
+    pub fn release(self, slot: Slot) {
+        self.core.parking.release(slot);
+    }
+
+    /// A will that is made from now on starts the next process when this one is killed, with these
+    /// sockets, which systemd has handed to this one.
+    pub(super) fn provide_heir(self, sockets: Vec<Inherited>) -> io::Result<()> {
+        let lots = self.core.parking.lots();
+        let heir = Heir::new(sockets, &self.core.parts(&lots))?;
+        self.testament().provide_heir(heir);
+        Ok(())
+    }
+
+    /// Makes the last will, if there is none, or if it has ended. What the process holds of memory is
+    /// held by both until either changes it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not allow one more process, or no descriptor is left. Connections are kept
+    /// all the same, but for a client that is being accepted when this process is killed; and no will
+    /// starts the next process.
+    pub fn make_will(self) -> io::Result<()> {
+        let queue = self.core.will_queue[0].as_fd();
+        let table = &self.core.parking.table;
+        self.testament().make_will(table, queue)
+    }
+
+    /// Something that becomes readable when the last will ends; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// When no descriptor is left.
+    pub fn end_of_will(self) -> io::Result<Option<OwnedFd>> {
+        self.testament().end_of_will()
+    }
+
+    /// The process is about to end, and the next one goes on with all connections. Nothing may be
+    /// received or sent any more, and what is dropped from now on stays as it is. With `to_heir` the last
+    /// will becomes that process, if it can.
+    pub fn leave(self, to_heir: bool) {
+        self.core.buffers.leave();
+        match to_heir && self.testament().has_heir() {
+            true => self.header().orderly.store(LEFT, Release),
+            false => self.dismiss(),
+        }
+    }
+
+    /// The process is about to end, and there are no connections: nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// When systemd cannot be told.
+    pub fn forget(self) -> Result<(), KeepError> {
+        self.leave(false);
+        Ok(store::remove()?)
+    }
+
+    fn dismiss(self) {
+        self.header().orderly.store(OVER, Release);
+        let will = self.testament().take_will();
+        if let Some(will) = will {
+            will.dismiss();
+        }
+    }
+
+    fn header(self) -> &'static Header {
+        self.core.parking.table.header()
+    }
+
+    fn testament(self) -> MutexGuard<'static, Testament> {
+        let testament = &self.core.testament;
+        testament.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

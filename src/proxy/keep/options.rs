@@ -1,0 +1,17 @@
+//! What keeping connections needs to know.
+
+use std::os::fd::BorrowedFd;
+
+/// How much room there has to be, and whose clients they are.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// Connections that are to be kept at a time; those beyond are not. (It may have to be fewer:
+    /// [`super::Keep::connections`].)
+    pub connections: u32,
+    /// Buffers that are used at a time.
+    pub buffers: u32,
+    /// The sockets that clients connect to.
+    pub listeners: Vec<BorrowedFd<'a>>,
+    /// The last will has started this process, see [`super::heir_of`].
+    pub is_heir: bool,
+}

@@ -1,0 +1,144 @@
+//! Queues of messages with descriptors.
+
+use super::*;
+use crate::proxy::keep::parking::message::Kind;
+use crate::proxy::keep::parking::queue::pair;
+use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+
+fn lots() -> Lots {
+    limited(u64::MAX)
+}
+
+fn limited(limit: u64) -> Lots {
+    let pairs = std::array::from_fn(|_| pair().unwrap());
+    Lots::new(pairs, Budget::new(limit, 100_000))
+}
+
+fn park(lots: &Lots, side: Side, entries: &[Entry], descriptors: &[RawFd]) -> Result<(), Refused> {
+    lots.send(side, entries, descriptors, Purpose::Parking)
+}
+
+fn empty(lots: &Lots, side: Side) {
+    for queue in 0..PAIRS {
+        while lots.messages_in(side, queue) > 0 {
+            lots.throw_away(side, queue, 1);
+        }
+    }
+}
+
+fn client(index: u32) -> Entry {
+    Entry {
+        kind: Kind::Client,
+        index,
+        generation: 1,
+    }
+}
+
+fn indices(lots: &Lots, side: Side) -> Vec<u32> {
+    let mut seen = Vec::new();
+    lots.look(side, |message| {
+        assert_eq!(message.descriptors.len(), message.entries.len());
+        seen.extend(message.entries.iter().map(|entry| entry.index));
+    })
+    .unwrap();
+    seen
+}
+
+#[test]
+fn what_is_looked_at_stays_and_the_sides_do_not_mix() {
+    let lots = lots();
+    let (end, _) = UnixStream::pair().unwrap();
+    for index in 0..5 {
+        park(
+            &lots,
+            index as usize % 2,
+            &[client(index)],
+            &[end.as_raw_fd()],
+        )
+        .unwrap();
+    }
+    for _ in 0..3 {
+        assert_eq!(indices(&lots, 0), [0, 2, 4]);
+        assert_eq!(indices(&lots, 1), [1, 3]);
+    }
+    empty(&lots, 0);
+    assert_eq!((indices(&lots, 0), lots.messages(0)), (vec![], 0));
+    assert_eq!((indices(&lots, 1), lots.messages(1)), (vec![1, 3], 2));
+}
+
+#[test]
+fn a_lot_keeps_descriptors_open_and_emptying_it_closes_them() {
+    let lots = lots();
+    let (end, mut other) = UnixStream::pair().unwrap();
+    park(&lots, 0, &[client(1)], &[end.as_raw_fd()]).unwrap();
+    drop(end);
+    other.write_all(b"x").unwrap();
+    empty(&lots, 0);
+    let error = other.write_all(b"x").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn a_full_lot_says_so_and_full_messages_hold_tens_of_thousands() {
+    let lots = lots();
+    let (end, _other) = UnixStream::pair().unwrap();
+    let mut count = 0;
+    while park(&lots, 0, &[client(count)], &[end.as_raw_fd()]).is_ok() {
+        count += 1;
+    }
+    let full = park(&lots, 0, &[client(count)], &[end.as_raw_fd()]);
+    assert_eq!(full, Err(Refused::Full));
+    assert_eq!(indices(&lots, 0), (0..count).collect::<Vec<u32>>());
+    let many = vec![client(7); DESCRIPTORS_MAX];
+    let numbers = vec![end.as_raw_fd(); DESCRIPTORS_MAX];
+    for _ in 0..160 {
+        park(&lots, 1, &many, &numbers).unwrap();
+    }
+    assert_eq!(indices(&lots, 1).len(), 160 * DESCRIPTORS_MAX);
+    empty(&lots, 0);
+    empty(&lots, 1);
+}
+
+#[test]
+fn only_so_many_descriptors_are_taken_but_a_message_more_while_recycling() {
+    let lots = limited(1024);
+    let budget = Budget::new(1024, 100_000);
+    let (end, _other) = UnixStream::pair().unwrap();
+    let one = [end.as_raw_fd()];
+    for number in 0..budget.parked {
+        park(&lots, number % 2, &[client(1)], &one).unwrap();
+    }
+    assert_eq!(lots.held(), budget.parked);
+    let refused = Err(Refused::TooMany);
+    assert_eq!(park(&lots, 0, &[client(1)], &one), refused);
+    lots.send(1, &[client(1)], &one, Purpose::Recycling)
+        .unwrap();
+    lots.throw_away(0, 0, 1);
+    assert_eq!(park(&lots, 0, &[client(1)], &one), refused);
+    lots.throw_away(0, 0, 1);
+    assert_eq!(park(&lots, 0, &[client(1)], &one), Ok(()));
+}
+
+#[test]
+fn one_may_look_ahead_and_throw_away_what_was_seen() {
+    let lots = lots();
+    let (end, _other) = UnixStream::pair().unwrap();
+    for index in 0..5 {
+        park(&lots, 0, &[client(index)], &[end.as_raw_fd()]).unwrap();
+    }
+    let ahead = |count: usize| {
+        let mut seen = Vec::new();
+        lots.look_ahead(0, 0, |entries| {
+            seen.extend(entries.iter().map(|entry| entry.index));
+            seen.len() < count
+        })
+        .unwrap();
+        seen
+    };
+    assert_eq!((ahead(2), ahead(9)), (vec![0, 1], vec![0, 1, 2, 3, 4]));
+    lots.throw_away(0, 0, 1);
+    assert_eq!(ahead(3), [1, 2, 3]);
+    assert_eq!((indices(&lots, 0), lots.held()), (vec![1, 2, 3, 4], 4));
+}

@@ -1,0 +1,131 @@
+//! What a message in a lot says: whose the descriptors are that came with it (pure).
+
+use crate::proxy::keep::table::layout::{Phase, State};
+
+/// The most descriptors that go with a message: `SCM_MAX_FD`, unix(7).
+pub const DESCRIPTORS_MAX: usize = 253;
+
+/// Bytes of an entry.
+const ENTRY: usize = 8;
+
+/// The longest message.
+pub(super) const BYTES_MAX: usize = DESCRIPTORS_MAX * ENTRY;
+
+/// Whose descriptors they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A slot's client.
+    Client = 0,
+    /// A slot's client and upstream.
+    Pair = 1,
+    /// The reading and the writing end of a pipe.
+    Pipe = 2,
+    /// A stream socket that nobody had written down.
+    Stray = 3,
+}
+
+/// One of those that a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub kind: Kind,
+    /// Of the slot or the pipe, below 2³⁰.
+    pub index: u32,
+    pub generation: u32,
+}
+
+impl Entry {
+    /// A socket that nobody had written down.
+    pub const STRAY: Self = Self {
+        kind: Kind::Stray,
+        index: 0,
+        generation: 0,
+    };
+
+    /// What is said of a slot in this state.
+    pub fn of_slot(index: u32, state: State) -> Self {
+        Self {
+            kind: match state.phase {
+                Phase::Connected => Kind::Pair,
+                _ => Kind::Client,
+            },
+            index,
+            generation: state.generation,
+        }
+    }
+
+    /// How many descriptors it has.
+    pub fn descriptors(self) -> usize {
+        match self.kind {
+            Kind::Client | Kind::Stray => 1,
+            Kind::Pair | Kind::Pipe => 2,
+        }
+    }
+
+    /// As it is sent.
+    pub fn bytes(self) -> [u8; ENTRY] {
+        let first = (self.kind as u32) << 30 | self.index & (u32::MAX >> 2);
+        (u64::from(self.generation) << 32 | u64::from(first)).to_le_bytes()
+    }
+
+    fn read(bytes: [u8; ENTRY]) -> Self {
+        let word = u64::from_le_bytes(bytes);
+        Self {
+            kind: match (word >> 30) & 3 {
+                0 => Kind::Client,
+                1 => Kind::Pair,
+                2 => Kind::Pipe,
+                _ => Kind::Stray,
+            },
+            index: word as u32 & (u32::MAX >> 2),
+            generation: (word >> 32) as u32,
+        }
+    }
+}
+
+/// Reads a message with so many descriptors; `None` if it does not say whose each of them is.
+pub fn entries(bytes: &[u8], descriptors: usize) -> Option<Vec<Entry>> {
+    let entries = read_entries(bytes);
+    let wanted: usize = entries.iter().map(|entry| entry.descriptors()).sum();
+    (bytes.len().is_multiple_of(ENTRY) && wanted == descriptors).then_some(entries)
+}
+
+/// Reads a message whose descriptors nobody has looked at.
+pub(super) fn read_entries(bytes: &[u8]) -> Vec<Entry> {
+    let (words, _) = bytes.as_chunks::<ENTRY>();
+    words.iter().map(|word| Entry::read(*word)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_read_as_it_was_sent() {
+        for kind in [Kind::Client, Kind::Pair, Kind::Pipe, Kind::Stray] {
+            for (index, generation) in [(0, 0), (1, 2), (u32::MAX >> 2, u32::MAX)] {
+                let entry = Entry {
+                    kind,
+                    index,
+                    generation,
+                };
+                assert_eq!(
+                    entries(&entry.bytes(), entry.descriptors()),
+                    Some(vec![entry])
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_that_does_not_fit_its_descriptors_says_nothing() {
+        let pair = Entry {
+            kind: Kind::Pair,
+            ..Entry::STRAY
+        };
+        let both = [pair.bytes(), Entry::STRAY.bytes()].concat();
+        assert_eq!(entries(&both, 3), Some(vec![pair, Entry::STRAY]));
+        assert_eq!(entries(&both, 2), None);
+        assert_eq!(entries(&both[..15], 3), None);
+        assert_eq!(entries(&[], 0), Some(vec![]));
+    }
+}

@@ -1,0 +1,24 @@
+//! Parking: what descriptors are open with, whatever happens to the process.
+//!
+//! - `budget`: how many descriptors there may be (pure); `message`: what is said of them in a lot (pure);
+//! - `queue`: messages with descriptors; `lots`: both lots; `places`: what is in which of them;
+//! - `shared`: the table and the lots together;
+//! - `batch`: parking with one message; `recycle`: getting rid of what has ended; `park`: parking what is
+//!   new; `unparked`: parking those for whom there was no room;
+//! - `pipe`: pipes whose content outlives the process.
+
+mod batch;
+pub mod budget;
+pub mod lots;
+pub mod message;
+mod park;
+mod pipe;
+mod places;
+pub mod queue;
+pub mod recycle;
+mod shared;
+mod unparked;
+
+pub use park::Pair;
+pub use pipe::Pipe;
+pub use shared::Parking;

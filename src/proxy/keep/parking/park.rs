@@ -1,0 +1,145 @@
+//! Parking.
+
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::RwLockReadGuard;
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+
+use super::lots::{Lots, Purpose, Refused};
+use super::message::{DESCRIPTORS_MAX, Entry};
+use super::shared::Parking;
+use crate::proxy::keep::table::Slot;
+use crate::proxy::keep::table::layout::{Phase, State};
+
+/// So often something is tried to be parked.
+const TRIES: usize = 3;
+
+/// A client and its upstream.
+pub type Pair<'a> = (Slot, BorrowedFd<'a>, BorrowedFd<'a>);
+
+impl Parking {
+    /// Parks a client that was accepted. Returns whether it was.
+    pub fn park_client(&self, slot: Slot, client: BorrowedFd<'_>) -> bool {
+        self.enter(slot, Phase::Accepted, client.as_raw_fd(), None)
+    }
+
+    /// Parks a client with its upstream. Returns whether they were.
+    pub fn park(&self, slot: Slot, client: BorrowedFd<'_>, upstream: BorrowedFd<'_>) -> bool {
+        let upstream = Some(upstream.as_raw_fd());
+        self.enter(slot, Phase::Connected, client.as_raw_fd(), upstream)
+    }
+
+    /// Parks a client that was not parked when that was tried, with its upstream if it has one.
+    pub fn park_again(&self, slot: Slot, client: BorrowedFd<'_>) -> bool {
+        let phase = slot.phase();
+        let upstream = slot.raw().upstream.load(Relaxed) as RawFd;
+        let upstream = (phase == Phase::Connected).then_some(upstream);
+        self.enter(slot, phase, client.as_raw_fd(), upstream)
+    }
+
+    /// Parks several clients with their upstreams: those of which none was parked yet.
+    pub fn park_together(&self, pairs: &[Pair<'_>]) {
+        for some in pairs.chunks(DESCRIPTORS_MAX / 2) {
+            let (_lots, parked) = self.send_pairs(some);
+            self.note(parked);
+            enter_pairs(some, parked);
+        }
+    }
+
+    /// Parks several clients with the sockets that are about to be connected for them. Where there is no
+    /// room they are as they were.
+    pub fn park_ahead(&self, pairs: &[Pair<'_>]) {
+        for some in pairs.chunks(DESCRIPTORS_MAX / 2) {
+            let (_lots, parked) = self.send_pairs(some);
+            if parked {
+                enter_pairs(some, parked);
+            }
+        }
+    }
+
+    fn send_pairs(&self, pairs: &[Pair<'_>]) -> (RwLockReadGuard<'_, Lots>, bool) {
+        let entries: Vec<Entry> = pairs
+            .iter()
+            .map(|(slot, ..)| Entry::of_slot(slot.index(), connected(*slot, false)))
+            .collect();
+        let descriptors: Vec<RawFd> = pairs
+            .iter()
+            .flat_map(|(_, client, upstream)| [client.as_raw_fd(), upstream.as_raw_fd()])
+            .collect();
+        self.send(&entries, &descriptors)
+    }
+
+    fn enter(&self, slot: Slot, phase: Phase, client: RawFd, upstream: Option<RawFd>) -> bool {
+        let state = State {
+            phase,
+            ..slot.state()
+        };
+        let entry = Entry::of_slot(slot.index(), state);
+        let descriptors = [client, upstream.unwrap_or(-1)];
+        let (_lots, parked) = self.send(&[entry], &descriptors[..entry.descriptors()]);
+        self.note(parked);
+        slot.raw().client.store(client as u32, Release);
+        if let Some(upstream) = upstream {
+            slot.raw().upstream.store(upstream as u32, Release);
+        }
+        slot.set_state(State { parked, ..state });
+        parked
+    }
+
+    /// They were parked, or are to be parked later.
+    fn note(&self, parked: bool) {
+        if !parked {
+            self.has_unparked.store(true, SeqCst);
+        }
+    }
+
+    /// Sends one message to the active lot, after making room if it is full; whether it is in there. The
+    /// lots stay as they are until what is returned is dropped.
+    pub(super) fn send(
+        &self,
+        entries: &[Entry],
+        descriptors: &[RawFd],
+    ) -> (RwLockReadGuard<'_, Lots>, bool) {
+        let mut lots = self.lots();
+        for left in (0..TRIES).rev() {
+            let side = self.active();
+            let why = match lots.send(side, entries, descriptors, Purpose::Parking) {
+                Ok(()) => {
+                    let places = &self.places;
+                    entries.iter().for_each(|entry| places.put(*entry, side));
+                    return (lots, true);
+                }
+                Err(Refused::Because(_)) => break,
+                Err(why) => why,
+            };
+            if left == 0 {
+                break;
+            }
+            let round = lots.round;
+            drop(lots);
+            let is_recycled = self.recycle(round, why);
+            lots = self.lots();
+            if !is_recycled {
+                break;
+            }
+        }
+        (lots, false)
+    }
+}
+
+fn enter_pairs(pairs: &[Pair<'_>], parked: bool) {
+    for (slot, client, upstream) in pairs {
+        let raw = slot.raw();
+        raw.client.store(client.as_raw_fd() as u32, Release);
+        raw.upstream.store(upstream.as_raw_fd() as u32, Release);
+        slot.set_state(connected(*slot, parked));
+    }
+}
+
+/// The state of a slot whose upstream is connected.
+fn connected(slot: Slot, parked: bool) -> State {
+    State {
+        phase: Phase::Connected,
+        parked,
+        ..slot.state()
+    }
+}

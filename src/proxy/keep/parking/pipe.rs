@@ -1,0 +1,85 @@
+//! Pipes whose content outlives the process.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use super::message::{Entry, Kind};
+use super::shared::Parking;
+use crate::proxy::keep::table::layout::{Phase, State};
+
+/// A pipe that is parked. When it is dropped, what is in there is lost, also for the next process; after
+/// [`crate::proxy::keep::Keep::leave`] it is not.
+#[derive(Debug)]
+pub struct Pipe {
+    parking: &'static Parking,
+    number: u32,
+    read: OwnedFd,
+    write: OwnedFd,
+}
+
+impl Parking {
+    /// Parks an empty pipe. `None` if there is no room.
+    pub fn pipe(&'static self, read: OwnedFd, write: OwnedFd) -> Option<Pipe> {
+        let number = self.table.claim_pipe()?;
+        let raw = self.table.pipe(number)?;
+        raw.read.store(read.as_raw_fd() as u32, Release);
+        raw.write.store(write.as_raw_fd() as u32, Release);
+        let state = State::of(raw.state.load(Relaxed));
+        let entry = Entry {
+            kind: Kind::Pipe,
+            index: number,
+            generation: state.generation,
+        };
+        let descriptors = [read.as_raw_fd(), write.as_raw_fd()];
+        let (lots, parked) = self.send(&[entry], &descriptors);
+        if !parked {
+            self.free_pipe(number);
+            return None;
+        }
+        let phase = Phase::Accepted;
+        let state = State {
+            parked,
+            phase,
+            ..state
+        };
+        raw.state.store(state.word(), Release);
+        drop(lots);
+        Some(self.adopt_pipe(number, read, write))
+    }
+
+    /// A pipe that is parked already.
+    pub fn adopt_pipe(&'static self, number: u32, read: OwnedFd, write: OwnedFd) -> Pipe {
+        Pipe {
+            parking: self,
+            number,
+            read,
+            write,
+        }
+    }
+}
+
+impl Pipe {
+    /// Its number, which is its name in a slot.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The end that is read from.
+    pub fn read_end(&self) -> BorrowedFd<'_> {
+        self.read.as_fd()
+    }
+
+    /// The end that is written to.
+    pub fn write_end(&self) -> BorrowedFd<'_> {
+        self.write.as_fd()
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        if self.parking.table.header().orderly.load(Relaxed) == 0 {
+            let _lots = self.parking.lots();
+            self.parking.free_pipe(self.number);
+        }
+    }
+}

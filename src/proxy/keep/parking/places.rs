@@ -1,0 +1,111 @@
+//! Which lot everybody is in, as far as this process knows.
+//!
+//! What is in a lot does not tell: of a connection that was parked more than once the last one counts,
+//! and of one that has ended none. So this is written down, in memory of our own, under the lock of the
+//! lots. It tells also how much in the lots is of use.
+
+use std::sync::atomic::{
+    AtomicU8, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
+
+use super::lots::Side;
+use super::message::{Entry, Kind};
+use crate::proxy::keep::table::layout::PIPES;
+
+/// In no lot.
+const NOWHERE: u8 = 0;
+
+/// Where connections and pipes are.
+#[derive(Debug)]
+pub struct Places {
+    slots: Box<[AtomicU8]>,
+    pipes: Box<[AtomicU8]>,
+    useful: AtomicUsize,
+}
+
+impl Places {
+    /// For so many slots; nobody is anywhere.
+    pub fn new(slots: u32) -> Self {
+        let nowhere = |count| (0..count).map(|_| AtomicU8::new(NOWHERE)).collect();
+        Self {
+            slots: nowhere(slots as usize),
+            pipes: nowhere(PIPES),
+            useful: AtomicUsize::new(0),
+        }
+    }
+
+    fn place(&self, kind: Kind, index: u32) -> Option<&AtomicU8> {
+        match kind {
+            Kind::Client | Kind::Pair => self.slots.get(index as usize),
+            Kind::Pipe => self.pipes.get(index as usize),
+            Kind::Stray => None,
+        }
+    }
+
+    /// It is in that lot now, and nowhere else that counts.
+    pub fn put(&self, entry: Entry, side: Side) {
+        let place = 1 + side as u8 + 2 * (entry.descriptors() as u8 - 1);
+        self.set(entry.kind, entry.index, place);
+    }
+
+    /// It does not count any more, wherever it is.
+    pub fn remove(&self, kind: Kind, index: u32) {
+        self.set(kind, index, NOWHERE);
+    }
+
+    fn set(&self, kind: Kind, index: u32, place: u8) {
+        if let Some(known) = self.place(kind, index) {
+            let before = descriptors(known.swap(place, Relaxed));
+            self.useful.fetch_add(descriptors(place), SeqCst);
+            self.useful.fetch_sub(before, SeqCst);
+        }
+    }
+
+    /// Where it is.
+    pub fn side(&self, kind: Kind, index: u32) -> Option<Side> {
+        match self.place(kind, index)?.load(Relaxed) {
+            NOWHERE => None,
+            place => Some(usize::from(place - 1) % 2),
+        }
+    }
+
+    /// So many descriptors in the lots are of use.
+    pub fn useful(&self) -> usize {
+        self.useful.load(SeqCst)
+    }
+}
+
+fn descriptors(place: u8) -> usize {
+    match place {
+        NOWHERE => 0,
+        place => usize::from(place - 1) / 2 + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_place_counts() {
+        let places = Places::new(2);
+        let entry = |kind, index| Entry {
+            kind,
+            index,
+            generation: 7,
+        };
+        places.put(entry(Kind::Client, 1), 0);
+        assert_eq!((places.side(Kind::Pair, 1), places.useful()), (Some(0), 1));
+        places.put(entry(Kind::Pair, 1), 1);
+        places.put(entry(Kind::Pipe, 1), 0);
+        assert_eq!(places.side(Kind::Client, 1), Some(1));
+        assert_eq!((places.side(Kind::Pipe, 1), places.useful()), (Some(0), 4));
+        assert_eq!(places.side(Kind::Client, 0), None);
+        places.remove(Kind::Client, 1);
+        assert_eq!((places.side(Kind::Pair, 1), places.useful()), (None, 2));
+        places.put(Entry::STRAY, 0);
+        places.put(entry(Kind::Client, 2), 0);
+        assert_eq!(places.useful(), 2, "neither has a place");
+    }
+}

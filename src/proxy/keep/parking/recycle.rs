@@ -1,0 +1,130 @@
+//! Recycling: what lives in a lot is parked in the other one, step by step, and the rest is thrown away.
+//!
+//! From the first step on new ones are parked in the other lot. Then the old lot's messages are looked
+//! at, from the head; what lives of some of them is parked in the other lot with one message; and only
+//! then are those thrown away. So at every moment everybody is in at least one of the lots, and both
+//! together never hold more than one message more than before. It may be interrupted at any point: the
+//! next process looks into both lots, the old one first, and goes on.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Release;
+
+use super::batch::Batch;
+use super::lots::{Lots, Purpose, Refused, Side};
+use super::message::Entry;
+use super::shared::Parking;
+use crate::proxy::keep::table::layout::PAIRS;
+
+/// After a lot could not be recycled, so many are not parked before it is tried again.
+const REFUSALS: usize = 256;
+
+/// If what has ended is a smaller part of what lives, it is not worth the work.
+const DEAD_PART: usize = 64;
+
+/// Whether to go on; only tests say no.
+pub type GoesOn<'a> = &'a mut dyn FnMut() -> bool;
+
+impl Parking {
+    /// Lets go of what the kernel holds for connections that have ended.
+    pub fn tidy(&self) {
+        let lots = self.lots();
+        let (dead, round) = (self.dead(&lots), lots.round);
+        drop(lots);
+        if dead > 0 {
+            self.recycle(round, Refused::Full);
+        }
+    }
+
+    /// Descriptors in the lots that are of no use.
+    fn dead(&self, lots: &Lots) -> usize {
+        lots.held().saturating_sub(self.places.useful())
+    }
+
+    /// Makes room in the lot that is parked in, unless somebody has done so since that round; whether
+    /// parking is to be tried again.
+    pub fn recycle(&self, round: u64, why: Refused) -> bool {
+        let lots = &self.lots;
+        let mut lots = lots.write().unwrap_or_else(PoisonError::into_inner);
+        if lots.round != round {
+            return true;
+        }
+        if lots.refusals > 0 {
+            lots.refusals -= 1;
+            return false;
+        }
+        let dead = self.dead(&lots);
+        if why == Refused::TooMany && dead <= self.places.useful() / DEAD_PART {
+            return false;
+        }
+        lots.round += 1;
+        if !self.work_through(&lots, &mut || true) {
+            lots.refusals = REFUSALS;
+        }
+        true
+    }
+
+    /// Recycles, or goes on with what was begun; whether the old lot is empty. Nobody may park
+    /// meanwhile.
+    pub fn work_through(&self, lots: &Lots, goes_on: GoesOn<'_>) -> bool {
+        let active = self.active();
+        if lots.messages(1 - active) == 0 {
+            let active = &self.table.header().active;
+            active.store(1 - self.active() as u32, Release);
+        }
+        let old = 1 - self.active();
+        (0..PAIRS).all(|queue| self.drain(lots, old, queue, goes_on))
+    }
+
+    fn drain(&self, lots: &Lots, old: Side, queue: usize, goes_on: GoesOn<'_>) -> bool {
+        while lots.messages_in(old, queue) > 0 {
+            let mut batch = Batch::default();
+            // How many descriptors came with each message that is in the batch.
+            let mut messages = Vec::new();
+            let most = self.budget.message;
+            let looked = lots.look_ahead(old, queue, |entries| {
+                let before = batch.entries.len();
+                self.add_living(old, &entries, &mut batch);
+                let is_more = batch.descriptors.len() > most && !messages.is_empty();
+                if is_more {
+                    self.leave_in(old, batch.split_off(before));
+                } else {
+                    messages.push(entries.iter().map(|entry| entry.descriptors()).sum());
+                }
+                !is_more
+            });
+            let may_send = looked.is_ok() && goes_on();
+            if !may_send || !self.send_batch(lots, 1 - old, &batch, Purpose::Recycling) {
+                self.leave_in(old, batch.entries);
+                return false;
+            }
+            for descriptors in messages {
+                if !goes_on() {
+                    return false;
+                }
+                lots.throw_away(old, queue, descriptors);
+            }
+        }
+        goes_on()
+    }
+
+    /// Adds those of a message to the batch that live and are nowhere else.
+    fn add_living(&self, old: Side, entries: &[Entry], batch: &mut Batch) {
+        let places = &self.places;
+        for said in entries {
+            if places.side(said.kind, said.index) == Some(old)
+                && let Some((now, descriptors)) = self.now(*said)
+            {
+                // Before it is: so it is not added twice if it was parked twice.
+                places.put(now, 1 - old);
+                batch.add(now, descriptors);
+            }
+        }
+    }
+
+    /// They are not sent, after all.
+    fn leave_in(&self, old: Side, entries: Vec<Entry>) {
+        for entry in entries {
+            self.places.put(entry, old);
+        }
+    }
+}

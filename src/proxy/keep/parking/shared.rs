@@ -1,0 +1,84 @@
+//! The table and the lots, as all threads share them.
+
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Relaxed, Release},
+};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use super::budget::Budget;
+use super::lots::{Lots, Side};
+use super::message::Kind;
+use super::places::Places;
+use super::queue::Pair;
+use crate::proxy::keep::table::layout::PAIRS;
+use crate::proxy::keep::table::{Slot, Table, Way};
+
+/// The table, and the lots for what is written down in it.
+#[derive(Debug)]
+pub struct Parking {
+    pub table: Table,
+    pub lots: RwLock<Lots>,
+    pub places: Places,
+    pub budget: Budget,
+    /// Somebody could not be parked.
+    pub has_unparked: AtomicBool,
+}
+
+impl Parking {
+    /// With what this process may have for so many connections; nobody is parked as far as it knows.
+    pub fn new(table: Table, pairs: [Pair; PAIRS], connections: u32) -> Self {
+        let budget = Budget::of_process(connections);
+        table.allow(budget.connections, budget.pipes);
+        Self {
+            places: Places::new(table.slots()),
+            table,
+            lots: RwLock::new(Lots::new(pairs, budget)),
+            budget,
+            has_unparked: AtomicBool::new(false),
+        }
+    }
+
+    /// Takes a free slot. `None` if there is none.
+    pub fn claim(&self) -> Option<Slot> {
+        let Some(index) = self.table.claim() else {
+            self.table.header().crowded.store(1, Release);
+            return None;
+        };
+        let slot = self.slot(index)?;
+        for way in Way::BOTH {
+            slot.flow(way).clear();
+        }
+        Some(slot)
+    }
+
+    pub fn slot(&self, index: u32) -> Option<Slot> {
+        Some(Slot::new(self.table.slot(index)?, index))
+    }
+
+    /// The connection has ended: what is in the lot of it does not count any more.
+    pub fn release(&self, slot: Slot) {
+        let _lots = self.lots();
+        self.free_slot(slot.index());
+    }
+
+    pub fn free_slot(&self, index: u32) {
+        self.places.remove(Kind::Client, index);
+        self.table.free(index);
+    }
+
+    pub fn free_pipe(&self, index: u32) {
+        self.places.remove(Kind::Pipe, index);
+        self.table.free_pipe(index);
+    }
+
+    pub fn lots(&self) -> RwLockReadGuard<'_, Lots> {
+        let lots = &self.lots;
+        lots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which lot is parked in.
+    pub fn active(&self) -> Side {
+        self.table.header().active.load(Relaxed) as Side
+    }
+}

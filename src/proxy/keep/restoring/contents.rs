@@ -1,0 +1,107 @@
+//! What came of the lot: whose descriptors are whose.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use super::sockets::Sockets;
+use crate::proxy::keep::parking::Parking;
+use crate::proxy::keep::parking::lots::Side;
+use crate::proxy::keep::parking::message::{Entry, Kind};
+use crate::proxy::keep::parking::queue::Message;
+use crate::proxy::keep::table::Slot;
+use crate::proxy::keep::table::layout::{Phase, State};
+use crate::proxy::keep::will::left_open;
+
+/// Everything that came of the lot.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) sockets: BTreeMap<u32, Sockets>,
+    pub(super) pipes: BTreeMap<u32, [OwnedFd; 2]>,
+    pub(super) strays: Vec<OwnedFd>,
+}
+
+impl Found {
+    /// Takes what belongs to somebody. What came twice, or is of a connection that has ended, is closed.
+    ///
+    /// Messages have to come in the order in which they were sent: those of the older lot first, then
+    /// those of the newer one, then the will's.
+    pub(super) fn add(&mut self, parking: &Parking, message: Message, lot: Option<Side>) {
+        let mut descriptors = message.descriptors;
+        for entry in message.entries {
+            let (one, other) = match entry.descriptors() {
+                1 => (descriptors.next(), None),
+                _ => (descriptors.next(), descriptors.next()),
+            };
+            match (entry.kind, one, other) {
+                (Kind::Stray, Some(socket), _) => self.strays.push(socket),
+                (Kind::Pipe, Some(read), Some(write)) if has_pipe(parking, entry) => {
+                    if let Some(side) = lot {
+                        parking.places.put(entry, side);
+                    }
+                    self.pipes.insert(entry.index, [read, write]);
+                }
+                // The last one with an upstream is what counts. (An earlier process may have been killed
+                // just before it wrote down that it had one.)
+                (Kind::Client | Kind::Pair, Some(client), upstream)
+                    if has_slot(parking, entry)
+                        && (upstream.is_some() || !self.sockets.contains_key(&entry.index)) =>
+                {
+                    let sockets = Sockets {
+                        client,
+                        upstream,
+                        lot,
+                    };
+                    self.sockets.insert(entry.index, sockets);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes what the will could not send, and has left open for this process.
+    pub(super) fn take_left_open(&mut self, parking: &Parking) {
+        for index in 0..parking.table.top() {
+            let slot = parking.slot(index);
+            let unparked = |slot: &Slot| slot.phase().is_live() && !slot.is_parked();
+            let Some(slot) = slot.filter(unparked) else {
+                continue;
+            };
+            let take = |number: &AtomicU32| left_open(number.load(Relaxed));
+            if let Some(client) = take(&slot.raw().client) {
+                let upstream = match slot.phase() {
+                    Phase::Connected => take(&slot.raw().upstream),
+                    _ => None,
+                };
+                let sockets = Sockets {
+                    client,
+                    upstream,
+                    lot: None,
+                };
+                self.sockets.insert(index, sockets);
+            }
+        }
+    }
+}
+
+fn has_slot(parking: &Parking, entry: Entry) -> bool {
+    parking.slot(entry.index).is_some_and(|slot| {
+        let state = slot.state();
+        state.generation == entry.generation && state.phase != Phase::Free
+    })
+}
+
+fn has_pipe(parking: &Parking, entry: Entry) -> bool {
+    parking.table.pipe(entry.index).is_some_and(|pipe| {
+        let state = State::of(pipe.state.load(Relaxed));
+        state.generation == entry.generation && state.phase != Phase::Free
+    })
+}
+
+/// Has the kernel make the table of descriptors as large as it will have to be: once, not step by step.
+pub(super) fn make_room(parking: &Parking) {
+    let wanted = 2 * parking.table.top() + 64;
+    let highest = i32::try_from(wanted).unwrap_or(i32::MAX);
+    // If there may not be so many, it is found out later.
+    let _ = rustix::io::fcntl_dupfd_cloexec(parking.table.file(), highest);
+}

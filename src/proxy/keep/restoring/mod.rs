@@ -1,0 +1,30 @@
+//! Finding everything again that an earlier process has left.
+//!
+//! Nothing is taken out of the lot: it is looked at, and the descriptors that come of it are copies. So
+//! this may be interrupted at any point, and done again.
+//!
+//! - `contents`: whose descriptors are whose; `sockets`: those of a connection;
+//! - `counters`: what the kernel's counters mean (pure); `settle`: where a connection is;
+//! - `supply`: buffers and pipes; `strays`: clients that nobody had written down;
+//! - `restoration`: deciding what becomes of them all; `restored`: what that is;
+//! - `discard`: ending all of them.
+
+mod contents;
+mod counters;
+mod discard;
+mod restoration;
+mod restored;
+mod settle;
+mod sockets;
+mod strays;
+mod supply;
+
+pub use discard::{discard, reset_all};
+pub use restoration::Restoration;
+pub use restored::{GivenUp, InHand, Restored, RestoredFlow, Stage};
+#[cfg(fuzzing)]
+pub use settle::settle;
+#[cfg(fuzzing)]
+pub use sockets::Sockets;
+#[cfg(test)]
+pub use strays::cookie;

@@ -1,0 +1,242 @@
+//! Deciding what becomes of every connection that is found.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use rustix::io::Errno;
+
+use super::contents::{Found, make_room};
+use super::restored::{GivenUp, Restored, RestoredFlow, Stage};
+use super::settle::{Settled, claimed_twice, settle};
+use super::sockets::Sockets;
+use super::strays;
+use super::supply::Supply;
+use crate::proxy::keep::error::KeepError;
+use crate::proxy::keep::options::Options;
+use crate::proxy::keep::parking::{Parking, queue};
+use crate::proxy::keep::table::account::Unclear;
+use crate::proxy::keep::table::layout::{Phase, State};
+use crate::proxy::keep::table::{Buffers, Slot, Way};
+use crate::service::clock::Uptime;
+use crate::service::ending;
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct Restoration {
+    pub restored: Vec<Restored>,
+    pub given_up: Vec<GivenUp>,
+}
+
+impl Restoration {
+    /// What is found in the table and in the lots, and in the will's `queue`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be looked at.
+    pub fn of(
+        parking: &'static Parking,
+        buffers: &'static Buffers,
+        queue: BorrowedFd<'_>,
+        options: &Options<'_>,
+    ) -> Result<Self, KeepError> {
+        make_room(parking);
+        let mut found = Found::default();
+        for side in [1 - parking.active(), parking.active()] {
+            let lots = parking.lots();
+            let seen = lots.look(side, |message| found.add(parking, message, Some(side)));
+            seen.map_err(explain)?;
+        }
+        queue::look(queue, &mut |message| found.add(parking, message, None)).map_err(explain)?;
+        if options.is_heir {
+            found.take_left_open(parking);
+        }
+
+        let mut restoration = Self::default();
+        let mut connected = BTreeMap::new();
+        for index in 0..parking.table.top() {
+            if let Some(slot) = parking.slot(index) {
+                let sockets = found.sockets.remove(&index);
+                if let Some(settled) = restoration.sort(parking, slot, sockets, &found.pipes) {
+                    connected.insert(index, settled);
+                }
+            }
+        }
+        restoration.connect(parking, buffers, connected, found.pipes)?;
+        parking.table.find_free();
+        restoration.park(parking);
+        restoration.strays(parking, found.strays, options)?;
+        // Whatever was in there is parked by now, or there was no room before this makes some.
+        queue::empty(queue);
+        parking.table.header().crowded.store(0, Release);
+        restoration.park(parking);
+        Ok(restoration)
+    }
+
+    /// Parks those that only the will has saved. Not before all numbers are written down: it may lead to
+    /// parking everything.
+    fn park(&self, parking: &Parking) {
+        for restored in &self.restored {
+            let (slot, client) = (restored.slot, restored.client.as_fd());
+            match &restored.stage {
+                _ if slot.state().parked => {}
+                Stage::Connected { upstream, .. } => {
+                    parking.park(slot, client, upstream.as_fd());
+                }
+                _ => {
+                    parking.park_again(slot, client);
+                }
+            }
+        }
+    }
+
+    /// Decides what becomes of a slot. One that has an upstream is decided upon later.
+    fn sort(
+        &mut self,
+        parking: &Parking,
+        slot: Slot,
+        sockets: Option<Sockets>,
+        pipes: &BTreeMap<u32, [OwnedFd; 2]>,
+    ) -> Option<Settled> {
+        let state = slot.state();
+        // What is in a lot of a connection that could not be parked is of before it had its upstream.
+        let is_current = |sockets: &Sockets| {
+            state.phase != Phase::Connected || state.parked || sockets.lot.is_none()
+        };
+        let Some(mut sockets) = sockets.filter(is_current) else {
+            if state.phase.is_live() {
+                self.given_up.push(GivenUp::new(slot, None));
+            }
+            parking.free_slot(slot.index());
+            return None;
+        };
+        let stage = match state.phase {
+            Phase::Free => return None,
+            Phase::Claimed | Phase::Accepted => Stage::Accepted,
+            Phase::Handing => Stage::Handing,
+            Phase::Handed => Stage::Handed,
+            Phase::Ending => {
+                sockets.end(parking, slot);
+                return None;
+            }
+            Phase::Connected => match settle(parking.table.buffers(), slot, &sockets, pipes) {
+                Ok(flows) => return Some(Settled { sockets, flows }),
+                Err(why) => {
+                    self.given_up.push(GivenUp::new(slot, Some(why)));
+                    sockets.end(parking, slot);
+                    return None;
+                }
+            },
+        };
+        if let Some(upstream) = sockets.upstream.take() {
+            // Nothing has gone through it. The client gets another one.
+            ending::end_by_reset(upstream);
+        }
+        if let Phase::Claimed = state.phase {
+            slot.set_state(State {
+                phase: Phase::Accepted,
+                ..state
+            });
+        }
+        sockets.settle_in(parking, slot);
+        self.restored.push(Restored {
+            slot,
+            client: sockets.client,
+            stage,
+        });
+        None
+    }
+
+    /// Gives every connection its buffers and pipes.
+    fn connect(
+        &mut self,
+        parking: &'static Parking,
+        buffers: &'static Buffers,
+        mut connected: BTreeMap<u32, Settled>,
+        pipes: BTreeMap<u32, [OwnedFd; 2]>,
+    ) -> Result<(), KeepError> {
+        for index in claimed_twice(&connected) {
+            if let (Some(slot), Some(settled)) = (parking.slot(index), connected.remove(&index)) {
+                let why = Some(Unclear::Contradiction);
+                self.given_up.push(GivenUp::new(slot, why));
+                settled.sockets.end(parking, slot);
+            }
+        }
+        let supply = Supply::new(parking, buffers, &connected, pipes);
+        let mut supply = supply.ok_or(Errno::INVAL).map_err(explain)?;
+        for (index, settled) in connected {
+            let Some(slot) = parking.slot(index) else {
+                continue;
+            };
+            self.restored
+                .extend(go_on(parking, slot, settled, &mut supply));
+        }
+        supply.give_back();
+        Ok(())
+    }
+
+    /// Takes clients that were accepted and not parked.
+    fn strays(
+        &mut self,
+        parking: &Parking,
+        strays: Vec<OwnedFd>,
+        options: &Options<'_>,
+    ) -> Result<(), KeepError> {
+        if strays.is_empty() {
+            return Ok(());
+        }
+        let known: BTreeSet<u64> = self
+            .restored
+            .iter()
+            .filter_map(|restored| strays::cookie(restored.client.as_fd()))
+            .collect();
+        let crowded = parking.table.header().crowded.load(Relaxed) != 0;
+        for client in strays::clients(strays, &options.listeners, known, crowded) {
+            let Some(slot) = parking.claim() else {
+                ending::end_by_reset(&client);
+                continue;
+            };
+            slot.describe(0, Uptime::now());
+            parking.park_client(slot, client.as_fd());
+            self.restored.push(Restored {
+                slot,
+                client,
+                stage: Stage::Accepted,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Has a connection with an upstream go on; `None` if closing it is all that was left to be done.
+fn go_on(parking: &Parking, slot: Slot, settled: Settled, supply: &mut Supply) -> Option<Restored> {
+    let Settled { sockets, flows } = settled;
+    sockets.settle_in(parking, slot);
+    sockets.shut_down(slot);
+    let [up, down] =
+        flows.map(|(settled, source_broken)| (supply.take(settled.held), source_broken));
+    let flows =
+        [(Way::Up, up), (Way::Down, down)].map(|(way, (in_hand, source_broken))| RestoredFlow {
+            in_hand,
+            finished: slot.flow(way).is_finished(),
+            source_broken,
+        });
+    let upstream = sockets.upstream?;
+    if flows.iter().all(|flow| flow.finished) {
+        // Both sides have been told already.
+        parking.free_slot(slot.index());
+        return None;
+    }
+    Some(Restored {
+        slot,
+        client: sockets.client,
+        stage: Stage::Connected { upstream, flows },
+    })
+}
+
+fn explain(errno: Errno) -> KeepError {
+    match errno {
+        Errno::MFILE => KeepError::Descriptors,
+        errno => KeepError::System(errno.into()),
+    }
+}

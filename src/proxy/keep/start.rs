@@ -1,0 +1,123 @@
+//! Beginning to keep connections, and going on with those that were kept.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Mutex;
+
+use super::error::KeepError;
+use super::keeper::{Core, Keep};
+use super::options::Options;
+use super::parking::Parking;
+use super::restoring::{GivenUp, Restoration, Restored, discard, reset_all};
+use super::store::{self, Parts, Stored};
+use super::table::{Buffers, mapping};
+use super::will;
+use crate::service::activation::Inherited;
+
+/// What [`start`] has made or found.
+#[derive(Debug)]
+pub struct Started {
+    /// What connections are kept with.
+    pub keep: Keep,
+    /// Those that go on.
+    pub restored: Vec<Restored>,
+    /// Those that had to be ended.
+    pub given_up: Vec<GivenUp>,
+    /// So many sockets were reset that nobody can go on with: another version has left them.
+    pub foreign: usize,
+    /// Why the last will cannot start the next process, if it should.
+    pub no_heir: Option<io::Error>,
+    /// Why there is no last will: [`Keep::make_will`] tries it again.
+    pub no_will: Option<io::Error>,
+}
+
+/// Takes what an earlier process has left, or makes everything and has systemd keep it. `stored` is
+/// what systemd handed us under [`super::NAME`]. If the last will is to start the next process when this one is
+/// killed, `respawn` are the sockets that systemd has handed to this one.
+///
+/// Call it once, before anybody is accepted; best before there are other threads, when the process has
+/// little memory, for the last will holds on to what is there. It may be killed at any moment and done
+/// again.
+///
+/// # Errors
+///
+/// When connections cannot be kept. Those that were kept before have been reset then and nothing is in the
+/// store any more, but for [`KeepError::Descriptors`], after which another process can try.
+pub fn start(
+    stored: Vec<OwnedFd>,
+    options: &Options<'_>,
+    respawn: Option<Vec<Inherited>>,
+) -> Result<Started, KeepError> {
+    // Whatever goes wrong, they do not stay without an owner.
+    let copies: Result<Vec<OwnedFd>, io::Error> = stored.iter().map(OwnedFd::try_clone).collect();
+    let copies = copies.map_err(|_| KeepError::Descriptors)?;
+    let started = go_on(stored, options, respawn);
+    if !matches!(started, Ok(_) | Err(KeepError::Descriptors)) {
+        discard(copies, options.is_heir);
+    }
+    started
+}
+
+fn go_on(
+    stored: Vec<OwnedFd>,
+    options: &Options<'_>,
+    respawn: Option<Vec<Inherited>>,
+) -> Result<Started, KeepError> {
+    will::is_possible()?;
+    mapping::fail_beyond_the_size_limit();
+    let (core, foreign, found) = match store::recognise(stored, options) {
+        Stored::Nothing => (create(options)?, 0, false),
+        Stored::Foreign(descriptors) => {
+            let count = discard(descriptors, options.is_heir);
+            (create(options)?, count, false)
+        }
+        Stored::Ours(parts, others) => {
+            let count = reset_all(&others);
+            (adopt(*parts, options)?, count, true)
+        }
+    };
+    let core: &'static Core = Box::leak(Box::new(core));
+    let keep = Keep { core };
+    let restoration = match found {
+        true => restore(keep, options)?,
+        false => Restoration::default(),
+    };
+    let no_heir = respawn.and_then(|sockets| keep.provide_heir(sockets).err());
+    Ok(Started {
+        keep,
+        restored: restoration.restored,
+        given_up: restoration.given_up,
+        foreign,
+        no_heir,
+        no_will: keep.make_will().err(),
+    })
+}
+
+/// Finds everything again.
+pub(super) fn restore(keep: Keep, options: &Options<'_>) -> Result<Restoration, KeepError> {
+    let core = keep.core;
+    let queue = core.will_queue[1].as_fd();
+    Restoration::of(&core.parking, &core.buffers, queue, options)
+}
+
+fn create(options: &Options<'_>) -> Result<Core, KeepError> {
+    let core = adopt(Parts::new(options)?, options)?;
+    store::put(core.parts(&core.parking.lots()))?;
+    Ok(core)
+}
+
+pub(super) fn adopt(parts: Parts, options: &Options<'_>) -> Result<Core, KeepError> {
+    let Parts {
+        table,
+        buffers,
+        lots,
+        will,
+    } = parts;
+    Ok(Core {
+        buffers: Buffers::shared(buffers.as_fd(), table.buffers())?,
+        buffer_file: buffers,
+        parking: Parking::new(table, lots, options.connections),
+        will_queue: will,
+        testament: Mutex::default(),
+    })
+}

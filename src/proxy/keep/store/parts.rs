@@ -1,0 +1,110 @@
+//! Everything that is kept: two memory files and the sockets of the lots and of the will's queue. Their
+//! inodes are in the table, which tells them apart.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use rustix::net::SocketType;
+use rustix::net::sockopt::socket_type;
+
+use crate::proxy::keep::error::KeepError;
+use crate::proxy::keep::options::Options;
+use crate::proxy::keep::parking::queue::{self, Pair};
+use crate::proxy::keep::table::Table;
+use crate::proxy::keep::table::layout::PAIRS;
+use crate::proxy::keep::table::mapping;
+
+/// What was in the store.
+pub enum Stored {
+    /// Nothing.
+    Nothing,
+    /// Something that this version does not understand.
+    Foreign(Vec<OwnedFd>),
+    /// All that is needed, and what is not.
+    Ours(Box<Parts>, Vec<OwnedFd>),
+}
+
+/// Everything that is kept.
+pub struct Parts {
+    pub table: Table,
+    pub buffers: OwnedFd,
+    pub lots: [Pair; PAIRS],
+    pub will: Pair,
+}
+
+impl Parts {
+    /// Makes them.
+    pub fn new(options: &Options<'_>) -> Result<Self, KeepError> {
+        let table = Table::new(options.connections, options.buffers)?;
+        let buffers = mapping::memory_file("kept-bytes", table.buffer_bytes())?;
+        let mut pairs = Vec::new();
+        for _ in 0..=PAIRS {
+            pairs.push(queue::pair().map_err(std::io::Error::from)?);
+        }
+        let all = std::iter::once(buffers.as_fd()).chain(pairs.iter().flatten().map(AsFd::as_fd));
+        for (part, inode) in all.zip(&table.header().parts) {
+            inode.store(Table::inode(part)?, Release);
+        }
+        Self::of(table, buffers, pairs).ok_or(KeepError::Refused)
+    }
+
+    /// The last pair is the will's.
+    fn of(table: Table, buffers: OwnedFd, mut pairs: Vec<Pair>) -> Option<Self> {
+        let will = pairs.pop()?;
+        Some(Self {
+            table,
+            buffers,
+            lots: pairs.try_into().ok()?,
+            will,
+        })
+    }
+}
+
+/// Finds out what is what.
+pub fn recognise(mut stored: Vec<OwnedFd>, options: &Options<'_>) -> Stored {
+    if stored.is_empty() {
+        return Stored::Nothing;
+    }
+    match find(&mut stored, options) {
+        Some(parts) => Stored::Ours(Box::new(parts), stored),
+        None => Stored::Foreign(stored),
+    }
+}
+
+/// A table and everything that belongs to it, taken out of `stored`; `None` if there is none that is
+/// understood, or if something is missing. Then nothing is taken out.
+fn find(stored: &mut Vec<OwnedFd>, options: &Options<'_>) -> Option<Parts> {
+    let index = stored.iter().position(|file| Table::is_one(file.as_fd()))?;
+    let file = stored.get(index)?.try_clone().ok()?;
+    let table = Table::adopt(file, options.connections)
+        .inspect_err(|error| tracing::debug!("the table cannot be used: {error}"))
+        .ok()?;
+    let mut numbers = vec![index];
+    for (number, inode) in table.header().parts.iter().enumerate() {
+        let wanted = inode.load(Acquire);
+        let is_it = |part: &OwnedFd| {
+            let is_socket = socket_type(part) == Ok(SocketType::SEQPACKET);
+            is_socket == (number > 0) && Table::inode(part.as_fd()).is_ok_and(|it| it == wanted)
+        };
+        numbers.push(stored.iter().position(is_it)?);
+    }
+    if numbers.iter().collect::<BTreeSet<_>>().len() < numbers.len() {
+        return None;
+    }
+    table.have_buffers(options.buffers);
+    mapping::grow(stored.get(*numbers.get(1)?)?, table.buffer_bytes()).ok()?;
+    let mut all: Vec<Option<OwnedFd>> = stored.drain(..).map(Some).collect();
+    let mut parts = numbers
+        .iter()
+        .filter_map(|number| all.get_mut(*number)?.take())
+        .skip(1);
+    let buffers = parts.next()?;
+    let mut pairs = Vec::new();
+    while let (Some(one), Some(other)) = (parts.next(), parts.next()) {
+        pairs.push([one, other]);
+    }
+    drop(parts);
+    stored.extend(all.into_iter().flatten());
+    Parts::of(table, buffers, pairs)
+}

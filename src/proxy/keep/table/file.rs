@@ -1,0 +1,322 @@
+//! The table: what is written down of every connection, in a memory file.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+use rustix::fs::fstat;
+
+use super::free::Free;
+use super::layout::{
+    BUFFER, DESCRIPTORS, Header, MAGIC, MARKS_AT, PIPES, PIPES_AT, Phase, RawPipe, RawSlot,
+    SLOTS_AT, State, VERSION, table_bytes,
+};
+use super::mapping::{self, Mapping};
+
+/// The most connections that another process can have left, if this one does not have more itself:
+/// each needs a descriptor, and the units say `LimitNOFILE=131072`.
+const LEFT_MAX: u32 = 1 << 17;
+
+/// The most buffers that another process can have left: one for each direction, and one for each of its
+/// threads.
+const BUFFERS_LEFT_MAX: u32 = 2 * LEFT_MAX + 1024;
+
+/// Nobody's descriptor.
+pub const NONE: u32 = u32::MAX;
+
+/// The table, mapped.
+#[derive(Debug)]
+pub struct Table {
+    file: OwnedFd,
+    mapping: Mapping,
+    header: &'static Header,
+    slots: u32,
+    free_slots: Free,
+    free_pipes: Free,
+}
+
+/// Why a table cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// It is none, or one of another version.
+    #[error("it is of another version of this program")]
+    Foreign,
+    /// The kernel.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl Table {
+    /// A new one, with room for so many connections and buffers.
+    pub fn new(slots: u32, buffers: u32) -> io::Result<Self> {
+        let length = table_bytes(slots as usize);
+        let file = mapping::memory_file("kept-connections", length)?;
+        let mapping = Mapping::shared(file.as_fd(), length)?;
+        let header: &'static Header = mapping.at(0).ok_or(io::ErrorKind::UnexpectedEof)?;
+        header.version.store(VERSION, Release);
+        header
+            .slot_bytes
+            .store(size_of::<RawSlot>() as u32, Release);
+        header.slots.store(slots, Release);
+        header.buffers.store(buffers, Release);
+        header.magic.store(MAGIC, Release);
+        Ok(Self::of(file, mapping, header, slots))
+    }
+
+    /// One that another process has left, with room for at least so many connections from now on.
+    ///
+    /// How much memory that takes is not what the table says, but how many connections this process may
+    /// have, or how many any of them may have had: [`LEFT_MAX`].
+    pub fn adopt(file: OwnedFd, slots: u32) -> Result<Self, TableError> {
+        let length = mapping::file_length(file.as_fd())?;
+        if length < table_bytes(0) {
+            return Err(TableError::Foreign);
+        }
+        let mapping = Mapping::shared(file.as_fd(), table_bytes(0))?;
+        let header: &'static Header = mapping.at(0).ok_or(TableError::Foreign)?;
+        let top = known_top(header, length, slots).ok_or(TableError::Foreign)?;
+        let slots = slots.max(top);
+        mapping::grow(&file, table_bytes(slots as usize))?;
+        let mapping = Mapping::shared(file.as_fd(), table_bytes(slots as usize))?;
+        let header: &'static Header = mapping.at(0).ok_or(TableError::Foreign)?;
+        header.slots.store(slots, Release);
+        header.orderly.store(0, Release);
+        header.serves_since.store(0, Release);
+        Ok(Self::of(file, mapping, header, slots))
+    }
+
+    fn of(file: OwnedFd, mapping: Mapping, header: &'static Header, slots: u32) -> Self {
+        Self {
+            file,
+            mapping,
+            header,
+            slots,
+            free_slots: Free::new(slots),
+            free_pipes: Free::new(PIPES as u32),
+        }
+    }
+
+    /// No more may be in use at a time from now on; those that are stay.
+    pub fn allow(&self, slots: u32, pipes: u32) {
+        self.free_slots.allow(slots);
+        self.free_pipes.allow(pipes);
+    }
+
+    /// How many slots there is room for.
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// Whether a descriptor is a table of this program, whatever its version.
+    pub fn is_one(file: BorrowedFd<'_>) -> bool {
+        let mut magic = [0; 8];
+        rustix::io::pread(file, &mut magic, 0).is_ok_and(|count| count == 8)
+            && u64::from_ne_bytes(magic) == MAGIC
+    }
+
+    /// The memory file.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Its head.
+    pub fn header(&self) -> &'static Header {
+        self.header
+    }
+
+    /// How many buffers there is room for.
+    pub fn buffers(&self) -> u32 {
+        self.header.buffers.load(Relaxed)
+    }
+
+    /// Slots from this number on were never used.
+    pub fn top(&self) -> u32 {
+        self.header.top.load(Acquire).min(self.slots)
+    }
+
+    /// Pipes from this number on were never used.
+    pub fn pipes_top(&self) -> u32 {
+        self.header.pipes_top.load(Acquire).min(PIPES as u32)
+    }
+
+    /// A slot.
+    pub fn slot(&self, index: u32) -> Option<&'static RawSlot> {
+        let index = index as usize;
+        if index >= self.slots as usize {
+            return None;
+        }
+        self.mapping.at(SLOTS_AT + index * size_of::<RawSlot>())
+    }
+
+    /// A pipe.
+    pub fn pipe(&self, index: u32) -> Option<&'static RawPipe> {
+        let index = index as usize;
+        if index >= PIPES {
+            return None;
+        }
+        self.mapping.at(PIPES_AT + index * size_of::<RawPipe>())
+    }
+
+    /// A word of the marks for descriptors: one bit for each, 64 to a word.
+    pub fn marks(&self, word: usize) -> Option<&'static AtomicU64> {
+        if word >= DESCRIPTORS / 64 {
+            return None;
+        }
+        self.mapping.at(MARKS_AT + word * 8)
+    }
+
+    /// Takes a free slot. `None` if there is none.
+    pub fn claim(&self) -> Option<u32> {
+        let index = self.free_slots.claim(&self.header.top, self.slots)?;
+        let slot = self.slot(index)?;
+        slot.client.store(NONE, Release);
+        slot.upstream.store(NONE, Release);
+        claimed(&slot.state);
+        Some(index)
+    }
+
+    /// Gives a slot back; nothing that is in the lot of it counts any more.
+    pub fn free(&self, index: u32) {
+        if let Some(slot) = self.slot(index) {
+            freed(&slot.state);
+            self.free_slots.give_back(index);
+        }
+    }
+
+    /// Finds out which slots and pipes are free, after those that are not are known.
+    pub fn find_free(&self) {
+        let is_free = |word: &AtomicU64| State::of(word.load(Relaxed)).phase == Phase::Free;
+        let free_slot = |index: &u32| self.slot(*index).is_some_and(|slot| is_free(&slot.state));
+        let free_pipe = |index: &u32| self.pipe(*index).is_some_and(|pipe| is_free(&pipe.state));
+        let slots: Vec<u32> = (0..self.top()).rev().filter(free_slot).collect();
+        let pipes: Vec<u32> = (0..self.pipes_top()).rev().filter(free_pipe).collect();
+        self.free_slots.are(slots, self.top());
+        self.free_pipes.are(pipes, self.pipes_top());
+    }
+
+    /// There is room for at least so many buffers from now on, and for those that another process may
+    /// have had.
+    pub fn have_buffers(&self, count: u32) {
+        let had = self.buffers().min(BUFFERS_LEFT_MAX);
+        self.header.buffers.store(had.max(count), Release);
+    }
+
+    /// Takes a free pipe. `None` if there is none.
+    pub fn claim_pipe(&self) -> Option<u32> {
+        let index = self
+            .free_pipes
+            .claim(&self.header.pipes_top, PIPES as u32)?;
+        claimed(&self.pipe(index)?.state);
+        Some(index)
+    }
+
+    /// Gives a pipe back.
+    pub fn free_pipe(&self, index: u32) {
+        if let Some(pipe) = self.pipe(index) {
+            freed(&pipe.state);
+            self.free_pipes.give_back(index);
+        }
+    }
+
+    /// Which buffers, pipes and sockets belong together: the inode of a part.
+    pub fn inode(file: BorrowedFd<'_>) -> io::Result<u64> {
+        Ok(fstat(file)?.st_ino)
+    }
+
+    /// Bytes of the file with the buffers.
+    pub fn buffer_bytes(&self) -> usize {
+        self.buffers() as usize * BUFFER
+    }
+}
+
+/// How many slots were ever used, if this is the head of a table of this version, of so many bytes, whose
+/// slots fit beside `slots` of our own.
+pub fn known_top(header: &Header, length: usize, slots: u32) -> Option<u32> {
+    let top = header.top.load(Acquire);
+    let known = header.magic.load(Acquire) == MAGIC
+        && header.version.load(Acquire) == VERSION
+        && header.slot_bytes.load(Acquire) as usize == size_of::<RawSlot>()
+        && table_bytes(top as usize) <= length
+        && top <= header.slots.load(Acquire)
+        && top <= slots.max(LEFT_MAX)
+        && header.active.load(Acquire) <= 1
+        && header.pipes_top.load(Acquire) as usize <= PIPES;
+    known.then_some(top)
+}
+
+fn claimed(word: &AtomicU64) {
+    let before = State::of(word.load(Relaxed));
+    let state = State {
+        generation: before.generation.wrapping_add(1),
+        parked: false,
+        phase: Phase::Claimed,
+    };
+    word.store(state.word(), Release);
+}
+
+fn freed(word: &AtomicU64) {
+    let before = State::of(word.load(Relaxed));
+    let state = State {
+        phase: Phase::Free,
+        parked: false,
+        ..before
+    };
+    word.store(state.word(), Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_adopted_as_it_was_left_and_has_room_for_more() {
+        let table = Table::new(4, 8).unwrap();
+        assert_eq!((0..5).filter_map(|_| table.claim()).count(), 4);
+        table.free(2);
+        assert_eq!(table.claim(), Some(2));
+        let file = table.file().try_clone_to_owned().unwrap();
+        assert!(Table::is_one(file.as_fd()));
+        let next = Table::adopt(file, 100).unwrap();
+        assert_eq!((next.top(), next.buffers()), (4, 8));
+        let state = State::of(next.slot(2).unwrap().state.load(Relaxed));
+        assert_eq!((state.generation, state.phase), (2, Phase::Claimed));
+        assert_eq!(next.claim(), Some(4));
+        assert!(next.slot(99).is_some() && next.slot(100).is_none());
+        assert!(table.slot(4).is_none(), "the old one does not see it");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_not_adopted() {
+        let not_one = mapping::memory_file("test", 10_000_000).unwrap();
+        assert!(!Table::is_one(not_one.as_fd()));
+        assert!(matches!(Table::adopt(not_one, 4), Err(TableError::Foreign)));
+        let table = Table::new(4, 8).unwrap();
+        table.header().version.store(VERSION + 1, Relaxed);
+        let file = table.file().try_clone_to_owned().unwrap();
+        assert!(Table::is_one(file.as_fd()));
+        assert!(matches!(Table::adopt(file, 4), Err(TableError::Foreign)));
+        let short = mapping::memory_file("test", 100).unwrap();
+        assert!(matches!(Table::adopt(short, 4), Err(TableError::Foreign)));
+    }
+
+    #[test]
+    fn how_much_memory_is_used_is_not_for_the_table_to_say() {
+        let table = Table::new(4, 8).unwrap();
+        let file = || table.file().try_clone_to_owned().unwrap();
+        mapping::grow(&file(), table_bytes(1 << 22)).unwrap();
+        let header = table.header();
+        header.slots.store(u32::MAX, Relaxed);
+        header.buffers.store(u32::MAX, Relaxed);
+        let next = Table::adopt(file(), 100).unwrap();
+        next.have_buffers(16);
+        assert_eq!((next.slots(), next.buffers()), (100, BUFFERS_LEFT_MAX));
+        header.slots.store(u32::MAX, Relaxed);
+        header.top.store(LEFT_MAX + 1, Relaxed);
+        assert!(matches!(Table::adopt(file(), 4), Err(TableError::Foreign)));
+        assert!(Table::adopt(file(), LEFT_MAX + 1).is_ok());
+    }
+}

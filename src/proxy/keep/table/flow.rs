@@ -1,0 +1,195 @@
+//! One direction of a connection: what its thread writes down while it works.
+//!
+//! A handful of plain stores. Before a receive and before a send it is written down that it is under
+//! way, and afterwards how much it was. If the process dies in between, the next one asks the kernel
+//! ([`super::account`]).
+
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use super::account::{Act, Place, Record, Settled};
+use super::layout::{ACT, BROKEN, FINISHED, INEXACT, RawFlow};
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the client to the upstream.
+    Up = 0,
+    /// From the upstream to the client.
+    Down = 1,
+}
+
+impl Way {
+    /// Both of them.
+    pub const BOTH: [Self; 2] = [Self::Up, Self::Down];
+
+    /// The other one.
+    pub fn back(self) -> Self {
+        match self {
+            Self::Up => Self::Down,
+            Self::Down => Self::Up,
+        }
+    }
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    raw: &'static RawFlow,
+}
+
+impl Flow {
+    pub(super) fn new(raw: &'static RawFlow) -> Self {
+        Self { raw }
+    }
+
+    /// Nothing has happened yet.
+    pub(in crate::proxy::keep) fn clear(self) {
+        for counter in [
+            &self.raw.place,
+            &self.raw.base,
+            &self.raw.taken,
+            &self.raw.given,
+        ] {
+            counter.store(0, Release);
+        }
+        self.raw.prefix.store(0, Release);
+        self.raw.act.store(0, Release);
+    }
+
+    /// So many bytes of our own are there, at the start of a buffer or in a pipe, and go to the sink
+    /// before all else.
+    pub fn prefix(self, place: Place, length: u32) {
+        self.raw.place.store(place.word(), Release);
+        self.raw.base.store(0, Release);
+        self.raw.prefix.store(length, Release);
+        self.raw.taken.store(length.into(), Release);
+    }
+
+    /// A receive begins, to the start of a buffer or into a pipe. Nothing may be in hand, but for a
+    /// pipe that gets more of the same.
+    #[inline]
+    pub fn receiving(self, place: Place) {
+        let raw = self.raw;
+        raw.place.store(place.word(), Release);
+        raw.base.store(raw.taken.load(Relaxed), Release);
+        self.begin(Act::Receiving);
+    }
+
+    /// It is over, and so many bytes came: none at the end, or when it failed.
+    #[inline]
+    pub fn received(self, bytes: usize) {
+        add(&self.raw.taken, bytes);
+        self.begin(Act::Nothing);
+    }
+
+    /// A send begins.
+    #[inline]
+    pub fn sending(self) {
+        self.begin(Act::Sending);
+    }
+
+    /// It is over, and the sink has taken so many bytes.
+    #[inline]
+    pub fn sent(self, bytes: usize) {
+        add(&self.raw.given, bytes);
+        self.begin(Act::Nothing);
+    }
+
+    /// The source has said everything and the sink has got it. To be called before the sink is shut
+    /// down: if the process dies in between, the next one shuts it down.
+    ///
+    /// (The other way round would leave a socket of which the next process could not tell an end in
+    /// order from a reset, once the peer has ended it too.)
+    pub fn finish(self) {
+        self.set(FINISHED);
+    }
+
+    /// The kernel's count of the source misleads from now on: it has sent urgent data.
+    pub fn inexact(self) {
+        self.set(INEXACT);
+    }
+
+    /// The source was reset, and the kernel has told us: it will not say so again. Nothing is under way
+    /// any more.
+    pub fn source_broken(self) {
+        let others = self.raw.act.load(Relaxed) & !ACT;
+        self.raw.act.store(others | BROKEN | INEXACT, Release);
+    }
+
+    /// Behind what can still be received from the source comes no end: it was reset, and a receive may be
+    /// told, which is told once.
+    pub fn breaks(self) {
+        self.set(BROKEN);
+    }
+
+    fn set(self, flag: u32) {
+        self.raw
+            .act
+            .store(self.raw.act.load(Relaxed) | flag, Release);
+    }
+
+    #[inline]
+    fn begin(self, act: Act) {
+        let others = self.raw.act.load(Relaxed) & !ACT;
+        self.raw.act.store(others | act as u32, Release);
+    }
+
+    /// Bytes that came in, our own among them.
+    pub fn taken(self) -> u64 {
+        self.raw.taken.load(Relaxed)
+    }
+
+    /// Bytes that the sink has got.
+    pub fn given(self) -> u64 {
+        self.raw.given.load(Relaxed)
+    }
+
+    /// How many of our own were put in front. None, if writing that down was interrupted.
+    pub fn prefix_length(self) -> u32 {
+        let length = self.raw.prefix.load(Relaxed);
+        match u64::from(length) <= self.taken() {
+            true => length,
+            false => 0,
+        }
+    }
+
+    /// Whether the end was passed on.
+    pub fn is_finished(self) -> bool {
+        self.raw.act.load(Relaxed) & FINISHED != 0
+    }
+
+    /// Whether the source was reset.
+    pub fn is_broken(self) -> bool {
+        self.raw.act.load(Relaxed) & BROKEN != 0
+    }
+
+    pub(in crate::proxy::keep) fn is_inexact(self) -> bool {
+        self.raw.act.load(Relaxed) & INEXACT != 0
+    }
+
+    /// All of it; `None` if it makes no sense.
+    pub(in crate::proxy::keep) fn record(self) -> Option<Record> {
+        Some(Record {
+            place: Place::of(self.raw.place.load(Relaxed))?,
+            base: self.raw.base.load(Relaxed),
+            taken: self.taken(),
+            given: self.given(),
+            prefix: self.prefix_length(),
+            act: Act::of(self.raw.act.load(Relaxed) & ACT)?,
+        })
+    }
+
+    /// Writes down what was found out. If that is interrupted, the same is found out again.
+    pub(in crate::proxy::keep) fn settle(self, settled: &Settled) {
+        self.raw.taken.store(settled.taken, Release);
+        self.raw.given.store(settled.given, Release);
+        self.begin(Act::Nothing);
+    }
+}
+
+#[inline]
+fn add(counter: &std::sync::atomic::AtomicU64, bytes: usize) {
+    // Nobody else writes to it.
+    let sum = counter.load(Relaxed).wrapping_add(bytes as u64);
+    counter.store(sum, Release);
+}

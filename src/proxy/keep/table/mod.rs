@@ -1,0 +1,23 @@
+//! The table: what is written down of every connection, and the memory that it is in.
+//!
+//! - `mapping`: memory that is a file; `layout`: what the table looks like in it;
+//! - `file`: the table, made or adopted; `free`: which of its slots and pipes are free;
+//! - `slot`, `flow`: what is written down of a connection and of each of its directions;
+//! - [`account`]: what was under way when the process died (pure);
+//! - `buffers`: memory for bytes in hand.
+
+pub mod account;
+mod buffers;
+mod file;
+mod flow;
+mod free;
+pub mod layout;
+pub mod mapping;
+mod slot;
+
+pub use buffers::{Buffer, Buffers};
+#[cfg(fuzzing)]
+pub use file::known_top;
+pub use file::{NONE, Table};
+pub use flow::{Flow, Way};
+pub use slot::Slot;

@@ -1,0 +1,143 @@
+//! A connection's slot: what its thread writes down of it.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use super::flow::{Flow, Way};
+use super::layout::{Phase, RawSlot, State, TEXT};
+use crate::service::clock::Uptime;
+
+/// A slot of the table. It belongs to whoever has claimed it, until it is released; a copy that is
+/// used after that writes into somebody else's.
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    raw: &'static RawSlot,
+    index: u32,
+}
+
+impl Slot {
+    pub(in crate::proxy::keep) fn new(raw: &'static RawSlot, index: u32) -> Self {
+        Self { raw, index }
+    }
+
+    pub(in crate::proxy::keep) fn raw(self) -> &'static RawSlot {
+        self.raw
+    }
+
+    /// Its index in the table.
+    pub fn index(self) -> u32 {
+        self.index
+    }
+
+    pub(in crate::proxy::keep) fn state(self) -> State {
+        State::of(self.raw.state.load(Relaxed))
+    }
+
+    pub(in crate::proxy::keep) fn set_state(self, state: State) {
+        self.raw.state.store(state.word(), Release);
+    }
+
+    /// What has become of it.
+    pub fn phase(self) -> Phase {
+        self.state().phase
+    }
+
+    /// Whether its sockets are in the lot.
+    pub fn is_parked(self) -> bool {
+        self.state().parked
+    }
+
+    /// Whether client and upstream are in the lot. (A client that is there without an upstream may have
+    /// got one since.)
+    pub fn is_parked_with_upstream(self) -> bool {
+        self.is_parked() && self.phase() == Phase::Connected
+    }
+
+    fn set_phase(self, phase: Phase) {
+        self.set_state(State {
+            phase,
+            ..self.state()
+        });
+    }
+
+    /// The connection's number, and when it was accepted.
+    pub fn describe(self, id: u64, accepted: Uptime) {
+        self.raw.id.store(id, Release);
+        self.raw.accepted.store(accepted.as_micros(), Release);
+    }
+
+    /// A client was accepted, and nothing was done with it yet. Until it is parked the last will sees to
+    /// it. The descriptor has to stay open until the slot is released.
+    pub fn accepted_client(self, client: BorrowedFd<'_>) {
+        self.raw.client.store(client.as_raw_fd() as u32, Release);
+        self.set_phase(Phase::Accepted);
+    }
+
+    /// The connection's number, as it was described.
+    pub fn id(self) -> u64 {
+        self.raw.id.load(Relaxed)
+    }
+
+    /// When it was accepted, as it was described.
+    pub fn accepted(self) -> Uptime {
+        Uptime::from_micros(self.raw.accepted.load(Relaxed))
+    }
+
+    /// Writes down a text, where it leads perhaps. The end of one that is too long is left out.
+    pub fn set_text(self, text: &str) {
+        let length = (0..=TEXT.min(text.len()))
+            .rev()
+            .find(|length| text.is_char_boundary(*length))
+            .unwrap_or(0);
+        let mut bytes = [0; TEXT];
+        bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
+        let (words, _) = bytes.as_chunks::<8>();
+        self.raw.text_length.store(0, Release);
+        for (place, word) in self.raw.text.iter().zip(words) {
+            place.store(u64::from_ne_bytes(*word), Release);
+        }
+        self.raw.text_length.store(length as u64, Release);
+    }
+
+    /// The text.
+    pub fn text(self) -> String {
+        let words = self.raw.text.iter();
+        let mut bytes: Vec<u8> = words
+            .flat_map(|word| word.load(Relaxed).to_ne_bytes())
+            .collect();
+        let length = self.raw.text_length.load(Relaxed) as usize;
+        bytes.truncate(length.min(TEXT));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The client is about to be handed over, and `note` will tell whether it was.
+    pub fn handing(self, note: u64) {
+        self.raw.note.store(note, Release);
+        self.set_phase(Phase::Handing);
+    }
+
+    /// The client was handed over.
+    pub fn handed(self) {
+        self.set_phase(Phase::Handed);
+    }
+
+    /// It was not, and nothing was done with it.
+    pub fn not_handed(self) {
+        self.set_phase(Phase::Accepted);
+    }
+
+    /// What was noted.
+    pub fn note(self) -> u64 {
+        self.raw.note.load(Relaxed)
+    }
+
+    /// Its sockets are about to be reset. From now on nobody gets the connection any more.
+    pub fn ending(self) {
+        self.set_phase(Phase::Ending);
+    }
+
+    /// What is written down of a direction.
+    pub fn flow(self, way: Way) -> Flow {
+        Flow::new(&self.raw.flows[way as usize])
+    }
+}
