@@ -459,9 +459,7 @@ fn unacknowledged(stream: &TcpStream) -> i32 {
     use std::os::fd::AsRawFd;
     let mut bytes = 0;
     // SAFETY: SIOCOUTQ (TIOCOUTQ) writes one int.
-    assert_eq!(
-        unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) },
-        0
-    );
+    let asked = unsafe { libc::ioctl(stream.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) };
+    assert_eq!(asked, 0);
     bytes
 }

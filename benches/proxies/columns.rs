@@ -155,7 +155,7 @@ impl Column {
         match self.load {
             Load::Bulk(_) => {
                 let gigabits = units * 8.0 / 1e9;
-                vec![Some(gigabits / seen.seconds), cpu((1 << 30) as f64)]
+                vec![Some(gigabits / seen.seconds), cpu(f64::from(1 << 30))]
             }
             Load::Connections(_) => vec![Some(units / seen.seconds), cpu(1e6)],
             Load::Requests(_) => {

@@ -117,8 +117,6 @@ fn anonymous(promised: usize) -> Result<Vec<Inherited>, ActivationError> {
 fn take(fd: std::os::fd::RawFd, name: String) -> Inherited {
     // SAFETY: the descriptor was passed to this process for its use (sd_listen_fds(3)), the crates
     // have found it open, and `inherited` is the only place that takes it, once.
-    Inherited {
-        fd: unsafe { OwnedFd::from_raw_fd(fd) },
-        name,
-    }
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Inherited { fd, name }
 }

@@ -28,7 +28,7 @@ pub fn watchdog_interval() -> Option<Duration> {
 }
 
 /// Sends a message, and waits until there is room for it.
-fn send(states: &[NotifyState]) {
+fn send(states: &[NotifyState<'_>]) {
     let sent = match is_abstract() {
         true => channel::Channel::of_environment().and_then(|channel| {
             channel.map_or(Ok(()), |channel| channel.send(&message(states), 0))
@@ -47,14 +47,14 @@ fn is_abstract() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| name.as_bytes().starts_with(b"@"))
 }
 
-fn message(states: &[NotifyState]) -> Vec<u8> {
+fn message(states: &[NotifyState<'_>]) -> Vec<u8> {
     let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
     lines.join("\n").into_bytes()
 }
 
 /// Sends a message without waiting. False if there is no room for it now; true if it was taken, or can never
 /// be.
-fn offer(channel: io::Result<Option<Channel>>, state: NotifyState) -> bool {
+fn offer(channel: io::Result<Option<Channel>>, state: NotifyState<'_>) -> bool {
     let sent = match channel {
         Ok(None) => return true,
         Ok(Some(channel)) => channel.send(&message(&[state]), libc::MSG_DONTWAIT),
@@ -192,7 +192,7 @@ pub fn barrier(limit: Duration) -> Result<(), StoreError> {
     }
 }
 
-fn send_with(states: &[NotifyState], descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
+fn send_with(states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return Err(StoreError::NoManager);
     }

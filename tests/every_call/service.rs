@@ -262,10 +262,11 @@ impl Service {
         };
         // Far above, so that none is overwritten before it is copied.
         let first_copy = 1000;
-        // SAFETY: the child makes system calls only, on memory that was prepared; the digits are written to
-        // its own copy of it.
+        // SAFETY: the child only does what the next block does.
         let process = unsafe { libc::fork() };
         if process == 0 {
+            // SAFETY: these are system calls only, on memory that was prepared; the digits are written to
+            // the child's own copy of it.
             unsafe {
                 libc::setpgid(0, 0);
                 let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND;
@@ -297,7 +298,7 @@ impl Service {
                         none,
                         none,
                     );
-                    let mode = libc::SECCOMP_MODE_FILTER as libc::c_ulong;
+                    let mode = libc::c_ulong::from(libc::SECCOMP_MODE_FILTER);
                     libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program_filter);
                 }
                 libc::execve(program.as_ptr(), arguments.as_ptr(), environment.as_ptr());

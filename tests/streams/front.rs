@@ -192,7 +192,7 @@ impl Front {
     }
 
     /// As [`Self::pair`], with a client whose socket is prepared before it connects.
-    pub fn pair_with(&self, prepare: impl FnOnce(SockRef)) -> (TcpStream, TcpStream) {
+    pub fn pair_with(&self, prepare: impl FnOnce(SockRef<'_>)) -> (TcpStream, TcpStream) {
         let (Place::Tcp(address), Upstream::Tcp(listener)) = (&self.place, &self.upstream) else {
             panic!("{:?} is not TCP on both sides", self.wiring);
         };

@@ -36,7 +36,7 @@ pub fn judge(plan: &Plan, client: Report, upstream: Report, is_tcp: bool) -> Res
     direction(upstream, client, is_tcp)
 }
 
-fn direction(from: Told, to: Told, is_tcp: bool) -> Result<(), String> {
+fn direction(from: Told<'_>, to: Told<'_>, is_tcp: bool) -> Result<(), String> {
     let (sent, received) = (from.report.sent, to.report.received);
     let wrong = |what: &str| {
         let (from, to) = (from.name, to.name);

@@ -6,7 +6,7 @@ use crate::poll::{Poll, Readiness, Ready, receive, transmit_all};
 use crate::window::{Phase, Window};
 
 /// Receives `streams` at once.
-pub fn run(port: u16, streams: usize, mut window: Window) -> Outcome {
+pub fn run(port: u16, streams: usize, mut window: Window<'_>) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
     let mut clients = Vec::with_capacity(streams);
     for turn in 0..streams {

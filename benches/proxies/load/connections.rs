@@ -6,7 +6,7 @@ use crate::poll::{Poll, Readiness, Ready};
 use crate::window::{Phase, Window};
 
 /// Keeps `at_a_time` of them open.
-pub fn run(port: u16, at_a_time: usize, mut window: Window) -> Outcome {
+pub fn run(port: u16, at_a_time: usize, mut window: Window<'_>) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
     let mut random = Random(port.into());
     let mut turn = 0;

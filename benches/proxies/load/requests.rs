@@ -6,7 +6,7 @@ use crate::poll::{Poll, Readiness, Ready};
 use crate::window::{Phase, Window};
 
 /// Asks on `connections` at once.
-pub fn run(port: u16, connections: usize, mut window: Window) -> Outcome {
+pub fn run(port: u16, connections: usize, mut window: Window<'_>) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
     let mut random = Random(port.into());
     let mut clients = open(port, connections, &mut random)?;
