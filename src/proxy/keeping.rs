@@ -1,66 +1,17 @@
-//! Whether connections are kept, beginning to, and seeing to those for whom there was no room.
+//! Whether connections are kept, and beginning to.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use super::event;
 use super::keep::{self, KeepError, Started};
 use super::last_will;
 use super::options::Options;
 use super::relay;
-use super::shell::Proxy;
 use crate::service::activation::Inherited;
-use crate::service::clock::Uptime;
 use crate::service::listener::Listener;
 use crate::service::notify;
 use crate::service::program::Failure;
-use crate::service::words::{clause, count};
-
-/// After so long it is tried again to find room for those who had none.
-const AGAIN: Duration = Duration::from_secs(5);
-
-/// What is known of those for whom there was no room.
-#[derive(Debug, Default)]
-pub(super) struct Unparked {
-    /// When they are tried again, in microseconds since boot.
-    due: AtomicU64,
-    told: AtomicBool,
-}
-
-impl Proxy {
-    /// Has those outlive the process for whom there was no room when they came, and tells if there is none
-    /// yet, or again; when to try the next time.
-    pub(super) fn park_unparked(&self, now: Uptime) -> Option<Uptime> {
-        let keep = self.keep().filter(|keep| keep.has_unparked())?;
-        let due = Uptime::from_micros(self.unparked.due.load(Relaxed));
-        if now < due {
-            return Some(due);
-        }
-        let left = keep.park_unparked();
-        let told = self.unparked.told.swap(left > 0, Relaxed);
-        match left {
-            0 if told => tracing::info!(
-                MESSAGE_ID = event::KEEPS,
-                "all connections are safe from the end of this process again"
-            ),
-            0 => {}
-            _ if told => {}
-            _ => tracing::warn!(
-                MESSAGE_ID = event::KEEPS,
-                OPEN = left,
-                "{} not safe from the end of this process: this user has as many \
-                 descriptors on their way in sockets as the kernel allows (raise LimitNOFILE=, or see \
-                 who else sends some: another service, or another container's with the same number of \
-                 a user)",
-                clause(left, "connection", ("is", "are"))
-            ),
-        }
-        let due = now + AGAIN;
-        self.unparked.due.store(due.as_micros(), Relaxed);
-        (left > 0).then_some(due)
-    }
-}
+use crate::service::words::count;
 
 /// Keeps connections if that is wanted and possible, and finds those that another process has left;
 /// `None` if they end with the process.

@@ -12,7 +12,6 @@ use tokio::io::unix::AsyncFd;
 
 use super::event;
 use super::keep::Keep;
-use super::shell::Proxy;
 use crate::service::clock::Uptime;
 use crate::service::kernel;
 
@@ -44,50 +43,46 @@ impl LastWill {
         *self.watch() = Some(Arc::new(kernel::watch(end, Interest::READABLE)?));
         Ok(true)
     }
-}
 
-impl Proxy {
     /// Waits until the last will has ended, which only a kill does. Cancel safe.
-    pub(super) async fn last_will_ends(&self) {
-        let watch = self.last_will.watch().clone();
+    pub(super) async fn ends(&self) {
+        let watch = self.watch().clone();
         match watch {
-            Some(watch) if !self.last_will.has_ended.load(Relaxed) => {
+            Some(watch) if !self.has_ended.load(Relaxed) => {
                 // It fails only when the runtime ends.
                 let _ = watch.readable().await;
-                self.last_will.has_ended.store(true, Relaxed);
+                self.has_ended.store(true, Relaxed);
             }
             _ => pending().await,
         }
     }
 
-    /// Has the last will made if there is none; when to try it the next time.
-    pub(super) fn look_after_last_will(&self, now: Uptime) -> Option<Uptime> {
-        let keep = self.keep().filter(|_| !self.is_leaving())?;
-        let known = &self.last_will;
-        let has_ended = known.has_ended.load(Relaxed);
-        if !has_ended && known.watch().is_some() {
+    /// Makes the last will if there is none. Returns when to try it the next time.
+    pub(super) fn look_after(&self, keep: Keep, now: Uptime) -> Option<Uptime> {
+        let has_ended = self.has_ended.load(Relaxed);
+        if !has_ended && self.watch().is_some() {
             return None;
         }
-        let due = Uptime::from_micros(known.due.load(Relaxed));
+        let due = Uptime::from_micros(self.due.load(Relaxed));
         if now < due {
             return Some(due);
         }
-        known.has_ended.store(false, Relaxed);
-        *known.watch() = None;
-        let made = keep.make_will().and_then(|()| known.begin(keep));
+        self.has_ended.store(false, Relaxed);
+        *self.watch() = None;
+        let made = keep.make_will().and_then(|()| self.begin(keep));
         if has_ended || made.is_err() {
-            known.due.store((now + AGAIN).as_micros(), Relaxed);
+            self.due.store((now + AGAIN).as_micros(), Relaxed);
         }
         match made {
             Ok(_) if has_ended => tell_made("the last will was killed, and was made again"),
-            Ok(_) if known.is_missing.swap(false, Relaxed) => {
+            Ok(_) if self.is_missing.swap(false, Relaxed) => {
                 tell_made(
                     "the last will could be made: nobody is lost any more when this process is killed",
                 );
             }
             Ok(_) => {}
             Err(error) => {
-                if !known.is_missing.swap(true, Relaxed) && has_ended {
+                if !self.is_missing.swap(true, Relaxed) && has_ended {
                     tell_missing(&error);
                 }
                 return Some(now + AGAIN);

@@ -1,15 +1,15 @@
 //! Going on with the connections that another process has left ([`super::keep`]).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::client;
-use super::connections::Connected;
+use super::admitted_client::AdmittedClient;
+use super::assembly::Proxy;
 use super::event;
 use super::keep::{self, GivenUp, Restored, Slot, Stage, Started, Way};
-use super::passed::Passed;
-use super::shell::Proxy;
-use super::upstream::Spare;
+use super::returns::{Return, come_back};
+use super::upstream::{Connected, Spare};
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::listener::Arrival;
@@ -22,15 +22,15 @@ pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
         .restored
         .into_iter()
         .partition(|restored| matches!(restored.stage, Stage::Handing | Stage::Handed));
-    proxy.count_restored(ours.len());
+    count(proxy, ours.len());
     for restored in served_by_others {
         let (number, handed) = (restored.slot.note(), restored.slot.text());
-        let passed = passed(proxy, restored.client, restored.slot);
+        let client = admit(proxy, restored.client, restored.slot);
         let target = match handed.parse() {
             Ok(Address::Handover(path)) => path,
-            _ => std::path::PathBuf::new(),
+            _ => PathBuf::new(),
         };
-        proxy.reclaim(number as u32, passed, &target);
+        reclaim(proxy, number as u32, client, target);
     }
     for Restored {
         slot,
@@ -39,22 +39,22 @@ pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
     } in ours
     {
         let text = slot.text();
-        let passed = passed(proxy, client, slot);
+        let client = admit(proxy, client, slot);
         match stage {
             Stage::Connected { upstream, flows } if has_begun(&upstream, slot) => {
                 let target = target(proxy, &text);
                 let connected = Connected::new(upstream.into(), target);
                 match has_carried(slot) {
-                    true => passed.goes_on_with(connected),
-                    false => passed.is_connected(connected),
+                    true => client.goes_on_with(connected),
+                    false => client.is_connected(connected),
                 }
-                proxy.workers().carry_on(passed, slot, flows);
+                proxy.workers.carry_on(client, slot, flows);
             }
             _ => {
                 // It may be handed over next, and then its end is its receiver's.
-                passed.client().into_iter().for_each(ending::close_orderly);
-                passed.park();
-                proxy.workers().wait_with(client::serve_client(passed));
+                client.socket().into_iter().for_each(ending::close_orderly);
+                client.park();
+                proxy.workers.wait(client);
             }
         }
     }
@@ -95,14 +95,15 @@ fn has_carried(slot: Slot) -> bool {
         .any(|way| slot.flow(*way).taken() > 0 || slot.flow(*way).is_finished())
 }
 
-fn passed(proxy: &Arc<Proxy>, client: OwnedFd, slot: Slot) -> Passed {
-    let connection = proxy.connections.restore(Arrival::of(client), slot);
-    Passed::new(connection, Spare::default(), Arc::clone(proxy))
+fn admit(proxy: &Proxy, client: OwnedFd, slot: Slot) -> AdmittedClient {
+    let connections = &proxy.admission.connections;
+    let connection = connections.restore(Arrival::of(client), slot);
+    AdmittedClient::new(connection, Spare::default(), Arc::clone(&proxy.admission))
 }
 
 /// Where a connection leads, for people.
 fn target(proxy: &Proxy, text: &str) -> Arc<Address> {
-    let now = proxy.target();
+    let now = proxy.route.target();
     match text.parse() {
         Ok(then) => match now {
             Some(now) if *now == then => now,
@@ -154,41 +155,24 @@ fn tell(started: &Started) {
     }
 }
 
-impl Proxy {
-    /// A connection was handed over by an earlier process, and here is the client: whoever serves it
-    /// goes on, or is done with it by now.
-    fn reclaim(self: &Arc<Self>, number: u32, passed: Passed, path: &std::path::Path) {
-        passed.was_handed_over(number, path);
-        if let Err(passed) = self.handover.reclaim(number, passed) {
-            self.count_restored(1);
-            super::handover::come_back(passed);
-        }
+/// A connection was handed over by an earlier process, and here is the client: the process that serves it goes
+/// on, or is done with it by now.
+fn reclaim(proxy: &Proxy, number: u32, client: AdmittedClient, path: PathBuf) {
+    if let Some(connection) = client.connection() {
+        connection.handed_over(number, Arc::new(Address::Handover(path)));
+    }
+    let Err(client) = proxy.route.handover.reclaim(number, client) else {
+        return;
+    };
+    count(proxy, 1);
+    if let Return::Again(pause, client) = come_back(client, &proxy.route) {
+        proxy.workers.wait_after(pause, client);
     }
 }
 
-impl Passed {
-    fn was_handed_over(&self, slot: u32, path: &std::path::Path) {
-        if let Some(connection) = self.connection() {
-            connection.handed_over(slot, Arc::new(Address::Handover(path.to_owned())));
-        }
-    }
-
-    /// Has what there is of it outlive the process.
-    pub(super) fn park(&self) {
-        let Some(connection) = self.connection() else {
-            return;
-        };
-        let (Some(keep), Some(slot)) = (self.proxy.keep(), connection.slot) else {
-            return;
-        };
-        match connection.upstream.get() {
-            Some(upstream) => {
-                slot.set_text(&upstream.target.to_string());
-                keep.park(slot, connection.client.as_fd(), upstream.socket.as_fd());
-            }
-            None => {
-                keep.park_client(slot, connection.client.as_fd());
-            }
-        }
-    }
+/// Counts connections that another process has left.
+fn count(proxy: &Proxy, connections: usize) {
+    proxy
+        .admission
+        .with_gate_silently(|gate| gate.adopt(connections));
 }

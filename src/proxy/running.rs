@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::assembly::Proxy;
 use super::control::server::ControlServer;
-use super::shell::Proxy;
+use super::gate::Gate;
 use crate::service::clock::Uptime;
 use crate::service::listener::Listener;
 use crate::service::program::Failure;
@@ -23,29 +24,29 @@ impl Running {
 
 impl Service for Running {
     fn may_accept(&self) -> bool {
-        self.proxy.gate().0.may_accept()
+        self.proxy.admission.look(Gate::may_accept)
     }
 
     fn set_resting(&self, resting: bool) {
-        self.proxy.gate().0.set_resting(resting);
+        self.proxy
+            .admission
+            .with_gate_silently(|gate| gate.set_resting(resting));
     }
 
     fn is_alive(&self) -> bool {
-        self.proxy.workers().is_turning()
+        self.proxy.workers.is_turning()
     }
 
     fn failure(&self) -> Option<Failure> {
-        self.proxy.failure()
+        self.proxy.admission.failure()
     }
 
     fn open(&self) -> usize {
-        let (open, stopping) = {
-            let gate = self.proxy.gate();
-            (gate.0.open(), gate.0.is_stopping())
-        };
+        let admission = &self.proxy.admission;
+        let (open, stopping) = admission.look(|gate| (gate.open(), gate.is_stopping()));
         match stopping {
             // Others do not need this process any more.
-            true => open.saturating_sub(self.proxy.handover.lasting()),
+            true => open.saturating_sub(self.proxy.route.handover.lasting()),
             false => open,
         }
     }
@@ -60,31 +61,23 @@ impl Service for Running {
 
     async fn changed(&self) {
         tokio::select! {
-            () = self.proxy.woken.notified() => {}
+            () = self.proxy.admission.wakers.life_cycle() => {}
             () = self.control.changed() => {}
-            () = self.proxy.last_will_ends() => {}
+            () = self.proxy.last_will.ends() => {}
         }
     }
 
     fn tick(&self, now: Uptime) -> Option<Uptime> {
-        let sweep = self.proxy.sweep(now);
-        let unparked = self.proxy.park_unparked(now);
-        let last_will = self.proxy.look_after_last_will(now);
-        if !self.proxy.gate().0.may_accept() {
-            self.proxy.watch_queue();
-        }
-        [self.proxy.gate_tick(now), sweep, unparked, last_will]
-            .into_iter()
-            .flatten()
-            .min()
+        self.proxy.tick(now)
     }
 
     fn status(&self, _: &[Listener]) -> String {
-        self.proxy.count_seen();
-        let (state, open) = self.proxy.progress();
+        let admission = &self.proxy.admission;
+        admission.wakers.count_seen();
+        let (state, open) = admission.progress();
         let gate = state.as_str();
-        let queued = self.proxy.queued();
-        match self.proxy.target() {
+        let queued = admission.backlog.waiting();
+        match self.proxy.route.target() {
             Some(target) => {
                 format!("Gate {gate}: {open} open, {queued} waiting; leads to {target}.")
             }
@@ -95,23 +88,23 @@ impl Service for Running {
     }
 
     fn reload(&self) -> Option<Result<(), Failure>> {
-        Some(self.proxy.reload_target().map_err(Failure::from))
+        Some(self.proxy.route.reload_target().map_err(Failure::from))
     }
 
     fn leaves(&self) -> bool {
-        self.proxy.keep().is_some()
+        self.proxy.admission.keep().is_some()
     }
 
     fn wants_to_end(&self) -> bool {
-        self.proxy.gate().0.is_stopping()
+        self.proxy.admission.look(Gate::is_stopping)
     }
 
     fn has_handed_over(&self) -> bool {
-        self.proxy.gate().0.is_retired()
+        self.proxy.admission.look(Gate::is_retired)
     }
 
     fn stopping(&self) {
-        self.proxy.stop_accepting();
-        self.proxy.handover.stop();
+        self.proxy.admission.with_gate_silently(Gate::stopping);
+        self.proxy.route.handover.stop();
     }
 }

@@ -17,7 +17,7 @@ mod error;
 
 pub use error::TakeOverError;
 
-use super::shell::Proxy;
+use super::assembly::Proxy;
 use super::state::{LockDirectory, TargetFile};
 use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use crate::service::address::Address;

@@ -1,6 +1,7 @@
 //! Connecting to where the proxy leads.
 
 mod begun;
+mod connected;
 mod spare;
 
 use std::io;
@@ -14,9 +15,9 @@ use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep_until};
 
 pub use begun::{Begun, Upstream};
+pub use connected::Connected;
 pub use spare::Spare;
 
-use super::connections::Connected;
 use super::loops::LoopDetection;
 use crate::service::address::Address;
 use crate::service::connecting::{self, by};

@@ -1,20 +1,19 @@
 //! One open connection.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::served_elsewhere;
 use super::stall::Stall;
 use crate::interface::ConnectionStatus;
-use crate::proxy::handover::handed;
 use crate::proxy::keep::{Keep, Slot, Way};
 use crate::proxy::liveness;
-use crate::proxy::loops::Noted;
 use crate::proxy::relay::Meter;
-use crate::proxy::upstream::Upstream;
+use crate::proxy::upstream::Connected;
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
 use crate::service::ending;
@@ -59,26 +58,13 @@ impl Abort {
     }
 }
 
-/// Where a connection leads.
-#[derive(Debug)]
-pub struct Connected {
-    /// Dropped before the socket is closed: its address may be another's from then on.
-    _noted: Option<Noted>,
-    /// The upstream's socket.
-    pub socket: OwnedFd,
-    /// The target that it was reached by.
-    pub target: Arc<Address>,
-}
-
-impl Connected {
-    /// A socket that leads to this target.
-    pub fn new(Upstream { noted, socket }: Upstream, target: Arc<Address>) -> Self {
-        Self {
-            _noted: noted,
-            socket,
-            target,
-        }
-    }
+/// One of the two sides of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client.
+    Client,
+    /// The upstream.
+    Upstream,
 }
 
 /// To whom a connection was handed over.
@@ -172,7 +158,7 @@ impl Connection {
         if self.handed().take().is_none() {
             return false;
         }
-        let Some(end) = handed::end(&self.client) else {
+        let Some(end) = served_elsewhere::end(&self.client) else {
             return false;
         };
         self.received.store(end.carried.0, Relaxed);
@@ -258,7 +244,7 @@ impl Connection {
     /// Bytes that came from the client and bytes that went to it.
     pub fn carried(&self) -> (u64, u64) {
         if self.handed().is_some()
-            && let Some(carried) = handed::carried(&self.client)
+            && let Some(carried) = served_elsewhere::carried(&self.client)
         {
             return carried;
         }
@@ -273,7 +259,7 @@ impl Connection {
     pub(super) fn idle(&self, now: Uptime) -> Duration {
         if self.handed().is_some() {
             // Where nothing is known of it, it is not idle.
-            let quiet = handed::quiet(&self.client).unwrap_or_default();
+            let quiet = served_elsewhere::quiet(&self.client).unwrap_or_default();
             return quiet.min(self.age(now));
         }
         now.since(self.active())

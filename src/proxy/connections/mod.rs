@@ -1,17 +1,20 @@
 //! The open connections: who they are, how much they carried, and how to end one.
 
 mod connection;
+pub mod log;
+mod served_elsewhere;
 mod stall;
+mod sweep;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::Notify;
 
-pub use connection::{Abort, Connected, Connection, Metered};
+pub use connection::{Abort, Connection, Metered, Side};
+pub use sweep::Sweep;
 
 use super::keep::{Keep, Slot};
 use super::sources::{Source, Sources};
@@ -27,17 +30,8 @@ pub struct Cuts {
     pub slots: Vec<u32>,
     /// Whether there are others.
     pub relayed: bool,
-}
-
-/// How long what may last.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Nothing was carried.
-    pub idle: Option<Duration>,
-    /// Bytes waited for a receiver that took none.
-    pub stalled: Option<Duration>,
-    /// A peer did not answer.
-    pub silent: Option<Duration>,
+    /// Whether it is all of them, so that those of the process that was taken over are to end too.
+    pub is_of_all: bool,
 }
 
 /// All open connections, in the order in which they were accepted.
@@ -202,34 +196,38 @@ impl Connections {
 
     /// Ends all of them.
     pub fn abort_all(&self, why: Abort) {
-        for connection in self.open().values() {
-            self.end(connection, why);
-        }
+        self.end_if(|_| Some(why));
+        self.cuts().is_of_all = true;
+        self.has_cuts.notify_one();
+    }
+
+    /// Whether no connection is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open().is_empty()
     }
 
     /// Ends those that lead to another target than this and on which nobody has said anything.
     pub(super) fn abort_unused(&self, target: &Address) {
-        for connection in self.open().values() {
-            if connection.is_unused(target) {
-                self.end(connection, Abort::Unused);
-            }
-        }
+        self.end_if(|connection| connection.is_unused(target).then_some(Abort::Unused));
     }
 
-    /// Ends those that have reached a limit.
-    pub fn sweep(&self, now: Uptime, limits: Limits) {
+    /// Ends the connections that have lasted too long. Returns when to look again; `None` without a limit,
+    /// or while no connection is open.
+    pub fn sweep(&self, sweep: &Sweep, now: Uptime) -> Option<Uptime> {
+        if self.is_empty() {
+            return None;
+        }
+        let (is_due, next) = sweep.is_due(now)?;
+        if is_due {
+            self.end_if(|connection| sweep.verdict(connection, now));
+        }
+        Some(next)
+    }
+
+    fn end_if(&self, why: impl Fn(&Connection) -> Option<Abort>) {
         for connection in self.open().values() {
-            let Limits {
-                idle,
-                stalled,
-                silent,
-            } = limits;
-            if idle.is_some_and(|limit| connection.idle(now) >= limit) {
-                self.end(connection, Abort::Idle);
-            } else if silent.is_some_and(|limit| connection.is_gone(limit)) {
-                self.end(connection, Abort::PeerGone);
-            } else if stalled.is_some_and(|limit| connection.stalled(now) >= limit) {
-                self.end(connection, Abort::Stalled);
+            if let Some(why) = why(connection) {
+                self.end(connection, why);
             }
         }
     }
@@ -254,7 +252,7 @@ impl Connections {
     pub async fn to_cut(&self) -> Cuts {
         loop {
             let cuts = std::mem::take(&mut *self.cuts());
-            if cuts.relayed || !cuts.slots.is_empty() {
+            if cuts.relayed || cuts.is_of_all || !cuts.slots.is_empty() {
                 return cuts;
             }
             self.has_cuts.notified().await;

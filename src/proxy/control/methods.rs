@@ -18,9 +18,8 @@ use super::callers::send;
 use crate::interface::{
     ConnectionParameters, ConnectionReply, DESCRIPTION, INTERFACE, StatusReply, qualified,
 };
+use crate::proxy::assembly::Proxy;
 use crate::proxy::connections::Abort;
-use crate::proxy::shell::Proxy;
-use crate::service::clock::Uptime;
 use crate::service::varlink::{Call, Connection, Reply, ServiceInfo};
 
 const INFO: ServiceInfo = ServiceInfo {
@@ -76,7 +75,7 @@ async fn dispatch(
         "ListConnections" => return list(call, connection, proxy).await,
         "Lock" => return locking::lock(call, connection, proxy).await,
         "Unlock" => {
-            proxy.unlock();
+            proxy.admission.unlock();
             Reply::last(gate_reply(proxy))
         }
         "SetTarget" => return target::set(call, connection, proxy).await,
@@ -84,10 +83,10 @@ async fn dispatch(
         "Monitor" => return monitor(call, connection, proxy).await,
         "CloseConnection" => {
             let ConnectionParameters { id } = parameters(call)?;
-            if id == 0 && proxy.handover.orphans() > 0 {
+            if id == 0 && proxy.route.handover.orphans() > 0 {
                 return refuse("CannotClose", json!({ "id": id, "reason": NOT_OURS }));
             }
-            match proxy.connections.abort(id, Abort::Asked) {
+            match proxy.admission.connections.abort(id, Abort::Asked) {
                 true => Reply::last(json!({})),
                 false => return refuse("NoSuchConnection", json!({ "id": id })),
             }
@@ -101,8 +100,7 @@ async fn list(
     connection: &mut Connection,
     proxy: &Proxy,
 ) -> Result<Option<Reply>, Refused> {
-    let mut all = proxy.connections.list(Uptime::now());
-    all.extend(proxy.list_orphans());
+    let mut all = proxy.list_connections();
     if all.len() > 1 && !call.more {
         return Err(Refused::Reply(Reply::expected_more()));
     }
@@ -127,7 +125,7 @@ async fn monitor(
     if !call.more {
         return Err(Refused::Reply(Reply::expected_more()));
     }
-    let mut changes = proxy.subscribe();
+    let mut changes = proxy.admission.wakers.subscribe();
     let mut told = None;
     loop {
         changes.mark_unchanged();

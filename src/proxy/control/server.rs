@@ -16,7 +16,7 @@ use super::callers::{Callers, PATIENCE, Seat, send};
 use super::methods;
 use super::succession::{self, Claim};
 use crate::interface::qualified;
-use crate::proxy::shell::Proxy;
+use crate::proxy::assembly::Proxy;
 use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener, Peer};
 use crate::service::varlink::{Call, Connection};

@@ -15,8 +15,8 @@ use tokio::time::timeout;
 
 use super::callers::{Callers, PATIENCE, send};
 use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
+use crate::proxy::assembly::Proxy;
 use crate::proxy::connections::Abort;
-use crate::proxy::shell::Proxy;
 use crate::service::listener::{Listener, Peer};
 use crate::service::varlink::{Call, Connection, Reply};
 
@@ -69,7 +69,7 @@ pub(super) async fn hand_over(
     if call.oneway {
         return Ok(());
     }
-    let (listeners, control) = (proxy.listeners(), callers.listeners());
+    let (listeners, control) = (proxy.admission.backlog.listeners(), callers.listeners());
     if let Some(reason) = obstacle(&listeners, &control) {
         return send(
             connection,
@@ -88,8 +88,8 @@ pub(super) async fn hand_over(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         listeners: listeners.iter().map(ToString::to_string).collect(),
         control: control[0].to_string(),
-        runtime_directory: proxy.gate().1.directory(),
-        state_directory: proxy.target_file.directory(),
+        runtime_directory: proxy.admission.lock_directory(),
+        state_directory: proxy.route.target_file.directory(),
     });
     let descriptors: Vec<_> = listeners.iter().chain(&*control).map(AsFd::as_fd).collect();
     timeout(PATIENCE, connection.send_with(&reply, &descriptors)).await?
@@ -146,11 +146,11 @@ fn left(open: usize) -> Reply {
 /// Tells the successor how many connections are left, until none is. If it has gone, or wants to
 /// hear no more, those that are left are cut: whoever counts them as its own must not be wrong.
 async fn attend(mut connection: Connection, proxy: Arc<Proxy>, mut told: usize) {
-    let mut changes = proxy.subscribe();
+    let mut changes = proxy.admission.wakers.subscribe();
     let mut cut = false;
     while told > 0 {
         changes.mark_unchanged();
-        let (_, open) = proxy.progress();
+        let (_, open) = proxy.admission.progress();
         if open != told {
             told = open;
             if send(&mut connection, &left(open)).await.is_err() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use socket2::{SockAddr, Socket};
 
-use super::Spare;
+use super::spare::Spare;
 use crate::proxy::loops::{LoopDetection, Noted};
 use crate::service::ending;
 use crate::service::stream::Stream;

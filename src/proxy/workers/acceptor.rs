@@ -1,200 +1,153 @@
-//! Letting clients in, on the first thread.
+//! Accepting clients, on the first thread.
 
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use super::worker::Worker;
+use crate::proxy::admission::Attempt;
+use crate::proxy::admitted_client::AdmittedClient;
 use crate::proxy::keep::Slot;
-use crate::proxy::passed::Passed;
-use crate::proxy::shell::Proxy;
+use crate::proxy::route::Route;
 use crate::proxy::upstream::Spare;
 use crate::service::address::Address;
+use crate::service::clock::Uptime;
 use crate::service::exhausted::Pause;
-use crate::service::listener::{Accepted, Listener};
+use crate::service::listener::Listener;
 
-/// So many clients are let in before those who are in have their turn.
-const AT_A_TIME: usize = 32;
+/// The most clients that are accepted before the connections have their turn.
+const BATCH: usize = 32;
 
-/// So many of them are parked together: those who were accepted and are not parked are lost if all processes
+/// Clients that are parked together: those that were accepted and are not parked are lost if all processes
 /// are killed. Parking with one message for each eight costs as much as with one for all, within what can
 /// be measured.
 const PARKED_TOGETHER: usize = 8;
+
+/// A client that was admitted, and the target at that moment.
+pub(super) type Arrived = (AdmittedClient, Arc<Address>);
 
 /// The listeners of the thread that accepts.
 #[derive(Debug)]
 pub(super) struct Acceptor {
     listeners: Arc<[Listener]>,
     /// For the next client.
-    next: Next,
-    /// So many are let in at once: more, the more came the last time. Where one comes after the
-    /// other, that spares the call that would find nobody.
+    reserve: Reserve,
+    /// The clients that are accepted at once: more, the more came the last time. Where one comes after the
+    /// other, that spares the call that would find none.
     batch: usize,
     pub(super) pause: Pause,
 }
 
 /// What is made ready before a client is accepted.
 #[derive(Debug, Default)]
-struct Next {
+struct Reserve {
     spare: Spare,
     slot: Option<Slot>,
-}
-
-/// What became of the attempt to let a client in.
-enum Admission {
-    /// It is in, and to be led or handed over there.
-    Client(Passed, Arc<Address>),
-    /// A client was accepted that had gone already, or that was refused.
-    Gone,
-    /// Nobody waits, or nobody may pass.
-    Nobody,
-    /// No descriptors or memory are left.
-    Exhausted(io::Error),
 }
 
 impl Acceptor {
     pub(super) fn new(listeners: Arc<[Listener]>) -> Self {
         Self {
             listeners,
-            next: Next::default(),
+            reserve: Reserve::default(),
             batch: 1,
             pause: Pause::default(),
         }
     }
-}
 
-impl Worker {
-    /// Lets in who waits at this listener.
-    pub(super) fn let_in(&mut self, index: usize) {
-        let Some(mut acceptor) = self.acceptor.take() else {
+    /// Accepts the clients that wait at this listener, a batch at most, and adds them to `arrived`. They are
+    /// parked, but for those that are to be handed over.
+    pub(super) fn accept(
+        &mut self,
+        index: usize,
+        route: &Route,
+        arrived: &mut Vec<Arrived>,
+        now: Uptime,
+    ) {
+        let listeners = Arc::clone(&self.listeners);
+        let Some(listener) = listeners.get(index) else {
             return;
         };
-        let (mut admitted, mut parked) = (0, 0);
-        while admitted < acceptor.batch
-            && !self.handing.is_full()
-            && let Some(listener) = acceptor.listeners.get(index)
-        {
-            let together = self.handing.together();
-            match admit(&self.proxy, listener, &mut acceptor.next, together) {
-                Ok(Admission::Client(passed, target)) => match &*target {
-                    Address::Handover(_) => self.hand_over_soon(passed, target),
-                    _ => {
-                        self.arrived.push((passed, target));
-                        if self.arrived.len() - parked == PARKED_TOGETHER {
-                            self.park_ahead(parked);
-                            parked = self.arrived.len();
-                        }
+        let (mut accepted, mut parked, mut to_hand) = (0, 0, 0);
+        while accepted < self.batch {
+            let Some(target) = route.target() else {
+                break;
+            };
+            match self.admit(listener, route, &target, to_hand) {
+                Ok(Attempt::Admitted(connection)) => {
+                    let spare = std::mem::take(&mut self.reserve.spare);
+                    let admission = Arc::clone(&route.admission);
+                    let client = AdmittedClient::new(connection, spare, admission);
+                    to_hand += usize::from(matches!(*target, Address::Handover(_)));
+                    arrived.push((client, target));
+                    if arrived.len() - parked == PARKED_TOGETHER {
+                        park(route, arrived.get(parked..).unwrap_or_default());
+                        parked = arrived.len();
                     }
-                },
-                Ok(Admission::Gone) => {}
-                Ok(Admission::Nobody) => break,
-                Ok(Admission::Exhausted(error)) => {
-                    self.proxy.has_no_descriptors();
-                    acceptor.pause.begin(self.now, &error, self.proxy.open());
+                }
+                Ok(Attempt::Own(client)) => route.refuse_own(&client),
+                Ok(Attempt::Gone) => {}
+                Ok(Attempt::Nobody) => break,
+                Ok(Attempt::Exhausted(error)) => {
+                    route.has_no_descriptors();
+                    self.pause.begin(now, &error, route.admission.open());
                     break;
                 }
                 Err(error) => {
                     let sentence = format!("nobody can be accepted on {listener}: {error}");
-                    self.proxy.fail(sentence);
+                    route.admission.fail(sentence);
                     break;
                 }
             }
-            admitted += 1;
+            accepted += 1;
         }
-        self.park_ahead(parked);
-        self.lead_those_who_arrived();
-        self.hand_over();
-        acceptor.batch = match admitted < acceptor.batch {
+        park(route, arrived.get(parked..).unwrap_or_default());
+        self.batch = match accepted < self.batch {
             true => 1,
-            false => (2 * acceptor.batch).min(AT_A_TIME),
+            false => (2 * self.batch).min(BATCH),
         };
-        self.acceptor = Some(acceptor);
     }
 
-    /// Parks those who were let in, from this one on. That is before they are led to their upstreams: to
-    /// connect wakes the upstream, which may well have this processor next.
-    fn park_ahead(&self, first: usize) {
-        let (Some(keep), Some(arrived)) = (self.proxy.keep(), self.arrived.get(first..)) else {
-            return;
+    /// Makes ready what a client will need, and accepts one. `to_hand` clients have yet to be handed over.
+    fn admit(
+        &mut self,
+        listener: &Listener,
+        route: &Route,
+        target: &Address,
+        to_hand: usize,
+    ) -> io::Result<Attempt> {
+        let reserved = match target {
+            Address::Handover(_) => route.handover.reserve(to_hand + 1),
+            _ => self.reserve.spare.reserve(target),
         };
-        let pairs = arrived.iter().filter_map(|(passed, target)| {
-            let connection = passed.connection()?;
-            let (slot, upstream) = (connection.slot?, passed.spare.for_target(target)?);
-            slot.set_text(&target.to_string());
-            Some((slot, connection.client.as_fd(), upstream))
-        });
-        keep.park_ahead(&pairs.collect::<Vec<_>>());
-    }
-
-    /// Leads those to their upstreams who were let in.
-    fn lead_those_who_arrived(&mut self) {
-        let mut arrived = std::mem::take(&mut self.arrived);
-        for (passed, target) in arrived.drain(..) {
-            self.welcome(passed, target);
+        if let Err(error) = reserved {
+            return Ok(Attempt::Exhausted(error));
         }
-        self.arrived = arrived;
-        self.park_new();
-    }
-
-    /// Accepts again, if the pause is over.
-    pub(super) fn resume(&mut self) {
-        if let Some(acceptor) = &mut self.acceptor
-            && acceptor.pause.is_over(self.now)
-        {
-            // There may still be no room where clients are handed over to.
-            self.proxy.set_accepting_paused(self.handing.is_full());
+        if let (None, Some(keep)) = (self.reserve.slot, route.admission.keep()) {
+            self.reserve.slot = keep.claim();
         }
+        let loops = &route.connector.loops;
+        route
+            .admission
+            .admit(listener, &mut self.reserve.slot, |client| {
+                loops.is_own(client)
+            })
     }
 }
 
-/// Lets one client in and counts it, as one step: nobody can close the gate in between. So many are in
-/// that have yet to be handed over.
-fn admit(
-    proxy: &Arc<Proxy>,
-    listener: &Listener,
-    next: &mut Next,
-    to_hand: usize,
-) -> io::Result<Admission> {
-    let Some(target) = proxy.target() else {
-        return Ok(Admission::Nobody);
+/// Parks these clients with the sockets of their upstreams. That is before they are connected: to connect
+/// wakes the upstream, which may well have this processor next.
+fn park(route: &Route, arrived: &[Arrived]) {
+    let Some(keep) = route.admission.keep() else {
+        return;
     };
-    // What it will need is there before it is accepted.
-    let reserved = match &*target {
-        Address::Handover(_) => proxy.handover.reserve(to_hand + 1),
-        _ => next.spare.reserve(&target),
-    };
-    if let Err(error) = reserved {
-        return Ok(Admission::Exhausted(error));
-    }
-    if let (None, Some(keep)) = (next.slot, proxy.keep()) {
-        next.slot = keep.claim();
-    }
-    // Whoever ends on another thread waits for it, so it is held for no longer than it must.
-    let mut gate = proxy.gate();
-    if !gate.0.may_accept() {
-        return Ok(Admission::Nobody);
-    }
-    let client = match listener.accept_now()? {
-        Accepted::Client(client) => client,
-        Accepted::Gone => return Ok(Admission::Gone),
-        Accepted::Nobody => return Ok(Admission::Nobody),
-        Accepted::Exhausted(error) => return Ok(Admission::Exhausted(error)),
-    };
-    if proxy.connector.loops.is_own(&client) {
-        drop(gate);
-        proxy.refuse_own(&client);
-        return Ok(Admission::Gone);
-    }
-    if let Some((source, open)) = proxy.connections.full_source(&client.peer) {
-        drop(gate);
-        proxy.refuse(client, source, open);
-        return Ok(Admission::Gone);
-    }
-    gate.0.accepted();
-    let connection = proxy.connections.add(client, next.slot.take());
-    drop(gate);
-    proxy.count_changed();
-    let spare = std::mem::take(&mut next.spare);
-    let passed = Passed::new(connection, spare, Arc::clone(proxy));
-    Ok(Admission::Client(passed, target))
+    let relayed = arrived
+        .iter()
+        .filter(|(_, target)| !matches!(**target, Address::Handover(_)));
+    let pairs = relayed.filter_map(|(client, target)| {
+        let connection = client.connection()?;
+        let (slot, upstream) = (connection.slot?, client.spare.for_target(target)?);
+        slot.set_text(&target.to_string());
+        Some((slot, connection.client.as_fd(), upstream))
+    });
+    keep.park_ahead(&pairs.collect::<Vec<_>>());
 }

@@ -14,7 +14,7 @@ const MARGIN: u32 = 300;
 
 /// All threads, seen from one of them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Crew<'a> {
+pub(super) struct Shares<'a> {
     /// What part of a processor each has used lately, in thousandths.
     pub(super) parts: &'a [u32],
     /// Whether one more may be started now.
@@ -30,7 +30,7 @@ pub(super) enum Relief {
     New,
 }
 
-impl Crew<'_> {
+impl Shares<'_> {
     /// Who relieves the thread of this number; `None` if it is not full, or if nobody has time.
     pub(super) fn relief(&self, own: usize) -> Option<Relief> {
         let part = *self.parts.get(own)?;
@@ -51,7 +51,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn relief(parts: &[u32], may_grow: bool) -> Option<Relief> {
-        Crew { parts, may_grow }.relief(0)
+        Shares { parts, may_grow }.relief(0)
     }
 
     #[test]
@@ -75,7 +75,7 @@ mod tests {
             may_grow: bool,
             own in 0_usize..9,
         ) {
-            let crew = Crew { parts: &parts, may_grow };
+            let crew = Shares { parts: &parts, may_grow };
             match crew.relief(own) {
                 Some(Relief::Thread(at)) => prop_assert!(parts[at] + MARGIN <= parts[own]),
                 Some(Relief::New) => prop_assert!(may_grow && parts[own] >= FULL),

@@ -2,25 +2,24 @@
 
 use std::sync::Arc;
 
-use super::Post;
+use super::post::Post;
+use super::token::DOORS;
+use crate::proxy::admission;
 use crate::service::listener::Listener;
 use crate::service::poller::Flags;
-
-/// The token of the first listener; those of the others follow.
-pub(super) const DOORS: u64 = 1 << 63;
 
 /// The listeners, as the first thread sees them. They are watched exactly while a client may be
 /// accepted there: a listener that is watched and not accepted from would wake the thread again and
 /// again.
 #[derive(Debug)]
-pub struct Doors {
+pub(super) struct WatchedDoors {
     post: Arc<Post>,
     listeners: Arc<[Listener]>,
     are_open: bool,
     paused: bool,
 }
 
-impl Doors {
+impl WatchedDoors {
     pub(super) fn new(post: Arc<Post>, listeners: Arc<[Listener]>) -> Self {
         Self {
             post,
@@ -29,15 +28,14 @@ impl Doors {
             paused: false,
         }
     }
+}
 
-    /// Nobody is accepted for a while, whatever the gate says: no descriptors are left, or there is no
-    /// room where clients are handed over to.
-    pub fn set_paused(&mut self, paused: bool) {
+impl admission::Doors for WatchedDoors {
+    fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
     }
 
-    /// The gate lets somebody in, or does not.
-    pub fn follow(&mut self, may_accept: bool) {
+    fn follow(&mut self, may_accept: bool) {
         let open = may_accept && !self.paused;
         if open == self.are_open {
             return;
@@ -58,8 +56,7 @@ impl Doors {
         }
     }
 
-    /// The listeners are another process's.
-    pub fn leave(&mut self) {
+    fn leave(&mut self) {
         self.follow(false);
         self.listeners = Arc::default();
     }

@@ -2,28 +2,23 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::proxy::connections::{Connected, Connection};
+use crate::proxy::admitted_client::AdmittedClient;
+use crate::proxy::connections::{Connection, Side};
 use crate::proxy::keep::{Pair, RestoredFlow, Slot, Way};
-use crate::proxy::passed::Passed;
 use crate::proxy::relay::{Ready, Relay};
+use crate::proxy::route::Route;
+use crate::proxy::upstream::Connected;
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::ending;
 use crate::service::poller::Flags;
 use crate::service::stream::Family;
 
-/// One of the two sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    Client,
-    Upstream,
-}
-
 /// A client whose upstream is connected, or is about to be.
 #[derive(Debug)]
 pub(super) struct Open {
     /// Dropped before the relay: what that holds is nobody else's as long as the connection is kept.
-    pub(super) passed: Passed,
+    pub(super) admitted: AdmittedClient,
     pub(super) relay: Relay,
     /// An upstream that has yet to answer.
     connecting: Option<Box<Connected>>,
@@ -35,27 +30,32 @@ pub(super) struct Open {
 
 impl Open {
     /// One whose upstream is connected.
-    pub(super) fn relaying(passed: Passed) -> Self {
-        let mut open = Self::connected_to(passed);
-        open.announce();
+    pub(super) fn relaying(admitted: AdmittedClient, route: &Route) -> Self {
+        let mut open = Self::connected_to(admitted);
+        open.announce(route);
         open
     }
 
     /// One that another process has left.
-    pub(super) fn restored(passed: Passed, slot: Slot, flows: [RestoredFlow; 2]) -> Self {
+    pub(super) fn restored(
+        admitted: AdmittedClient,
+        slot: Slot,
+        flows: [RestoredFlow; 2],
+        route: &Route,
+    ) -> Self {
         let up = slot.flow(Way::Up);
         let has_begun = up.taken() > 0 || up.is_finished();
-        let mut open = Self::connected_to(passed);
+        let mut open = Self::connected_to(admitted);
         open.relay = Relay::restored(open.relay.client, open.relay.upstream, slot, flows);
         if !has_begun {
-            open.announce();
+            open.announce(route);
         }
         open
     }
 
     /// One whose upstream has yet to answer.
-    pub(super) fn connecting(passed: Passed, connecting: Connected) -> Self {
-        let silent = Self::silent(passed, connecting.target.family());
+    pub(super) fn connecting(admitted: AdmittedClient, connecting: Connected) -> Self {
+        let silent = Self::silent(admitted, connecting.target.family());
         Self {
             connecting: Some(Box::new(connecting)),
             ..silent
@@ -63,22 +63,22 @@ impl Open {
     }
 
     /// One whose upstream is connected, and told nothing of the client.
-    fn connected_to(passed: Passed) -> Self {
-        let family = passed
+    fn connected_to(admitted: AdmittedClient) -> Self {
+        let family = admitted
             .connection()
             .and_then(|connection| connection.upstream.get())
             .map_or(Family::Other, |upstream| upstream.target.family());
-        Self::silent(passed, family)
+        Self::silent(admitted, family)
     }
 
     /// The upstream, which is of this family, is told nothing of the client.
-    fn silent(passed: Passed, upstream: Family) -> Self {
-        let connection = passed.connection();
+    fn silent(admitted: AdmittedClient, upstream: Family) -> Self {
+        let connection = admitted.connection();
         let client = connection.map_or(Family::Other, |connection| connection.family);
         let slot = connection.and_then(|connection| connection.slot);
         Self {
             relay: Relay::new(Ready::new(client), Ready::new_with_delay(upstream), slot),
-            passed,
+            admitted,
             connecting: None,
             is_queued: false,
             generation: 0,
@@ -86,9 +86,9 @@ impl Open {
     }
 
     /// The upstream hears first who the client is, if it is to.
-    fn announce(&mut self) {
-        if let Some(connection) = self.passed.connection() {
-            let bytes = self.passed.proxy.announcement(connection);
+    fn announce(&mut self, route: &Route) {
+        if let Some(connection) = self.admitted.connection() {
+            let bytes = route.announcement(connection);
             self.relay.announce(&bytes);
         }
     }
@@ -113,36 +113,36 @@ impl Open {
     }
 
     /// The upstream has answered.
-    pub(super) fn connected(&mut self) {
+    pub(super) fn connected(&mut self, route: &Route) {
         if let (Some(connecting), Some(connection)) =
-            (self.connecting.take(), self.passed.connection())
+            (self.connecting.take(), self.admitted.connection())
         {
             connection.is_connected(*connecting);
-            self.announce();
+            self.announce(route);
         }
     }
 
     /// Gives up an upstream that has not answered.
-    pub(super) fn not_connected(self) -> Passed {
-        self.passed
+    pub(super) fn not_connected(self) -> AdmittedClient {
+        self.admitted
     }
 
     pub(super) fn client(&self) -> Option<BorrowedFd<'_>> {
-        self.passed.client()
+        self.admitted.socket()
     }
 
     pub(super) fn upstream(&self) -> Option<BorrowedFd<'_>> {
         match &self.connecting {
             Some(connecting) => Some(connecting.socket.as_fd()),
             None => {
-                let connected = self.passed.connection()?.upstream.get()?;
+                let connected = self.admitted.connection()?.upstream.get()?;
                 Some(connected.socket.as_fd())
             }
         }
     }
 
     pub(super) fn connection(&self) -> Option<&Connection> {
-        self.passed.connection()
+        self.admitted.connection()
     }
 
     /// epoll(7) tells this.

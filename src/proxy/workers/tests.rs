@@ -4,16 +4,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
-
 use super::worker::Worker;
 use super::{Open, Post, Threads, Workers};
-use crate::proxy::connections::{Connected, Connection};
+use crate::proxy::admission::Admission;
+use crate::proxy::admitted_client::AdmittedClient;
+use crate::proxy::connections::Connection;
+use crate::proxy::gate::Gate;
 use crate::proxy::handover::Handover;
-use crate::proxy::passed::Passed;
-use crate::proxy::shell::{Leaving, Proxy, Settings};
+use crate::proxy::route::{Route, RouteSettings};
 use crate::proxy::state::{LockDirectory, TargetFile};
-use crate::proxy::upstream::Spare;
+use crate::proxy::upstream::{Connected, Spare};
 use crate::service::address::Address;
 use crate::service::handover::ClientSocket;
 use crate::service::listener::{Arrival, Listener, Peer};
@@ -21,33 +21,35 @@ use crate::service::stream::Family;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A proxy with at most so many threads, where it listens, and the service behind it.
-fn proxy(threads: Threads) -> (Arc<Proxy>, Address, TcpListener) {
+/// Workers with at most so many threads, where they accept, and the service behind them.
+fn workers(threads: Threads) -> (Workers, Address, TcpListener) {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = service.local_addr().unwrap().to_string().parse().unwrap();
     let listeners = Listener::bind(&Address::parse_listen("127.0.0.1:0").unwrap()).unwrap();
     let here = listeners[0].to_string().parse().unwrap();
-    let settings = Settings {
+    let lock = LockDirectory::new(None);
+    let admission = Admission::new(listeners.into(), 100, None, lock, None);
+    let settings = RouteSettings {
         target_fixed: true,
         connect_timeout: None,
-        idle_timeout: None,
-        stall_timeout: None,
-        connections_max_per_source: None,
         keepalive: None,
         proxy_protocol: None,
     };
-    let proxy = Arc::new(Proxy::new(
+    let route = Route::new(
+        Arc::new(admission),
         settings,
-        listeners.into(),
-        100,
-        LockDirectory::new(None),
         Some(target),
         TargetFile::new(None),
         Handover::new(None).unwrap(),
-    ));
-    proxy.start(threads).unwrap();
-    proxy.open_doors();
-    (proxy, here, service)
+    );
+    let workers = Workers::new(Arc::new(route), threads).unwrap();
+    workers.start().unwrap();
+    workers.open_doors();
+    (workers, here, service)
+}
+
+fn open(workers: &Workers) -> usize {
+    workers.crew.route.admission.open()
 }
 
 fn client(here: &Address, service: &TcpListener) -> (TcpStream, TcpStream) {
@@ -73,7 +75,7 @@ const IF_IDLE: Threads = Threads {
 };
 
 fn started(workers: &Workers) -> usize {
-    workers.crew().threads.len()
+    workers.crew.members().threads.len()
 }
 
 fn eventually(what: &str, is: impl Fn() -> bool) {
@@ -86,11 +88,11 @@ fn eventually(what: &str, is: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn one_thread_carries_everything_as_long_as_it_is_not_full() {
-    let (proxy, here, service) = proxy(given(4));
+    let (workers, here, service) = workers(given(4));
     let mut pairs: Vec<_> = (0..20).map(|_| client(&here, &service)).collect();
     pairs.iter_mut().for_each(echo);
-    assert_eq!(started(proxy.workers()), 1);
-    proxy.end(Leaving::Nothing);
+    assert_eq!(started(&workers), 1);
+    workers.stop();
 }
 
 #[tokio::test]
@@ -101,20 +103,20 @@ async fn a_full_one_has_another_carry_who_comes_if_there_is_a_processor_for_it()
         (IF_IDLE, 1000, 2),
         (IF_IDLE, 0, 1),
     ] {
-        let (proxy, here, service) = proxy(threads);
-        proxy.workers().first.load.pretend(1000);
-        proxy.workers().crew().processors.pretend(idle);
+        let (workers, here, service) = workers(threads);
+        workers.crew.first.load.pretend(1000);
+        workers.crew.members().processors.pretend(idle);
         let mut pair = client(&here, &service);
         echo(&mut pair);
-        assert_eq!(started(proxy.workers()), there_are);
+        assert_eq!(started(&workers), there_are);
         drop(pair);
-        eventually("it has ended", || proxy.open() == 0);
-        proxy.end(Leaving::Nothing);
+        eventually("it has ended", || open(&workers) == 0);
+        workers.stop();
     }
 }
 
-/// A client of the proxy that has passed, and whose upstream is connected; and both peers.
-fn passed(proxy: &Arc<Proxy>) -> (Passed, (TcpStream, TcpStream)) {
+/// An admitted client whose upstream is connected, and both peers.
+fn admitted(route: &Route) -> (AdmittedClient, (TcpStream, TcpStream)) {
     let connected = || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -124,50 +126,54 @@ fn passed(proxy: &Arc<Proxy>) -> (Passed, (TcpStream, TcpStream)) {
     };
     let (socket, address, theirs) = connected();
     let (upstream, _, service) = connected();
-    proxy.gate().0.accepted();
+    let admission = &route.admission;
+    admission.with_gate_silently(Gate::accepted);
     let client = Arrival {
         socket: ClientSocket::accepted(socket),
         peer: Peer::Tcp(address),
         family: Family::Tcp,
     };
-    let connection = proxy.connections.add(client, None);
-    let passed = Passed::new(connection, Spare::default(), Arc::clone(proxy));
-    let target = proxy.target().unwrap();
-    passed.is_connected(Connected::new(upstream.into(), target));
-    (passed, (theirs, service))
+    let connection = admission.connections.add(client, None);
+    let client = AdmittedClient::new(connection, Spare::default(), Arc::clone(admission));
+    let target = route.target().unwrap();
+    client.is_connected(Connected::new(upstream.into(), target));
+    (client, (theirs, service))
 }
 
 #[tokio::test]
 async fn a_full_one_gives_half_of_those_away_that_make_work_and_they_go_on() {
-    let (proxy, _, _service) = proxy(given(2));
+    let (workers, _, _service) = workers(given(2));
     let post = Post::new().unwrap();
-    proxy.workers().crew().posts.push(Arc::clone(&post));
-    let mut worker = Worker::new(Arc::clone(&proxy), Arc::clone(&post), Handle::current());
+    workers.crew.members().posts.push(Arc::clone(&post));
+    let mut worker = Worker::new(Arc::clone(&workers.crew), Arc::clone(&post));
     let mut pairs = Vec::new();
     for _ in 0..6 {
-        let (passed, pair) = self::passed(&proxy);
-        worker.keep(Box::new(Open::relaying(passed))).unwrap();
+        let route = &workers.crew.route;
+        let (client, pair) = admitted(route);
+        worker
+            .keep(Box::new(Open::relaying(client, route)))
+            .unwrap();
         pairs.push(pair);
     }
     post.load.pretend(1000);
     worker.give_away();
-    assert_eq!(worker.carried(), 3);
+    assert_eq!(worker.carried.len(), 3);
     let carrying = std::thread::spawn(move || worker.run());
     pairs.iter_mut().for_each(echo);
     drop(pairs);
-    eventually("all have ended", || proxy.open() == 0);
-    proxy.end(Leaving::Nothing);
+    eventually("all have ended", || open(&workers) == 0);
+    workers.stop();
     carrying.join().unwrap();
 }
 
 #[tokio::test]
 async fn what_a_thread_carries_ends_with_it() {
-    let (proxy, here, service) = proxy(given(1));
+    let (workers, here, service) = workers(given(1));
     let (mut client, mut upstream) = client(&here, &service);
     upstream.write_all(b"x").unwrap();
     client.read_exact(&mut [0]).unwrap();
-    proxy.end(Leaving::Nothing);
-    assert_eq!(proxy.open(), 0);
+    workers.stop();
+    assert_eq!(open(&workers), 0);
     // In the middle of something.
     let error = client.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);

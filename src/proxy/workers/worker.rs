@@ -1,80 +1,86 @@
 //! The loop of one thread.
 
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use slab::Slab;
-use tokio::runtime::Handle;
-
-use super::acceptor::Acceptor;
-use super::doors::DOORS;
-use super::handing::Handing;
+use super::acceptor::{Acceptor, Arrived};
+use super::carried::Carried;
+use super::crew::Crew;
 use super::load::Stopwatch;
-use super::open::{Open, Side};
-use super::token::{CLIENT, GENERATIONS, UPSTREAM, place, token};
-use super::{ENDS, INBOX, Message, Post, ROOM};
-use crate::proxy::client::{self, Broken};
-use crate::proxy::connections::{Connected, Metered};
-use crate::proxy::passed::Passed;
-use crate::proxy::relay::{Ending, Turn, WATCHED};
-use crate::proxy::shell::Proxy;
-use crate::proxy::upstream::{self, Begun};
+use super::open::Open;
+use super::outbox::Outbox;
+use super::post::{Message, Post};
+use super::token::{DOORS, ENDS, INBOX, ROOM, UPSTREAM};
+use crate::proxy::admitted_client::AdmittedClient;
+use crate::proxy::broken::deliver_the_rest;
+use crate::proxy::connections::{Metered, Side, log};
+use crate::proxy::relay::{Ending, Turn};
+use crate::proxy::returns::{Return, come_back};
+use crate::proxy::route::Route;
+use crate::proxy::upstream::{self, Begun, Connected};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
-use crate::service::listener::Listener;
 use crate::service::poller::{Events, Flags};
 
-/// A thread that carries connections.
+/// Connections that have carried something since then make work.
+const LATELY_USEC: u64 = 50_000;
+
+/// A thread that carries connections. The first one accepts, too.
 #[derive(Debug)]
 pub(super) struct Worker {
-    pub(super) proxy: Arc<Proxy>,
-    pub(super) post: Arc<Post>,
-    /// Where is done what cannot be done at once.
-    pub(super) runtime: Handle,
-    pub(super) open: Slab<Box<Open>>,
-    generation: u32,
+    crew: Arc<Crew>,
+    post: Arc<Post>,
+    pub(super) carried: Carried,
     /// Connections that have another turn to come.
     again: Vec<u64>,
-    /// Listeners where somebody waits.
-    doors: Vec<u64>,
-    /// Clients that were just let in, and where they are to be led.
-    pub(super) arrived: Vec<(Passed, Arc<Address>)>,
-    /// Connections that have just passed.
-    unparked: Vec<u64>,
     /// Upstreams that have yet to answer, and until when they may.
     connecting: VecDeque<(Uptime, u64)>,
-    pub(super) acceptor: Option<Acceptor>,
-    pub(super) handing: Handing,
+    acceptor: Option<Acceptor>,
+    arrived: Vec<Arrived>,
+    outbox: Outbox,
     stopwatch: Stopwatch,
     /// When the events came that are being looked at.
-    pub(super) now: Uptime,
+    now: Uptime,
+}
+
+/// What one wait of epoll(7) has brought, but for the connections.
+#[derive(Default)]
+struct Happenings {
+    messages: bool,
+    ends: bool,
+    room: bool,
+    /// Listeners where clients wait.
+    doors: Vec<u64>,
 }
 
 impl Worker {
-    pub(super) fn new(proxy: Arc<Proxy>, post: Arc<Post>, runtime: Handle) -> Self {
+    pub(super) fn new(crew: Arc<Crew>, post: Arc<Post>) -> Self {
         Self {
-            proxy,
+            outbox: Outbox::new(Arc::clone(&crew), Arc::clone(&post)),
+            carried: Carried::new(Arc::clone(&post)),
+            crew,
             post,
-            runtime,
-            open: Slab::new(),
-            generation: 0,
             again: Vec::new(),
-            doors: Vec::new(),
-            arrived: Vec::new(),
-            unparked: Vec::new(),
             connecting: VecDeque::new(),
             acceptor: None,
-            handing: Handing::default(),
+            arrived: Vec::new(),
             stopwatch: Stopwatch::new(),
             now: Uptime::now(),
         }
     }
 
-    /// It is the one that accepts, from these.
-    pub(super) fn accepts(&mut self, listeners: Arc<[Listener]>) {
-        self.acceptor = Some(Acceptor::new(listeners));
+    /// Makes it the one that accepts, and that hears of connections that were handed over.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many watches.
+    pub(super) fn accepts(&mut self) -> io::Result<()> {
+        let route = &self.crew.route;
+        self.acceptor = Some(Acceptor::new(route.admission.backlog.listeners()));
+        self.post.poller.add(&route.handover, ENDS, Flags::IN)
     }
 
     /// Accepts and carries until it is told to end.
@@ -82,44 +88,48 @@ impl Worker {
         let post = Arc::clone(&self.post);
         self.stopwatch = Stopwatch::new();
         let mut events = Events::new();
+        let mut happenings = Happenings::default();
         loop {
             if let Err(error) = post.poller.wait(&mut events, self.limit()) {
                 // epoll(7) has no error that could come here.
                 let sentence = format!("a thread that carries cannot wait any more: {error}");
-                return self.proxy.fail(sentence);
+                return self.crew.route.admission.fail(sentence);
             }
             self.now = Uptime::now();
-            let (mut has_messages, mut has_ends, mut has_room) = (false, false, false);
-            for index in 0..events.len() {
-                match events.get(index) {
-                    None => {}
-                    Some((INBOX, _)) => has_messages = true,
-                    Some((ENDS, _)) => has_ends = true,
-                    Some((ROOM, _)) => has_room = true,
-                    Some((token, _)) if token >= DOORS => self.doors.push(token - DOORS),
-                    Some((token, flags)) => self.told(token, flags),
-                }
-            }
-            if has_ends {
+            self.look_at(&events, &mut happenings);
+            if std::mem::take(&mut happenings.ends) {
                 self.hear_of_ends(&mut events);
             }
-            if has_room {
-                self.hand_over_again();
+            if std::mem::take(&mut happenings.room) {
+                self.outbox.try_again();
             }
             // Behind the events, which are of connections that have their places by now.
-            while let Some(door) = self.doors.pop() {
-                self.let_in(door as usize);
+            while let Some(door) = happenings.doors.pop() {
+                self.accept(door as usize);
             }
-            if has_messages && self.read_messages() {
+            if std::mem::take(&mut happenings.messages) && self.read_messages() {
                 return;
             }
             for token in std::mem::take(&mut self.again) {
-                if let Some(key) = self.key(token) {
-                    self.open[key].is_queued = false;
-                    self.turn(key);
+                if let Some(key) = self.carried.key(token) {
+                    self.carried.get_mut(key).is_queued = false;
+                    self.turn(key, token);
                 }
             }
-            self.look_after();
+            self.tick();
+        }
+    }
+
+    fn look_at(&mut self, events: &Events, happenings: &mut Happenings) {
+        for index in 0..events.len() {
+            match events.get(index) {
+                None => {}
+                Some((INBOX, _)) => happenings.messages = true,
+                Some((ENDS, _)) => happenings.ends = true,
+                Some((ROOM, _)) => happenings.room = true,
+                Some((token, _)) if token >= DOORS => happenings.doors.push(token - DOORS),
+                Some((token, flags)) => self.hear(token, flags),
+            }
         }
     }
 
@@ -133,18 +143,20 @@ impl Worker {
             .acceptor
             .as_ref()
             .and_then(|acceptor| acceptor.pause.until());
-        let due = [attempt, pause, self.handing.until()];
+        let due = [attempt, pause, self.outbox.until()];
         let due = due.into_iter().flatten().min()?;
         Some(due.since(Uptime::now()))
     }
 
-    fn look_after(&mut self) {
-        self.resume();
-        self.look_after_those_to_hand();
+    /// Does what is due.
+    fn tick(&mut self) {
+        self.end_pause();
+        self.outbox.tick(self.now);
         while let Some((due, token)) = self.connecting.front().copied() {
             let connecting = self
+                .carried
                 .key(token)
-                .filter(|key| self.open[*key].is_connecting());
+                .filter(|key| self.carried.get(*key).is_connecting());
             match connecting {
                 Some(_) if due > self.now => break,
                 Some(key) => self.try_again(key),
@@ -153,8 +165,19 @@ impl Worker {
             self.connecting.pop_front();
         }
         let looked = self.stopwatch.look(self.now, &self.post.load);
-        if looked && self.post.load.is_full() && self.open.len() > 1 {
+        if looked && self.post.load.is_full() && self.carried.len() > 1 {
             self.give_away();
+        }
+    }
+
+    /// Accepts again, if the pause is over.
+    fn end_pause(&mut self) {
+        if let Some(acceptor) = &mut self.acceptor
+            && acceptor.pause.is_over(self.now)
+        {
+            // There may still be no room where clients are handed over to.
+            let admission = &self.crew.route.admission;
+            admission.set_accepting_paused(self.outbox.is_blocked());
         }
     }
 
@@ -163,11 +186,11 @@ impl Worker {
         for message in self.post.inbox.take() {
             match message {
                 Message::Carry(open) => _ = self.keep(open),
-                Message::Cut => self.cut(),
+                Message::Cut => self.carried.cut(),
                 Message::Echo => self.post.load.answer(),
                 Message::Retire => {
                     self.acceptor = None;
-                    self.wait_elsewhere();
+                    self.outbox.give_up();
                 }
                 Message::Stop => return true,
             }
@@ -175,136 +198,115 @@ impl Worker {
         false
     }
 
-    /// Leads a client that has just passed to its upstream.
-    pub(super) fn welcome(&mut self, mut passed: Passed, target: Arc<Address>) {
-        let begun = self.proxy.connector.begin(&target, &mut passed.spare);
-        let open = match begun {
-            Some(Ok(Begun::Decided(upstream))) => {
-                passed.is_connected(Connected::new(upstream, target));
-                Open::relaying(passed)
+    /// Hears of connections that were handed over and have ended.
+    fn hear_of_ends(&mut self, events: &mut Events) {
+        let ended = self.crew.route.handover.ended(events);
+        for client in ended.connections {
+            if let Return::Again(pause, client) = come_back(client, &self.crew.route) {
+                self.crew.wait_after(pause, client);
             }
-            Some(Ok(Begun::Pending(upstream))) => {
-                Open::connecting(passed, Connected::new(upstream, target))
-            }
-            Some(Err(_)) | None => {
-                passed.park();
-                self.runtime.spawn(client::serve_client(passed));
-                return;
-            }
-        };
-        match self.proxy.workers().choose(&self.proxy, &self.post) {
-            post if Arc::ptr_eq(&post, &self.post) => {
-                let token = self.keep(Box::new(open));
-                self.unparked.extend(token);
-            }
-            post => {
-                self.park(&[&open]);
-                post.inbox.post(Message::Carry(Box::new(open)));
-            }
+        }
+        for _ in 0..ended.orphans {
+            self.crew.route.admission.closed();
         }
     }
 
-    /// Has those outlive the process that have just passed. Nothing was received from them yet.
-    pub(super) fn park_new(&mut self) {
-        if self.proxy.keep().is_some() {
-            let keys = self.unparked.iter().filter_map(|token| self.key(*token));
-            let open: Vec<&Open> = keys.map(|key| &*self.open[key]).collect();
-            self.park(&open);
-        }
-        self.unparked.clear();
-    }
-
-    /// Parks those that were not parked ahead.
-    fn park(&self, open: &[&Open]) {
-        let Some(keep) = self.proxy.keep() else {
+    /// Accepts the clients that wait at this listener, and leads each of them on.
+    fn accept(&mut self, index: usize) {
+        let Some(acceptor) = &mut self.acceptor else {
             return;
         };
-        let mut parts = Vec::new();
-        for open in open {
-            if let (Some(pair), Some(target)) = (open.parts(), open.target())
-                && !pair.0.is_parked_with_upstream()
-            {
-                pair.0.set_text(&target.to_string());
-                parts.push(pair);
+        if self.outbox.is_blocked() {
+            return;
+        }
+        let mut arrived = std::mem::take(&mut self.arrived);
+        acceptor.accept(index, &self.crew.route, &mut arrived, self.now);
+        let mut kept = Vec::new();
+        for (client, target) in arrived.drain(..) {
+            match *target {
+                Address::Handover(_) => self.outbox.add(client, target, self.now),
+                _ => kept.extend(self.lead(client, target)),
             }
         }
-        keep.park_together(&parts);
+        self.arrived = arrived;
+        let keys = kept.iter().filter_map(|token| self.carried.key(*token));
+        park_new(&self.crew.route, keys.map(|key| self.carried.get(key)));
+        self.outbox.flush(self.now);
     }
 
-    /// Carries this one from now on; its token, unless it has ended already.
-    pub(super) fn keep(&mut self, mut open: Box<Open>) -> Option<u64> {
-        self.generation = (self.generation + 1) & (GENERATIONS - 1);
-        open.generation = self.generation;
-        let is_connecting = open.is_connecting();
-        let entry = self.open.vacant_entry();
-        let key = entry.key();
-        let open = entry.insert(open);
-        let token = token(key, open.generation);
-        let watched = match (open.upstream(), open.client()) {
-            (Some(upstream), Some(client)) => {
-                let watch = |socket, side| self.post.poller.add(socket, token | side, WATCHED);
-                watch(upstream, UPSTREAM).and_then(|()| watch(client, CLIENT))
+    /// Leads a client to its upstream. Returns its token, if it is carried here.
+    fn lead(&mut self, mut client: AdmittedClient, target: Arc<Address>) -> Option<u64> {
+        let route = &self.crew.route;
+        let open = match route.connector.begin(&target, &mut client.spare) {
+            Some(Ok(Begun::Decided(upstream))) => {
+                client.is_connected(Connected::new(upstream, target));
+                Open::relaying(client, route)
             }
-            _ => Ok(()),
+            Some(Ok(Begun::Pending(upstream))) => {
+                Open::connecting(client, Connected::new(upstream, target))
+            }
+            Some(Err(_)) | None => {
+                client.park();
+                self.crew.wait(client);
+                return None;
+            }
         };
-        if let Err(error) = watched {
-            if let Some(connection) = open.connection() {
-                tracing::error!(
-                    CONNECTION_ID = connection.id, PEER = %connection.peer, ERROR = %error,
-                    "client {} was given up: its sockets cannot be watched: {error}", connection.peer
-                );
+        match self.crew.choose(&self.post) {
+            post if Arc::ptr_eq(&post, &self.post) => self.keep(Box::new(open)),
+            post => {
+                park_new(&self.crew.route, [&open]);
+                post.inbox.post(Message::Carry(Box::new(open)));
+                None
             }
-            self.abandon(key);
-            return None;
         }
+    }
+
+    /// Carries this connection from now on. Returns its token, unless it has ended already.
+    pub(super) fn keep(&mut self, open: Box<Open>) -> Option<u64> {
+        let is_connecting = open.is_connecting();
+        let (key, token) = self.carried.add(open)?;
         if is_connecting {
-            let due = self.now + upstream::ATTEMPT.min(self.proxy.patience());
+            let due = self.now + upstream::ATTEMPT.min(self.crew.route.patience());
             self.connecting.push_back((due, token));
         }
-        if self.open[key].must_end() {
-            self.cut();
+        if self.carried.get(key).must_end() {
+            self.carried.cut();
             return None;
         }
         Some(token)
     }
 
-    fn key(&self, token: u64) -> Option<usize> {
-        let (key, generation) = place(token);
-        let open = self.open.get(key)?;
-        (open.generation == generation).then_some(key)
-    }
-
-    /// epoll(7) tells something of a socket.
-    fn told(&mut self, token: u64, flags: Flags) {
-        let Some(key) = self.key(token) else {
+    /// epoll(7) reports something of a socket.
+    fn hear(&mut self, token: u64, flags: Flags) {
+        let Some(key) = self.carried.key(token) else {
             return;
         };
         let side = match token & UPSTREAM {
             0 => Side::Client,
             _ => Side::Upstream,
         };
-        let open = &mut self.open[key];
+        let open = self.carried.get_mut(key);
         open.tell(side, flags);
         if open.is_connecting() {
             if open.relay.upstream.is_broken() {
                 return self.try_again(key);
             }
             if open.relay.upstream.is_writable() {
-                open.connected();
+                open.connected(&self.crew.route);
             } else {
-                // Nobody is left to be served.
+                // The client has gone.
                 if open.relay.client.is_broken() {
-                    self.abandon(key);
+                    self.carried.reset(key);
                 }
                 return;
             }
         }
-        self.turn(key);
+        self.turn(key, token & !UPSTREAM);
     }
 
-    fn turn(&mut self, key: usize) {
-        let open = &mut *self.open[key];
-        let Some(connection) = open.passed.connection() else {
+    fn turn(&mut self, key: usize, token: u64) {
+        let open = self.carried.get_mut(key);
+        let Some(connection) = open.admitted.connection() else {
             return;
         };
         let Some(upstream) = connection.upstream.get() else {
@@ -319,7 +321,7 @@ impl Worker {
             Turn::Waits => {}
             Turn::Again => {
                 if !std::mem::replace(&mut open.is_queued, true) {
-                    self.again.push(token(key, open.generation));
+                    self.again.push(token);
                 }
             }
             Turn::Ended(ending) => self.end(key, ending),
@@ -327,71 +329,64 @@ impl Worker {
     }
 
     fn end(&mut self, key: usize, ending: Ending) {
-        let open = self.open.remove(key);
         let (broken, kind) = match ending {
             Ending::Orderly => {
+                let open = self.carried.take_ended(key);
                 if let Some(connection) = open.connection() {
-                    client::tell_ended(connection);
+                    log::ended(connection);
                     connection.has_finished();
                 }
                 return;
             }
-            Ending::ClientBroken(kind) => (Broken::Client, kind),
-            Ending::UpstreamBroken(kind) => (Broken::Upstream, kind),
+            Ending::ClientBroken(kind) => (Side::Client, kind),
+            Ending::UpstreamBroken(kind) => (Side::Upstream, kind),
         };
-        self.unwatch(&open);
-        // What it holds has nobody to go to, and is given back behind the connection all the same.
-        let Open { passed, relay, .. } = *open;
-        self.runtime.spawn(async move {
-            client::deliver_the_rest(passed, broken, kind).await;
+        // What the relay holds can go nowhere any more, and is given back behind the connection all the same.
+        let Open {
+            admitted, relay, ..
+        } = *self.carried.take(key);
+        self.crew.spawn(async move {
+            deliver_the_rest(admitted, broken, kind).await;
             drop(relay);
         });
     }
 
     /// The upstream has not answered: the runtime goes on trying.
     fn try_again(&mut self, key: usize) {
-        let open = self.open.remove(key);
-        self.unwatch(&open);
-        // Before the upstream's socket is closed: nobody is to take it for the upstream.
-        open.passed.park();
-        let passed = open.not_connected();
-        self.runtime.spawn(client::serve_client(passed));
+        let open = self.carried.take(key);
+        // Before the upstream's socket is closed: it is not to be taken for the upstream.
+        open.admitted.park();
+        self.crew.wait(open.not_connected());
     }
 
-    /// Both sides are to see a reset.
-    fn abandon(&mut self, key: usize) {
-        let open = self.open.remove(key);
-        self.unwatch(&open);
-        open.reset_on_close();
-    }
-
-    /// Before another thread watches the sockets.
-    pub(super) fn unwatch(&self, open: &Open) {
-        for socket in [open.client(), open.upstream()].into_iter().flatten() {
-            self.post.poller.remove(socket);
+    /// Has another thread carry half of the connections that make work, if one has time.
+    pub(super) fn give_away(&mut self) {
+        let Some(post) = self.crew.another(&self.post) else {
+            return;
+        };
+        let lately = Uptime::from_micros(self.now.as_micros().saturating_sub(LATELY_USEC));
+        for key in self.carried.half_of_active(lately) {
+            let mut open = self.carried.take(key);
+            open.is_queued = false;
+            post.inbox.post(Message::Carry(open));
         }
     }
+}
 
-    /// Ends those that are to be ended.
-    fn cut(&mut self) {
-        let keys: Vec<usize> = self
-            .open
-            .iter()
-            .filter(|(_, open)| open.must_end())
-            .map(|(key, _)| key)
-            .collect();
-        for key in keys {
-            if let Some(connection) = self.open[key].connection() {
-                client::tell_aborted(connection);
-                client::tell_ended(connection);
-            }
-            self.abandon(key);
+/// Parks connections that have just been admitted, but for those that were parked when they were accepted.
+/// Nothing was received from them yet.
+fn park_new<'a>(route: &Route, open: impl IntoIterator<Item = &'a Open>) {
+    let Some(keep) = route.admission.keep() else {
+        return;
+    };
+    let mut parts = Vec::new();
+    for open in open {
+        if let (Some(pair), Some(target)) = (open.parts(), open.target())
+            && !pair.0.is_parked_with_upstream()
+        {
+            pair.0.set_text(&target.to_string());
+            parts.push(pair);
         }
     }
-
-    /// How many connections it carries.
-    #[cfg(test)]
-    pub(super) fn carried(&self) -> usize {
-        self.open.len()
-    }
+    keep.park_together(&parts);
 }

@@ -9,9 +9,10 @@ use super::refused::{Refused, not_saved, parameters, refuse};
 use super::stream::{changed, gate_reply, pause};
 use super::target;
 use crate::interface::{GateReply, GateState, LeaseEnd, LockParameters, SwitchParameters};
+use crate::proxy::assembly::Proxy;
 use crate::proxy::control::callers::send;
-use crate::proxy::gate::{CallerId, Mode, Opened, Outcome};
-use crate::proxy::shell::{LockTimes, Proxy};
+use crate::proxy::gate::{CallerId, LockRequest, Mode, Opened, Outcome};
+use crate::service::clock;
 use crate::service::varlink::{Call, Connection, Reply};
 
 /// A caller's part in a lock; it ends when this is dropped, for whatever reason.
@@ -22,18 +23,13 @@ struct Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        self.proxy.caller_gone(self.caller);
+        self.proxy.admission.caller_gone(self.caller);
     }
 }
 
-fn begin_lock(
-    proxy: &Arc<Proxy>,
-    mode: Mode,
-    reason: Option<String>,
-    times: LockTimes,
-) -> Result<Part, Refused> {
-    let caller = proxy.new_caller();
-    match proxy.lock(caller, mode, reason, times) {
+fn begin_lock(proxy: &Arc<Proxy>, request: LockRequest) -> Result<Part, Refused> {
+    let caller = proxy.admission.new_caller();
+    match proxy.admission.lock(caller, request) {
         Ok(()) => Ok(Part {
             proxy: Arc::clone(proxy),
             caller,
@@ -74,14 +70,17 @@ pub(super) async fn lock(
         // It would never come to that.
         return Err(Refused::Reply(Reply::invalid_parameter("atLeaseEnd")));
     }
-    let times = LockTimes {
+    let request = LockRequest {
+        mode,
+        reason: asked.reason,
+        realtime_usec: clock::realtime_micros(),
         timeout: asked.timeout_usec.map(Duration::from_micros),
         progress_timeout: asked.progress_timeout_usec.map(Duration::from_micros),
         lease: asked.lease_usec.map(Duration::from_micros),
         at_lease_end: asked.at_lease_end,
         force_after: asked.force_after_usec.map(Duration::from_micros),
     };
-    let part = begin_lock(proxy, mode, asked.reason, times)?;
+    let part = begin_lock(proxy, request)?;
     if mode == Mode::AtOnce {
         return Ok(Some(Reply::last(gate_reply(proxy))));
     }
@@ -101,18 +100,21 @@ pub(super) async fn switch(
         return Err(Refused::Reply(Reply::expected_more()));
     }
     let address = target::check(proxy, &asked.target).await?;
-    if let (true, Some(fixed)) = (proxy.settings.target_fixed, proxy.target()) {
+    if let (true, Some(fixed)) = (proxy.route.settings.target_fixed, proxy.route.target()) {
         return refuse("TargetFixed", json!({ "target": fixed.to_string() }));
     }
     target::probe(proxy, &address, asked.probe_usec, connection).await?;
-    let times = LockTimes {
+    let request = LockRequest {
+        mode: Mode::Hold,
+        reason: asked.reason,
+        realtime_usec: clock::realtime_micros(),
         timeout: asked.timeout_usec.map(Duration::from_micros),
         progress_timeout: asked.progress_timeout_usec.map(Duration::from_micros),
         lease: None,
         at_lease_end: None,
         force_after: asked.force_after_usec.map(Duration::from_micros),
     };
-    let part = begin_lock(proxy, Mode::Hold, asked.reason, times)?;
+    let part = begin_lock(proxy, request)?;
     match wait(&part, connection, true).await? {
         Waited::Over(reply) => Ok(Some(reply)),
         Waited::Drained(_) => {
@@ -142,12 +144,12 @@ async fn wait(
     return_when_drained: bool,
 ) -> Result<Waited, Refused> {
     let proxy = &part.proxy;
-    let mut changes = proxy.subscribe();
+    let mut changes = proxy.admission.wakers.subscribe();
     let mut told = None;
     loop {
         changes.mark_unchanged();
         let now = gate_reply(proxy);
-        if let Some(outcome) = proxy.outcome(part.caller) {
+        if let Some(outcome) = proxy.admission.outcome(part.caller) {
             return ended(&outcome, now);
         }
         if return_when_drained && now.gate == GateState::Locked {

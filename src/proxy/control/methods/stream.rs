@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::refused::{Refused, gone};
 use crate::interface::GateReply;
-use crate::proxy::shell::Proxy;
+use crate::proxy::assembly::Proxy;
 use crate::service::varlink::Connection;
 
 /// The least time between two replies of a stream.
@@ -18,11 +18,11 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The gate at this moment.
 pub fn gate_reply(proxy: &Proxy) -> GateReply {
-    let (gate, open) = proxy.progress();
+    let (gate, open) = proxy.admission.progress();
     GateReply {
         gate,
         open,
-        queued: proxy.queued(),
+        queued: proxy.admission.backlog.waiting(),
     }
 }
 

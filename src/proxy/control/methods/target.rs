@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::refused::{Refused, gone, not_saved, parameters, refuse};
 use crate::interface::TargetParameters;
-use crate::proxy::shell::{Proxy, SetTargetError};
+use crate::proxy::assembly::Proxy;
+use crate::proxy::route::SetTargetError;
 use crate::proxy::upstream::Spare;
 use crate::service::address::Address;
 use crate::service::varlink::{Call, Connection, Reply};
@@ -36,7 +37,7 @@ pub(super) async fn check(proxy: &Proxy, target: &str) -> Result<Address, Refuse
         Ok(address) => address,
         Err(error) => return invalid(target, &error.to_string()),
     };
-    match proxy.check_target_name(&address).await {
+    match proxy.route.check_target_name(&address).await {
         Ok(()) => Ok(address),
         Err(error) => not_set(&address, error),
     }
@@ -54,9 +55,11 @@ pub(super) async fn probe(
     };
     let limit = Duration::from_micros(usec).min(PROBE_MAX);
     let target = Arc::new(target.clone());
-    let connecting = proxy
-        .connector
-        .connect(|| Arc::clone(&target), Some(limit), Spare::default());
+    let connecting =
+        proxy
+            .route
+            .connector
+            .connect(|| Arc::clone(&target), Some(limit), Spare::default());
     tokio::select! {
         biased;
         connected = connecting => match connected {
@@ -71,7 +74,7 @@ pub(super) async fn probe(
 }
 
 pub(super) fn apply(proxy: &Proxy, target: &Address) -> Result<(), Refused> {
-    let set = proxy.set_target(target.clone());
+    let set = proxy.route.set_target(target.clone());
     set.or_else(|error| not_set(target, error))
 }
 

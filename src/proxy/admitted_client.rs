@@ -1,14 +1,14 @@
-//! A client that has passed the gate.
+//! A client that was admitted.
 
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::connections::{Connected, Connection};
-use super::shell::Proxy;
-use super::upstream::Spare;
+use super::admission::Admission;
+use super::connections::Connection;
+use super::upstream::{Connected, Spare};
 use crate::service::address::Address;
 
 /// The pause before a client that came back is handed over again; it doubles each time.
@@ -17,25 +17,24 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// A client that has passed the gate, counted until this is dropped, after its sockets are closed.
+/// A client that was admitted: counted until this is dropped, after its sockets are closed.
 #[derive(Debug)]
-pub struct Passed {
+pub struct AdmittedClient {
     connection: Option<Arc<Connection>>,
     /// For its upstream.
     pub spare: Spare,
-    /// The proxy whose gate it has passed.
-    pub proxy: Arc<Proxy>,
+    admission: Arc<Admission>,
     /// When it came back from a handover for the first time, and how often it has.
     returned: Option<(Instant, u32)>,
 }
 
-impl Passed {
+impl AdmittedClient {
     /// One that is counted by now.
-    pub fn new(connection: Arc<Connection>, spare: Spare, proxy: Arc<Proxy>) -> Self {
+    pub fn new(connection: Arc<Connection>, spare: Spare, admission: Arc<Admission>) -> Self {
         Self {
             connection: Some(connection),
             spare,
-            proxy,
+            admission,
             returned: None,
         }
     }
@@ -46,7 +45,7 @@ impl Passed {
     }
 
     /// The client's socket.
-    pub fn client(&self) -> Option<BorrowedFd<'_>> {
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
         self.connection()
             .map(|connection| connection.client.as_fd())
     }
@@ -70,11 +69,11 @@ impl Passed {
         if let Some(connection) = self.connection()
             && connection.handed_over(slot, Arc::clone(target))
         {
-            self.proxy.connections.cut_later(slot);
+            self.admission.connections.cut_later(slot);
         }
     }
 
-    /// It came back and nobody has served it. How long to wait before it is handed over again; `None`
+    /// It came back and was not served. Returns how long to wait before it is handed over again; `None`
     /// when it has tried for `patience`: a receiver that only ever hangs up gets it no more.
     pub fn comes_back(&mut self, patience: Option<Duration>) -> Option<Duration> {
         let (since, times) = self.returned.unwrap_or((Instant::now(), 0));
@@ -83,23 +82,31 @@ impl Passed {
         let over = patience.is_some_and(|patience| since.elapsed() >= patience);
         (!over).then_some(pause)
     }
+
+    /// Parks its sockets, so that they outlive the process.
+    pub(super) fn park(&self) {
+        let Some(connection) = self.connection() else {
+            return;
+        };
+        let (Some(keep), Some(slot)) = (self.admission.keep(), connection.slot) else {
+            return;
+        };
+        match connection.upstream.get() {
+            Some(upstream) => {
+                slot.set_text(&upstream.target.to_string());
+                keep.park(slot, connection.client.as_fd(), upstream.socket.as_fd());
+            }
+            None => {
+                keep.park_client(slot, connection.client.as_fd());
+            }
+        }
+    }
 }
 
-impl Drop for Passed {
+impl Drop for AdmittedClient {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
-            self.proxy.connections.remove(&connection);
-            if let Some(keep) = self.proxy.keep() {
-                if self.proxy.is_leaving() {
-                    // It goes on in the next process.
-                    return;
-                }
-                connection.conclude(keep);
-            }
-            let left: Weak<Connection> = Arc::downgrade(&connection);
-            drop(connection);
-            debug_assert_eq!(left.strong_count(), 0, "its sockets are still open");
-            self.proxy.closed();
+            self.admission.remove(connection);
         }
     }
 }

@@ -1,13 +1,13 @@
-//! What the journal hears of the gate.
+//! The gate in the journal.
 
-use super::event;
-use super::gate::{Gate, Notice, Opened};
+use crate::proxy::event;
+use crate::proxy::gate::{Gate, Notice, Opened};
 use crate::service::clock::{Uptime, micros};
 use crate::service::text::Printable;
 use crate::service::words::clause;
 
-/// Tells `notice`, as things are right behind it.
-pub(super) fn tell(notice: &Notice, gate: &Gate, queued: u32) {
+/// Logs `notice`; `gate` is as it is right behind it.
+pub(in crate::proxy) fn log(notice: &Notice, gate: &Gate, queued: u32) {
     let state = gate.state().as_str();
     let open = gate.open();
     match notice {

@@ -12,13 +12,11 @@
 //! They are told of nothing but their end, and that once each time (`EPOLLET`, no other event): a
 //! receiver that writes to its token wakes nobody.
 
-mod attend;
-pub mod handed;
 mod place;
 mod sender;
 mod slots;
+mod table;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -27,12 +25,12 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::passed::Passed;
+use super::admitted_client::AdmittedClient;
 use crate::service::poller::{Events, Flags, Poller};
-pub(super) use attend::{attend, come_back};
 use place::Place;
 pub use sender::{Sender, Turn};
-use slots::{Released, Slots};
+use slots::Released;
+use table::{Table, Token};
 
 /// The handover of clients.
 #[derive(Debug)]
@@ -42,23 +40,6 @@ pub struct Handover {
     sender: Mutex<Option<Arc<Sender>>>,
     /// The reading ends, by the number of their slot.
     ends: Poller,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    slots: Slots<Passed>,
-    reads: BTreeMap<u32, OwnedFd>,
-    /// Made with the first slot.
-    place: Option<Place>,
-    /// For the next clients.
-    next: Vec<Token>,
-}
-
-/// A token that is still ours, and its slot.
-#[derive(Debug)]
-pub struct Token {
-    number: u32,
-    write: OwnedFd,
 }
 
 /// Why clients were not handed over at once.
@@ -74,7 +55,7 @@ pub enum NotNow {
 #[derive(Debug, Default)]
 pub struct Ended {
     /// Ours.
-    pub connections: Vec<Passed>,
+    pub connections: Vec<AdmittedClient>,
     /// And so many of an earlier process.
     pub orphans: usize,
 }
@@ -227,7 +208,11 @@ impl Handover {
     /// # Errors
     ///
     /// What they have to wait for.
-    pub fn hand_at_once(&self, path: &Path, clients: &mut Vec<Passed>) -> Result<(), NotNow> {
+    pub fn hand_at_once(
+        &self,
+        path: &Path,
+        clients: &mut Vec<AdmittedClient>,
+    ) -> Result<(), NotNow> {
         // If the socket was that of a process that is gone, there is a new one perhaps.
         for _ in 0..2 {
             let Ok(sender) = self.sender(path) else {
@@ -254,13 +239,14 @@ impl Handover {
     /// # Errors
     ///
     /// `WouldBlock` when there is no room; otherwise why nobody can be handed over.
-    pub fn hand(&self, turn: &Turn, clients: &mut Vec<Passed>) -> io::Result<()> {
+    pub fn hand(&self, turn: &Turn, clients: &mut Vec<AdmittedClient>) -> io::Result<()> {
         // All of it is one step: the end may come before we have written down what it is the end of.
         let mut table = self.table();
         self.have_tokens(&mut table, clients.len())?;
-        let slot = |passed: &Passed| passed.connection().and_then(|connection| connection.slot);
-        for (passed, token) in clients.iter().zip(&table.next) {
-            if let Some(slot) = slot(passed) {
+        let slot =
+            |client: &AdmittedClient| client.connection().and_then(|connection| connection.slot);
+        for (client, token) in clients.iter().zip(&table.next) {
+            if let Some(slot) = slot(client) {
                 slot.set_text(turn.sender().name());
                 slot.handing(token.number.into());
             }
@@ -269,7 +255,7 @@ impl Handover {
             clients
                 .iter()
                 .zip(&table.next)
-                .filter_map(|(passed, token)| Some((passed.client()?, token.write.as_fd()))),
+                .filter_map(|(client, token)| Some((client.socket()?, token.write.as_fd()))),
         );
         if let Err(errno) = sent {
             clients
@@ -283,12 +269,12 @@ impl Handover {
             return Err(errno.into());
         }
         let tokens: Vec<Token> = table.next.drain(..clients.len()).collect();
-        for (passed, token) in clients.drain(..).zip(tokens) {
-            if let Some(slot) = slot(&passed) {
+        for (client, token) in clients.drain(..).zip(tokens) {
+            if let Some(slot) = slot(&client) {
                 slot.handed();
             }
-            passed.is_handed_over(token.number, turn.sender().target());
-            table.slots.hand(token.number, passed);
+            client.is_handed_over(token.number, turn.sender().target());
+            table.slots.hand(token.number, client);
         }
         Ok(())
     }
@@ -338,7 +324,7 @@ impl Handover {
                 continue;
             };
             match table.slots.released(number as u32) {
-                Released::Connection(passed) => ended.connections.push(passed),
+                Released::Connection(client) => ended.connections.push(client),
                 Released::Orphan => ended.orphans += 1,
                 Released::Nothing => {}
             }
@@ -351,16 +337,16 @@ impl Handover {
     /// # Errors
     ///
     /// The client, when nobody serves it any more.
-    pub fn reclaim(&self, number: u32, passed: Passed) -> Result<(), Passed> {
-        self.table().slots.reclaim(number, passed)
+    pub fn reclaim(&self, number: u32, client: AdmittedClient) -> Result<(), AdmittedClient> {
+        self.table().slots.reclaim(number, client)
     }
 
     /// Takes a connection back from its receiver, to be ended.
-    pub fn cut(&self, number: u32) -> Option<Passed> {
+    pub fn cut(&self, number: u32) -> Option<AdmittedClient> {
         let mut table = self.table();
-        let passed = table.slots.cut(number)?;
+        let client = table.slots.cut(number)?;
         table.discard(&[number]);
-        Some(passed)
+        Some(client)
     }
 
     /// Connections that go on when this process ends, and that the next one finds.
@@ -382,23 +368,5 @@ impl AsFd for Handover {
     /// It becomes readable when connections have ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ends.as_fd()
-    }
-}
-
-impl Table {
-    fn give_back(&mut self, token: Token) {
-        // The slot first: its hanging up is then that of a free one.
-        self.slots.give_back(token.number);
-        drop(token.write);
-    }
-
-    fn discard(&mut self, numbers: &[u32]) {
-        for number in numbers {
-            // Closing it ends the watching too: there is no other descriptor of it, epoll(7).
-            self.reads.remove(number);
-            if let Some(place) = &self.place {
-                place.remove(*number);
-            }
-        }
     }
 }

@@ -1,0 +1,44 @@
+//! What the journal says of one connection.
+
+use super::connection::{Abort, Connection, Side};
+use crate::proxy::event;
+use crate::service::clock::{Uptime, micros};
+use crate::service::words::count;
+
+/// Why it was ended, if it was.
+pub fn aborted(connection: &Connection) {
+    let Some(why) = connection.why_aborted() else {
+        return;
+    };
+    let message_id = (why == Abort::PeerGone).then_some(event::PEER_GONE);
+    tracing::info!(
+        MESSAGE_ID = message_id, CONNECTION_ID = connection.id, PEER = %connection.peer,
+        REASON = why.as_str(),
+        "connection {} of {} was ended: {}", connection.id, connection.peer, why.as_str()
+    );
+}
+
+/// That it has ended.
+pub fn ended(connection: &Connection) {
+    let (received, sent) = connection.carried();
+    tracing::debug!(
+        CONNECTION_ID = connection.id, PEER = %connection.peer,
+        RECEIVED_BYTES = received, SENT_BYTES = sent,
+        DURATION_USEC = micros(connection.age(Uptime::now())),
+        "connection {} of {} has ended: {} received, {sent} sent",
+        connection.id, connection.peer, count(received, "byte")
+    );
+}
+
+/// That the kernel's own probes found a peer gone.
+pub fn peer_gone(connection: &Connection, side: Side) {
+    let peer = match side {
+        Side::Client => "the client",
+        Side::Upstream => "the upstream",
+    };
+    tracing::info!(
+        MESSAGE_ID = event::PEER_GONE, CONNECTION_ID = connection.id, PEER = %connection.peer,
+        "connection {} of {} was ended: {peer} did not answer for the keepalive time",
+        connection.id, connection.peer
+    );
+}

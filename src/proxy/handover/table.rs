@@ -1,0 +1,44 @@
+//! The slots, their pipes, and the tokens that are ready.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use super::place::Place;
+use super::slots::Slots;
+use crate::proxy::admitted_client::AdmittedClient;
+
+/// Everything that changes when a client is handed over or a connection ends.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    pub(super) slots: Slots<AdmittedClient>,
+    pub(super) reads: BTreeMap<u32, OwnedFd>,
+    /// Made with the first slot.
+    pub(super) place: Option<Place>,
+    /// For the next clients.
+    pub(super) next: Vec<Token>,
+}
+
+/// A token that is still ours, and its slot.
+#[derive(Debug)]
+pub(super) struct Token {
+    pub(super) number: u32,
+    pub(super) write: OwnedFd,
+}
+
+impl Table {
+    pub(super) fn give_back(&mut self, token: Token) {
+        // The slot first: its hanging up is then that of a free one.
+        self.slots.give_back(token.number);
+        drop(token.write);
+    }
+
+    pub(super) fn discard(&mut self, numbers: &[u32]) {
+        for number in numbers {
+            // Closing it ends the watching too: there is no other descriptor of it, epoll(7).
+            self.reads.remove(number);
+            if let Some(place) = &self.place {
+                place.remove(*number);
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Where the proxy listens: on systemd's sockets, on its own, or on those of the proxy whose place it takes.
+
+use std::path::PathBuf;
+
+use super::options::{self, Options};
+use super::take_over::{self, Predecessor, TakeOverError};
+use crate::service::activation::{self, Inherited};
+use crate::service::binding;
+use crate::service::listener::Listener;
+use crate::service::program::{self, Failure};
+
+/// The exit status when the proxy that runs could not be taken over from.
+const NOT_TAKEN_OVER: u8 = 3;
+
+/// Where files are kept, and where the control socket is if it is made here.
+pub(super) fn directories(options: &Options, makes_control: bool) -> Vec<PathBuf> {
+    let control = options.control.as_deref().filter(|_| makes_control);
+    let all = [
+        options.runtime_directory(),
+        options.state_directory(),
+        control.map(options::directory_of),
+    ];
+    let mut all: Vec<_> = all.into_iter().flatten().collect();
+    all.dedup();
+    all
+}
+
+/// The process whose place is to be taken, if there is one.
+pub(super) async fn predecessor(
+    options: &Options,
+    inherited: usize,
+) -> Result<Option<Predecessor>, Failure> {
+    match (options.take_over, &options.control) {
+        (true, Some(_)) if inherited > 0 => Err(
+            "--take-over is for a proxy that listens by itself, and systemd gives sockets: leave \
+             one of them away"
+                .into(),
+        ),
+        (true, Some(control)) => {
+            // There may be many sockets.
+            program::raise_descriptor_limit();
+            take_over::ask(control).await.map_err(not_taken_over)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The failure of a process that has changed nothing for the one that runs.
+pub(super) fn not_taken_over(error: TakeOverError) -> Failure {
+    let failure = error.into();
+    program::WithStatus {
+        status: NOT_TAKEN_OVER,
+        failure,
+    }
+    .into()
+}
+
+/// The client listeners: systemd's, or those of `--listen`.
+pub(super) async fn clients(
+    inherited: Vec<Inherited>,
+    options: &Options,
+) -> Result<Vec<Listener>, Failure> {
+    match (inherited.is_empty(), options.listen.is_empty()) {
+        (true, true) => Err(nowhere_to_listen().into()),
+        (false, false) => Err("both systemd and --listen give sockets: use one of them".into()),
+        (false, true) => Ok(Listener::inherit_all(inherited)?),
+        (true, false) => Ok(binding::bind_all(&options.listen, options.bind_timeout).await?),
+    }
+}
+
+fn nowhere_to_listen() -> String {
+    let why = activation::elsewhere();
+    let why = why.unwrap_or_else(|| "start it by a .socket unit, or give --listen".to_owned());
+    format!("nowhere to listen: {why}")
+}
+
+pub(super) async fn control(
+    inherited: Vec<Inherited>,
+    options: &Options,
+) -> Result<Vec<Listener>, Failure> {
+    match (&options.control, inherited.is_empty()) {
+        (Some(path), true) => {
+            let listener = binding::bind_private(path, options.bind_timeout).await?;
+            Ok(vec![listener])
+        }
+        _ => Ok(Listener::inherit_all(inherited)?),
+    }
+}

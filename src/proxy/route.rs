@@ -1,0 +1,263 @@
+//! The route: where admitted clients go, and how they get there.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::admission::Admission;
+use super::connections::Connection;
+use super::event;
+use super::handover::Handover;
+use super::proxy_header::ProxyProtocol;
+use super::state::TargetFile;
+use super::upstream::Connector;
+use crate::service::address::Address;
+use crate::service::ending;
+use crate::service::leads_to;
+use crate::service::listener::{Arrival, Peer};
+
+/// What the route is given once, at the start.
+#[derive(Clone, Debug)]
+pub struct RouteSettings {
+    /// Whether the target came with the command line, so that it cannot be changed.
+    pub target_fixed: bool,
+    /// How long a client waits for an upstream that does not answer; `None`: as long as it wants.
+    pub connect_timeout: Option<Duration>,
+    /// How long a peer may not answer before it is taken for gone.
+    pub keepalive: Option<Duration>,
+    /// How the upstream hears who the client is.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+impl RouteSettings {
+    /// Why the proxy cannot lead to `target`, if it cannot.
+    pub fn contradiction(&self, target: &Address) -> Option<&'static str> {
+        let handover = matches!(target, Address::Handover(_));
+        (handover && self.proxy_protocol.is_some()).then_some(
+            "clients that are handed over cannot be announced by --proxy-protocol: whoever serves \
+             them has their own sockets, and sees who they are; leave one of the two away",
+        )
+    }
+}
+
+/// Why the target was not set.
+#[derive(Debug, thiserror::Error)]
+pub enum SetTargetError {
+    /// It is given on the command line.
+    #[error("the target {0} is given on the command line or by the environment")]
+    Fixed(Address),
+    /// It does not go together with an option.
+    #[error("{0}")]
+    Contradiction(&'static str),
+    /// It leads back to this listener of ours.
+    #[error("it leads back to this proxy, which listens on {0} itself")]
+    LeadsBack(String),
+    /// It could not be written down.
+    #[error("the target could not be saved: {0}")]
+    NotSaved(#[from] io::Error),
+}
+
+/// The target, and the two ways to it: an upstream connection, and direct handover.
+#[derive(Debug)]
+pub struct Route {
+    /// The gate that clients come through.
+    pub admission: Arc<Admission>,
+    /// What was given at the start.
+    pub settings: RouteSettings,
+    /// Connects upstreams.
+    pub connector: Connector,
+    /// Hands clients over.
+    pub handover: Handover,
+    target: Mutex<Option<Arc<Address>>>,
+    /// Where the target is saved.
+    pub(super) target_file: TargetFile,
+    unreachable: AtomicU64,
+}
+
+impl Route {
+    /// With the target that an earlier process has left.
+    pub fn new(
+        admission: Arc<Admission>,
+        settings: RouteSettings,
+        target: Option<Address>,
+        target_file: TargetFile,
+        handover: Handover,
+    ) -> Self {
+        admission.with_gate_silently(|gate| gate.set_has_target(target.is_some()));
+        let listeners = admission.backlog.listeners();
+        let connector = Connector::new(settings.keepalive, target.as_ref(), &listeners);
+        Self {
+            admission,
+            settings,
+            connector,
+            handover,
+            target: Mutex::new(target.map(Arc::new)),
+            target_file,
+            unreachable: AtomicU64::new(0),
+        }
+    }
+
+    /// Where new connections go.
+    pub fn target(&self) -> Option<Arc<Address>> {
+        self.target
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Leads new connections somewhere else, and keeps that across restarts.
+    ///
+    /// # Errors
+    ///
+    /// When the target is fixed, or could not be saved.
+    pub fn set_target(&self, target: Address) -> Result<(), SetTargetError> {
+        if let (true, Some(fixed)) = (self.settings.target_fixed, self.target()) {
+            // Asking for what is so already is no error: deployment tools do it at every run.
+            return if *fixed == target {
+                Ok(())
+            } else {
+                Err(SetTargetError::Fixed((*fixed).clone()))
+            };
+        }
+        self.check_target(&target)?;
+        self.target_file.save(&target)?;
+        self.use_target(target);
+        Ok(())
+    }
+
+    /// Reads the target again.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read; the target stays as it is.
+    pub fn reload_target(&self) -> io::Result<()> {
+        if !self.settings.target_fixed
+            && let Some(target) = self.target_file.load()?
+        {
+            self.check_target(&target).map_err(io::Error::other)?;
+            self.use_target(target);
+        }
+        Ok(())
+    }
+
+    /// Checks whether the proxy can lead there, as far as that can be known without looking up a name.
+    ///
+    /// # Errors
+    ///
+    /// Why not.
+    pub fn check_target(&self, target: &Address) -> Result<(), SetTargetError> {
+        if let Some(why) = self.settings.contradiction(target) {
+            return Err(SetTargetError::Contradiction(why));
+        }
+        match leads_to::listener_at(target, &self.admission.backlog.listeners()) {
+            Some(listener) => Err(SetTargetError::LeadsBack(listener.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Self::check_target`], but a name is looked up if it may lead back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::check_target`].
+    pub async fn check_target_name(&self, target: &Address) -> Result<(), SetTargetError> {
+        self.check_target(target)?;
+        let listeners = self.admission.backlog.listeners();
+        match leads_to::listener_at_name(target, &listeners).await {
+            Some(listener) => Err(SetTargetError::LeadsBack(listener.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    fn use_target(&self, target: Address) {
+        let mut current = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_deref() == Some(&target) {
+            return;
+        }
+        tracing::info!(
+            MESSAGE_ID = event::TARGET_CHANGED, UPSTREAM = %target,
+            "new connections go to {target} from now on"
+        );
+        let listeners = self.admission.backlog.listeners();
+        let may_lead_back = leads_to::may_lead_to_one(&target, &listeners);
+        self.connector.loops.expect(may_lead_back);
+        *current = Some(Arc::new(target));
+        drop(current);
+        self.make_room();
+        self.admission
+            .with_gate_silently(|gate| gate.set_has_target(true));
+        self.admission.wakers.wake_life_cycle();
+        self.admission.wakers.wake_calls();
+    }
+
+    /// If all places are taken, ends the connections to earlier targets on which nobody has said anything. A
+    /// target that leads back by way of another proxy takes all places like that.
+    fn make_room(&self) {
+        let is_full = self
+            .admission
+            .look(|gate| gate.open() >= gate.connections_max());
+        if let (true, Some(target)) = (is_full, self.target()) {
+            self.admission.connections.abort_unused(&target);
+        }
+    }
+
+    /// A client was accepted that is this proxy itself. It is reset, and that goes through all connections by
+    /// which it came.
+    pub(super) fn refuse_own(&self, client: &Arrival) {
+        ending::reset_on_close(&client.socket);
+        if self.connector.loops.tells() {
+            let target = self.target().map(|target| target.to_string());
+            let target = target.unwrap_or_default();
+            tracing::error!(
+                MESSAGE_ID = event::LEADS_BACK, PEER = %client.peer, UPSTREAM = target,
+                "the target {target} leads back to this proxy: clients are reset until another one is set"
+            );
+        }
+    }
+
+    /// A client was given up.
+    pub(super) fn count_unreachable(&self, connection: &Connection, why: &dyn std::fmt::Display) {
+        self.unreachable.fetch_add(1, Relaxed);
+        let target = self
+            .target()
+            .map(|target| target.to_string())
+            .unwrap_or_default();
+        tracing::warn!(
+            MESSAGE_ID = event::UNREACHABLE, CONNECTION_ID = connection.id,
+            PEER = %connection.peer, UPSTREAM = target, ERROR = %why,
+            "client {} was given up: {why}", connection.peer
+        );
+    }
+
+    /// Clients given up since the process began.
+    pub fn unreachable(&self) -> u64 {
+        self.unreachable.load(Relaxed)
+    }
+
+    /// What the upstream hears of a client before its first byte.
+    pub(super) fn announcement(&self, connection: &Connection) -> Vec<u8> {
+        let Some(protocol) = self.settings.proxy_protocol else {
+            return Vec::new();
+        };
+        let addresses = match connection.peer {
+            Peer::Tcp(client) => rustix::net::getsockname(&connection.client)
+                .ok()
+                .and_then(|local| Some((client, SocketAddr::try_from(local).ok()?))),
+            Peer::Unix(_) | Peer::Other => None,
+        };
+        protocol.header(addresses)
+    }
+
+    /// How long a client waits for an upstream.
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.connect_timeout.unwrap_or(Duration::MAX)
+    }
+
+    /// No descriptors are left: gives up those that are only useful, and pauses accepting.
+    pub(super) fn has_no_descriptors(&self) {
+        self.handover.shrink();
+        self.admission.set_accepting_paused(true);
+    }
+}

@@ -1,0 +1,56 @@
+//! Parking connections for which there was no room when they came.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::event;
+use super::keep::Keep;
+use crate::service::clock::Uptime;
+use crate::service::words::clause;
+
+/// The pause before it is tried again to find room.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The connections that are not parked, for lack of room.
+#[derive(Debug, Default)]
+pub(super) struct Unparked {
+    /// When they are tried again, in microseconds since boot.
+    due: AtomicU64,
+    is_told: AtomicBool,
+}
+
+impl Unparked {
+    /// Parks the connections for which there was no room when they came, and logs if there is none yet, or
+    /// again. Returns when to try the next time.
+    pub(super) fn park(&self, keep: Keep, now: Uptime) -> Option<Uptime> {
+        if !keep.has_unparked() {
+            return None;
+        }
+        let due = Uptime::from_micros(self.due.load(Relaxed));
+        if now < due {
+            return Some(due);
+        }
+        let left = keep.park_unparked();
+        let told = self.is_told.swap(left > 0, Relaxed);
+        match left {
+            0 if told => tracing::info!(
+                MESSAGE_ID = event::KEEPS,
+                "all connections are safe from the end of this process again"
+            ),
+            0 => {}
+            _ if told => {}
+            _ => tracing::warn!(
+                MESSAGE_ID = event::KEEPS,
+                OPEN = left,
+                "{} not safe from the end of this process: this user has as many \
+                 descriptors on their way in sockets as the kernel allows (raise LimitNOFILE=, or see \
+                 who else sends some: another service, or another container's with the same number of \
+                 a user)",
+                clause(left, "connection", ("is", "are"))
+            ),
+        }
+        let due = now + AGAIN;
+        self.due.store(due.as_micros(), Relaxed);
+        (left > 0).then_some(due)
+    }
+}
