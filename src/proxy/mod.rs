@@ -1,17 +1,29 @@
 //! The proxy between clients and a service.
 //!
-//! From the bottom up; nothing imports what is below it in this list (`tests/layers.rs`):
+//! ```text
+//! proxy::run  from the command line to a running proxy
+//! proxy::running | proxy::listening  a proxy as a service; where it listens
+//! proxy::control | proxy::take_over | proxy::restored  the control socket; taking the place of a proxy
+//!     that runs; going on with what another process has left
+//! proxy::assembly  all parts together
+//! proxy::workers  the threads that accept, carry and hand over
+//! proxy::waiting | proxy::returns | proxy::first_target  a client that waits for its upstream; one that
+//!     came back from a handover; the target to begin with
+//! proxy::route  where clients go: target, connector, handover
+//! proxy::handover | proxy::broken  direct handover; a connection of which one side has broken
+//! proxy::admitted_client  a client until its end
+//! proxy::admission  the gate, and what it has let in
+//! proxy::connections | proxy::keeping | proxy::descriptors  the open connections; beginning to keep them;
+//!     how many there may be
+//! proxy::relay | proxy::upstream | proxy::state | proxy::options | proxy::last_will | proxy::unparked | proxy::limits
+//!     carrying bytes; reaching the service; lock and target as files; the command line; looking after the
+//!     last will; parking when there was no room; what is logged of limits
+//! proxy::gate | proxy::keep | proxy::loops | proxy::liveness | proxy::proxy_header | proxy::sources | proxy::event
+//!     who may pass, and is the drain complete (pure); connections that outlive the process; clients that are
+//!     the proxy itself; peers that are gone; the PROXY header; clients by source; events of the journal
+//! ```
 //!
-//! - [`gate`]: may this client pass, is the drain complete (pure); [`state`]: the lock and the target as files;
-//! - [`keep`]: connections that outlive the process; [`relay`]: carrying bytes;
-//! - [`loops`], [`upstream`]: reaching the service; [`proxy_header`]; [`sources`], [`liveness`];
-//! - [`connections`]: those that are open; [`admission`]: the gate, and what it has let in;
-//! - [`admitted_client`]: a client until its end; [`handover`]: or it goes to the process that serves it;
-//! - [`route`]: where clients go; `waiting`, `broken`, `returns`: clients that are not carried just now;
-//! - `workers`: the threads that accept and carry;
-//! - `unparked`, `last_will`, [`assembly`]: all parts together; `restored`: what another process has left;
-//! - [`take_over`], [`control`], `running`: a running proxy as others see it;
-//! - [`options`], `keeping`, [`run`]: from the command line to a running proxy.
+//! Imports run downwards only, as in the map of the crate.
 
 pub mod admission;
 pub mod admitted_client;
