@@ -8,46 +8,28 @@ mod order;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use graph::{Edge, Graph, by_importer, circles, way};
+use graph::{Edge, Graph, by_importer, circles};
 use imports::Module;
 use order::{Layers, layers};
-
-/// Imports, each from a file and of what, that still break these rules. Nothing is added here.
-const EXCEPTIONS: &[(&str, &str)] = &[
-];
 
 struct Library {
     graph: Graph,
     layers: Vec<Layers>,
-    exceptions: BTreeSet<Edge>,
 }
 
 fn library() -> Library {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let map = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
     let layers = ["lib.rs", "proxy/mod.rs"].map(|file| layers(&map(file)));
-    let module = |name: &str| name.split("::").map(str::to_owned).collect::<Module>();
-    let exceptions = EXCEPTIONS.iter();
     Library {
         graph: Graph::read(&root).unwrap(),
         layers: layers.into_iter().flatten().collect(),
-        exceptions: exceptions
-            .map(|(from, to)| (module(from), module(to)))
-            .collect(),
     }
 }
 
 impl Library {
     fn objection(&self, edge: &Edge) -> Option<String> {
         self.layers.iter().find_map(|layers| layers.objection(edge))
-    }
-
-    fn held(&self) -> BTreeSet<Edge> {
-        self.graph
-            .edges
-            .difference(&self.exceptions)
-            .cloned()
-            .collect()
     }
 }
 
@@ -58,8 +40,7 @@ fn shown(modules: &[Module]) -> String {
 
 #[test]
 fn no_circle() {
-    let held = library().held();
-    let circles = circles(&by_importer(&held));
+    let circles = circles(&by_importer(&library().graph.edges));
     let circles: Vec<_> = circles.iter().map(|way| shown(way)).collect();
     assert!(
         circles.is_empty(),
@@ -77,8 +58,9 @@ fn imports_run_down_the_layers() {
         .test_edges
         .iter()
         .filter(|edge| !is_of_parent(edge));
-    let held = library.held();
-    let objections: BTreeSet<_> = held
+    let objections: BTreeSet<_> = library
+        .graph
+        .edges
         .iter()
         .chain(of_tests)
         .filter_map(|edge| library.objection(edge))
@@ -99,20 +81,4 @@ fn every_module_has_a_layer() {
         strays.is_empty(),
         "in only one of src/ and the map: {strays:?}"
     );
-}
-
-#[test]
-fn every_exception_is_needed() {
-    let library = library();
-    let held = library.held();
-    let held = by_importer(&held);
-    for edge @ (from, to) in &library.exceptions {
-        let is_there = library.graph.edges.contains(edge);
-        let is_needed = library.objection(edge).is_some() || way(&held, to, from).is_some();
-        let edge = shown(&[from.clone(), to.clone()]);
-        assert!(
-            is_there && is_needed,
-            "no exception is needed any more for {edge}"
-        );
-    }
 }

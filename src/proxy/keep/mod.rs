@@ -55,4 +55,4 @@ pub use will::heir_of;
 #[cfg(fuzzing)]
 mod fuzzing;
 #[cfg(test)]
-mod tests;
+pub(in crate::proxy) mod tests;

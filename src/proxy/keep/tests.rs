@@ -1,6 +1,5 @@
 //! Processes that follow each other, all of them in this one: what one leaves, the next one finds.
 
-mod broken;
 mod garbage;
 mod recycling;
 mod unparked;
@@ -35,12 +34,12 @@ fn keep_of(parts: Parts) -> Keep {
     }
 }
 
-fn first() -> Keep {
+pub(in crate::proxy) fn first() -> Keep {
     keep_of(Parts::new(&options()).unwrap())
 }
 
 /// What the next process finds. The one before is as good as dead: it does nothing any more.
-fn next(before: Keep) -> (Keep, Restoration) {
+pub(in crate::proxy) fn next(before: Keep) -> (Keep, Restoration) {
     next_with(before, &options())
 }
 
@@ -58,11 +57,11 @@ fn next_with(before: Keep, options: &Options<'_>) -> (Keep, Restoration) {
 }
 
 /// A connection through a process: the client, its socket, the upstream's socket, the upstream.
-struct Through {
-    client: TcpStream,
+pub(in crate::proxy) struct Through {
+    pub(in crate::proxy) client: TcpStream,
     ours: [OwnedFd; 2],
-    upstream: TcpStream,
-    slot: Slot,
+    pub(in crate::proxy) upstream: TcpStream,
+    pub(in crate::proxy) slot: Slot,
 }
 
 fn pair() -> (TcpStream, TcpStream) {
@@ -72,7 +71,7 @@ fn pair() -> (TcpStream, TcpStream) {
 }
 
 impl Through {
-    fn new(keep: Keep) -> Self {
+    pub(in crate::proxy) fn new(keep: Keep) -> Self {
         let (client, accepted) = pair();
         let (connected, upstream) = pair();
         let slot = keep.claim().unwrap();

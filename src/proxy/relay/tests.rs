@@ -1,5 +1,7 @@
 //! The relay between real sockets: urgent data, and the end.
 
+mod restored;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsFd;

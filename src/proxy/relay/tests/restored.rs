@@ -1,6 +1,10 @@
-//! A source that was reset.
+//! A source that was reset, as the next process goes on with it.
 
-use super::*;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+
+use crate::proxy::keep::tests::{Through, first, next};
+use crate::proxy::keep::{Stage, Way};
 use crate::proxy::relay::{Ending, Meter, Ready, Relay, Turn};
 use crate::service::poller::Flags;
 use crate::service::stream::Family;
