@@ -5,7 +5,7 @@
 use arbitrary::Arbitrary;
 use disnix_proxy_example::proxy::keep::BUFFER;
 use disnix_proxy_example::proxy::keep::account::{
-    Act, Held, Kernel, Place, Record, Total, settle,
+    Act, HeldBytes, Kernel, Place, Record, Total, settle,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -53,7 +53,7 @@ fuzz_target!(|input: Input| {
     let in_hand = settled.taken - settled.given;
     match settled.held {
         None => assert_eq!(in_hand, 0),
-        Some(Held::Buffer {
+        Some(HeldBytes::Buffer {
             number,
             from,
             length,
@@ -61,7 +61,7 @@ fuzz_target!(|input: Input| {
             assert_eq!(record.place, Place::Buffer(number));
             assert!(from + length <= BUFFER && length as u64 == in_hand);
         }
-        Some(Held::Pipe { number, length }) => {
+        Some(HeldBytes::Pipe { number, length }) => {
             assert_eq!(record.place, Place::Pipe(number));
             assert!(kernel.piped == Some(length as u64) && length as u64 == in_hand);
         }

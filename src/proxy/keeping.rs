@@ -30,7 +30,7 @@ pub(super) fn begin(
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     // One for each direction whose receiver is slow, and one for each thread to receive into.
     let buffers = number(2 * connections + threads + 1);
-    let how = keep::Options {
+    let how = keep::KeepOptions {
         connections: number(connections),
         buffers,
         listeners: listeners.iter().map(AsFd::as_fd).collect(),

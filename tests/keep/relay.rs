@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use disnix_proxy_example::proxy::keep::account::Place;
 use disnix_proxy_example::proxy::keep::{
-    self, Buffer, InHand, Keep, Options, Pipe, Restored, Slot, Stage, Way,
+    self, Buffer, InHand, Keep, KeepOptions, ParkedPipe, Restored, Slot, Stage, Way,
 };
 use disnix_proxy_example::service::clock::Uptime;
 use disnix_proxy_example::service::{activation, ending, notify};
@@ -60,7 +60,7 @@ struct Thread {
     listener: Arc<OwnedFd>,
     target: String,
     scratch: Option<Buffer>,
-    spare: Option<Pipe>,
+    spare: Option<ParkedPipe>,
     connections: Vec<Connection>,
 }
 
@@ -69,7 +69,7 @@ pub fn run() {
     let (stored, mut sockets) = keep::separate(activation::inherited().unwrap());
     let listener = Arc::new(sockets.remove(0).fd);
     rustix::io::ioctl_fionbio(&listener, true).unwrap();
-    let options = Options {
+    let options = KeepOptions {
         connections: 16_384,
         buffers: 4096,
         listeners: vec![listener.as_fd()],

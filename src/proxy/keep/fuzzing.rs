@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use rustix::io::pwrite;
 
 use super::keeper::Keep;
-use super::options::Options;
+use super::options::KeepOptions;
 use super::parking::message;
 use super::restoring::{Sockets, settle};
 use super::start::adopt;
@@ -28,7 +28,7 @@ impl Keep {
     ///
     /// When the kernel has no memory or no descriptors.
     pub fn for_fuzzing() -> Self {
-        let options = Options {
+        let options = KeepOptions {
             connections: SLOTS,
             buffers: SLOTS,
             listeners: Vec::new(),

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::error::KeepError;
 use super::parking::lots::Lots;
-use super::parking::{Pair, Parking, Pipe, queue};
+use super::parking::queue::SocketPair;
+use super::parking::{Pair, ParkedPipe, Parking};
 use super::store;
 use super::table::layout::{Header, LEFT, OVER};
 use super::table::{Buffers, Slot};
@@ -28,7 +29,7 @@ pub(super) struct Core {
     pub(super) buffers: Buffers,
     pub(super) buffer_file: OwnedFd,
     /// Where the will sends to, and from where it is received.
-    pub(super) will_queue: queue::Pair,
+    pub(super) will_queue: SocketPair,
     pub(super) testament: Mutex<Testament>,
 }
 
@@ -111,7 +112,7 @@ impl Keep {
 
     /// Parks an empty pipe. `None` if there is no room; then nothing may be spliced for connections
     /// that are kept.
-    pub fn pipe(self, read: OwnedFd, write: OwnedFd) -> Option<Pipe> {
+    pub fn pipe(self, read: OwnedFd, write: OwnedFd) -> Option<ParkedPipe> {
         self.core.parking.pipe(read, write)
     }
 

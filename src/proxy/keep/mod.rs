@@ -42,8 +42,8 @@ mod will;
 
 pub use error::KeepError;
 pub use keeper::Keep;
-pub use options::Options;
-pub use parking::{Pair, Pipe};
+pub use options::KeepOptions;
+pub use parking::{Pair, ParkedPipe};
 pub use restoring::{GivenUp, InHand, Restored, RestoredFlow, Stage, discard};
 pub use start::{Started, start};
 pub use store::{NAME, separate};

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 
 /// How much room there has to be, and whose clients they are.
 #[derive(Clone, Debug)]
-pub struct Options<'a> {
+pub struct KeepOptions<'a> {
     /// Connections that are to be kept at a time; those beyond are not. (It may have to be fewer:
     /// [`super::Keep::connections`].)
     pub connections: u32,

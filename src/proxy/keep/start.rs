@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use super::error::KeepError;
 use super::keeper::{Core, Keep};
-use super::options::Options;
+use super::options::KeepOptions;
 use super::parking::Parking;
 use super::restoring::{GivenUp, Restoration, Restored, discard, reset_all};
 use super::store::{self, Parts, Stored};
@@ -45,7 +45,7 @@ pub struct Started {
 /// store any more, but for [`KeepError::Descriptors`], after which another process can try.
 pub fn start(
     stored: Vec<OwnedFd>,
-    options: &Options<'_>,
+    options: &KeepOptions<'_>,
     respawn: Option<Vec<Inherited>>,
 ) -> Result<Started, KeepError> {
     // Whatever goes wrong, they do not stay without an owner.
@@ -60,7 +60,7 @@ pub fn start(
 
 fn go_on(
     stored: Vec<OwnedFd>,
-    options: &Options<'_>,
+    options: &KeepOptions<'_>,
     respawn: Option<Vec<Inherited>>,
 ) -> Result<Started, KeepError> {
     will::is_possible()?;
@@ -94,19 +94,19 @@ fn go_on(
 }
 
 /// Finds everything again.
-pub(super) fn restore(keep: Keep, options: &Options<'_>) -> Result<Restoration, KeepError> {
+pub(super) fn restore(keep: Keep, options: &KeepOptions<'_>) -> Result<Restoration, KeepError> {
     let core = keep.core;
     let queue = core.will_queue[1].as_fd();
     Restoration::of(&core.parking, &core.buffers, queue, options)
 }
 
-fn create(options: &Options<'_>) -> Result<Core, KeepError> {
+fn create(options: &KeepOptions<'_>) -> Result<Core, KeepError> {
     let core = adopt(Parts::new(options)?, options)?;
     store::put(core.parts(&core.parking.lots()))?;
     Ok(core)
 }
 
-pub(super) fn adopt(parts: Parts, options: &Options<'_>) -> Result<Core, KeepError> {
+pub(super) fn adopt(parts: Parts, options: &KeepOptions<'_>) -> Result<Core, KeepError> {
     let Parts {
         table,
         buffers,

@@ -16,8 +16,8 @@ use super::store::{self, Parts, Stored};
 use super::*;
 use crate::service::clock::Uptime;
 
-fn options() -> Options<'static> {
-    Options {
+fn options() -> KeepOptions<'static> {
+    KeepOptions {
         connections: 4096,
         buffers: 64,
         listeners: Vec::new(),
@@ -43,7 +43,7 @@ pub(in crate::proxy) fn next(before: Keep) -> (Keep, Restoration) {
     next_with(before, &options())
 }
 
-fn next_with(before: Keep, options: &Options<'_>) -> (Keep, Restoration) {
+fn next_with(before: Keep, options: &KeepOptions<'_>) -> (Keep, Restoration) {
     let core = before.core;
     let lots = core.parking.lots();
     let stored = core.parts(&lots).into_iter();

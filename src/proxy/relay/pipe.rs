@@ -63,7 +63,7 @@ pub(super) struct Pipe {
 enum Ends {
     Own(OwnedFd, OwnedFd),
     /// What is in there outlives the process.
-    Kept(keep::Pipe),
+    Kept(keep::ParkedPipe),
 }
 
 /// One of those that were allowed.
@@ -100,7 +100,7 @@ impl Pipe {
     }
 
     /// One with bytes in it that the process before has left.
-    pub(super) fn restored(pipe: keep::Pipe) -> Self {
+    pub(super) fn restored(pipe: keep::ParkedPipe) -> Self {
         Self {
             capacity: fcntl_getpipe_size(pipe.write_end()).unwrap_or(CAPACITY_MIN),
             ends: Ends::Kept(pipe),

@@ -16,20 +16,20 @@ use std::sync::atomic::{
 use rustix::io::Errno;
 
 use super::budget::Budget;
-use super::message::{DESCRIPTORS_MAX, Entry};
-use super::queue::{self, Message, Pair};
+use super::message::{DESCRIPTORS_MAX, LotEntry};
+use super::queue::{self, SeenMessage, SocketPair};
 use crate::proxy::keep::table::layout::PAIRS;
 
 /// The most messages in a queue. Looking at what is in one takes a time that grows with its square.
 const MESSAGES_MAX: usize = 512;
 
 /// Which lot.
-pub type Side = usize;
+pub type LotSide = usize;
 
 /// Both lots.
 #[derive(Debug)]
 pub struct Lots {
-    pairs: [Pair; PAIRS],
+    pairs: [SocketPair; PAIRS],
     counts: [[AtomicUsize; PAIRS]; 2],
     /// The queue that has room. The order of the queues is the order of time.
     current: [AtomicUsize; 2],
@@ -44,7 +44,7 @@ pub struct Lots {
 
 /// Why something was not parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
+pub enum Refusal {
     /// The lot is full.
     Full,
     /// There are too many descriptors in the lots, or the user has too many on their way otherwise.
@@ -55,7 +55,7 @@ pub enum Refused {
 
 /// What something is parked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub enum Occasion {
     /// It is new.
     Parking,
     /// It was in the other lot. For this there is always room for a message more.
@@ -63,7 +63,7 @@ pub enum Purpose {
 }
 
 impl Lots {
-    pub fn new(pairs: [Pair; PAIRS], budget: Budget) -> Self {
+    pub fn new(pairs: [SocketPair; PAIRS], budget: Budget) -> Self {
         Self {
             pairs,
             counts: Default::default(),
@@ -83,16 +83,16 @@ impl Lots {
     /// Parks the descriptors that these entries are about.
     pub fn send(
         &self,
-        side: Side,
-        entries: &[Entry],
+        side: LotSide,
+        entries: &[LotEntry],
         descriptors: &[RawFd],
-        purpose: Purpose,
-    ) -> Result<(), Refused> {
+        purpose: Occasion,
+    ) -> Result<(), Refusal> {
         let count = descriptors.len();
         // What others add at the same time may be refused though there is room for one of both.
         self.held[side].fetch_add(count, SeqCst);
         let sent = match self.held() > self.descriptors_max(purpose) {
-            true => Err(Refused::TooMany),
+            true => Err(Refusal::TooMany),
             false => self.send_anyway(side, entries, descriptors, purpose),
         };
         if sent.is_err() {
@@ -103,16 +103,16 @@ impl Lots {
 
     fn send_anyway(
         &self,
-        side: Side,
-        entries: &[Entry],
+        side: LotSide,
+        entries: &[LotEntry],
         descriptors: &[RawFd],
-        purpose: Purpose,
-    ) -> Result<(), Refused> {
+        purpose: Occasion,
+    ) -> Result<(), Refusal> {
         let most = self.messages_max(side, purpose);
         let first = match purpose {
-            Purpose::Parking => self.current[side].load(Relaxed),
+            Occasion::Parking => self.current[side].load(Relaxed),
             // What is in here already is about others.
-            Purpose::Recycling => 0,
+            Occasion::Recycling => 0,
         };
         for queue in first..PAIRS {
             let count = &self.counts[side][queue];
@@ -125,25 +125,25 @@ impl Lots {
                         return Ok(());
                     }
                     Err(Errno::AGAIN) => {}
-                    Err(Errno::TOOMANYREFS) => return Err(Refused::TooMany),
-                    Err(errno) => return Err(Refused::Because(errno)),
+                    Err(Errno::TOOMANYREFS) => return Err(Refusal::TooMany),
+                    Err(errno) => return Err(Refusal::Because(errno)),
                 }
             }
         }
-        Err(Refused::Full)
+        Err(Refusal::Full)
     }
 
-    fn descriptors_max(&self, purpose: Purpose) -> usize {
+    fn descriptors_max(&self, purpose: Occasion) -> usize {
         match purpose {
-            Purpose::Parking => self.budget.parked,
-            Purpose::Recycling => self.budget.parked + self.budget.message.max(DESCRIPTORS_MAX),
+            Occasion::Parking => self.budget.parked,
+            Occasion::Recycling => self.budget.parked + self.budget.message.max(DESCRIPTORS_MAX),
         }
     }
 
     /// As long as something is left in the other lot, there has to be room for it in this one.
-    fn messages_max(&self, side: Side, purpose: Purpose) -> usize {
+    fn messages_max(&self, side: LotSide, purpose: Occasion) -> usize {
         match purpose {
-            Purpose::Parking if self.messages(1 - side) > 0 => MESSAGES_MAX / 4 * 3,
+            Occasion::Parking if self.messages(1 - side) > 0 => MESSAGES_MAX / 4 * 3,
             _ => MESSAGES_MAX,
         }
     }
@@ -154,12 +154,12 @@ impl Lots {
     }
 
     /// Messages in a queue of a lot.
-    pub fn messages_in(&self, side: Side, queue: usize) -> usize {
+    pub fn messages_in(&self, side: LotSide, queue: usize) -> usize {
         self.counts[side][queue].load(Relaxed)
     }
 
     /// Messages in a lot.
-    pub fn messages(&self, side: Side) -> usize {
+    pub fn messages(&self, side: LotSide) -> usize {
         self.counts[side]
             .iter()
             .map(|count| count.load(Relaxed))
@@ -168,7 +168,7 @@ impl Lots {
 
     /// Throws away the oldest message of a queue, with which so many descriptors have come. Without room
     /// for them they are closed.
-    pub fn throw_away(&self, side: Side, queue: usize, descriptors: usize) {
+    pub fn throw_away(&self, side: LotSide, queue: usize, descriptors: usize) {
         let count = &self.counts[side][queue];
         let held = &self.held[side];
         if !queue::throw_away(self.pairs[queue][1 - side].as_fd()) {
@@ -186,18 +186,18 @@ impl Lots {
     /// Tells what the messages of a queue say, from the oldest one on, while `each` wants more of them.
     pub fn look_ahead(
         &self,
-        side: Side,
+        side: LotSide,
         queue: usize,
-        each: impl FnMut(Vec<Entry>) -> bool,
+        each: impl FnMut(Vec<LotEntry>) -> bool,
     ) -> Result<(), Errno> {
         queue::look_ahead(self.pairs[queue][1 - side].as_fd(), each)
     }
 
     /// Looks at everything that is in a lot, and leaves it there.
-    pub fn look(&self, side: Side, mut each: impl FnMut(Message)) -> Result<(), Errno> {
+    pub fn look(&self, side: LotSide, mut each: impl FnMut(SeenMessage)) -> Result<(), Errno> {
         let mut held = 0;
         for (queue, (pair, count)) in self.pairs.iter().zip(&self.counts[side]).enumerate() {
-            let seen = queue::look(pair[1 - side].as_fd(), &mut |message: Message| {
+            let seen = queue::look(pair[1 - side].as_fd(), &mut |message: SeenMessage| {
                 held += message.descriptors.len();
                 each(message);
             })?;

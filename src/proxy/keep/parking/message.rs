@@ -26,14 +26,14 @@ pub enum Kind {
 
 /// One of those that a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct LotEntry {
     pub kind: Kind,
     /// Of the slot or the pipe, below 2³⁰.
     pub index: u32,
     pub generation: u32,
 }
 
-impl Entry {
+impl LotEntry {
     /// A socket that nobody had written down.
     pub const STRAY: Self = Self {
         kind: Kind::Stray,
@@ -83,16 +83,16 @@ impl Entry {
 }
 
 /// Reads a message with so many descriptors; `None` if it does not say whose each of them is.
-pub fn entries(bytes: &[u8], descriptors: usize) -> Option<Vec<Entry>> {
+pub fn entries(bytes: &[u8], descriptors: usize) -> Option<Vec<LotEntry>> {
     let entries = read_entries(bytes);
     let wanted: usize = entries.iter().map(|entry| entry.descriptors()).sum();
     (bytes.len().is_multiple_of(ENTRY) && wanted == descriptors).then_some(entries)
 }
 
 /// Reads a message whose descriptors nobody has looked at.
-pub(super) fn read_entries(bytes: &[u8]) -> Vec<Entry> {
+pub(super) fn read_entries(bytes: &[u8]) -> Vec<LotEntry> {
     let (words, _) = bytes.as_chunks::<ENTRY>();
-    words.iter().map(|word| Entry::read(*word)).collect()
+    words.iter().map(|word| LotEntry::read(*word)).collect()
 }
 
 #[cfg(test)]
@@ -103,7 +103,7 @@ mod tests {
     fn an_entry_is_read_as_it_was_sent() {
         for kind in [Kind::Client, Kind::Pair, Kind::Pipe, Kind::Stray] {
             for (index, generation) in [(0, 0), (1, 2), (u32::MAX >> 2, u32::MAX)] {
-                let entry = Entry {
+                let entry = LotEntry {
                     kind,
                     index,
                     generation,
@@ -118,12 +118,12 @@ mod tests {
 
     #[test]
     fn a_message_that_does_not_fit_its_descriptors_says_nothing() {
-        let pair = Entry {
+        let pair = LotEntry {
             kind: Kind::Pair,
-            ..Entry::STRAY
+            ..LotEntry::STRAY
         };
-        let both = [pair.bytes(), Entry::STRAY.bytes()].concat();
-        assert_eq!(entries(&both, 3), Some(vec![pair, Entry::STRAY]));
+        let both = [pair.bytes(), LotEntry::STRAY.bytes()].concat();
+        assert_eq!(entries(&both, 3), Some(vec![pair, LotEntry::STRAY]));
         assert_eq!(entries(&both, 2), None);
         assert_eq!(entries(&both[..15], 3), None);
         assert_eq!(entries(&[], 0), Some(vec![]));

@@ -20,5 +20,5 @@ mod shared;
 mod unparked;
 
 pub use park::Pair;
-pub use pipe::Pipe;
+pub use pipe::ParkedPipe;
 pub use shared::Parking;

@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::RwLockReadGuard;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
-use super::lots::{Lots, Purpose, Refused};
-use super::message::{DESCRIPTORS_MAX, Entry};
+use super::lots::{Lots, Occasion, Refusal};
+use super::message::{DESCRIPTORS_MAX, LotEntry};
 use super::shared::Parking;
 use crate::proxy::keep::table::Slot;
 use crate::proxy::keep::table::layout::{Phase, State};
@@ -57,9 +57,9 @@ impl Parking {
     }
 
     fn send_pairs(&self, pairs: &[Pair<'_>]) -> (RwLockReadGuard<'_, Lots>, bool) {
-        let entries: Vec<Entry> = pairs
+        let entries: Vec<LotEntry> = pairs
             .iter()
-            .map(|(slot, ..)| Entry::of_slot(slot.index(), connected(*slot, false)))
+            .map(|(slot, ..)| LotEntry::of_slot(slot.index(), connected(*slot, false)))
             .collect();
         let descriptors: Vec<RawFd> = pairs
             .iter()
@@ -73,7 +73,7 @@ impl Parking {
             phase,
             ..slot.state()
         };
-        let entry = Entry::of_slot(slot.index(), state);
+        let entry = LotEntry::of_slot(slot.index(), state);
         let descriptors = [client, upstream.unwrap_or(-1)];
         let (_lots, parked) = self.send(&[entry], &descriptors[..entry.descriptors()]);
         self.note(parked);
@@ -96,19 +96,19 @@ impl Parking {
     /// lots stay as they are until what is returned is dropped.
     pub(super) fn send(
         &self,
-        entries: &[Entry],
+        entries: &[LotEntry],
         descriptors: &[RawFd],
     ) -> (RwLockReadGuard<'_, Lots>, bool) {
         let mut lots = self.lots();
         for left in (0..TRIES).rev() {
             let side = self.active();
-            let why = match lots.send(side, entries, descriptors, Purpose::Parking) {
+            let why = match lots.send(side, entries, descriptors, Occasion::Parking) {
                 Ok(()) => {
                     let places = &self.places;
                     entries.iter().for_each(|entry| places.put(*entry, side));
                     return (lots, true);
                 }
-                Err(Refused::Because(_)) => break,
+                Err(Refusal::Because(_)) => break,
                 Err(why) => why,
             };
             if left == 0 {

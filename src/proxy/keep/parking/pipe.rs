@@ -3,14 +3,14 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
-use super::message::{Entry, Kind};
+use super::message::{Kind, LotEntry};
 use super::shared::Parking;
 use crate::proxy::keep::table::layout::{Phase, State};
 
 /// A pipe that is parked. When it is dropped, what is in there is lost, also for the next process; after
 /// [`crate::proxy::keep::Keep::leave`] it is not.
 #[derive(Debug)]
-pub struct Pipe {
+pub struct ParkedPipe {
     parking: &'static Parking,
     number: u32,
     read: OwnedFd,
@@ -19,13 +19,13 @@ pub struct Pipe {
 
 impl Parking {
     /// Parks an empty pipe. `None` if there is no room.
-    pub fn pipe(&'static self, read: OwnedFd, write: OwnedFd) -> Option<Pipe> {
+    pub fn pipe(&'static self, read: OwnedFd, write: OwnedFd) -> Option<ParkedPipe> {
         let number = self.table.claim_pipe()?;
         let raw = self.table.pipe(number)?;
         raw.read.store(read.as_raw_fd() as u32, Release);
         raw.write.store(write.as_raw_fd() as u32, Release);
         let state = State::of(raw.state.load(Relaxed));
-        let entry = Entry {
+        let entry = LotEntry {
             kind: Kind::Pipe,
             index: number,
             generation: state.generation,
@@ -48,8 +48,8 @@ impl Parking {
     }
 
     /// A pipe that is parked already.
-    pub fn adopt_pipe(&'static self, number: u32, read: OwnedFd, write: OwnedFd) -> Pipe {
-        Pipe {
+    pub fn adopt_pipe(&'static self, number: u32, read: OwnedFd, write: OwnedFd) -> ParkedPipe {
+        ParkedPipe {
             parking: self,
             number,
             read,
@@ -58,7 +58,7 @@ impl Parking {
     }
 }
 
-impl Pipe {
+impl ParkedPipe {
     /// Its number, which is its name in a slot.
     pub fn number(&self) -> u32 {
         self.number
@@ -75,7 +75,7 @@ impl Pipe {
     }
 }
 
-impl Drop for Pipe {
+impl Drop for ParkedPipe {
     fn drop(&mut self) {
         if self.parking.table.header().orderly.load(Relaxed) == 0 {
             let _lots = self.parking.lots();

@@ -9,8 +9,8 @@ use std::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
 };
 
-use super::lots::Side;
-use super::message::{Entry, Kind};
+use super::lots::LotSide;
+use super::message::{Kind, LotEntry};
 use crate::proxy::keep::table::layout::PIPES;
 
 /// In no lot.
@@ -18,13 +18,13 @@ const NOWHERE: u8 = 0;
 
 /// Where connections and pipes are.
 #[derive(Debug)]
-pub struct Places {
+pub struct LotPlaces {
     slots: Box<[AtomicU8]>,
     pipes: Box<[AtomicU8]>,
     useful: AtomicUsize,
 }
 
-impl Places {
+impl LotPlaces {
     /// For so many slots; nobody is anywhere.
     pub fn new(slots: u32) -> Self {
         let nowhere = |count| (0..count).map(|_| AtomicU8::new(NOWHERE)).collect();
@@ -44,7 +44,7 @@ impl Places {
     }
 
     /// It is in that lot now, and nowhere else that counts.
-    pub fn put(&self, entry: Entry, side: Side) {
+    pub fn put(&self, entry: LotEntry, side: LotSide) {
         let place = 1 + side as u8 + 2 * (entry.descriptors() as u8 - 1);
         self.set(entry.kind, entry.index, place);
     }
@@ -63,7 +63,7 @@ impl Places {
     }
 
     /// Where it is.
-    pub fn side(&self, kind: Kind, index: u32) -> Option<Side> {
+    pub fn side(&self, kind: Kind, index: u32) -> Option<LotSide> {
         match self.place(kind, index)?.load(Relaxed) {
             NOWHERE => None,
             place => Some(usize::from(place - 1) % 2),
@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn the_last_place_counts() {
-        let places = Places::new(2);
-        let entry = |kind, index| Entry {
+        let places = LotPlaces::new(2);
+        let entry = |kind, index| LotEntry {
             kind,
             index,
             generation: 7,
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(places.side(Kind::Client, 0), None);
         places.remove(Kind::Client, 1);
         assert_eq!((places.side(Kind::Pair, 1), places.useful()), (None, 2));
-        places.put(Entry::STRAY, 0);
+        places.put(LotEntry::STRAY, 0);
         places.put(entry(Kind::Client, 2), 0);
         assert_eq!(places.useful(), 2, "neither has a place");
     }

@@ -11,7 +11,7 @@ use rustix::net::{
     sendmsg, socketpair, sockopt,
 };
 
-use super::message::{BYTES_MAX, DESCRIPTORS_MAX, Entry, entries, read_entries};
+use super::message::{BYTES_MAX, DESCRIPTORS_MAX, LotEntry, entries, read_entries};
 use crate::service::kernel::peek_onwards;
 
 /// What the socket may hold; the kernel takes what is allowed (`net.core.wmem_max`). 212,992, which is
@@ -19,10 +19,10 @@ use crate::service::kernel::peek_onwards;
 const ROOM: usize = 4 * 1024 * 1024;
 
 /// A pair of sockets: what is sent to one of them is received from the other.
-pub type Pair = [OwnedFd; 2];
+pub type SocketPair = [OwnedFd; 2];
 
 /// Makes a pair.
-pub fn pair() -> Result<Pair, Errno> {
+pub fn pair() -> Result<SocketPair, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     for end in [&one, &other] {
@@ -33,15 +33,15 @@ pub fn pair() -> Result<Pair, Errno> {
 
 /// A message that was looked at.
 #[derive(Debug)]
-pub struct Message {
-    pub entries: Vec<Entry>,
+pub struct SeenMessage {
+    pub entries: Vec<LotEntry>,
     pub descriptors: std::vec::IntoIter<OwnedFd>,
 }
 
 /// Sends descriptors.
 pub(super) fn send(
     socket: BorrowedFd<'_>,
-    entries: &[Entry],
+    entries: &[LotEntry],
     descriptors: &[RawFd],
 ) -> Result<(), Errno> {
     debug_assert!(descriptors.len() <= DESCRIPTORS_MAX);
@@ -95,7 +95,7 @@ pub fn take(socket: BorrowedFd<'_>) -> Result<Option<Vec<OwnedFd>>, Errno> {
 /// # Errors
 ///
 /// `MFILE` when not all descriptors could be received.
-pub fn look(socket: BorrowedFd<'_>, each: &mut impl FnMut(Message)) -> Result<usize, Errno> {
+pub fn look(socket: BorrowedFd<'_>, each: &mut impl FnMut(SeenMessage)) -> Result<usize, Errno> {
     peek_onwards(socket, true).map_err(|_| Errno::INVAL)?;
     let mut seen = 0;
     let result = loop {
@@ -113,7 +113,7 @@ pub fn look(socket: BorrowedFd<'_>, each: &mut impl FnMut(Message)) -> Result<us
 /// Tells what the messages of a queue say, from the oldest one on, while `each` wants more of them.
 pub(super) fn look_ahead(
     socket: BorrowedFd<'_>,
-    mut each: impl FnMut(Vec<Entry>) -> bool,
+    mut each: impl FnMut(Vec<LotEntry>) -> bool,
 ) -> Result<(), Errno> {
     let mut buffer = [0; BYTES_MAX];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
@@ -138,7 +138,7 @@ pub(super) fn look_ahead(
 }
 
 /// The next message that was not shown yet; `Some(None)` if it makes no sense.
-fn peek(socket: BorrowedFd<'_>) -> Result<Option<Option<Message>>, Errno> {
+fn peek(socket: BorrowedFd<'_>) -> Result<Option<Option<SeenMessage>>, Errno> {
     let mut buffer = [0; BYTES_MAX];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
     let Some((bytes, descriptors, complete)) = receive(socket, &mut buffer, flags)? else {
@@ -148,7 +148,7 @@ fn peek(socket: BorrowedFd<'_>) -> Result<Option<Option<Message>>, Errno> {
         return Err(Errno::MFILE);
     }
     let entries = entries(&buffer[..bytes], descriptors.len());
-    Ok(Some(entries.map(|entries| Message {
+    Ok(Some(entries.map(|entries| SeenMessage {
         entries,
         descriptors: descriptors.into_iter(),
     })))

@@ -10,8 +10,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Release;
 
 use super::batch::Batch;
-use super::lots::{Lots, Purpose, Refused, Side};
-use super::message::Entry;
+use super::lots::{LotSide, Lots, Occasion, Refusal};
+use super::message::LotEntry;
 use super::shared::Parking;
 use crate::proxy::keep::table::layout::PAIRS;
 
@@ -31,7 +31,7 @@ impl Parking {
         let (dead, round) = (self.dead(&lots), lots.round);
         drop(lots);
         if dead > 0 {
-            self.recycle(round, Refused::Full);
+            self.recycle(round, Refusal::Full);
         }
     }
 
@@ -42,7 +42,7 @@ impl Parking {
 
     /// Makes room in the lot that is parked in, unless somebody has done so since that round; whether
     /// parking is to be tried again.
-    pub fn recycle(&self, round: u64, why: Refused) -> bool {
+    pub fn recycle(&self, round: u64, why: Refusal) -> bool {
         let lots = &self.lots;
         let mut lots = lots.write().unwrap_or_else(PoisonError::into_inner);
         if lots.round != round {
@@ -53,7 +53,7 @@ impl Parking {
             return false;
         }
         let dead = self.dead(&lots);
-        if why == Refused::TooMany && dead <= self.places.useful() / DEAD_PART {
+        if why == Refusal::TooMany && dead <= self.places.useful() / DEAD_PART {
             return false;
         }
         lots.round += 1;
@@ -75,7 +75,7 @@ impl Parking {
         (0..PAIRS).all(|queue| self.drain(lots, old, queue, goes_on))
     }
 
-    fn drain(&self, lots: &Lots, old: Side, queue: usize, goes_on: GoesOn<'_>) -> bool {
+    fn drain(&self, lots: &Lots, old: LotSide, queue: usize, goes_on: GoesOn<'_>) -> bool {
         while lots.messages_in(old, queue) > 0 {
             let mut batch = Batch::default();
             // How many descriptors came with each message that is in the batch.
@@ -93,7 +93,7 @@ impl Parking {
                 !is_more
             });
             let may_send = looked.is_ok() && goes_on();
-            if !may_send || !self.send_batch(lots, 1 - old, &batch, Purpose::Recycling) {
+            if !may_send || !self.send_batch(lots, 1 - old, &batch, Occasion::Recycling) {
                 self.leave_in(old, batch.entries);
                 return false;
             }
@@ -108,7 +108,7 @@ impl Parking {
     }
 
     /// Adds those of a message to the batch that live and are nowhere else.
-    fn add_living(&self, old: Side, entries: &[Entry], batch: &mut Batch) {
+    fn add_living(&self, old: LotSide, entries: &[LotEntry], batch: &mut Batch) {
         let places = &self.places;
         for said in entries {
             if places.side(said.kind, said.index) == Some(old)
@@ -122,7 +122,7 @@ impl Parking {
     }
 
     /// They are not sent, after all.
-    fn leave_in(&self, old: Side, entries: Vec<Entry>) {
+    fn leave_in(&self, old: LotSide, entries: Vec<LotEntry>) {
         for entry in entries {
             self.places.put(entry, old);
         }

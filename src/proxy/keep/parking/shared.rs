@@ -7,10 +7,10 @@ use std::sync::atomic::{
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use super::budget::Budget;
-use super::lots::{Lots, Side};
+use super::lots::{LotSide, Lots};
 use super::message::Kind;
-use super::places::Places;
-use super::queue::Pair;
+use super::places::LotPlaces;
+use super::queue::SocketPair;
 use crate::proxy::keep::table::layout::PAIRS;
 use crate::proxy::keep::table::{Slot, Table, Way};
 
@@ -19,7 +19,7 @@ use crate::proxy::keep::table::{Slot, Table, Way};
 pub struct Parking {
     pub table: Table,
     pub lots: RwLock<Lots>,
-    pub places: Places,
+    pub places: LotPlaces,
     pub budget: Budget,
     /// Somebody could not be parked.
     pub has_unparked: AtomicBool,
@@ -27,11 +27,11 @@ pub struct Parking {
 
 impl Parking {
     /// With what this process may have for so many connections; nobody is parked as far as it knows.
-    pub fn new(table: Table, pairs: [Pair; PAIRS], connections: u32) -> Self {
+    pub fn new(table: Table, pairs: [SocketPair; PAIRS], connections: u32) -> Self {
         let budget = Budget::of_process(connections);
         table.allow(budget.connections, budget.pipes);
         Self {
-            places: Places::new(table.slots()),
+            places: LotPlaces::new(table.slots()),
             table,
             lots: RwLock::new(Lots::new(pairs, budget)),
             budget,
@@ -78,7 +78,7 @@ impl Parking {
     }
 
     /// Which lot is parked in.
-    pub fn active(&self) -> Side {
-        self.table.header().active.load(Relaxed) as Side
+    pub fn active(&self) -> LotSide {
+        self.table.header().active.load(Relaxed) as LotSide
     }
 }

@@ -7,8 +7,8 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::batch::Batch;
-use super::lots::{Lots, Purpose};
-use super::message::{DESCRIPTORS_MAX, Entry};
+use super::lots::{Lots, Occasion};
+use super::message::{DESCRIPTORS_MAX, LotEntry};
 use super::shared::Parking;
 
 impl Parking {
@@ -30,7 +30,7 @@ impl Parking {
             let state = self.slot(index).map(|slot| slot.state());
             let unparked = state.filter(|state| state.phase.is_live() && !state.parked);
             if let Some((now, descriptors)) =
-                unparked.and_then(|state| self.now(Entry::of_slot(index, state)))
+                unparked.and_then(|state| self.now(LotEntry::of_slot(index, state)))
             {
                 if batch.descriptors.len() + now.descriptors() > DESCRIPTORS_MAX {
                     left += self.park_batch(&lots, &std::mem::take(&mut batch));
@@ -47,7 +47,7 @@ impl Parking {
 
     /// Parks them together; how many of them are left.
     fn park_batch(&self, lots: &Lots, batch: &Batch) -> usize {
-        match self.send_batch(lots, self.active(), batch, Purpose::Parking) {
+        match self.send_batch(lots, self.active(), batch, Occasion::Parking) {
             true => 0,
             false => batch.entries.len(),
         }

@@ -6,27 +6,27 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::sockets::Sockets;
 use crate::proxy::keep::parking::Parking;
-use crate::proxy::keep::parking::lots::Side;
-use crate::proxy::keep::parking::message::{Entry, Kind};
-use crate::proxy::keep::parking::queue::Message;
+use crate::proxy::keep::parking::lots::LotSide;
+use crate::proxy::keep::parking::message::{Kind, LotEntry};
+use crate::proxy::keep::parking::queue::SeenMessage;
 use crate::proxy::keep::table::Slot;
 use crate::proxy::keep::table::layout::{Phase, State};
 use crate::proxy::keep::will::left_open;
 
 /// Everything that came of the lot.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct Contents {
     pub(super) sockets: BTreeMap<u32, Sockets>,
     pub(super) pipes: BTreeMap<u32, [OwnedFd; 2]>,
     pub(super) strays: Vec<OwnedFd>,
 }
 
-impl Found {
+impl Contents {
     /// Takes what belongs to somebody. What came twice, or is of a connection that has ended, is closed.
     ///
     /// Messages have to come in the order in which they were sent: those of the older lot first, then
     /// those of the newer one, then the will's.
-    pub(super) fn add(&mut self, parking: &Parking, message: Message, lot: Option<Side>) {
+    pub(super) fn add(&mut self, parking: &Parking, message: SeenMessage, lot: Option<LotSide>) {
         let mut descriptors = message.descriptors;
         for entry in message.entries {
             let (one, other) = match entry.descriptors() {
@@ -84,14 +84,14 @@ impl Found {
     }
 }
 
-fn has_slot(parking: &Parking, entry: Entry) -> bool {
+fn has_slot(parking: &Parking, entry: LotEntry) -> bool {
     parking.slot(entry.index).is_some_and(|slot| {
         let state = slot.state();
         state.generation == entry.generation && state.phase != Phase::Free
     })
 }
 
-fn has_pipe(parking: &Parking, entry: Entry) -> bool {
+fn has_pipe(parking: &Parking, entry: LotEntry) -> bool {
     parking.table.pipe(entry.index).is_some_and(|pipe| {
         let state = State::of(pipe.state.load(Relaxed));
         state.generation == entry.generation && state.phase != Phase::Free

@@ -13,11 +13,11 @@ use crate::service::kernel::{
 
 /// Who has opened the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opened {
-    /// The peer: the socket was accepted.
-    ByPeer,
+pub(super) enum Opener {
+    /// The peer has: the socket was accepted.
+    Peer,
     /// We have: it was connected.
-    ByUs,
+    Us,
 }
 
 /// How many bytes were received from the socket, if so many are written down: it may be more, if a
@@ -47,8 +47,8 @@ pub(super) fn received(counters: &TcpCounters, recorded: u64, may_have_ended: bo
 }
 
 /// How many bytes were sent to the socket.
-pub(super) fn sent(counters: &TcpCounters, opened: Opened) -> Total {
-    let beginning = u64::from(opened == Opened::ByUs);
+pub(super) fn sent(counters: &TcpCounters, opened: Opener) -> Total {
+    let beginning = u64::from(opened == Opener::Us);
     let end = match counters.state {
         TCP_ESTABLISHED | TCP_CLOSE_WAIT => 0,
         TCP_FIN_WAIT1 | TCP_FIN_WAIT2 | TCP_LAST_ACK | TCP_CLOSING => 1,

@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use rustix::io::Errno;
 
-use super::contents::{Found, make_room};
+use super::contents::{Contents, make_room};
 use super::restored::{GivenUp, Restored, RestoredFlow, Stage};
-use super::settle::{Settled, claimed_twice, settle};
+use super::settle::{SettledConnection, claimed_twice, settle};
 use super::sockets::Sockets;
 use super::strays;
 use super::supply::Supply;
 use crate::proxy::keep::error::KeepError;
-use crate::proxy::keep::options::Options;
+use crate::proxy::keep::options::KeepOptions;
 use crate::proxy::keep::parking::{Parking, queue};
 use crate::proxy::keep::table::account::Unclear;
 use crate::proxy::keep::table::layout::{Phase, State};
@@ -38,10 +38,10 @@ impl Restoration {
         parking: &'static Parking,
         buffers: &'static Buffers,
         queue: BorrowedFd<'_>,
-        options: &Options<'_>,
+        options: &KeepOptions<'_>,
     ) -> Result<Self, KeepError> {
         make_room(parking);
-        let mut found = Found::default();
+        let mut found = Contents::default();
         for side in [1 - parking.active(), parking.active()] {
             let lots = parking.lots();
             let seen = lots.look(side, |message| found.add(parking, message, Some(side)));
@@ -97,7 +97,7 @@ impl Restoration {
         slot: Slot,
         sockets: Option<Sockets>,
         pipes: &BTreeMap<u32, [OwnedFd; 2]>,
-    ) -> Option<Settled> {
+    ) -> Option<SettledConnection> {
         let state = slot.state();
         // What is in a lot of a connection that could not be parked is of before it had its upstream.
         let is_current = |sockets: &Sockets| {
@@ -120,7 +120,7 @@ impl Restoration {
                 return None;
             }
             Phase::Connected => match settle(parking.table.buffers(), slot, &sockets, pipes) {
-                Ok(flows) => return Some(Settled { sockets, flows }),
+                Ok(flows) => return Some(SettledConnection { sockets, flows }),
                 Err(why) => {
                     self.given_up.push(GivenUp::new(slot, Some(why)));
                     sockets.end(parking, slot);
@@ -152,7 +152,7 @@ impl Restoration {
         &mut self,
         parking: &'static Parking,
         buffers: &'static Buffers,
-        mut connected: BTreeMap<u32, Settled>,
+        mut connected: BTreeMap<u32, SettledConnection>,
         pipes: BTreeMap<u32, [OwnedFd; 2]>,
     ) -> Result<(), KeepError> {
         for index in claimed_twice(&connected) {
@@ -180,7 +180,7 @@ impl Restoration {
         &mut self,
         parking: &Parking,
         strays: Vec<OwnedFd>,
-        options: &Options<'_>,
+        options: &KeepOptions<'_>,
     ) -> Result<(), KeepError> {
         if strays.is_empty() {
             return Ok(());
@@ -209,8 +209,13 @@ impl Restoration {
 }
 
 /// Has a connection with an upstream go on; `None` if closing it is all that was left to be done.
-fn go_on(parking: &Parking, slot: Slot, settled: Settled, supply: &mut Supply) -> Option<Restored> {
-    let Settled { sockets, flows } = settled;
+fn go_on(
+    parking: &Parking,
+    slot: Slot,
+    settled: SettledConnection,
+    supply: &mut Supply,
+) -> Option<Restored> {
+    let SettledConnection { sockets, flows } = settled;
     sockets.settle_in(parking, slot);
     sockets.shut_down(slot);
     let [up, down] =

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use crate::proxy::keep::parking::Pipe;
+use crate::proxy::keep::parking::ParkedPipe;
 use crate::proxy::keep::table::account::Unclear;
 use crate::proxy::keep::table::{Buffer, Slot};
 
@@ -54,7 +54,7 @@ pub enum InHand {
     /// In this part of the buffer.
     Buffer(Buffer, std::ops::Range<usize>),
     /// All that is in the pipe: so many.
-    Pipe(Pipe, usize),
+    Pipe(ParkedPipe, usize),
 }
 
 /// A connection that could not go on, and was reset.

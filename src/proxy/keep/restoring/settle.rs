@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::counters::{self, Opened};
+use super::counters::{self, Opener};
 use super::sockets::Sockets;
 use crate::proxy::keep::table::account::{self, Act, Kernel, Place, Record, Total, Unclear};
 use crate::proxy::keep::table::{Slot, Way};
 use crate::service::kernel::{TcpCounters, tcp_counters};
 
 /// What a slot was found to be.
-pub(super) struct Settled {
+pub(super) struct SettledConnection {
     pub(super) sockets: Sockets,
     pub(super) flows: [(account::Settled, bool); 2],
 }
@@ -35,23 +35,23 @@ pub fn settle(
     };
     let (client, upstream) = (ask(&sockets.client), ask(upstream));
     let directions = [
-        Ends {
+        CountedEnds {
             way: Way::Up,
             source: client,
             sink: upstream,
-            opened: Opened::ByUs,
+            opener: Opener::Us,
         },
-        Ends {
+        CountedEnds {
             way: Way::Down,
             source: upstream,
             sink: client,
-            opened: Opened::ByPeer,
+            opener: Opener::Peer,
         },
     ];
     let mut settled = Vec::new();
     for (ends, record) in directions.into_iter().zip(records) {
         let is = account::settle(&record, &ends.kernel(slot, &record, pipes))?;
-        if let Some(account::Held::Buffer { number, .. }) = is.held
+        if let Some(account::HeldBytes::Buffer { number, .. }) = is.held
             && number >= buffers
         {
             return Err(Unclear::Missing);
@@ -67,15 +67,15 @@ pub fn settle(
 }
 
 /// What the kernel says of both ends of a direction, if it was asked and knows.
-struct Ends {
+struct CountedEnds {
     way: Way,
     source: Option<TcpCounters>,
     sink: Option<TcpCounters>,
     /// Who has opened the sink.
-    opened: Opened,
+    opener: Opener,
 }
 
-impl Ends {
+impl CountedEnds {
     /// What the kernel says of what is written down.
     fn kernel(&self, slot: Slot, record: &Record, pipes: &BTreeMap<u32, [OwnedFd; 2]>) -> Kernel {
         let received = record.taken - u64::from(record.prefix);
@@ -88,7 +88,7 @@ impl Ends {
                 }
                 _ => Total::Unknown,
             },
-            sent: sink.map_or(Total::Unknown, |sink| counters::sent(sink, self.opened)),
+            sent: sink.map_or(Total::Unknown, |sink| counters::sent(sink, self.opener)),
             sink_is_over: sink.is_some_and(counters::is_over),
             piped: match record.place {
                 Place::Pipe(number) => pipes
@@ -117,13 +117,13 @@ impl Ends {
 }
 
 /// Those that claim a buffer or a pipe that another direction claims too.
-pub(super) fn claimed_twice(connected: &BTreeMap<u32, Settled>) -> BTreeSet<u32> {
+pub(super) fn claimed_twice(connected: &BTreeMap<u32, SettledConnection>) -> BTreeSet<u32> {
     let mut claims: BTreeMap<(bool, u32), Vec<u32>> = BTreeMap::new();
     for (index, settled) in connected {
         for held in settled.flows.iter().filter_map(|(flow, _)| flow.held) {
             let what = match held {
-                account::Held::Buffer { number, .. } => (false, number),
-                account::Held::Pipe { number, .. } => (true, number),
+                account::HeldBytes::Buffer { number, .. } => (false, number),
+                account::HeldBytes::Pipe { number, .. } => (true, number),
             };
             claims.entry(what).or_default().push(*index);
         }
@@ -132,12 +132,12 @@ pub(super) fn claimed_twice(connected: &BTreeMap<u32, Settled>) -> BTreeSet<u32>
     twice.flatten().collect()
 }
 
-pub(super) fn buffers_of(settled: &Settled) -> impl Iterator<Item = u32> {
+pub(super) fn buffers_of(settled: &SettledConnection) -> impl Iterator<Item = u32> {
     settled
         .flows
         .iter()
         .filter_map(|(flow, _)| match flow.held {
-            Some(account::Held::Buffer { number, .. }) => Some(number),
+            Some(account::HeldBytes::Buffer { number, .. }) => Some(number),
             _ => None,
         })
 }

@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering::Release;
 
 use crate::proxy::keep::parking::Parking;
-use crate::proxy::keep::parking::lots::Side;
-use crate::proxy::keep::parking::message::Entry;
+use crate::proxy::keep::parking::lots::LotSide;
+use crate::proxy::keep::parking::message::LotEntry;
 use crate::proxy::keep::table::layout::State;
 use crate::proxy::keep::table::{NONE, Slot, Way};
 use crate::service::ending;
@@ -15,7 +15,7 @@ pub struct Sockets {
     pub client: OwnedFd,
     pub upstream: Option<OwnedFd>,
     /// Which lot they are in; `None` if only the will has saved them.
-    pub lot: Option<Side>,
+    pub lot: Option<LotSide>,
 }
 
 impl Sockets {
@@ -34,7 +34,7 @@ impl Sockets {
         if let Some(side) = self.lot {
             parking
                 .places
-                .put(Entry::of_slot(slot.index(), state), side);
+                .put(LotEntry::of_slot(slot.index(), state), side);
         }
     }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketAddrAny, getsockname, sockopt};
 
-use super::counters::{self, Opened};
+use super::counters::{self, Opener};
 use crate::proxy::keep::table::account::Total;
 use crate::service::kernel::{TCP_CLOSE_WAIT, TCP_ESTABLISHED, tcp_counters};
 
@@ -20,9 +20,9 @@ pub(super) fn clients(
     mut known: BTreeSet<u64>,
     crowded: bool,
 ) -> Vec<OwnedFd> {
-    let addresses: Vec<Place> = listeners.iter().filter_map(Place::of).collect();
+    let addresses: Vec<LocalAddress> = listeners.iter().filter_map(LocalAddress::of).collect();
     let is_new_client = |socket: &OwnedFd| {
-        Place::of(socket).is_some_and(|place| addresses.contains(&place))
+        LocalAddress::of(socket).is_some_and(|place| addresses.contains(&place))
             && is_untouched(socket.as_fd(), crowded)
             && cookie(socket.as_fd()).is_none_or(|cookie| known.insert(cookie))
     };
@@ -36,12 +36,12 @@ pub fn cookie(socket: BorrowedFd<'_>) -> Option<u64> {
 
 /// Where a socket is. An IP address does not matter: who listens on all of them has other ones.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum LocalAddress {
     Port(AddressFamily, u16),
     Other(SocketAddrAny),
 }
 
-impl Place {
+impl LocalAddress {
     fn of(socket: impl AsFd) -> Option<Self> {
         let address = getsockname(socket).ok()?;
         let family = address.address_family();
@@ -61,7 +61,7 @@ fn is_untouched(socket: BorrowedFd<'_>, crowded: bool) -> bool {
     };
     [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&counters.state)
         && counters::received(&counters, 0, false) == Total::Exactly(0)
-        && counters::sent(&counters, Opened::ByPeer) == Total::Exactly(0)
+        && counters::sent(&counters, Opener::Peer) == Total::Exactly(0)
 }
 
 #[cfg(test)]

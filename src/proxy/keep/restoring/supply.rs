@@ -5,9 +5,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering::Release;
 
 use super::restored::InHand;
-use super::settle::{Settled, buffers_of};
-use crate::proxy::keep::parking::{Parking, Pipe};
-use crate::proxy::keep::table::account::Held;
+use super::settle::{SettledConnection, buffers_of};
+use crate::proxy::keep::parking::{ParkedPipe, Parking};
+use crate::proxy::keep::table::account::HeldBytes;
 use crate::proxy::keep::table::{Buffer, Buffers};
 
 /// Those that bytes in hand may be in, until they are taken.
@@ -23,7 +23,7 @@ impl Supply {
     pub(super) fn new(
         parking: &'static Parking,
         buffers: &'static Buffers,
-        connected: &BTreeMap<u32, Settled>,
+        connected: &BTreeMap<u32, SettledConnection>,
         pipes: BTreeMap<u32, [OwnedFd; 2]>,
     ) -> Option<Self> {
         let used = connected.values().flat_map(buffers_of).collect();
@@ -37,9 +37,9 @@ impl Supply {
     }
 
     /// Takes what bytes in hand are in.
-    pub(super) fn take(&mut self, held: Option<Held>) -> InHand {
+    pub(super) fn take(&mut self, held: Option<HeldBytes>) -> InHand {
         let in_hand = match held {
-            Some(Held::Buffer {
+            Some(HeldBytes::Buffer {
                 number,
                 from,
                 length,
@@ -47,7 +47,7 @@ impl Supply {
                 .buffers
                 .remove(&number)
                 .map(|buffer| InHand::Buffer(buffer, from..from + length)),
-            Some(Held::Pipe { number, length }) => {
+            Some(HeldBytes::Pipe { number, length }) => {
                 self.used_pipes.insert(number);
                 let ends = self.pipes.remove(&number);
                 ends.map(|ends| InHand::Pipe(self.settle_pipe(number, ends), length))
@@ -57,7 +57,7 @@ impl Supply {
         in_hand.unwrap_or(InHand::Nothing)
     }
 
-    fn settle_pipe(&self, number: u32, [read, write]: [OwnedFd; 2]) -> Pipe {
+    fn settle_pipe(&self, number: u32, [read, write]: [OwnedFd; 2]) -> ParkedPipe {
         if let Some(raw) = self.parking.table.pipe(number) {
             raw.read.store(read.as_raw_fd() as u32, Release);
             raw.write.store(write.as_raw_fd() as u32, Release);

@@ -9,8 +9,8 @@ use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
 
 use crate::proxy::keep::error::KeepError;
-use crate::proxy::keep::options::Options;
-use crate::proxy::keep::parking::queue::{self, Pair};
+use crate::proxy::keep::options::KeepOptions;
+use crate::proxy::keep::parking::queue::{self, SocketPair};
 use crate::proxy::keep::table::Table;
 use crate::proxy::keep::table::layout::PAIRS;
 use crate::proxy::keep::table::mapping;
@@ -29,13 +29,13 @@ pub enum Stored {
 pub struct Parts {
     pub table: Table,
     pub buffers: OwnedFd,
-    pub lots: [Pair; PAIRS],
-    pub will: Pair,
+    pub lots: [SocketPair; PAIRS],
+    pub will: SocketPair,
 }
 
 impl Parts {
     /// Makes them.
-    pub fn new(options: &Options<'_>) -> Result<Self, KeepError> {
+    pub fn new(options: &KeepOptions<'_>) -> Result<Self, KeepError> {
         let table = Table::new(options.connections, options.buffers)?;
         let buffers = mapping::memory_file("kept-bytes", table.buffer_bytes())?;
         let mut pairs = Vec::new();
@@ -50,7 +50,7 @@ impl Parts {
     }
 
     /// The last pair is the will's.
-    fn of(table: Table, buffers: OwnedFd, mut pairs: Vec<Pair>) -> Option<Self> {
+    fn of(table: Table, buffers: OwnedFd, mut pairs: Vec<SocketPair>) -> Option<Self> {
         let will = pairs.pop()?;
         Some(Self {
             table,
@@ -62,7 +62,7 @@ impl Parts {
 }
 
 /// Finds out what is what.
-pub fn recognise(mut stored: Vec<OwnedFd>, options: &Options<'_>) -> Stored {
+pub fn recognise(mut stored: Vec<OwnedFd>, options: &KeepOptions<'_>) -> Stored {
     if stored.is_empty() {
         return Stored::Nothing;
     }
@@ -74,7 +74,7 @@ pub fn recognise(mut stored: Vec<OwnedFd>, options: &Options<'_>) -> Stored {
 
 /// A table and everything that belongs to it, taken out of `stored`; `None` if there is none that is
 /// understood, or if something is missing. Then nothing is taken out.
-fn find(stored: &mut Vec<OwnedFd>, options: &Options<'_>) -> Option<Parts> {
+fn find(stored: &mut Vec<OwnedFd>, options: &KeepOptions<'_>) -> Option<Parts> {
     let index = stored.iter().position(|file| Table::is_one(file.as_fd()))?;
     let file = stored.get(index)?.try_clone().ok()?;
     let table = Table::adopt(file, options.connections)

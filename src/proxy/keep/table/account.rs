@@ -110,12 +110,12 @@ pub struct Settled {
     pub given: u64,
     /// Where the bytes are that came in and were not given: how many, and how far from the start of
     /// their buffer.
-    pub held: Option<Held>,
+    pub held: Option<HeldBytes>,
 }
 
 /// Bytes in hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum HeldBytes {
     /// So many bytes of this buffer, from there on.
     Buffer {
         /// Its number.
@@ -169,7 +169,7 @@ pub fn settle(record: &Record, kernel: &Kernel) -> Result<Settled, Unclear> {
         Place::Nowhere => return Err(Unclear::Missing),
         Place::Buffer(number) => Some(in_buffer(record.base, given, taken, number)?),
         Place::Pipe(number) => match kernel.piped {
-            Some(piped) if piped == length => Some(Held::Pipe {
+            Some(piped) if piped == length => Some(HeldBytes::Pipe {
                 number,
                 length: length.try_into().map_err(|_| Unclear::Contradiction)?,
             }),
@@ -180,14 +180,14 @@ pub fn settle(record: &Record, kernel: &Kernel) -> Result<Settled, Unclear> {
     Ok(Settled { taken, given, held })
 }
 
-fn in_buffer(base: u64, given: u64, taken: u64, number: u32) -> Result<Held, Unclear> {
+fn in_buffer(base: u64, given: u64, taken: u64, number: u32) -> Result<HeldBytes, Unclear> {
     let end = taken.checked_sub(base).ok_or(Unclear::Missing)?;
     let from = given.checked_sub(base).ok_or(Unclear::Missing)?;
     if end > BUFFER as u64 {
         return Err(Unclear::Missing);
     }
     // Both are at most the size of a buffer now.
-    Ok(Held::Buffer {
+    Ok(HeldBytes::Buffer {
         number,
         from: from as usize,
         length: (end - from) as usize,

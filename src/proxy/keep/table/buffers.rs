@@ -17,13 +17,13 @@ const WARM: usize = 16;
 #[derive(Debug)]
 pub struct Buffers {
     mapping: Mapping,
-    free: Mutex<Free>,
+    free: Mutex<FreeBuffers>,
     /// What is in the buffers belongs to the next process.
     left: AtomicBool,
 }
 
 #[derive(Debug)]
-struct Free {
+struct FreeBuffers {
     /// Those whose memory is there.
     warm: Vec<u32>,
     cold: Vec<u32>,
@@ -61,7 +61,7 @@ impl Buffers {
     fn of(mapping: Mapping, count: u32) -> Self {
         Self {
             mapping,
-            free: Mutex::new(Free {
+            free: Mutex::new(FreeBuffers {
                 warm: Vec::new(),
                 cold: Vec::new(),
                 top: 0,
@@ -138,7 +138,7 @@ impl Buffers {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Free> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, FreeBuffers> {
         self.free
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())

@@ -10,7 +10,7 @@ use std::sync::atomic::{
 
 use rustix::fs::fstat;
 
-use super::free::Free;
+use super::free::FreeIndices;
 use super::layout::{
     BUFFER, DESCRIPTORS, Header, MAGIC, MARKS_AT, PIPES, PIPES_AT, Phase, RawPipe, RawSlot,
     SLOTS_AT, State, VERSION, table_bytes,
@@ -35,8 +35,8 @@ pub struct Table {
     mapping: Mapping,
     header: &'static Header,
     slots: u32,
-    free_slots: Free,
-    free_pipes: Free,
+    free_slots: FreeIndices,
+    free_pipes: FreeIndices,
 }
 
 /// Why a table cannot be used.
@@ -95,8 +95,8 @@ impl Table {
             mapping,
             header,
             slots,
-            free_slots: Free::new(slots),
-            free_pipes: Free::new(PIPES as u32),
+            free_slots: FreeIndices::new(slots),
+            free_pipes: FreeIndices::new(PIPES as u32),
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The free ones of them.
 #[derive(Debug)]
-pub(super) struct Free(Mutex<FreeList>);
+pub(super) struct FreeIndices(Mutex<FreeList>);
 
 #[derive(Debug)]
 struct FreeList {
@@ -19,7 +19,7 @@ struct FreeList {
     most: u32,
 }
 
-impl Free {
+impl FreeIndices {
     pub(super) fn new(most: u32) -> Self {
         let (indices, used) = (Vec::new(), 0);
         Self(Mutex::new(FreeList {

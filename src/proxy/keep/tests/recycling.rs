@@ -3,7 +3,7 @@
 use std::sync::RwLock;
 
 use super::super::parking::budget::Budget;
-use super::super::parking::lots::{Lots, Refused};
+use super::super::parking::lots::{Lots, Refusal};
 use super::super::parking::queue;
 use super::super::parking::recycle::GoesOn;
 use super::super::table::layout::State;
@@ -155,12 +155,12 @@ fn without_room_and_without_anything_dead_nothing_is_recycled() {
     let all: Vec<Through> = (0..8).map(|_| Through::new(keep)).collect();
     let round = || keep.core.parking.lots().round;
     let before = round();
-    assert!(keep.core.parking.recycle(before, Refused::Full));
+    assert!(keep.core.parking.recycle(before, Refusal::Full));
     let before = round();
-    assert!(!keep.core.parking.recycle(before, Refused::TooMany));
+    assert!(!keep.core.parking.recycle(before, Refusal::TooMany));
     assert_eq!(round(), before);
     keep.release(all[0].slot);
-    assert!(keep.core.parking.recycle(before, Refused::TooMany));
+    assert!(keep.core.parking.recycle(before, Refusal::TooMany));
     assert_eq!(keep.core.parking.lots().held(), 14);
 }
 
@@ -195,7 +195,7 @@ fn recycling_parks_also_what_could_not_be_parked_before() {
 fn how_long_recycling_takes() {
     const CONNECTIONS: u32 = 9000;
     const ENDED: u32 = 300;
-    let many = Options {
+    let many = KeepOptions {
         connections: CONNECTIONS + ENDED,
         ..options()
     };

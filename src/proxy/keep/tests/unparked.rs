@@ -86,7 +86,7 @@ fn an_heir_takes_what_was_left_open() {
     let cookies = left_open
         .each_ref()
         .map(|socket| restoring::cookie(socket.as_fd()));
-    let heir = Options {
+    let heir = KeepOptions {
         is_heir: true,
         ..options()
     };

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::descriptors::table_size;
 use super::heir::{self, Heir};
-use super::parcel::Batch;
+use super::parcel::Parcel;
 use super::sockets::{is_connected_stream, is_used};
-use crate::proxy::keep::parking::message::{Entry, Kind};
+use crate::proxy::keep::parking::message::{Kind, LotEntry};
 use crate::proxy::keep::table::layout::{LEFT, OVER, Phase, State};
 use crate::proxy::keep::table::{NONE, Table};
 use crate::service::clock::Uptime;
@@ -45,16 +45,16 @@ pub(super) fn run(instructions: &Instructions) -> libc::c_int {
         LEFT if heir::is_to_end() => return 0,
         _ => {}
     }
-    let mut batch = Batch::new(queue);
+    let mut parcel = Parcel::new(queue);
     let most = table_size();
     clear_marks(table, most);
     for index in 0..table.top() {
-        written_down(table, index, &mut batch);
+        written_down(table, index, &mut parcel);
     }
-    batch.send();
-    batch.is_written_down = false;
-    others(table, most, &mut batch);
-    batch.send();
+    parcel.send();
+    parcel.is_written_down = false;
+    others(table, most, &mut parcel);
+    parcel.send();
     match heir {
         Some(heir) if heir::has_heir(served(table), heir::is_to_end()) => {
             heir.claim();
@@ -89,7 +89,7 @@ fn clear_marks(table: &Table, most: RawFd) {
 }
 
 /// Marks the descriptors of a slot, and sends them unless they are parked.
-fn written_down(table: &Table, index: u32, batch: &mut Batch) {
+fn written_down(table: &Table, index: u32, parcel: &mut Parcel) {
     let Some(slot) = table.slot(index) else {
         return;
     };
@@ -107,12 +107,12 @@ fn written_down(table: &Table, index: u32, batch: &mut Batch) {
         _ => Kind::Client,
     };
     if !state.parked {
-        let entry = Entry {
+        let entry = LotEntry {
             kind,
             index,
             generation: state.generation,
         };
-        batch.add(entry, client, upstream);
+        parcel.add(entry, client, upstream);
     }
 }
 
@@ -123,7 +123,7 @@ fn mark(table: &Table, descriptor: u32) {
 }
 
 /// Sends all connected stream sockets that are not marked and may be new clients.
-fn others(table: &Table, most: RawFd, batch: &mut Batch) {
+fn others(table: &Table, most: RawFd, parcel: &mut Parcel) {
     /// So many are looked at with one call.
     const AT_ONCE: usize = 256;
     let mut fds = [libc::pollfd {
@@ -145,7 +145,7 @@ fn others(table: &Table, most: RawFd, batch: &mut Batch) {
         for entry in &fds {
             let is_open = polled < 0 || entry.revents & libc::POLLNVAL == 0;
             if entry.fd >= 0 && is_open && is_connected_stream(entry.fd) && !is_used(entry.fd) {
-                batch.add(Entry::STRAY, entry.fd as u32, NONE);
+                parcel.add(LotEntry::STRAY, entry.fd as u32, NONE);
             }
         }
         first += AT_ONCE as RawFd;
@@ -159,7 +159,7 @@ mod tests {
     #[test]
     fn a_slot_without_a_client_spoils_nothing() {
         let table: &'static Table = Box::leak(Box::new(Table::new(2, 1).unwrap()));
-        let mut batch = Batch::new(-1);
+        let mut parcel = Parcel::new(-1);
         for client in [NONE, 7] {
             let slot = table.slot(table.claim().unwrap()).unwrap();
             slot.client.store(client, Relaxed);
@@ -169,7 +169,7 @@ mod tests {
             };
             slot.state.store(state.word(), Relaxed);
         }
-        (0..table.top()).for_each(|index| written_down(table, index, &mut batch));
-        assert_eq!((batch.count, batch.descriptors[0]), (1, 7));
+        (0..table.top()).for_each(|index| written_down(table, index, &mut parcel));
+        assert_eq!((parcel.count, parcel.descriptors[0]), (1, 7));
     }
 }

@@ -2,10 +2,10 @@
 
 use std::os::fd::RawFd;
 
-use crate::proxy::keep::parking::message::{DESCRIPTORS_MAX, Entry};
+use crate::proxy::keep::parking::message::{DESCRIPTORS_MAX, LotEntry};
 
 /// What is sent together.
-pub(super) struct Batch {
+pub(super) struct Parcel {
     queue: RawFd,
     entries: [u64; DESCRIPTORS_MAX],
     pub(super) descriptors: [RawFd; DESCRIPTORS_MAX],
@@ -17,12 +17,12 @@ pub(super) struct Batch {
 
 /// Room for `SCM_RIGHTS` with as many descriptors as a message may have, aligned as its header.
 #[repr(C)]
-struct Control {
+struct Ancillary {
     header: libc::cmsghdr,
     descriptors: [RawFd; DESCRIPTORS_MAX + 1],
 }
 
-impl Batch {
+impl Parcel {
     /// Of those that are written down, for this queue; empty.
     pub(super) fn new(queue: RawFd) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Batch {
     }
 
     /// Adds what an entry is about: one descriptor, or both.
-    pub(super) fn add(&mut self, entry: Entry, one: u32, other: u32) {
+    pub(super) fn add(&mut self, entry: LotEntry, one: u32, other: u32) {
         if self.count + entry.descriptors() > DESCRIPTORS_MAX {
             self.send();
         }
@@ -61,7 +61,7 @@ impl Batch {
         // SAFETY: everything that is pointed to is here until the call has returned, and the lengths
         // are those of what is there.
         unsafe {
-            let mut control = Control {
+            let mut control = Ancillary {
                 header: std::mem::zeroed(),
                 descriptors: [0; DESCRIPTORS_MAX + 1],
             };

@@ -9,9 +9,9 @@ use crate::proxy::relay::{Ending, Meter, Ready, Relay, Turn};
 use crate::service::poller::Flags;
 use crate::service::stream::Family;
 
-struct NotCounted;
+struct NoMeter;
 
-impl Meter for NotCounted {
+impl Meter for NoMeter {
     fn received(&self, _: usize) {}
     fn sent(&self, _: usize) {}
 }
@@ -35,7 +35,7 @@ fn what_came_before_a_reset_is_delivered_by_the_next_process_and_then_it_is_a_re
     let mut ready = Ready::new(Family::Other);
     ready.tell(Flags::IN | Flags::OUT | Flags::RDHUP);
     let mut relay = Relay::restored(ready, ready, restored.slot, flows);
-    let turn = relay.turn(restored.client.as_fd(), upstream.as_fd(), &NotCounted);
+    let turn = relay.turn(restored.client.as_fd(), upstream.as_fd(), &NoMeter);
     assert!(
         matches!(turn, Turn::Ended(Ending::ClientBroken(_))),
         "{turn:?}"

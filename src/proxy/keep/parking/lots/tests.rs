@@ -16,11 +16,16 @@ fn limited(limit: u64) -> Lots {
     Lots::new(pairs, Budget::new(limit, 100_000))
 }
 
-fn park(lots: &Lots, side: Side, entries: &[Entry], descriptors: &[RawFd]) -> Result<(), Refused> {
-    lots.send(side, entries, descriptors, Purpose::Parking)
+fn park(
+    lots: &Lots,
+    side: LotSide,
+    entries: &[LotEntry],
+    descriptors: &[RawFd],
+) -> Result<(), Refusal> {
+    lots.send(side, entries, descriptors, Occasion::Parking)
 }
 
-fn empty(lots: &Lots, side: Side) {
+fn empty(lots: &Lots, side: LotSide) {
     for queue in 0..PAIRS {
         while lots.messages_in(side, queue) > 0 {
             lots.throw_away(side, queue, 1);
@@ -28,15 +33,15 @@ fn empty(lots: &Lots, side: Side) {
     }
 }
 
-fn client(index: u32) -> Entry {
-    Entry {
+fn client(index: u32) -> LotEntry {
+    LotEntry {
         kind: Kind::Client,
         index,
         generation: 1,
     }
 }
 
-fn indices(lots: &Lots, side: Side) -> Vec<u32> {
+fn indices(lots: &Lots, side: LotSide) -> Vec<u32> {
     let mut seen = Vec::new();
     lots.look(side, |message| {
         assert_eq!(message.descriptors.len(), message.entries.len());
@@ -89,7 +94,7 @@ fn a_full_lot_says_so_and_full_messages_hold_tens_of_thousands() {
         count += 1;
     }
     let full = park(&lots, 0, &[client(count)], &[end.as_raw_fd()]);
-    assert_eq!(full, Err(Refused::Full));
+    assert_eq!(full, Err(Refusal::Full));
     assert_eq!(indices(&lots, 0), (0..count).collect::<Vec<u32>>());
     let many = vec![client(7); DESCRIPTORS_MAX];
     let numbers = vec![end.as_raw_fd(); DESCRIPTORS_MAX];
@@ -111,9 +116,9 @@ fn only_so_many_descriptors_are_taken_but_a_message_more_while_recycling() {
         park(&lots, number % 2, &[client(1)], &one).unwrap();
     }
     assert_eq!(lots.held(), budget.parked);
-    let refused = Err(Refused::TooMany);
+    let refused = Err(Refusal::TooMany);
     assert_eq!(park(&lots, 0, &[client(1)], &one), refused);
-    lots.send(1, &[client(1)], &one, Purpose::Recycling)
+    lots.send(1, &[client(1)], &one, Occasion::Recycling)
         .unwrap();
     lots.throw_away(0, 0, 1);
     assert_eq!(park(&lots, 0, &[client(1)], &one), refused);

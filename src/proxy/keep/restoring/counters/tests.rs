@@ -10,17 +10,17 @@ use super::*;
 use crate::service::kernel::tcp_counters;
 
 /// A socket of ours, its peer, and what was really received and sent.
-struct World {
+struct SocketPeers {
     ours: TcpStream,
     peer: Option<TcpStream>,
-    opened: Opened,
+    opened: Opener,
     received: u64,
     sent: u64,
     shut: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum SocketStep {
     PeerSends,
     PeerReads,
     PeerShuts,
@@ -30,24 +30,24 @@ enum Step {
     WeShut,
 }
 
-const STEPS: [Step; 7] = [
-    Step::PeerSends,
-    Step::PeerReads,
-    Step::PeerShuts,
-    Step::PeerResets,
-    Step::WeReceive,
-    Step::WeSend,
-    Step::WeShut,
+const STEPS: [SocketStep; 7] = [
+    SocketStep::PeerSends,
+    SocketStep::PeerReads,
+    SocketStep::PeerShuts,
+    SocketStep::PeerResets,
+    SocketStep::WeReceive,
+    SocketStep::WeSend,
+    SocketStep::WeShut,
 ];
 
-impl World {
-    fn new(opened: Opened) -> Self {
+impl SocketPeers {
+    fn new(opened: Opener) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let active = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (passive, _) = listener.accept().unwrap();
         let (ours, peer) = match opened {
-            Opened::ByUs => (active, passive),
-            Opened::ByPeer => (passive, active),
+            Opener::Us => (active, passive),
+            Opener::Peer => (passive, active),
         };
         for socket in [&ours, &peer] {
             socket.set_nonblocking(true).unwrap();
@@ -64,25 +64,25 @@ impl World {
     }
 
     /// Does it, as far as it can be done; what was received by this step is not written down yet.
-    fn step(&mut self, step: Step) -> u64 {
+    fn step(&mut self, step: SocketStep) -> u64 {
         match (step, &mut self.peer) {
-            (Step::PeerSends, Some(peer)) => drop(peer.write(b"seventeen letters")),
-            (Step::PeerReads, Some(peer)) => drop(peer.read(&mut [0; 5])),
-            (Step::PeerShuts, Some(peer)) => drop(peer.shutdown(Shutdown::Write)),
-            (Step::PeerResets, peer) => {
+            (SocketStep::PeerSends, Some(peer)) => drop(peer.write(b"seventeen letters")),
+            (SocketStep::PeerReads, Some(peer)) => drop(peer.read(&mut [0; 5])),
+            (SocketStep::PeerShuts, Some(peer)) => drop(peer.shutdown(Shutdown::Write)),
+            (SocketStep::PeerResets, peer) => {
                 if let Some(peer) = peer.take() {
                     SockRef::from(&peer)
                         .set_linger(Some(std::time::Duration::ZERO))
                         .unwrap();
                 }
             }
-            (Step::WeReceive, _) => return self.ours.read(&mut [0; 7]).unwrap_or(0) as u64,
-            (Step::WeSend, _) => {
+            (SocketStep::WeReceive, _) => return self.ours.read(&mut [0; 7]).unwrap_or(0) as u64,
+            (SocketStep::WeSend, _) => {
                 if !self.shut {
                     self.sent += self.ours.write(&[0; 11]).unwrap_or(0) as u64;
                 }
             }
-            (Step::WeShut, _) => {
+            (SocketStep::WeShut, _) => {
                 self.shut |= self.ours.shutdown(Shutdown::Write).is_ok();
             }
             (_, None) => {}
@@ -90,7 +90,7 @@ impl World {
         0
     }
 
-    fn check(&mut self, more: u64, story: &[Step]) {
+    fn check(&mut self, more: u64, story: &[SocketStep]) {
         let counters = tcp_counters(self.ours.as_fd()).unwrap();
         match received(&counters, self.received, self.shut) {
             Total::Exactly(bytes) => {
@@ -119,14 +119,18 @@ impl World {
 /// Every story of four steps, then receiving and sending: 2 × 2,401 connections.
 #[test]
 fn the_counters_are_right_in_every_state() {
-    for opened in [Opened::ByUs, Opened::ByPeer] {
+    for opened in [Opener::Us, Opener::Peer] {
         for number in 0..STEPS.len().pow(4) {
             let digits = (0..4).map(|digit| number / STEPS.len().pow(digit) % STEPS.len());
-            let story: Vec<Step> = digits
+            let story: Vec<SocketStep> = digits
                 .map(|digit| STEPS[digit])
-                .chain([Step::WeReceive, Step::WeReceive, Step::WeSend])
+                .chain([
+                    SocketStep::WeReceive,
+                    SocketStep::WeReceive,
+                    SocketStep::WeSend,
+                ])
                 .collect();
-            let mut world = World::new(opened);
+            let mut world = SocketPeers::new(opened);
             for step in &story {
                 let more = world.step(*step);
                 world.check(more, &story);
@@ -139,13 +143,13 @@ fn the_counters_are_right_in_every_state() {
 /// shut down its own side: the state tells neither.
 #[test]
 fn the_end_is_not_taken_for_a_byte_when_both_sides_have_ended() {
-    let mut world = World::new(Opened::ByUs);
-    world.step(Step::WeShut);
-    world.step(Step::PeerSends);
-    world.step(Step::PeerShuts);
+    let mut world = SocketPeers::new(Opener::Us);
+    world.step(SocketStep::WeShut);
+    world.step(SocketStep::PeerSends);
+    world.step(SocketStep::PeerShuts);
     let counters = tcp_counters(world.ours.as_fd()).unwrap();
     assert_eq!(counters.state, TCP_CLOSE);
-    let more = world.step(Step::WeReceive);
+    let more = world.step(SocketStep::WeReceive);
     let counters = tcp_counters(world.ours.as_fd()).unwrap();
     assert_eq!(received(&counters, 0, true), Total::Exactly(more));
     assert_eq!(received(&counters, more, true), Total::Exactly(more));
@@ -153,8 +157,8 @@ fn the_end_is_not_taken_for_a_byte_when_both_sides_have_ended() {
 
 #[test]
 fn what_waits_to_be_sent_is_sent_and_the_end_behind_it_is_not_counted() {
-    for opened in [Opened::ByUs, Opened::ByPeer] {
-        let mut world = World::new(opened);
+    for opened in [Opener::Us, Opener::Peer] {
+        let mut world = SocketPeers::new(opened);
         let mut sent = 0;
         while let Ok(count) = world.ours.write(&[0; 65_536]) {
             sent += count as u64;
@@ -173,9 +177,9 @@ fn what_waits_to_be_sent_is_sent_and_the_end_behind_it_is_not_counted() {
 /// a stream that has some in front of it nothing is said, however much came.
 #[test]
 fn in_front_of_urgent_data_nothing_is_said() {
-    let mut world = World::new(Opened::ByPeer);
+    let mut world = SocketPeers::new(Opener::Peer);
     let mut peer = world.peer.take().unwrap();
-    let counters = |world: &World| tcp_counters(world.ours.as_fd()).unwrap();
+    let counters = |world: &SocketPeers| tcp_counters(world.ours.as_fd()).unwrap();
     peer.write_all(b"before").unwrap();
     assert_eq!(received(&counters(&world), 0, false), Total::Exactly(0));
     rustix::net::send(&peer, b"!", rustix::net::SendFlags::OOB).unwrap();

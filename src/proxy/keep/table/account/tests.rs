@@ -7,7 +7,7 @@ use super::*;
 
 /// What really is the case.
 #[derive(Clone, Debug)]
-struct World {
+struct Model {
     record: Record,
     /// Bytes that were received from the source, and that the sink has.
     received: u64,
@@ -18,13 +18,13 @@ struct World {
 
 /// What a process does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum Move {
     Prefix(u32),
     Receive { pipe: bool, bytes: u64 },
     Send { bytes: u64 },
 }
 
-impl World {
+impl Model {
     fn new(counted: bool) -> Self {
         let record = Record {
             place: Place::Nowhere,
@@ -48,9 +48,9 @@ impl World {
     }
 
     /// Does a step, and shows `each` what there is after every single store and call.
-    fn step(&mut self, step: Step, mut each: impl FnMut(&Self)) {
+    fn step(&mut self, step: Move, mut each: impl FnMut(&Self)) {
         match step {
-            Step::Prefix(length) if self.record.taken == 0 => {
+            Move::Prefix(length) if self.record.taken == 0 => {
                 self.record.place = Place::Buffer(5);
                 each(self);
                 self.record.prefix = length;
@@ -58,7 +58,7 @@ impl World {
                 self.record.taken = length.into();
                 each(self);
             }
-            Step::Receive { pipe, bytes } if self.in_hand() == 0 => {
+            Move::Receive { pipe, bytes } if self.in_hand() == 0 => {
                 self.record.place = if pipe {
                     Place::Pipe(3)
                 } else {
@@ -77,7 +77,7 @@ impl World {
                 self.record.act = Act::Nothing;
                 each(self);
             }
-            Step::Send { bytes } => {
+            Move::Send { bytes } => {
                 let bytes = bytes.min(self.in_hand());
                 self.record.act = Act::Sending;
                 each(self);
@@ -89,7 +89,7 @@ impl World {
                 self.record.act = Act::Nothing;
                 each(self);
             }
-            Step::Prefix(_) | Step::Receive { .. } => {}
+            Move::Prefix(_) | Move::Receive { .. } => {}
         }
     }
 
@@ -124,8 +124,8 @@ impl World {
         let length = self.in_hand() as usize;
         let held = match self.record.place {
             _ if length == 0 => None,
-            Place::Pipe(number) => Some(Held::Pipe { number, length }),
-            Place::Buffer(number) => Some(Held::Buffer {
+            Place::Pipe(number) => Some(HeldBytes::Pipe { number, length }),
+            Place::Buffer(number) => Some(HeldBytes::Buffer {
                 number,
                 from: (self.sent - self.record.base) as usize,
                 length,
@@ -147,14 +147,14 @@ impl World {
 /// Every sequence of up to four steps with few bytes, killed after every store and every call.
 #[test]
 fn whenever_the_process_dies_what_was_done_is_known() {
-    let mut steps = vec![Step::Prefix(2)];
+    let mut steps = vec![Move::Prefix(2)];
     for bytes in 0..3 {
-        steps.push(Step::Send { bytes });
+        steps.push(Move::Send { bytes });
         for pipe in [false, true] {
-            steps.push(Step::Receive { pipe, bytes });
+            steps.push(Move::Receive { pipe, bytes });
         }
     }
-    fn all(world: &World, steps: &[Step], depth: usize, count: &mut usize) {
+    fn all(world: &Model, steps: &[Move], depth: usize, count: &mut usize) {
         for step in steps {
             let mut next = world.clone();
             next.step(*step, |world| {
@@ -168,16 +168,16 @@ fn whenever_the_process_dies_what_was_done_is_known() {
     }
     let mut count = 0;
     for counted in [false, true] {
-        all(&World::new(counted), &steps, 5, &mut count);
+        all(&Model::new(counted), &steps, 5, &mut count);
     }
     assert!(count > 100_000);
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = Move> {
     prop_oneof![
-        (1u32..200).prop_map(Step::Prefix),
-        (any::<bool>(), 0..=BUFFER as u64).prop_map(|(pipe, bytes)| Step::Receive { pipe, bytes }),
-        (0..=BUFFER as u64).prop_map(|bytes| Step::Send { bytes }),
+        (1u32..200).prop_map(Move::Prefix),
+        (any::<bool>(), 0..=BUFFER as u64).prop_map(|(pipe, bytes)| Move::Receive { pipe, bytes }),
+        (0..=BUFFER as u64).prop_map(|bytes| Move::Send { bytes }),
     ]
 }
 
@@ -196,9 +196,9 @@ proptest! {
         steps in prop::collection::vec(step(), 1..60),
         counted in any::<bool>(),
     ) {
-        let mut world = World::new(counted);
+        let mut world = Model::new(counted);
         for step in steps {
-            world.step(step, World::check);
+            world.step(step, Model::check);
         }
     }
 
@@ -232,11 +232,11 @@ proptest! {
             prop_assert!(settled.given <= settled.taken);
             match settled.held {
                 None => prop_assert_eq!(settled.taken, settled.given),
-                Some(Held::Buffer { from, length, .. }) => {
+                Some(HeldBytes::Buffer { from, length, .. }) => {
                     prop_assert!(from + length <= BUFFER);
                     prop_assert_eq!(settled.taken - settled.given, length as u64);
                 }
-                Some(Held::Pipe { length, .. }) => {
+                Some(HeldBytes::Pipe { length, .. }) => {
                     prop_assert_eq!(kernel.piped, Some(length as u64));
                     prop_assert_eq!(settled.taken - settled.given, length as u64);
                 }
