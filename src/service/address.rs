@@ -1,6 +1,4 @@
-//! Where a program listens, and where a proxy leads: one grammar for both.
-
-mod grammar;
+//! Where a program listens, and where a proxy leads.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -43,10 +41,10 @@ pub enum Address {
     Printable(advice.as_deref().unwrap_or(EXAMPLES))
 )]
 pub struct AddressError {
-    text: String,
-    reason: &'static str,
+    pub(super) text: String,
+    pub(super) reason: &'static str,
     /// What to write instead, if that can be guessed.
-    advice: Option<String>,
+    pub(super) advice: Option<String>,
 }
 
 const EXAMPLES: &str = "examples: localhost:5000, [::1]:5000, unix:/run/app.sock, vsock:2:5000";

@@ -1,6 +1,6 @@
 //! What any socket-activated service needs; no word about proxies.
 //!
-//! - [`address`], [`timespan`]: what options say;
+//! - [`address`], `grammar`, [`timespan`]: what options say;
 //! - [`activation`], [`listener`], [`arrival`], [`binding`], [`stream`], `socket`, `inspect`,
 //!   [`kernel`]: sockets, inherited from systemd or our own;
 //! - [`happy_eyeballs`], [`connecting`]: the first address of a name that answers; [`leads_to`]: whether that
@@ -33,6 +33,7 @@ pub mod drain;
 pub mod ending;
 pub mod event;
 pub mod exhausted;
+mod grammar;
 pub mod handed;
 pub mod handover;
 pub mod hands;

@@ -1,7 +1,7 @@
 //! How a drain is completed, and how a lock ends.
 
-use super::Gate;
 use super::caller::Caller;
+use super::machine::Gate;
 use super::words::{LockRecord, LockStore, Notice, Opened, Outcome};
 
 impl Gate {

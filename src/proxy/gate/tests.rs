@@ -3,7 +3,13 @@
 mod random;
 mod restart;
 
+use std::io;
+use std::time::Duration;
+
+use super::machine::GRACE;
 use super::*;
+use crate::interface::{GateState, LeaseEnd};
+use crate::service::clock::Uptime;
 
 /// A store in memory that can be told to fail.
 #[derive(Default)]

@@ -1,7 +1,5 @@
 //! One direction of a relayed connection: does what [`Switch`] says.
 
-mod bulk;
-
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::task::Poll;
@@ -43,15 +41,15 @@ pub(super) struct Between<'a> {
 /// one buffer or one pipe, and nothing more is received.
 #[derive(Debug)]
 pub(super) struct Direction {
-    switch: Switch,
+    pub(super) switch: Switch,
     /// What a slow sink has not taken of what was received.
     rest: Option<Rest>,
-    pipe: Option<Pipe>,
+    pub(super) pipe: Option<Pipe>,
     end: Option<End>,
     /// Bytes of [`Self::preface`] that were not sent yet.
-    preface: usize,
+    pub(super) preface: usize,
     /// Where everything is written down, if the connection is to outlive the process.
-    flow: Option<Flow>,
+    pub(super) flow: Option<Flow>,
     /// The process before was told that the source is broken: what comes behind the rest is no end.
     was_broken: bool,
 }
@@ -204,7 +202,7 @@ impl Direction {
 
     /// Writes down that the source is broken, if the next receive may be told so: the kernel tells it once.
     /// With TCP it is known afterwards whether it has.
-    fn expects_break(&self, source: &Ready) {
+    pub(super) fn expects_break(&self, source: &Ready) {
         if let Some(flow) = self.flow
             && source.is_broken()
             && !source.is_counted()

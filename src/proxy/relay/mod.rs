@@ -5,6 +5,7 @@
 //! on. A reset on one side becomes a reset on the other, after what was received before it has been
 //! delivered.
 
+mod bulk;
 mod direction;
 mod memory;
 mod noted;

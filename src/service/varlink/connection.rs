@@ -224,8 +224,8 @@ fn read_with(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Call, Reply};
     use super::*;
+    use crate::service::varlink::message::{Call, Reply};
     use serde_json::json;
     use std::os::fd::AsFd;
 

@@ -1,10 +1,10 @@
-//! How addresses are written, and what to write instead of what is not one.
+//! How addresses are written, one grammar for all, and what to write instead of what is not one.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Address, AddressError};
+use super::address::{Address, AddressError};
 use crate::service::text::is_hidden;
 
 /// The longest path or name that an AF_UNIX address holds: `sun_path` less its NUL, unix(7).

@@ -5,11 +5,11 @@ use std::task::Poll;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use super::{Between, Direction, End};
-use crate::proxy::relay::noted::{give, take};
-use crate::proxy::relay::pipe::Pipe;
-use crate::proxy::relay::ready::Received;
-use crate::proxy::relay::switch::Next;
+use super::direction::{Between, Direction, End};
+use super::noted::{give, take};
+use super::pipe::Pipe;
+use super::ready::Received;
+use super::switch::Next;
 
 impl Direction {
     /// Puts into a pipe what is sent before the first byte of the source; whether it could be.

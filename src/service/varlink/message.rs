@@ -1,0 +1,89 @@
+//! Calls and replies.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The interface that every Varlink service has.
+pub const SERVICE_INTERFACE: &str = "org.varlink.service";
+
+/// A method call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Call {
+    /// Interface and method: `org.example.Interface.Method`.
+    pub method: String,
+    /// The parameters, an object.
+    #[serde(default)]
+    pub parameters: Value,
+    /// Whether the caller takes more than one reply.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// Whether the caller wants no reply at all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oneway: bool,
+}
+
+/// A reply, or an error.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// The name of the error, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// What is replied.
+    #[serde(default)]
+    pub parameters: Value,
+    /// Whether more replies to the same call follow.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub continues: bool,
+}
+
+impl Reply {
+    /// The only or last reply.
+    pub fn last(parameters: impl Serialize) -> Self {
+        Self {
+            parameters: to_value(parameters),
+            ..Self::default()
+        }
+    }
+
+    /// A reply that more will follow.
+    pub fn continued(parameters: impl Serialize) -> Self {
+        Self {
+            continues: true,
+            ..Self::last(parameters)
+        }
+    }
+
+    /// The error `name`, with its interface.
+    pub fn error(name: impl Into<String>, parameters: impl Serialize) -> Self {
+        Self {
+            error: Some(name.into()),
+            ..Self::last(parameters)
+        }
+    }
+
+    /// The error for a parameter that is missing or of the wrong type.
+    pub fn invalid_parameter(parameter: &str) -> Self {
+        Self::error(
+            format!("{SERVICE_INTERFACE}.InvalidParameter"),
+            json!({ "parameter": parameter }),
+        )
+    }
+
+    /// The error for a method that the interface does not have.
+    pub fn method_not_found(method: &str) -> Self {
+        Self::error(
+            format!("{SERVICE_INTERFACE}.MethodNotFound"),
+            json!({ "method": method }),
+        )
+    }
+
+    /// The error for a call that makes sense only with `more`.
+    pub fn expected_more() -> Self {
+        Self::error(format!("{SERVICE_INTERFACE}.ExpectedMore"), json!({}))
+    }
+}
+
+/// Our types have string keys and no unusual numbers, so that this cannot fail.
+fn to_value(parameters: impl Serialize) -> Value {
+    serde_json::to_value(parameters).unwrap_or(Value::Null)
+}
