@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,16 @@ impl Setup {
 
     fn control(&self) -> PathBuf {
         self.directory.path().join("control")
+    }
+
+    /// What each connection has received from its client.
+    fn received(&self) -> Vec<u64> {
+        let (_, text) = run_ctl(&self.control(), &["--json", "connections"]);
+        let connections: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let received = connections
+            .iter()
+            .map(|connection| &connection["receivedBytes"]);
+        received.map(|bytes| bytes.as_u64().unwrap()).collect()
     }
 
     fn status(&self) -> serde_json::Value {
@@ -247,6 +257,16 @@ fn is_ended(path: &Path) -> bool {
 
 #[test]
 fn places_that_a_chain_of_proxies_has_taken_come_back_with_the_right_target() {
+    places_come_back(|_| {});
+}
+
+/// Its words go round, too.
+#[test]
+fn places_come_back_when_the_client_of_the_chain_has_spoken() {
+    places_come_back(|mut client| client.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap());
+}
+
+fn places_come_back(speak: impl Fn(&TcpStream)) {
     const PLACES: usize = 20;
     let (mut first, mut second) = (None, None);
     let unit = Unit::new(PROXY).listener(&mut second);
@@ -255,7 +275,14 @@ fn places_that_a_chain_of_proxies_has_taken_come_back_with_the_right_target() {
     let _second = unit.arg(first.to_string()).ready();
     setup.leads_to(&second.to_string());
     let client = connect(first);
+    speak(&client);
     eventually("all places are taken", || setup.open() == PLACES as u64);
+    eventually("the words have gone round", || {
+        setup
+            .received()
+            .iter()
+            .all(|bytes| *bytes == setup.received()[0])
+    });
     // An orderly end goes on to where nobody accepts it.
     drop(client);
     let waiting = connect(first);
@@ -263,4 +290,26 @@ fn places_that_a_chain_of_proxies_has_taken_come_back_with_the_right_target() {
     assert_eq!(rest(&waiting).unwrap(), b"served");
     drop(waiting);
     eventually("the places come back", || setup.open() == 0);
+}
+
+/// A client would have the rights of an operator.
+#[test]
+fn a_target_that_is_the_control_socket_is_refused_and_where_it_is_not_seen_no_client_is_heard() {
+    let mut address = None;
+    let mut setup = Setup::new(Unit::new(PROXY).listener(&mut address), 50);
+    let control = setup.control();
+    let (status, text) = run_ctl(&control, &["set-target", &control.display().to_string()]);
+    assert_eq!(status, 2, "{text}");
+    assert!(text.contains("leads back to this proxy"), "{text}");
+    let link = setup.directory.path().join("link");
+    std::os::unix::fs::symlink(&control, &link).unwrap();
+    setup.leads_to(&link.display().to_string());
+    let mut client = connect(address.unwrap());
+    let call = r#"{"method":"io.github.disnix-proxy-example.Proxy.GetStatus"}"#;
+    client.write_all(format!("{call}\0").as_bytes()).unwrap();
+    // An end, or a reset as its words were not read.
+    assert_eq!(rest(&client).unwrap_or_default(), b"");
+    setup.proxy.until_logged("leads to the control socket");
+    setup.leads_to(&serving().to_string());
+    assert_eq!(rest(&connect(address.unwrap())).unwrap(), b"served");
 }

@@ -17,6 +17,7 @@ pub(in crate::proxy) async fn first_target(
     target: Option<Address>,
     settings: &RouteSettings,
     listeners: &[Listener],
+    control: &[Listener],
 ) -> Result<Option<Address>, Failure> {
     let Some(target) = target else {
         return Ok(None);
@@ -24,7 +25,7 @@ pub(in crate::proxy) async fn first_target(
     let why = match settings.contradiction(&target) {
         Some(why) if !settings.target_fixed => return Err(why.into()),
         Some(why) => why.to_owned(),
-        None => match leads_to::listener_at_name(&target, listeners).await {
+        None => match leads_back(&target, [listeners, control]).await {
             None => return Ok(Some(target)),
             Some(listener) => {
                 let why = SetTargetError::LeadsBack(listener.to_string());
@@ -40,4 +41,14 @@ pub(in crate::proxy) async fn first_target(
         "{why}; clients wait until another one is set"
     );
     Ok(None)
+}
+
+/// The listener of ours that the target leads to.
+async fn leads_back<'a>(target: &Address, ours: [&'a [Listener]; 2]) -> Option<&'a Listener> {
+    for listeners in ours {
+        if let Some(listener) = leads_to::listener_at_name(target, listeners).await {
+            return Some(listener);
+        }
+    }
+    None
 }

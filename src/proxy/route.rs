@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::admission::Admission;
@@ -16,7 +16,7 @@ use super::upstream::Connector;
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::leads_to;
-use crate::service::listener::{Arrival, Peer};
+use crate::service::listener::{Arrival, Listener, Peer};
 
 /// What the route is given once, at the start.
 #[derive(Clone, Debug)]
@@ -70,6 +70,8 @@ pub struct Route {
     pub connector: Connector,
     /// Hands clients over.
     pub handover: Handover,
+    /// The control sockets, which no client may reach; none once another process has them.
+    control: Weak<[Listener]>,
     target: Mutex<Option<Arc<Address>>>,
     /// Where the target is saved.
     pub(super) target_file: TargetFile,
@@ -84,6 +86,7 @@ impl Route {
         target: Option<Address>,
         target_file: TargetFile,
         handover: Handover,
+        control: &Arc<[Listener]>,
     ) -> Self {
         admission.with_gate_silently(|gate| gate.set_has_target(target.is_some()));
         let listeners = admission.backlog.listeners();
@@ -93,6 +96,7 @@ impl Route {
             settings,
             connector,
             handover,
+            control: Arc::downgrade(control),
             target: Mutex::new(target.map(Arc::new)),
             target_file,
             unreachable: AtomicU64::new(0),
@@ -151,7 +155,11 @@ impl Route {
         if let Some(why) = self.settings.contradiction(target) {
             return Err(SetTargetError::Contradiction(why));
         }
-        match leads_to::listener_at(target, &self.admission.backlog.listeners()) {
+        let listeners = self.listeners();
+        let found = listeners
+            .iter()
+            .find_map(|listeners| leads_to::listener_at(target, listeners));
+        match found {
             Some(listener) => Err(SetTargetError::LeadsBack(listener.to_string())),
             None => Ok(()),
         }
@@ -164,11 +172,19 @@ impl Route {
     /// As [`Self::check_target`].
     pub async fn check_target_name(&self, target: &Address) -> Result<(), SetTargetError> {
         self.check_target(target)?;
-        let listeners = self.admission.backlog.listeners();
-        match leads_to::listener_at_name(target, &listeners).await {
-            Some(listener) => Err(SetTargetError::LeadsBack(listener.to_string())),
-            None => Ok(()),
+        for listeners in self.listeners() {
+            if let Some(listener) = leads_to::listener_at_name(target, &listeners).await {
+                return Err(SetTargetError::LeadsBack(listener.to_string()));
+            }
         }
+        Ok(())
+    }
+
+    /// The listeners for clients, and those for control calls.
+    fn listeners(&self) -> Vec<Arc<[Listener]>> {
+        let control = self.control.upgrade();
+        let clients = self.admission.backlog.listeners();
+        [Some(clients), control].into_iter().flatten().collect()
     }
 
     fn use_target(&self, target: Address) {
@@ -192,14 +208,14 @@ impl Route {
         self.admission.wakers.wake_calls();
     }
 
-    /// If all places are taken, ends the connections to earlier targets on which nobody has said anything. A
-    /// target that leads back by way of another proxy takes all places like that.
+    /// If all places are taken, ends the connections to earlier targets that were never answered. A target that
+    /// leads back by way of another proxy takes all places like that.
     fn make_room(&self) {
-        let is_full = self
+        let (open, most) = self
             .admission
-            .look(|gate| gate.open() >= gate.connections_max());
-        if let (true, Some(target)) = (is_full, self.target()) {
-            self.admission.connections.abort_unused(&target);
+            .look(|gate| (gate.open(), gate.connections_max()));
+        if let (true, Some(target)) = (open >= most, self.target()) {
+            self.admission.connections.abort_unanswered(&target, most);
         }
     }
 

@@ -149,7 +149,7 @@ impl Prepared {
             keepalive: options.keepalive.finite(),
             proxy_protocol: options.proxy_protocol,
         };
-        let target = first_target(target, &settings, &claim.listeners).await?;
+        let target = first_target(target, &settings, &claim.listeners, &claim.control).await?;
         Ok(Self {
             claim,
             settings,
@@ -238,7 +238,15 @@ impl Place {
             options.stall_timeout.finite(),
             settings.keepalive,
         );
-        let route = Route::new(Arc::new(admission), settings, target, target_file, handover);
+        let control: Arc<[Listener]> = claim.control.into();
+        let route = Route::new(
+            Arc::new(admission),
+            settings,
+            target,
+            target_file,
+            handover,
+            &control,
+        );
         let proxy = match Proxy::new(Arc::new(route), threads, sweep) {
             Ok(proxy) => Arc::new(proxy),
             Err(error) => {
@@ -251,7 +259,7 @@ impl Place {
             None => proxy.adopt_orphans(),
         }
         tokio::spawn(Arc::clone(&proxy).look_after_connections());
-        let control = ControlServer::new(claim.control);
+        let control = ControlServer::new(control);
         control.start(&proxy);
         Ok(Assembled {
             proxy,

@@ -37,8 +37,8 @@ pub enum Abort {
     Stalled,
     /// A peer did not answer for the keepalive time.
     PeerGone,
-    /// Nobody has said anything on it, it leads to an earlier target, and all places were taken.
-    Unused,
+    /// It was never answered, it leads to an earlier target, and all places were taken.
+    Unanswered,
 }
 
 impl Abort {
@@ -51,8 +51,8 @@ impl Abort {
             Self::Idle => "nothing was carried for the idle timeout",
             Self::Stalled => "bytes waited for the stall timeout, and their receiver took none",
             Self::PeerGone => "a peer did not answer for the keepalive time",
-            Self::Unused => {
-                "nobody has said anything on it, it leads to an earlier target, and all places were taken"
+            Self::Unanswered => {
+                "it was never answered, it leads to an earlier target, and all places were taken"
             }
         }
     }
@@ -284,10 +284,10 @@ impl Connection {
             .unwrap_or_default()
     }
 
-    /// Whether it is connected to another target than this and nobody has said anything.
-    pub(super) fn is_unused(&self, target: &Address) -> bool {
+    /// Whether it is connected to another target than this.
+    pub(super) fn leads_elsewhere(&self, target: &Address) -> bool {
         let upstream = self.upstream.get();
-        upstream.is_some_and(|upstream| *upstream.target != *target) && self.carried() == (0, 0)
+        upstream.is_some_and(|upstream| *upstream.target != *target)
     }
 
     pub(super) fn is_gone(&self, limit: Duration) -> bool {

@@ -5,6 +5,7 @@ pub mod log;
 mod served_elsewhere;
 mod stall;
 mod sweep;
+mod unanswered;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -15,6 +16,7 @@ use tokio::sync::Notify;
 
 pub use connection::{Abort, Connection, Metered, Side};
 pub use sweep::Sweep;
+use unanswered::Unanswered;
 
 use super::keep::{Keep, Slot};
 use super::sources::{Source, Sources};
@@ -206,9 +208,22 @@ impl Connections {
         self.open().is_empty()
     }
 
-    /// Ends those that lead to another target than this and on which nobody has said anything.
-    pub(super) fn abort_unused(&self, target: &Address) {
-        self.end_if(|connection| connection.is_unused(target).then_some(Abort::Unused));
+    /// Ends those that lead to another target than this and were never answered, as far as they take places
+    /// from others. `most` may be open.
+    pub(super) fn abort_unanswered(&self, target: &Address, most: usize) {
+        let elsewhere = |connection: &Connection| {
+            let is_elsewhere = connection.leads_elsewhere(target);
+            is_elsewhere.then(|| connection.carried())
+        };
+        let unanswered = {
+            let open = self.open();
+            let carried = open.values().filter_map(|connection| elsewhere(connection));
+            Unanswered::of(carried, most)
+        };
+        self.end_if(|connection| {
+            let carried = elsewhere(connection)?;
+            unanswered.contains(carried).then_some(Abort::Unanswered)
+        });
     }
 
     /// Ends the connections that have lasted too long. Returns when to look again; `None` without a limit,

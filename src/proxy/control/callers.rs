@@ -57,9 +57,9 @@ impl Seats {
 
 impl Callers {
     /// Callers of these sockets.
-    pub fn new(listeners: Vec<Listener>) -> Self {
+    pub fn new(listeners: Arc<[Listener]>) -> Self {
         Self {
-            listeners: Mutex::new(listeners.into()),
+            listeners: Mutex::new(listeners),
             ..Self::default()
         }
     }

@@ -17,6 +17,8 @@ use super::methods;
 use super::succession::{self, Claim};
 use crate::interface::qualified;
 use crate::proxy::assembly::Proxy;
+use crate::proxy::event;
+use crate::service::ending;
 use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener, Peer};
 use crate::service::varlink::{Call, Connection};
@@ -34,7 +36,7 @@ pub struct ControlServer {
 
 impl ControlServer {
     /// A server on these sockets; without any, nobody can call.
-    pub fn new(listeners: Vec<Listener>) -> Self {
+    pub fn new(listeners: Arc<[Listener]>) -> Self {
         Self {
             callers: Arc::new(Callers::new(listeners)),
         }
@@ -74,6 +76,9 @@ impl ControlServer {
 async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
     loop {
         match next_caller(&listeners).await {
+            Ok(Accepted::Client(Arrival { socket, peer, .. })) if is_this_process(&peer) => {
+                refuse_client(&socket, proxy);
+            }
             Ok(Accepted::Client(Arrival { socket, peer, .. })) => {
                 let stream = match into_unix(socket) {
                     Ok(stream) => stream,
@@ -104,6 +109,27 @@ async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, prox
             }
         }
     }
+}
+
+/// Whether the caller is this proxy itself, which only happens if its target leads to its control socket: the
+/// words would be those of a client, and the rights the proxy's own.
+fn is_this_process(peer: &Peer) -> bool {
+    let own = i32::try_from(std::process::id()).ok();
+    matches!(peer, Peer::Unix(pid) if pid.is_some() && *pid == own)
+}
+
+fn refuse_client(socket: &ClientSocket, proxy: &Proxy) {
+    ending::reset_on_close(socket);
+    if !proxy.route.connector.loops.tells() {
+        return;
+    }
+    let target = proxy.route.target().map(|target| target.to_string());
+    tracing::error!(
+        MESSAGE_ID = event::LEADS_BACK,
+        UPSTREAM = target,
+        "the target {} leads to the control socket of this proxy: clients are cut off until another one is set",
+        target.as_deref().unwrap_or_default()
+    );
 }
 
 async fn next_caller(listeners: &[Listener]) -> io::Result<Accepted> {

@@ -41,6 +41,7 @@ fn workers(threads: Threads) -> (Workers, Address, TcpListener) {
         Some(target),
         TargetFile::new(None),
         Handover::new(None).unwrap(),
+        &Arc::default(),
     );
     let workers = Workers::new(Arc::new(route), threads).unwrap();
     workers.start().unwrap();
