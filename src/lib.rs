@@ -8,9 +8,9 @@
 //!                      systemd; no word about proxies
 //! ```
 //!
-//! Imports run downwards only, and what stands on one line does not import from each other; between
-//! files there are no circles. `tests/layers` reads this list and holds the code to it. The programs
-//! in `src/bin` stand above.
+//! Imports run downwards only, and what stands on one line does not import from each other. Between
+//! files there are no circles, and no file imports from the file of a module that it is in.
+//! `tests/layers` reads this list and holds the code to it. The programs in `src/bin` stand above.
 //!
 //! Three absences are worth knowing:
 //!

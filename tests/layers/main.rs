@@ -50,6 +50,16 @@ fn no_circle() {
 }
 
 #[test]
+fn nothing_imports_from_the_file_of_a_module_that_it_is_in() {
+    let edges = library().graph.edges;
+    let upwards = edges.iter().filter(|(from, to)| from.starts_with(to));
+    let upwards: Vec<_> = upwards
+        .map(|(from, to)| shown(&[from.clone(), to.clone()]))
+        .collect();
+    assert!(upwards.is_empty(), "{}", upwards.join("\n"));
+}
+
+#[test]
 fn imports_run_down_the_layers() {
     let library = library();
     let is_of_parent = |(from, to): &&Edge| from.starts_with(to);
