@@ -104,9 +104,9 @@ impl Admission {
     ) -> T {
         let mut guard = self.guard();
         let (gate, store) = guard.parts();
-        let before = View::of(gate);
+        let before = GateView::of(gate);
         let (result, notices) = f(gate, store);
-        let after = View::of(gate);
+        let after = GateView::of(gate);
         if !notices.is_empty() {
             let now = gate.clone();
             drop(guard);
@@ -358,7 +358,7 @@ impl Admission {
 
 /// What the rest of the process sees of the gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct View {
+struct GateView {
     state: GateState,
     open: usize,
     callers: usize,
@@ -366,7 +366,7 @@ struct View {
     deadline: Option<Uptime>,
 }
 
-impl View {
+impl GateView {
     fn of(gate: &Gate) -> Self {
         Self {
             state: gate.state(),

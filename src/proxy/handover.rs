@@ -28,15 +28,15 @@ use rustix::io::Errno;
 use super::admitted_client::AdmittedClient;
 use crate::service::poller::{Events, Flags, Poller};
 use place::Place;
-pub use sender::{Sender, Turn};
+pub use sender::{SendPermit, Sender};
 use slots::Released;
-use table::{Table, Token};
+use table::{SlotTable, Token};
 
 /// The handover of clients.
 #[derive(Debug)]
 pub struct Handover {
     runtime_directory: Option<PathBuf>,
-    table: Mutex<Table>,
+    table: Mutex<SlotTable>,
     sender: Mutex<Option<Arc<Sender>>>,
     /// The reading ends, by the number of their slot.
     ends: Poller,
@@ -75,7 +75,7 @@ impl Handover {
         })
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, SlotTable> {
         // Nobody panics while holding it but for a bug; going on is the better half.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -124,7 +124,7 @@ impl Handover {
         self.have_tokens(&mut self.table(), count)
     }
 
-    fn have_tokens(&self, table: &mut Table, count: usize) -> io::Result<()> {
+    fn have_tokens(&self, table: &mut SlotTable, count: usize) -> io::Result<()> {
         while table.next.len() < count {
             let token = self.token(table)?;
             table.next.push(token);
@@ -160,7 +160,7 @@ impl Handover {
         }
     }
 
-    fn token(&self, table: &mut Table) -> io::Result<Token> {
+    fn token(&self, table: &mut SlotTable) -> io::Result<Token> {
         let number = match table.slots.take() {
             Some(number) => number,
             None => self.new_slot(table)?,
@@ -178,7 +178,7 @@ impl Handover {
         }
     }
 
-    fn new_slot(&self, table: &mut Table) -> io::Result<u32> {
+    fn new_slot(&self, table: &mut SlotTable) -> io::Result<u32> {
         let place = match &table.place {
             Some(place) => place,
             None => table
@@ -239,7 +239,7 @@ impl Handover {
     /// # Errors
     ///
     /// `WouldBlock` when there is no room; otherwise why nobody can be handed over.
-    pub fn hand(&self, turn: &Turn, clients: &mut Vec<AdmittedClient>) -> io::Result<()> {
+    pub fn hand(&self, turn: &SendPermit, clients: &mut Vec<AdmittedClient>) -> io::Result<()> {
         // All of it is one step: the end may come before we have written down what it is the end of.
         let mut table = self.table();
         self.have_tokens(&mut table, clients.len())?;

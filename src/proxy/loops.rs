@@ -20,9 +20,9 @@ use crate::service::leads_to::{destination, is_our_network};
 use crate::service::listener::{Arrival, Peer};
 
 /// An address and a port, however it is written.
-type Place = (IpAddr, u16);
+type Endpoint = (IpAddr, u16);
 
-fn place(address: SocketAddr) -> Place {
+fn endpoint(address: SocketAddr) -> Endpoint {
     (destination(address.ip()), address.port())
 }
 
@@ -34,14 +34,14 @@ pub struct LoopDetection {
     is_possible: AtomicBool,
     is_told: AtomicBool,
     /// The addresses of our own sockets, and where they lead.
-    upstreams: Mutex<HashMap<Place, Place>>,
+    upstreams: Mutex<HashMap<Endpoint, Endpoint>>,
 }
 
 /// An address of ours that is remembered until this is dropped.
 #[derive(Debug)]
 pub struct Noted {
     detection: Arc<LoopDetection>,
-    own: Place,
+    own: Endpoint,
 }
 
 impl Drop for Noted {
@@ -62,7 +62,7 @@ impl LoopDetection {
         !self.is_told.swap(true, Relaxed)
     }
 
-    fn upstreams(&self) -> MutexGuard<'_, HashMap<Place, Place>> {
+    fn upstreams(&self) -> MutexGuard<'_, HashMap<Endpoint, Endpoint>> {
         self.upstreams
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -84,10 +84,10 @@ impl LoopDetection {
         let connected = socket.connect(address);
         let own = socket.local_addr().ok().and_then(|own| own.as_socket());
         let noted = own.filter(|own| own.port() != 0).map(|own| {
-            upstreams.insert(place(own), place(to));
+            upstreams.insert(endpoint(own), endpoint(to));
             Noted {
                 detection: Arc::clone(self),
-                own: place(own),
+                own: endpoint(own),
             }
         });
         (connected, noted)
@@ -101,13 +101,13 @@ impl LoopDetection {
         match client.peer {
             Peer::Unix(Some(pid)) => u32::try_from(pid) == Ok(std::process::id()),
             Peer::Tcp(peer) => {
-                let Some(to) = self.upstreams().get(&place(peer)).copied() else {
+                let Some(to) = self.upstreams().get(&endpoint(peer)).copied() else {
                     return false;
                 };
                 let socket = SockRef::from(&client.socket);
                 let at = socket.local_addr().ok().and_then(|at| at.as_socket());
                 // The same addresses may be in use in another network.
-                at.map(place) == Some(to) && is_our_network(&client.socket) != Some(false)
+                at.map(endpoint) == Some(to) && is_our_network(&client.socket) != Some(false)
             }
             Peer::Unix(None) | Peer::Other => false,
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::admitted_client::AdmittedClient;
 use super::connections::{Connection, log};
-use super::handover::{Sender, Turn};
+use super::handover::{SendPermit, Sender};
 use super::route::Route;
 use super::upstream::Spare;
 use crate::service::address::Address;
@@ -22,26 +22,26 @@ const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
 const HANDOVER_ATTEMPT: Duration = Duration::from_secs(5);
 
 /// What comes next for a client.
-enum Next {
+enum Progress {
     /// Nothing: it was served, or given up.
     Over,
     /// Its upstream is connected.
     Carry,
     /// It can be handed over.
-    HandOver(Turn),
+    HandOver(SendPermit),
     /// It has to wait on.
     Again,
 }
 
 /// How long a client waits for whoever is to serve it.
-struct Patience {
+struct WaitLimit {
     limit: Option<Duration>,
     until: Option<Instant>,
     /// Whether it has waited already.
     spent: bool,
 }
 
-impl Patience {
+impl WaitLimit {
     fn new(limit: Option<Duration>) -> Self {
         Self {
             limit,
@@ -61,17 +61,17 @@ impl Patience {
 /// Waits until the client's upstream is connected, and returns the client, parked; `None` when it was handed
 /// over or given up meanwhile.
 pub(super) async fn wait(mut client: AdmittedClient, route: &Route) -> Option<AdmittedClient> {
-    let mut patience = Patience::new(route.settings.connect_timeout);
+    let mut patience = WaitLimit::new(route.settings.connect_timeout);
     loop {
         let spare = std::mem::take(&mut client.spare);
         match attempt(route, client.connection()?, spare, &patience).await {
-            Next::Over => return None,
-            Next::Again => {}
-            Next::Carry => {
+            Progress::Over => return None,
+            Progress::Again => {}
+            Progress::Carry => {
                 client.park();
                 return Some(client);
             }
-            Next::HandOver(turn) => {
+            Progress::HandOver(turn) => {
                 let mut clients = vec![client];
                 if let Err(error) = route.handover.hand(&turn, &mut clients) {
                     tracing::debug!(ERROR = %error, "a client waits on: {error}");
@@ -89,12 +89,12 @@ async fn attempt(
     route: &Route,
     connection: &Connection,
     spare: Spare,
-    patience: &Patience,
-) -> Next {
+    patience: &WaitLimit,
+) -> Progress {
     tokio::select! {
         biased;
         reached = reach(route, connection, spare, patience) => match reached {
-            Ok(Next::Over) => {}
+            Ok(Progress::Over) => {}
             Ok(next) => return next,
             Err(error) => {
                 tracing::error!(
@@ -110,7 +110,7 @@ async fn attempt(
         }
     }
     log::ended(connection);
-    Next::Over
+    Progress::Over
 }
 
 /// Connects to the upstream; or tells what comes next instead. Fails only when the runtime cannot watch
@@ -119,12 +119,12 @@ async fn reach(
     route: &Route,
     connection: &Connection,
     spare: Spare,
-    patience: &Patience,
-) -> io::Result<Next> {
+    patience: &WaitLimit,
+) -> io::Result<Progress> {
     let client = Stream::of(connection.client.as_fd())?;
     let Some(first_target) = route.target() else {
         client.reset_on_close();
-        return Ok(Next::Over);
+        return Ok(Progress::Over);
     };
     // Whoever has had no room waits for it at once.
     if let Address::Handover(path) = &*first_target
@@ -137,14 +137,14 @@ async fn reach(
         biased; // what a client said before it left is still delivered if the upstream is there
         result = route.connector.connect(target, patience.left(), spare) => result,
         // Nobody is left to be served.
-        () = client.broken() => return Ok(Next::Over),
+        () = client.broken() => return Ok(Progress::Over),
     };
     let connected = match connected {
         Ok(connected) => connected,
         Err(error) => {
             route.count_unreachable(connection, &error);
             client.reset_on_close();
-            return Ok(Next::Over);
+            return Ok(Progress::Over);
         }
     };
     if matches!(*connected.target, Address::Handover(_)) {
@@ -155,7 +155,7 @@ async fn reach(
         CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = %connected.target,
         "connection {}: {} leads to {}", connection.id, connection.peer, connected.target
     );
-    Ok(Next::Carry)
+    Ok(Progress::Carry)
 }
 
 /// Waits for the right to hand a client over, and from time to time looks whether the target is
@@ -165,29 +165,34 @@ async fn wait_in_turn(
     connection: &Connection,
     client: &Stream<BorrowedFd<'_>>,
     sender: Arc<Sender>,
-    patience: &Patience,
-) -> io::Result<Next> {
+    patience: &WaitLimit,
+) -> io::Result<Progress> {
     let attempt = Instant::now() + HANDOVER_ATTEMPT;
     let attempt = patience.until.map_or(attempt, |until| until.min(attempt));
     let turn = tokio::select! {
         biased;
         turn = Box::pin(tokio::time::timeout_at(attempt, sender.in_turn())) => turn,
         // Nobody is left to be served.
-        () = client.broken() => return Ok(Next::Over),
+        () = client.broken() => return Ok(Progress::Over),
     };
     if let Ok(turn) = turn {
-        return Ok(Next::HandOver(turn?));
+        return Ok(Progress::HandOver(turn?));
     }
     Ok(again(route, connection, sender.target(), patience))
 }
 
 /// A client waits on, unless its time is over.
-fn again(route: &Route, connection: &Connection, target: &Address, patience: &Patience) -> Next {
+fn again(
+    route: &Route,
+    connection: &Connection,
+    target: &Address,
+    patience: &WaitLimit,
+) -> Progress {
     if patience.until.is_none_or(|until| Instant::now() < until) {
-        return Next::Again;
+        return Progress::Again;
     }
     let why = format!("nobody takes clients at {target}");
     route.count_unreachable(connection, &why);
     connection.reset_on_close();
-    Next::Over
+    Progress::Over
 }

@@ -21,7 +21,7 @@ use crate::service::stream::Stream;
 const BATCH: usize = 32;
 
 /// One client, counted until this is dropped.
-struct Client {
+struct ServedClient {
     /// Taken when it is dropped, so that it is closed before it is counted as closed.
     socket: Option<ClientSocket>,
     server: Arc<Server>,
@@ -29,7 +29,7 @@ struct Client {
     is_served: bool,
 }
 
-impl Drop for Client {
+impl Drop for ServedClient {
     fn drop(&mut self) {
         if let (Some(socket), false) = (&self.socket, self.is_served) {
             ending::reset_on_close(socket);
@@ -131,7 +131,7 @@ fn serve(server: &Arc<Server>, Arrival { socket, peer, .. }: Arrival) {
     server.changed.notify_one();
     let id = server.accepted.fetch_add(1, Relaxed) + 1;
     tracing::debug!(CONNECTION_ID = id, PEER = %peer, "connection {id}: {peer}");
-    let client = Client {
+    let client = ServedClient {
         socket: Some(socket),
         server: Arc::clone(server),
         is_served: false,
@@ -139,7 +139,7 @@ fn serve(server: &Arc<Server>, Arrival { socket, peer, .. }: Arrival) {
     tokio::spawn(attend(client));
 }
 
-async fn attend(mut client: Client) {
+async fn attend(mut client: ServedClient) {
     let Some(socket) = &client.socket else {
         return;
     };

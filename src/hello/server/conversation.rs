@@ -34,13 +34,13 @@ pub(super) async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) ->
                 Some(Ok(line)) => match Request::parse(&line) {
                     Request::Hello => answers += &Response::Greeting(greeting).to_string(),
                     Request::Other => answers += &Response::Unknown.to_string(),
-                    Request::Quit => break Some(End::Quit),
+                    Request::Quit => break Some(Conclusion::Quit),
                 },
                 Some(Err(error)) => {
                     answers += &Response::Refusal(error).to_string();
-                    break Some(End::Refused);
+                    break Some(Conclusion::Refused);
                 }
-                None => break (count == 0).then_some(End::Quit),
+                None => break (count == 0).then_some(Conclusion::Quit),
             }
             if answers.len() >= ANSWERS {
                 stream.send_all(answers.as_bytes()).await?;
@@ -50,14 +50,14 @@ pub(super) async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) ->
         stream.send_all(answers.as_bytes()).await?;
         match end {
             None => {}
-            Some(End::Quit) => return Ok(()),
-            Some(End::Refused) => return say_farewell(stream).await,
+            Some(Conclusion::Quit) => return Ok(()),
+            Some(Conclusion::Refused) => return say_farewell(stream).await,
         }
     }
 }
 
 /// How a conversation ends.
-enum End {
+enum Conclusion {
     /// The client wants no more.
     Quit,
     /// We want no more.

@@ -69,7 +69,7 @@ pub enum Side {
 
 /// To whom a connection was handed over.
 #[derive(Clone, Debug)]
-struct Handed {
+struct ServedBy {
     slot: u32,
     target: Arc<Address>,
 }
@@ -90,7 +90,7 @@ pub struct Connection {
     /// The upstream, once it is connected.
     pub upstream: OnceLock<Connected>,
     /// Who serves it, while that is a process that it was handed over to.
-    handed: Mutex<Option<Handed>>,
+    handed: Mutex<Option<ServedBy>>,
     since: Uptime,
     received: AtomicU64,
     sent: AtomicU64,
@@ -148,7 +148,7 @@ impl Connection {
     /// It was handed over. Whether it should have been ended by then.
     pub(in crate::proxy) fn handed_over(&self, slot: u32, target: Arc<Address>) -> bool {
         let mut handed = self.handed();
-        *handed = Some(Handed { slot, target });
+        *handed = Some(ServedBy { slot, target });
         self.abort.get().is_some()
     }
 
@@ -166,7 +166,7 @@ impl Connection {
         end.is_untouched && self.abort.get().is_none()
     }
 
-    fn handed(&self) -> MutexGuard<'_, Option<Handed>> {
+    fn handed(&self) -> MutexGuard<'_, Option<ServedBy>> {
         self.handed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

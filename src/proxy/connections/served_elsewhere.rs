@@ -17,7 +17,7 @@ pub fn carried(socket: impl AsFd) -> Option<(u64, u64)> {
 
 /// What is left of a connection that nobody serves any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
+pub struct LastAccount {
     /// As [`carried`].
     pub carried: (u64, u64),
     /// Whether it is as it was: nobody has ended it, and nobody has received or sent a byte. Whoever
@@ -26,7 +26,7 @@ pub struct End {
 }
 
 /// How a connection that nobody serves any more has ended; `None` where the kernel does not tell.
-pub fn end(socket: impl AsFd) -> Option<End> {
+pub fn end(socket: impl AsFd) -> Option<LastAccount> {
     let info = settled(&socket)?;
     // Of a closed socket only the error tells how it came to that: none, the client had finished and
     // so had we; EPIPE, it had finished before it was reset (`tcp_reset`, net/ipv4/tcp_input.c).
@@ -42,7 +42,7 @@ pub fn end(socket: impl AsFd) -> Option<End> {
         && info.written == 0
         && matches!(sockopt::socket_linger(&socket), Ok(None))
         && rustix::io::ioctl_fionread(&socket) == Ok(received);
-    Some(End {
+    Some(LastAccount {
         carried: (received, info.written),
         is_untouched,
     })

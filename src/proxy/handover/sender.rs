@@ -28,7 +28,7 @@ pub struct Sender {
 
 /// The right to send next.
 #[derive(Debug)]
-pub struct Turn {
+pub struct SendPermit {
     sender: Arc<Sender>,
     _turn: OwnedMutexGuard<()>,
 }
@@ -80,7 +80,7 @@ impl Sender {
     }
 
     /// The right to send next, if nobody waits for it.
-    pub fn at_once(self: &Arc<Self>) -> Option<Turn> {
+    pub fn at_once(self: &Arc<Self>) -> Option<SendPermit> {
         let turn = Arc::clone(&self.turn).try_lock_owned().ok()?;
         Some(self.give(turn))
     }
@@ -91,14 +91,14 @@ impl Sender {
     /// # Errors
     ///
     /// When the runtime is shutting down.
-    pub async fn in_turn(self: &Arc<Self>) -> io::Result<Turn> {
+    pub async fn in_turn(self: &Arc<Self>) -> io::Result<SendPermit> {
         let turn = self.give(Arc::clone(&self.turn).lock_owned().await);
         self.room().await?;
         Ok(turn)
     }
 
-    fn give(self: &Arc<Self>, turn: OwnedMutexGuard<()>) -> Turn {
-        Turn {
+    fn give(self: &Arc<Self>, turn: OwnedMutexGuard<()>) -> SendPermit {
+        SendPermit {
             sender: Arc::clone(self),
             _turn: turn,
         }
@@ -129,7 +129,7 @@ impl AsFd for Sender {
     }
 }
 
-impl Turn {
+impl SendPermit {
     /// The sender that it is a turn of.
     pub fn sender(&self) -> &Arc<Sender> {
         &self.sender

@@ -9,7 +9,7 @@ use crate::proxy::admitted_client::AdmittedClient;
 
 /// Everything that changes when a client is handed over or a connection ends.
 #[derive(Debug, Default)]
-pub(super) struct Table {
+pub(super) struct SlotTable {
     pub(super) slots: Slots<AdmittedClient>,
     pub(super) reads: BTreeMap<u32, OwnedFd>,
     /// Made with the first slot.
@@ -25,7 +25,7 @@ pub(super) struct Token {
     pub(super) write: OwnedFd,
 }
 
-impl Table {
+impl SlotTable {
     pub(super) fn give_back(&mut self, token: Token) {
         // The slot first: its hanging up is then that of a free one.
         self.slots.give_back(token.number);

@@ -15,13 +15,13 @@ use crate::service::clock::Uptime;
 /// The connections that one thread carries, by their keys. A token names one of them, and no other one that
 /// gets its key later.
 #[derive(Debug)]
-pub(super) struct Carried {
+pub(super) struct CarriedConnections {
     post: Arc<Post>,
     open: Slab<Box<Open>>,
     generation: u32,
 }
 
-impl Carried {
+impl CarriedConnections {
     /// None yet; their sockets are watched by the thread of this post.
     pub(super) fn new(post: Arc<Post>) -> Self {
         Self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::acceptor::{Acceptor, Arrived};
-use super::carried::Carried;
+use super::carried::CarriedConnections;
 use super::crew::Crew;
 use super::load::Stopwatch;
 use super::open::Open;
@@ -33,7 +33,7 @@ const LATELY_USEC: u64 = 50_000;
 pub(super) struct Worker {
     crew: Arc<Crew>,
     post: Arc<Post>,
-    pub(super) carried: Carried,
+    pub(super) carried: CarriedConnections,
     /// Connections that have another turn to come.
     again: Vec<u64>,
     /// Upstreams that have yet to answer, and until when they may.
@@ -60,7 +60,7 @@ impl Worker {
     pub(super) fn new(crew: Arc<Crew>, post: Arc<Post>) -> Self {
         Self {
             outbox: Outbox::new(Arc::clone(&crew), Arc::clone(&post)),
-            carried: Carried::new(Arc::clone(&post)),
+            carried: CarriedConnections::new(Arc::clone(&post)),
             crew,
             post,
             again: Vec::new(),
