@@ -1,4 +1,5 @@
-//! Parking: what descriptors are open with, whatever happens to the process.
+//! Parking: descriptors wait in sockets that systemd keeps, so that they stay open whatever happens to the
+//! process.
 //!
 //! - `budget`: how many descriptors there may be (pure); `message`: what is said of them in a lot (pure);
 //! - `queue`: messages with descriptors; `lots`: both lots; `places`: what is in which of them;

@@ -52,6 +52,7 @@ impl Parking {
         Some(slot)
     }
 
+    /// The slot with this index; `None` if there is no such.
     pub fn slot(&self, index: u32) -> Option<Slot> {
         Some(Slot::new(self.table.slot(index)?, index))
     }
