@@ -4,6 +4,7 @@ mod support;
 
 use std::io::{self, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
 
@@ -123,6 +124,39 @@ fn variables_that_contradict_each_other_are_an_error() {
     let (status, log) = Unit::new(SERVER).socket("one:two", listener).fails();
     assert_eq!(status.code(), Some(1));
     assert!(log.contains("LISTEN_FDS promises 1"), "{log}");
+}
+
+/// Descriptors that the program opens itself are none that it was given.
+#[test]
+fn descriptors_that_are_promised_and_not_there_are_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let given = listener.as_raw_fd();
+    for program in [SERVER, PROXY] {
+        for (promised, given, missing) in [
+            ("2", Some(given), 4),
+            ("4", Some(given), 4),
+            ("6", Some(given), 4),
+            ("3", None, 3),
+            ("2147483647", Some(given), 4),
+            ("9999999999", None, 3),
+            ("18446744073709551615", Some(given), 4),
+        ] {
+            let place = move || match given {
+                // SAFETY: dup2 is a system call; it clears FD_CLOEXEC on the copy.
+                Some(given) if unsafe { libc::dup2(given, 3) } < 0 => {
+                    Err(io::Error::last_os_error())
+                }
+                _ => Ok(()),
+            };
+            let unit = Unit::new(program)
+                .env("LISTEN_FDS", promised)
+                .env_remove("NOTIFY_SOCKET");
+            let (status, log) = unit.in_the_child(place).fails();
+            assert_eq!(status.code(), Some(1), "{log}");
+            let sentence = format!("promises {promised}, descriptor {missing} is not open");
+            assert!(log.contains(&sentence), "{log}");
+        }
+    }
 }
 
 /// A proxy without a place to listen, started directly; its standard error.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use state::Server;
 
 use super::options::Options;
-use crate::service::activation::{self, Inherited};
+use crate::service::activation::{self, ActivationError, Inherited};
 use crate::service::address::Address;
 use crate::service::binding;
 use crate::service::listener::Listener;
@@ -30,13 +30,21 @@ const DESCRIPTORS_RESERVED: u64 = 32;
 
 /// The program `hello-world-server`.
 pub fn main() -> ExitCode {
+    let inherited = activation::inherited();
     let options: Options = program::options();
-    program::run("hello-world-server", options.log_level, run(options))
+    program::run(
+        "hello-world-server",
+        options.log_level,
+        run(options, inherited),
+    )
 }
 
-async fn run(options: Options) -> Result<(), Failure> {
+async fn run(
+    options: Options,
+    inherited: Result<Vec<Inherited>, ActivationError>,
+) -> Result<(), Failure> {
     let descriptors = program::raise_descriptor_limit();
-    let mut listeners = listeners(&options).await?;
+    let mut listeners = listeners(&options, inherited?).await?;
     for listener in &mut listeners {
         listener.set_options(Some(KEEPALIVE))?;
     }
@@ -62,8 +70,8 @@ async fn run(options: Options) -> Result<(), Failure> {
 }
 
 /// All inherited listeners, or those of the command line.
-async fn listeners(options: &Options) -> Result<Vec<Listener>, Failure> {
-    let (handovers, inherited): (Vec<Inherited>, Vec<Inherited>) = activation::inherited()?
+async fn listeners(options: &Options, inherited: Vec<Inherited>) -> Result<Vec<Listener>, Failure> {
+    let (handovers, inherited): (Vec<Inherited>, Vec<Inherited>) = inherited
         .into_iter()
         .partition(|socket| socket.name == HANDOVER_NAME);
     if !handovers.is_empty() || !inherited.is_empty() {

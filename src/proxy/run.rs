@@ -24,7 +24,7 @@ use super::running::Running;
 use super::state::{self, LockDirectory, TargetFile};
 use super::take_over::Predecessor;
 use super::workers::Threads;
-use crate::service::activation::{self, Inherited};
+use crate::service::activation::{self, ActivationError, Inherited};
 use crate::service::address::Address;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
@@ -41,15 +41,23 @@ const LEFT: u8 = 75;
 
 /// The program `disnix-tcp-proxy`.
 pub fn main() -> ExitCode {
+    let inherited = activation::inherited();
     program::keep_memory_private();
     let options = Options::read();
-    program::run("disnix-tcp-proxy", options.log_level, run(options))
+    program::run(
+        "disnix-tcp-proxy",
+        options.log_level,
+        run(options, inherited),
+    )
 }
 
 /// Starts a proxy and serves until its end. Each step gives the next one what it needs, so that they can only
 /// follow each other.
-async fn run(options: Options) -> Result<ExitCode, Failure> {
-    let sockets = Sockets::inherit(&options)?;
+async fn run(
+    options: Options,
+    inherited: Result<Vec<Inherited>, ActivationError>,
+) -> Result<ExitCode, Failure> {
+    let sockets = Sockets::inherit(&options, inherited?)?;
     let claim = Claim::make(&options, sockets).await?;
     let prepared = Prepared::check(&options, claim).await?;
     let place = prepared.take_place().await?;
@@ -68,8 +76,8 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn inherit(options: &Options) -> Result<Self, Failure> {
-        let (stored, sockets) = keep::separate(activation::inherited()?);
+    fn inherit(options: &Options, inherited: Vec<Inherited>) -> Result<Self, Failure> {
+        let (stored, sockets) = keep::separate(inherited);
         let respawn = match options.respawn {
             true => Some(sockets.iter().map(Inherited::try_clone).collect()),
             false => None,

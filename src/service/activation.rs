@@ -2,7 +2,11 @@
 //!
 //! The only place that looks at `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`.
 
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::env;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+/// The number of the first descriptor, sd_listen_fds(3).
+const FIRST: RawFd = 3;
 
 /// A descriptor from systemd.
 #[derive(Debug)]
@@ -34,52 +38,49 @@ impl Inherited {
 pub struct ActivationError(String);
 
 /// All descriptors that were inherited, with their names; none if there are none, or if they are meant for
-/// another process ([`elsewhere`]). Call it once, at the start: it gives away what it finds.
+/// another process ([`elsewhere`]). Development tools such as systemfd set neither `LISTEN_PID` nor names.
 ///
-/// systemd sets `LISTEN_PID`, and `libsystemd` knows the names. Development tools such as systemfd
-/// do not set it, so that their sockets are taken by `listenfd`, without names.
+/// Call it once, before the process opens anything: it gives away what it finds, and what is opened later must
+/// not be found.
 ///
 /// # Errors
 ///
 /// When the variables contradict each other or what they promise is not there.
 pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
-    let promised = match std::env::var("LISTEN_FDS") {
-        Ok(text) => text
-            .parse::<usize>()
-            .map_err(|_| ActivationError(format!("“{text}” is not a number of descriptors")))?,
-        Err(_) => return Ok(Vec::new()),
+    let Ok(promised) = env::var("LISTEN_FDS") else {
+        return Ok(Vec::new());
     };
-    match meant_for() {
-        None => return anonymous(promised),
-        Some(process) if process != std::process::id() => return Ok(Vec::new()),
-        Some(_) => {}
+    let promised = promised
+        .parse()
+        .map_err(|_| ActivationError(format!("“{promised}” is not a number of descriptors")))?;
+    let process = meant_for();
+    if promised == 0 || process.is_some_and(|process| process != std::process::id()) {
+        return Ok(Vec::new());
     }
-    // The crate would leave out what has no name.
-    if let Ok(names) = std::env::var("LISTEN_FDNAMES")
-        && names.split(':').count() != promised
-    {
-        return Err(ActivationError(format!(
+    let names = match process.and_then(|_| env::var("LISTEN_FDNAMES").ok()) {
+        Some(names) => names_of(promised, &names)?,
+        None => Vec::new(),
+    };
+    let mut names = names.into_iter();
+    (0..promised)
+        .map(|index| take(promised, index, names.next().unwrap_or_default()))
+        .collect()
+}
+
+/// The names of so many descriptors.
+fn names_of(promised: u64, names: &str) -> Result<Vec<String>, ActivationError> {
+    let all: Vec<String> = names.split(':').map(str::to_owned).collect();
+    match all.len() as u64 == promised {
+        true => Ok(all),
+        false => Err(ActivationError(format!(
             "LISTEN_FDS promises {promised}, LISTEN_FDNAMES names “{names}”"
-        )));
+        ))),
     }
-    let fail = |error: libsystemd::errors::SdError| ActivationError(error.to_string());
-    let names = libsystemd::activation::receive_descriptors_with_names(false).map_err(fail)?;
-    if names.is_empty() {
-        let fds = libsystemd::activation::receive_descriptors(false).map_err(fail)?;
-        return Ok(fds
-            .into_iter()
-            .map(|fd| take(fd.into_raw_fd(), String::new()))
-            .collect());
-    }
-    Ok(names
-        .into_iter()
-        .map(|(fd, name)| take(fd.into_raw_fd(), name))
-        .collect())
 }
 
 /// The process that the descriptors are meant for, if that is said.
 fn meant_for() -> Option<u32> {
-    let text = std::env::var("LISTEN_PID").ok()?;
+    let text = env::var("LISTEN_PID").ok()?;
     // What is no number is nobody's, as for sd_listen_fds(3).
     Some(text.parse().unwrap_or(0))
 }
@@ -88,7 +89,7 @@ fn meant_for() -> Option<u32> {
 pub fn elsewhere() -> Option<String> {
     let this = std::process::id();
     match meant_for() {
-        Some(process) if process != this && std::env::var_os("LISTEN_FDS").is_some() => {
+        Some(process) if process != this && env::var_os("LISTEN_FDS").is_some() => {
             return Some(format!(
                 "LISTEN_FDS is meant for process {process} (LISTEN_PID), and this is {this}: where a \
                  shell starts the program, let it say “exec”"
@@ -103,20 +104,32 @@ pub fn elsewhere() -> Option<String> {
     })
 }
 
-fn anonymous(promised: usize) -> Result<Vec<Inherited>, ActivationError> {
-    let mut manager = listenfd::ListenFd::from_env();
-    (0..promised)
-        .map(|index| match manager.take_raw_fd(index) {
-            Ok(Some(fd)) => Ok(take(fd, String::new())),
-            Ok(None) => Err(ActivationError(format!("number {index} is missing"))),
-            Err(error) => Err(ActivationError(error.to_string())),
-        })
-        .collect()
+/// The promised descriptor with this index. From now on it is closed when a program is executed.
+fn take(promised: u64, index: u64, name: String) -> Result<Inherited, ActivationError> {
+    let number = index + FIRST as u64;
+    let fd = RawFd::try_from(number).unwrap_or(RawFd::MAX);
+    // SAFETY: no memory is involved; a number that is not open is an error.
+    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return Err(ActivationError(format!(
+            "LISTEN_FDS promises {promised}, descriptor {number} is not open"
+        )));
+    }
+    // SAFETY: the descriptor is open, was passed to this process for its use (sd_listen_fds(3)), and
+    // `inherited` is the only place that takes it, once.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(Inherited { fd, name })
 }
 
-fn take(fd: std::os::fd::RawFd, name: String) -> Inherited {
-    // SAFETY: the descriptor was passed to this process for its use (sd_listen_fds(3)), the crates
-    // have found it open, and `inherited` is the only place that takes it, once.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    Inherited { fd, name }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_descriptor_has_a_name_or_none_has() {
+        assert_eq!(names_of(3, "a::b").unwrap(), ["a", "", "b"]);
+        for (promised, names) in [(1, "a:b"), (2, "a"), (u64::MAX, "a")] {
+            let error = names_of(promised, names).unwrap_err().to_string();
+            assert!(error.contains(&format!("promises {promised}")), "{error}");
+        }
+    }
 }
