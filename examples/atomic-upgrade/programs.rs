@@ -73,7 +73,7 @@ fn beside_the_example() -> Fallible<Programs> {
         .ok_or("where is this example?")?;
     let programs = Programs::in_directory(directory);
     if programs.out_of_date(&example) {
-        println!("Building the programs themselves first …");
+        println!("Building the programs themselves first: the first time takes minutes …");
         build(directory)?;
     }
     Ok(programs)
@@ -89,7 +89,6 @@ fn build(directory: &Path) -> Fallible<()> {
     let status = Command::new(cargo)
         .args([
             "build",
-            "--quiet",
             "--bins",
             // With the example, features are what they were for it: nothing is built twice.
             "--example=atomic-upgrade",
