@@ -26,8 +26,8 @@ def install(host, binaries):
     ):
         found = sorted(UNITS.glob(pattern))
         for path in found:
-            suffix = "" if path.suffix in (".conf", ".catalog") else ".conf"
-            _copy(path, host, directory, name=path.name + suffix)
+            name = path.name if path.suffix in (".conf", ".catalog") else f"{path.stem}.conf"
+            _copy(path, host, directory, name=name)
         if found:
             host.run(command)
     host.systemctl("daemon-reload")
