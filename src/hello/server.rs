@@ -31,7 +31,7 @@ const DESCRIPTORS_RESERVED: u64 = 32;
 /// The program `hello-world-server`.
 pub fn main() -> ExitCode {
     let inherited = activation::inherited();
-    let options: Options = program::options();
+    let options: Options = program::options().unwrap_or_else(|error| program::refuse(&error));
     program::run(
         "hello-world-server",
         options.log_level,

@@ -1,31 +1,41 @@
 //! The target that a process begins with.
 
+use std::io;
+
 use super::route::{RouteSettings, SetTargetError};
 use crate::proxy::event;
 use crate::service::address::Address;
+use crate::service::exhausted::is_of_descriptors;
 use crate::service::leads_to;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
 
-/// The target that a process begins with. One that was saved and leads back to the proxy is left out, so that
-/// another one can be set.
+/// The target that a process begins with. One that was saved and is of no use is left out, so that another one
+/// can be set; if clients `may_wait` for that.
 ///
 /// # Errors
 ///
 /// When the proxy cannot lead to the one that it was started with, or not as it was started.
 pub(in crate::proxy) async fn first_target(
-    target: Option<Address>,
+    target: io::Result<Option<Address>>,
     settings: &RouteSettings,
-    listeners: &[Listener],
-    control: &[Listener],
+    ours: [&[Listener]; 2],
+    may_wait: bool,
 ) -> Result<Option<Address>, Failure> {
-    let Some(target) = target else {
-        return Ok(None);
+    let target = match target {
+        Ok(Some(target)) => target,
+        Ok(None) => return Ok(None),
+        Err(error) => return left_out(error.into(), may_wait),
     };
     let why = match settings.contradiction(&target) {
-        Some(why) if !settings.target_fixed => return Err(why.into()),
+        Some(why) if !settings.target_fixed => {
+            return left_out(
+                format!("the saved target is {target}: {why}").into(),
+                may_wait,
+            );
+        }
         Some(why) => why.to_owned(),
-        None => match leads_back(&target, [listeners, control]).await {
+        None => match leads_back(&target, ours).await {
             None => return Ok(Some(target)),
             Some(listener) => {
                 let why = SetTargetError::LeadsBack(listener.to_string());
@@ -40,6 +50,16 @@ pub(in crate::proxy) async fn first_target(
         MESSAGE_ID = event::LEADS_BACK, UPSTREAM = %target,
         "{why}; clients wait until another one is set"
     );
+    Ok(None)
+}
+
+/// The saved target is of no use, for this reason.
+fn left_out(why: Failure, may_wait: bool) -> Result<Option<Address>, Failure> {
+    // Without descriptors nothing is known of the target.
+    if !may_wait || is_of_descriptors(why.as_ref()) {
+        return Err(why);
+    }
+    tracing::error!(ERROR = %why, "{why}; clients wait until another target is set");
     Ok(None)
 }
 

@@ -41,16 +41,7 @@ pub(super) fn begin(
         .unwrap_or_else(|| !options.take_over && notify::is_systemd());
     let kept = match wanted {
         false => {
-            let sockets = keep::discard(stored, how.is_heir);
-            if sockets > 0 {
-                tracing::warn!(
-                    MESSAGE_ID = event::NOT_KEPT,
-                    OPEN = sockets,
-                    "{} of connections that were kept before {} reset: they are not to be kept",
-                    count(sockets, "socket"),
-                    if sockets == 1 { "was" } else { "were" }
-                );
-            }
+            discard(stored, "they are not to be kept");
             Err(None)
         }
         true => keep::start(stored, &how, respawn).map_err(Some),
@@ -95,5 +86,24 @@ pub(super) fn begin(
             relay::allow_buffers(buffers)?;
             Ok(None)
         }
+    }
+}
+
+/// Resets those that another process has left, for this one cannot start: the next one could not either,
+/// perhaps, and nobody waits for what may never come.
+pub(super) fn give_up(stored: Vec<OwnedFd>) {
+    discard(stored, "this process cannot start");
+}
+
+fn discard(stored: Vec<OwnedFd>, why: &str) {
+    let sockets = keep::discard(stored, keep::heir_of().is_some());
+    if sockets > 0 {
+        tracing::warn!(
+            MESSAGE_ID = event::NOT_KEPT,
+            OPEN = sockets,
+            "{} of connections that were kept before {} reset: {why}",
+            count(sockets, "socket"),
+            if sockets == 1 { "was" } else { "were" }
+        );
     }
 }

@@ -168,15 +168,16 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the command line and the environment; ends the program if they make no sense.
-    pub fn read() -> Self {
-        let options: Self = program::options();
+    /// Reads the command line and the environment.
+    ///
+    /// # Errors
+    ///
+    /// As [`program::options`].
+    pub fn read() -> Result<Self, clap::Error> {
+        let options: Self = program::options()?;
         match options.contradiction() {
-            None => options,
-            Some(why) => {
-                let error = Self::command().error(ErrorKind::ArgumentConflict, why);
-                program::refuse(&error)
-            }
+            None => Ok(options),
+            Some(why) => Err(Self::command().error(ErrorKind::ArgumentConflict, why)),
         }
     }
 

@@ -26,10 +26,14 @@ use super::take_over::Predecessor;
 use super::workers::Threads;
 use crate::service::activation::{self, ActivationError, Inherited};
 use crate::service::address::Address;
+use crate::service::exhausted::is_of_descriptors;
 use crate::service::listener::Listener;
+use crate::service::log;
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Ended, Lifetime, serve};
 use crate::service::words::clause;
+
+const NAME: &str = "disnix-tcp-proxy";
 
 /// What `FileDescriptorName=` calls control sockets.
 const CONTROL_NAME: &str = "varlink";
@@ -43,32 +47,49 @@ const LEFT: u8 = 75;
 pub fn main() -> ExitCode {
     let inherited = activation::inherited();
     program::keep_memory_private();
-    let options = Options::read();
-    program::run(
-        "disnix-tcp-proxy",
-        options.log_level,
-        run(options, inherited),
-    )
+    match Options::read() {
+        Ok(options) => program::run(NAME, options.log_level, run(options, inherited)),
+        Err(error) => {
+            if let Ok(inherited) = inherited {
+                log::start(NAME, log::Level::default());
+                keeping::give_up(keep::separate(inherited).0);
+            }
+            program::refuse(&error)
+        }
+    }
 }
 
-/// Starts a proxy and serves until its end. Each step gives the next one what it needs, so that they can only
-/// follow each other.
+/// Starts a proxy and serves until its end.
 async fn run(
     options: Options,
     inherited: Result<Vec<Inherited>, ActivationError>,
 ) -> Result<ExitCode, Failure> {
-    let sockets = Sockets::inherit(&options, inherited?)?;
-    let claim = Claim::make(&options, sockets).await?;
-    let prepared = Prepared::check(&options, claim).await?;
-    let place = prepared.take_place().await?;
-    let started = place.assemble(&options)?.start()?;
+    let (stored, sockets) = keep::separate(inherited?);
+    let place = match find_place(&options, sockets).await {
+        Ok(place) => place,
+        Err(failure) => {
+            // A process that may have more descriptors goes on with what is kept.
+            if !is_of_descriptors(failure.as_ref()) {
+                keeping::give_up(stored);
+            }
+            return Err(failure);
+        }
+    };
+    let started = place.assemble(&options, stored)?.start()?;
     started.serve(&options).await
+}
+
+/// Does all that can fail before connections are kept. Each step gives the next one what it needs, so that they
+/// can only follow each other.
+async fn find_place(options: &Options, sockets: Vec<Inherited>) -> Result<Place, Failure> {
+    let sockets = Sockets::of(options, sockets)?;
+    let claim = Claim::make(options, sockets).await?;
+    let prepared = Prepared::check(options, claim).await?;
+    prepared.take_place().await
 }
 
 /// The sockets that systemd gives.
 struct Sockets {
-    /// What it has kept.
-    stored: Vec<OwnedFd>,
     /// Copies for the heir, if there is to be one.
     respawn: Option<Vec<Inherited>>,
     control: Vec<Inherited>,
@@ -76,8 +97,7 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn inherit(options: &Options, inherited: Vec<Inherited>) -> Result<Self, Failure> {
-        let (stored, sockets) = keep::separate(inherited);
+    fn of(options: &Options, sockets: Vec<Inherited>) -> Result<Self, Failure> {
         let respawn = match options.respawn {
             true => Some(sockets.iter().map(Inherited::try_clone).collect()),
             false => None,
@@ -86,7 +106,6 @@ impl Sockets {
             .into_iter()
             .partition(|socket| socket.name == CONTROL_NAME);
         Ok(Self {
-            stored,
             respawn: respawn.transpose()?,
             control,
             clients,
@@ -99,14 +118,12 @@ struct Claim {
     predecessor: Option<Predecessor>,
     listeners: Vec<Listener>,
     control: Vec<Listener>,
-    stored: Vec<OwnedFd>,
     respawn: Option<Vec<Inherited>>,
 }
 
 impl Claim {
     async fn make(options: &Options, sockets: Sockets) -> Result<Self, Failure> {
         let Sockets {
-            stored,
             respawn,
             control,
             clients,
@@ -129,7 +146,6 @@ impl Claim {
             predecessor,
             listeners,
             control,
-            stored,
             respawn,
         })
     }
@@ -142,14 +158,15 @@ struct Prepared {
     target: Option<Address>,
     target_file: TargetFile,
     lock: LockDirectory,
+    handover: Handover,
 }
 
 impl Prepared {
     async fn check(options: &Options, claim: Claim) -> Result<Self, Failure> {
         let target_file = TargetFile::new(options.state_directory().as_deref());
         let target = match &options.target {
-            Some(target) => Some(target.clone()),
-            None => target_file.load()?,
+            Some(target) => Ok(Some(target.clone())),
+            None => target_file.load(),
         };
         let settings = RouteSettings {
             target_fixed: options.target.is_some(),
@@ -157,13 +174,17 @@ impl Prepared {
             keepalive: options.keepalive.finite(),
             proxy_protocol: options.proxy_protocol,
         };
-        let target = first_target(target, &settings, &claim.listeners, &claim.control).await?;
+        // The proxy that runs has a target.
+        let may_wait = claim.predecessor.is_none();
+        let ours: [&[Listener]; 2] = [&claim.listeners, &claim.control];
+        let target = first_target(target, &settings, ours, may_wait).await?;
         Ok(Self {
             claim,
             settings,
             target,
             target_file,
             lock: LockDirectory::new(options.runtime_directory().as_deref()),
+            handover: Handover::new(options.runtime_directory().as_deref())?,
         })
     }
 
@@ -205,21 +226,22 @@ struct Place {
 }
 
 impl Place {
-    fn assemble(self, options: &Options) -> Result<Assembled, Failure> {
+    /// Goes on to keep connections: from here on that is what has those that are `stored`.
+    fn assemble(self, options: &Options, stored: Vec<OwnedFd>) -> Result<Assembled, Failure> {
         let Prepared {
             claim,
             settings,
             target,
             target_file,
             lock,
+            handover,
         } = self.prepared;
         let listeners: Arc<[Listener]> = claim.listeners.into();
         let threads = Threads::of_option(options.threads);
         let connections = descriptors::share(options.connections_max, threads.most);
-        let handover = Handover::new(options.runtime_directory().as_deref())?;
         let kept = keeping::begin(
             options,
-            claim.stored,
+            stored,
             claim.respawn,
             &listeners,
             connections,

@@ -8,6 +8,7 @@ use std::task::Poll;
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::exhausted::is_exhausted;
 use super::happy_eyeballs::Race;
 
 /// Has the race run: `attempt` connects to one address. The first connection that is made is returned, the
@@ -88,14 +89,6 @@ async fn reached(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => pending().await,
     }
-}
-
-/// Whether no descriptor or memory is left.
-fn is_exhausted(error: &io::Error) -> bool {
-    let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-    error
-        .raw_os_error()
-        .is_some_and(|number| exhausted.contains(&number))
 }
 
 #[cfg(test)]

@@ -145,8 +145,7 @@ impl Directory {
     }
 
     fn about(&self, name: &str, error: io::Error) -> io::Error {
-        let path = self.path.join(name);
-        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        About::of(&self.path.join(name), error)
     }
 }
 
@@ -183,9 +182,23 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
+/// An error with the path that it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {source}", path.display())]
+struct About {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl About {
+    fn of(path: &Path, source: io::Error) -> io::Error {
+        let path = path.to_owned();
+        io::Error::new(source.kind(), Self { path, source })
+    }
+}
+
 fn named(path: &Path, errno: Errno) -> io::Error {
-    let error = io::Error::from(errno);
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    About::of(path, errno.into())
 }
 
 fn step(stat: &Stat) -> Step {

@@ -1,5 +1,6 @@
 //! What to do when no descriptors are left: clients wait until a connection ends.
 
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -11,6 +12,23 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// It is told once in so much time.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// Whether the kernel had no descriptor or no memory left.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
+    error
+        .raw_os_error()
+        .is_some_and(|number| exhausted.contains(&number))
+}
+
+/// Whether the error, or what has caused it, is that no descriptor is left.
+pub fn is_of_descriptors(error: &(dyn Error + 'static)) -> bool {
+    let is_one = |error: &(dyn Error + 'static)| {
+        let number = error.downcast_ref().and_then(io::Error::raw_os_error);
+        matches!(number, Some(libc::EMFILE | libc::ENFILE))
+    };
+    std::iter::successors(Some(error), |&error| error.source()).any(is_one)
+}
 
 /// Whether nobody is accepted for lack of descriptors or memory.
 #[derive(Debug, Default)]
@@ -55,6 +73,15 @@ impl Pause {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lack_of_descriptors_is_known_whatever_it_has_caused() {
+        let none_left = || io::Error::from_raw_os_error(libc::EMFILE);
+        let caused = crate::service::listener::ListenError::Watch(none_left());
+        assert!(is_of_descriptors(&none_left()) && is_of_descriptors(&caused));
+        let another = io::Error::from_raw_os_error(libc::ENOMEM);
+        assert!(is_exhausted(&another) && !is_of_descriptors(&another));
+    }
 
     #[test]
     fn it_is_over_once_after_its_time() {

@@ -29,6 +29,12 @@ impl FromStr for Level {
     }
 }
 
+impl Default for Level {
+    fn default() -> Self {
+        Self(LevelFilter::INFO)
+    }
+}
+
 fn unknown_level(text: &str) -> String {
     format!("“{text}” is not a level: error, warn, info, debug and trace are")
 }

@@ -126,7 +126,7 @@ pub enum StoreError {
     NoManager,
     /// It could not be asked.
     #[error("systemd cannot be notified: {0}")]
-    Unreached(io::Error),
+    Unreached(#[source] io::Error),
     /// It did not answer in time.
     #[error("systemd does not answer")]
     NoAnswer,

@@ -18,6 +18,7 @@ pub struct WithStatus {
     /// The exit status.
     pub status: u8,
     /// What went wrong.
+    #[source]
     pub failure: Failure,
 }
 
@@ -95,9 +96,13 @@ pub fn keep_memory_private() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// The options of a daemon, or its end: with status 2 if they make no sense. A variable that is empty is not
-/// set: that is how a line of an `EnvironmentFile=` is emptied.
-pub fn options<O: Parser>() -> O {
+/// The options of a daemon. A variable that is empty is not set: that is how a line of an `EnvironmentFile=` is
+/// emptied.
+///
+/// # Errors
+///
+/// When they make no sense, or ask for help or the version: for [`refuse`].
+pub fn options<O: Parser>() -> Result<O, clap::Error> {
     let is_empty =
         |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
     let command = O::command().mut_args(|option| match option.get_env() {
@@ -107,7 +112,6 @@ pub fn options<O: Parser>() -> O {
     command
         .try_get_matches()
         .and_then(|matches| O::from_arg_matches(&matches))
-        .unwrap_or_else(|error| refuse(&error))
 }
 
 /// Ends a daemon whose options make no sense, or one that was asked for its help or its version.

@@ -7,6 +7,7 @@ mod cost;
 mod manager;
 mod proxy;
 mod relay;
+mod starts;
 mod streams;
 mod urgent;
 

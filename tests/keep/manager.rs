@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -103,6 +104,11 @@ impl Manager {
         }
     }
 
+    /// Where the proxy has its files and its control socket.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// How many descriptors are in the store.
     pub fn stored(&self) -> usize {
         self.store.lock().unwrap().len()
@@ -175,7 +181,7 @@ impl Manager {
             ]),
             Program::Proxy => command
                 .arg(env!("CARGO_BIN_EXE_disnix-tcp-proxy"))
-                .arg(self.proxy_target())
+                .args(self.proxy_target())
                 .args([
                     "--keep-connections=yes",
                     "--connections-max=1000",
@@ -222,11 +228,20 @@ impl Manager {
         }
     }
 
-    fn proxy_target(&self) -> String {
+    /// None if it is one that was saved.
+    fn proxy_target(&self) -> Option<String> {
         match self.target.starts_with('/') {
-            true => format!("unix:{}", self.target),
-            false => self.target.clone(),
+            true => Some(format!("unix:{}", self.target)),
+            false => Some(self.target.clone()).filter(|target| !target.is_empty()),
         }
+    }
+
+    /// Starts the process and waits until it has ended; its exit status.
+    pub fn start_that_fails(&mut self) -> Option<i32> {
+        self.spawn();
+        let status = self.child.take().unwrap().wait().unwrap();
+        assert!(self.ready.try_recv().is_err(), "it was ready");
+        status.code()
     }
 
     /// Starts the process and waits until it is ready.

@@ -17,6 +17,7 @@ pub enum TakeOverError {
         /// The control socket.
         path: PathBuf,
         /// Why not.
+        #[source]
         error: io::Error,
     },
     /// It hung up.
@@ -84,6 +85,7 @@ pub enum TakeOverError {
         /// The control socket.
         path: PathBuf,
         /// Why a socket could not be had.
+        #[source]
         error: ListenError,
         /// Where it listens.
         there: String,
