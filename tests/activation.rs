@@ -9,6 +9,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
 
 use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use support::*;
@@ -275,17 +277,22 @@ fn a_listener_of_its_own_would_be_lost_so_it_stays() {
 
 #[test]
 fn with_an_idle_time_of_zero_no_client_is_lost_over_many_starts() {
+    const STARTS: usize = 10;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
+    let starts = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&starts);
+    // How often it ends before the next client is there depends on what else the machine does.
     let clients = std::thread::spawn(move || {
-        for _ in 0..300 {
+        let mut served = 0;
+        while served < 300 || seen.load(Relaxed) < STARTS {
             let mut stream = connect(address);
             assert_eq!(hello(&stream), "Hello world!");
             stream.write_all(b"quit\n").unwrap();
             assert_eq!(rest(&stream).unwrap(), b"");
+            served += 1;
         }
     });
-    let mut starts = 0;
     while !clients.is_finished() {
         let socket = listener.try_clone().unwrap();
         let (status, log) = Unit::new(SERVER)
@@ -294,10 +301,9 @@ fn with_an_idle_time_of_zero_no_client_is_lost_over_many_starts() {
             .spawn()
             .ends();
         assert!(status.success(), "{log}");
-        starts += 1;
+        starts.fetch_add(1, Relaxed);
     }
     clients.join().unwrap();
-    assert!(starts > 10, "it ended {starts} times only");
 }
 
 #[test]

@@ -63,6 +63,8 @@ async fn accept_all(server: &Arc<Server>, listeners: &[Listener]) -> io::Result<
             () = server.room.notified() => {
                 pause.end();
                 server.paused.store(false, Relaxed);
+                // The life cycle looks first whether the server is still in use.
+                tokio::task::yield_now().await;
             }
             batch = poll_fn(|context| accept_batch(server, listeners, &mut turn, context)), if !paused => {
                 if let Some(error) = batch? {
