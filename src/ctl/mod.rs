@@ -14,11 +14,11 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use failure::Failure;
 use find::Named;
 use options::{Options, Verb};
+
+use crate::service::command_line;
 
 pub mod blockers;
 pub mod client;
@@ -44,7 +44,7 @@ pub mod watch;
 
 /// The program.
 pub fn main() -> ExitCode {
-    let options = Options::parse();
+    let options: Options = command_line::read();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

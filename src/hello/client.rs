@@ -9,11 +9,11 @@
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use failure::Failure;
 use input::Input;
 use options::Options;
+
+use crate::service::command_line;
 
 pub mod connect;
 pub mod failure;
@@ -23,7 +23,7 @@ pub mod session;
 
 /// The program.
 pub fn main() -> ExitCode {
-    let options = Options::parse();
+    let options: Options = command_line::read();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -15,6 +15,7 @@ use super::options::Options;
 use crate::service::activation::{self, ActivationError, Inherited};
 use crate::service::address::Address;
 use crate::service::binding;
+use crate::service::command_line;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Lifetime, Service, serve};
@@ -31,7 +32,7 @@ const DESCRIPTORS_RESERVED: u64 = 32;
 /// The program `hello-world-server`.
 pub fn main() -> ExitCode {
     let inherited = activation::inherited();
-    let options: Options = program::options().unwrap_or_else(|error| program::refuse(&error));
+    let options: Options = command_line::parse().unwrap_or_else(|error| program::refuse(&error));
     program::run(
         "hello-world-server",
         options.log_level,

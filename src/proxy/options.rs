@@ -8,8 +8,8 @@ use clap::{CommandFactory, Parser};
 
 use super::proxy_header::ProxyProtocol;
 use crate::service::address::Address;
+use crate::service::command_line;
 use crate::service::log::Level;
-use crate::service::program;
 use crate::service::timespan::TimeSpan;
 
 /// A TCP proxy whose service can be upgraded without a client seeing an error.
@@ -172,9 +172,9 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// As [`program::options`].
+    /// As [`command_line::parse`].
     pub fn read() -> Result<Self, clap::Error> {
-        let options: Self = program::options()?;
+        let options: Self = command_line::parse()?;
         match options.contradiction() {
             None => Ok(options),
             Some(why) => Err(Self::command().error(ErrorKind::ArgumentConflict, why)),

@@ -5,6 +5,8 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use crate::service::text::Printable;
+
 /// Which version of the protocol the upstream expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyProtocol {
@@ -22,7 +24,8 @@ impl FromStr for ProxyProtocol {
             "v1" => Ok(Self::V1),
             "v2" => Ok(Self::V2),
             _ => Err(format!(
-                "“{text}” is not a version of the PROXY protocol: v1 and v2 are"
+                "“{}” is not a version of the PROXY protocol: v1 and v2 are",
+                Printable(text)
             )),
         }
     }

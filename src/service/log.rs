@@ -10,7 +10,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::sentences::Sentences;
-use super::text::sentence;
+use super::text::{Printable, sentence};
 
 /// How much is said: `error`, `warn`, `info`, `debug` (every connection) or `trace`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,7 @@ impl Default for Level {
 }
 
 fn unknown_level(text: &str) -> String {
+    let text = Printable(text);
     format!("“{text}” is not a level: error, warn, info, debug and trace are")
 }
 

@@ -19,7 +19,7 @@
 //!   hear;
 //! - [`text`]: words of others, so that no terminal and no log acts upon them;
 //! - [`varlink`]: how systemd's world calls a program;
-//! - [`program`], [`pace`], [`clock`], [`alarm`], [`words`]: what every main needs.
+//! - [`command_line`], [`program`], [`pace`], [`clock`], [`alarm`], [`words`]: what every main needs.
 
 pub mod activation;
 pub mod address;
@@ -27,6 +27,7 @@ pub mod alarm;
 pub mod arrival;
 pub mod binding;
 pub mod clock;
+pub mod command_line;
 pub mod connecting;
 pub mod directory;
 pub mod drain;

@@ -1,12 +1,11 @@
 //! What every main does: runtime, logging, exit status.
 
 use std::error::Error;
+use std::num::{IntErrorKind, ParseIntError};
 use std::process::{ExitCode, Termination};
 
-use clap::Parser;
-
 use super::text::sentence;
-use super::{log, notify, pace};
+use super::{command_line, log, notify, pace};
 
 /// Anything that ends a program, as a sentence for a person.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -96,32 +95,13 @@ pub fn keep_memory_private() {
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// The options of a daemon. A variable that is empty is not set: that is how a line of an `EnvironmentFile=` is
-/// emptied.
-///
-/// # Errors
-///
-/// When they make no sense, or ask for help or the version: for [`refuse`].
-pub fn options<O: Parser>() -> Result<O, clap::Error> {
-    let is_empty =
-        |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
-    let command = O::command().mut_args(|option| match option.get_env() {
-        Some(name) if is_empty(name) => option.env(None),
-        _ => option,
-    });
-    command
-        .try_get_matches()
-        .and_then(|matches| O::from_arg_matches(&matches))
-}
-
 /// Ends a daemon whose options make no sense, or one that was asked for its help or its version.
 pub fn refuse(error: &clap::Error) -> ! {
-    // It fails when nobody listens.
-    let _ = error.print();
+    let status = command_line::tell(error);
     if error.use_stderr() {
         pace::failed();
     }
-    std::process::exit(error.exit_code())
+    std::process::exit(status)
 }
 
 /// Raises the soft limit of open descriptors to the hard one, and tells it: nothing here uses
@@ -166,7 +146,8 @@ pub fn port(text: &str) -> Result<u16, String> {
 ///
 /// A sentence, when it is no number.
 pub fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| "a number is needed".to_owned())
+    text.parse()
+        .map_err(|error| not_a_number(&error, "a number is needed"))
 }
 
 /// Reads a number of at least one, for an option.
@@ -178,6 +159,30 @@ pub fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 is needed".to_owned()),
         Ok(number) => Ok(number),
-        Err(_) => Err("a number is needed, of 1 or more".to_owned()),
+        Err(error) => Err(not_a_number(&error, "a number is needed, of 1 or more")),
+    }
+}
+
+fn not_a_number(error: &ParseIntError, needed: &str) -> String {
+    match error.kind() {
+        IntErrorKind::PosOverflow => {
+            format!("the number is too large, {} is the largest", u64::MAX)
+        }
+        _ => needed.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_too_large_is_a_number() {
+        let text = "99999999999999999999999";
+        for error in [number(text).unwrap_err(), positive(text).unwrap_err()] {
+            assert!(error.contains("too large, 18446744073709551615"), "{error}");
+        }
+        assert_eq!(number("many").unwrap_err(), "a number is needed");
+        assert!(positive("-1").unwrap_err().contains("1 or more"));
     }
 }

@@ -6,6 +6,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::text::Printable;
+
 /// A length of time as an option or a unit file gives it; `infinity` means without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimeSpan {
@@ -17,7 +19,10 @@ pub enum TimeSpan {
 
 /// What is wrong with a text that should have been a time span.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("“{text}” is not a time: {reason} (examples: 5s, 1min 30s, 500ms, infinity)")]
+#[error(
+    "“{}” is not a time: {reason} (examples: 5s, 1min 30s, 500ms, infinity)",
+    Printable(text)
+)]
 pub struct TimeSpanError {
     text: String,
     reason: &'static str,
