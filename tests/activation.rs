@@ -9,6 +9,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener, UnixStream};
 
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -182,6 +183,44 @@ fn sockets_for_another_process_are_not_taken_and_it_is_said_what_to_do() {
         log.contains("meant for process 1 ") && log.contains("“exec”"),
         "{log}"
     );
+}
+
+#[test]
+fn a_process_that_is_none_is_named_as_it_was_written() {
+    for process in ["", "abc", "0"] {
+        let mut proxy = std::process::Command::new(PROXY);
+        proxy.envs([("LISTEN_PID", process), ("LISTEN_FDS", "1")]);
+        let log = nowhere(&mut proxy);
+        assert!(log.contains(&format!("LISTEN_PID is “{process}”")), "{log}");
+        assert!(!log.contains("process 0"), "{log}");
+    }
+}
+
+#[test]
+fn what_is_no_socket_is_not_waited_for_and_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    for (option, at, found) in [
+        ("--listen", path(&file), "a file"),
+        ("--handover", path(&file), "a file"),
+        ("--listen", path(directory.path()), "a directory"),
+    ] {
+        let server = Unit::new(SERVER).arg("--bind-timeout=infinity");
+        let (status, log) = server.arg(option).arg(at).fails();
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains(&format!("there is {found}, and no")), "{log}");
+    }
+    for (at, found) in [(path(&file), "a file"), ("/".to_owned(), "a directory")] {
+        let proxy = Unit::new(PROXY)
+            .arg("--listen=127.0.0.1:0")
+            .arg("--bind-timeout=infinity");
+        let (status, log) = proxy.arg("--control").arg(at).fails();
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains(&format!("there is {found}, and no")), "{log}");
+    }
+    assert!(file.exists());
 }
 
 #[test]

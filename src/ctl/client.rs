@@ -58,12 +58,7 @@ impl Proxy {
                         return Err(self.silent(RETURN_TIME));
                     }
                 }
-                Err(error) => {
-                    return Err(Failure::Unreachable {
-                        path: self.control.clone(),
-                        error,
-                    });
-                }
+                Err(error) => return Err(Failure::of_connection(&self.control, error)),
             }
         }
     }

@@ -1,13 +1,14 @@
 //! Why a verb failed: a variant for the program, a sentence for the person.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::sockets::unit;
 use crate::interface::INTERFACE;
+use crate::service::socket_file::instead_of_socket;
 use crate::service::timespan::TimeSpan;
 use crate::service::words::{clause, count};
 
@@ -163,6 +164,21 @@ impl Failure {
         }
     }
 
+    /// Why there is no connection to the control socket `path`.
+    pub fn of_connection(path: &Path, error: io::Error) -> Self {
+        let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+        match instead_of_socket(path).filter(|_| refused) {
+            Some(found) => Self::Usage(format!(
+                "{} is {found}, and no socket: name the proxy's control socket with --control",
+                path.display()
+            )),
+            None => Self::Unreachable {
+                path: path.to_owned(),
+                error,
+            },
+        }
+    }
+
     /// From the error `name` that the proxy behind `path` answered with.
     pub fn answered(path: PathBuf, name: &str, parameters: &Value) -> Self {
         let text = |key: &str| parameters[key].as_str().unwrap_or("?").to_owned();
@@ -246,7 +262,7 @@ impl Failure {
     }
 }
 
-fn unreachable(path: &std::path::Path, error: &io::Error) -> String {
+fn unreachable(path: &Path, error: &io::Error) -> String {
     let start = unit(path).map_or_else(
         || "start it".to_owned(),
         |unit| format!("start it (`systemctl start {unit}`)"),

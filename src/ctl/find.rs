@@ -10,13 +10,27 @@ use std::path::{Path, PathBuf};
 use super::client::Proxy;
 use super::failure::Failure;
 use super::options::Options;
+use crate::service::address::socket_path;
 
 /// Who was named, before anything is looked up.
 #[derive(Clone, Debug, Default)]
 pub struct Named {
     control: Option<PathBuf>,
     instance: Option<String>,
+    /// By what.
+    by: By,
 }
+
+/// What names a proxy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum By {
+    #[default]
+    Options,
+    Environment,
+}
+
+/// The longest name of an instance: that of its user is `dtp-NAME`, and has 31 characters.
+const NAME_MAX: usize = 27;
 
 impl Named {
     /// From the command line, else from the environment; in each the path is before the name.
@@ -25,6 +39,7 @@ impl Named {
             return Self {
                 control: options.control.clone(),
                 instance: options.instance.clone(),
+                by: By::Options,
             };
         }
         let set = |name: &str| environment(name).filter(|value| !value.is_empty());
@@ -32,6 +47,7 @@ impl Named {
             control: set("DISNIX_TCP_PROXY_CONTROL").map(PathBuf::from),
             instance: set("DISNIX_TCP_PROXY_INSTANCE")
                 .map(|name| name.to_string_lossy().into_owned()),
+            by: By::Environment,
         }
     }
 
@@ -48,16 +64,26 @@ impl Named {
     /// When the name is none, there is no proxy, or the directory cannot be read.
     pub fn all(&self, directory: &Path) -> Result<Vec<Proxy>, Failure> {
         if let Some(path) = &self.control {
-            return Ok(vec![Proxy {
-                name: path.display().to_string(),
-                control: path.clone(),
-            }]);
+            let control = socket_path(path.clone()).map_err(|why| {
+                let given = match self.by {
+                    By::Options => "--control",
+                    By::Environment => "DISNIX_TCP_PROXY_CONTROL",
+                };
+                Failure::Usage(format!("{given} makes no sense: {why}"))
+            })?;
+            let name = path.display().to_string();
+            return Ok(vec![Proxy { name, control }]);
         }
         if let Some(name) = &self.instance {
-            if name.is_empty() || name.starts_with('.') || name.contains('/') {
+            if !is_name(name) {
+                let given = match self.by {
+                    By::Options => "",
+                    By::Environment => " (DISNIX_TCP_PROXY_INSTANCE)",
+                };
                 return Err(Failure::Usage(format!(
-                    "“{name}” cannot be the name of an instance: give the NAME of {}/NAME/control, \
-                     or the whole path with --control",
+                    "“{name}”{given} cannot be the name of an instance, which has letters, digits, - \
+                     and _, at most {NAME_MAX}: give the NAME of {}/NAME/control, or the whole path \
+                     with --control",
                     directory.display()
                 )));
             }
@@ -87,6 +113,12 @@ impl Named {
             )),
         }
     }
+}
+
+/// Whether units can be called so: the name is part of that of a user too.
+fn is_name(name: &str) -> bool {
+    let may = |c: u8| c.is_ascii_alphanumeric() || b"-_".contains(&c);
+    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(may)
 }
 
 fn proxy(directory: &Path, name: &str) -> Proxy {
@@ -184,12 +216,38 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_no_instance() {
-        for name in ["", ".", "..", "../x", "a/b"] {
+    fn what_units_cannot_be_called_is_no_instance() {
+        let long = "x".repeat(NAME_MAX + 1);
+        for name in [
+            "", ".", "..", "../x", "a/b", "a.b", "a b", "a@b", "ü", &long,
+        ] {
             let failure = named(&["--instance", name], &[])
                 .one(Path::new("/run"))
                 .unwrap_err();
             assert_eq!(failure.exit_status(), 2, "{failure}");
+        }
+        let failure = named(&[], &[("DISNIX_TCP_PROXY_INSTANCE", "a.b")])
+            .one(Path::new("/run"))
+            .unwrap_err();
+        assert!(failure.to_string().contains("_INSTANCE"), "{failure}");
+        for name in ["hello-world-5000", "A_1", &long[1..]] {
+            named(&["--instance", name], &[])
+                .one(Path::new("/run"))
+                .unwrap();
+        }
+    }
+
+    #[test]
+    fn a_path_that_no_socket_can_have_is_wrong_usage() {
+        let long = format!("/{}", "x".repeat(107));
+        let environment = [("DISNIX_TCP_PROXY_CONTROL", &*long)];
+        for (named, by) in [
+            (named(&["--control", &long], &[]), "--control makes"),
+            (named(&[], &environment), "DISNIX_TCP_PROXY_CONTROL makes"),
+        ] {
+            let failure = named.one(Path::new("/run")).unwrap_err();
+            assert_eq!(failure.exit_status(), 2, "{failure}");
+            assert!(failure.to_string().contains(by), "{failure}");
         }
     }
 }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::interface::LeaseEnd;
-use crate::service::clock::micros;
-use crate::service::timespan::TimeSpan;
+use crate::service::clock::{USEC_MAX, micros};
+use crate::service::timespan::{TimeSpan, limit};
 
 const EXIT_STATUSES: &str = "\
 Exit status:
@@ -90,7 +90,7 @@ pub struct DrainOptions {
     pub timeout: TimeSpan,
 
     /// Give up, and open the gate again, when nobody has left for so long
-    #[arg(long, value_name = "TIME", default_value = "infinity")]
+    #[arg(long, value_name = "TIME", default_value = "infinity", value_parser = limit)]
     pub progress_timeout: TimeSpan,
 
     /// Why; `status` shows it and the journal keeps it
@@ -110,7 +110,7 @@ pub struct LockOptions {
     pub drain: DrainOptions,
 
     /// The longest time the lock may last: after it the gate opens by itself
-    #[arg(long, value_name = "TIME", default_value = "infinity")]
+    #[arg(long, value_name = "TIME", default_value = "infinity", value_parser = limit)]
     pub lease: TimeSpan,
 
     /// What happens when the lease is over: `open` the gate (the default), or `exit`: the proxy ends
@@ -159,8 +159,7 @@ pub fn usec(time: TimeSpan) -> Option<u64> {
 
 /// How long a target is to be tried, as the control interface has it.
 pub fn probe_usec(time: TimeSpan) -> u64 {
-    // The interface has signed numbers.
-    usec(time).map_or(i64::MAX as u64, |usec| usec.min(i64::MAX as u64))
+    usec(time).unwrap_or(USEC_MAX)
 }
 
 #[cfg(test)]
@@ -206,6 +205,9 @@ mod tests {
             &["lock", "--timeout", "soon"],
             &["close", "first"],
             &["switch"],
+            &["lock", "--lease", "0"],
+            &["lock", "--progress-timeout", "0"],
+            &["switch", "a:1", "--progress-timeout", "0"],
             &["lock", "--at-lease-end", "exit"],
             &["lock", "--lease", "5s", "--at-lease-end", "stop"],
             &["--control", "/c", "--instance", "i"],

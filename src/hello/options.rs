@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use clap::builder::{PathBufValueParser, TypedValueParser};
 
-use crate::service::address::Address;
+use crate::service::address::{Address, socket_path};
 use crate::service::log::Level;
 use crate::service::program::positive;
 use crate::service::timespan::TimeSpan;
@@ -34,7 +35,8 @@ pub struct Options {
         long,
         value_name = "PATH",
         env = "HELLO_WORLD_SERVER_HANDOVER",
-        value_delimiter = ' '
+        value_delimiter = ' ',
+        value_parser = PathBufValueParser::new().try_map(socket_path)
     )]
     pub handover: Vec<PathBuf>,
 

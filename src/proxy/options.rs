@@ -3,14 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use super::proxy_header::ProxyProtocol;
-use crate::service::address::Address;
+use crate::service::address::{Address, socket_path};
 use crate::service::command_line;
 use crate::service::log::Level;
-use crate::service::timespan::TimeSpan;
+use crate::service::timespan::{self, TimeSpan};
 
 /// A TCP proxy whose service can be upgraded without a client seeing an error.
 ///
@@ -44,7 +45,8 @@ pub struct Options {
     pub bind_timeout: TimeSpan,
 
     /// Take calls of disnix-tcp-proxyctl on this socket, unless systemd passes one named varlink.
-    #[arg(long, value_name = "PATH", env = "DISNIX_TCP_PROXY_CONTROL")]
+    #[arg(long, value_name = "PATH", env = "DISNIX_TCP_PROXY_CONTROL",
+          value_parser = PathBufValueParser::new().try_map(socket_path))]
     pub control: Option<PathBuf>,
 
     /// Take the listening sockets over from the proxy that answers at --control, and its place with
@@ -93,7 +95,8 @@ pub struct Options {
         long,
         value_name = "TIME",
         env = "DISNIX_TCP_PROXY_CONNECT_TIMEOUT",
-        default_value = "30s"
+        default_value = "30s",
+        value_parser = timespan::limit
     )]
     pub connect_timeout: TimeSpan,
 
@@ -111,7 +114,8 @@ pub struct Options {
         long,
         value_name = "TIME",
         env = "DISNIX_TCP_PROXY_IDLE_TIMEOUT",
-        default_value = "infinity"
+        default_value = "infinity",
+        value_parser = timespan::limit
     )]
     pub idle_timeout: TimeSpan,
 
@@ -120,7 +124,8 @@ pub struct Options {
         long,
         value_name = "TIME",
         env = "DISNIX_TCP_PROXY_STALL_TIMEOUT",
-        default_value = "10min"
+        default_value = "10min",
+        value_parser = timespan::limit
     )]
     pub stall_timeout: TimeSpan,
 
@@ -220,8 +225,9 @@ fn from_systemd(variable: &str) -> Option<PathBuf> {
 /// The directory that the control socket `path` is in.
 pub fn directory_of(path: &Path) -> PathBuf {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        _ => PathBuf::from("."),
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+        None => path.to_owned(),
     }
 }
 
@@ -301,12 +307,17 @@ mod tests {
 
     #[test]
     fn bad_values_are_named() {
+        let long = format!("--control=/{}", "x".repeat(107));
         for (argument, word) in [
             ("--keepalive=1s", "2s"),
             ("--connections-max=0", "at least 1"),
             ("--exit-idle-time=soon", "not a time"),
             ("--proxy-protocol=v3", "v1 and v2"),
             ("--keep-connections=maybe", "yes or no"),
+            ("--connect-timeout=0", "write infinity"),
+            ("--idle-timeout=0s", "write infinity"),
+            ("--stall-timeout=0", "write infinity"),
+            (&long, "107 bytes"),
             ("nowhere", "port is missing"),
             ("--listen=tcp", "port is missing"),
         ] {

@@ -89,6 +89,13 @@ fn meant_for() -> Option<u32> {
 pub fn elsewhere() -> Option<String> {
     let this = std::process::id();
     match meant_for() {
+        Some(0) if env::var_os("LISTEN_FDS").is_some() => {
+            return Some(format!(
+                "LISTEN_PID is “{}”, which is the number of no process: the sockets of LISTEN_FDS are not \
+                 used",
+                env::var("LISTEN_PID").unwrap_or_default()
+            ));
+        }
         Some(process) if process != this && env::var_os("LISTEN_FDS").is_some() => {
             return Some(format!(
                 "LISTEN_FDS is meant for process {process} (LISTEN_PID), and this is {this}: where a \

@@ -49,6 +49,23 @@ pub struct AddressError {
 
 const EXAMPLES: &str = "examples: localhost:5000, [::1]:5000, unix:/run/app.sock, vsock:2:5000";
 
+/// The longest path or name that an AF_UNIX address holds: `sun_path` less its NUL, unix(7).
+pub const UNIX_PATH_MAX: usize = 107;
+
+/// Takes a path of a socket, for an option.
+///
+/// # Errors
+///
+/// A sentence, when it is too long to be one.
+pub fn socket_path(path: PathBuf) -> Result<PathBuf, String> {
+    match path.as_os_str().len() {
+        0..=UNIX_PATH_MAX => Ok(path),
+        length => Err(format!(
+            "the path of a socket may have {UNIX_PATH_MAX} bytes, and this has {length}"
+        )),
+    }
+}
+
 impl Address {
     /// The IP address and port, if no name has to be looked up for it, of a host or of an interface.
     pub fn literal(&self) -> Option<SocketAddr> {
@@ -96,6 +113,8 @@ mod tests {
             "unix:/run/app.sock",
             "[fe80::1%eth0]:80",
             "[fe80::1%2]:80",
+            "[fe80::1%25]:80",
+            "[fe80::1%251]:80",
             "unix:@app",
             "handover:/run/app/handover",
             "handover:80",
@@ -150,6 +169,8 @@ mod tests {
             ("[fe80::1%]:80", "brackets"),
             ("[fe80::1%a/b]:80", "brackets"),
             ("[10.0.0.1%eth0]:80", "brackets"),
+            ("[fe80::1%25eth0]:80", "(write [fe80::1%eth0]:80)"),
+            ("[fe80::1%25]]:80", "port is missing"),
             ("eth%0:80", "not a name"),
             ("unix:app.sock", "begins with /"),
             ("vsock:4294967295:1", "cannot be connected to"),

@@ -50,10 +50,9 @@ pub async fn bind_handover(path: &Path, patience: TimeSpan) -> Result<Listener, 
 pub async fn bind_private(path: &Path, patience: TimeSpan) -> Result<Listener, ListenError> {
     patiently(patience, || {
         remove_stale(path);
-        let socket = bind_private_socket(path).map_err(|source| ListenError::Bind {
-            address: Address::Unix(path.to_owned()),
-            source,
-        })?;
+        let address = Address::Unix(path.to_owned());
+        let socket =
+            bind_private_socket(path).map_err(|error| ListenError::of_bind(&address, error))?;
         Ok(Listener::new(socket.into(), SocketFile::bound(path))?)
     })
     .await
@@ -96,10 +95,7 @@ impl Listener {
 
     /// As [`Self::bind`], but takes from `handed` what listens there already.
     fn take_or_bind(address: &Address, handed: &mut Handed) -> Result<Vec<Self>, ListenError> {
-        let fail = |source| ListenError::Bind {
-            address: address.clone(),
-            source,
-        };
+        let fail = |error| ListenError::of_bind(address, error);
         let mut listeners = Vec::new();
         for (domain, socket_address) in socket_addresses(address).map_err(fail)? {
             let path = match address {

@@ -55,7 +55,27 @@ pub fn realtime_micros() -> u64 {
     now.map_or(0, |time| time.as_micros().try_into().unwrap_or(u64::MAX))
 }
 
-/// Microseconds of a length of time, as the control interface and the journal count them.
+/// The longest time in microseconds: Varlink's numbers have a sign.
+pub const USEC_MAX: u64 = i64::MAX as u64;
+
+/// Microseconds of a length of time, as the control interface and the journal count them, at most
+/// [`USEC_MAX`].
 pub fn micros(duration: Duration) -> u64 {
-    duration.as_micros().try_into().unwrap_or(u64::MAX)
+    duration
+        .as_micros()
+        .try_into()
+        .map_or(USEC_MAX, |usec: u64| usec.min(USEC_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_time_is_longer_than_a_number_with_a_sign_can_say() {
+        for time in [Duration::MAX, Duration::from_micros(u64::MAX)] {
+            assert_eq!(micros(time), USEC_MAX);
+        }
+        assert_eq!(micros(Duration::from_micros(7)), 7);
+    }
 }

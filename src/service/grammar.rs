@@ -4,11 +4,8 @@ use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::address::{Address, AddressError};
+use super::address::{Address, AddressError, UNIX_PATH_MAX};
 use crate::service::text::is_hidden;
-
-/// The longest path or name that an AF_UNIX address holds: `sun_path` less its NUL, unix(7).
-const UNIX_PATH_MAX: usize = 107;
 
 /// The longest name of a network interface: `IFNAMSIZ` less its NUL, netdevice(7).
 const INTERFACE_NAME_MAX: usize = 15;
@@ -151,6 +148,10 @@ fn host_and_port(text: &str, purpose: Purpose) -> Result<Address, Problem> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or("the bracket is not closed")?;
+            if let Some(host) = without_escape(host) {
+                let advice = format!("write [{host}]{rest}");
+                return Err(Problem::advised("%25 is how a URL has it", advice));
+            }
             if !is_v6(host) {
                 return Err("what is in brackets is not an IPv6 address".into());
             }
@@ -247,6 +248,14 @@ fn is_v6(text: &str) -> bool {
             && !scope.contains(|c: char| c.is_whitespace() || "/[]%".contains(c))
     };
     address.parse::<Ipv6Addr>().is_ok() && scope.is_none_or(is_scope)
+}
+
+/// What to write instead of a scope as a URL has it, `%25eth0` (RFC 6874); `None` if it is none: 25 and more
+/// digits are the number of an interface.
+fn without_escape(host: &str) -> Option<String> {
+    let (address, scope) = host.split_once("%25")?;
+    let host = format!("{address}%{scope}");
+    (!scope.is_empty() && !is_number(scope) && is_v6(&host)).then_some(host)
 }
 
 fn is_number(text: &str) -> bool {

@@ -23,7 +23,7 @@ use super::handover::{self, Queue};
 use super::inspect::{check_kind, local_name};
 use super::kernel;
 use super::pacing;
-use super::socket_file::SocketFile;
+use super::socket_file::{SocketFile, instead_of_socket};
 use super::stream::{keep_alive, send_at_once};
 
 /// Why a socket cannot be listened on.
@@ -37,12 +37,39 @@ pub enum ListenError {
         /// Why not.
         source: io::Error,
     },
+    /// Something else is at its path.
+    #[error("cannot listen on {address}: there is {found}, and no socket; name another path")]
+    Occupied {
+        /// Where.
+        address: Address,
+        /// What is there.
+        found: &'static str,
+    },
     /// It is not a stream socket that listens.
     #[error("{0}")]
     WrongKind(String),
     /// The runtime cannot watch it.
     #[error("cannot watch a listening socket: {0}")]
     Watch(#[from] io::Error),
+}
+
+impl ListenError {
+    /// Why a socket could not be bound.
+    pub(super) fn of_bind(address: &Address, source: io::Error) -> Self {
+        let address = address.clone();
+        let found = match &address {
+            Address::Unix(path) | Address::Handover(path)
+                if source.kind() == io::ErrorKind::AddrInUse =>
+            {
+                instead_of_socket(path)
+            }
+            _ => None,
+        };
+        match found {
+            Some(found) => Self::Occupied { address, found },
+            None => Self::Bind { address, source },
+        }
+    }
 }
 
 /// The next step for a person who reads the error.
@@ -150,10 +177,8 @@ impl Listener {
     ///
     /// When the path is taken or forbidden.
     pub fn bind_handover(path: &Path) -> Result<Self, ListenError> {
-        let socket = handover::bind(path).map_err(|source| ListenError::Bind {
-            address: Address::Handover(path.to_owned()),
-            source,
-        })?;
+        let address = Address::Handover(path.to_owned());
+        let socket = handover::bind(path).map_err(|error| ListenError::of_bind(&address, error))?;
         let mut listener = Self::new(socket, SocketFile::bound(path))?;
         listener.be_handover();
         Ok(listener)

@@ -6,7 +6,7 @@
 //! - [`happy_eyeballs`], [`connecting`]: the first address of a name that answers; [`leads_to`]: whether that
 //!   is a listener of ours;
 //! - [`pacing`]: what does not leave this machine is not paced;
-//! - [`directory`], [`hands`], `socket_file`: files and sockets in which nobody else has a hand;
+//! - [`directory`], [`hands`], [`socket_file`]: files and sockets in which nobody else has a hand;
 //! - [`handed`]: those that another process hands over;
 //! - [`rights`]: messages that carry descriptors;
 //! - [`handover`]: clients that another process hands over;
@@ -57,7 +57,7 @@ mod sentences;
 pub mod serve;
 pub mod signals;
 mod socket;
-mod socket_file;
+pub mod socket_file;
 pub mod stream;
 pub mod text;
 pub mod timespan;

@@ -10,6 +10,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, statat, unlinkat};
+use rustix::io::Errno;
 
 use super::directory::{Directory, parent};
 use super::hands::Hands;
@@ -65,6 +66,24 @@ impl SocketFile {
 fn socket_at(directory: &OwnedFd, name: &OsString) -> Option<Stat> {
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     (FileType::from_raw_mode(stat.st_mode) == FileType::Socket).then_some(stat)
+}
+
+/// What is at `path`, if that is no socket: nobody can listen there, or be connected to. `None` also if nothing
+/// is there, or nobody can see it.
+pub fn instead_of_socket(path: &Path) -> Option<&'static str> {
+    match statat(CWD, path, AtFlags::empty()) {
+        Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Socket => None,
+            FileType::Directory => Some("a directory"),
+            FileType::RegularFile => Some("a file"),
+            FileType::Fifo => Some("a pipe"),
+            _ => Some("a device"),
+        },
+        Err(Errno::NOENT) => statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok()
+            .then_some("a symbolic link that leads nowhere"),
+        Err(_) => None,
+    }
 }
 
 /// Removes what a program that was killed left behind: a stream socket that nobody listens on. Anything
@@ -135,6 +154,26 @@ mod tests {
         file.remove();
         assert!(path.exists());
         drop(socket);
+    }
+
+    #[test]
+    fn what_is_there_instead_of_a_socket_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        fs::write(path("file"), "").unwrap();
+        symlink("gone", path("link")).unwrap();
+        symlink("socket", path("name")).unwrap();
+        for (name, is) in [
+            ("", Some("a directory")),
+            ("file", Some("a file")),
+            ("link", Some("a symbolic link that leads nowhere")),
+            ("socket", None),
+            ("name", None),
+            ("gone", None),
+        ] {
+            assert_eq!(instead_of_socket(&path(name)), is, "{name}");
+        }
     }
 
     #[test]

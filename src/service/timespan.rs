@@ -43,6 +43,21 @@ impl TimeSpan {
     }
 }
 
+/// Reads a time that is a limit, for an option: one of 0 would be over before anything can happen.
+///
+/// # Errors
+///
+/// A sentence, when it is not such a time.
+pub fn limit(text: &str) -> Result<TimeSpan, String> {
+    match text.parse::<TimeSpan>() {
+        Ok(TimeSpan::Finite(Duration::ZERO)) => Err(
+            "0 would be over before anything can happen: write infinity for no limit".to_owned(),
+        ),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Microseconds of a unit, by any of the names that systemd.time(7) gives it.
 fn unit_micros(name: &str) -> Option<u64> {
     const SECOND: u64 = 1_000_000;
@@ -190,6 +205,19 @@ mod tests {
             let error = text.parse::<TimeSpan>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_limit_of_no_time_is_refused() {
+        for text in ["0", "0s", "0.1us"] {
+            assert!(
+                limit(text).unwrap_err().contains("write infinity"),
+                "{text}"
+            );
+        }
+        assert!(limit("soon").unwrap_err().contains("number"));
+        assert_eq!(limit("infinity"), Ok(TimeSpan::Infinity));
+        assert!(limit("1us").is_ok());
     }
 
     proptest! {

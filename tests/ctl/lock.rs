@@ -60,6 +60,16 @@ fn a_drain_that_takes_too_long_has_an_exit_status_of_its_own() {
 }
 
 #[test]
+fn no_time_is_longer_than_the_interface_can_say() {
+    let proxy = StandIn::new();
+    let child = proxy.start(&["lock", "--lease", "500000y"]);
+    let mut caller = proxy.caller();
+    assert_eq!(caller.calls("Lock")["leaseUSec"], i64::MAX);
+    caller.reply(gate("locked", 0));
+    end(child).expect(0, "");
+}
+
+#[test]
 fn so_has_one_that_nobody_leaves_any_more() {
     let proxy = StandIn::new();
     for (words, method) in [

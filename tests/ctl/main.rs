@@ -189,7 +189,27 @@ fn wrong_usage_has_an_exit_status_of_its_own() {
     ended(&["open"]).expect(2, "open");
     ended(&["lock", "--timeout", "soon"]).expect(2, "soon");
     ended(&["--instance", "../x", "status"]).expect(2, "“../x”");
+    ended(&["--instance", "a.b", "unlock"]).expect(2, "letters, digits, - and _, at most 27");
+    ended(&["close", "99999999999999999999999"]).expect(2, "too large");
+    ended(&["lock", "--lease", "0"]).expect(2, "write infinity");
     ended(&["lock", "--json", "--control", "/c", "--", "true"]).expect(2, "--json");
+}
+
+#[test]
+fn what_is_no_socket_is_wrong_usage_and_no_proxy_that_does_not_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("control");
+    std::fs::write(&file, "").unwrap();
+    for (path, found) in [
+        (file.as_path(), "a file"),
+        (directory.path(), "a directory"),
+    ] {
+        for verb in [&["status"][..], &["unlock"], &["lock", "--if-running"]] {
+            let control = ["--control", path.to_str().unwrap()];
+            let output = ctl(&[&control, verb].concat()).output().unwrap();
+            Ended::from(output).expect(2, &format!("is {found}, and no socket"));
+        }
+    }
 }
 
 #[test]

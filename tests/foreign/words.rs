@@ -52,6 +52,28 @@ fn the_reason_of_a_lock_is_read_and_nothing_else() {
 }
 
 #[test]
+fn a_reason_without_words_is_none() {
+    let setup = Setup::new();
+    let mut proxy = setup.unit().arg("localhost:1").ready();
+    for reason in ["", " "] {
+        call(&setup, "Lock", json!({ "reason": reason }));
+        let line = proxy.until_logged("locked (");
+        assert!(line.contains("locked (no reason given)"), "{line}");
+        setup.does(&["unlock"]);
+    }
+}
+
+#[test]
+fn what_is_left_of_a_lease_is_never_more_than_a_number_with_a_sign() {
+    let setup = Setup::new();
+    let _proxy = setup.unit().arg("localhost:1").ready();
+    call(&setup, "Lock", json!({ "leaseUSec": u64::MAX }));
+    let reply = call(&setup, "GetStatus", json!({}));
+    let left = &reply["parameters"]["status"]["lock"]["leaseLeftUSec"];
+    assert!(left.as_i64().is_some_and(|left| left > 0), "{left}");
+}
+
+#[test]
 fn an_address_has_no_character_that_cannot_be_seen() {
     let setup = Setup::new();
     let _proxy = setup.unit().ready();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::hello::protocol::LineError;
 use crate::service::address::Address;
+use crate::service::socket_file::instead_of_socket;
 use crate::service::text::sentence;
 use crate::service::timespan::TimeSpan;
 
@@ -104,6 +105,15 @@ impl Failure {
     pub fn of_connection(address: &Address, error: io::Error) -> Self {
         use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
         let address = address.clone();
+        let found = match &address {
+            Address::Unix(path) if error.kind() == ConnectionRefused => instead_of_socket(path),
+            _ => None,
+        };
+        if let Some(found) = found {
+            return Self::Usage(format!(
+                "{address} is {found}, and no socket: check the path"
+            ));
+        }
         match error.kind() {
             // Where there is no socket at all nobody listens either.
             ConnectionRefused | NotFound => Self::Refused(address),

@@ -1,11 +1,13 @@
 //! The command line.
 #![allow(rustdoc::broken_intra_doc_links, reason = "the help says [V6]:PORT")]
 
+use std::net::Ipv6Addr;
+
 use clap::Parser;
 
 use super::failure::Failure;
-use crate::service::address::Address;
-use crate::service::timespan::TimeSpan;
+use crate::service::address::{Address, AddressError};
+use crate::service::timespan::{TimeSpan, limit};
 
 const EXIT_STATUSES: &str = "\
 Exit status:
@@ -30,16 +32,16 @@ pub struct Options {
     pub host: String,
 
     /// The server's port
-    #[arg(value_parser = crate::service::program::port)]
+    #[arg(value_parser = port)]
     pub port: Option<u16>,
 
     /// How long to try to connect
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = limit)]
     pub timeout: TimeSpan,
 
     /// How long to wait for each answer. A client in the queue of a locked proxy is connected and
     /// has no answer until the gate opens, which may well take minutes
-    #[arg(long, value_name = "TIME", default_value = "infinity")]
+    #[arg(long, value_name = "TIME", default_value = "infinity", value_parser = limit)]
     pub answer_timeout: TimeSpan,
 
     /// Keep trying to connect until the server is there, for so long at most; without a TIME for
@@ -79,13 +81,33 @@ impl Options {
                 "{host} is the path of a socket, which has no port: leave {port} away"
             )));
         }
-        let bracketed = host.contains(':') && !host.starts_with('[');
-        let text = match bracketed {
+        let is_v6 = |host: &str| {
+            host.split('%')
+                .next()
+                .is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
+        };
+        let text = match is_v6(host) {
             true => format!("[{host}]:{port}"),
             false => format!("{host}:{port}"),
         };
-        text.parse()
-            .map_err(|error| Failure::Usage(format!("{error}")))
+        text.parse().map_err(|error: AddressError| {
+            Failure::Usage(match (host.parse::<Address>(), host.contains(['[', '%'])) {
+                (Ok(_), _) => format!("{host} has a port already: leave {port} away"),
+                (_, true) => error.to_string(),
+                (Err(_), false) => format!(
+                    "“{host}” is not a host: give a name or an IP address, and nothing else, before \
+                     the port"
+                ),
+            })
+        })
+    }
+}
+
+/// A port to connect to.
+fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port @ 1..) => Ok(port),
+        _ => Err("a port is a number from 1 to 65535".to_owned()),
     }
 }
 
@@ -129,6 +151,37 @@ mod tests {
             &["a b", "5000"],
         ] {
             assert_eq!(address(words), Err(2), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_told_in_the_words_that_were_given() {
+        for (words, says) in [
+            (
+                ["localhost:5", "5"],
+                "localhost:5 has a port already: leave 5 away",
+            ),
+            (["[::1]:5", "5"], "[::1]:5 has a port already: leave 5 away"),
+            (
+                ["http://localhost", "80"],
+                "“http://localhost” is not a host",
+            ),
+            (["a:b:c", "80"], "“a:b:c” is not a host"),
+            (["fe80::1%25eth0", "80"], "(write [fe80::1%eth0]:80)"),
+        ] {
+            let words = [&["hello-world-client"][..], &words].concat();
+            let failure = Options::parse_from(words).address().unwrap_err();
+            assert!(failure.to_string().contains(says), "{failure}");
+        }
+        for port in ["0", "99999"] {
+            let words = ["hello-world-client", "localhost", port];
+            let error = Options::try_parse_from(words).unwrap_err().to_string();
+            assert!(error.contains("from 1 to 65535"), "{error}");
+        }
+        for option in ["--timeout=0", "--answer-timeout=0"] {
+            let words = ["hello-world-client", option, "localhost", "1"];
+            let error = Options::try_parse_from(words).unwrap_err().to_string();
+            assert!(error.contains("write infinity"), "{error}");
         }
     }
 

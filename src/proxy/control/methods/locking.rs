@@ -72,7 +72,7 @@ pub(super) async fn lock(
     }
     let request = LockRequest {
         mode,
-        reason: asked.reason,
+        reason: asked.reason.filter(|reason| !reason.trim().is_empty()),
         realtime_usec: clock::realtime_micros(),
         timeout: asked.timeout_usec.map(Duration::from_micros),
         progress_timeout: asked.progress_timeout_usec.map(Duration::from_micros),
@@ -106,7 +106,7 @@ pub(super) async fn switch(
     target::probe(proxy, &address, asked.probe_usec, connection).await?;
     let request = LockRequest {
         mode: Mode::Hold,
-        reason: asked.reason,
+        reason: asked.reason.filter(|reason| !reason.trim().is_empty()),
         realtime_usec: clock::realtime_micros(),
         timeout: asked.timeout_usec.map(Duration::from_micros),
         progress_timeout: asked.progress_timeout_usec.map(Duration::from_micros),
