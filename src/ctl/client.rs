@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use super::failure::Failure;
-use crate::interface::qualified;
+use crate::interface::{CALL_MAX, qualified};
 use crate::service::directory;
 use crate::service::varlink::{Call, Connection, ReceiveError, Reply};
 
@@ -152,6 +152,29 @@ impl Proxy {
     }
 }
 
+fn call(method: &str, parameters: impl Serialize, more: bool) -> Call {
+    Call {
+        method: qualified(method),
+        parameters: serde_json::to_value(parameters).unwrap_or(Value::Null),
+        more,
+        oneway: false,
+    }
+}
+
+/// Whether a proxy takes a call with so much in it.
+///
+/// # Errors
+///
+/// When it does not: before it is asked.
+pub fn check_length(method: &str, parameters: impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_vec(&call(method, parameters, true)).unwrap_or_default();
+    // A NUL follows.
+    match text.len() < CALL_MAX {
+        true => Ok(()),
+        false => Err(Failure::too_long(CALL_MAX)),
+    }
+}
+
 /// A reply, read.
 #[derive(Debug)]
 pub struct Answer<T> {
@@ -180,14 +203,7 @@ impl Client {
         parameters: impl Serialize,
         more: bool,
     ) -> Result<(), Failure> {
-        let parameters = serde_json::to_value(parameters).unwrap_or(Value::Null);
-        let call = Call {
-            method: qualified(method),
-            parameters,
-            more,
-            oneway: false,
-        };
-        let sent = self.connection.send(&call).await;
+        let sent = self.connection.send(&call(method, parameters, more)).await;
         sent.map_err(|error| self.lost(Some(error)))
     }
 

@@ -179,6 +179,14 @@ impl Failure {
         }
     }
 
+    /// A call has more bytes than this limit.
+    pub fn too_long(limit: impl std::fmt::Display) -> Self {
+        Self::Usage(format!(
+            "a proxy takes calls of at most {limit} bytes, and this one is longer: shorten the --reason \
+             or the target; nothing has changed"
+        ))
+    }
+
     /// From the error `name` that the proxy behind `path` answered with.
     pub fn answered(path: PathBuf, name: &str, parameters: &Value) -> Self {
         let text = |key: &str| parameters[key].as_str().unwrap_or("?").to_owned();
@@ -252,6 +260,7 @@ impl Failure {
                  and try again",
                 clause(number("limit"), "call", ("that waits", "that wait"))
             ),
+            Some("CallTooLong") => return Self::too_long(number("limit")),
             _ => {
                 return Self::Foreign {
                     path,
@@ -366,6 +375,11 @@ mod tests {
                 answered("TooManyCallers", json!({"limit": 9})),
                 1,
                 "9 calls",
+            ),
+            (
+                answered("CallTooLong", json!({"limit": 65536})),
+                2,
+                "at most 65536 bytes",
             ),
             (answered("Unheard", json!({})), 1, "Unheard"),
         ] {

@@ -65,6 +65,7 @@ pub fn main() -> ExitCode {
 
 /// Does what the options say; the result is the exit status.
 async fn run(options: Options) -> Result<u8, Failure> {
+    check_length(options.verb.as_ref())?;
     let named = Named::by(&options);
     let directory = Path::new(sockets::DIRECTORY);
     let one = || named.one(directory);
@@ -93,6 +94,21 @@ async fn run(options: Options) -> Result<u8, Failure> {
         Verb::Close { id } => close::run(&one()?, id, json).await?,
     }
     Ok(0)
+}
+
+/// Whether a proxy takes a call with these words: not even asked is better than interrupted.
+fn check_length(verb: Option<&Verb>) -> Result<(), Failure> {
+    match verb {
+        Some(Verb::Lock(options)) => {
+            let hold = !options.command.is_empty();
+            client::check_length("Lock", lock::parameters(options, hold))
+        }
+        Some(Verb::Switch(options)) => client::check_length("Switch", switch::parameters(options)),
+        Some(Verb::SetTarget { target, wait }) => {
+            client::check_length("SetTarget", target::parameters(target, *wait))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the last word is `--`. An option never has it as its value, so nothing stands behind it.

@@ -22,13 +22,18 @@ pub async fn run(
     wait: Option<TimeSpan>,
     as_json: bool,
 ) -> Result<(), Failure> {
-    let parameters = TargetParameters {
-        target: target.to_owned(),
-        probe_usec: wait.map(probe_usec),
-    };
+    let parameters = parameters(target, wait);
     let work = Duration::from_micros(parameters.probe_usec.unwrap_or(0));
     let reply: TargetParameters = proxy.ask_for(work, "SetTarget", parameters).await?;
     let text = format_args!("new connections go to {}", reply.target);
     output::done(as_json, &reply, text);
     Ok(())
+}
+
+/// The parameters of the call.
+pub fn parameters(target: &str, wait: Option<TimeSpan>) -> TargetParameters {
+    TargetParameters {
+        target: target.to_owned(),
+        probe_usec: wait.map(probe_usec),
+    }
 }

@@ -14,6 +14,9 @@ pub const INTERFACE: &str = "io.github.disnix-proxy-example.Proxy";
 /// The interface in Varlink's own language.
 pub const DESCRIPTION: &str = include_str!("interface.varlink");
 
+/// The longest call that a proxy takes, in bytes with the NUL that ends it.
+pub const CALL_MAX: usize = 64 * 1024;
+
 /// A method or an error with its interface.
 pub fn qualified(name: &str) -> String {
     format!("{INTERFACE}.{name}")

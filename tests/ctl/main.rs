@@ -213,6 +213,32 @@ fn what_is_no_socket_is_wrong_usage_and_no_proxy_that_does_not_run() {
 }
 
 #[test]
+fn a_call_that_is_longer_than_a_proxy_takes_is_refused_at_once() {
+    let mut proxy = StandIn::new();
+    proxy.stop();
+    let long = "x".repeat(64 * 1024);
+    let verbs: [&[&str]; 5] = [
+        &["lock", "--reason", &long],
+        &["lock", "--if-running", "--reason", &long],
+        &["lock", "--reason", &long, "--", "true"],
+        &["switch", "a:1", "--reason", &long],
+        &["set-target", &long],
+    ];
+    for verb in verbs {
+        let ended = end(proxy.start(verb)).expect(2, "at most 65536 bytes");
+        assert!(ended.errors.len() < 1000, "{}", ended.errors);
+    }
+    // One that is just short enough arrives.
+    proxy.remove();
+    proxy.listen();
+    let child = proxy.start(&["lock", "--reason", &long[..65_000]]);
+    let mut caller = proxy.caller();
+    assert_eq!(caller.calls("Lock")["reason"], long[..65_000]);
+    caller.reply(gate("locked", 0));
+    end(child).expect(0, "");
+}
+
+#[test]
 fn a_reader_who_has_seen_enough_is_no_error() {
     let proxy = StandIn::new();
     let mut child = proxy.start(&["watch"]);

@@ -52,6 +52,19 @@ fn the_reason_of_a_lock_is_read_and_nothing_else() {
 }
 
 #[test]
+fn a_call_that_is_too_long_is_answered() {
+    let setup = Setup::new();
+    let _proxy = setup.unit().arg("localhost:1").ready();
+    // More than a socket holds: whoever calls is still sending when it is answered.
+    for length in [64 * 1024, 512 * 1024] {
+        let reply = call(&setup, "Lock", json!({ "reason": "x".repeat(length) }));
+        assert!(reply["error"].as_str().unwrap().ends_with(".CallTooLong"));
+        assert_eq!(reply["parameters"]["limit"], 65536);
+    }
+    assert!(setup.does(&["status"]).contains("open"));
+}
+
+#[test]
 fn a_reason_without_words_is_none() {
     let setup = Setup::new();
     let mut proxy = setup.unit().arg("localhost:1").ready();

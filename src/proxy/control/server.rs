@@ -9,22 +9,23 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::callers::{Callers, PATIENCE, Seat, send};
 use super::methods;
 use super::succession::{self, Claim};
-use crate::interface::qualified;
+use crate::interface::{CALL_MAX, qualified};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::event;
 use crate::service::ending;
 use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener, Peer};
-use crate::service::varlink::{Call, Connection};
+use crate::service::varlink::{Call, Connection, ReceiveError, Reply};
 
-/// The longest call, in bytes.
-const CALL_LIMIT: usize = 64 * 1024;
+/// How much of a call that is too long is taken after the answer, so that the caller gets to read that.
+const DISCARDED_MAX: usize = 1 << 20;
 
 /// The pause when a caller could not be accepted.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -158,9 +159,19 @@ fn into_unix(socket: ClientSocket) -> io::Result<UnixStream> {
     UnixStream::from_std(StdUnixStream::from(socket))
 }
 
+/// Tells a caller that its call is too long. It is still sending, and would find the connection reset if what it
+/// sends were not taken.
+async fn refuse_long_call(mut connection: Connection) {
+    let refusal = Reply::error(qualified("CallTooLong"), json!({ "limit": CALL_MAX }));
+    if send(&mut connection, &refusal).await.is_ok() {
+        connection.shutdown_write();
+        let _ = timeout(PATIENCE, connection.discard(DISCARDED_MAX)).await;
+    }
+}
+
 /// Answers one caller's calls, one after the other.
 async fn serve(stream: UnixStream, peer: Peer, seat: Seat, proxy: &Arc<Proxy>) {
-    let mut connection = Connection::new(stream, CALL_LIMIT);
+    let mut connection = Connection::new(stream, CALL_MAX);
     let mut claim: Option<Claim> = None;
     loop {
         let answered = match timeout(PATIENCE, connection.receive::<Call>()).await {
@@ -186,6 +197,9 @@ async fn serve(stream: UnixStream, peer: Peer, seat: Seat, proxy: &Arc<Proxy>) {
             Ok(Ok(None)) | Err(_) => return,
             Ok(Err(error)) => {
                 tracing::debug!(ERROR = %error, "a caller was sent away: {error}");
+                if matches!(error, ReceiveError::TooLong(_)) {
+                    refuse_long_call(connection).await;
+                }
                 return;
             }
         };

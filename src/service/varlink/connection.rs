@@ -94,6 +94,20 @@ impl Connection {
         while let Ok(1..) = self.read_some().await {}
     }
 
+    /// Takes what the peer sends, at most about so many bytes, and keeps none of it, until it hangs up or the
+    /// connection breaks. Cancel safe.
+    pub async fn discard(&mut self, most: usize) {
+        (self.received, self.limit) = (Vec::new(), usize::MAX);
+        let mut left = most;
+        while let Ok(count @ 1..) = self.read_some().await {
+            self.received.clear();
+            left = match left.checked_sub(count) {
+                Some(left) => left,
+                None => return,
+            };
+        }
+    }
+
     /// Sends one message. Not cancel safe: give the connection up when it is interrupted.
     ///
     /// # Errors
@@ -255,6 +269,18 @@ mod tests {
         peer.try_write(&[b' '; 9_000]).unwrap();
         let error = connection.receive::<Call>().await.unwrap_err();
         assert!(matches!(error, ReceiveError::TooLong(8_000)), "{error}");
+        // The peer goes on, and hears what is said to it.
+        peer.try_write(&[b' '; 20_000]).unwrap();
+        connection.send_now(&json!({})).unwrap();
+        connection.shutdown_write();
+        drop(peer.into_std().map(|peer| {
+            let _ = peer.shutdown(std::net::Shutdown::Write);
+            let (mut peer, mut bytes) = (peer, Vec::new());
+            peer.set_nonblocking(false).unwrap();
+            std::io::Read::read_to_end(&mut peer, &mut bytes).unwrap();
+            assert_eq!(bytes, b"{}\0");
+        }));
+        connection.discard(1 << 20).await;
     }
 
     #[tokio::test]
