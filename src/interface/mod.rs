@@ -225,7 +225,19 @@ pub struct SwitchParameters {
     pub force_after_usec: Option<u64>,
 }
 
-/// `Lock`, `Unlock` and `Switch` reply with this.
+/// `Unlock` replies with this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UnlockReply {
+    /// The gate now.
+    #[serde(flatten)]
+    pub gate: GateReply,
+    /// Why the record of the lock could not be removed: a restart would lock again. Absent: it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record_left: Option<String>,
+}
+
+/// `Lock` and `Switch` reply with this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GateReply {
     /// The gate now.

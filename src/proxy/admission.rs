@@ -260,9 +260,16 @@ impl Admission {
         )
     }
 
-    /// Opens the gate.
-    pub fn unlock(&self) {
-        self.with_gate(|gate, store| ((), gate.unlock(store)));
+    /// Opens the gate; why the record of the lock could not be removed, if it could not.
+    pub fn unlock(&self) -> Option<String> {
+        self.with_gate(|gate, store| {
+            let notices = gate.unlock(store);
+            let left = notices.iter().find_map(|notice| match notice {
+                Notice::RecordLeft(error) => Some(error.clone()),
+                _ => None,
+            });
+            (left, notices)
+        })
     }
 
     /// How the wait of a caller ended.

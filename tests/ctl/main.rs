@@ -154,6 +154,18 @@ fn a_proxy_that_is_not_running_has_an_exit_status_of_its_own() {
 }
 
 #[test]
+fn an_unlock_that_a_restart_would_undo_is_a_warning() {
+    let proxy = StandIn::new();
+    let mut reply = gate("open", 0);
+    reply["recordLeft"] = json!("Read-only file system");
+    for arguments in [&["unlock"][..], &["unlock", "--json"]] {
+        let child = proxy.start(arguments);
+        proxy.called("Unlock").reply(reply.clone());
+        end(child).expect(0, "could not be removed (Read-only file system)");
+    }
+}
+
+#[test]
 fn unlock_succeeds_where_nothing_runs() {
     let mut proxy = StandIn::new();
     proxy.stop();

@@ -112,6 +112,24 @@ fn state_is_not_written_through_links() {
 }
 
 #[test]
+fn a_record_that_cannot_be_removed_is_told_and_removed_by_the_next_unlock() {
+    let setup = crate::Setup::new();
+    let _proxy = setup.unit().arg("localhost:1").ready();
+    setup.does(&["lock"]);
+    let directory = setup.directory.path();
+    chmod(directory, 0o777);
+    for _ in ["the first", "again"] {
+        let text = setup.does(&["unlock"]);
+        assert!(text.contains("warning: the record of the lock"), "{text}");
+        assert!(directory.join("lock").exists());
+    }
+    chmod(directory, 0o700);
+    let text = setup.does(&["unlock"]);
+    assert!(!text.contains("warning"), "{text}");
+    assert!(!directory.join("lock").exists());
+}
+
+#[test]
 fn the_control_socket_is_for_us_alone_whatever_the_umask() {
     for umask in [0, 0o022, 0o777] {
         let directory = tempfile::tempdir().unwrap();

@@ -79,8 +79,8 @@ pub(in crate::proxy) fn log(notice: &Notice, gate: &Gate, queued: u32) {
         Notice::RecordLeft(error) => tracing::error!(
             GATE = state,
             ERROR = error,
-            "the record of the lock cannot be removed ({error}): remove it by hand, or a restart \
-                 locks again"
+            "the record of the lock cannot be removed ({error}): remove it by hand, or unlock once more \
+                 when that is mended; a restart locks again"
         ),
     }
 }

@@ -16,7 +16,8 @@ use stream::{changed, gate_reply, pause};
 
 use super::callers::send;
 use crate::interface::{
-    ConnectionParameters, ConnectionReply, DESCRIPTION, INTERFACE, StatusReply, qualified,
+    ConnectionParameters, ConnectionReply, DESCRIPTION, INTERFACE, StatusReply, UnlockReply,
+    qualified,
 };
 use crate::proxy::assembly::Proxy;
 use crate::proxy::connections::Abort;
@@ -75,8 +76,11 @@ async fn dispatch(
         "ListConnections" => return list(call, connection, proxy).await,
         "Lock" => return locking::lock(call, connection, proxy).await,
         "Unlock" => {
-            proxy.admission.unlock();
-            Reply::last(gate_reply(proxy))
+            let record_left = proxy.admission.unlock();
+            Reply::last(UnlockReply {
+                gate: gate_reply(proxy),
+                record_left,
+            })
         }
         "SetTarget" => return target::set(call, connection, proxy).await,
         "Switch" => return locking::switch(call, connection, proxy).await,

@@ -49,6 +49,7 @@ impl Gate {
         self.stopping = true;
         self.retired = true;
         self.lock = None;
+        self.record_left = false;
         self.callers.clear();
     }
 
@@ -136,6 +137,7 @@ impl Gate {
         };
         if self.lock_record() != Some(&record) {
             store.save(Some(&record))?;
+            self.record_left = false;
         }
         let mut notices = Vec::new();
         match &mut self.lock {
@@ -159,9 +161,12 @@ impl Gate {
         Ok(notices)
     }
 
-    /// Opens the gate because somebody asked for it.
+    /// Opens the gate because somebody asked for it. If it is open, what is left of a lock is removed.
     pub fn unlock(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
-        self.open_gate(Opened::Asked, store)
+        match self.lock.is_none() && self.record_left {
+            true => self.remove_record(store).into_iter().collect(),
+            false => self.open_gate(Opened::Asked, store),
+        }
     }
 
     /// The caller has its answer, or has gone. If the lock was its, and nobody else's, the gate

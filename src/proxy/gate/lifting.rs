@@ -87,9 +87,16 @@ impl Gate {
             }
         }
         // Clients wait: the gate opens even if that cannot be written down.
-        match store.save(None) {
-            Ok(()) => vec![notice],
-            Err(error) => vec![notice, Notice::RecordLeft(error.to_string())],
-        }
+        let mut notices = vec![notice];
+        notices.extend(self.remove_record(store));
+        notices
+    }
+
+    /// What is to be told, if that fails.
+    pub(super) fn remove_record(&mut self, store: &mut dyn LockStore) -> Option<Notice> {
+        let removed = store.save(None);
+        self.record_left = removed.is_err();
+        let error = removed.err()?;
+        Some(Notice::RecordLeft(error.to_string()))
     }
 }

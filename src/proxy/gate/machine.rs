@@ -33,6 +33,8 @@ pub struct Gate {
     pub(super) resting: bool,
     pub(super) retired: bool,
     pub(super) lock: Option<Lock>,
+    /// The record of a lock that is over could not be removed.
+    pub(super) record_left: bool,
     pub(super) callers: BTreeMap<CallerId, Caller>,
 }
 
@@ -60,6 +62,7 @@ impl Gate {
             resting: false,
             retired: false,
             lock,
+            record_left: false,
             callers: BTreeMap::new(),
         }
     }

@@ -396,3 +396,18 @@ fn a_full_disk_when_the_drain_is_complete_is_told_and_opens_the_gate() {
     );
     assert!(gate.may_accept());
 }
+
+#[test]
+fn what_is_left_of_a_lock_is_removed_by_the_next_unlock() {
+    let (mut gate, mut disk) = open_gate_with(0);
+    gate.lock(A, request(Mode::AtOnce), at(0), &mut disk)
+        .unwrap();
+    disk.full = true;
+    let is_left = |notice: &Notice| matches!(notice, Notice::RecordLeft(_));
+    assert!(gate.unlock(&mut disk).iter().any(is_left));
+    assert!(gate.may_accept(), "clients pass all the same");
+    assert!(gate.unlock(&mut disk).iter().any(is_left), "told again");
+    disk.full = false;
+    assert_eq!(gate.unlock(&mut disk), []);
+    assert_eq!(disk.record, None);
+}
