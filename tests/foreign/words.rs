@@ -116,11 +116,11 @@ fn an_address_has_no_character_that_cannot_be_seen() {
 
 #[test]
 fn systemd_hears_one_sentence_and_no_message_of_others() {
-    // What fails is told to systemd with the words of the file that was there.
+    // What fails is told to systemd with the names that were given.
     let setup = Setup::new();
-    let target = setup.directory.path().join("target");
-    std::fs::write(target, "nowhere\nMAINPID=1\n").unwrap();
-    let mut proxy = setup.unit().spawn();
+    let listener = setup.listener.try_clone().unwrap();
+    let unit = Unit::new(PROXY).socket("one:two\nMAINPID=1", listener);
+    let mut proxy = unit.spawn();
     let message = proxy.until(|message| message.contains("STATUS=Failed"));
     assert!(!message.contains("\nMAINPID=1"), "{message:?}");
 }
