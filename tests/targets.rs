@@ -118,6 +118,20 @@ fn a_target_that_is_tried_and_does_not_answer_changes_nothing() {
 }
 
 #[test]
+fn a_first_target_is_set_although_it_does_not_answer_and_the_caller_hears_of_it() {
+    let mut address = None;
+    let setup = Setup::new(Unit::new(PROXY).listener(&mut address), 50);
+    let (_socket, nobody) = refusing();
+    let (status, text) = run_ctl(&setup.control(), &["switch", &nobody, "--wait=50ms"]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("nothing has changed"), "{text}");
+    let (status, text) = run_ctl(&setup.control(), &["set-target", &nobody, "--wait=50ms"]);
+    assert_eq!(status, 1, "{text}");
+    assert!(text.contains("it is set all the same"), "{text}");
+    assert_eq!(setup.status()["target"], nobody);
+}
+
+#[test]
 fn a_target_that_goes_while_a_switch_drains_is_not_switched_to() {
     let mut address = None;
     let setup = Setup::new(Unit::new(PROXY).listener(&mut address), 50);

@@ -217,6 +217,10 @@ impl Failure {
                     text("reason")
                 ));
             }
+            Some("TargetSilent") if parameters["set"] == true => format!(
+                "{}; it is set all the same, for there was no target before: start it",
+                text("reason")
+            ),
             Some("TargetSilent") => format!(
                 "{}; nothing has changed: start it, try longer with --wait, or set the target without \
                  trying it",

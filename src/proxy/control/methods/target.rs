@@ -23,7 +23,14 @@ pub(super) async fn set(
 ) -> Result<Option<Reply>, Refused> {
     let TargetParameters { target, probe_usec } = parameters(call)?;
     let address = check(proxy, &target).await?;
-    probe(proxy, &address, probe_usec, connection).await?;
+    if let Some(reason) = try_out(proxy, &address, probe_usec, connection).await? {
+        // Clients would wait for ever without a target. Where there was none, nothing is better than this one.
+        let is_set = proxy.route.target().is_none();
+        if is_set {
+            apply(proxy, &address)?;
+        }
+        return silent(&address, &reason, is_set);
+    }
     apply(proxy, &address)?;
     Ok(Some(Reply::last(TargetParameters {
         target,
@@ -43,15 +50,36 @@ pub(super) async fn check(proxy: &Proxy, target: &str) -> Result<Address, Refuse
     }
 }
 
-/// Whether the target can be reached from here, within this time. Nothing is tried without one.
+/// Refuses a target that cannot be reached from here, within this time. Nothing is tried without one.
 pub(super) async fn probe(
     proxy: &Proxy,
     target: &Address,
     usec: Option<u64>,
     connection: &mut Connection,
 ) -> Result<(), Refused> {
+    match try_out(proxy, target, usec, connection).await? {
+        None => Ok(()),
+        Some(reason) => silent(target, &reason, false),
+    }
+}
+
+fn silent<T>(target: &Address, reason: &str, is_set: bool) -> Result<T, Refused> {
+    let mut parameters = json!({ "target": target.to_string(), "reason": reason });
+    if is_set {
+        parameters["set"] = true.into();
+    }
+    refuse("TargetSilent", parameters)
+}
+
+/// Why the target cannot be reached from here, within this time, if it cannot.
+async fn try_out(
+    proxy: &Proxy,
+    target: &Address,
+    usec: Option<u64>,
+    connection: &mut Connection,
+) -> Result<Option<String>, Refused> {
     let Some(usec) = usec else {
-        return Ok(());
+        return Ok(None);
     };
     let limit = Duration::from_micros(usec).min(PROBE_MAX);
     let target = Arc::new(target.clone());
@@ -62,13 +90,7 @@ pub(super) async fn probe(
             .connect(|| Arc::clone(&target), Some(limit), Spare::default());
     tokio::select! {
         biased;
-        connected = connecting => match connected {
-            Ok(_) => Ok(()),
-            Err(error) => refuse(
-                "TargetSilent",
-                json!({ "target": target.to_string(), "reason": error.to_string() }),
-            ),
-        },
+        connected = connecting => Ok(connected.err().map(|error| error.to_string())),
         () = connection.hung_up() => Err(gone()),
     }
 }
