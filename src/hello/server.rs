@@ -14,8 +14,10 @@ use state::Server;
 use super::options::Options;
 use crate::service::activation::{self, ActivationError, Inherited};
 use crate::service::address::Address;
+use crate::service::alarm::Alarm;
 use crate::service::binding;
 use crate::service::command_line;
+use crate::service::exhausted;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Lifetime, Service, serve};
@@ -28,6 +30,9 @@ const HANDOVER_NAME: &str = "handover";
 
 /// Descriptors that are not for connections.
 const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// Descriptors that are needed to serve anybody, beside the client's: for signals and times.
+const DESCRIPTORS_TO_SERVE: usize = 4;
 
 /// The program `hello-world-server`.
 pub fn main() -> ExitCode {
@@ -56,6 +61,8 @@ async fn run(
     };
     let possible = program::share_descriptors(descriptors, DESCRIPTORS_RESERVED, each);
     let connections_max = options.connections_max.min(possible.max(1));
+    let alarm = Alarm::new()?;
+    exhausted::make_sure_of(DESCRIPTORS_TO_SERVE + each as usize)?;
     let server = Arc::new(Server::new(options.greeting, connections_max));
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
@@ -65,6 +72,7 @@ async fn run(
     tokio::spawn(acceptor::accept(
         Arc::clone(&server),
         Arc::clone(&listeners),
+        alarm,
     ));
     serve(Arc::new(Greeting(server)), listeners, lifetime).await?;
     Ok(())

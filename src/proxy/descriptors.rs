@@ -1,11 +1,16 @@
 //! What descriptors are for: connections, pipes, and the rest.
 
 use super::relay;
+use crate::service::exhausted::{self, TooFew};
 use crate::service::program;
 
 /// Descriptors that are neither for connections nor for pipes: logging, epoll, signals, listeners,
 /// control.
 const RESERVED: u64 = 64;
+
+/// Descriptors that are needed to serve anybody: a client, its upstream and what looking up its name opens; a
+/// caller; signals and times.
+const TO_SERVE: usize = 8;
 
 /// The most pipes for each thread. More are of use only while so many receivers of bulk are slow, and
 /// what a pipe holds is memory.
@@ -21,6 +26,15 @@ pub(super) fn share(asked: usize, threads: usize) -> usize {
     let (connections, pipes) = shares(descriptors, asked, threads);
     relay::allow_pipes(pipes);
     connections
+}
+
+/// Makes sure that somebody can be served, when everything else is open.
+///
+/// # Errors
+///
+/// When nobody can.
+pub(super) fn suffice() -> Result<(), TooFew> {
+    exhausted::make_sure_of(TO_SERVE)
 }
 
 /// Connections and pipes. Each needs two descriptors.

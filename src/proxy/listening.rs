@@ -36,11 +36,7 @@ pub(super) async fn predecessor(
              one of them away"
                 .into(),
         ),
-        (true, Some(control)) => {
-            // There may be many sockets.
-            program::raise_descriptor_limit();
-            take_over::ask(control).await.map_err(not_taken_over)
-        }
+        (true, Some(control)) => take_over::ask(control).await.map_err(not_taken_over),
         _ => Ok(None),
     }
 }

@@ -1,6 +1,5 @@
 //! From the command line to a running proxy.
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -64,6 +63,7 @@ async fn run(
     options: Options,
     inherited: Result<Vec<Inherited>, ActivationError>,
 ) -> Result<ExitCode, Failure> {
+    program::raise_descriptor_limit();
     let (stored, sockets) = keep::separate(inherited?);
     let place = match find_place(&options, sockets).await {
         Ok(place) => place,
@@ -279,10 +279,7 @@ impl Place {
         );
         let proxy = match Proxy::new(Arc::new(route), threads, sweep) {
             Ok(proxy) => Arc::new(proxy),
-            Err(error) => {
-                kept.into_iter().for_each(restored::give_up);
-                return Err(no_thread(&error));
-            }
+            Err(error) => return Err(cannot_carry(kept, error.into())),
         };
         match claim.predecessor {
             Some(predecessor) => succeed(predecessor, self.open_before, &proxy),
@@ -312,9 +309,12 @@ impl Assembled {
     /// Goes on with what the process before has left, and opens the doors then.
     fn start(self) -> Result<Started, Failure> {
         let Self { proxy, kept, .. } = self;
-        if let Err(error) = proxy.workers.start() {
-            kept.into_iter().for_each(restored::give_up);
-            return Err(no_thread(&error));
+        let can_serve = match proxy.workers.start() {
+            Ok(()) => descriptors::suffice().map_err(Failure::from),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(failure) = can_serve {
+            return Err(cannot_carry(kept, failure));
         }
         if let Some(kept) = kept {
             restored::go_on(&proxy, kept);
@@ -377,6 +377,15 @@ fn succeed(predecessor: Predecessor, open: usize, proxy: &Arc<Proxy>) {
     tokio::spawn(predecessor.follow(Arc::clone(proxy)));
 }
 
-fn no_thread(error: &io::Error) -> Failure {
-    format!("no thread can be started: {error} (raise TasksMax=, LimitNPROC= or MemoryMax=)").into()
+/// The failure of a process that cannot carry anything. What it has found is reset, unless it is for lack of
+/// descriptors: then the next process finds the same.
+fn cannot_carry(kept: Option<keep::Started>, failure: Failure) -> Failure {
+    if is_of_descriptors(failure.as_ref()) {
+        // As in a process that was killed.
+        std::mem::forget(kept);
+        return failure;
+    }
+    kept.into_iter().for_each(restored::give_up);
+    format!("no thread can be started: {failure} (raise TasksMax=, LimitNPROC= or MemoryMax=)")
+        .into()
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use super::clock::Uptime;
@@ -28,6 +29,23 @@ pub fn is_of_descriptors(error: &(dyn Error + 'static)) -> bool {
         matches!(number, Some(libc::EMFILE | libc::ENFILE))
     };
     std::iter::successors(Some(error), |&error| error.source()).any(is_one)
+}
+
+/// Nobody can be served for lack of descriptors.
+#[derive(Debug, thiserror::Error)]
+#[error("there are too few descriptors to serve anybody: {0} (raise LimitNOFILE=)")]
+pub struct TooFew(#[source] io::Error);
+
+/// Makes sure that so many descriptors can be opened now, for a service that is about to begin.
+///
+/// # Errors
+///
+/// When they cannot.
+pub fn make_sure_of(count: usize) -> Result<(), TooFew> {
+    let error = io::stderr();
+    let copies = (0..count).map(|_| error.as_fd().try_clone_to_owned());
+    let all: io::Result<Vec<OwnedFd>> = copies.collect();
+    all.map(drop).map_err(TooFew)
 }
 
 /// Whether nobody is accepted for lack of descriptors or memory.

@@ -1,25 +1,40 @@
 //! What systemd is notified of: sd_notify(3). Silent when nobody listens.
 //!
-//! `sd-notify` sends it, and waits while systemd reads nothing, because it is busy or does not run. Clients
-//! must not wait for that, so what may be late (the status, a sign of life) is only offered, through
-//! a [`Channel`].
+//! Clients must not wait while systemd reads nothing, because it is busy or does not run. So what may be late (the
+//! status, a sign of life) is only offered.
 
 mod channel;
 
 use std::borrow::Cow;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 pub use channel::Channel;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::net::SendFlags;
 use sd_notify::NotifyState;
 
+use super::exhausted::is_exhausted;
 use super::pace;
 use super::text;
+
+/// The way to systemd: what is sent later needs no descriptor.
+static SYSTEMD: OnceLock<Channel> = OnceLock::new();
+
+/// The way to systemd, which stays open from the first call on; `None` without `NOTIFY_SOCKET`.
+///
+/// # Errors
+///
+/// When `NOTIFY_SOCKET` makes no sense, or no descriptor is left.
+pub fn systemd() -> io::Result<Option<&'static Channel>> {
+    if let Some(channel) = SYSTEMD.get() {
+        return Ok(Some(channel));
+    }
+    let channel = Channel::of_environment()?;
+    Ok(channel.map(|channel| SYSTEMD.get_or_init(|| channel)))
+}
 
 /// How often the watchdog wants a sign of life; `None` without one. Half of `WatchdogSec=`, as
 /// sd_watchdog_enabled(3) recommends.
@@ -29,22 +44,24 @@ pub fn watchdog_interval() -> Option<Duration> {
 
 /// Sends a message, and waits until there is room for it.
 fn send(states: &[NotifyState<'_>]) {
-    let sent = match is_abstract() {
-        true => channel::Channel::of_environment().and_then(|channel| {
-            channel.map_or(Ok(()), |channel| channel.send(&message(states), 0))
-        }),
-        false => sd_notify::notify(states),
-    };
     // Errors are of no use to anybody: without systemd there is nobody to notify, and with it systemd
     // notices by itself.
-    if let Err(error) = sent {
-        tracing::debug!(ERROR = %error, "systemd cannot be notified: {error}");
+    match send_with(states, &[]) {
+        Ok(()) | Err(StoreError::NoManager) => {}
+        Err(error) => tracing::debug!(ERROR = %error, "{error}"),
     }
 }
 
-/// Whether systemd listens in the abstract namespace, which `sd-notify` does not reach.
-fn is_abstract() -> bool {
-    std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| name.as_bytes().starts_with(b"@"))
+fn send_with(states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
+    let channel = manager()?;
+    channel
+        .send(&message(states), descriptors, SendFlags::empty())
+        .map_err(StoreError::Unreached)
+}
+
+fn manager() -> Result<&'static Channel, StoreError> {
+    let channel = systemd().map_err(StoreError::Unreached)?;
+    channel.ok_or(StoreError::NoManager)
 }
 
 fn message(states: &[NotifyState<'_>]) -> Vec<u8> {
@@ -52,22 +69,28 @@ fn message(states: &[NotifyState<'_>]) -> Vec<u8> {
     lines.join("\n").into_bytes()
 }
 
-/// Sends a message without waiting. False if there is no room for it now; true if it was taken, or can never
-/// be.
-fn offer(channel: io::Result<Option<Channel>>, state: NotifyState<'_>) -> bool {
+/// Sends a message without waiting. False if it has to be sent again later, because there was no room for it or
+/// the kernel had none; true if it was taken, or can never be.
+fn offer(channel: io::Result<Option<&Channel>>, state: NotifyState<'_>) -> bool {
     let sent = match channel {
         Ok(None) => return true,
-        Ok(Some(channel)) => channel.send(&message(&[state]), libc::MSG_DONTWAIT),
+        Ok(Some(channel)) => channel.send(&message(&[state]), &[], SendFlags::DONTWAIT),
         Err(error) => Err(error),
     };
     match sent {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+        Ok(()) => true,
+        Err(error) if is_passing(&error) => false,
         Err(error) => {
             tracing::debug!(ERROR = %error, "systemd cannot be notified: {error}");
             true
         }
-        Ok(()) => true,
     }
+}
+
+/// Whether the same message may be taken later.
+fn is_passing(error: &io::Error) -> bool {
+    use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
+    matches!(error.kind(), Interrupted | TimedOut | WouldBlock) || is_exhausted(error)
 }
 
 /// A client that comes now is served.
@@ -79,7 +102,7 @@ pub fn ready(status: &str) {
 /// The sentence that `systemctl status` shows. Does not wait; false if it has to be said again later.
 pub fn status(status: &str) -> bool {
     let status = sentence(status);
-    offer(Channel::of_environment(), NotifyState::Status(&status))
+    offer(systemd(), NotifyState::Status(&status))
 }
 
 /// A line's end in it would begin another message to systemd, sd_notify(3).
@@ -115,7 +138,7 @@ pub fn extend_timeout(by: Duration) {
 
 /// A sign of life. Does not wait; false if it has to be given again later.
 pub fn watchdog() -> bool {
-    offer(Channel::of_environment(), NotifyState::Watchdog)
+    offer(systemd(), NotifyState::Watchdog)
 }
 
 /// Why systemd does not keep descriptors for us.
@@ -130,9 +153,6 @@ pub enum StoreError {
     /// It did not answer in time.
     #[error("systemd does not answer")]
     NoAnswer,
-    /// The kernel.
-    #[error(transparent)]
-    System(#[from] io::Error),
 }
 
 /// Whether it is systemd that listens, and not something that only understands a part of it: its socket
@@ -177,43 +197,42 @@ pub fn unstore(name: &str) -> Result<(), StoreError> {
 ///
 /// When it cannot be told, or does not answer within `limit`.
 pub fn barrier(limit: Duration) -> Result<(), StoreError> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
-    send_with(&[NotifyState::Custom("BARRIER=1")], &[write.as_fd()])?;
-    drop(write);
-    // It closes its copy, the last.
-    let mut fds = [PollFd::new(&read, PollFlags::empty())];
-    let limit = Timespec {
-        tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
-        tv_nsec: limit.subsec_nanos().into(),
-    };
-    match poll(&mut fds, Some(&limit)).map_err(io::Error::from)? {
-        0 => Err(StoreError::NoAnswer),
-        _ => Ok(()),
+    match manager()?.wait_for_barrier(limit) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(StoreError::NoAnswer),
+        Err(error) => Err(StoreError::Unreached(error)),
     }
-}
-
-fn send_with(states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
-    if std::env::var_os("NOTIFY_SOCKET").is_none() {
-        return Err(StoreError::NoManager);
-    }
-    sd_notify::notify_with_fds(states, descriptors).map_err(StoreError::Unreached)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
+
+    #[test]
+    fn what_fails_for_want_of_something_is_offered_again() {
+        for (number, again) in [
+            (libc::EAGAIN, true),
+            (libc::ETIMEDOUT, true),
+            (libc::EMFILE, true),
+            (libc::ENOBUFS, true),
+            (libc::ECONNREFUSED, false),
+            (libc::ENOENT, false),
+        ] {
+            let channel = Err(io::Error::from_raw_os_error(number));
+            assert_eq!(!offer(channel, NotifyState::Watchdog), again, "{number}");
+        }
+    }
 
     #[test]
     fn what_is_offered_waits_for_nobody() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
-        let say = |text: &str| {
-            let channel = Channel::to(path.as_os_str().as_bytes()).map(Some);
-            offer(channel, NotifyState::Status(&sentence(text)))
-        };
+        let channel = Channel::to(path.as_os_str().as_bytes()).unwrap();
+        let say = |text: &str| offer(Ok(Some(&channel)), NotifyState::Status(&sentence(text)));
         let said = (0..100_000).take_while(|_| say("busy\n")).count();
         assert!(said < 100_000, "nobody reads");
         let mut buffer = [0; 100];

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::num::{IntErrorKind, ParseIntError};
 use std::process::{ExitCode, Termination};
 
+use super::exhausted::{self, is_of_descriptors};
 use super::text::sentence;
 use super::{command_line, log, notify, pace};
 
@@ -33,6 +34,9 @@ pub fn wrong_usage(sentence: &str) -> Failure {
 /// The exit status of a program whose arguments make no sense, as clap has it.
 const WRONG_USAGE: u8 = 2;
 
+/// Descriptors that the runtime and the way to systemd need, with some to spare.
+const TO_RUN: usize = 12;
+
 /// Runs the daemon `name` on a single-threaded runtime until it ends.
 ///
 /// What it returns is the exit status. When it fails, the error and its causes go to the log and to
@@ -43,6 +47,11 @@ pub fn run<T: Termination + Send + 'static>(
     body: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> ExitCode {
     log::start(name, level);
+    if let Err(error) = exhausted::make_sure_of(TO_RUN) {
+        return fail(&error);
+    }
+    // From now on a message needs no descriptor. One that cannot be sent ends no program.
+    let _ = notify::systemd();
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -68,15 +77,18 @@ pub fn run<T: Termination + Send + 'static>(
     }
 }
 
-fn fail(error: &(dyn Error + 'static)) -> ExitCode {
-    let mut sentence = error.to_string();
-    let mut cause = error.source();
+fn fail(failure: &(dyn Error + 'static)) -> ExitCode {
+    let mut sentence = failure.to_string();
+    let mut cause = failure.source();
     while let Some(error) = cause {
         let text = error.to_string();
         if !sentence.contains(&text) {
             sentence = format!("{sentence}: {text}");
         }
         cause = error.source();
+    }
+    if is_of_descriptors(failure) && !sentence.contains("LimitNOFILE=") {
+        sentence.push_str(" (raise LimitNOFILE=)");
     }
     let sentence = self::sentence(&sentence);
     tracing::error!(ERROR = %sentence, "{sentence}");

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    SendAncillaryMessage, SendFlags, SocketAddrUnix, recvmsg, sendmsg, sendmsg_addr,
 };
 
 /// The most descriptors that one message can carry: `SCM_MAX_FD`, unix(7).
@@ -31,6 +31,28 @@ pub fn send(
     }
     let flags = flags | SendFlags::NOSIGNAL;
     sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)
+}
+
+/// The same to a socket that it is not connected to. Allocates nothing.
+///
+/// # Errors
+///
+/// As [`send`].
+pub fn send_to(
+    socket: impl AsFd,
+    address: &SocketAddrUnix,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+    flags: SendFlags,
+) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(Errno::TOOBIG);
+    }
+    let flags = flags | SendFlags::NOSIGNAL;
+    let bytes = [IoSlice::new(bytes)];
+    sendmsg_addr(socket, address, &bytes, &mut ancillary, flags)
 }
 
 /// What was received.

@@ -62,7 +62,7 @@ fn a_saved_target_that_is_of_no_use_ends_no_connection_and_another_one_can_be_se
 
 /// Neither the client nor the upstream waits for what does not come.
 fn fails_and_keeps_nothing(mut manager: Manager, mut open: TcpStream, status: i32) {
-    assert_eq!(manager.start_that_fails(), Some(status));
+    assert_eq!(manager.try_to_start(), Some(status));
     let error = open.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     assert_eq!(manager.stored(), 0);
@@ -81,4 +81,24 @@ fn a_start_that_fails_resets_what_was_kept_and_empties_the_store() {
     manager.kill(Kill::Process);
     manager.arg("--nonsense");
     fails_and_keeps_nothing(manager, open, 2);
+}
+
+#[test]
+fn a_start_that_fails_for_lack_of_descriptors_leaves_all_to_the_next() {
+    let upstream = Upstream::start(Kind::Tcp);
+    let (mut manager, mut open) = set_up(&upstream);
+    // What is handed over needs 17 of them, and to load the program takes some more.
+    let mut failed = 0;
+    for limit in (21..66).step_by(4) {
+        manager.kill(Kill::Process);
+        manager.limit_descriptors(Some(limit));
+        if let Some(status) = manager.try_to_start() {
+            failed += 1;
+            assert_eq!((status, manager.stored()), (1, 13), "{limit}");
+            manager.limit_descriptors(None);
+            manager.start();
+        }
+        echo(&mut open);
+    }
+    assert!(failed >= 3, "{failed}");
 }

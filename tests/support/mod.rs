@@ -225,6 +225,21 @@ impl Running {
         }
     }
 
+    /// Waits until it is ready or has ended; whether it is ready.
+    pub fn gets_ready(&mut self) -> bool {
+        let soon = Some(Duration::from_millis(5));
+        self.notify.set_read_timeout(soon).unwrap();
+        let mut buffer = [0; 4096];
+        let mut is_ready = false;
+        eventually("it is ready or has ended", || {
+            let message = self.notify.recv(&mut buffer).map(|count| &buffer[..count]);
+            is_ready = message.is_ok_and(|message| message.starts_with(b"READY=1"));
+            is_ready || !self.is_running()
+        });
+        self.notify.set_read_timeout(Some(PATIENCE)).unwrap();
+        is_ready
+    }
+
     /// Waits until it ends by itself; its exit status and its log.
     pub fn ends(mut self) -> (ExitStatus, String) {
         let mut log = String::new();

@@ -42,8 +42,8 @@ impl Drop for ServedClient {
 }
 
 /// Accepts clients from all listeners until one of them breaks.
-pub(super) async fn accept(server: Arc<Server>, listeners: Arc<[Listener]>) {
-    if let Err(error) = accept_all(&server, &listeners).await {
+pub(super) async fn accept(server: Arc<Server>, listeners: Arc<[Listener]>, alarm: Alarm) {
+    if let Err(error) = accept_all(&server, &listeners, alarm).await {
         let _ = server
             .failure
             .set(format!("no client can be accepted: {error}"));
@@ -51,8 +51,11 @@ pub(super) async fn accept(server: Arc<Server>, listeners: Arc<[Listener]>) {
     }
 }
 
-async fn accept_all(server: &Arc<Server>, listeners: &[Listener]) -> io::Result<()> {
-    let mut alarm = Alarm::new()?;
+async fn accept_all(
+    server: &Arc<Server>,
+    listeners: &[Listener],
+    mut alarm: Alarm,
+) -> io::Result<()> {
     let mut pause = Pause::default();
     // The listener that was asked the last time: each has its turn.
     let mut turn = 0;

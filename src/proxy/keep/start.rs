@@ -13,6 +13,7 @@ use super::store::{self, Parts, Stored};
 use super::table::{Buffers, mapping};
 use super::will;
 use crate::service::activation::Inherited;
+use crate::service::exhausted::is_of_descriptors;
 
 /// What [`start`] has made or found.
 #[derive(Debug)]
@@ -51,7 +52,12 @@ pub fn start(
     // Whatever goes wrong, they do not stay without an owner.
     let copies: Result<Vec<OwnedFd>, io::Error> = stored.iter().map(OwnedFd::try_clone).collect();
     let copies = copies.map_err(|_| KeepError::Descriptors)?;
-    let started = go_on(stored, options, respawn);
+    let started = match go_on(stored, options, respawn) {
+        Err(error) if !copies.is_empty() && is_of_descriptors(&error) => {
+            Err(KeepError::Descriptors)
+        }
+        started => started,
+    };
     if !matches!(started, Ok(_) | Err(KeepError::Descriptors)) {
         discard(copies, options.is_heir);
     }

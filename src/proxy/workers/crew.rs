@@ -15,6 +15,7 @@ use crate::proxy::admitted_client::AdmittedClient;
 use crate::proxy::route::Route;
 use crate::proxy::waiting;
 use crate::service::clock::Uptime;
+use crate::service::exhausted::is_of_descriptors;
 use crate::service::processors::Processors;
 use crate::service::program;
 use crate::service::words::count;
@@ -141,8 +142,12 @@ impl Crew {
                     members.allowed.most = members.posts.len();
                     tracing::warn!(
                         ERROR = %error,
-                        "no more than {} can be started, and they go on alone: {error} (raise TasksMax=)",
-                        count(members.allowed.most, "thread")
+                        "no more than {} can be started, and they go on alone: {error} (raise {})",
+                        count(members.allowed.most, "thread"),
+                        match is_of_descriptors(&error) {
+                            true => "LimitNOFILE=",
+                            false => "TasksMax=",
+                        }
                     );
                     None
                 }

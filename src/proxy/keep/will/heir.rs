@@ -17,14 +17,14 @@ use std::time::Duration;
 use super::left_open::FIRST;
 use crate::proxy::keep::store::NAME;
 use crate::service::activation::Inherited;
-use crate::service::notify::Channel;
+use crate::service::notify::{self, Channel};
 
 /// A process that has served for less has no heir, so that systemd decides what becomes of a service
 /// that dies again and again.
 const SERVED_AT_LEAST: Duration = Duration::from_millis(250);
 
 /// systemd answers at once unless it is busy; connections wait meanwhile.
-const PATIENCE_MS: libc::c_int = 20;
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// So many can be handed over.
 const DESCRIPTORS_MAX: usize = 64;
@@ -56,7 +56,7 @@ pub struct Heir {
     descriptors: Vec<RawFd>,
     /// Those of them that nobody else holds.
     sockets: Vec<OwnedFd>,
-    systemd: Channel,
+    systemd: &'static Channel,
 }
 
 // SAFETY: texts that are never freed, and that only the will changes, in a copy of the memory that is its
@@ -84,7 +84,7 @@ impl Heir {
             numbers: Vec::new(),
             descriptors: sockets.iter().map(|socket| socket.fd.as_raw_fd()).collect(),
             sockets: Vec::new(),
-            systemd: Channel::of_environment()?.ok_or_else(no_systemd)?,
+            systemd: notify::systemd()?.ok_or_else(no_systemd)?,
         };
         for argument in std::env::args_os() {
             heir.arguments.push(text(argument.into_vec())?);
@@ -133,7 +133,7 @@ impl Heir {
     /// or it has been told to end.
     pub(super) fn claim(&self) {
         self.systemd.claim_main_process();
-        self.systemd.wait_for_barrier(PATIENCE_MS);
+        let _ = self.systemd.wait_for_barrier(PATIENCE);
     }
 
     /// Executes the program in the place of the calling process, with the descriptors where
