@@ -3,7 +3,8 @@
 //! The only place that looks at `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`.
 
 use std::env;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// The number of the first descriptor, sd_listen_fds(3).
 const FIRST: RawFd = 3;
@@ -38,7 +39,11 @@ impl Inherited {
 pub struct ActivationError(String);
 
 /// All descriptors that were inherited, with their names; none if there are none, or if they are meant for
-/// another process ([`elsewhere`]). Development tools such as systemfd set neither `LISTEN_PID` nor names.
+/// another process ([`elsewhere`]).
+///
+/// systemd sets `LISTEN_PID`, and `libsystemd` knows the names. Development tools such as systemfd set neither,
+/// so that their sockets are taken by `listenfd`, without names. Neither crate looks whether what is promised is
+/// there: a number too large would be memory that does not exist, or a descriptor of our own.
 ///
 /// Call it once, before the process opens anything: it gives away what it finds, and what is opened later must
 /// not be found.
@@ -57,25 +62,67 @@ pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
     if promised == 0 || process.is_some_and(|process| process != std::process::id()) {
         return Ok(Vec::new());
     }
-    let names = match process.and_then(|_| env::var("LISTEN_FDNAMES").ok()) {
-        Some(names) => names_of(promised, &names)?,
-        None => Vec::new(),
-    };
-    let mut names = names.into_iter();
-    (0..promised)
-        .map(|index| take(promised, index, names.next().unwrap_or_default()))
-        .collect()
+    if let (Some(_), Ok(names)) = (process, env::var("LISTEN_FDNAMES")) {
+        check_names(promised, &names)?;
+    }
+    let count = check_open(promised)?;
+    match process {
+        Some(_) => named(),
+        None => anonymous(count),
+    }
 }
 
-/// The names of so many descriptors.
-fn names_of(promised: u64, names: &str) -> Result<Vec<String>, ActivationError> {
-    let all: Vec<String> = names.split(':').map(str::to_owned).collect();
-    match all.len() as u64 == promised {
-        true => Ok(all),
+/// Checks that each descriptor has a name; the crate would leave out one that has none.
+fn check_names(promised: u64, names: &str) -> Result<(), ActivationError> {
+    match names.split(':').count() as u64 == promised {
+        true => Ok(()),
         false => Err(ActivationError(format!(
             "LISTEN_FDS promises {promised}, LISTEN_FDNAMES names “{names}”"
         ))),
     }
+}
+
+/// Checks that each promised descriptor is open. Returns their number.
+fn check_open(promised: u64) -> Result<usize, ActivationError> {
+    for number in (FIRST as u64..).take(usize::try_from(promised).unwrap_or(usize::MAX)) {
+        let fd = RawFd::try_from(number).unwrap_or(RawFd::MAX);
+        // SAFETY: no memory is involved; a number that is not open is an error.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+            return Err(ActivationError(format!(
+                "LISTEN_FDS promises {promised}, descriptor {number} is not open"
+            )));
+        }
+    }
+    // There are no more than descriptors.
+    Ok(promised as usize)
+}
+
+/// The descriptors of systemd.
+fn named() -> Result<Vec<Inherited>, ActivationError> {
+    let fail = |error: libsystemd::errors::SdError| ActivationError(error.to_string());
+    let names = libsystemd::activation::receive_descriptors_with_names(false).map_err(fail)?;
+    if names.is_empty() {
+        let fds = libsystemd::activation::receive_descriptors(false).map_err(fail)?;
+        return Ok(fds
+            .into_iter()
+            .map(|fd| take(fd.into_raw_fd(), String::new()))
+            .collect());
+    }
+    Ok(names
+        .into_iter()
+        .map(|(fd, name)| take(fd.into_raw_fd(), name))
+        .collect())
+}
+
+/// The descriptors of something simpler than systemd.
+fn anonymous(count: usize) -> Result<Vec<Inherited>, ActivationError> {
+    let fail = |error: io::Error| ActivationError(error.to_string());
+    let mut manager = listenfd::ListenFd::from_env();
+    let taken = (0..count).map(|index| manager.take_raw_fd(index).map_err(fail));
+    taken
+        .filter_map(Result::transpose)
+        .map(|fd| fd.map(|fd| take(fd, String::new())))
+        .collect()
 }
 
 /// The process that the descriptors are meant for, if that is said.
@@ -111,20 +158,11 @@ pub fn elsewhere() -> Option<String> {
     })
 }
 
-/// The promised descriptor with this index. From now on it is closed when a program is executed.
-fn take(promised: u64, index: u64, name: String) -> Result<Inherited, ActivationError> {
-    let number = index + FIRST as u64;
-    let fd = RawFd::try_from(number).unwrap_or(RawFd::MAX);
-    // SAFETY: no memory is involved; a number that is not open is an error.
-    if unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
-        return Err(ActivationError(format!(
-            "LISTEN_FDS promises {promised}, descriptor {number} is not open"
-        )));
-    }
+fn take(fd: RawFd, name: String) -> Inherited {
     // SAFETY: the descriptor is open, was passed to this process for its use (sd_listen_fds(3)), and
     // `inherited` is the only place that takes it, once.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    Ok(Inherited { fd, name })
+    Inherited { fd, name }
 }
 
 #[cfg(test)]
@@ -133,9 +171,9 @@ mod tests {
 
     #[test]
     fn each_descriptor_has_a_name_or_none_has() {
-        assert_eq!(names_of(3, "a::b").unwrap(), ["a", "", "b"]);
+        assert!(check_names(3, "a::b").is_ok());
         for (promised, names) in [(1, "a:b"), (2, "a"), (u64::MAX, "a")] {
-            let error = names_of(promised, names).unwrap_err().to_string();
+            let error = check_names(promised, names).unwrap_err().to_string();
             assert!(error.contains(&format!("promises {promised}")), "{error}");
         }
     }
