@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from lab import case, namespaces
 
-TEST_TIMEOUT = 240
+TEST_TIMEOUT = 900
 MEASUREMENT_TIMEOUT = 3600
 
 
