@@ -65,16 +65,25 @@ def run(tasks, layers, live, quick, jobs):
                 task.version, layers.get(task.version), live, f"lab-{task.version}-{os.getpid()}-{number}",
                 quick)
             futures[pool.submit(_run_one, task, surroundings)] = task
-        for future in concurrent.futures.as_completed(futures):
-            task = futures[future]
-            error, seconds, printed = future.result()
-            passed, failed = passed + (not error), failed + bool(error)
-            print(f"{'FAILED' if error else 'ok    '} {task.version} {_readable(task.test)}"
-                  f"  ({seconds:.1f} s)", flush=True)
-            for text in (printed, error):
-                if text:
-                    print("    " + text.strip().replace("\n", "\n    "), flush=True)
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                error = _report(futures[future], *future.result())
+                passed, failed = passed + (not error), failed + bool(error)
+        except KeyboardInterrupt:
+            # The tests that run are interrupted too; the others are not to begin.
+            pool.shutdown(cancel_futures=True)
+            raise
     return passed, failed
+
+
+def _report(task, error, seconds, printed):
+    """Prints how a test ended; returns what went wrong."""
+    print(f"{'FAILED' if error else 'ok    '} {task.version} {_readable(task.test)}"
+          f"  ({seconds:.1f} s)", flush=True)
+    for text in (printed, error):
+        if text:
+            print("    " + text.strip().replace("\n", "\n    "), flush=True)
+    return error
 
 
 def _readable(test):
@@ -92,8 +101,15 @@ def _prepare():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+# Whether this process is not to begin another test: the pool has handed it one ahead.
+_is_interrupted = False
+
+
 def _run_one(task, surroundings):
     """Returns what went wrong (empty if nothing did), the time it took, and what it printed."""
+    global _is_interrupted
+    if _is_interrupted:
+        return "the run was interrupted", 0, ""
     case.surroundings = surroundings
     started = time.monotonic()
     stdout, sys.stdout = sys.stdout, io.StringIO()
@@ -110,7 +126,8 @@ def _run_one(task, surroundings):
             error = "\n".join([*problems, getattr(test, "post_mortem", "")])
         elif result.testsRun != 1:
             error = "the test has not run"
-    except BaseException:
+    except BaseException as problem:
+        _is_interrupted = isinstance(problem, KeyboardInterrupt)
         error = traceback.format_exc()
     finally:
         signal.alarm(0)
