@@ -24,13 +24,10 @@ pub fn send(
     descriptors: &[BorrowedFd<'_>],
     flags: SendFlags,
 ) -> Result<usize, Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(Errno::TOOBIG);
-    }
-    let flags = flags | SendFlags::NOSIGNAL;
-    sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, flags)
+    with_rights(descriptors, |ancillary| {
+        let flags = flags | SendFlags::NOSIGNAL;
+        sendmsg(socket, &[IoSlice::new(bytes)], ancillary, flags)
+    })
 }
 
 /// The same to a socket that it is not connected to. Allocates nothing.
@@ -45,14 +42,23 @@ pub fn send_to(
     descriptors: &[BorrowedFd<'_>],
     flags: SendFlags,
 ) -> Result<usize, Errno> {
+    with_rights(descriptors, |ancillary| {
+        let flags = flags | SendFlags::NOSIGNAL;
+        sendmsg_addr(socket, address, &[IoSlice::new(bytes)], ancillary, flags)
+    })
+}
+
+/// Sends with the descriptors in the ancillary data.
+fn with_rights(
+    descriptors: &[BorrowedFd<'_>],
+    send: impl FnOnce(&mut SendAncillaryBuffer<'_, '_, '_>) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(Errno::TOOBIG);
     }
-    let flags = flags | SendFlags::NOSIGNAL;
-    let bytes = [IoSlice::new(bytes)];
-    sendmsg_addr(socket, address, &bytes, &mut ancillary, flags)
+    send(&mut ancillary)
 }
 
 /// What was received.

@@ -40,6 +40,8 @@ pub(super) struct Worker {
     connecting: VecDeque<(Uptime, u64)>,
     acceptor: Option<Acceptor>,
     arrived: Vec<Arrived>,
+    /// The tokens of connections that were just admitted.
+    admitted: Vec<u64>,
     outbox: Outbox,
     stopwatch: Stopwatch,
     /// When the events came that are being looked at.
@@ -67,6 +69,7 @@ impl Worker {
             connecting: VecDeque::new(),
             acceptor: None,
             arrived: Vec::new(),
+            admitted: Vec::new(),
             stopwatch: Stopwatch::new(),
             now: Uptime::now(),
         }
@@ -221,16 +224,19 @@ impl Worker {
         }
         let mut arrived = std::mem::take(&mut self.arrived);
         acceptor.accept(index, &self.crew.route, &mut arrived, self.now);
-        let mut kept = Vec::new();
+        // Both are kept for the next time: accepting allocates nothing of its own.
+        let mut admitted = std::mem::take(&mut self.admitted);
         for (client, target) in arrived.drain(..) {
             match *target {
                 Address::Handover(_) => self.outbox.add(client, target, self.now),
-                _ => kept.extend(self.lead(client, target)),
+                _ => admitted.extend(self.lead(client, target)),
             }
         }
         self.arrived = arrived;
-        let keys = kept.iter().filter_map(|token| self.carried.key(*token));
+        let keys = admitted.iter().filter_map(|token| self.carried.key(*token));
         park_new(&self.crew.route, keys.map(|key| self.carried.get(key)));
+        admitted.clear();
+        self.admitted = admitted;
         self.outbox.flush(self.now);
     }
 
