@@ -8,7 +8,7 @@ use disnix_proxy_example::interface::{
     self, ConnectionReply, ConnectionStatus, GateReply, GateState, LockParameters, Status,
     StatusReply,
 };
-use disnix_proxy_example::service::varlink::{Call, Connection, Reply};
+use disnix_proxy_example::service::varlink::{Call, Reply, VarlinkConnection};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
@@ -24,13 +24,13 @@ const MESSAGE_MAX: usize = 64 * 1024;
 const SAMPLE: Duration = Duration::from_millis(25);
 
 /// A connection to a proxy's control socket.
-pub struct Control(Connection);
+pub struct Control(VarlinkConnection);
 
 impl Control {
     /// Connects; a proxy that does not run is started by this.
     pub async fn connect(path: &Path) -> Fallible<Self> {
         let stream = UnixStream::connect(path).await?;
-        Ok(Self(Connection::new(stream, MESSAGE_MAX)))
+        Ok(Self(VarlinkConnection::new(stream, MESSAGE_MAX)))
     }
 
     /// What there is to know of the proxy now.

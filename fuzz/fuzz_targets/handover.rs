@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixDatagram;
 
-use disnix_proxy_example::service::handover::wire::{self, Datagram, Pair};
+use disnix_proxy_example::service::handover::wire::{self, Datagram, ClientWithToken};
 use libfuzzer_sys::fuzz_target;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
@@ -21,7 +21,7 @@ fuzz_target!(|datagrams: Vec<(u8, &[u8])>| {
         if send(&theirs, bytes, &vec![token.as_fd(); count]).is_err() {
             continue; // the kernel takes no datagram of that size
         }
-        let mut pairs: Vec<Pair> = Vec::new();
+        let mut pairs: Vec<ClientWithToken> = Vec::new();
         match wire::receive(&ours, &mut pairs).expect("a datagram") {
             Datagram::Clients => {
                 assert_eq!(bytes, wire::MESSAGE);

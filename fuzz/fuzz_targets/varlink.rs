@@ -7,7 +7,7 @@ use disnix_proxy_example::interface::{
     ConnectionParameters, HandOverReply, INTERFACE, LockParameters, StatusReply, SwitchParameters,
     TargetParameters,
 };
-use disnix_proxy_example::service::varlink::{Call, Connection, ReceiveError, Reply, ServiceInfo};
+use disnix_proxy_example::service::varlink::{Call, VarlinkConnection, ReceiveError, Reply, ServiceInfo};
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -52,7 +52,7 @@ fuzz_target!(|bytes: &[u8]| {
 /// All messages up to the end, or to the first that is none.
 async fn messages<T: DeserializeOwned>(bytes: &[u8]) -> Vec<T> {
     let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
-    let mut connection = Connection::new(ours, LIMIT);
+    let mut connection = VarlinkConnection::new(ours, LIMIT);
     let mut messages = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::failure::Failure;
 use crate::interface::{CALL_MAX, qualified};
 use crate::service::directory;
-use crate::service::varlink::{Call, Connection, ReceiveError, Reply};
+use crate::service::varlink::{Call, ReceiveError, Reply, VarlinkConnection};
 
 /// The most bytes that a reply may have. The longest is the status of a proxy with very many
 /// listeners, some 150 bytes each.
@@ -48,7 +48,7 @@ impl Proxy {
                 Ok(stream) => {
                     self.check_owner(&stream)?;
                     return Ok(Client {
-                        connection: Connection::new(stream, REPLY_MAX),
+                        connection: VarlinkConnection::new(stream, REPLY_MAX),
                         path: self.control.clone(),
                     });
                 }
@@ -187,7 +187,7 @@ pub struct Answer<T> {
 /// A connection to one proxy. Dropping it hangs up.
 #[derive(Debug)]
 pub struct Client {
-    connection: Connection,
+    connection: VarlinkConnection,
     path: PathBuf,
 }
 

@@ -24,7 +24,7 @@ use super::signals::Signals;
 use super::view::{View, progress};
 use super::wait::{Event, Request, Waiting};
 use crate::interface::{GateState, Status, StatusReply};
-use crate::service::words::count;
+use crate::service::plural::count;
 
 /// How long the proxy may take to notice that we have hung up, before we say that others keep the
 /// gate closed.

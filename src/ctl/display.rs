@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::service::text::printable;
+use crate::service::printable::printable;
 use crate::service::timespan::TimeSpan;
 
 /// A length of time for people: no finer than it matters, at most two units.

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::sockets::unit;
 use crate::interface::INTERFACE;
+use crate::service::plural::{clause, count};
 use crate::service::socket_file::instead_of_socket;
 use crate::service::timespan::TimeSpan;
-use crate::service::words::{clause, count};
 
 /// Why a verb failed. Each says what was wrong and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use tokio::io::Interest;
 
 use super::failure::Failure;
 use crate::service::kernel;
-use crate::service::text::{printable, printable_json, sentence};
+use crate::service::printable::{printable, printable_json, sentence};
 
 /// Prints a line of the result, which is one line whatever is in it.
 ///

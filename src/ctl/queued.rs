@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::interface::{ConnectionStatus, ListenerStatus};
-use crate::service::words::clause;
+use crate::service::plural::clause;
 
 /// Where the kernel lists them.
 const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];

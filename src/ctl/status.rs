@@ -13,7 +13,7 @@ use super::output;
 use super::queued;
 use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus, Status, StatusReply};
 use crate::service::clock::realtime_micros;
-use crate::service::words::{clause, count};
+use crate::service::plural::{clause, count};
 
 /// Shows one proxy in full, or several in a table.
 ///

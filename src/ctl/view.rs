@@ -14,7 +14,7 @@ use super::output::note;
 use super::queued;
 use crate::interface::{GateReply, GateState};
 use crate::service::clock::micros;
-use crate::service::words::{clause, count};
+use crate::service::plural::{clause, count};
 
 /// How often the live view is drawn.
 const LIVE: Rhythm = Rhythm {

@@ -18,7 +18,7 @@ use super::workers::{Threads, Workers};
 use crate::interface::{ConnectionStatus, ListenerStatus, LockStatus, Status};
 use crate::service::clock::{Uptime, micros};
 use crate::service::listener::Listener;
-use crate::service::words::clause;
+use crate::service::plural::clause;
 
 /// What was made for many connections handed over at a time is given up when it was not needed for
 /// that long.

@@ -10,8 +10,8 @@ use super::relay;
 use crate::service::activation::Inherited;
 use crate::service::listener::Listener;
 use crate::service::notify;
+use crate::service::plural::count;
 use crate::service::program::Failure;
-use crate::service::words::count;
 
 /// Keeps connections if that is wanted and possible, and finds those that another process has left;
 /// `None` if they end with the process.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::event;
 use crate::service::directory::Directory;
-use crate::service::words::{clause, count};
+use crate::service::plural::{clause, count};
 
 /// What was told last, in the runtime directory.
 const FILE: &str = "limits";

@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use crate::service::text::Printable;
+use crate::service::printable::Printable;
 
 /// Which version of the protocol the upstream expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

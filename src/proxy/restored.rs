@@ -13,7 +13,7 @@ use super::upstream::{Connected, Spare};
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::listener::Arrival;
-use crate::service::words::{self, clause};
+use crate::service::plural::{self, clause};
 
 /// Goes on with all of them. They count from now on; nobody was accepted yet.
 pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
@@ -75,7 +75,7 @@ pub(super) fn give_up(started: Started) {
             MESSAGE_ID = event::NOT_KEPT,
             OPEN = count,
             "reset {} that the process before has left: this one cannot carry any",
-            words::count(count, "connection")
+            plural::count(count, "connection")
         );
     }
     if let Err(error) = started.keep.forget() {

@@ -28,9 +28,9 @@ use crate::service::address::Address;
 use crate::service::exhausted::is_of_descriptors;
 use crate::service::listener::Listener;
 use crate::service::log;
+use crate::service::plural::clause;
 use crate::service::program::{self, Failure};
-use crate::service::serve::{Ended, Lifetime, serve};
-use crate::service::words::clause;
+use crate::service::serve::{Lifetime, ServeOutcome, serve};
 
 const NAME: &str = "disnix-tcp-proxy";
 
@@ -347,8 +347,8 @@ impl Started {
         let running = Arc::new(Running::new(Arc::clone(&self.proxy), self.control));
         let served = serve(running, self.listeners, lifetime).await;
         let leaving = match served {
-            Ok(Ended::Over) => Leaving::Nothing,
-            Ok(Ended::Left) => Leaving::ToHeir,
+            Ok(ServeOutcome::Over) => Leaving::Nothing,
+            Ok(ServeOutcome::Left) => Leaving::ToHeir,
             // As one that is killed does; but systemd judges one that cannot go on.
             Err(_) => Leaving::ToNext,
         };

@@ -21,10 +21,10 @@ use super::assembly::Proxy;
 use super::state::{LockDirectory, TargetFile};
 use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use crate::service::address::Address;
-use crate::service::handed::Handed;
-use crate::service::hands::Hands;
 use crate::service::listener::Listener;
-use crate::service::varlink::{Call, Connection, ReceiveError, Reply, SERVICE_INTERFACE};
+use crate::service::path_check::PathCheck;
+use crate::service::predecessor::PredecessorSockets;
+use crate::service::varlink::{Call, ReceiveError, Reply, SERVICE_INTERFACE, VarlinkConnection};
 
 /// The most bytes that a reply may have: every listener is told with its address.
 const REPLY_MAX: usize = 1 << 20;
@@ -39,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// The process whose place is taken.
 #[derive(Debug)]
 pub struct Predecessor {
-    connection: Connection,
+    connection: VarlinkConnection,
     path: PathBuf,
     hand_over: HandOverReply,
     handed: Vec<OwnedFd>,
@@ -80,7 +80,7 @@ async fn connect(path: &Path) -> Result<Option<UnixStream>, TakeOverError> {
     };
     match timeout(ANSWER_TIME, connecting).await {
         Ok(Ok(stream)) => match stream.peer_cred() {
-            Ok(peer) if Hands::ours().are(peer.uid()) => Ok(Some(stream)),
+            Ok(peer) if PathCheck::strict().trusts(peer.uid()) => Ok(Some(stream)),
             Ok(peer) => Err(TakeOverError::NotOurs {
                 path: path.to_owned(),
                 user: peer.uid(),
@@ -101,7 +101,7 @@ async fn connect(path: &Path) -> Result<Option<UnixStream>, TakeOverError> {
 
 impl Predecessor {
     async fn meet(stream: UnixStream, path: &Path) -> Result<Self, TakeOverError> {
-        let mut connection = Connection::new(stream, REPLY_MAX);
+        let mut connection = VarlinkConnection::new(stream, REPLY_MAX);
         connection.accept_descriptors(HANDED_MAX);
         let path = path.to_owned();
         call(&mut connection, &path, "HandOver", false).await?;
@@ -172,7 +172,7 @@ impl Predecessor {
     ) -> Result<(Vec<Listener>, Vec<Listener>), TakeOverError> {
         let mut sockets = std::mem::take(&mut self.handed);
         let control = sockets.pop();
-        let mut handed = Handed::new(sockets);
+        let mut handed = PredecessorSockets::new(sockets);
         let sort = || {
             let listeners = Listener::take_or_bind_all(addresses, &mut handed)?;
             let surplus = std::mem::take(&mut handed).rest()?;
@@ -258,7 +258,7 @@ impl Predecessor {
 }
 
 async fn call(
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
     path: &Path,
     method: &str,
     more: bool,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::event;
 use super::keep::Keep;
 use crate::service::clock::Uptime;
-use crate::service::words::clause;
+use crate::service::plural::clause;
 
 /// The pause before it is tried again to find room.
 const AGAIN: Duration = Duration::from_secs(5);

@@ -20,11 +20,11 @@ pub use spare::Spare;
 
 use super::loops::LoopDetection;
 use crate::service::address::Address;
+use crate::service::congestion::{self, is_this_machine};
 use crate::service::connecting::{self, by};
 use crate::service::happy_eyeballs::Race;
 use crate::service::leads_to;
 use crate::service::listener::Listener;
-use crate::service::pacing::{self, is_this_machine};
 use crate::service::stream::keep_alive;
 use spare::domain;
 
@@ -155,7 +155,7 @@ impl Connector {
         let socket = spare.take(Domain::for_address(address))?;
         if is_this_machine(address.ip()) {
             // And it does not vanish without telling its own sockets.
-            pacing::never(&socket);
+            congestion::never(&socket);
         } else if let Some(keepalive) = self.keepalive {
             keep_alive(&socket, keepalive)?;
         }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use super::printable::Printable;
 use super::stream::Family;
-use super::text::Printable;
 
 /// The address of a stream socket, as options write it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

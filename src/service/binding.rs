@@ -9,8 +9,8 @@ use socket2::Domain;
 use tokio::time::{Instant, sleep};
 
 use super::address::Address;
-use super::handed::Handed;
 use super::listener::{ListenError, Listener};
+use super::predecessor::PredecessorSockets;
 use super::socket::{
     bind_private_socket, bind_socket, has_family, is_unspecified, port, socket_addresses,
 };
@@ -90,11 +90,14 @@ impl Listener {
     ///
     /// When the address is unknown, taken or forbidden.
     pub fn bind(address: &Address) -> Result<Vec<Self>, ListenError> {
-        Self::take_or_bind(address, &mut Handed::default())
+        Self::take_or_bind(address, &mut PredecessorSockets::default())
     }
 
     /// As [`Self::bind`], but takes from `handed` what listens there already.
-    fn take_or_bind(address: &Address, handed: &mut Handed) -> Result<Vec<Self>, ListenError> {
+    fn take_or_bind(
+        address: &Address,
+        handed: &mut PredecessorSockets,
+    ) -> Result<Vec<Self>, ListenError> {
         let fail = |error| ListenError::of_bind(address, error);
         let mut listeners = Vec::new();
         for (domain, socket_address) in socket_addresses(address).map_err(fail)? {
@@ -134,7 +137,7 @@ impl Listener {
     ///
     /// For the first that cannot be bound.
     pub fn bind_all(addresses: &[Address]) -> Result<Vec<Self>, ListenError> {
-        Self::take_or_bind_all(addresses, &mut Handed::default())
+        Self::take_or_bind_all(addresses, &mut PredecessorSockets::default())
     }
 
     /// Listens at all of these addresses: on those sockets of `handed` that are bound to one of
@@ -145,7 +148,7 @@ impl Listener {
     /// As [`Self::bind_all`].
     pub fn take_or_bind_all(
         addresses: &[Address],
-        handed: &mut Handed,
+        handed: &mut PredecessorSockets,
     ) -> Result<Vec<Self>, ListenError> {
         let mut listeners = Vec::new();
         for address in addresses {

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Command, Parser};
 
-use super::text::{Printable, is_hidden, printable, sentence};
+use super::printable::{Printable, is_hidden, printable, sentence};
 
 /// The options of a program, or its end: with status 2 if they make no sense.
 pub fn read<O: Parser>() -> O {
@@ -117,7 +117,7 @@ mod tests {
     /// A daemon.
     #[derive(Debug, Parser)]
     #[command(name = "daemon")]
-    struct Options {
+    struct DaemonOptions {
         #[arg(env = "D_PLACE", value_parser = crate::service::address::Address::parse_listen)]
         place: Option<crate::service::address::Address>,
         #[arg(long, env = "D_THREADS", value_parser = positive)]
@@ -129,18 +129,18 @@ mod tests {
         #[arg(long, env = "D_WHICH", value_parser = ["one", "two"])]
         which: Option<String>,
         #[command(subcommand)]
-        verb: Option<Verb>,
+        verb: Option<DaemonVerb>,
     }
 
     #[derive(Debug, clap::Subcommand)]
-    enum Verb {
+    enum DaemonVerb {
         Go,
     }
 
     fn refused(words: &[&str]) -> String {
         let words = [&["daemon"], words].concat();
         let words = words.into_iter().map(OsString::from).collect();
-        let error = parse_from::<Options>(words).unwrap_err();
+        let error = parse_from::<DaemonOptions>(words).unwrap_err();
         error.render().to_string()
     }
 

@@ -138,15 +138,15 @@ mod tests {
     /// With a single descriptor the second address has its turn too.
     #[tokio::test]
     async fn one_descriptor_is_enough_to_get_behind_a_silent_address() {
-        struct Held<'a>(&'a RefCell<usize>);
-        impl Drop for Held<'_> {
+        struct DescriptorGuard<'a>(&'a RefCell<usize>);
+        impl Drop for DescriptorGuard<'_> {
             fn drop(&mut self) {
                 *self.0.borrow_mut() += 1;
             }
         }
         let free = RefCell::new(1);
         let limited = |address| {
-            let held = (*free.borrow() > 0).then(|| Held(&free));
+            let held = (*free.borrow() > 0).then(|| DescriptorGuard(&free));
             if held.is_some() {
                 *free.borrow_mut() -= 1;
             }

@@ -2,7 +2,7 @@
 //!
 //! Who can write to a directory can put a link where we are about to write a file, a file where we are
 //! about to read one, and a socket where others look for ours. So a directory is opened one name after the
-//! other, links included, and each has to be [in safe hands](Hands); what is done in it then is done relative to
+//! other, links included, and each has to be [in safe hands](PathCheck); what is done in it then is done relative to
 //! its descriptor, by names that are no paths.
 
 use std::ffi::OsString;
@@ -18,7 +18,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::hands::{Hands, Step};
+use super::path_check::{PathCheck, PathEntry};
 
 /// So many links on the way are followed, as by the kernel: path_resolution(7).
 const LINKS_MAX: usize = 40;
@@ -43,7 +43,7 @@ impl Directory {
     ///
     /// As open(2); `PermissionDenied` with a sentence that says what is in the hands of others.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let (way, path) = walk(path, &mut Hands::ours())?;
+        let (way, path) = walk(path, &mut PathCheck::strict())?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = openat(&way, ".", flags, Mode::empty()).map_err(|errno| named(&path, errno))?;
         Ok(Self { fd, path })
@@ -74,7 +74,7 @@ impl Directory {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd =
             openat(&self.fd, name, flags, Mode::empty()).map_err(|errno| named(&path, errno))?;
-        Hands::ours().take_last(&path, &step(&fstat(&fd)?))?;
+        PathCheck::strict().end(&path, &entry(&fstat(&fd)?))?;
         Ok(Self { fd, path })
     }
 
@@ -168,10 +168,10 @@ impl From<Directory> for OwnedFd {
 ///
 /// A sentence that says why not.
 pub fn is_place_of(socket: &Path, user: u32) -> io::Result<()> {
-    if Hands::ours().are(user) {
+    if PathCheck::strict().trusts(user) {
         return Ok(());
     }
-    walk(parent(socket), &mut Hands::ours_or(user)).map(drop)
+    walk(parent(socket), &mut PathCheck::allowing(user)).map(drop)
 }
 
 /// The directory that a file is in.
@@ -201,22 +201,22 @@ fn named(path: &Path, errno: Errno) -> io::Error {
     About::of(path, errno.into())
 }
 
-fn step(stat: &Stat) -> Step {
-    Step {
+fn entry(stat: &Stat) -> PathEntry {
+    PathEntry {
         owner: stat.st_uid,
         mode: stat.st_mode,
     }
 }
 
 /// Goes to a directory name by name; the directory, by its one true path.
-fn walk(path: &Path, hands: &mut Hands) -> io::Result<(OwnedFd, PathBuf)> {
+fn walk(path: &Path, check: &mut PathCheck) -> io::Result<(OwnedFd, PathBuf)> {
     let mut ahead = names(&std::path::absolute(path)?);
     let mut here = openat(CWD, "/", WAY | OFlags::DIRECTORY, Mode::empty())?;
     let mut at = PathBuf::from("/");
-    let mut last = step(&fstat(&here)?);
+    let mut last = entry(&fstat(&here)?);
     let mut links = 0;
     while let Some(name) = ahead.pop() {
-        hands.take(&at, &last)?;
+        check.directory(&at, &last)?;
         let there = at.join(&name);
         let next = openat(&here, &name, WAY, Mode::empty()).map_err(|errno| named(path, errno))?;
         let stat = fstat(&next)?;
@@ -227,10 +227,10 @@ fn walk(path: &Path, hands: &mut Hands) -> io::Result<(OwnedFd, PathBuf)> {
                     b".." => _ = at.pop(),
                     _ => at = there,
                 }
-                last = step(&stat);
+                last = entry(&stat);
             }
             FileType::Symlink => {
-                hands.take_link(&there, &step(&stat))?;
+                check.link(&there, &entry(&stat))?;
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(named(path, Errno::LOOP));
@@ -240,14 +240,14 @@ fn walk(path: &Path, hands: &mut Hands) -> io::Result<(OwnedFd, PathBuf)> {
                 if leads.is_absolute() {
                     here = openat(CWD, "/", WAY | OFlags::DIRECTORY, Mode::empty())?;
                     at = PathBuf::from("/");
-                    last = step(&fstat(&here)?);
+                    last = entry(&fstat(&here)?);
                 }
                 ahead.extend(names(&leads));
             }
             _ => return Err(named(path, Errno::NOTDIR)),
         }
     }
-    hands.take_last(&at, &last)?;
+    check.end(&at, &last)?;
     Ok((here, at))
 }
 

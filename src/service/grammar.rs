@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::address::{Address, AddressError, UNIX_PATH_MAX};
-use crate::service::text::is_hidden;
+use crate::service::printable::is_hidden;
 
 /// The longest name of a network interface: `IFNAMSIZ` less its NUL, netdevice(7).
 const INTERFACE_NAME_MAX: usize = 15;

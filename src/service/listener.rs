@@ -19,10 +19,10 @@ use super::activation::Inherited;
 use super::address::Address;
 pub use super::arrival::{Accepted, Arrival, Peer};
 use super::arrival::{accepted, handed_over, has_gone};
+use super::congestion;
 use super::handover::{self, Queue};
 use super::inspect::{check_kind, local_name};
 use super::kernel;
-use super::pacing;
 use super::socket_file::{SocketFile, instead_of_socket};
 use super::stream::{keep_alive, send_at_once};
 
@@ -248,7 +248,7 @@ impl Listener {
         }
         self.keepalive = keepalive;
         self.expect_old();
-        pacing::never_for_local_clients(&*self.fd);
+        congestion::never_for_local_clients(&*self.fd);
         set_options(&*self.fd, keepalive)
     }
 

@@ -1,5 +1,7 @@
 //! Where messages go: to the journal when we are connected to it, to standard error otherwise.
 
+mod journal_text;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,8 +11,9 @@ use tracing_subscriber::fmt::format::{self, Writer};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use super::sentences::Sentences;
-use super::text::{Printable, sentence};
+use journal_text::JournalText;
+
+use super::printable::{Printable, sentence};
 
 /// How much is said: `error`, `warn`, `info`, `debug` (every connection) or `trace`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub fn start(name: &str, level: Level) {
         // It fails only when logging has been started before.
         let _ = tracing_subscriber::registry()
             .with(level.0)
-            .with(Sentences(journal))
+            .with(JournalText(journal))
             .try_init();
         return;
     }

@@ -1,25 +1,15 @@
-//! What any socket-activated service needs; no word about proxies.
+//! What any socket-activated service needs; nothing here knows of proxies.
 //!
-//! - [`address`], `grammar`, [`timespan`]: what options say;
-//! - [`activation`], [`listener`], [`arrival`], [`binding`], [`stream`], `socket`, `inspect`,
-//!   [`kernel`]: sockets, inherited from systemd or our own;
-//! - [`happy_eyeballs`], [`connecting`]: the first address of a name that answers; [`leads_to`]: whether that
-//!   is a listener of ours;
-//! - [`pacing`]: what does not leave this machine is not paced;
-//! - [`directory`], [`hands`], [`socket_file`]: files and sockets in which nobody else has a hand;
-//! - [`handed`]: those that another process hands over;
-//! - [`rights`]: messages that carry descriptors;
-//! - [`handover`]: clients that another process hands over;
-//! - [`idle`], [`drain`]: when to end, as pure state machines;
-//! - [`serve`]: the loop that accepts, watches and ends, for any [`serve::Service`]; [`exhausted`]: when
-//!   no descriptors are left;
-//! - [`poller`], [`inbox`]: for threads that wait by themselves; [`processors`]: whether one more would
-//!   find a place;
-//! - [`notify`], [`log`], `sentences`, [`event`]: what systemd and the journal hear from us; [`signals`]: what we
-//!   hear;
-//! - [`text`]: words of others, so that no terminal and no log acts upon them;
-//! - [`varlink`]: how systemd's world calls a program;
-//! - [`command_line`], [`program`], [`pace`], [`clock`], [`alarm`], [`words`]: what every main needs.
+//! - options: [`address`], `grammar`, [`timespan`], [`command_line`];
+//! - listeners: [`activation`] (from systemd), [`predecessor`] (from another process), [`binding`] (new ones),
+//!   [`listener`], `socket`, `inspect`, [`exhausted`] (no descriptor is left);
+//! - clients: [`arrival`], [`handover`] (their sockets come from another process), [`stream`], [`ending`];
+//! - upstreams: [`happy_eyeballs`], [`connecting`], [`congestion`], [`leads_to`];
+//! - files: [`directory`], [`path_check`], [`socket_file`];
+//! - the life cycle: [`serve`], [`idle`], [`drain`], [`signals`], [`notify`];
+//! - threads: [`poller`], [`inbox`], [`processors`], [`alarm`];
+//! - messages: [`log`], [`event`], [`plural`], [`printable`], [`varlink`], [`rights`];
+//! - programs: [`program`], [`pace`], [`clock`], [`kernel`].
 
 pub mod activation;
 pub mod address;
@@ -28,6 +18,7 @@ pub mod arrival;
 pub mod binding;
 pub mod clock;
 pub mod command_line;
+pub mod congestion;
 pub mod connecting;
 pub mod directory;
 pub mod drain;
@@ -35,9 +26,7 @@ pub mod ending;
 pub mod event;
 pub mod exhausted;
 mod grammar;
-pub mod handed;
 pub mod handover;
-pub mod hands;
 pub mod happy_eyeballs;
 pub mod idle;
 pub mod inbox;
@@ -48,18 +37,18 @@ pub mod listener;
 pub mod log;
 pub mod notify;
 pub mod pace;
-pub mod pacing;
+pub mod path_check;
+pub mod plural;
 pub mod poller;
+pub mod predecessor;
+pub mod printable;
 pub mod processors;
 pub mod program;
 pub mod rights;
-mod sentences;
 pub mod serve;
 pub mod signals;
 mod socket;
 pub mod socket_file;
 pub mod stream;
-pub mod text;
 pub mod timespan;
 pub mod varlink;
-pub mod words;

@@ -18,7 +18,7 @@ use sd_notify::NotifyState;
 
 use super::exhausted::is_exhausted;
 use super::pace;
-use super::text;
+use super::printable;
 
 /// The way to systemd: what is sent later needs no descriptor.
 static SYSTEMD: OnceLock<Channel> = OnceLock::new();
@@ -107,7 +107,7 @@ pub fn status(status: &str) -> bool {
 
 /// A line's end in it would begin another message to systemd, sd_notify(3).
 fn sentence(status: &str) -> Cow<'_, str> {
-    text::sentence(status)
+    printable::sentence(status)
 }
 
 /// The configuration is being read again; [`ready`] follows. Since systemd 253 the message has to

@@ -5,7 +5,7 @@ use std::num::{IntErrorKind, ParseIntError};
 use std::process::{ExitCode, Termination};
 
 use super::exhausted::{self, is_of_descriptors};
-use super::text::sentence;
+use super::printable::sentence;
 use super::{command_line, log, notify, pace};
 
 /// Anything that ends a program, as a sentence for a person.

@@ -13,7 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, openat, stat
 use rustix::io::Errno;
 
 use super::directory::{Directory, parent};
-use super::hands::Hands;
+use super::path_check::PathCheck;
 
 /// The file of a socket.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl SocketFile {
     fn find(directory: OwnedFd, path: &Path) -> Option<Self> {
         let name = path.file_name()?.to_owned();
         let stat = socket_at(&directory, &name)?;
-        Hands::ours().are(stat.st_uid).then(|| Self {
+        PathCheck::strict().trusts(stat.st_uid).then(|| Self {
             directory,
             name,
             device: stat.st_dev,
@@ -109,7 +109,7 @@ fn remove_if(path: &Path, attempt: impl FnOnce() -> io::Result<()>) {
     let (Some(there), Ok(place)) = (socket_at(&directory, &name), fstat(&directory)) else {
         return;
     };
-    let is_known = Hands::ours().are(there.st_uid) || there.st_uid == place.st_uid;
+    let is_known = PathCheck::strict().trusts(there.st_uid) || there.st_uid == place.st_uid;
     if is_known && attempt().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
         let stale = SocketFile {
             directory,

@@ -6,7 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::text::Printable;
+use super::printable::Printable;
 
 /// A length of time as an option or a unit file gives it; `infinity` means without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

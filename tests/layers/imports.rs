@@ -6,7 +6,7 @@ use std::iter::Peekable;
 use proc_macro2::token_stream::IntoIter;
 use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
 
-/// A module, or what is in one, by its path below the crate: `crate::service::text` is
+/// A module, or what is in one, by its path below the crate: `crate::service::printable` is
 /// `["service", "text"]`.
 pub type Module = Vec<String>;
 

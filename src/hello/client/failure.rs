@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::hello::protocol::LineError;
 use crate::service::address::Address;
+use crate::service::printable::sentence;
 use crate::service::socket_file::instead_of_socket;
-use crate::service::text::sentence;
 use crate::service::timespan::TimeSpan;
 
 /// Why the client fails.

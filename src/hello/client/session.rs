@@ -9,8 +9,8 @@ use super::failure::Failure;
 use super::input::Input;
 use crate::hello::protocol::{LineError, Lines, Request};
 use crate::service::address::Address;
+use crate::service::printable::printable;
 use crate::service::stream::Stream;
-use crate::service::text::printable;
 
 /// What was asked and what has been answered. Pure.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::proxy::event;
 use crate::service::listener::Listener;
-use crate::service::words::clause;
+use crate::service::plural::clause;
 
 /// The accept backlogs of all listeners.
 #[derive(Debug)]

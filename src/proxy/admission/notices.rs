@@ -3,8 +3,8 @@
 use crate::proxy::event;
 use crate::proxy::gate::{Gate, Notice, Opened};
 use crate::service::clock::{Uptime, micros};
-use crate::service::text::Printable;
-use crate::service::words::clause;
+use crate::service::plural::clause;
+use crate::service::printable::Printable;
 
 /// Logs `notice`; `gate` is as it is right behind it.
 pub(in crate::proxy) fn log(notice: &Notice, gate: &Gate, queued: u32) {

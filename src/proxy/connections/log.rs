@@ -3,7 +3,7 @@
 use super::connection::{Abort, Connection, Side};
 use crate::proxy::event;
 use crate::service::clock::{Uptime, micros};
-use crate::service::words::count;
+use crate::service::plural::count;
 
 /// Why it was ended, if it was.
 pub fn aborted(connection: &Connection) {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::places::Places;
 use crate::interface::qualified;
 use crate::service::listener::{Listener, Peer};
-use crate::service::varlink::{Connection, Reply};
+use crate::service::varlink::{Reply, VarlinkConnection};
 
 /// The most callers at a time. When one more comes, another one makes room ([`Places`]).
 const CALLERS_MAX: usize = 256;
@@ -165,6 +165,9 @@ impl Drop for Seat {
 }
 
 /// Sends a message, unless the caller does not take it in time.
-pub async fn send(connection: &mut Connection, message: &impl serde::Serialize) -> io::Result<()> {
+pub async fn send(
+    connection: &mut VarlinkConnection,
+    message: &impl serde::Serialize,
+) -> io::Result<()> {
     timeout(PATIENCE, connection.send(message)).await?
 }

@@ -21,7 +21,7 @@ use crate::interface::{
 };
 use crate::proxy::assembly::Proxy;
 use crate::proxy::connections::Abort;
-use crate::service::varlink::{Call, Connection, Reply, ServiceInfo};
+use crate::service::varlink::{Call, Reply, ServiceInfo, VarlinkConnection};
 
 const INFO: ServiceInfo = ServiceInfo {
     product: "disnix-tcp-proxy",
@@ -45,7 +45,7 @@ pub(super) fn waits(call: &Call) -> bool {
 /// Answers `call`. An error means that the caller has gone.
 pub(super) async fn answer(
     call: &Call,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
     proxy: &Arc<Proxy>,
 ) -> io::Result<()> {
     let reply = match INFO.answer(call) {
@@ -65,7 +65,7 @@ pub(super) async fn answer(
 /// The last reply, or none if the stream has sent it already.
 async fn dispatch(
     call: &Call,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
     proxy: &Arc<Proxy>,
 ) -> Result<Option<Reply>, Refused> {
     let method = call.method.rsplit('.').next().unwrap_or_default();
@@ -101,7 +101,7 @@ async fn dispatch(
 
 async fn list(
     call: &Call,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
     proxy: &Proxy,
 ) -> Result<Option<Reply>, Refused> {
     let mut all = proxy.list_connections();
@@ -123,7 +123,7 @@ async fn list(
 
 async fn monitor(
     call: &Call,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
     proxy: &Proxy,
 ) -> Result<Option<Reply>, Refused> {
     if !call.more {

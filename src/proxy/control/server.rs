@@ -22,7 +22,7 @@ use crate::proxy::event;
 use crate::service::ending;
 use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener, Peer};
-use crate::service::varlink::{Call, Connection, ReceiveError, Reply};
+use crate::service::varlink::{Call, ReceiveError, Reply, VarlinkConnection};
 
 /// How much of a call that is too long is taken after the answer, so that the caller gets to read that.
 const DISCARDED_MAX: usize = 1 << 20;
@@ -161,7 +161,7 @@ fn into_unix(socket: ClientSocket) -> io::Result<UnixStream> {
 
 /// Tells a caller that its call is too long. It is still sending, and would find the connection reset if what it
 /// sends were not taken.
-async fn refuse_long_call(mut connection: Connection) {
+async fn refuse_long_call(mut connection: VarlinkConnection) {
     let refusal = Reply::error(qualified("CallTooLong"), json!({ "limit": CALL_MAX }));
     if send(&mut connection, &refusal).await.is_ok() {
         connection.shutdown_write();
@@ -171,7 +171,7 @@ async fn refuse_long_call(mut connection: Connection) {
 
 /// Answers one caller's calls, one after the other.
 async fn serve(stream: UnixStream, peer: Peer, seat: Seat, proxy: &Arc<Proxy>) {
-    let mut connection = Connection::new(stream, CALL_MAX);
+    let mut connection = VarlinkConnection::new(stream, CALL_MAX);
     let mut claim: Option<Claim> = None;
     loop {
         let answered = match timeout(PATIENCE, connection.receive::<Call>()).await {

@@ -18,7 +18,7 @@ use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::connections::Abort;
 use crate::service::listener::{Listener, Peer};
-use crate::service::varlink::{Call, Connection, Reply};
+use crate::service::varlink::{Call, Reply, VarlinkConnection};
 
 /// The right of one caller to take over, until this is dropped.
 pub(super) struct Claim {
@@ -60,7 +60,7 @@ fn refusal(name: &str, parameters: serde_json::Value) -> Reply {
 /// Answers `HandOver`. An error means that the caller has gone.
 pub(super) async fn hand_over(
     call: &Call,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
     proxy: &Proxy,
     callers: &Arc<Callers>,
     peer: &Peer,
@@ -118,7 +118,7 @@ pub(super) fn may_retire(call: &Call, claim: Option<&Claim>) -> Option<Reply> {
 }
 
 /// Answers `Retire`: the last thing that this process is asked for.
-pub(super) fn retire(connection: Connection, proxy: &Arc<Proxy>, callers: &Callers) {
+pub(super) fn retire(connection: VarlinkConnection, proxy: &Arc<Proxy>, callers: &Callers) {
     let mut told = 0;
     let retired = proxy.retire(|open| {
         told = open;
@@ -145,7 +145,7 @@ fn left(open: usize) -> Reply {
 
 /// Tells the successor how many connections are left, until none is. If it has gone, or wants to
 /// hear no more, those that are left are cut: whoever counts them as its own must not be wrong.
-async fn attend(mut connection: Connection, proxy: Arc<Proxy>, mut told: usize) {
+async fn attend(mut connection: VarlinkConnection, proxy: Arc<Proxy>, mut told: usize) {
     let mut changes = proxy.admission.wakers.subscribe();
     let mut cut = false;
     while told > 0 {

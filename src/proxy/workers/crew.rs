@@ -16,9 +16,9 @@ use crate::proxy::route::Route;
 use crate::proxy::waiting;
 use crate::service::clock::Uptime;
 use crate::service::exhausted::is_of_descriptors;
+use crate::service::plural::count;
 use crate::service::processors::Processors;
 use crate::service::program;
-use crate::service::words::count;
 
 /// One more thread is started if that much of a processor was idle lately, in thousandths. Where there is
 /// less, the clients or the upstream would have to wait for the new one.

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketType, sockopt};
 
 use super::client::ClientSocket;
-use super::wire::{self, DESCRIPTORS, Datagram, Pair};
+use super::wire::{self, ClientWithToken, DESCRIPTORS, Datagram};
 use crate::service::socket_file::remove_stale_datagram;
 
 /// What became of an attempt to receive a client.
@@ -37,7 +37,7 @@ pub enum Received {
 pub struct Queue {
     /// Clients that came with another one, and have yet to be asked for. If we end before, they go to
     /// somebody else, as those do who wait in the socket.
-    received: Mutex<VecDeque<Pair>>,
+    received: Mutex<VecDeque<ClientWithToken>>,
     /// Whether descriptors had run out since the last time that nobody waited.
     is_short: AtomicBool,
 }
@@ -66,7 +66,7 @@ impl Queue {
                 return Ok(foreign(why));
             }
         }
-        let Some(Pair { client, token }) = received.pop_front() else {
+        let Some(ClientWithToken { client, token }) = received.pop_front() else {
             return Ok(Received::Exhausted(Errno::MFILE.into()));
         };
         Ok(match examine(client.as_fd()) {
@@ -82,7 +82,7 @@ impl Queue {
         !self.received().is_empty()
     }
 
-    fn received(&self) -> MutexGuard<'_, VecDeque<Pair>> {
+    fn received(&self) -> MutexGuard<'_, VecDeque<ClientWithToken>> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

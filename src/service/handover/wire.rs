@@ -30,7 +30,7 @@ pub const DESCRIPTORS: usize = 2;
 
 /// Two descriptors of whatever kind.
 #[derive(Debug)]
-pub struct Pair {
+pub struct ClientWithToken {
     /// What should be the client's socket.
     pub client: OwnedFd,
     /// The token.
@@ -72,7 +72,10 @@ pub fn send<'fd>(
 /// # Errors
 ///
 /// As recvmsg(2): `AGAIN` when none is there.
-pub fn receive(queue: impl AsFd, pairs: &mut impl Extend<Pair>) -> Result<Datagram, Errno> {
+pub fn receive(
+    queue: impl AsFd,
+    pairs: &mut impl Extend<ClientWithToken>,
+) -> Result<Datagram, Errno> {
     let mut bytes = [0; MESSAGE.len() + 1];
     const MOST: usize = DESCRIPTORS * CLIENTS_MAX;
     let Carried {
@@ -95,7 +98,7 @@ pub fn receive(queue: impl AsFd, pairs: &mut impl Extend<Pair>) -> Result<Datagr
     let mut descriptors = descriptors.into_iter();
     pairs.extend(std::iter::from_fn(|| {
         let (client, token) = (descriptors.next()?, descriptors.next()?);
-        Some(Pair { client, token })
+        Some(ClientWithToken { client, token })
     }));
     Ok(match is_truncated {
         true => Datagram::Truncated,
@@ -122,7 +125,7 @@ mod tests {
         drop((client, token));
         let mut pairs = Vec::new();
         assert_eq!(receive(&theirs, &mut pairs), Ok(Datagram::Clients));
-        let Pair { client, token } = pairs.pop().unwrap();
+        let ClientWithToken { client, token } = pairs.pop().unwrap();
         UnixStream::from(client).write_all(b"served").unwrap();
         let mut text = String::new();
         peer.read_to_string(&mut text).unwrap();

@@ -17,9 +17,9 @@ use super::event;
 use super::idle::IdleTimer;
 use super::listener::Listener;
 use super::notify;
+use super::plural::clause;
 use super::program::Failure;
 use super::signals::{Order, Signals};
-use super::words::clause;
 
 /// How long the service may take to accept a client that waits.
 const ACCEPTING_TAKES: Duration = Duration::from_millis(1);
@@ -40,7 +40,7 @@ pub async fn serve<S: Service>(
     service: Arc<S>,
     listeners: Arc<[Listener]>,
     lifetime: Lifetime,
-) -> Result<Ended, Failure> {
+) -> Result<ServeOutcome, Failure> {
     let can_return = listeners.iter().all(Listener::is_inherited);
     let exit_idle_time = lifetime.exit_idle_time.filter(|_| can_return);
     let mut serving = Serving {
@@ -55,7 +55,7 @@ pub async fn serve<S: Service>(
         listeners,
     };
     match serving.run().await? {
-        End::Idle => {
+        EndReason::Idle => {
             let limit = exit_idle_time.unwrap_or_default();
             notify::stopping("Not used; the next client starts it again.");
             tracing::info!(
@@ -63,19 +63,19 @@ pub async fn serve<S: Service>(
                 "nobody has used it for {limit:?}: ends now, the next client starts it again"
             );
         }
-        End::Told if serving.service.leaves() => {
+        EndReason::Told if serving.service.leaves() => {
             serving.leave();
-            return Ok(Ended::Left);
+            return Ok(ServeOutcome::Left);
         }
-        End::Told => serving.drain(lifetime.drain_timeout, true).await,
-        End::Wanted => serving.drain(lifetime.drain_timeout, false).await,
+        EndReason::Told => serving.drain(lifetime.drain_timeout, true).await,
+        EndReason::Wanted => serving.drain(lifetime.drain_timeout, false).await,
     }
-    Ok(Ended::Over)
+    Ok(ServeOutcome::Over)
 }
 
 /// How serving has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum ServeOutcome {
     /// Nobody is served any more.
     Over,
     /// Open connections are to go on in the next process ([`Service::leaves`]).
@@ -83,7 +83,7 @@ pub enum Ended {
 }
 
 /// Why the loop ended.
-enum End {
+enum EndReason {
     Idle,
     Told,
     Wanted,
@@ -109,7 +109,7 @@ struct Serving<S: Service> {
 }
 
 impl<S: Service> Serving<S> {
-    async fn run(&mut self) -> Result<End, Failure> {
+    async fn run(&mut self) -> Result<EndReason, Failure> {
         self.status = self.service.status(&self.listeners);
         self.status_due = Uptime::now() + STATUS_EVERY;
         notify::ready(&self.status);
@@ -125,12 +125,12 @@ impl<S: Service> Serving<S> {
                 return Err(failure);
             }
             if self.service.wants_to_end() {
-                return Ok(End::Wanted);
+                return Ok(EndReason::Wanted);
             }
             self.idle.update(self.service.in_use(), now);
             if self.idle.expired(now) {
                 if self.last_look(now) {
-                    return Ok(End::Idle);
+                    return Ok(EndReason::Idle);
                 }
                 // The client that waits is accepted by another task.
                 tokio::task::yield_now().await;
@@ -142,7 +142,7 @@ impl<S: Service> Serving<S> {
                     self.status_due = self.status_due.min(self.status_told + STATUS_SOON);
                 }
                 Happening::Ordered(Order::Reload) => self.reload(),
-                Happening::Ordered(Order::Stop) => return Ok(End::Told),
+                Happening::Ordered(Order::Stop) => return Ok(EndReason::Told),
             }
         }
     }

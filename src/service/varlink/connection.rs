@@ -27,7 +27,7 @@ pub enum ReceiveError {
 
 /// One end of a Varlink connection.
 #[derive(Debug)]
-pub struct Connection {
+pub struct VarlinkConnection {
     stream: UnixStream,
     received: Vec<u8>,
     limit: usize,
@@ -37,7 +37,7 @@ pub struct Connection {
     descriptors_max: usize,
 }
 
-impl Connection {
+impl VarlinkConnection {
     /// A connection that holds at most `limit` bytes of what its peer sends.
     pub fn new(stream: UnixStream, limit: usize) -> Self {
         Self {
@@ -243,9 +243,9 @@ mod tests {
     use serde_json::json;
     use std::os::fd::AsFd;
 
-    fn pair(limit: usize) -> (Connection, UnixStream) {
+    fn pair(limit: usize) -> (VarlinkConnection, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        (Connection::new(ours, limit), theirs)
+        (VarlinkConnection::new(ours, limit), theirs)
     }
 
     #[tokio::test]
@@ -303,7 +303,10 @@ mod tests {
     #[tokio::test]
     async fn descriptors_arrive_with_their_message_and_only_where_they_are_expected() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut sender, mut receiver) = (Connection::new(ours, 0), Connection::new(theirs, 1000));
+        let (mut sender, mut receiver) = (
+            VarlinkConnection::new(ours, 0),
+            VarlinkConnection::new(theirs, 1000),
+        );
         let (kept, sent) = std::os::unix::net::UnixStream::pair().unwrap();
         let reply = Reply::last(json!({ "count": 2 }));
         let fds = [sent.as_fd(), sent.as_fd()];
@@ -342,7 +345,10 @@ mod tests {
     #[tokio::test]
     async fn after_the_end_of_reading_what_had_come_is_read_and_nothing_more_comes() {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut ours, theirs) = (Connection::new(ours, 1000), Connection::new(theirs, 0));
+        let (mut ours, theirs) = (
+            VarlinkConnection::new(ours, 1000),
+            VarlinkConnection::new(theirs, 0),
+        );
         theirs.send_now(&Reply::last(1)).unwrap();
         ours.shutdown_read();
         assert!(theirs.send_now(&Reply::last(2)).is_err());

@@ -9,6 +9,6 @@ mod connection;
 mod message;
 mod service_info;
 
-pub use connection::{Connection, ReceiveError};
+pub use connection::{ReceiveError, VarlinkConnection};
 pub use message::{Call, Reply, SERVICE_INTERFACE};
 pub use service_info::ServiceInfo;

@@ -13,7 +13,7 @@ use crate::proxy::assembly::Proxy;
 use crate::proxy::control::callers::send;
 use crate::proxy::gate::{CallerId, LockRequest, Mode, Opened, Outcome};
 use crate::service::clock;
-use crate::service::varlink::{Call, Connection, Reply};
+use crate::service::varlink::{Call, Reply, VarlinkConnection};
 
 /// A caller's part in a lock; it ends when this is dropped, for whatever reason.
 struct Part {
@@ -51,7 +51,7 @@ fn has_patience(asked: &LockParameters) -> bool {
 /// Answers `Lock`.
 pub(super) async fn lock(
     call: &Call,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
     proxy: &Arc<Proxy>,
 ) -> Result<Option<Reply>, Refused> {
     let asked: LockParameters = parameters(call)?;
@@ -92,7 +92,7 @@ pub(super) async fn lock(
 /// Answers `Switch`.
 pub(super) async fn switch(
     call: &Call,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
     proxy: &Arc<Proxy>,
 ) -> Result<Option<Reply>, Refused> {
     let asked: SwitchParameters = parameters(call)?;
@@ -140,7 +140,7 @@ enum Waited {
 /// `return_when_drained`.
 async fn wait(
     part: &Part,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
     return_when_drained: bool,
 ) -> Result<Waited, Refused> {
     let proxy = &part.proxy;

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::refused::{Refused, gone};
 use crate::interface::GateReply;
 use crate::proxy::assembly::Proxy;
-use crate::service::varlink::Connection;
+use crate::service::varlink::VarlinkConnection;
 
 /// The least time between two replies of a stream.
 const REPLY_PAUSE: Duration = Duration::from_millis(100);
@@ -27,7 +27,7 @@ pub fn gate_reply(proxy: &Proxy) -> GateReply {
 }
 
 /// Lets some time pass between two replies.
-pub async fn pause(connection: &mut Connection) -> Result<(), Refused> {
+pub async fn pause(connection: &mut VarlinkConnection) -> Result<(), Refused> {
     tokio::select! {
         () = sleep(REPLY_PAUSE) => Ok(()),
         () = connection.hung_up() => Err(gone()),
@@ -37,7 +37,7 @@ pub async fn pause(connection: &mut Connection) -> Result<(), Refused> {
 /// Waits until something has changed, or it is time to look whether it has.
 pub async fn changed(
     changes: &mut watch::Receiver<()>,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
 ) -> Result<(), Refused> {
     tokio::select! {
         _ = changes.changed() => Ok(()),

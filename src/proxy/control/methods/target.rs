@@ -11,14 +11,14 @@ use crate::proxy::assembly::Proxy;
 use crate::proxy::route::SetTargetError;
 use crate::proxy::upstream::Spare;
 use crate::service::address::Address;
-use crate::service::varlink::{Call, Connection, Reply};
+use crate::service::varlink::{Call, Reply, VarlinkConnection};
 
 /// The longest time for which a target is tried: as good as for ever.
 const PROBE_MAX: Duration = Duration::from_secs(3_000_000_000);
 
 pub(super) async fn set(
     call: &Call,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
     proxy: &Proxy,
 ) -> Result<Option<Reply>, Refused> {
     let TargetParameters { target, probe_usec } = parameters(call)?;
@@ -55,7 +55,7 @@ pub(super) async fn probe(
     proxy: &Proxy,
     target: &Address,
     usec: Option<u64>,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
 ) -> Result<(), Refused> {
     match try_out(proxy, target, usec, connection).await? {
         None => Ok(()),
@@ -76,7 +76,7 @@ async fn try_out(
     proxy: &Proxy,
     target: &Address,
     usec: Option<u64>,
-    connection: &mut Connection,
+    connection: &mut VarlinkConnection,
 ) -> Result<Option<String>, Refused> {
     let Some(usec) = usec else {
         return Ok(None);

@@ -10,9 +10,9 @@ use super::socket::is_unspecified;
 
 /// Sockets that were handed over and that nobody has taken yet.
 #[derive(Debug, Default)]
-pub struct Handed(Vec<OwnedFd>);
+pub struct PredecessorSockets(Vec<OwnedFd>);
 
-impl Handed {
+impl PredecessorSockets {
     /// All that were handed over.
     pub fn new(sockets: Vec<OwnedFd>) -> Self {
         Self(sockets)
@@ -82,7 +82,7 @@ mod tests {
         Address::parse_listen(text).unwrap()
     }
 
-    fn listen(handed: &mut Handed, text: &str) -> Result<Vec<Listener>, ListenError> {
+    fn listen(handed: &mut PredecessorSockets, text: &str) -> Result<Vec<Listener>, ListenError> {
         Listener::take_or_bind_all(&[address(text)], handed)
     }
 
@@ -90,7 +90,7 @@ mod tests {
     async fn what_listens_at_an_address_is_taken_and_the_rest_is_bound() {
         let there = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = there.local_addr().unwrap().to_string();
-        let mut handed = Handed::new(vec![there.try_clone().unwrap().into()]);
+        let mut handed = PredecessorSockets::new(vec![there.try_clone().unwrap().into()]);
         assert_eq!(listen(&mut handed, "127.0.0.1:0").unwrap().len(), 1);
         assert_eq!(handed.0.len(), 1, "a free port is a new one");
         let taken = listen(&mut handed, &at).unwrap();
@@ -111,7 +111,7 @@ mod tests {
             .to_owned();
         let one = |text: &str| {
             let socket = std::os::fd::AsFd::as_fd(&everywhere[0]);
-            let mut handed = Handed::new(vec![socket.try_clone_to_owned().unwrap()]);
+            let mut handed = PredecessorSockets::new(vec![socket.try_clone_to_owned().unwrap()]);
             let result = listen(&mut handed, &text.replace("PORT", &port));
             result.is_ok() && handed.0.is_empty()
         };
@@ -129,7 +129,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let there = UnixListener::bind(&path).unwrap();
-        let hand = || Handed::new(vec![there.try_clone().unwrap().into()]);
+        let hand = || PredecessorSockets::new(vec![there.try_clone().unwrap().into()]);
         let text = format!("unix:{}", path.display());
         // One that gives up leaves it alone, whether it wanted the socket or not.
         drop(listen(&mut hand(), &text).unwrap());
@@ -149,7 +149,9 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_accepted_from_is_named() {
         let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let error = Handed::new(vec![datagrams.into()]).rest().unwrap_err();
+        let error = PredecessorSockets::new(vec![datagrams.into()])
+            .rest()
+            .unwrap_err();
         assert!(error.to_string().contains("datagram"), "{error}");
     }
 }

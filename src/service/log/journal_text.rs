@@ -7,7 +7,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::text::sentence;
+use crate::service::printable::sentence;
 
 /// The most fields of an event: tracing takes arrays of up to so many values.
 const FIELDS_MAX: usize = 32;
@@ -15,9 +15,9 @@ const FIELDS_MAX: usize = 32;
 /// Passes events on to another layer. Their message and their field `ERROR` have no numbers of errors in
 /// them, which say nothing to people.
 #[derive(Debug)]
-pub(super) struct Sentences<L>(pub L);
+pub(super) struct JournalText<L>(pub L);
 
-impl<S: Subscriber, L: Layer<S>> Layer<S> for Sentences<L> {
+impl<S: Subscriber, L: Layer<S>> Layer<S> for JournalText<L> {
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut texts = Texts::default();
         event.record(&mut texts);
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn errors_are_sentences_and_every_field_is_passed_on() {
         let kept = Kept::default();
-        let subscriber = tracing_subscriber::registry().with(Sentences(kept.clone()));
+        let subscriber = tracing_subscriber::registry().with(JournalText(kept.clone()));
         tracing::subscriber::with_default(subscriber, || {
             let error = io::Error::from_raw_os_error(libc::EADDRINUSE);
             let (id, absent) = (Some("id"), None::<&str>);
