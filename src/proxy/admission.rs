@@ -9,11 +9,10 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::connections::{Abort, Connection, Connections};
+use super::connections::{Abort, Connection, Connections, Source};
 use super::event;
 use super::gate::{CallerId, Gate, LockRequest, LockStore, Notice, Outcome};
 use super::keep::{Keep, Slot};
-use super::sources::Source;
 use super::state::LockDirectory;
 use crate::interface::GateState;
 use crate::service::clock::Uptime;

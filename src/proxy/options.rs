@@ -7,7 +7,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
-use super::proxy_header::ProxyProtocol;
+use super::upstream::ProxyProtocol;
 use crate::service::address::{Address, socket_path};
 use crate::service::command_line;
 use crate::service::log::Level;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::liveness;
 use super::served_elsewhere;
 use super::stall::Stall;
 use crate::interface::ConnectionStatus;
 use crate::proxy::keep::{Keep, Slot, Way};
-use crate::proxy::liveness;
 use crate::proxy::relay::Meter;
 use crate::proxy::upstream::Connected;
 use crate::service::address::Address;
@@ -146,7 +146,7 @@ impl Connection {
     }
 
     /// It was handed over. Whether it should have been ended by then.
-    pub(in crate::proxy) fn handed_over(&self, slot: u32, target: Arc<Address>) -> bool {
+    pub fn handed_over(&self, slot: u32, target: Arc<Address>) -> bool {
         let mut handed = self.handed();
         *handed = Some(ServedBy { slot, target });
         self.abort.get().is_some()
@@ -154,7 +154,7 @@ impl Connection {
 
     /// It is back: what it has carried by now is the count of it. Whether it was not served, so that
     /// it can be handed over again.
-    pub(in crate::proxy) fn taken_back(&self) -> bool {
+    pub fn taken_back(&self) -> bool {
         if self.handed().take().is_none() {
             return false;
         }
@@ -171,7 +171,7 @@ impl Connection {
     }
 
     /// Why it is to end, if it is.
-    pub(in crate::proxy) fn why_aborted(&self) -> Option<Abort> {
+    pub fn why_aborted(&self) -> Option<Abort> {
         self.abort.get().copied()
     }
 
@@ -187,7 +187,7 @@ impl Connection {
 
     /// Its upstream is connected. From now on each side sees a reset when its socket is closed, until the
     /// other side's end is passed on to it ([`ending`]).
-    pub(in crate::proxy) fn is_connected(&self, connected: Connected) -> &Connected {
+    pub fn is_connected(&self, connected: Connected) -> &Connected {
         let connected = self.upstream.get_or_init(|| connected);
         self.reset_on_close();
         connected
@@ -195,7 +195,7 @@ impl Connection {
 
     /// It goes on with this upstream, and has carried something in an earlier process, which has seen to
     /// how it ends.
-    pub(in crate::proxy) fn goes_on_with(&self, connected: Connected) {
+    pub fn goes_on_with(&self, connected: Connected) {
         self.upstream.get_or_init(|| connected);
     }
 
@@ -205,13 +205,13 @@ impl Connection {
     }
 
     /// Both sides were told of the end: closing the sockets is all that is left to do.
-    pub(in crate::proxy) fn has_finished(&self) {
+    pub fn has_finished(&self) {
         self.finished.store(true, Relaxed);
     }
 
     /// Both sides see the end as closing the only descriptors would show it, although there are copies
     /// of them where connections are kept; and nobody restores it from now on.
-    pub(in crate::proxy) fn conclude(&self, keep: Keep) {
+    pub fn conclude(&self, keep: Keep) {
         let Some(slot) = self.slot else {
             return;
         };
@@ -252,7 +252,7 @@ impl Connection {
     }
 
     /// When it last carried something.
-    pub(in crate::proxy) fn active(&self) -> Uptime {
+    pub fn active(&self) -> Uptime {
         Uptime::from_micros(self.active_usec.load(Relaxed))
     }
 

@@ -1,8 +1,10 @@
 //! The open connections: who they are, how much they carried, and how to end one.
 
 mod connection;
+mod liveness;
 pub mod log;
 mod served_elsewhere;
+mod sources;
 mod stall;
 mod sweep;
 mod unanswered;
@@ -15,11 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 pub use connection::{Abort, Connection, Metered, Side};
+pub use sources::Source;
+use sources::Sources;
 pub use sweep::Sweep;
 use unanswered::Unanswered;
 
 use super::keep::{Keep, Slot};
-use super::sources::{Source, Sources};
 use crate::interface::ConnectionStatus;
 use crate::service::address::Address;
 use crate::service::clock::Uptime;

@@ -127,12 +127,6 @@ impl Direction {
         self.end
     }
 
-    /// Gives back what it holds. Not before nobody needs it any more, whatever happens to the process.
-    pub(super) fn let_go(&mut self) {
-        // A sink that broke has left some behind.
-        (self.pipe, self.rest) = (None, None);
-    }
-
     /// Carries what can be carried now, at most a turn's worth, and tells `count` of what went; whether
     /// there is more to be done at once. `back` is how the other direction has ended.
     ///

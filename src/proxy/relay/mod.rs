@@ -101,12 +101,6 @@ impl Relay {
         self.up.preface(bytes);
     }
 
-    /// Gives back memory and pipes, after the end. A connection that is kept has to be released before.
-    pub fn let_go(&mut self) {
-        self.up.let_go();
-        self.down.let_go();
-    }
-
     /// Carries what can be carried now, at most a turn's worth each way.
     pub fn turn(
         &mut self,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use socket2::{SockAddr, Socket};
 
+use super::loops::{LoopDetection, Noted};
 use super::spare::Spare;
-use crate::proxy::loops::{LoopDetection, Noted};
+use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::stream::Stream;
 
@@ -26,6 +27,28 @@ impl From<OwnedFd> for Upstream {
         Self {
             noted: None,
             socket,
+        }
+    }
+}
+
+/// Where a connection leads.
+#[derive(Debug)]
+pub struct Connected {
+    /// Dropped before the socket is closed: its address may be another's from then on.
+    _noted: Option<Noted>,
+    /// The upstream's socket.
+    pub socket: OwnedFd,
+    /// The target that it was reached by.
+    pub target: Arc<Address>,
+}
+
+impl Connected {
+    /// A socket that leads to this target.
+    pub fn new(Upstream { noted, socket }: Upstream, target: Arc<Address>) -> Self {
+        Self {
+            _noted: noted,
+            socket,
+            target,
         }
     }
 }

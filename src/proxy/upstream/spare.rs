@@ -29,7 +29,7 @@ impl Spare {
 
     /// The socket that will be connected to this target; `None` if a name has to be looked up first, or if
     /// there is none for it.
-    pub(in crate::proxy) fn for_target(&self, target: &Address) -> Option<BorrowedFd<'_>> {
+    pub fn for_target(&self, target: &Address) -> Option<BorrowedFd<'_>> {
         let wanted = match target {
             Address::Tcp { .. } => Domain::for_address(target.literal()?),
             _ => domain(target),

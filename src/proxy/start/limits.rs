@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use super::event;
+use crate::proxy::event;
 use crate::service::directory::Directory;
 use crate::service::plural::{clause, count};
 
@@ -13,13 +13,13 @@ const FILE: &str = "limits";
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub struct Limits {
     /// As `--connections-max` says.
-    pub(super) asked: usize,
+    pub asked: usize,
     /// Open at a time.
-    pub(super) open: usize,
+    pub open: usize,
     /// Of those, how many outlive the process; `None` if none does.
-    pub(super) kept: Option<u32>,
+    pub kept: Option<u32>,
 }
 
 impl Limits {
@@ -47,7 +47,7 @@ impl Limits {
 }
 
 /// Tells it, unless the process before has, which had the same runtime directory.
-pub(super) fn tell(directory: Option<&Path>, limits: Limits) {
+pub fn tell(directory: Option<&Path>, limits: Limits) {
     let sentences = limits.sentences();
     if is_known(directory, &sentences.join("\n")) {
         return;

@@ -1,9 +1,5 @@
 //! Connecting to where the proxy leads.
 
-mod begun;
-mod connected;
-mod spare;
-
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,11 +10,9 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep_until};
 
-pub use begun::{Begun, Upstream};
-pub use connected::Connected;
-pub use spare::Spare;
-
+use super::begun::{Begun, Connected, Upstream};
 use super::loops::LoopDetection;
+use super::spare::{Spare, domain};
 use crate::service::address::Address;
 use crate::service::congestion::{self, is_this_machine};
 use crate::service::connecting::{self, by};
@@ -26,7 +20,6 @@ use crate::service::happy_eyeballs::Race;
 use crate::service::leads_to;
 use crate::service::listener::Listener;
 use crate::service::stream::keep_alive;
-use spare::domain;
 
 /// The pause after the first attempt that failed; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -36,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long one attempt may take, of all addresses of a name together. The next one begins afresh, with what
 /// the name and the target are by then.
-pub(super) const ATTEMPT: Duration = Duration::from_secs(5);
+pub const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// The last attempt, when the time is over, may take so long.
 const LAST_ATTEMPT: Duration = Duration::from_millis(100);
@@ -128,7 +121,7 @@ impl Connector {
 
     /// Begins to connect; `None` if a name has to be looked up first. A socket that could not be connected is
     /// kept for the next attempt.
-    pub(super) fn begin(&self, target: &Address, spare: &mut Spare) -> Option<io::Result<Begun>> {
+    pub fn begin(&self, target: &Address, spare: &mut Spare) -> Option<io::Result<Begun>> {
         let address = match target {
             Address::Tcp { .. } => return Some(self.begin_tcp(target.literal()?, spare)),
             Address::Unix(path) => SockAddr::unix(path),

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::options::{self, Options};
-use super::take_over::{self, Predecessor, TakeOverError};
+use crate::proxy::options::{self, Options};
+use crate::proxy::take_over::{self, Predecessor, TakeOverError};
 use crate::service::activation::{self, Inherited};
 use crate::service::binding;
 use crate::service::listener::Listener;
@@ -13,7 +13,7 @@ use crate::service::program::{self, Failure};
 const NOT_TAKEN_OVER: u8 = 3;
 
 /// Where files are kept, and where the control socket is if it is made here.
-pub(super) fn directories(options: &Options, makes_control: bool) -> Vec<PathBuf> {
+pub fn directories(options: &Options, makes_control: bool) -> Vec<PathBuf> {
     let control = options.control.as_deref().filter(|_| makes_control);
     let all = [
         options.runtime_directory(),
@@ -26,7 +26,7 @@ pub(super) fn directories(options: &Options, makes_control: bool) -> Vec<PathBuf
 }
 
 /// The process whose place is to be taken, if there is one.
-pub(super) async fn predecessor(
+pub async fn predecessor(
     options: &Options,
     inherited: usize,
 ) -> Result<Option<Predecessor>, Failure> {
@@ -42,7 +42,7 @@ pub(super) async fn predecessor(
 }
 
 /// The failure of a process that has changed nothing for the one that runs.
-pub(super) fn not_taken_over(error: TakeOverError) -> Failure {
+pub fn not_taken_over(error: TakeOverError) -> Failure {
     let failure = error.into();
     program::WithStatus {
         status: NOT_TAKEN_OVER,
@@ -52,7 +52,7 @@ pub(super) fn not_taken_over(error: TakeOverError) -> Failure {
 }
 
 /// The client listeners: systemd's, or those of `--listen`.
-pub(super) async fn clients(
+pub async fn clients(
     inherited: Vec<Inherited>,
     options: &Options,
 ) -> Result<Vec<Listener>, Failure> {
@@ -70,7 +70,7 @@ fn nowhere_to_listen() -> String {
     format!("nowhere to listen: {why}")
 }
 
-pub(super) async fn control(
+pub async fn control(
     inherited: Vec<Inherited>,
     options: &Options,
 ) -> Result<Vec<Listener>, Failure> {

@@ -1,7 +1,4 @@
-//! Taking the place of a proxy that runs: `--take-over`.
-//!
-//! Where no systemd holds the listening sockets, the process that runs hands them to its successor
-//! over the control socket. Until [`Predecessor::retire`] has its answer, giving up changes nothing.
+//! The process whose place is taken.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -13,13 +10,10 @@ use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-mod error;
-
-pub use error::TakeOverError;
-
-use super::assembly::Proxy;
-use super::state::{LockDirectory, TargetFile};
+use super::error::TakeOverError;
 use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
+use crate::proxy::assembly::Proxy;
+use crate::proxy::state::{LockDirectory, TargetFile};
 use crate::service::address::Address;
 use crate::service::listener::Listener;
 use crate::service::path_check::PathCheck;

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use super::route::{RouteSettings, SetTargetError};
 use crate::proxy::event;
+use crate::proxy::route::{RouteSettings, SetTargetError};
 use crate::service::address::Address;
 use crate::service::exhausted::is_of_descriptors;
 use crate::service::leads_to;
@@ -16,7 +16,7 @@ use crate::service::program::{self, Failure};
 /// # Errors
 ///
 /// When the proxy cannot lead to the one that it was started with, or not as it was started.
-pub(in crate::proxy) async fn first_target(
+pub async fn first_target(
     target: io::Result<Option<Address>>,
     settings: &RouteSettings,
     ours: [&[Listener]; 2],

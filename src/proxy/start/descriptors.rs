@@ -1,6 +1,6 @@
 //! What descriptors are for: connections, pipes, and the rest.
 
-use super::relay;
+use crate::proxy::relay;
 use crate::service::exhausted::{self, TooFew};
 use crate::service::program;
 
@@ -21,7 +21,7 @@ const PIPES_PART: u64 = 32;
 
 /// Shares the descriptors out; how many connections may be open: as many as were asked for, or as
 /// descriptors allow.
-pub(super) fn share(asked: usize, threads: usize) -> usize {
+pub fn share(asked: usize, threads: usize) -> usize {
     let descriptors = program::raise_descriptor_limit();
     let (connections, pipes) = shares(descriptors, asked, threads);
     relay::allow_pipes(pipes);
@@ -33,7 +33,7 @@ pub(super) fn share(asked: usize, threads: usize) -> usize {
 /// # Errors
 ///
 /// When nobody can.
-pub(super) fn suffice() -> Result<(), TooFew> {
+pub fn suffice() -> Result<(), TooFew> {
     exhausted::make_sure_of(TO_SERVE)
 }
 

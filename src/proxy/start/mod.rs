@@ -1,0 +1,6 @@
+//! What a proxy begins with: its listeners, its target, and how many connections there may be.
+
+pub mod descriptors;
+pub mod first_target;
+pub mod limits;
+pub mod listening;

@@ -1,0 +1,12 @@
+//! Reaching the service: sockets, connecting, and what the upstream is sent first.
+
+mod begun;
+mod connector;
+mod loops;
+mod proxy_header;
+mod spare;
+
+pub use begun::{Begun, Connected};
+pub use connector::{ATTEMPT, Connector};
+pub use proxy_header::ProxyProtocol;
+pub use spare::Spare;
