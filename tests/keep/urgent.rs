@@ -46,16 +46,18 @@ enum Came {
     Whole,
     /// A part of it, and what followed did not look like its end.
     Reset,
+    /// This many bytes of it, and what followed looked like its end.
+    Short(u64),
 }
 
-/// Reads to the end, and tells if something else comes than was said.
+/// Reads to the end.
 fn hear(mut stream: &TcpStream) -> Result<Came, String> {
     let mut at = 0;
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match stream.read(&mut buffer) {
             Ok(0) if at == LENGTH => return Ok(Came::Whole),
-            Ok(0) => return Err(format!("cut short at {at}, and it looks whole")),
+            Ok(0) => return Ok(Came::Short(at)),
             Ok(count) => {
                 // Of several urgent bytes only the last one is out of the stream.
                 for came in buffer[..count].iter().filter(|came| **came != URGENT) {
@@ -71,19 +73,23 @@ fn hear(mut stream: &TcpStream) -> Result<Came, String> {
     }
 }
 
-/// Says and hears at the same time.
+/// Says and hears at the same time. The kernel tells of a reset once: to the one that writes, perhaps, and
+/// then what is read looks like an end.
 fn talk(stream: &TcpStream, seed: u64) -> Result<Came, String> {
     let patience = Some(Duration::from_secs(20));
     stream.set_read_timeout(patience).unwrap();
-    std::thread::scope(|scope| {
-        // That it is reset is seen by who hears, too.
-        let said = scope.spawn(|| say(stream, &mut Random::new(seed)).is_ok());
-        let came = hear(stream)?;
-        match said.join().unwrap() {
-            true => Ok(came),
-            false => Ok(Came::Reset),
-        }
-    })
+    let (said, came) = std::thread::scope(|scope| {
+        let said = scope.spawn(|| say(stream, &mut Random::new(seed)));
+        let came = hear(stream);
+        (said.join().unwrap(), came)
+    });
+    match (said, came?) {
+        // Behind an end it would be a broken pipe.
+        (Err(error), _) if error.kind() == ErrorKind::ConnectionReset => Ok(Came::Reset),
+        (_, Came::Short(at)) => Err(format!("cut short at {at}, and it looks whole")),
+        (Err(_), _) => Ok(Came::Reset),
+        (Ok(()), came) => Ok(came),
+    }
 }
 
 #[test]

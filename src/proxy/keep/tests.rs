@@ -2,6 +2,7 @@
 
 mod garbage;
 mod recycling;
+mod told_once;
 mod unparked;
 
 use std::io::{self, Read, Write};

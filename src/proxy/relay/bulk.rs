@@ -10,6 +10,7 @@ use super::noted::{give, take};
 use super::pipe::Pipe;
 use super::ready::Received;
 use super::switch::Next;
+use crate::proxy::keep::account::Place;
 
 impl Direction {
     /// Puts into a pipe what is sent before the first byte of the source; whether it could be.
@@ -62,9 +63,15 @@ impl Direction {
             self.pipe = Some(pipe);
             return Poll::Ready(Ok(0));
         }
+        let filled = match filled {
+            Poll::Ready(Ok(_)) => self.look_behind(between, place),
+            filled => filled,
+        };
         pipe.give_back();
         match filled {
-            Poll::Ready(Ok(_)) => return self.look_behind(between),
+            Poll::Ready(Ok(0)) => self.switch.ended(),
+            // A receive goes past urgent data. Not every socket can be looked into: it will tell, too.
+            Poll::Ready(Ok(_) | Err(Errno::OPNOTSUPP)) => self.switch.copies_next(),
             Poll::Ready(Err(Errno::INVAL)) => self.switch.cannot_splice(),
             Poll::Ready(Err(errno)) => return Poll::Ready(Err(End::SourceBroken(errno))),
             Poll::Pending => {
@@ -75,31 +82,22 @@ impl Direction {
         Poll::Ready(Ok(0))
     }
 
-    /// Splicing has come to nothing: at the end, or in front of urgent data (`tcp_splice_read`,
-    /// net/ipv4/tcp.c). Which of them it is only a receive tells. It leaves everything where it is, so
-    /// that nothing has to be written down.
-    fn look_behind(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
+    /// Returns how many bytes a receive of one byte would get, without taking it. Splicing has come to
+    /// nothing: at the end, or in front of urgent data (`tcp_splice_read`, net/ipv4/tcp.c). It is written
+    /// down as a receive of nothing, for the kernel may tell of a reset, which it does once.
+    fn look_behind(&self, between: &mut Between<'_>, place: Place) -> Poll<Result<usize, Errno>> {
         let (source, readiness) = &mut between.source;
-        let seen = readiness.receive(|| {
-            let (bytes, _) = recv(*source, &mut [0; 1], RecvFlags::PEEK)?;
-            Ok(Received { bytes, full: true })
+        let mut seen = 0;
+        let looked = readiness.receive(|| {
+            take(self.flow, place, || {
+                (seen, _) = recv(*source, &mut [0; 1], RecvFlags::PEEK)?;
+                Ok(Received {
+                    bytes: 0,
+                    full: true,
+                })
+            })
         });
-        match seen {
-            Poll::Ready(Ok(0)) => self.switch.ended(),
-            // A receive goes past urgent data. Not every socket can be looked into: it will tell, too.
-            Poll::Ready(Ok(_) | Err(Errno::OPNOTSUPP)) => self.switch.copies_next(),
-            Poll::Ready(Err(errno)) => {
-                if let Some(flow) = self.flow {
-                    flow.source_broken();
-                }
-                return Poll::Ready(Err(End::SourceBroken(errno)));
-            }
-            Poll::Pending => {
-                self.switch.waits_for_source();
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(Ok(0))
+        looked.map_ok(|_| seen)
     }
 
     /// Splices from the pipe to the sink.

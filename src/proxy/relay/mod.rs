@@ -20,6 +20,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::proxy::keep::{BUFFER, RestoredFlow, Slot, Way};
+use crate::service::poller::Flags;
 use crate::service::stream::Stream;
 use direction::{Between, Direction, End};
 pub use memory::{allow_buffers, keep_with};
@@ -85,8 +86,20 @@ impl Relay {
     }
 
     /// As another process has left it.
-    pub fn restored(client: Ready, upstream: Ready, slot: Slot, flows: [RestoredFlow; 2]) -> Self {
+    pub fn restored(
+        mut client: Ready,
+        mut upstream: Ready,
+        slot: Slot,
+        flows: [RestoredFlow; 2],
+    ) -> Self {
         let [up, down] = flows;
+        // A side that has finished is not received from any more, and the kernel does not say again that
+        // it is broken.
+        for (ready, flow) in [(&mut client, &up), (&mut upstream, &down)] {
+            if flow.finished && flow.source_broken {
+                ready.tell(Flags::ERR);
+            }
+        }
         let counted = client.is_counted() && upstream.is_counted();
         Self {
             client,

@@ -73,12 +73,15 @@ pub(super) fn has_ended(counters: &TcpCounters) -> bool {
     )
 }
 
-/// Whether the socket was reset and somebody was told, if so many bytes were received from it: there is
-/// no end in the count, and no error to be told.
-pub(super) fn was_told_of_reset(counters: &TcpCounters, received: u64) -> bool {
-    counters.state == TCP_CLOSE
-        && !counters.broken
-        && counters.received.checked_sub(counters.readable) == Some(received)
+/// Whether the socket was reset and a process was told, which happens once: `received` bytes were received
+/// from it, there is no end in the count, and no error is left. Where the count is not known, an end behind
+/// which the socket was closed cannot be told from a reset, and is taken for one.
+pub(super) fn was_told_of_reset(counters: &TcpCounters, received: Total) -> bool {
+    let is_reset = match received {
+        Total::Exactly(bytes) => counters.received.checked_sub(counters.readable) == Some(bytes),
+        Total::Unknown => true,
+    };
+    counters.state == TCP_CLOSE && !counters.broken && is_reset
 }
 
 #[cfg(test)]

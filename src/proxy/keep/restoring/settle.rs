@@ -27,8 +27,9 @@ pub fn settle(
     for way in Way::BOTH {
         records.push(slot.flow(way).record().ok_or(Unclear::Contradiction)?);
     }
-    // Where nothing was under way everything is written down.
-    let quiet = records.iter().all(|record| record.act == Act::Nothing);
+    // Where nothing was under way everything is written down, unless the end had begun.
+    let inexact = Way::BOTH.iter().any(|way| slot.flow(*way).is_inexact());
+    let quiet = !inexact && records.iter().all(|record| record.act == Act::Nothing);
     let ask = |socket: &OwnedFd| match quiet {
         true => None,
         false => tcp_counters(socket.as_fd()).ok(),
@@ -102,7 +103,12 @@ impl CountedEnds {
     /// Writes down what was found out; whether the source is broken.
     fn write_down(&self, slot: Slot, settled: &account::Settled) -> bool {
         let flow = slot.flow(self.way);
-        let received = settled.taken - u64::from(flow.prefix_length());
+        // Behind an end that was passed on nothing is counted: a socket that is closed before its own end
+        // was sent is broken.
+        let received = match flow.is_inexact() || flow.is_finished() {
+            true => Total::Unknown,
+            false => Total::Exactly(settled.taken - u64::from(flow.prefix_length())),
+        };
         let source = self.source.as_ref();
         let found = source.is_some_and(|source| counters::was_told_of_reset(source, received));
         if found && !flow.is_broken() {

@@ -111,7 +111,7 @@ impl SocketPeers {
         if self.shut {
             assert!(is_over(&counters), "{story:?} {counters:?}");
         }
-        let told = was_told_of_reset(&counters, self.received);
+        let told = was_told_of_reset(&counters, Total::Exactly(self.received));
         assert!(!told || self.peer.is_none(), "{story:?} {counters:?}");
     }
 }
