@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::gate::{LockRecord, LockStore};
 use crate::interface::LeaseEnd;
 use crate::service::address::Address;
-use crate::service::clock::{self, Uptime};
+use crate::service::clock;
 use crate::service::directory::Directory;
 
 /// The file with the lock, in the runtime directory.
@@ -21,32 +21,58 @@ const LOCK: &str = "lock";
 /// The file with the target, in the state directory.
 const TARGET: &str = "target";
 
-/// The lock as a file. A lock of another boot counts for nothing: its lease is told in this boot's
-/// time, and nobody who asked for it is left.
+/// The directory of a file, if there is one.
+#[derive(Debug)]
+struct FileDirectory(Option<PathBuf>);
+
+impl FileDirectory {
+    fn new(directory: Option<&Path>) -> Self {
+        Self(directory.map(Path::to_owned))
+    }
+
+    /// The canonical path, so that two processes that name a directory differently see that they share it.
+    fn canonical(&self) -> Option<PathBuf> {
+        let directory = self.0.as_ref()?;
+        Some(directory.canonicalize().unwrap_or(directory.clone()))
+    }
+
+    fn read(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let Some(directory) = &self.0 else {
+            return Ok(None);
+        };
+        match Directory::open(directory).and_then(|directory| directory.read(name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            text => text.map(Some),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.as_deref().unwrap_or(Path::new("")).join(name)
+    }
+}
+
+/// The lock as a file. A lock of another boot is ignored: its lease is in the time of that boot, and none of
+/// its callers is left.
 #[derive(Debug, Serialize, Deserialize)]
 struct LockFile {
     boot_id: String,
-    reason: Option<String>,
-    since_usec: u64,
-    lease_until_uptime_usec: Option<u64>,
-    #[serde(default)]
-    at_lease_end: LeaseEnd,
-    kept: bool,
+    #[serde(flatten)]
+    lock: LockRecord,
 }
 
-/// The lock's place on disk.
+/// The directory of the lock.
 #[derive(Debug)]
 pub struct LockDirectory {
-    directory: Option<PathBuf>,
-    /// Looked up when there is a lock: mostly there is none.
+    place: FileDirectory,
+    /// Read when there is a lock: mostly there is none.
     boot_id: OnceLock<String>,
 }
 
 impl LockDirectory {
-    /// The file `lock` in `directory`; without a directory nothing can be locked.
+    /// Without a directory nothing can be locked.
     pub fn new(directory: Option<&Path>) -> Self {
         Self {
-            directory: directory.map(Path::to_owned),
+            place: FileDirectory::new(directory),
             boot_id: OnceLock::new(),
         }
     }
@@ -58,38 +84,28 @@ impl LockDirectory {
         })
     }
 
-    /// The directory, by its one true name.
+    /// The canonical path.
     pub fn directory(&self) -> Option<PathBuf> {
-        self.directory.as_deref().map(true_name)
+        self.place.canonical()
     }
 
-    /// The lock that the process before has left.
+    /// The lock of the process before.
     ///
-    /// A file that cannot be understood counts as a lock: it was one, and it is better to let
-    /// clients wait until somebody unlocks than to let them into the middle of an upgrade.
+    /// A file that cannot be understood counts as a lock: it was one, and it is better to let clients wait
+    /// for `Unlock` than to let them into the middle of an upgrade.
     pub fn load(&self) -> Option<LockRecord> {
-        let directory = self.directory.as_ref()?;
-        let path = &directory.join(LOCK);
-        let text = match Directory::open(directory).and_then(|directory| directory.read(LOCK)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => return Some(unreadable(path, &error)),
+        let file = match self.place.read(LOCK) {
+            Ok(text) => serde_json::from_slice::<LockFile>(&text?).map_err(io::Error::from),
+            Err(error) => Err(error),
         };
-        match serde_json::from_slice::<LockFile>(&text) {
-            Ok(file) if file.boot_id != self.boot_id() => None,
-            Ok(file) => Some(LockRecord {
-                reason: file.reason,
-                since_usec: file.since_usec,
-                lease_until: file.lease_until_uptime_usec.map(Uptime::from_micros),
-                at_lease_end: file.at_lease_end,
-                kept: file.kept,
-            }),
-            Err(error) => Some(unreadable(path, &error)),
+        match file {
+            Ok(file) => (file.boot_id == self.boot_id()).then_some(file.lock),
+            Err(error) => Some(unreadable(&self.place.path(LOCK), &error)),
         }
     }
 }
 
-fn unreadable(path: &Path, error: &dyn std::error::Error) -> LockRecord {
+fn unreadable(path: &Path, error: &io::Error) -> LockRecord {
     let path = path.display();
     tracing::error!(
         ERROR = %error,
@@ -106,71 +122,57 @@ fn unreadable(path: &Path, error: &dyn std::error::Error) -> LockRecord {
 
 impl LockStore for LockDirectory {
     fn save(&mut self, lock: Option<&LockRecord>) -> io::Result<()> {
-        let Some(directory) = &self.directory else {
-            return match lock {
-                None => Ok(()),
-                Some(_) => Err(io::Error::other(
-                    "there is no directory to keep the lock in: set RuntimeDirectory= in the unit, \
-                     or --runtime-directory",
-                )),
-            };
-        };
-        let Some(lock) = lock else {
-            return match Directory::open(directory) {
+        match (&self.place.0, lock) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => Err(io::Error::other(
+                "there is no directory to keep the lock in: set RuntimeDirectory= in the unit, \
+                 or --runtime-directory",
+            )),
+            (Some(directory), None) => match Directory::open(directory) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 directory => directory?.remove(LOCK),
-            };
-        };
-        let file = LockFile {
-            boot_id: self.boot_id().to_owned(),
-            reason: lock.reason.clone(),
-            since_usec: lock.since_usec,
-            lease_until_uptime_usec: lock.lease_until.map(Uptime::as_micros),
-            at_lease_end: lock.at_lease_end,
-            kept: lock.kept,
-        };
-        Directory::open(directory)?.replace(LOCK, &serde_json::to_vec(&file)?)
-    }
-}
-
-/// The target's place on disk.
-#[derive(Debug)]
-pub struct TargetFile {
-    directory: Option<PathBuf>,
-}
-
-impl TargetFile {
-    /// The file `target` in `directory`; without a directory the target cannot be set.
-    pub fn new(directory: Option<&Path>) -> Self {
-        Self {
-            directory: directory.map(Path::to_owned),
+            },
+            (Some(directory), Some(lock)) => {
+                let file = LockFile {
+                    boot_id: self.boot_id().to_owned(),
+                    lock: lock.clone(),
+                };
+                Directory::open(directory)?.replace(LOCK, &serde_json::to_vec(&file)?)
+            }
         }
     }
+}
 
-    /// The directory, by its one true name.
-    pub fn directory(&self) -> Option<PathBuf> {
-        self.directory.as_deref().map(true_name)
+/// The file of the target.
+#[derive(Debug)]
+pub struct TargetFile(FileDirectory);
+
+impl TargetFile {
+    /// Without a directory the target cannot be set.
+    pub fn new(directory: Option<&Path>) -> Self {
+        Self(FileDirectory::new(directory))
     }
 
-    /// The target that was saved last; `None` if there is none yet.
+    /// The canonical path of its directory.
+    pub fn directory(&self) -> Option<PathBuf> {
+        self.0.canonical()
+    }
+
+    /// The target that was saved last, if there is one.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or does not hold an address.
+    /// If the file cannot be read or is no address.
     pub fn load(&self) -> io::Result<Option<Address>> {
-        let Some(directory) = &self.directory else {
+        let Some(text) = self.0.read(TARGET)? else {
             return Ok(None);
         };
-        match Directory::open(directory).and_then(|directory| directory.read(TARGET)) {
-            Ok(text) => match String::from_utf8_lossy(&text).trim().parse() {
-                Ok(target) => Ok(Some(target)),
-                Err(error) => {
-                    let path = directory.join(TARGET);
-                    Err(io::Error::other(format!("{}: {error}", path.display())))
-                }
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        match String::from_utf8_lossy(&text).trim().parse() {
+            Ok(target) => Ok(Some(target)),
+            Err(error) => {
+                let path = self.0.path(TARGET);
+                Err(io::Error::other(format!("{}: {error}", path.display())))
+            }
         }
     }
 
@@ -178,9 +180,9 @@ impl TargetFile {
     ///
     /// # Errors
     ///
-    /// When it could not be written; the old one is still there.
+    /// If it could not be written; the old one is still there.
     pub fn save(&self, target: &Address) -> io::Result<()> {
-        let Some(directory) = &self.directory else {
+        let Some(directory) = &self.0.0 else {
             return Err(io::Error::other(
                 "there is no directory to keep the target in: set StateDirectory= in the unit, or \
                  --state-directory",
@@ -190,18 +192,11 @@ impl TargetFile {
     }
 }
 
-/// A directory by its one true name: two processes that name it differently find out that they share it.
-fn true_name(directory: &Path) -> PathBuf {
-    directory
-        .canonicalize()
-        .unwrap_or_else(|_| directory.to_owned())
-}
-
-/// Looks whether files could be kept there; that it is not there yet is told when one is to be.
+/// Checks that files can be kept in a directory. That it does not exist is reported when a file is to be saved.
 ///
 /// # Errors
 ///
-/// When others could put something there, with a sentence that says so.
+/// If others could put something there.
 pub fn check(directory: &Path) -> io::Result<()> {
     match Directory::open(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -212,6 +207,7 @@ pub fn check(directory: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::clock::Uptime;
     use std::fs;
 
     fn record() -> LockRecord {
@@ -224,16 +220,19 @@ mod tests {
         }
     }
 
+    fn empty() -> (tempfile::TempDir, LockDirectory) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = LockDirectory::new(Some(directory.path()));
+        (directory, store)
+    }
+
     #[test]
     fn a_lock_is_found_again_by_the_next_process_of_the_same_boot() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = LockDirectory::new(Some(directory.path()));
+        let (directory, mut store) = empty();
         assert_eq!(store.load(), None);
         store.save(Some(&record())).unwrap();
-        assert_eq!(
-            LockDirectory::new(Some(directory.path())).load(),
-            Some(record())
-        );
+        let next = LockDirectory::new(Some(directory.path()));
+        assert_eq!(next.load(), Some(record()));
         let later = LockDirectory {
             boot_id: "another".to_owned().into(),
             ..store
@@ -247,8 +246,7 @@ mod tests {
 
     #[test]
     fn the_lock_of_a_version_that_knew_no_end_of_the_lease_opens_there() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = LockDirectory::new(Some(directory.path()));
+        let (directory, mut store) = empty();
         store.save(Some(&record())).unwrap();
         let path = directory.path().join("lock");
         let text = fs::read_to_string(&path).unwrap();
@@ -260,8 +258,7 @@ mod tests {
 
     #[test]
     fn what_a_crash_leaves_behind_is_the_old_lock_or_the_new_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = LockDirectory::new(Some(directory.path()));
+        let (directory, mut store) = empty();
         // Killed before the rename, with half of the temporary file written.
         fs::write(directory.path().join("lock.new"), "{\"boot_id\":").unwrap();
         assert_eq!(store.load(), None);
@@ -272,9 +269,9 @@ mod tests {
 
     #[test]
     fn a_lock_that_cannot_be_understood_keeps_the_gate_closed() {
-        let directory = tempfile::tempdir().unwrap();
+        let (directory, store) = empty();
         fs::write(directory.path().join("lock"), "garbage").unwrap();
-        let lock = LockDirectory::new(Some(directory.path())).load().unwrap();
+        let lock = store.load().unwrap();
         assert!(lock.kept && lock.reason.unwrap().contains("cannot be read"));
     }
 

@@ -4,6 +4,7 @@ use std::ops::Add;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 /// Time since the machine was booted, also while it was suspended: `CLOCK_BOOTTIME`,
 /// clock_gettime(2).
@@ -11,8 +12,21 @@ use rustix::time::{ClockId, clock_gettime};
 /// It is the same for every process of one boot and nobody can set it, so that a lease which one
 /// process writes down ends at the right moment in the next one, whatever happens to the time of
 /// day.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(from = "u64", into = "u64")]
 pub struct Uptime(Duration);
+
+impl From<u64> for Uptime {
+    fn from(micros: u64) -> Self {
+        Self::from_micros(micros)
+    }
+}
+
+impl From<Uptime> for u64 {
+    fn from(uptime: Uptime) -> Self {
+        uptime.as_micros()
+    }
+}
 
 impl Uptime {
     /// Now.

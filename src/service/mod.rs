@@ -7,7 +7,7 @@
 //! - upstreams: [`happy_eyeballs`], [`connecting`], [`congestion`], [`leads_to`];
 //! - files: [`directory`], [`path_check`], [`socket_file`];
 //! - the life cycle: [`serve`], [`idle`], [`drain`], [`signals`], [`notify`];
-//! - threads: [`poller`], [`inbox`], [`processors`], [`alarm`];
+//! - threads: [`poller`], [`inbox`], [`mutex`], [`processors`], [`alarm`];
 //! - messages: [`log`], [`event`], [`plural`], [`printable`], [`varlink`], [`rights`];
 //! - programs: [`program`], [`pace`], [`clock`], [`kernel`].
 
@@ -35,6 +35,7 @@ pub mod kernel;
 pub mod leads_to;
 pub mod listener;
 pub mod log;
+pub mod mutex;
 pub mod notify;
 pub mod pace;
 pub mod path_check;

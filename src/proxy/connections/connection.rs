@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::liveness;
 use super::served_elsewhere;
 use super::stall::Stall;
+use super::unanswered::CarriedBytes;
 use crate::interface::ConnectionStatus;
 use crate::proxy::keep::{Keep, Slot, Way};
 use crate::proxy::relay::Meter;
@@ -20,29 +21,22 @@ use crate::service::ending;
 use crate::service::handover::ClientSocket;
 use crate::service::kernel;
 use crate::service::listener::{Arrival, Peer};
+use crate::service::mutex;
 use crate::service::stream::Family;
 
-/// Why a connection is ended that would have gone on.
+/// Why the proxy ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abort {
-    /// Somebody called `CloseConnection`.
     Asked,
-    /// A lock did not want to wait any longer for it.
     Forced,
-    /// The process that has taken the place of this one has ended, or its lock did not want to wait.
     Successor,
-    /// Nothing was carried for the idle timeout.
     Idle,
-    /// Bytes waited for the stall timeout, and their receiver took none.
     Stalled,
-    /// A peer did not answer for the keepalive time.
     PeerGone,
-    /// It was never answered, it leads to an earlier target, and all places were taken.
     Unanswered,
 }
 
 impl Abort {
-    /// The reason in words.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Asked => "closed by CloseConnection",
@@ -58,54 +52,78 @@ impl Abort {
     }
 }
 
-/// One of the two sides of a connection.
+/// A side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// The client.
     Client,
-    /// The upstream.
     Upstream,
 }
 
-/// To whom a connection was handed over.
+/// The receiver of a connection that was handed over.
 #[derive(Clone, Debug)]
 struct ServedBy {
     slot: u32,
     target: Arc<Address>,
 }
 
-/// One open connection, from the moment it was accepted.
-#[derive(Debug)]
-pub struct Connection {
-    /// Its number, unique in the process.
-    pub id: u64,
-    /// The client.
-    pub peer: Peer,
-    /// What kind of socket it has.
-    pub family: Family,
-    /// The client's socket.
-    pub client: ClientSocket,
-    /// Where it is written down so that it outlives the process.
-    pub slot: Option<Slot>,
-    /// The upstream, once it is connected.
-    pub upstream: OnceLock<Connected>,
-    /// Who serves it, while that is a process that it was handed over to.
-    handed: Mutex<Option<ServedBy>>,
-    since: Uptime,
+/// What a connection has carried.
+#[derive(Debug, Default)]
+struct Traffic {
     received: AtomicU64,
     sent: AtomicU64,
+    /// When it last carried something, in microseconds since boot.
     active_usec: AtomicU64,
     /// Towards the upstream, and towards the client.
     stalls: [Stall; 2],
+}
+
+impl Traffic {
+    fn carried(&self) -> CarriedBytes {
+        (self.received.load(Relaxed), self.sent.load(Relaxed))
+    }
+
+    fn set_carried(&self, (received, sent): CarriedBytes) {
+        self.received.store(received, Relaxed);
+        self.sent.store(sent, Relaxed);
+    }
+
+    fn set_active(&self, now: Uptime) {
+        self.active_usec.store(now.as_micros(), Relaxed);
+    }
+}
+
+/// How a connection ends.
+#[derive(Debug, Default)]
+struct Ending {
     abort: OnceLock<Abort>,
     aborted: Notify,
-    /// Both sides were told of the end.
-    finished: AtomicBool,
+    /// Whether both sides have seen the end.
+    is_complete: AtomicBool,
+}
+
+/// One open connection, from the moment it was accepted.
+#[derive(Debug)]
+pub struct Connection {
+    /// Unique in the process.
+    pub id: u64,
+    pub peer: Peer,
+    pub family: Family,
+    pub client: ClientSocket,
+    /// Its place in the table of kept connections.
+    pub slot: Option<Slot>,
+    /// Set when the upstream is connected.
+    pub upstream: OnceLock<Connected>,
+    /// Set while it is handed over.
+    served_by: Mutex<Option<ServedBy>>,
+    since: Uptime,
+    traffic: Traffic,
+    ending: Ending,
 }
 
 impl Connection {
-    /// One that was accepted then, of this number.
     pub(super) fn new(id: u64, client: Arrival, slot: Option<Slot>, since: Uptime) -> Self {
+        let traffic = Traffic::default();
+        traffic.set_active(Uptime::now());
         Self {
             id,
             peer: client.peer,
@@ -113,88 +131,79 @@ impl Connection {
             client: client.socket,
             slot,
             upstream: OnceLock::new(),
-            handed: Mutex::default(),
+            served_by: Mutex::default(),
             since,
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            active_usec: AtomicU64::new(Uptime::now().as_micros()),
-            stalls: Default::default(),
-            abort: OnceLock::new(),
-            aborted: Notify::new(),
-            finished: AtomicBool::new(false),
+            traffic,
+            ending: Ending::default(),
         }
     }
 
-    /// It has carried so much by now, as its slot says.
+    /// Continues counting from what `slot` says.
     pub(super) fn has_carried(&self, slot: Slot) {
         let [up, down] = Way::BOTH.map(|way| slot.flow(way));
         let received = up.given().saturating_sub(up.prefix_length().into());
-        self.received.store(received, Relaxed);
-        self.sent.store(down.given(), Relaxed);
+        self.traffic.set_carried((received, down.given()));
     }
 
-    /// Has the connection ended, for this reason. Nobody waits to be told if it was handed over:
-    /// then this is the slot whose connection has to be cut.
+    /// Has the connection end. Returns the handover slot to be cut if the connection is handed over: then
+    /// nothing here waits for [`Self::aborted`].
     pub(super) fn abort(&self, why: Abort) -> Option<u32> {
-        // Before whoever hands it over has it written down, or after that.
-        let handed = self.handed();
-        if self.abort.set(why).is_err() {
+        // Locked first: a handover sees either the reason, or has its slot in place.
+        let served_by = self.served_by();
+        if self.ending.abort.set(why).is_err() {
             return None;
         }
-        self.aborted.notify_one();
-        handed.as_ref().map(|handed| handed.slot)
+        self.ending.aborted.notify_one();
+        served_by.as_ref().map(|served_by| served_by.slot)
     }
 
-    /// It was handed over. Whether it should have been ended by then.
+    /// The connection was handed over. Returns whether it is to end.
     pub fn handed_over(&self, slot: u32, target: Arc<Address>) -> bool {
-        let mut handed = self.handed();
-        *handed = Some(ServedBy { slot, target });
-        self.abort.get().is_some()
+        *self.served_by() = Some(ServedBy { slot, target });
+        self.why_aborted().is_some()
     }
 
-    /// It is back: what it has carried by now is the count of it. Whether it was not served, so that
-    /// it can be handed over again.
+    /// The receiver of the handed-over connection is done with it. Returns whether it was not served, and
+    /// can be handed over again.
     pub fn taken_back(&self) -> bool {
-        if self.handed().take().is_none() {
+        if self.served_by().take().is_none() {
             return false;
         }
         let Some(end) = served_elsewhere::end(&self.client) else {
             return false;
         };
-        self.received.store(end.carried.0, Relaxed);
-        self.sent.store(end.carried.1, Relaxed);
-        end.is_untouched && self.abort.get().is_none()
+        self.traffic.set_carried(end.carried);
+        end.is_untouched && self.why_aborted().is_none()
     }
 
-    fn handed(&self) -> MutexGuard<'_, Option<ServedBy>> {
-        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn served_by(&self) -> MutexGuard<'_, Option<ServedBy>> {
+        mutex::lock(&self.served_by)
     }
 
     /// Why it is to end, if it is.
     pub fn why_aborted(&self) -> Option<Abort> {
-        self.abort.get().copied()
+        self.ending.abort.get().copied()
     }
 
-    /// Waits until somebody wants the connection to end.
+    /// Waits until the connection is to end.
     pub async fn aborted(&self) -> Abort {
         loop {
-            if let Some(why) = self.abort.get() {
-                return *why;
+            if let Some(why) = self.why_aborted() {
+                return why;
             }
-            self.aborted.notified().await;
+            self.ending.aborted.notified().await;
         }
     }
 
-    /// Its upstream is connected. From now on each side sees a reset when its socket is closed, until the
-    /// other side's end is passed on to it ([`ending`]).
+    /// The upstream is connected. From now on each side sees a reset when its socket is closed, until the
+    /// end of the other side is passed on to it ([`ending`]).
     pub fn is_connected(&self, connected: Connected) -> &Connected {
         let connected = self.upstream.get_or_init(|| connected);
         self.reset_on_close();
         connected
     }
 
-    /// It goes on with this upstream, and has carried something in an earlier process, which has seen to
-    /// how it ends.
+    /// The upstream was connected by an earlier process, which has also prepared how the connection ends.
     pub fn goes_on_with(&self, connected: Connected) {
         self.upstream.get_or_init(|| connected);
     }
@@ -204,20 +213,19 @@ impl Connection {
         self.sockets().for_each(ending::reset_on_close);
     }
 
-    /// Both sides were told of the end: closing the sockets is all that is left to do.
+    /// Both sides have seen the end: only the sockets are left to be closed.
     pub fn has_finished(&self) {
-        self.finished.store(true, Relaxed);
+        self.ending.is_complete.store(true, Relaxed);
     }
 
-    /// Both sides see the end as closing the only descriptors would show it, although there are copies
-    /// of them where connections are kept; and nobody restores it from now on.
+    /// Ends the connection for both sides although systemd has copies of the sockets, and removes it from
+    /// the table.
     pub fn conclude(&self, keep: Keep) {
         let Some(slot) = self.slot else {
             return;
         };
-        if !self.finished.load(Relaxed) {
-            let resets = self.sockets().any(ending::is_to_be_reset);
-            if resets {
+        if !self.ending.is_complete.load(Relaxed) {
+            if self.sockets().any(ending::is_to_be_reset) {
                 slot.ending();
             }
             for socket in self.sockets() {
@@ -231,9 +239,12 @@ impl Connection {
         keep.release(slot);
     }
 
+    fn upstream_socket(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.upstream.get()?.socket.as_fd())
+    }
+
     fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let upstream = self.upstream.get().map(|upstream| upstream.socket.as_fd());
-        std::iter::once(self.client.as_fd()).chain(upstream)
+        std::iter::once(self.client.as_fd()).chain(self.upstream_socket())
     }
 
     /// How long it has been open.
@@ -241,41 +252,42 @@ impl Connection {
         now.since(self.since)
     }
 
-    /// Bytes that came from the client and bytes that went to it.
-    pub fn carried(&self) -> (u64, u64) {
-        if self.handed().is_some()
-            && let Some(carried) = served_elsewhere::carried(&self.client)
-        {
-            return carried;
-        }
-        (self.received.load(Relaxed), self.sent.load(Relaxed))
+    /// Bytes from the client and bytes to it.
+    pub fn carried(&self) -> CarriedBytes {
+        let elsewhere = match *self.served_by() {
+            Some(_) => served_elsewhere::carried(&self.client),
+            None => None,
+        };
+        elsewhere.unwrap_or_else(|| self.traffic.carried())
     }
 
     /// When it last carried something.
     pub fn active(&self) -> Uptime {
-        Uptime::from_micros(self.active_usec.load(Relaxed))
+        Uptime::from_micros(self.traffic.active_usec.load(Relaxed))
     }
 
     pub(super) fn idle(&self, now: Uptime) -> Duration {
-        if self.handed().is_some() {
-            // Where nothing is known of it, it is not idle.
+        if self.served_by().is_some() {
+            // Without information it does not count as idle.
             let quiet = served_elsewhere::quiet(&self.client).unwrap_or_default();
             return quiet.min(self.age(now));
         }
         now.since(self.active())
     }
 
-    /// How long bytes have waited for a receiver that took none.
+    /// How long bytes have waited for a receiver that took none. A connection that is handed over is its
+    /// receiver's to watch.
     pub(super) fn stalled(&self, now: Uptime) -> Duration {
-        if self.handed().is_some() {
-            // They are for whoever serves it to look after.
+        if self.served_by().is_some() {
             return Duration::ZERO;
         }
-        let upstream = self.upstream.get().map(|upstream| upstream.socket.as_fd());
-        let (received, sent) = (self.received.load(Relaxed), self.sent.load(Relaxed));
-        let ways = [(upstream, received), (Some(self.client.as_fd()), sent)];
-        ways.into_iter()
-            .zip(&self.stalls)
+        let (received, sent) = self.traffic.carried();
+        let ways = [
+            (self.upstream_socket(), received),
+            (Some(self.client.as_fd()), sent),
+        ];
+        let stalls = ways.into_iter().zip(&self.traffic.stalls);
+        stalls
             .filter_map(|((socket, written), stall)| {
                 let waiting = kernel::unacknowledged_bytes(socket?).ok()?;
                 Some(stall.look(written, waiting as u64, now))
@@ -284,7 +296,7 @@ impl Connection {
             .unwrap_or_default()
     }
 
-    /// Whether it is connected to another target than this.
+    /// Whether it is connected to another target.
     pub(super) fn leads_elsewhere(&self, target: &Address) -> bool {
         let upstream = self.upstream.get();
         upstream.is_some_and(|upstream| *upstream.target != *target)
@@ -292,7 +304,7 @@ impl Connection {
 
     pub(super) fn is_gone(&self, limit: Duration) -> bool {
         self.sockets()
-            // Another subflow of MPTCP may be well.
+            // Another subflow of MPTCP may be alive.
             .filter(|socket| kernel::is_tcp(socket))
             .filter_map(|socket| kernel::tcp_info(socket).ok())
             .any(|info| liveness::is_gone(&info, limit))
@@ -300,12 +312,15 @@ impl Connection {
 
     pub(super) fn status(&self, now: Uptime) -> ConnectionStatus {
         let (received_bytes, sent_bytes) = self.carried();
-        let handed = self.handed().as_ref().map(|handed| handed.target.clone());
-        let upstream = self.upstream.get().map(|upstream| upstream.target.clone());
+        let served_by = self.served_by().clone();
+        let target = match (&served_by, self.upstream.get()) {
+            (Some(served_by), _) => Some(&served_by.target),
+            (None, upstream) => upstream.map(|upstream| &upstream.target),
+        };
         ConnectionStatus {
             id: self.id,
             peer: self.peer.to_string(),
-            upstream: handed.or(upstream).map(|target| target.to_string()),
+            upstream: target.map(ToString::to_string),
             age_usec: micros(self.age(now)),
             idle_usec: micros(self.idle(now)),
             received_bytes,
@@ -314,12 +329,10 @@ impl Connection {
     }
 }
 
-/// Counts what a connection carries, at this moment.
+/// Counts what a connection carries at this moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Metered<'a> {
-    /// The connection.
     pub connection: &'a Connection,
-    /// The moment.
     pub now: Uptime,
 }
 
@@ -327,17 +340,16 @@ impl Metered<'_> {
     fn count(&self, counter: &AtomicU64, bytes: usize) {
         // Only the thread that carries the connection counts.
         counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
-        let now = self.now.as_micros();
-        self.connection.active_usec.store(now, Relaxed);
+        self.connection.traffic.set_active(self.now);
     }
 }
 
 impl Meter for Metered<'_> {
     fn received(&self, bytes: usize) {
-        self.count(&self.connection.received, bytes);
+        self.count(&self.connection.traffic.received, bytes);
     }
 
     fn sent(&self, bytes: usize) {
-        self.count(&self.connection.sent, bytes);
+        self.count(&self.connection.traffic.sent, bytes);
     }
 }

@@ -1,19 +1,17 @@
 //! Whether a peer that does not answer is gone.
 //!
-//! The kernel's keepalive probes only connections that have nothing to send (`tcp_keepalive_timer`,
-//! `net/ipv4/tcp_timer.c`); one with bytes in flight it gives up after `tcp_retries2`, about
-//! fifteen minutes. An upgrade would have to wait for that. `TCP_USER_TIMEOUT` would end it sooner,
-//! but also connections whose peer is well and merely does not read. So we look ourselves.
+//! The kernel probes only connections that have nothing to send (`tcp_keepalive_timer`,
+//! `net/ipv4/tcp_timer.c`). With bytes in flight it gives up after `tcp_retries2`, about fifteen minutes,
+//! and a lock would have to wait for that. `TCP_USER_TIMEOUT` also ends connections whose peer is alive and
+//! merely does not read.
 
 use std::time::Duration;
 
 use crate::service::kernel::TcpInfo;
 
-/// Whether the peer has been silent for `limit` although it was asked: segments were sent again, or
-/// its closed window was probed, and no acknowledgement came.
-///
-/// A peer that is well answers a probe in one round trip, however long it does not read, so that no
-/// more than one is ever unanswered.
+/// Whether the peer was asked and has not answered for `limit`: segments were retransmitted, or its closed
+/// window was probed more than once. A peer that is alive answers a probe within one round trip, however
+/// long it does not read.
 pub fn is_gone(info: &TcpInfo, limit: Duration) -> bool {
     let asked = info.retransmits >= 1 && info.unacked > 0 || info.probes >= 2;
     asked && Duration::from_millis(info.last_ack_recv_ms.into()) >= limit
@@ -34,20 +32,18 @@ mod tests {
             ..TcpInfo::default()
         };
         assert!(is_gone(&silent, LIMIT));
-        assert!(!is_gone(
-            &TcpInfo {
-                last_ack_recv_ms: 59_999,
+        let last_ack_recv_ms = 59_999;
+        let (not_yet, not_asked) = (
+            TcpInfo {
+                last_ack_recv_ms,
                 ..silent
             },
-            LIMIT
-        ));
-        assert!(!is_gone(
-            &TcpInfo {
+            TcpInfo {
                 retransmits: 0,
                 ..silent
             },
-            LIMIT
-        ));
+        );
+        assert!(!is_gone(&not_yet, LIMIT) && !is_gone(&not_asked, LIMIT));
     }
 
     #[test]

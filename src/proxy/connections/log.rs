@@ -1,11 +1,11 @@
-//! What the journal says of one connection.
+//! Messages about one connection.
 
 use super::connection::{Abort, Connection, Side};
 use crate::proxy::event;
 use crate::service::clock::{Uptime, micros};
 use crate::service::plural::count;
 
-/// Why it was ended, if it was.
+/// Logs why it was ended, if it was.
 pub fn aborted(connection: &Connection) {
     let Some(why) = connection.why_aborted() else {
         return;
@@ -18,7 +18,7 @@ pub fn aborted(connection: &Connection) {
     );
 }
 
-/// That it has ended.
+/// Logs that it has ended.
 pub fn ended(connection: &Connection) {
     let (received, sent) = connection.carried();
     tracing::debug!(
@@ -30,7 +30,7 @@ pub fn ended(connection: &Connection) {
     );
 }
 
-/// That the kernel's own probes found a peer gone.
+/// Logs that the kernel's own probes got no answer.
 pub fn peer_gone(connection: &Connection, side: Side) {
     let peer = match side {
         Side::Client => "the client",

@@ -1,6 +1,7 @@
 //! How many connections each source of clients has. Pure.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -8,22 +9,20 @@ use std::time::Duration;
 use crate::service::clock::Uptime;
 use crate::service::listener::Peer;
 
-/// Refused clients are told of at most so often.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// The least time between two messages about refused clients.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Who clients count for: an IPv4 address, or the 64 bits of an IPv6 network, which is the least that
-/// one customer has (RFC 6177). Of link-local addresses all have the same network, so each counts alone.
+/// What clients are counted by: an IPv4 address, or the first 64 bits of an IPv6 address, the smallest
+/// network that a customer has (RFC 6177). All link-local addresses share a network, so each is counted
+/// alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// An address.
     Address(IpAddr),
-    /// The addresses that begin with these 64 bits.
     Network(u64),
 }
 
 impl Source {
-    /// The source of this client. One of AF_UNIX or vsock has none: who may connect there is said by
-    /// other means.
+    /// The source of a client; `None` for AF_UNIX and vsock, whose clients are limited by other means.
     pub fn of(peer: &Peer) -> Option<Self> {
         let Peer::Tcp(address) = peer else {
             return None;
@@ -49,50 +48,64 @@ impl fmt::Display for Source {
     }
 }
 
-/// Open connections by source.
-#[derive(Debug, Default)]
+/// Open connections by source, and clients that were refused because their source had too many.
+#[derive(Debug)]
 pub struct Sources {
+    /// The most connections of one source.
+    most: usize,
     open: HashMap<Source, usize>,
     refused: u64,
-    /// Those of them that nobody was told of.
-    untold: u64,
-    told: Option<Uptime>,
+    /// How many of them were reported, and when.
+    reported: u64,
+    reported_at: Option<Uptime>,
 }
 
 impl Sources {
-    /// So many are open.
-    pub fn open(&self, source: Source) -> usize {
-        self.open.get(&source).copied().unwrap_or(0)
+    pub fn new(most: usize) -> Self {
+        Self {
+            most,
+            open: HashMap::new(),
+            refused: 0,
+            reported: 0,
+            reported_at: None,
+        }
     }
 
-    /// One more.
-    pub fn add(&mut self, source: Source) {
-        *self.open.entry(source).or_default() += 1;
+    pub fn add(&mut self, client: &Peer) {
+        if let Some(source) = Source::of(client) {
+            *self.open.entry(source).or_default() += 1;
+        }
     }
 
-    /// One less.
-    pub fn remove(&mut self, source: Source) {
-        if let Some(open) = self.open.get_mut(&source) {
-            *open -= 1;
-            if *open == 0 {
-                self.open.remove(&source);
+    pub fn remove(&mut self, client: &Peer) {
+        if let Some(source) = Source::of(client)
+            && let Entry::Occupied(mut open) = self.open.entry(source)
+        {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
             }
         }
     }
 
-    /// A client was refused; how many were since the last time that somebody was told, if it is time to
-    /// tell again.
-    pub fn refuse(&mut self, now: Uptime) -> Option<u64> {
-        self.refused += 1;
-        self.untold += 1;
-        if self.told.is_some_and(|told| now < told + TELL_EVERY) {
-            return None;
-        }
-        self.told = Some(now);
-        Some(std::mem::take(&mut self.untold))
+    /// The source of a client and its connections, if it may have no more.
+    pub fn full(&self, client: &Peer) -> Option<(Source, usize)> {
+        let source = Source::of(client)?;
+        let open = self.open.get(&source).copied().unwrap_or(0);
+        (open >= self.most).then_some((source, open))
     }
 
-    /// Clients that were refused.
+    /// Counts a refused client. Returns the number since the last report if the next report is due.
+    pub fn refuse(&mut self, now: Uptime) -> Option<u64> {
+        self.refused += 1;
+        if self.reported_at.is_some_and(|at| now < at + REPORT_EVERY) {
+            return None;
+        }
+        self.reported_at = Some(now);
+        let reported = std::mem::replace(&mut self.reported, self.refused);
+        Some(self.refused - reported)
+    }
+
     pub fn refused(&self) -> u64 {
         self.refused
     }
@@ -102,12 +115,13 @@ impl Sources {
 mod tests {
     use super::*;
 
-    fn source(text: &str) -> Source {
-        Source::of(&Peer::Tcp(text.parse().unwrap())).unwrap()
+    fn peer(text: &str) -> Peer {
+        Peer::Tcp(text.parse().unwrap())
     }
 
     #[test]
     fn ipv4_counts_by_address_and_ipv6_by_network() {
+        let network = "2001:db8:0:7::/64";
         for (one, other, same, text) in [
             ("192.0.2.1:1", "192.0.2.1:2", true, "192.0.2.1"),
             ("192.0.2.1:1", "192.0.2.2:1", false, "192.0.2.1"),
@@ -115,41 +129,39 @@ mod tests {
                 "[2001:db8:0:7::1]:1",
                 "[2001:db8:0:7:ffff::9]:1",
                 true,
-                "2001:db8:0:7::/64",
+                network,
             ),
-            (
-                "[2001:db8:0:7::1]:1",
-                "[2001:db8:0:8::1]:1",
-                false,
-                "2001:db8:0:7::/64",
-            ),
+            ("[2001:db8:0:7::1]:1", "[2001:db8:0:8::1]:1", false, network),
             ("[fe80::1]:1", "[fe80::2]:1", false, "fe80::1"),
             ("[::1]:1", "[::1]:2", true, "::1"),
         ] {
-            assert_eq!(source(one) == source(other), same, "{one} {other}");
-            assert_eq!(source(one).to_string(), text);
+            let [one, other] = [one, other].map(|text| Source::of(&peer(text)).unwrap());
+            assert_eq!(one == other, same, "{one} {other}");
+            assert_eq!(one.to_string(), text);
         }
         assert_eq!(Source::of(&Peer::Unix(Some(1))), None);
     }
 
     #[test]
     fn a_source_that_has_gone_is_forgotten() {
-        let mut sources = Sources::default();
-        let (one, other) = (source("192.0.2.1:1"), source("192.0.2.2:1"));
-        sources.add(one);
-        sources.add(one);
-        sources.add(other);
-        sources.remove(one);
-        assert_eq!((sources.open(one), sources.open(other)), (1, 1));
-        sources.remove(one);
-        sources.remove(one);
-        assert_eq!(sources.open(one), 0);
+        let mut sources = Sources::new(1);
+        let (one, other) = (peer("192.0.2.1:1"), peer("192.0.2.2:1"));
+        let open = |sources: &Sources, peer| sources.full(peer).map(|(_, open)| open);
+        sources.add(&one);
+        sources.add(&one);
+        sources.add(&other);
+        sources.remove(&one);
+        assert_eq!(open(&sources, &one), Some(1));
+        assert_eq!(open(&sources, &other), Some(1));
+        sources.remove(&one);
+        sources.remove(&one);
+        assert_eq!(open(&sources, &one), None);
         assert_eq!(sources.open.len(), 1);
     }
 
     #[test]
     fn of_many_refusals_few_are_told_and_none_is_forgotten() {
-        let mut sources = Sources::default();
+        let mut sources = Sources::new(1);
         let at = |seconds: u64| Uptime::from_micros(seconds * 1_000_000);
         assert_eq!(sources.refuse(at(100)), Some(1));
         assert_eq!(sources.refuse(at(101)), None);

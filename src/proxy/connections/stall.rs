@@ -5,20 +5,18 @@ use std::time::Duration;
 
 use crate::service::clock::Uptime;
 
-/// One direction of a connection, as it is looked at from time to time. Only one thread looks.
+/// What was seen of the receiver of one direction. Only one thread looks.
 #[derive(Debug, Default)]
 pub(super) struct Stall {
-    /// What the receiver had taken when it was looked at.
+    /// Bytes that the receiver had taken.
     taken: AtomicU64,
-    /// Since when it is that much, in microseconds since boot; 0: nothing waits.
+    /// Since when it has taken no more, in microseconds since boot; 0 if nothing waits.
     since: AtomicU64,
 }
 
 impl Stall {
-    /// So many bytes were written to the receiver's socket, and so many of them wait there. How long the
-    /// receiver has taken none of them.
-    ///
-    /// The kernel has all that waits: while a direction holds anything itself, the socket's buffer is full.
+    /// How long the receiver has taken nothing, if `written` bytes were written to its socket and `waiting`
+    /// of them are still there. Bytes that the proxy holds itself wait only while that socket is full.
     pub(super) fn look(&self, written: u64, waiting: u64, now: Uptime) -> Duration {
         let taken = written.wrapping_sub(waiting);
         let before = self.taken.swap(taken, Relaxed);

@@ -1,4 +1,4 @@
-//! Ending connections that have lasted too long.
+//! Ending connections that have reached a time limit.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -6,21 +6,18 @@ use std::time::Duration;
 use super::connection::{Abort, Connection};
 use crate::service::clock::Uptime;
 
-/// The limits of a connection, and when the connections were last held against them.
+/// The time limits of a connection, and when the connections were last compared with them.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    /// How long nothing may be carried.
-    pub idle: Option<Duration>,
-    /// How long bytes may wait for a receiver that takes none.
-    pub stalled: Option<Duration>,
-    /// How long a peer may not answer.
-    pub silent: Option<Duration>,
+    idle: Option<Duration>,
+    stalled: Option<Duration>,
+    silent: Option<Duration>,
     /// In microseconds since boot.
     last: AtomicU64,
 }
 
 impl Sweep {
-    /// With these limits.
+    /// Limits on the time in which nothing is carried, a receiver takes nothing, and a peer does not answer.
     pub fn new(
         idle: Option<Duration>,
         stalled: Option<Duration>,
@@ -34,7 +31,7 @@ impl Sweep {
         }
     }
 
-    /// Whether it is time for a sweep, and when the next one is due; `None` without a limit.
+    /// Whether a sweep is due, and when the next one is; `None` without a limit.
     pub(super) fn is_due(&self, now: Uptime) -> Option<(bool, Uptime)> {
         let all = [self.idle, self.stalled, self.silent];
         let shortest = all.into_iter().flatten().min()?;
@@ -48,21 +45,19 @@ impl Sweep {
         Some((true, now + every))
     }
 
-    /// Why a connection is to be ended, if it has lasted too long.
+    /// Why a connection is to end, if it has reached a limit.
     pub(super) fn verdict(&self, connection: &Connection, now: Uptime) -> Option<Abort> {
         let early = |limit: Duration| limit - limit / 8;
-        let reached =
-            |limit: Option<Duration>, lasts: &dyn Fn(Duration) -> bool| limit.is_some_and(lasts);
-        if reached(self.idle, &|limit| connection.idle(now) >= limit) {
+        let is_idle = |limit| connection.idle(now) >= limit;
+        let is_gone = |limit| connection.is_gone(early(limit));
+        let is_stalled = |limit| connection.stalled(now) >= early(limit);
+        if self.idle.is_some_and(is_idle) {
             Some(Abort::Idle)
-        } else if reached(self.silent, &|limit| connection.is_gone(early(limit))) {
+        } else if self.silent.is_some_and(is_gone) {
             Some(Abort::PeerGone)
-        } else if reached(self.stalled, &|limit| {
-            connection.stalled(now) >= early(limit)
-        }) {
-            Some(Abort::Stalled)
         } else {
-            None
+            let is_stalled = self.stalled.is_some_and(is_stalled);
+            is_stalled.then_some(Abort::Stalled)
         }
     }
 }

@@ -1,24 +1,25 @@
-//! Which connections to an earlier target can be given up when all places are taken. Pure.
+//! Which connections to an earlier target can end when all places are taken. Pure.
 //!
-//! A target that leads back by way of another proxy takes all places: each connection is the next one's
-//! client. What sets them apart is that the target has never answered, and that the same bytes have come on
-//! each of them, for they are the words of one client that go round.
+//! A target that leads back through another proxy takes all places: each connection is the client of the
+//! next one. They can be recognised: the target has never answered, and each has carried the same bytes,
+//! which come from a single client.
 
 use std::collections::HashMap;
 
-/// What a connection has carried: bytes from the client, bytes to it.
-pub(super) type CarriedBytes = (u64, u64);
+/// Bytes from the client of a connection, and bytes to it.
+pub type CarriedBytes = (u64, u64);
 
-/// Decides which connections to earlier targets are given up: those on which nothing was said, and those that
-/// have carried the same unanswered bytes if they take half of all places.
+/// Connections without an answer that can end: those that have carried nothing, and those that have carried
+/// the same number of bytes if they take half of all places.
 #[derive(Debug)]
 pub(super) struct Unanswered {
+    /// Connections by the bytes that they have carried.
     alike: HashMap<u64, usize>,
     half: usize,
 }
 
 impl Unanswered {
-    /// Of these connections, where `most` may be open.
+    /// Of these connections to earlier targets; `most` connections may be open.
     pub(super) fn of(connections: impl Iterator<Item = CarriedBytes>, most: usize) -> Self {
         let mut alike = HashMap::new();
         for (received, _) in connections.filter(|(_, sent)| *sent == 0) {
@@ -30,7 +31,6 @@ impl Unanswered {
         }
     }
 
-    /// Whether a connection that has carried this is given up.
     pub(super) fn contains(&self, (received, sent): CarriedBytes) -> bool {
         let alike = self.alike.get(&received).copied().unwrap_or(0);
         sent == 0 && (received == 0 || alike >= self.half)

@@ -1,18 +1,19 @@
-//! What is answered to one call. Methods that wait are streams of replies, so that a caller can be
-//! seen to go away.
+//! Answering a call. Methods that wait are streams of replies, so that it is noticed when a caller hangs up.
 
+mod exchange;
 mod locking;
 mod refused;
-mod stream;
 mod target;
 
+use std::convert::Infallible;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde_json::json;
 
-use refused::{Refused, parameters, refuse};
-use stream::{changed, gate_reply, pause};
+use exchange::{Exchange, gate_reply};
+use refused::{Answer, Refused, parameters, refuse};
 
 use super::callers::send;
 use crate::interface::{
@@ -35,24 +36,32 @@ const INFO: ServiceInfo = ServiceInfo {
 const NOT_OURS: &str = "an earlier process handed it over, and only who serves it can end it: \
                         restart that service, or wait";
 
-/// Whether this is a call that waits for something to happen, not one that is answered at once.
+/// Whether a call may wait for something to happen.
 pub(super) fn waits(call: &Call) -> bool {
     let is = |name| call.method == qualified(name);
     let is_tried = || !call.parameters["probeUSec"].is_null();
     is("Monitor") || is("Switch") || is("Lock") && call.more || is("SetTarget") && is_tried()
 }
 
-/// Answers `call`. An error means that the caller has gone.
+/// Answers `call`.
+///
+/// # Errors
+///
+/// If the caller has hung up.
 pub(super) async fn answer(
     call: &Call,
     connection: &mut VarlinkConnection,
     proxy: &Arc<Proxy>,
 ) -> io::Result<()> {
+    let mut exchange = Exchange {
+        call,
+        connection,
+        proxy,
+    };
     let reply = match INFO.answer(call) {
         Some(reply) => reply,
-        None => match dispatch(call, connection, proxy).await {
-            Ok(Some(reply)) | Err(Refused::Reply(reply)) => reply,
-            Ok(None) => return Ok(()),
+        None => match dispatch(&mut exchange).await {
+            Ok(reply) | Err(Refused::Reply(reply)) => reply,
             Err(Refused::Gone(error)) => return Err(error),
         },
     };
@@ -62,89 +71,60 @@ pub(super) async fn answer(
     }
 }
 
-/// The last reply, or none if the stream has sent it already.
-async fn dispatch(
-    call: &Call,
-    connection: &mut VarlinkConnection,
-    proxy: &Arc<Proxy>,
-) -> Result<Option<Reply>, Refused> {
-    let method = call.method.rsplit('.').next().unwrap_or_default();
-    Ok(Some(match method {
-        "GetStatus" => Reply::last(StatusReply {
-            status: proxy.status(),
-        }),
-        "ListConnections" => return list(call, connection, proxy).await,
-        "Lock" => return locking::lock(call, connection, proxy).await,
+async fn dispatch(exchange: &mut Exchange<'_>) -> Answer {
+    let proxy = exchange.proxy;
+    let method = exchange.call.method.rsplit('.').next();
+    match method.unwrap_or_default() {
+        "GetStatus" => Ok(Reply::last(status_reply(proxy))),
+        "ListConnections" => list(exchange).await,
+        "Lock" => locking::lock(exchange).await,
         "Unlock" => {
             let record_left = proxy.admission.unlock();
-            Reply::last(UnlockReply {
-                gate: gate_reply(proxy),
-                record_left,
-            })
+            let gate = gate_reply(proxy);
+            Ok(Reply::last(UnlockReply { gate, record_left }))
         }
-        "SetTarget" => return target::set(call, connection, proxy).await,
-        "Switch" => return locking::switch(call, connection, proxy).await,
-        "Monitor" => return monitor(call, connection, proxy).await,
-        "CloseConnection" => {
-            let ConnectionParameters { id } = parameters(call)?;
-            if id == 0 && proxy.route.handover.orphans() > 0 {
-                return refuse("CannotClose", json!({ "id": id, "reason": NOT_OURS }));
-            }
-            match proxy.admission.connections.abort(id, Abort::Asked) {
-                true => Reply::last(json!({})),
-                false => return refuse("NoSuchConnection", json!({ "id": id })),
-            }
-        }
-        _ => Reply::method_not_found(&call.method),
-    }))
+        "SetTarget" => target::set(exchange).await,
+        "Switch" => locking::switch(exchange).await,
+        "Monitor" => monitor(exchange).await,
+        "CloseConnection" => close(exchange),
+        _ => Ok(Reply::method_not_found(&exchange.call.method)),
+    }
 }
 
-async fn list(
-    call: &Call,
-    connection: &mut VarlinkConnection,
-    proxy: &Proxy,
-) -> Result<Option<Reply>, Refused> {
-    let mut all = proxy.list_connections();
-    if all.len() > 1 && !call.more {
-        return Err(Refused::Reply(Reply::expected_more()));
+fn status_reply(proxy: &Proxy) -> StatusReply {
+    let status = proxy.status();
+    StatusReply { status }
+}
+
+async fn list(exchange: &mut Exchange<'_>) -> Answer {
+    let mut all = exchange.proxy.list_connections();
+    if all.len() > 1 {
+        exchange.expect_more()?;
     }
-    let last = all.pop();
+    let connection = all.pop();
     for one in all {
-        send(
-            connection,
-            &Reply::continued(ConnectionReply {
-                connection: Some(one),
-            }),
-        )
-        .await?;
+        let connection = Some(one);
+        let reply = Reply::continued(ConnectionReply { connection });
+        send(exchange.connection, &reply).await?;
     }
-    Ok(Some(Reply::last(ConnectionReply { connection: last })))
+    Ok(Reply::last(ConnectionReply { connection }))
 }
 
-async fn monitor(
-    call: &Call,
-    connection: &mut VarlinkConnection,
-    proxy: &Proxy,
-) -> Result<Option<Reply>, Refused> {
-    if !call.more {
-        return Err(Refused::Reply(Reply::expected_more()));
+async fn monitor(exchange: &mut Exchange<'_>) -> Answer {
+    exchange.expect_more()?;
+    let proxy = exchange.proxy;
+    let look = || ControlFlow::<Infallible, _>::Continue(status_reply(proxy));
+    match exchange.stream(look).await? {}
+}
+
+fn close(exchange: &Exchange<'_>) -> Answer {
+    let ConnectionParameters { id } = parameters(exchange.call)?;
+    let proxy = exchange.proxy;
+    if id == 0 && proxy.route.handover.orphans() > 0 {
+        return refuse("CannotClose", json!({ "id": id, "reason": NOT_OURS }));
     }
-    let mut changes = proxy.admission.wakers.subscribe();
-    let mut told = None;
-    loop {
-        changes.mark_unchanged();
-        let status = proxy.status();
-        if told.as_ref() != Some(&status) {
-            send(
-                connection,
-                &Reply::continued(StatusReply {
-                    status: status.clone(),
-                }),
-            )
-            .await?;
-            told = Some(status);
-            pause(connection).await?;
-        }
-        changed(&mut changes, connection).await?;
+    match proxy.admission.connections.abort(id, Abort::Asked) {
+        true => Ok(Reply::last(json!({}))),
+        false => refuse("NoSuchConnection", json!({ "id": id })),
     }
 }

@@ -1,9 +1,9 @@
 //! The control socket, which speaks the [`interface`](crate::interface).
 //!
-//! - [`server`]: serving callers, each at a bounded cost; `callers`: who is connected; `places`: how many may be,
-//!   and who makes room;
-//! - `methods`: what is answered to one call;
-//! - `succession`: handing over to the process that takes the place of this one.
+//! - [`server`]: serving callers, each at a bounded cost; `callers`: the callers that are connected; `places`: how
+//!   many there may be, and which one makes room;
+//! - `methods`: answering a call;
+//! - `succession`: handing over to a process that takes over.
 //!
 //! No decision is taken here.
 

@@ -1,18 +1,18 @@
-//! Which callers have a place, and who makes room when none is left. Pure.
+//! Which callers have a place, and which one makes room when none is left. Pure.
 //!
-//! There is always room for one more caller, and for a call that is answered at once: calls that wait
-//! have a limit of their own, and whoever has no such call makes room. It is the user with the most of
-//! those who makes it, so that nobody keeps others out, root least of all.
+//! There is always room for one more caller, and for a call that is answered at once: calls that wait have a
+//! limit of their own, and a caller without such a call can be evicted. It is one of the user with the most
+//! of them, so that no user keeps others out, root least of all.
 
 use std::collections::BTreeMap;
 
-/// Root's number.
+/// The number of the user root.
 const ROOT: u32 = 0;
 
-/// What a caller is doing.
+/// What a caller is doing, the first to be evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Doing {
-    /// Nothing: it has yet to call.
+pub enum Activity {
+    /// It has no call.
     Silent,
     /// It is being answered.
     Answered,
@@ -21,10 +21,10 @@ enum Doing {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Caller {
+struct Place {
     user: u32,
-    doing: Doing,
-    /// Later than that of everybody whose doing has changed before.
+    activity: Activity,
+    /// The order in which activities have begun.
     since: u64,
 }
 
@@ -33,11 +33,10 @@ struct Caller {
 pub struct Places {
     most: usize,
     time: u64,
-    callers: BTreeMap<u64, Caller>,
+    callers: BTreeMap<u64, Place>,
 }
 
 impl Places {
-    /// For at most so many callers.
     pub fn new(most: usize) -> Self {
         Self {
             most: most.max(4),
@@ -46,102 +45,78 @@ impl Places {
         }
     }
 
-    /// The most calls that may wait, of one user.
-    fn waiting_of_one(&self) -> usize {
-        self.most / 4
-    }
-
-    /// The most calls that may wait, of all users together; root's are not among them.
-    fn waiting_of_all(&self) -> usize {
-        self.most / 2
-    }
-
-    /// How many callers are connected.
     pub fn len(&self) -> usize {
         self.callers.len()
     }
 
-    /// Whether nobody is connected.
-    pub fn is_empty(&self) -> bool {
-        self.callers.is_empty()
-    }
-
-    /// A caller of this user has come. Its number, and the one who has to go for it.
+    /// Adds a caller of this user. Returns its number, and that of the caller which is evicted for it.
     pub fn enter(&mut self, user: u32) -> (u64, Option<u64>) {
         let evicted = match self.callers.len() < self.most {
             true => None,
             false => self.evict(),
         };
         let since = self.tick();
-        let doing = Doing::Silent;
-        self.callers.insert(since, Caller { user, doing, since });
+        let place = Place {
+            user,
+            activity: Activity::Silent,
+            since,
+        };
+        self.callers.insert(since, place);
         (since, evicted)
     }
 
-    /// Takes the place of whoever can best do without it: among the callers of the user with the most of
-    /// those who do not wait, one that is silent, and the one that has been it for longest.
+    /// Evicts a caller: of the user with the most that do not wait, the one that has been silent for longest,
+    /// or else the one that has been answered for longest.
     pub fn evict(&mut self) -> Option<u64> {
-        let can_go = |caller: &&Caller| caller.doing != Doing::Waiting;
+        let can_go = |place: &&Place| place.activity != Activity::Waiting;
         let mut users = BTreeMap::<u32, usize>::new();
-        for caller in self.callers.values().filter(can_go) {
-            *users.entry(caller.user).or_default() += 1;
+        for place in self.callers.values().filter(can_go) {
+            *users.entry(place.user).or_default() += 1;
         }
-        // Of two with as many it is not root.
+        // Of two users with as many it is not root.
         let (user, _) = users.iter().max_by_key(|(user, count)| (**count, **user))?;
-        let (number, _) = self
-            .callers
-            .iter()
-            .filter(|(_, caller)| caller.user == *user && can_go(caller))
-            .min_by_key(|(_, caller)| (caller.doing, caller.since))?;
+        let of_user = self.callers.iter();
+        let of_user = of_user.filter(|(_, place)| place.user == *user && can_go(place));
+        let (number, _) = of_user.min_by_key(|(_, place)| (place.activity, place.since))?;
         let number = *number;
         self.callers.remove(&number);
         Some(number)
     }
 
-    /// This caller is silent from now on.
-    pub fn silent(&mut self, number: u64) {
-        self.does(number, Doing::Silent);
-    }
-
-    /// This caller is being answered from now on.
-    pub fn answered(&mut self, number: u64) {
-        self.does(number, Doing::Answered);
-    }
-
-    /// The call of this caller is one that waits.
+    /// Lets the call of a caller wait.
     ///
     /// # Errors
     ///
-    /// The limit, when as many wait already.
-    pub fn waits(&mut self, number: u64) -> Result<(), usize> {
-        let Some(user) = self.callers.get(&number).map(|caller| caller.user) else {
-            return Ok(()); // it has to go anyway
+    /// The limit, if as many wait already: of one user a quarter of all places, and of all users but root a half.
+    pub fn begin_wait(&mut self, number: u64) -> Result<(), usize> {
+        let Some(user) = self.callers.get(&number).map(|place| place.user) else {
+            return Ok(()); // it was evicted
         };
         let waiting = |whose: &dyn Fn(u32) -> bool| {
-            self.callers
-                .values()
-                .filter(|caller| caller.doing == Doing::Waiting && whose(caller.user))
+            let places = self.callers.values();
+            places
+                .filter(|place| place.activity == Activity::Waiting && whose(place.user))
                 .count()
         };
-        if waiting(&|other| other == user) >= self.waiting_of_one() {
-            return Err(self.waiting_of_one());
+        let (of_one, of_all) = (self.most / 4, self.most / 2);
+        if waiting(&|other| other == user) >= of_one {
+            return Err(of_one);
         }
-        if user != ROOT && waiting(&|other| other != ROOT) >= self.waiting_of_all() {
-            return Err(self.waiting_of_all());
+        if user != ROOT && waiting(&|other| other != ROOT) >= of_all {
+            return Err(of_all);
         }
-        self.does(number, Doing::Waiting);
+        self.set(number, Activity::Waiting);
         Ok(())
     }
 
-    /// This caller has gone.
     pub fn leave(&mut self, number: u64) {
         self.callers.remove(&number);
     }
 
-    fn does(&mut self, number: u64, doing: Doing) {
+    pub fn set(&mut self, number: u64, activity: Activity) {
         let since = self.tick();
-        if let Some(caller) = self.callers.get_mut(&number) {
-            (caller.doing, caller.since) = (doing, since);
+        if let Some(place) = self.callers.get_mut(&number) {
+            (place.activity, place.since) = (activity, since);
         }
     }
 
@@ -156,12 +131,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Callers of this user that call what waits; how many do.
+    /// Has `count` callers of this user wait. Returns how many may.
     fn wait(places: &mut Places, user: u32, count: usize) -> usize {
         (0..count)
             .filter(|_| {
                 let (number, _) = places.enter(user);
-                places.waits(number).is_ok()
+                places.begin_wait(number).is_ok()
             })
             .count()
     }
@@ -174,8 +149,8 @@ mod tests {
         assert_eq!(wait(&mut places, 3, 300), 0, "all users together");
         assert_eq!(wait(&mut places, ROOT, 300), 64);
         let (unlock, _) = places.enter(ROOT);
-        assert_eq!(places.waits(unlock), Err(64));
-        places.answered(unlock);
+        assert_eq!(places.begin_wait(unlock), Err(64));
+        places.set(unlock, Activity::Answered);
     }
 
     #[test]
@@ -194,14 +169,14 @@ mod tests {
     fn one_that_does_not_take_its_answer_goes_behind_those_who_are_silent() {
         let mut places = Places::new(4);
         let numbers: Vec<u64> = (0..4).map(|_| places.enter(1).0).collect();
-        numbers[..3]
-            .iter()
-            .for_each(|number| places.answered(*number));
+        for number in &numbers[..3] {
+            places.set(*number, Activity::Answered);
+        }
         assert_eq!(places.enter(1).1, Some(numbers[3]));
-        places.answered(numbers[1]);
+        places.set(numbers[1], Activity::Answered);
         let (last, evicted) = places.enter(1);
         assert!(evicted.is_some_and(|evicted| !numbers.contains(&evicted)));
-        places.answered(last);
+        places.set(last, Activity::Answered);
         assert_eq!(places.enter(1).1, Some(numbers[0]));
     }
 
@@ -217,15 +192,15 @@ mod tests {
                 let number = numbers.get(act * 7 % numbers.len().max(1)).copied().unwrap_or(0);
                 match act {
                     0 => places.leave(number),
-                    1 => places.silent(number),
-                    2 => places.answered(number),
-                    3 => _ = places.waits(number),
+                    1 => places.set(number, Activity::Silent),
+                    2 => places.set(number, Activity::Answered),
+                    3 => _ = places.begin_wait(number),
                     _ => {
                         let is_full = places.len() == most;
                         let waiting: Vec<u64> = places
                             .callers
                             .iter()
-                            .filter(|(_, caller)| caller.doing == Doing::Waiting)
+                            .filter(|(_, place)| place.activity == Activity::Waiting)
                             .map(|(number, _)| *number)
                             .collect();
                         let (number, evicted) = places.enter(user);

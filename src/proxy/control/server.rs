@@ -1,5 +1,5 @@
-//! Serving the callers of the control socket. Each is a task of its own, so that one that is broken or
-//! hostile holds up nobody, and each costs a bounded amount.
+//! Serving the callers of the control socket. Each is a task of its own and has bounded costs, so that a
+//! broken or hostile caller does not delay others.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::callers::{Callers, PATIENCE, Seat, send};
 use super::methods;
-use super::succession::{self, Claim};
+use super::succession::{self, TakeOverClaim};
 use crate::interface::{CALL_MAX, qualified};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::event;
@@ -24,26 +24,25 @@ use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener, Peer};
 use crate::service::varlink::{Call, ReceiveError, Reply, VarlinkConnection};
 
-/// How much of a call that is too long is taken after the answer, so that the caller gets to read that.
+/// How many bytes of a call that is too long are received after the answer, so that the caller can read it.
 const DISCARDED_MAX: usize = 1 << 20;
 
 /// The pause when a caller could not be accepted.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// The control sockets and those who call on them.
+/// The control sockets and their callers.
 pub struct ControlServer {
     callers: Arc<Callers>,
 }
 
 impl ControlServer {
-    /// A server on these sockets; without any, nobody can call.
     pub fn new(listeners: Arc<[Listener]>) -> Self {
         Self {
             callers: Arc::new(Callers::new(listeners)),
         }
     }
 
-    /// Starts to take calls for `proxy`.
+    /// Starts accepting callers.
     pub fn start(&self, proxy: &Arc<Proxy>) {
         let listeners = self.callers.listeners();
         if listeners.is_empty() {
@@ -58,17 +57,16 @@ impl ControlServer {
         });
     }
 
-    /// How many callers are connected.
     pub fn callers(&self) -> usize {
         self.callers.count()
     }
 
-    /// Whether somebody is about to call.
+    /// Whether a caller waits in a backlog.
     pub fn has_waiting(&self) -> bool {
         self.callers.listeners().iter().any(Listener::has_waiting)
     }
 
-    /// Waits until the last caller has gone.
+    /// Waits until the last caller has left.
     pub async fn changed(&self) {
         self.callers.all_gone().await;
     }
@@ -112,8 +110,8 @@ async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, prox
     }
 }
 
-/// Whether the caller is this proxy itself, which only happens if its target leads to its control socket: the
-/// words would be those of a client, and the rights the proxy's own.
+/// Whether the caller is this proxy itself, because the target leads to the control socket. What it sends is
+/// a client's, but its rights are the proxy's.
 fn is_this_process(peer: &Peer) -> bool {
     let own = i32::try_from(std::process::id()).ok();
     matches!(peer, Peer::Unix(pid) if pid.is_some() && *pid == own)
@@ -148,7 +146,7 @@ async fn next_caller(listeners: &[Listener]) -> io::Result<Accepted> {
     .await
 }
 
-/// Whose process has connected: the number of its user, as far as this process can see it.
+/// The number of the user whose process has connected, as far as this process can see it.
 fn user(stream: &UnixStream) -> u32 {
     let credentials = rustix::net::sockopt::socket_peercred(stream);
     credentials.map_or(u32::MAX, |credentials| credentials.uid.as_raw())
@@ -159,8 +157,8 @@ fn into_unix(socket: ClientSocket) -> io::Result<UnixStream> {
     UnixStream::from_std(StdUnixStream::from(socket))
 }
 
-/// Tells a caller that its call is too long. It is still sending, and would find the connection reset if what it
-/// sends were not taken.
+/// Answers a call that is too long. The caller is still sending, and would see a reset instead of the answer if
+/// nothing received that.
 async fn refuse_long_call(mut connection: VarlinkConnection) {
     let refusal = Reply::error(qualified("CallTooLong"), json!({ "limit": CALL_MAX }));
     if send(&mut connection, &refusal).await.is_ok() {
@@ -169,10 +167,10 @@ async fn refuse_long_call(mut connection: VarlinkConnection) {
     }
 }
 
-/// Answers one caller's calls, one after the other.
+/// Answers the calls of one caller, one after the other.
 async fn serve(stream: UnixStream, peer: Peer, seat: Seat, proxy: &Arc<Proxy>) {
     let mut connection = VarlinkConnection::new(stream, CALL_MAX);
-    let mut claim: Option<Claim> = None;
+    let mut claim: Option<TakeOverClaim> = None;
     loop {
         let answered = match timeout(PATIENCE, connection.receive::<Call>()).await {
             Ok(Ok(Some(call))) if call.method == qualified("HandOver") => {

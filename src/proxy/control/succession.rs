@@ -1,14 +1,13 @@
-//! Handing the listening sockets over to the process that takes the place of this one.
+//! Handing the listening sockets over to a process that takes over.
 //!
-//! The successor calls `HandOver`, gets the sockets, and makes itself ready while this process goes
-//! on. Then it calls `Retire` on the same connection. The answer to that and the end of our
-//! accepting are one step: either the successor has the answer and accepts, or nothing has changed.
-//! From then on our open connections count as the successor's: it hears how many are left, and they
-//! end when it ends.
+//! The successor calls `HandOver`, gets the sockets, and prepares itself while this process goes on. Then it
+//! calls `Retire` on the same connection. Answering that and the end of accepting here are one step: either
+//! the successor has the answer and accepts, or nothing has changed. From then on the connections that are
+//! open here count as the successor's: it is sent their number, and they end when it ends.
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio::time::timeout;
@@ -18,67 +17,65 @@ use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::connections::Abort;
 use crate::service::listener::{Listener, Peer};
+use crate::service::mutex;
 use crate::service::varlink::{Call, Reply, VarlinkConnection};
 
 /// The right of one caller to take over, until this is dropped.
-pub(super) struct Claim {
+pub(super) struct TakeOverClaim {
     callers: Arc<Callers>,
 }
 
-impl Claim {
-    /// The right, if nobody has it.
+impl TakeOverClaim {
+    /// The claim, or a refusal if another caller has it.
     fn stake(callers: &Arc<Callers>, peer: &Peer) -> Result<Self, Reply> {
-        let mut claimed = claimed(callers);
-        if let Some(other) = &*claimed {
+        let mut claim = mutex::lock(&callers.claim);
+        if let Some(other) = &*claim {
             let pid = match other {
                 Peer::Unix(pid) => *pid,
                 _ => None,
             };
             return Err(refusal("BeingTakenOver", json!({ "pid": pid })));
         }
-        *claimed = Some(peer.clone());
+        *claim = Some(peer.clone());
         Ok(Self {
             callers: Arc::clone(callers),
         })
     }
 }
 
-impl Drop for Claim {
+impl Drop for TakeOverClaim {
     fn drop(&mut self) {
-        *claimed(&self.callers) = None;
+        *mutex::lock(&self.callers.claim) = None;
     }
-}
-
-fn claimed(callers: &Callers) -> MutexGuard<'_, Option<Peer>> {
-    callers.claim.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn refusal(name: &str, parameters: serde_json::Value) -> Reply {
     Reply::error(qualified(name), parameters)
 }
 
-/// Answers `HandOver`. An error means that the caller has gone.
+/// Answers `HandOver`.
+///
+/// # Errors
+///
+/// If the caller has hung up.
 pub(super) async fn hand_over(
     call: &Call,
     connection: &mut VarlinkConnection,
     proxy: &Proxy,
     callers: &Arc<Callers>,
     peer: &Peer,
-    claim: &mut Option<Claim>,
+    claim: &mut Option<TakeOverClaim>,
 ) -> io::Result<()> {
     if call.oneway {
         return Ok(());
     }
     let (listeners, control) = (proxy.admission.backlog.listeners(), callers.listeners());
     if let Some(reason) = obstacle(&listeners, &control) {
-        return send(
-            connection,
-            &refusal("CannotHandOver", json!({ "reason": reason })),
-        )
-        .await;
+        let refusal = refusal("CannotHandOver", json!({ "reason": reason }));
+        return send(connection, &refusal).await;
     }
     if claim.is_none() {
-        match Claim::stake(callers, peer) {
+        match TakeOverClaim::stake(callers, peer) {
             Ok(staked) => *claim = Some(staked),
             Err(refusal) => return send(connection, &refusal).await,
         }
@@ -108,8 +105,8 @@ fn obstacle(listeners: &[Listener], control: &[Listener]) -> Option<&'static str
     }
 }
 
-/// Whether `Retire` makes sense now; the refusal if it does not.
-pub(super) fn may_retire(call: &Call, claim: Option<&Claim>) -> Option<Reply> {
+/// Returns a refusal unless `Retire` may be called now.
+pub(super) fn may_retire(call: &Call, claim: Option<&TakeOverClaim>) -> Option<Reply> {
     match (claim, call.more) {
         (None, _) => Some(refusal("NotHandedOver", json!({}))),
         (Some(_), false) => Some(Reply::expected_more()),
@@ -117,17 +114,17 @@ pub(super) fn may_retire(call: &Call, claim: Option<&Claim>) -> Option<Reply> {
     }
 }
 
-/// Answers `Retire`: the last thing that this process is asked for.
+/// Answers `Retire`, the last call that this process answers.
 pub(super) fn retire(connection: VarlinkConnection, proxy: &Arc<Proxy>, callers: &Callers) {
-    let mut told = 0;
+    let mut left = 0;
     let retired = proxy.retire(|open| {
-        told = open;
-        connection.send_now(&left(open))
+        left = open;
+        connection.send_now(&retire_reply(open))
     });
     match retired {
         Ok(()) => {
             callers.dismiss();
-            tokio::spawn(attend(connection, Arc::clone(proxy), told));
+            tokio::spawn(attend(connection, Arc::clone(proxy), left));
         }
         Err(error) => tracing::warn!(
             ERROR = %error,
@@ -136,24 +133,24 @@ pub(super) fn retire(connection: VarlinkConnection, proxy: &Arc<Proxy>, callers:
     }
 }
 
-fn left(open: usize) -> Reply {
+fn retire_reply(open: usize) -> Reply {
     match open {
         0 => Reply::last(RetireReply { open }),
         _ => Reply::continued(RetireReply { open }),
     }
 }
 
-/// Tells the successor how many connections are left, until none is. If it has gone, or wants to
-/// hear no more, those that are left are cut: whoever counts them as its own must not be wrong.
-async fn attend(mut connection: VarlinkConnection, proxy: Arc<Proxy>, mut told: usize) {
+/// Sends the successor the number of connections that are left, until it is 0. If the successor hangs up or
+/// shuts down its side, they are cut: it counts them as its own, and must not be wrong.
+async fn attend(mut connection: VarlinkConnection, proxy: Arc<Proxy>, mut left: usize) {
     let mut changes = proxy.admission.wakers.subscribe();
     let mut cut = false;
-    while told > 0 {
+    while left > 0 {
         changes.mark_unchanged();
         let (_, open) = proxy.admission.progress();
-        if open != told {
-            told = open;
-            if send(&mut connection, &left(open)).await.is_err() {
+        if open != left {
+            left = open;
+            if send(&mut connection, &retire_reply(open)).await.is_err() {
                 return proxy.cut_all(Abort::Successor);
             }
             continue;

@@ -1,4 +1,4 @@
-//! Somebody who called `Lock` and is still there.
+//! A caller of `Lock` that is still connected.
 
 use std::time::Duration;
 
@@ -7,35 +7,33 @@ use crate::service::clock::Uptime;
 
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    /// Whether the lock lasts as long as this caller does.
-    pub(super) hold: bool,
+    /// Whether the lock ends when this caller does.
+    pub hold: bool,
     timeout_at: Option<Uptime>,
     force_at: Option<Uptime>,
     progress: Option<Progress>,
     /// How its wait has ended.
-    pub(super) outcome: Option<Outcome>,
+    pub outcome: Option<Outcome>,
 }
 
-/// Gives up when nobody has left for so long.
+/// The limit on the time in which no connection ends.
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     timeout: Duration,
-    /// When somebody left the last time, or when it began to wait.
+    /// When the last connection ended, or when the wait began.
     since: Uptime,
 }
 
 impl Progress {
-    fn over_at(self) -> Uptime {
+    fn deadline(self) -> Uptime {
         self.since + self.timeout
     }
 }
 
 impl Caller {
-    pub(super) fn new(request: &LockRequest, now: Uptime) -> Self {
-        let progress = |timeout| Progress {
-            timeout,
-            since: now,
-        };
+    pub fn new(request: &LockRequest, now: Uptime) -> Self {
+        let since = now;
+        let progress = |timeout| Progress { timeout, since };
         Self {
             hold: request.mode == Mode::Hold,
             timeout_at: request.timeout.map(|timeout| now + timeout),
@@ -45,33 +43,34 @@ impl Caller {
         }
     }
 
-    /// Whether it still waits.
-    pub(super) fn waits(&self) -> bool {
+    pub fn waits(&self) -> bool {
         self.outcome.is_none()
     }
 
-    /// A connection has ended.
-    pub(super) fn somebody_left(&mut self, now: Uptime) {
+    pub fn connection_ended(&mut self, now: Uptime) {
         if let Some(progress) = &mut self.progress {
             progress.since = now;
         }
     }
 
-    /// The drain is complete: its times, which were about that, are over.
-    pub(super) fn drained(&mut self) {
+    /// The drain is complete, and all time limits are limits on the drain.
+    pub fn drained(&mut self) {
         (self.timeout_at, self.force_at, self.progress) = (None, None, None);
     }
 
-    /// Does what is due while so many connections are open.
-    pub(super) fn tick(&mut self, open: usize, now: Uptime) -> Option<Notice> {
-        if self.timeout_at.is_some_and(|at| at <= now) {
-            self.outcome = Some(Outcome::TimedOut { open });
-        } else if self
-            .progress
-            .is_some_and(|progress| progress.over_at() <= now)
-        {
-            self.outcome = Some(Outcome::Stalled { open });
-        } else if self.force_at.is_some_and(|at| at <= now) {
+    pub fn end_wait(&mut self, outcome: Outcome) {
+        self.drained();
+        self.outcome = Some(outcome);
+    }
+
+    /// Does what is due while `open` connections are open.
+    pub fn tick(&mut self, open: usize, now: Uptime) -> Option<Notice> {
+        let is_due = |at: Option<Uptime>| at.is_some_and(|at| at <= now);
+        if is_due(self.timeout_at) {
+            self.end_wait(Outcome::TimedOut { open });
+        } else if is_due(self.progress.map(Progress::deadline)) {
+            self.end_wait(Outcome::Stalled { open });
+        } else if is_due(self.force_at) {
             self.force_at = None;
             return Some(Notice::Force);
         }
@@ -79,11 +78,9 @@ impl Caller {
     }
 
     /// When [`Self::tick`] has something to do.
-    pub(super) fn deadline(&self) -> Option<Uptime> {
-        let progress = self.progress.map(Progress::over_at);
-        [self.timeout_at, self.force_at, progress]
-            .into_iter()
-            .flatten()
-            .min()
+    pub fn deadline(&self) -> Option<Uptime> {
+        let progress = self.progress.map(Progress::deadline);
+        let all = [self.timeout_at, self.force_at, progress];
+        all.into_iter().flatten().min()
     }
 }

@@ -4,18 +4,17 @@ use std::io;
 
 use super::caller::Caller;
 use super::machine::{Gate, Lock};
-use super::words::{CallerId, LockRecord, LockRequest, LockStore, Mode, Notice, Opened};
+use super::words::{CallerId, LockRecord, LockRequest, LockStore, Mode, Notice, Opened, Outcome};
 use crate::interface::LeaseEnd;
 use crate::service::clock::Uptime;
 
 impl Gate {
-    /// The process took over from another in which so many connections are open: they count as if
-    /// they were our own. A lock that would have ended that process opens at the end of its lease:
-    /// a successor is here because somebody wants it.
+    /// The process has taken over from another one, whose `open` connections count as its own. A lock
+    /// whose lease would have ended that process opens instead: a successor was started on purpose.
     ///
     /// # Errors
     ///
-    /// When that could not be written down. It holds for this process all the same.
+    /// If that could not be saved. It holds for this process all the same.
     pub fn took_over(&mut self, open: usize, store: &mut dyn LockStore) -> io::Result<()> {
         self.predecessor = open;
         let Some(lock) = &mut self.lock else {
@@ -28,23 +27,23 @@ impl Gate {
         }
     }
 
-    /// So many connections are still open in the process that was taken over.
+    /// `open` connections are still open in the predecessor.
     pub fn predecessor_has(
         &mut self,
         open: usize,
         now: Uptime,
         store: &mut dyn LockStore,
     ) -> Vec<Notice> {
-        // None is accepted there any more.
+        // It accepts none any more.
         if open < self.predecessor {
             self.predecessor = open;
-            self.waiting().for_each(|caller| caller.somebody_left(now));
+            self.connection_ended(now);
         }
         self.settle(store)
     }
 
-    /// Another process takes the place of this one: the lock is that one's now, and nobody passes
-    /// here any more. From now on nothing is written down.
+    /// Another process takes over, and the lock is its lock now. No client passes here any more, and
+    /// nothing is saved.
     pub fn retire(&mut self) {
         self.stopping = true;
         self.retired = true;
@@ -55,15 +54,12 @@ impl Gate {
 
     /// A client was accepted.
     pub fn accepted(&mut self) {
-        debug_assert!(
-            self.may_accept(),
-            "a client was accepted by a gate that is not open"
-        );
+        debug_assert!(self.may_accept(), "a client was accepted by a closed gate");
         self.own += 1;
     }
 
-    /// So many connections were found that are open although no process has them: one before this
-    /// one has handed them over. They count as ours.
+    /// Counts `count` connections that an earlier process left open: it has handed them over, or they
+    /// were kept.
     pub fn adopt(&mut self, count: usize) {
         self.own += count;
         if let (Some(lock), 1..) = (&mut self.lock, count) {
@@ -71,35 +67,40 @@ impl Gate {
         }
     }
 
-    /// A connection has ended, on both sides.
+    /// A connection has ended on both sides.
     pub fn closed(&mut self, now: Uptime, store: &mut dyn LockStore) -> Vec<Notice> {
         debug_assert!(self.own > 0, "a connection ended that was not counted");
         self.own = self.own.saturating_sub(1);
-        self.waiting().for_each(|caller| caller.somebody_left(now));
+        self.connection_ended(now);
         self.settle(store)
     }
 
-    /// Whether anybody has said where connections go.
+    fn connection_ended(&mut self, now: Uptime) {
+        let callers = self.callers.values_mut();
+        callers.for_each(|caller| caller.connection_ended(now));
+    }
+
+    /// Sets whether there is a target.
     pub fn set_has_target(&mut self, has_target: bool) {
         self.has_target = has_target;
     }
 
-    /// Nobody passes while somebody looks whether the process may end for lack of use.
+    /// Closes the gate for clients while it is decided whether the process may exit because it is idle.
     pub fn set_resting(&mut self, resting: bool) {
         self.resting = resting;
     }
 
-    /// The process is about to end: nobody passes any more. A lock outlives it, with or without its
-    /// callers: they may come back to the next process.
+    /// The process is about to end: no client passes any more. The lock stays for the next process, and
+    /// its callers may come back to that one.
     pub fn stopping(&mut self) {
         self.stopping = true;
     }
 
-    /// Closes the gate for a caller, or lets the caller join those for whom it is closed already.
+    /// Closes the gate for `caller`, or adds the caller to a lock that is in force.
     ///
     /// # Errors
     ///
-    /// When the lock could not be written down, or the process has retired; nothing has changed then.
+    /// If the lock could not be saved, or the process has retired. Nothing has changed then.
     pub fn lock(
         &mut self,
         caller: CallerId,
@@ -112,56 +113,30 @@ impl Gate {
                 "another process has taken the place of this one: ask again",
             ));
         }
-        let waiting = Caller::new(&request, now);
-        let lease_until = request.lease.map(|lease| now + lease);
-        let kept = request.mode == Mode::AtOnce;
-        let record = match self.lock_record() {
-            None => LockRecord {
-                reason: request.reason,
-                since_usec: request.realtime_usec,
-                lease_until,
-                at_lease_end: request.at_lease_end.unwrap_or_default(),
-                kept,
-            },
-            // The longest lease that was asked for counts: nobody's lock ends early. Of what happens
-            // at its end, what was said last counts.
-            Some(old) => LockRecord {
-                at_lease_end: request.at_lease_end.unwrap_or(old.at_lease_end),
-                lease_until: old
-                    .lease_until
-                    .zip(lease_until)
-                    .map(|(old, new)| old.max(new)),
-                kept: old.kept || kept,
-                ..old.clone()
-            },
-        };
+        let participant = (request.mode != Mode::AtOnce).then(|| Caller::new(&request, now));
+        let record = record(request, self.lock_record(), now);
         if self.lock_record() != Some(&record) {
             store.save(Some(&record))?;
             self.record_left = false;
         }
-        let mut notices = Vec::new();
-        match &mut self.lock {
-            None => {
-                notices.push(Notice::Locked);
-                self.lock = Some(Lock {
-                    record,
-                    grace_until: None,
-                    drained: false,
-                });
-            }
-            Some(lock) => {
-                lock.record = record;
-                lock.grace_until = None;
-            }
+        let drained = self.lock.as_ref().map(|lock| lock.drained);
+        self.lock = Some(Lock {
+            record,
+            grace_until: None,
+            drained: drained.unwrap_or(false),
+        });
+        if let Some(participant) = participant {
+            self.callers.insert(caller, participant);
         }
-        if request.mode != Mode::AtOnce {
-            self.callers.insert(caller, waiting);
-        }
+        let mut notices = match drained {
+            None => vec![Notice::Locked],
+            Some(_) => Vec::new(),
+        };
         notices.extend(self.settle(store));
         Ok(notices)
     }
 
-    /// Opens the gate because somebody asked for it. If it is open, what is left of a lock is removed.
+    /// Opens the gate on request. If it is open, removes what is left of an earlier lock.
     pub fn unlock(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
         match self.lock.is_none() && self.record_left {
             true => self.remove_record(store).into_iter().collect(),
@@ -169,38 +144,63 @@ impl Gate {
         }
     }
 
-    /// The caller has its answer, or has gone. If the lock was its, and nobody else's, the gate
-    /// opens.
+    /// The caller was answered or has left. If the lock belonged to no other caller, the gate opens.
     pub fn caller_gone(&mut self, caller: CallerId, store: &mut dyn LockStore) -> Vec<Notice> {
         let gone = self.callers.remove(&caller);
         let is_drained = self.lock.as_ref().is_some_and(|lock| lock.drained);
         let why = match gone {
-            Some(caller) if caller.hold && caller.outcome.is_none() && is_drained => Opened::Holder,
+            Some(caller) if caller.hold && caller.waits() && is_drained => Opened::Holder,
             _ => Opened::NoCaller,
         };
         self.take_back(why, store)
     }
 
-    /// Does what is due at this time.
+    /// Does what is due.
     pub fn tick(&mut self, now: Uptime, store: &mut dyn LockStore) -> Vec<Notice> {
+        let open = self.open();
         let Some(lock) = &mut self.lock else {
             return Vec::new();
         };
         if lock.record.lease_until.is_some_and(|until| until <= now) {
-            return match lock.record.at_lease_end {
-                LeaseEnd::Open => self.open_gate(Opened::Lease, store),
-                LeaseEnd::Exit => self.end(store),
-            };
+            if lock.record.at_lease_end == LeaseEnd::Open {
+                return self.open_gate(Opened::Lease, store);
+            }
+            // The next process starts unlocked.
+            self.stopping = true;
+            return self.lift(&Outcome::Ended, Notice::Ended, store);
         }
-        if lock.grace_until.is_some_and(|until| until <= now) {
-            lock.grace_until = None;
-        }
-        let mut notices = Vec::new();
-        let open = self.open();
-        for caller in self.waiting() {
-            notices.extend(caller.tick(open, now));
-        }
+        lock.grace_until = lock.grace_until.filter(|until| *until > now);
+        let callers = self.callers.values_mut();
+        let mut notices: Vec<_> = callers
+            .filter_map(|caller| caller.tick(open, now))
+            .collect();
         notices.extend(self.take_back(Opened::NoCaller, store));
         notices
+    }
+}
+
+/// What is saved of a lock after `request`; `old` is the lock that is in force.
+fn record(request: LockRequest, old: Option<&LockRecord>, now: Uptime) -> LockRecord {
+    let lease_until = request.lease.map(|lease| now + lease);
+    let kept = request.mode == Mode::AtOnce;
+    match old {
+        None => LockRecord {
+            reason: request.reason,
+            since_usec: request.realtime_usec,
+            lease_until,
+            at_lease_end: request.at_lease_end.unwrap_or_default(),
+            kept,
+        },
+        // The longest lease counts, so that no caller's lock ends early; of what happens at its end, the
+        // latest request.
+        Some(old) => LockRecord {
+            at_lease_end: request.at_lease_end.unwrap_or(old.at_lease_end),
+            lease_until: old
+                .lease_until
+                .zip(lease_until)
+                .map(|(old, new)| old.max(new)),
+            kept: old.kept || kept,
+            ..old.clone()
+        },
     }
 }

@@ -1,63 +1,54 @@
 //! How a drain is completed, and how a lock ends.
 
 use super::caller::Caller;
-use super::machine::Gate;
+use super::machine::{Gate, Lock};
 use super::words::{LockRecord, LockStore, Notice, Opened, Outcome};
 
 impl Gate {
-    /// Gives everybody who waits for the drain an answer, if it is complete. That the lock stays
-    /// from now on is written down first.
+    /// If the drain is complete, ends the wait of every caller that waits for it. That the lock stays
+    /// is saved first.
     pub(super) fn settle(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
-        if self.open() > 0 {
-            return Vec::new();
-        }
-        let Some(lock) = &mut self.lock else {
+        let (0, Some(lock)) = (self.open(), &mut self.lock) else {
             return Vec::new();
         };
         let mut notices = Vec::new();
         if !std::mem::replace(&mut lock.drained, true) {
             notices.push(Notice::Drained);
         }
-        let callers = self.callers.values_mut();
-        let mut waiting: Vec<&mut Caller> = callers.filter(|caller| caller.waits()).collect();
-        for caller in &mut waiting {
-            caller.drained();
-        }
-        waiting.retain(|caller| !caller.hold);
-        // A process that is about to end could not tell them any more: they hear it from the next.
-        if waiting.is_empty() || self.stopping {
+        self.callers.values_mut().for_each(Caller::drained);
+        let waiting = self.callers.values_mut();
+        let mut waiting = waiting
+            .filter(|caller| caller.waits() && !caller.hold)
+            .peekable();
+        // A process that is about to end could not answer any more: the next one does.
+        if waiting.peek().is_none() || self.stopping {
             return notices;
         }
-        let mut outcome = Outcome::Drained;
-        if !lock.record.kept {
-            let record = LockRecord {
-                kept: true,
-                ..lock.record.clone()
-            };
-            match store.save(Some(&record)) {
-                Ok(()) => lock.record = record,
-                Err(error) => outcome = Outcome::NotSaved(error.to_string()),
-            }
-        }
-        for caller in waiting {
-            caller.outcome = Some(outcome.clone());
-        }
+        let kept = LockRecord {
+            kept: true,
+            ..lock.record.clone()
+        };
+        let saved = match lock.record.kept {
+            true => Ok(()),
+            false => store.save(Some(&kept)),
+        };
+        let outcome = match saved {
+            Ok(()) => Outcome::Drained,
+            Err(error) => Outcome::NotSaved(error.to_string()),
+        };
+        lock.record.kept |= outcome == Outcome::Drained;
+        waiting.for_each(|caller| caller.end_wait(outcome.clone()));
         notices.extend(self.take_back(Opened::NoCaller, store));
         notices
     }
 
     /// Opens the gate if the lock belongs to callers, and none of them is left.
     pub(super) fn take_back(&mut self, why: Opened, store: &mut dyn LockStore) -> Vec<Notice> {
-        match &self.lock {
-            Some(lock)
-                if !lock.record.kept
-                    && lock.grace_until.is_none()
-                    && self.callers() == 0
-                    && !self.stopping =>
-            {
-                self.open_gate(why, store)
-            }
-            _ => Vec::new(),
+        let is_orphan = |lock: &Lock| !lock.record.kept && lock.grace_until.is_none();
+        let is_over = self.lock.as_ref().is_some_and(is_orphan);
+        match is_over && self.callers() == 0 && !self.stopping {
+            true => self.open_gate(why, store),
+            false => Vec::new(),
         }
     }
 
@@ -65,13 +56,8 @@ impl Gate {
         self.lift(&Outcome::Unlocked(why), Notice::Opened(why), store)
     }
 
-    /// The lease is over, and nobody is to pass: the process ends. The next one starts unlocked.
-    pub(super) fn end(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
-        self.stopping = true;
-        self.lift(&Outcome::Ended, Notice::Ended, store)
-    }
-
-    fn lift(
+    /// Ends the lock, if there is one.
+    pub(super) fn lift(
         &mut self,
         outcome: &Outcome,
         notice: Notice,
@@ -81,18 +67,18 @@ impl Gate {
             return Vec::new();
         }
         for caller in self.callers.values_mut() {
-            // An answer that was not fetched yet must not say that nobody is connected.
+            // `Drained` is not true any more for a caller that has yet to be answered.
             if matches!(caller.outcome, None | Some(Outcome::Drained)) {
-                caller.outcome = Some(outcome.clone());
+                caller.end_wait(outcome.clone());
             }
         }
-        // Clients wait: the gate opens even if that cannot be written down.
+        // Clients wait: the gate opens even if that cannot be saved.
         let mut notices = vec![notice];
         notices.extend(self.remove_record(store));
         notices
     }
 
-    /// What is to be told, if that fails.
+    /// Removes what is saved of the lock. Returns the notice if that fails.
     pub(super) fn remove_record(&mut self, store: &mut dyn LockStore) -> Option<Notice> {
         let removed = store.save(None);
         self.record_left = removed.is_err();

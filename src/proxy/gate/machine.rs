@@ -1,4 +1,4 @@
-//! The state of the gate, and what it says.
+//! The state of the gate.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,42 +8,40 @@ use super::words::{CallerId, LockRecord, Outcome};
 use crate::interface::{GateState, LeaseEnd};
 use crate::service::clock::Uptime;
 
-/// How long a lock that belonged to waiting callers outlives a restart of the proxy, so that these
-/// callers can come back; if none does, the lock is taken back.
+/// How long the callers of a lock have to come back after a restart before the gate opens.
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// A closed gate.
 #[derive(Clone, Debug)]
 pub(super) struct Lock {
-    pub(super) record: LockRecord,
-    /// A lock without callers that a restart found: how long its callers may take to come back.
-    pub(super) grace_until: Option<Uptime>,
-    pub(super) drained: bool,
+    pub record: LockRecord,
+    /// Until when the callers of a lock that this process found may come back.
+    pub grace_until: Option<Uptime>,
+    pub drained: bool,
 }
 
 /// The state machine. See [the module](super).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Gate {
     pub(super) connections_max: usize,
     pub(super) own: usize,
-    /// Connections of the process that was taken over, which count as ours until they have ended.
+    /// Open connections of the predecessor.
     pub(super) predecessor: usize,
     pub(super) has_target: bool,
     pub(super) stopping: bool,
     pub(super) resting: bool,
     pub(super) retired: bool,
     pub(super) lock: Option<Lock>,
-    /// The record of a lock that is over could not be removed.
+    /// Whether the record of an earlier lock could not be removed.
     pub(super) record_left: bool,
     pub(super) callers: BTreeMap<CallerId, Caller>,
 }
 
 impl Gate {
-    /// A gate for at most `connections_max` connections, none of them open, with the lock that the
-    /// process before wrote down. Without a target nobody passes.
+    /// A gate without connections and without a target, with the lock of the process before.
     pub fn new(connections_max: usize, record: Option<LockRecord>, now: Uptime) -> Self {
         let lock = record.map(|mut record| {
-            // The process that was to end then has ended in another way; we were started since.
+            // That process has ended otherwise, and this one was started since.
             if record.lease_until.is_some_and(|until| until <= now) {
                 record.at_lease_end = LeaseEnd::Open;
             }
@@ -55,19 +53,12 @@ impl Gate {
         });
         Self {
             connections_max,
-            own: 0,
-            predecessor: 0,
-            has_target: false,
-            stopping: false,
-            resting: false,
-            retired: false,
             lock,
-            record_left: false,
-            callers: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
-    /// Whether another process has taken the place of this one.
+    /// Whether another process has taken over.
     pub fn is_retired(&self) -> bool {
         self.retired
     }
@@ -77,7 +68,7 @@ impl Gate {
         self.stopping
     }
 
-    /// What the gate does with a client that arrives.
+    /// Open, draining or locked.
     pub fn state(&self) -> GateState {
         match (&self.lock, self.open()) {
             (None, _) => GateState::Open,
@@ -86,12 +77,12 @@ impl Gate {
         }
     }
 
-    /// Open connections, those of the process that was taken over among them.
+    /// Open connections, including those of the predecessor.
     pub fn open(&self) -> usize {
         self.own + self.predecessor
     }
 
-    /// Those of them that are open in the process that was taken over.
+    /// Open connections of the predecessor.
     pub fn open_in_predecessor(&self) -> usize {
         self.predecessor
     }
@@ -101,18 +92,20 @@ impl Gate {
         self.connections_max
     }
 
-    /// The lock, as it is written down.
+    /// The lock as it is saved.
     pub fn lock_record(&self) -> Option<&LockRecord> {
         self.lock.as_ref().map(|lock| &lock.record)
     }
 
-    /// Callers that wait for the drain or hold the lock.
+    /// The number of callers that wait for the drain or hold the lock.
     pub fn callers(&self) -> usize {
-        let waits = |caller: &&Caller| caller.waits();
-        self.callers.values().filter(waits).count()
+        self.callers
+            .values()
+            .filter(|caller| caller.waits())
+            .count()
     }
 
-    /// Whether a client may be accepted now. Whoever acts on it must do so before the next event.
+    /// Whether a client may be accepted. Valid until the next event.
     pub fn may_accept(&self) -> bool {
         self.lock.is_none()
             && self.has_target
@@ -121,12 +114,7 @@ impl Gate {
             && self.open() < self.connections_max
     }
 
-    /// Callers that wait for the drain or hold the lock.
-    pub(super) fn waiting(&mut self) -> impl Iterator<Item = &mut Caller> {
-        self.callers.values_mut().filter(|caller| caller.waits())
-    }
-
-    /// How the wait of `caller` ended; `None` while it goes on.
+    /// How the wait of `caller` ended; `None` while it waits.
     pub fn outcome(&self, caller: CallerId) -> Option<&Outcome> {
         self.callers.get(&caller)?.outcome.as_ref()
     }
@@ -134,9 +122,8 @@ impl Gate {
     /// When [`Self::tick`] has something to do.
     pub fn next_deadline(&self) -> Option<Uptime> {
         let lock = self.lock.as_ref()?;
-        let callers = self.callers.values().filter(|caller| caller.waits());
-        let callers = callers.map(Caller::deadline);
-        let lock = [lock.record.lease_until, lock.grace_until];
-        callers.chain(lock).flatten().min()
+        let callers = self.callers.values().filter_map(Caller::deadline);
+        let lock = lock.record.lease_until.into_iter().chain(lock.grace_until);
+        callers.chain(lock).min()
     }
 }

@@ -1,8 +1,8 @@
-//! The gate: may this client pass, is the drain complete, who is told what?
+//! The gate: whether a client may pass, whether the drain is complete, and what each caller is answered.
 //!
-//! A pure state machine. Events and the time go in, [`Notice`]s come out; the only thing it asks of
-//! the world is that a [`LockStore`] writes the lock down, because that has to happen before the
-//! lock takes effect. What must hold is in `tests`, over random sequences of events too.
+//! A pure state machine. Events and the time go in, [`Notice`]s come out. It only asks that a
+//! [`LockStore`] saves the lock, because that has to happen before the lock takes effect. `tests`
+//! states what must hold, also over random sequences of events.
 
 mod caller;
 mod events;

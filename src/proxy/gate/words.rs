@@ -1,124 +1,121 @@
-//! What is said to the gate, and what it says.
+//! What goes into the gate, and what comes out.
 
 use std::io;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::interface::LeaseEnd;
 use crate::service::clock::Uptime;
 
-/// A lock, as it is written down.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A lock as it is saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockRecord {
-    /// Why, for people.
+    /// For people.
     pub reason: Option<String>,
-    /// Since when: microseconds since 1970, for people.
+    /// When it was locked, in microseconds since 1970, for people.
     pub since_usec: u64,
-    /// When the lock is over.
+    /// When the lease ends.
+    #[serde(rename = "lease_until_uptime_usec")]
     pub lease_until: Option<Uptime>,
     /// What happens then.
+    #[serde(default)]
     pub at_lease_end: LeaseEnd,
-    /// Whether the lock stays without a caller. One that does not belongs to the callers that wait
-    /// for its drain, and goes with the last of them.
+    /// Whether the lock stays without a caller. Otherwise it belongs to the callers that wait for its
+    /// drain, and ends with the last of them.
     pub kept: bool,
 }
 
-/// Where the lock is written down.
+/// Where the lock is saved.
 pub trait LockStore {
-    /// Makes `lock` what the next process finds (`None`: no lock), as a whole or not at all.
+    /// Saves the lock (`None`: no lock) for the next process, as a whole or not at all.
     ///
     /// # Errors
     ///
-    /// When it could not be written; the next process then finds what was there before.
+    /// If it could not be written; the next process then finds the old one.
     fn save(&mut self, lock: Option<&LockRecord>) -> io::Result<()>;
 }
 
-/// Somebody who called `Lock` and is still there.
+/// A caller of `Lock` that is still connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallerId(pub u64);
 
 /// How a caller takes part in a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// It has its answer at once; the lock stays until somebody unlocks.
+    /// It is answered at once; the lock stays until `Unlock`.
     AtOnce,
-    /// It waits for the drain; from then on the lock stays until somebody unlocks.
+    /// It waits for the drain; after that the lock stays until `Unlock`.
     Wait,
-    /// The lock lasts as long as the caller does.
+    /// The lock ends when the caller does.
     Hold,
 }
 
-/// What a caller of `Lock` asks for.
+/// The parameters of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockRequest {
-    /// How it takes part.
+    /// How the caller takes part.
     pub mode: Mode,
-    /// Why, for people.
+    /// For people.
     pub reason: Option<String>,
-    /// The time of day, microseconds since 1970.
+    /// The time of day, in microseconds since 1970.
     pub realtime_usec: u64,
-    /// Give up when the drain takes longer.
+    /// How long the drain may take.
     pub timeout: Option<Duration>,
-    /// Give up when nobody has left for so long.
+    /// How long the drain may go on without a connection ending.
     pub progress_timeout: Option<Duration>,
-    /// The longest time the lock may last.
+    /// The longest time that the lock may last.
     pub lease: Option<Duration>,
-    /// What is to happen at the end of the lease; `None`: what was said before, or else the gate
-    /// opens.
+    /// What happens at the end of the lease; `None` changes nothing, and the default is to open.
     pub at_lease_end: Option<LeaseEnd>,
-    /// Close by force what is still open after this time.
+    /// After which time the remaining connections are closed by force.
     pub force_after: Option<Duration>,
 }
 
-/// How the wait of a caller ended.
+/// How the wait of a caller ended. `open` is the number of connections that were open then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Nobody is connected any more, and the lock stays.
+    /// No connection is open, and the lock stays.
     Drained,
-    /// The drain took longer than the caller wanted to wait.
-    TimedOut {
-        /// Connections that were open then; others may have come since.
-        open: usize,
-    },
-    /// Nobody left for longer than the caller wanted to wait for that.
-    Stalled {
-        /// Connections that were open then; others may have come since.
-        open: usize,
-    },
-    /// The gate was opened, for this reason.
+    /// The timeout is over.
+    TimedOut { open: usize },
+    /// The progress timeout is over.
+    Stalled { open: usize },
+    /// The gate was opened.
     Unlocked(Opened),
-    /// The lease ran out, and with it the proxy ends.
+    /// The lease is over, and the process ends with it.
     Ended,
-    /// The drain is complete, but it could not be written down that the lock stays.
+    /// The drain is complete, but that the lock stays could not be saved, for this reason.
     NotSaved(String),
 }
 
 /// Why the gate opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opened {
-    /// Somebody called `Unlock`.
+    /// `Unlock` was called.
     Asked,
-    /// The lease ran out.
+    /// The lease is over.
     Lease,
-    /// The last caller the lock belonged to has gone, or gave up waiting, before the drain was complete.
+    /// The last caller that the lock belonged to left, or gave up, before the drain was complete.
     NoCaller,
-    /// The last caller that held the lock has gone, after the drain.
+    /// The last caller that held the lock left after the drain.
     Holder,
 }
 
-/// Something that happened, to be logged and acted on by the shell around the gate.
+/// What has happened to the gate, for the code around it to log and to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The gate has closed.
     Locked,
-    /// It is closed, and nobody is connected any more.
+    /// The gate is closed, and no connection is open.
     Drained,
-    /// It has opened.
+    /// The gate has opened.
     Opened(Opened),
-    /// The lease has run out; the gate stays closed and the process is to end.
+    /// The lease is over: the gate stays closed, and the process is to end.
     Ended,
-    /// Close by force what is still open.
+    /// The remaining connections are to be closed by force.
     Force,
-    /// The gate has opened, but the record of the lock could not be removed: a restart would lock
-    /// it again.
+    /// The gate has opened, but the record of the lock could not be removed, for this reason: a restart
+    /// would lock the gate again.
     RecordLeft(String),
 }

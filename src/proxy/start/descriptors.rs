@@ -1,26 +1,23 @@
-//! What descriptors are for: connections, pipes, and the rest.
+//! Dividing the descriptors between connections, pipes and everything else.
 
 use crate::proxy::relay;
 use crate::service::exhausted::{self, TooFew};
 use crate::service::program;
 
-/// Descriptors that are neither for connections nor for pipes: logging, epoll, signals, listeners,
-/// control.
+/// Descriptors for everything else: logging, epoll, signals, listeners, control.
 const RESERVED: u64 = 64;
 
-/// Descriptors that are needed to serve anybody: a client, its upstream and what looking up its name opens; a
-/// caller; signals and times.
+/// Descriptors that serving needs at least: a client, its upstream and what looking up its name opens; a caller;
+/// signals and timers.
 const TO_SERVE: usize = 8;
 
-/// The most pipes for each thread. More are of use only while so many receivers of bulk are slow, and
-/// what a pipe holds is memory.
+/// The most pipes for each thread. A pipe is memory, and used only while a receiver of bulk is slow.
 const PIPES_EACH: usize = 64;
 
-/// Of scarce descriptors pipes get this part at most.
+/// The divisor for the part of scarce descriptors that pipes get at most.
 const PIPES_PART: u64 = 32;
 
-/// Shares the descriptors out; how many connections may be open: as many as were asked for, or as
-/// descriptors allow.
+/// Divides the descriptors. Returns how many connections may be open: `asked`, or fewer if descriptors are scarce.
 pub fn share(asked: usize, threads: usize) -> usize {
     let descriptors = program::raise_descriptor_limit();
     let (connections, pipes) = shares(descriptors, asked, threads);
@@ -28,16 +25,16 @@ pub fn share(asked: usize, threads: usize) -> usize {
     connections
 }
 
-/// Makes sure that somebody can be served, when everything else is open.
+/// Checks that a client can be served when everything else is open.
 ///
 /// # Errors
 ///
-/// When nobody can.
+/// If there are too few descriptors left.
 pub fn suffice() -> Result<(), TooFew> {
     exhausted::make_sure_of(TO_SERVE)
 }
 
-/// Connections and pipes. Each needs two descriptors.
+/// The number of connections and of pipes. Each needs two descriptors.
 fn shares(descriptors: u64, asked: usize, threads: usize) -> (usize, usize) {
     let pairs = program::share_descriptors(descriptors, RESERVED, 2);
     let part = program::share_descriptors(descriptors, RESERVED, 2 * PIPES_PART);

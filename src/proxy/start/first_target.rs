@@ -1,4 +1,4 @@
-//! The target that a process begins with.
+//! The first target of a process.
 
 use std::io;
 
@@ -10,12 +10,12 @@ use crate::service::leads_to;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
 
-/// The target that a process begins with. One that was saved and is of no use is left out, so that another one
-/// can be set; if clients `may_wait` for that.
+/// Checks the first target. A saved one that cannot be used is left out so that another one can be set, if
+/// clients `may_wait` for that.
 ///
 /// # Errors
 ///
-/// When the proxy cannot lead to the one that it was started with, or not as it was started.
+/// If the proxy cannot lead to the target of its command line, or not with its other options.
 pub async fn first_target(
     target: io::Result<Option<Address>>,
     settings: &RouteSettings,
@@ -53,9 +53,9 @@ pub async fn first_target(
     Ok(None)
 }
 
-/// The saved target is of no use, for this reason.
+/// Leaves out a saved target that cannot be used, for this reason.
 fn left_out(why: Failure, may_wait: bool) -> Result<Option<Address>, Failure> {
-    // Without descriptors nothing is known of the target.
+    // Without descriptors the target could not be checked.
     if !may_wait || is_of_descriptors(why.as_ref()) {
         return Err(why);
     }
@@ -63,7 +63,7 @@ fn left_out(why: Failure, may_wait: bool) -> Result<Option<Address>, Failure> {
     Ok(None)
 }
 
-/// The listener of ours that the target leads to.
+/// The listener of this proxy that the target leads to.
 async fn leads_back<'a>(target: &Address, ours: [&'a [Listener]; 2]) -> Option<&'a Listener> {
     for listeners in ours {
         if let Some(listener) = leads_to::listener_at_name(target, listeners).await {

@@ -1,5 +1,5 @@
-//! Fewer connections than were asked for, because this host allows no more: told at the first start, and
-//! again when it changes. A proxy that ends whenever nobody uses it starts often.
+//! Logging that the host allows fewer connections than were asked for: at the first start, and again when
+//! that changes, because a proxy with an idle exit starts often.
 
 use std::io;
 use std::path::Path;
@@ -8,22 +8,20 @@ use crate::proxy::event;
 use crate::service::directory::Directory;
 use crate::service::plural::{clause, count};
 
-/// What was told last, in the runtime directory.
+/// What was logged last, in the runtime directory.
 const FILE: &str = "limits";
 
 /// How many connections there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// As `--connections-max` says.
+    /// `--connections-max`.
     pub asked: usize,
-    /// Open at a time.
     pub open: usize,
-    /// Of those, how many outlive the process; `None` if none does.
+    /// How many outlive the process; `None` if connections are not kept.
     pub kept: Option<u32>,
 }
 
 impl Limits {
-    /// What there is to be said, if there is something.
     fn sentences(self) -> Vec<String> {
         let mut sentences = Vec::new();
         if self.open < self.asked {
@@ -46,7 +44,7 @@ impl Limits {
     }
 }
 
-/// Tells it, unless the process before has, which had the same runtime directory.
+/// Logs limits that are too low, unless an earlier process with the same runtime directory has logged the same.
 pub fn tell(directory: Option<&Path>, limits: Limits) {
     let sentences = limits.sentences();
     if is_known(directory, &sentences.join("\n")) {
@@ -57,7 +55,7 @@ pub fn tell(directory: Option<&Path>, limits: Limits) {
     }
 }
 
-/// Whether this was said last; from now on it was. Where that cannot be written down, it is said again.
+/// Whether `text` was logged last, and writes down that it is now. If that fails, it is logged again.
 fn is_known(directory: Option<&Path>, text: &str) -> bool {
     let Some(directory) = directory.and_then(|path| Directory::open(path).ok()) else {
         return false;
@@ -96,22 +94,10 @@ mod tests {
 
     #[test]
     fn nothing_is_said_where_there_is_enough() {
-        let limits = Limits {
-            asked: 10,
-            open: 10,
-            kept: Some(10),
-        };
-        assert_eq!(limits.sentences(), Vec::<String>::new());
-        let none_kept = Limits {
-            kept: None,
-            ..limits
-        };
-        assert_eq!(none_kept.sentences(), Vec::<String>::new());
-        let scarce = Limits {
-            open: 8,
-            kept: Some(6),
-            ..limits
-        };
-        assert_eq!(scarce.sentences().len(), 2);
+        for (open, kept, sentences) in [(10, Some(10), 0), (10, None, 0), (8, Some(6), 2)] {
+            let asked = 10;
+            let limits = Limits { asked, open, kept };
+            assert_eq!(limits.sentences().len(), sentences);
+        }
     }
 }

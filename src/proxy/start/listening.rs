@@ -1,4 +1,4 @@
-//! Where the proxy listens: on systemd's sockets, on its own, or on those of the proxy whose place it takes.
+//! The listeners: systemd's, new ones, or those of a predecessor.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use crate::service::binding;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
 
-/// The exit status when the proxy that runs could not be taken over from.
+/// The exit status when a take-over has failed.
 const NOT_TAKEN_OVER: u8 = 3;
 
-/// Where files are kept, and where the control socket is if it is made here.
+/// The directories of files, and of the control socket if it is made here.
 pub fn directories(options: &Options, makes_control: bool) -> Vec<PathBuf> {
     let control = options.control.as_deref().filter(|_| makes_control);
     let all = [
@@ -25,7 +25,7 @@ pub fn directories(options: &Options, makes_control: bool) -> Vec<PathBuf> {
     all
 }
 
-/// The process whose place is to be taken, if there is one.
+/// The process that `--take-over` replaces, if there is one.
 pub async fn predecessor(
     options: &Options,
     inherited: usize,
@@ -41,7 +41,7 @@ pub async fn predecessor(
     }
 }
 
-/// The failure of a process that has changed nothing for the one that runs.
+/// A failed take-over, which has changed nothing for the proxy that runs.
 pub fn not_taken_over(error: TakeOverError) -> Failure {
     let failure = error.into();
     program::WithStatus {

@@ -6,27 +6,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
-use super::error::TakeOverError;
+use super::error::{Obstacle, TakeOverError};
 use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::state::{LockDirectory, TargetFile};
 use crate::service::address::Address;
-use crate::service::listener::Listener;
+use crate::service::listener::{ListenError, Listener};
 use crate::service::path_check::PathCheck;
 use crate::service::predecessor::PredecessorSockets;
 use crate::service::varlink::{Call, ReceiveError, Reply, SERVICE_INTERFACE, VarlinkConnection};
 
-/// The most bytes that a reply may have: every listener is told with its address.
+/// The most bytes of a reply, which has the address of every listener.
 const REPLY_MAX: usize = 1 << 20;
 
 /// How long the other process may take for an answer.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
-/// How often to look again whether a process that is just ending has ended.
+/// How often, and after which pause, a process that is just ending is called again.
 const LOOKS: u32 = 40;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -37,167 +38,171 @@ pub struct Predecessor {
     path: PathBuf,
     hand_over: HandOverReply,
     handed: Vec<OwnedFd>,
+    /// Listeners that this process has no use for.
     surplus: Vec<Listener>,
+    /// Whether replies to `Retire` follow.
     follows: bool,
 }
 
-/// The process that answers at `control`, with its sockets; `None` if there is none.
+/// Asks the process that answers at `control` for its sockets; `None` if there is no such process.
 ///
 /// # Errors
 ///
-/// When there is one that does not hand over its sockets.
+/// If it does not hand over its sockets.
 pub async fn ask(control: &Path) -> Result<Option<Predecessor>, TakeOverError> {
     let mut looks = 0;
     loop {
-        let Some(stream) = connect(control).await? else {
-            return Ok(None);
-        };
-        match Predecessor::meet(stream, control).await {
-            // It is just ending: soon nobody will be there.
-            Err(TakeOverError::Lost(_)) if looks < LOOKS => looks += 1,
-            result => return result.map(Some),
+        match meet(control).await {
+            // It is just ending: soon it will be gone.
+            Err(Obstacle::Lost) if looks < LOOKS => looks += 1,
+            result => return result.map_err(|obstacle| failure(control, obstacle)),
         }
         sleep(LOOK_EVERY).await;
     }
 }
 
-async fn connect(path: &Path) -> Result<Option<UnixStream>, TakeOverError> {
+fn failure(path: &Path, obstacle: Obstacle) -> TakeOverError {
+    let path = path.to_owned();
+    TakeOverError { path, obstacle }
+}
+
+async fn meet(path: &Path) -> Result<Option<Predecessor>, Obstacle> {
+    let Some(stream) = connect(path).await? else {
+        return Ok(None);
+    };
+    let mut connection = VarlinkConnection::new(stream, REPLY_MAX);
+    connection.accept_descriptors(HANDED_MAX);
+    call(&mut connection, "HandOver", false).await?;
+    let received = timeout(ANSWER_TIME, connection.receive()).await;
+    let reply = understand(received.map_err(|_| Obstacle::Silent)?)?;
+    let hand_over: HandOverReply = read(&reply)?;
+    let handed = connection.take_descriptors();
+    if handed.len() != hand_over.listeners.len() + 1 {
+        return Err(foreign("it sent another number of sockets than it said"));
+    }
+    Ok(Some(Predecessor {
+        connection,
+        path: path.to_owned(),
+        hand_over,
+        handed,
+        surplus: Vec::new(),
+        follows: false,
+    }))
+}
+
+async fn connect(path: &Path) -> Result<Option<UnixStream>, Obstacle> {
     use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
     let connecting = async {
         loop {
             match UnixStream::connect(path).await {
-                // So many callers wait that no more can, connect(2).
+                // The backlog is full, connect(2).
                 Err(error) if error.kind() == WouldBlock => sleep(LOOK_EVERY).await,
                 result => return result,
             }
         }
     };
-    match timeout(ANSWER_TIME, connecting).await {
-        Ok(Ok(stream)) => match stream.peer_cred() {
-            Ok(peer) if PathCheck::strict().trusts(peer.uid()) => Ok(Some(stream)),
-            Ok(peer) => Err(TakeOverError::NotOurs {
-                path: path.to_owned(),
-                user: peer.uid(),
-            }),
-            Err(error) => Err(TakeOverError::Unreachable {
-                path: path.to_owned(),
-                error,
-            }),
-        },
-        Ok(Err(error)) if matches!(error.kind(), NotFound | ConnectionRefused) => Ok(None),
-        Ok(Err(error)) => Err(TakeOverError::Unreachable {
-            path: path.to_owned(),
-            error,
-        }),
-        Err(_) => Err(TakeOverError::Silent(path.to_owned())),
+    let connected = timeout(ANSWER_TIME, connecting).await;
+    let stream = match connected.map_err(|_| Obstacle::Silent)? {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => return Ok(None),
+        Err(error) => return Err(Obstacle::Unreachable(error)),
+    };
+    let user = stream.peer_cred().map_err(Obstacle::Unreachable)?.uid();
+    match PathCheck::strict().trusts(user) {
+        true => Ok(Some(stream)),
+        false => Err(Obstacle::NotOurs { user }),
     }
 }
 
 impl Predecessor {
-    async fn meet(stream: UnixStream, path: &Path) -> Result<Self, TakeOverError> {
-        let mut connection = VarlinkConnection::new(stream, REPLY_MAX);
-        connection.accept_descriptors(HANDED_MAX);
-        let path = path.to_owned();
-        call(&mut connection, &path, "HandOver", false).await?;
-        let reply = match timeout(ANSWER_TIME, connection.receive()).await {
-            Ok(received) => understand(received, &path)?,
-            Err(_) => return Err(TakeOverError::Silent(path)),
-        };
-        let hand_over: HandOverReply = read(&reply, &path)?;
-        let handed = connection.take_descriptors();
-        if handed.len() != hand_over.listeners.len() + 1 {
-            return Err(foreign(
-                &path,
-                "it sent another number of sockets than it said",
-            ));
-        }
-        Ok(Self {
-            connection,
-            path,
-            hand_over,
-            handed,
-            surplus: Vec::new(),
-            follows: false,
-        })
+    fn failure(&self, obstacle: Obstacle) -> TakeOverError {
+        failure(&self.path, obstacle)
     }
 
-    /// Checks that its lock will be found here, and its target unless it is of no more use.
+    /// Checks that its lock will be found here, and its target too if that is needed.
     ///
     /// # Errors
     ///
-    /// When the one or the other is kept in different places.
+    /// If this process would look for one of them somewhere else.
     pub fn keeps_its_state_in(
         &self,
         lock: &LockDirectory,
         target: Option<&TargetFile>,
     ) -> Result<(), TakeOverError> {
-        let HandOverReply {
-            runtime_directory,
-            state_directory,
-            ..
-        } = &self.hand_over;
         let compare = |what, directory, there: &Option<PathBuf>, here: Option<PathBuf>| match there
         {
-            Some(there) if here.as_ref() != Some(there) => Err(TakeOverError::Elsewhere {
-                path: self.path.clone(),
+            Some(there) if here.as_ref() != Some(there) => Err(self.failure(Obstacle::Elsewhere {
                 what,
                 directory,
                 there: there.display().to_string(),
                 here: here.map_or("no directory".to_owned(), |here| here.display().to_string()),
-            }),
+            })),
             _ => Ok(()),
         };
-        compare("lock", "runtime", runtime_directory, lock.directory())?;
-        match target {
-            Some(file) => compare("target", "state", state_directory, file.directory()),
-            None => Ok(()),
-        }
+        let there = &self.hand_over;
+        compare(
+            "lock",
+            "runtime",
+            &there.runtime_directory,
+            lock.directory(),
+        )?;
+        target.map_or(Ok(()), |file| {
+            compare("target", "state", &there.state_directory, file.directory())
+        })
     }
 
-    /// Sockets for clients at these addresses, taken or new, and the one for callers. Both
+    /// Listeners for clients at these addresses, handed over or new, and the control socket. Both
     /// processes have them until [`Self::retire`].
     ///
     /// # Errors
     ///
-    /// When one is neither handed over nor free.
+    /// If one is neither handed over nor free.
     pub fn sockets(
         &mut self,
         addresses: &[Address],
     ) -> Result<(Vec<Listener>, Vec<Listener>), TakeOverError> {
+        self.sort(addresses).map_err(|error| {
+            let there = self.hand_over.listeners.join(", ");
+            self.failure(Obstacle::Listen { error, there })
+        })
+    }
+
+    fn sort(
+        &mut self,
+        addresses: &[Address],
+    ) -> Result<(Vec<Listener>, Vec<Listener>), ListenError> {
         let mut sockets = std::mem::take(&mut self.handed);
         let control = sockets.pop();
         let mut handed = PredecessorSockets::new(sockets);
-        let sort = || {
-            let listeners = Listener::take_or_bind_all(addresses, &mut handed)?;
-            let surplus = std::mem::take(&mut handed).rest()?;
-            let control = control.map(|socket| Listener::handed(socket, Some(&self.path)));
-            Ok((
-                listeners,
-                surplus,
-                control.into_iter().collect::<Result<_, _>>()?,
-            ))
-        };
-        match sort() {
-            Ok((listeners, surplus, control)) => {
-                self.surplus = surplus;
-                Ok((listeners, control))
-            }
-            Err(error) => Err(TakeOverError::Listen {
-                path: self.path.clone(),
-                error,
-                there: self.hand_over.listeners.join(", "),
-            }),
-        }
+        let listeners = Listener::take_or_bind_all(addresses, &mut handed)?;
+        let surplus = handed.rest()?;
+        let control = control.map(|socket| Listener::handed(socket, Some(&self.path)));
+        let control = control.into_iter().collect::<Result<_, _>>()?;
+        self.surplus = surplus;
+        Ok((listeners, control))
     }
 
-    /// Has the other process accept nobody any more: from then on clients and callers are ours. Tells
-    /// how many connections are still open there.
+    /// Has the other process stop accepting: from then on clients and callers come here. Returns the
+    /// number of connections that are still open there.
     ///
     /// # Errors
     ///
-    /// When it has not done so; then it goes on.
+    /// If it has not done so; then it goes on.
     pub async fn retire(&mut self) -> Result<usize, TakeOverError> {
-        call(&mut self.connection, &self.path, "Retire", true).await?;
+        let RetireReply { open } = match self.call_retire().await {
+            Ok(reply) => reply,
+            Err(obstacle) => return Err(self.failure(obstacle)),
+        };
+        // Surplus listeners are closed, with their paths.
+        for listener in self.surplus.drain(..) {
+            listener.keep();
+            tracing::info!(LISTENER = %listener, "nobody listens on {listener} any more");
+        }
+        Ok(open)
+    }
+
+    async fn call_retire(&mut self) -> Result<RetireReply, Obstacle> {
+        call(&mut self.connection, "Retire", true).await?;
         let received = match timeout(ANSWER_TIME, self.connection.receive()).await {
             Ok(received) => received,
             Err(_) => {
@@ -206,41 +211,34 @@ impl Predecessor {
                 self.connection.receive().await
             }
         };
-        let reply = understand(received, &self.path)?;
-        let RetireReply { open } = read(&reply, &self.path)?;
-        self.follows = reply.continues;
-        // What nobody asks for any more is closed, with its path.
-        for listener in self.surplus.drain(..) {
-            listener.keep();
-            tracing::info!(LISTENER = %listener, "nobody listens on {listener} any more");
-        }
-        Ok(open)
+        self.retire_reply(received)
     }
 
-    /// Follows how the connections of the other process end, and has them cut when a lock forces
-    /// its drain. When this is dropped before, they are cut too.
+    fn retire_reply(&mut self, received: Received) -> Result<RetireReply, Obstacle> {
+        let reply = understand(received)?;
+        self.follows = reply.continues;
+        read(&reply)
+    }
+
+    /// Follows how the connections of the other process end, and has them cut when a lock forces its
+    /// drain. If the connection to that process is closed earlier, they are cut too.
     pub async fn follow(mut self, proxy: Arc<Proxy>) {
-        let mut cut = false;
+        let mut is_cut = false;
         while self.follows {
             let received = tokio::select! {
                 received = self.connection.receive() => received,
-                () = proxy.predecessor_is_cut(), if !cut => {
-                    cut = true;
+                () = proxy.predecessor_is_cut(), if !is_cut => {
+                    is_cut = true;
                     self.connection.shutdown_write();
                     continue;
                 }
             };
-            let reply = understand(received, &self.path);
-            let left = reply.and_then(|reply| {
-                self.follows = reply.continues;
-                read::<RetireReply>(&reply, &self.path)
-            });
-            match left {
+            match self.retire_reply(received) {
                 Ok(RetireReply { open }) => proxy.predecessor_has(open),
                 Err(_) => break,
             }
         }
-        // It has ended, or is no proxy: nothing is open there but what it has handed over.
+        // It has ended, or is no proxy: only what it has handed over is still open.
         proxy.adopt_orphans();
     }
 
@@ -253,70 +251,60 @@ impl Predecessor {
 
 async fn call(
     connection: &mut VarlinkConnection,
-    path: &Path,
     method: &str,
     more: bool,
-) -> Result<(), TakeOverError> {
+) -> Result<(), Obstacle> {
     let call = Call {
         method: qualified(method),
         parameters: json!({}),
         more,
         oneway: false,
     };
-    // A call that nobody takes shows in the answer that does not come.
     match timeout(ANSWER_TIME, connection.send(&call)).await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(TakeOverError::Lost(path.to_owned())),
-        Err(_) => Err(TakeOverError::Silent(path.to_owned())),
+        Ok(Err(_)) => Err(Obstacle::Lost),
+        Err(_) => Err(Obstacle::Silent),
     }
 }
 
-/// The reply, unless it is an error.
-fn understand(
-    received: Result<Option<Reply>, ReceiveError>,
-    path: &Path,
-) -> Result<Reply, TakeOverError> {
+type Received = Result<Option<Reply>, ReceiveError>;
+
+/// Returns the reply, unless it is an error.
+fn understand(received: Received) -> Result<Reply, Obstacle> {
     let reply = match received {
         Ok(Some(reply)) => reply,
-        Ok(None) | Err(ReceiveError::Lost(_)) => return Err(TakeOverError::Lost(path.to_owned())),
-        Err(error) => return Err(foreign(path, error)),
+        Ok(None) | Err(ReceiveError::Lost(_)) => return Err(Obstacle::Lost),
+        Err(error) => return Err(foreign(error)),
     };
     let Some(name) = &reply.error else {
         return Ok(reply);
     };
     if *name == format!("{SERVICE_INTERFACE}.MethodNotFound") {
-        return Err(TakeOverError::TooOld(path.to_owned()));
+        return Err(Obstacle::TooOld);
     }
-    let text = |key: &str| reply.parameters[key].as_str().unwrap_or("?").to_owned();
-    let reason = match name.rsplit('.').next().unwrap_or_default() {
-        "BeingTakenOver" => format!(
-            "another process{} is just taking over from it: wait until that one is ready",
-            reply.parameters["pid"]
-                .as_i64()
-                .map(|pid| format!(" ({pid})"))
-                .unwrap_or_default()
-        ),
-        "CannotHandOver" => format!("it cannot hand over its sockets, {}", text("reason")),
-        _ => {
-            return Err(foreign(
-                path,
-                format!("it answers {name} {}", reply.parameters),
-            ));
+    let parameters = &reply.parameters;
+    Err(match name.rsplit('.').next().unwrap_or_default() {
+        "BeingTakenOver" => {
+            let pid = parameters["pid"].as_i64();
+            let pid = pid.map(|pid| format!(" ({pid})")).unwrap_or_default();
+            Obstacle::Refused(format!(
+                "another process{pid} is just taking over from it: wait until that one is ready"
+            ))
         }
-    };
-    Err(TakeOverError::Refused {
-        path: path.to_owned(),
-        reason,
+        "CannotHandOver" => {
+            let reason = parameters["reason"].as_str().unwrap_or("?");
+            Obstacle::Refused(format!("it cannot hand over its sockets, {reason}"))
+        }
+        _ => foreign(format!("it answers {name} {parameters}")),
     })
 }
 
-fn read<T: serde::de::DeserializeOwned>(reply: &Reply, path: &Path) -> Result<T, TakeOverError> {
-    serde_json::from_value(reply.parameters.clone()).map_err(|error| foreign(path, error))
+fn read<T: DeserializeOwned>(reply: &Reply) -> Result<T, Obstacle> {
+    serde_json::from_value(reply.parameters.clone()).map_err(foreign)
 }
 
-fn foreign(path: &Path, reason: impl std::fmt::Display) -> TakeOverError {
-    TakeOverError::Refused {
-        path: path.to_owned(),
-        reason: format!("what answers there is no proxy of a version known here ({reason})"),
-    }
+fn foreign(reason: impl std::fmt::Display) -> Obstacle {
+    Obstacle::Refused(format!(
+        "what answers there is no proxy of a version known here ({reason})"
+    ))
 }

@@ -1,4 +1,4 @@
-//! A connection that has begun to be made.
+//! The socket of an upstream, from the first step of connecting.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use socket2::{SockAddr, Socket};
 
-use super::loops::{LoopDetection, Noted};
+use super::loops::{LoopDetection, OwnAddress};
 use super::spare::Spare;
 use crate::service::address::Address;
 use crate::service::ending;
@@ -15,50 +15,45 @@ use crate::service::stream::Stream;
 /// The socket of an upstream.
 #[derive(Debug)]
 pub struct Upstream {
-    /// For as long as it is remembered that the socket is ours.
-    pub noted: Option<Noted>,
-    /// The socket.
-    pub socket: OwnedFd,
+    own_address: Option<OwnAddress>,
+    socket: OwnedFd,
 }
 
 impl From<OwnedFd> for Upstream {
-    /// One that another process has connected.
+    /// A socket that another process has connected.
     fn from(socket: OwnedFd) -> Self {
         Self {
-            noted: None,
+            own_address: None,
             socket,
         }
     }
 }
 
-/// Where a connection leads.
+/// An upstream that a connection leads to.
 #[derive(Debug)]
 pub struct Connected {
-    /// Dropped before the socket is closed: its address may be another's from then on.
-    _noted: Option<Noted>,
-    /// The upstream's socket.
+    /// Dropped before the socket is closed: from then on its address may be another socket's.
+    _own_address: Option<OwnAddress>,
     pub socket: OwnedFd,
-    /// The target that it was reached by.
     pub target: Arc<Address>,
 }
 
 impl Connected {
-    /// A socket that leads to this target.
-    pub fn new(Upstream { noted, socket }: Upstream, target: Arc<Address>) -> Self {
+    pub fn new(upstream: Upstream, target: Arc<Address>) -> Self {
         Self {
-            _noted: noted,
-            socket,
+            _own_address: upstream.own_address,
+            socket: upstream.socket,
             target,
         }
     }
 }
 
-/// A connection in the making.
+/// An upstream that is being connected.
 #[derive(Debug)]
 pub enum Begun {
-    /// It is made.
+    /// It is connected.
     Decided(Upstream),
-    /// The peer has not answered yet.
+    /// It has not answered yet.
     Pending(Upstream),
 }
 
@@ -69,13 +64,13 @@ impl Begun {
         spare: &mut Spare,
         loops: &Arc<LoopDetection>,
     ) -> io::Result<Self> {
-        let (connected, noted) = loops.connect(&socket, address);
+        let (connected, own_address) = loops.connect(&socket, address);
         if is_connected_to_itself(&socket, address) {
             ending::reset_on_close(&socket);
             return Err(io::ErrorKind::ConnectionRefused.into());
         }
         let upstream = |socket: Socket| Upstream {
-            noted,
+            own_address,
             socket: socket.into(),
         };
         match connected {
@@ -83,7 +78,7 @@ impl Begun {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
                 Ok(Self::Pending(upstream(socket)))
             }
-            // An AF_UNIX socket is decided at once; EAGAIN means that the listener's backlog is full.
+            // AF_UNIX decides at once; EAGAIN means that the backlog of the listener is full.
             Err(error) => {
                 spare.keep(socket);
                 Err(error)
@@ -91,24 +86,27 @@ impl Begun {
         }
     }
 
-    /// Waits until it is decided.
+    /// Waits until it is connected.
     pub(super) async fn decided(self) -> io::Result<Upstream> {
         match self {
             Self::Decided(upstream) => Ok(upstream),
-            Self::Pending(Upstream { noted, socket }) => {
-                let socket = Waiting(Some(Stream::new(socket)?)).decided().await?;
-                Ok(Upstream { noted, socket })
+            Self::Pending(upstream) => {
+                let socket = Pending(Some(Stream::new(upstream.socket)?)).decided();
+                Ok(Upstream {
+                    socket: socket.await?,
+                    ..upstream
+                })
             }
         }
     }
 }
 
-/// The first port that the kernel chooses by itself, unless it is told otherwise: `ip_local_port_range`, ip(7).
+/// The first port that the kernel chooses by default: `ip_local_port_range`, ip(7).
 const FIRST_CHOSEN_PORT: u16 = 32_768;
 
-/// Whether a socket is connected to itself. Where nobody listens the kernel may choose for the socket the very
-/// port that it is to be connected to, and TCP has no objection (simultaneous open, RFC 9293, section 3.5): the
-/// client would hear its own words, and the service could not listen there any more.
+/// Whether a socket is connected to itself. If nothing listens at a port, the kernel may choose the same port
+/// for the socket, and TCP allows that (simultaneous open, RFC 9293, section 3.5): the client would receive
+/// what it sends, and the service could not listen there any more.
 fn is_connected_to_itself(socket: &Socket, to: &SockAddr) -> bool {
     to.as_socket()
         .is_some_and(|to| to.port() >= FIRST_CHOSEN_PORT)
@@ -117,15 +115,14 @@ fn is_connected_to_itself(socket: &Socket, to: &SockAddr) -> bool {
             .is_ok_and(|own| own.as_socket() == to.as_socket())
 }
 
-/// A connection in the making that is waited for. If it is given up because the client has gone, an
-/// upstream that has accepted it by then sees a reset: the client has not said that it has nothing to
-/// say.
-struct Waiting(Option<Stream>);
+/// A socket that is being connected. If it is dropped because the client has left, an upstream that has
+/// accepted it by then sees a reset: the client has not ended its side in order.
+struct Pending(Option<Stream>);
 
-impl Waiting {
+impl Pending {
     async fn decided(mut self) -> io::Result<OwnedFd> {
         if let Some(stream) = &self.0 {
-            // It becomes writable when it is decided, connect(2).
+            // It becomes writable when connecting is over, connect(2).
             stream.writable().await?;
             if let Some(error) = stream.take_error() {
                 return Err(error);
@@ -138,7 +135,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Pending {
     fn drop(&mut self) {
         if let Some(stream) = &self.0 {
             stream.reset_on_close();
@@ -151,7 +148,6 @@ mod tests {
     use super::*;
     use socket2::{Domain, Type};
 
-    /// Here the port is chosen on purpose.
     #[test]
     fn a_socket_that_is_connected_to_itself_is_a_service_that_is_not_there() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();

@@ -1,4 +1,4 @@
-//! Connecting to where the proxy leads.
+//! Connecting to the target.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,17 +21,17 @@ use crate::service::leads_to;
 use crate::service::listener::Listener;
 use crate::service::stream::keep_alive;
 
-/// The pause after the first attempt that failed; it doubles with every further one.
+/// The pause after the first failed attempt; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long one attempt may take, of all addresses of a name together. The next one begins afresh, with what
-/// the name and the target are by then.
+/// How long one attempt may take for all addresses of a name together. The next one looks the target and its
+/// name up again.
 pub const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// The last attempt, when the time is over, may take so long.
+/// How long the last attempt may take, which begins when the time is over.
 const LAST_ATTEMPT: Duration = Duration::from_millis(100);
 
 /// The upstream could not be reached.
@@ -47,14 +47,12 @@ pub struct Unreachable {
 /// How upstreams are connected.
 #[derive(Clone, Debug, Default)]
 pub struct Connector {
-    /// One that does not answer for so long is taken for gone.
-    pub keepalive: Option<Duration>,
-    /// Learns which sockets are ours.
+    /// After which time an upstream that does not answer counts as gone.
+    keepalive: Option<Duration>,
     pub loops: Arc<LoopDetection>,
 }
 
 impl Connector {
-    /// One for a proxy with these listeners and this target to begin with.
     pub fn new(
         keepalive: Option<Duration>,
         target: Option<&Address>,
@@ -65,20 +63,20 @@ impl Connector {
         Self { keepalive, loops }
     }
 
-    /// Connects to the target, again and again until it answers or `limit` is over: a service that is
-    /// just being started loses nobody. The target is asked for anew each time, so that those who wait
-    /// follow when it changes. Cancel safe.
+    /// Connects to the target, again and again until it answers or `limit` is over, so that a service
+    /// that is just being started loses no client. Each attempt asks `target` anew, so that waiting
+    /// clients follow a change. Cancel safe.
     ///
     /// # Errors
     ///
-    /// The last error, when the time is over.
+    /// The last error when the time is over.
     pub async fn connect(
         &self,
         target: impl Fn() -> Arc<Address>,
         limit: Option<Duration>,
         mut spare: Spare,
     ) -> Result<Connected, Unreachable> {
-        // Without a limit, a time that is as good as never.
+        // Without a limit: as good as never.
         let deadline = Instant::now() + limit.unwrap_or(Duration::from_secs(3_000_000_000));
         let mut pause = FIRST_PAUSE;
         loop {
@@ -88,7 +86,7 @@ impl Connector {
                 Ok(upstream) => return Ok(Connected::new(upstream, target_now)),
                 Err(error) => error,
             };
-            // Without one the next attempt may fail, and the one after it.
+            // If that fails, a later attempt makes one.
             let _ = spare.reserve(&target_now);
             if Instant::now() >= deadline {
                 return Err(Unreachable {
@@ -100,13 +98,11 @@ impl Connector {
             tracing::debug!(
                 UPSTREAM = %target_now, ERROR = %error, "{target_now} is not there yet: {error}"
             );
-            // The last attempt is made when the time is over, not before.
             sleep_until((Instant::now() + pause).min(deadline)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// Tries once, until `last` at most.
     async fn attempt(
         &self,
         target: &Address,
@@ -119,8 +115,8 @@ impl Connector {
         }
     }
 
-    /// Begins to connect; `None` if a name has to be looked up first. A socket that could not be connected is
-    /// kept for the next attempt.
+    /// Begins to connect; `None` if a name has to be looked up first. If that fails, the socket stays in `spare`
+    /// for the next attempt.
     pub fn begin(&self, target: &Address, spare: &mut Spare) -> Option<io::Result<Begun>> {
         let address = match target {
             Address::Tcp { .. } => return Some(self.begin_tcp(target.literal()?, spare)),
@@ -135,9 +131,9 @@ impl Connector {
         }))
     }
 
-    /// Of a place where clients are handed over it can be said that somebody receives there.
+    /// Connects a datagram socket: it shows that somebody receives clients there.
     fn begin_handover(&self, path: &Path, spare: &mut Spare) -> io::Result<Begun> {
-        // Its descriptor is for the datagram socket, which is of no use otherwise.
+        // Its descriptor is for the datagram socket.
         spare.give_up();
         let socket = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?;
         let address = SockAddr::unix(path)?;
@@ -147,7 +143,7 @@ impl Connector {
     fn begin_tcp(&self, address: SocketAddr, spare: &mut Spare) -> io::Result<Begun> {
         let socket = spare.take(Domain::for_address(address))?;
         if is_this_machine(address.ip()) {
-            // And it does not vanish without telling its own sockets.
+            // It needs no keepalive either: the kernel of a local peer always ends its sockets.
             congestion::never(&socket);
         } else if let Some(keepalive) = self.keepalive {
             keep_alive(&socket, keepalive)?;
@@ -155,8 +151,8 @@ impl Connector {
         Begun::new(socket, &address.into(), spare, &self.loops)
     }
 
-    /// Connects to the first address of a name that answers. The resolver may take its time: it has servers of
-    /// its own that may be silent.
+    /// Connects to the first address of a name that answers. The resolver may take all the time: its own servers
+    /// may be silent.
     async fn connect_to_name(
         &self,
         target: &Address,
@@ -181,20 +177,28 @@ impl Connector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
     use std::sync::Mutex;
+
+    async fn reach(
+        target: impl Fn() -> Arc<Address>,
+        limit: Option<Duration>,
+    ) -> Result<Connected, Unreachable> {
+        let connector = Connector::default();
+        connector.connect(target, limit, Spare::default()).await
+    }
+
+    fn local(listener: &TcpListener) -> Address {
+        listener.local_addr().unwrap().to_string().parse().unwrap()
+    }
 
     #[tokio::test]
     async fn an_upstream_that_comes_late_is_reached() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("late");
         let target = Arc::new(Address::Unix(path.clone()));
-        let connecting = tokio::spawn(async move {
-            let connector = Connector::default();
-            connector
-                .connect(|| target.clone(), None, Spare::default())
-                .await
-        });
+        let connecting = tokio::spawn(reach(move || target.clone(), None));
         tokio::task::yield_now().await;
         let _listener = UnixListener::bind(&path).unwrap();
         connecting.await.unwrap().unwrap();
@@ -202,30 +206,20 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_follow_when_the_target_changes() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let there: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = local(&listener);
         let targets = Mutex::new(vec![there.clone(), "unix:/nonexistent".parse().unwrap()]);
-        let next = || {
-            let mut targets = targets.lock().unwrap();
-            Arc::new(targets.pop().unwrap())
-        };
-        let connector = Connector::default();
-        let connected = connector
-            .connect(next, None, Spare::default())
-            .await
-            .unwrap();
+        let next = || Arc::new(targets.lock().unwrap().pop().unwrap());
+        let connected = reach(next, None).await.unwrap();
         assert_eq!(*connected.target, there);
     }
 
-    /// Whatever the machine's default is.
+    /// Whatever the default of the machine is.
     #[tokio::test]
     async fn what_goes_to_this_machine_is_not_paced() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let here: Address = listener.local_addr().unwrap().to_string().parse().unwrap();
-        let here = Arc::new(here);
-        let connector = Connector::default();
-        let connected = connector.connect(|| here.clone(), None, Spare::default());
-        let socket = connected.await.unwrap().socket;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = Arc::new(local(&listener));
+        let socket = reach(|| here.clone(), None).await.unwrap().socket;
         let chosen = rustix::net::sockopt::tcp_congestion(&socket).unwrap();
         assert!(!chosen.starts_with("bbr"), "{chosen}");
     }
@@ -234,11 +228,8 @@ mod tests {
     async fn one_that_never_comes_is_given_up_with_its_name_and_the_reason() {
         let target: Arc<Address> = Arc::new("unix:/nonexistent/socket".parse().unwrap());
         let limit = Some(Duration::from_millis(30));
-        let error = Connector::default()
-            .connect(|| target.clone(), limit, Spare::default())
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = reach(|| target.clone(), limit).await.unwrap_err();
+        let error = error.to_string();
         assert!(error.contains("unix:/nonexistent/socket"), "{error}");
         assert!(error.contains("No such file"), "{error}");
     }

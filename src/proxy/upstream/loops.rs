@@ -1,79 +1,76 @@
-//! Recognising clients that are this proxy itself: its target leads back to it.
+//! Recognising the proxy as its own client, because its target leads back to it.
 //!
-//! What can be seen is refused before (`service::leads_to`). A name may lead somewhere else later, and a machine
-//! has more addresses than it tells. Without this one client would take every connection there may be: it is led
-//! to the proxy itself, which accepts it as a client, and so on.
+//! `service::leads_to` refuses such targets as far as it can, but a name may lead elsewhere later, and a machine
+//! has more addresses than it tells. A single client would take all connections: the proxy connects it to itself,
+//! accepts that as a client, and so on.
 //!
-//! Of upstreams at a port where the proxy listens it is remembered which address the kernel has given our socket.
-//! A client with that address is us. Its reset goes through all connections that it came by, back to the client
-//! that was the first.
+//! If an upstream has a port where the proxy listens, the address of the proxy's own socket is recorded. A client
+//! with that address is the proxy. Its reset passes through all connections of the loop, back to the first client.
 
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use socket2::{SockAddr, SockRef, Socket};
 
 use crate::service::leads_to::{destination, is_our_network};
 use crate::service::listener::{Arrival, Peer};
+use crate::service::mutex;
 
-/// An address and a port, however it is written.
+/// An address in its canonical form, and a port.
 type Endpoint = (IpAddr, u16);
 
 fn endpoint(address: SocketAddr) -> Endpoint {
     (destination(address.ip()), address.port())
 }
 
-/// Recognises clients that are this proxy itself.
 #[derive(Debug, Default)]
 pub struct LoopDetection {
-    /// Whether the target may lead back: it has a port where the proxy listens, or both are AF_UNIX. If not
-    /// nothing is done for a connection.
+    /// Whether the target may lead back: it has a port where the proxy listens, or both are AF_UNIX. Otherwise
+    /// nothing is recorded.
     is_possible: AtomicBool,
-    is_told: AtomicBool,
-    /// The addresses of our own sockets, and where they lead.
+    is_reported: AtomicBool,
+    /// The addresses of the proxy's own sockets, and where they lead.
     upstreams: Mutex<HashMap<Endpoint, Endpoint>>,
 }
 
-/// An address of ours that is remembered until this is dropped.
+/// An address of the proxy's own, recorded until this is dropped.
 #[derive(Debug)]
-pub struct Noted {
+pub struct OwnAddress {
     detection: Arc<LoopDetection>,
     own: Endpoint,
 }
 
-impl Drop for Noted {
+impl Drop for OwnAddress {
     fn drop(&mut self) {
         self.detection.upstreams().remove(&self.own);
     }
 }
 
 impl LoopDetection {
-    /// There is another target; whether it may lead back.
+    /// Begins anew for a target that may lead back if `is_possible`.
     pub fn expect(&self, is_possible: bool) {
         self.is_possible.store(is_possible, Relaxed);
-        self.is_told.store(false, Relaxed);
+        self.is_reported.store(false, Relaxed);
     }
 
-    /// Whether this is the first time since there is the target.
+    /// Whether the loop is to be reported: once for each target.
     pub fn tells(&self) -> bool {
-        !self.is_told.swap(true, Relaxed)
+        !self.is_reported.swap(true, Relaxed)
     }
 
     fn upstreams(&self) -> MutexGuard<'_, HashMap<Endpoint, Endpoint>> {
-        self.upstreams
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        mutex::lock(&self.upstreams)
     }
 
-    /// Connects a socket and remembers its address, as one step: a thread that accepts it meanwhile finds it.
+    /// Connects a socket and records its address as one step, so that a thread that accepts it meanwhile finds it.
     pub fn connect(
         self: &Arc<Self>,
         socket: &Socket,
         address: &SockAddr,
-    ) -> (io::Result<()>, Option<Noted>) {
+    ) -> (io::Result<()>, Option<OwnAddress>) {
         let Some(to) = address
             .as_socket()
             .filter(|_| self.is_possible.load(Relaxed))
@@ -83,14 +80,14 @@ impl LoopDetection {
         let mut upstreams = self.upstreams();
         let connected = socket.connect(address);
         let own = socket.local_addr().ok().and_then(|own| own.as_socket());
-        let noted = own.filter(|own| own.port() != 0).map(|own| {
+        let own = own.filter(|own| own.port() != 0).map(|own| {
             upstreams.insert(endpoint(own), endpoint(to));
-            Noted {
+            OwnAddress {
                 detection: Arc::clone(self),
                 own: endpoint(own),
             }
         });
-        (connected, noted)
+        (connected, own)
     }
 
     /// Whether a client that was just accepted is this proxy itself.
@@ -121,15 +118,15 @@ mod tests {
     use crate::service::listener::{Accepted, Listener};
     use socket2::{Domain, Type};
 
-    /// A listener, its address, and a socket of ours that was connected to it.
-    fn connected(detection: &Arc<LoopDetection>) -> (Listener, Socket, Option<Noted>) {
+    /// A listener, and a socket that was connected to it.
+    fn connected(detection: &Arc<LoopDetection>) -> (Listener, Socket, Option<OwnAddress>) {
         let address = Address::parse_listen("127.0.0.1:0").unwrap();
         let listener = Listener::bind(&address).unwrap().remove(0);
         let at = SockRef::from(&listener).local_addr().unwrap();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        let (connected, noted) = detection.connect(&socket, &at);
+        let (connected, own) = detection.connect(&socket, &at);
         connected.unwrap();
-        (listener, socket, noted)
+        (listener, socket, own)
     }
 
     fn accept(listener: &Listener) -> Arrival {
@@ -143,10 +140,10 @@ mod tests {
     fn a_client_that_we_are_is_known_as_long_as_our_socket_is_open() {
         let detection = Arc::new(LoopDetection::default());
         detection.expect(true);
-        let (listener, _socket, noted) = connected(&detection);
+        let (listener, _socket, own) = connected(&detection);
         let client = accept(&listener);
         assert!(detection.is_own(&client));
-        drop(noted);
+        drop(own);
         assert!(!detection.is_own(&client));
         assert!(detection.upstreams().is_empty());
     }
@@ -155,7 +152,7 @@ mod tests {
     fn another_client_of_this_machine_is_not_us() {
         let detection = Arc::new(LoopDetection::default());
         detection.expect(true);
-        let (listener, _socket, _noted) = connected(&detection);
+        let (listener, _socket, _own) = connected(&detection);
         let at = SockRef::from(&listener).local_addr().unwrap();
         let _other = std::net::TcpStream::connect(at.as_socket().unwrap()).unwrap();
         assert!(detection.is_own(&accept(&listener)));
@@ -165,8 +162,8 @@ mod tests {
     #[test]
     fn nothing_is_remembered_where_the_target_has_no_port_of_ours() {
         let detection = Arc::new(LoopDetection::default());
-        let (listener, _socket, noted) = connected(&detection);
-        assert!(noted.is_none() && detection.upstreams().is_empty());
+        let (listener, _socket, own) = connected(&detection);
+        assert!(own.is_none() && detection.upstreams().is_empty());
         assert!(!detection.is_own(&accept(&listener)));
     }
 

@@ -1,16 +1,16 @@
-//! The PROXY protocol: tells the upstream who the client is, before its first byte.
+//! The PROXY protocol, which sends the upstream the address of the client before its first byte.
 //!
 //! Source: <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>, sections 2.1 and 2.2.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use crate::service::printable::Printable;
 
-/// Which version of the protocol the upstream expects.
+/// The version of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyProtocol {
-    /// A line for people.
+    /// A line of text.
     V1,
     /// A binary header.
     V2,
@@ -31,37 +31,23 @@ impl FromStr for ProxyProtocol {
     }
 }
 
-/// What every header of version 2 begins with.
+/// The beginning of every header of version 2.
 const V2_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Version 2, command PROXY.
 const V2_PROXY: u8 = 0x21;
 
 impl ProxyProtocol {
-    /// The header for a client and the address that it connected to. `None` for clients that have
-    /// no such address (AF_UNIX): the upstream then learns that there is a client, not who it is.
+    /// The header for the addresses of a client and of the listener. Without addresses (AF_UNIX) the
+    /// upstream learns that there is a client, but not its address.
     pub fn header(self, addresses: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
-        // Both have to be of one family; an IPv4 client of an IPv6 socket is told as IPv4.
-        let pair = addresses.map(|(client, local)| (canonical(client), canonical(local)));
-        match (self, pair) {
-            (Self::V1, Some((SocketAddr::V4(client), SocketAddr::V4(local)))) => {
-                v1_line("TCP4", client.ip(), local.ip(), client.port(), local.port())
-            }
-            (Self::V1, Some((SocketAddr::V6(client), SocketAddr::V6(local)))) => {
-                v1_line("TCP6", client.ip(), local.ip(), client.port(), local.port())
-            }
-            (Self::V1, _) => b"PROXY UNKNOWN\r\n".to_vec(),
-            (Self::V2, Some((SocketAddr::V4(client), SocketAddr::V4(local)))) => v2_block(
-                0x11,
-                &[&client.ip().octets(), &local.ip().octets()],
-                [client.port(), local.port()],
-            ),
-            (Self::V2, Some((SocketAddr::V6(client), SocketAddr::V6(local)))) => v2_block(
-                0x21,
-                &[&client.ip().octets(), &local.ip().octets()],
-                [client.port(), local.port()],
-            ),
-            (Self::V2, _) => v2_block(0x00, &[], []),
+        // Both have to be of one family: an IPv4 client of an IPv6 socket is one of IPv4.
+        let addresses = addresses
+            .map(|(client, local)| (canonical(client), canonical(local)))
+            .filter(|(client, local)| client.is_ipv4() == local.is_ipv4());
+        match self {
+            Self::V1 => v1(addresses),
+            Self::V2 => v2(addresses),
         }
     }
 }
@@ -70,22 +56,33 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-fn v1_line(
-    family: &str,
-    client: impl std::fmt::Display,
-    local: impl std::fmt::Display,
-    client_port: u16,
-    local_port: u16,
-) -> Vec<u8> {
-    format!("PROXY {family} {client} {local} {client_port} {local_port}\r\n").into_bytes()
+fn v1(addresses: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
+    let Some((client, local)) = addresses else {
+        return b"PROXY UNKNOWN\r\n".to_vec();
+    };
+    let family = if client.is_ipv4() { "TCP4" } else { "TCP6" };
+    let (client_ip, local_ip) = (client.ip(), local.ip());
+    let (client_port, local_port) = (client.port(), local.port());
+    format!("PROXY {family} {client_ip} {local_ip} {client_port} {local_port}\r\n").into_bytes()
 }
 
-fn v2_block<const N: usize>(family: u8, addresses: &[&[u8]], ports: [u16; N]) -> Vec<u8> {
-    let body: Vec<u8> = addresses
-        .iter()
-        .flat_map(|address| address.iter().copied())
-        .chain(ports.into_iter().flat_map(u16::to_be_bytes))
-        .collect();
+fn v2(addresses: Option<(SocketAddr, SocketAddr)>) -> Vec<u8> {
+    let mut body = Vec::new();
+    let family = match addresses {
+        Some((client, local)) => {
+            for address in [client, local] {
+                match address.ip() {
+                    IpAddr::V4(ip) => body.extend(ip.octets()),
+                    IpAddr::V6(ip) => body.extend(ip.octets()),
+                }
+            }
+            for address in [client, local] {
+                body.extend(address.port().to_be_bytes());
+            }
+            if client.is_ipv4() { 0x11 } else { 0x21 }
+        }
+        None => 0x00,
+    };
     let mut header = V2_SIGNATURE.to_vec();
     header.extend([V2_PROXY, family]);
     header.extend((body.len() as u16).to_be_bytes()); // 36 bytes at most

@@ -1,4 +1,4 @@
-//! A socket that is there before a client needs it.
+//! A socket that is made before a client needs it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -7,19 +7,17 @@ use socket2::{Domain, Socket, Type};
 
 use crate::service::address::Address;
 
-/// A socket that is kept for an upstream.
-///
-/// Whoever is accepted needs two descriptors. If all of them could go to accepted clients, these
-/// would wait for a second one that never comes; so the socket is made before a client is accepted.
+/// A socket for an upstream, made before a client is accepted: a connection needs two descriptors, and
+/// otherwise all could go to clients that wait for a second one in vain.
 #[derive(Debug, Default)]
 pub struct Spare(Option<(Domain, Socket)>);
 
 impl Spare {
-    /// Has one for this target, made now unless there is one already.
+    /// Makes a socket for this target unless there is one already.
     ///
     /// # Errors
     ///
-    /// When no descriptor or memory is left.
+    /// If no descriptor or memory is left.
     pub fn reserve(&mut self, target: &Address) -> io::Result<()> {
         match self.0 {
             Some(_) => Ok(()),
@@ -27,8 +25,7 @@ impl Spare {
         }
     }
 
-    /// The socket that will be connected to this target; `None` if a name has to be looked up first, or if
-    /// there is none for it.
+    /// The socket, if it is certain that it will be connected to this target.
     pub fn for_target(&self, target: &Address) -> Option<BorrowedFd<'_>> {
         let wanted = match target {
             Address::Tcp { .. } => Domain::for_address(target.literal()?),
@@ -44,19 +41,19 @@ impl Spare {
         Ok(())
     }
 
-    /// One that could not be connected is kept for the next attempt.
+    /// Keeps a socket that could not be connected for the next attempt.
     pub(super) fn keep(&mut self, socket: Socket) {
         if let Ok(domain) = socket.domain() {
             self.0 = Some((domain, socket));
         }
     }
 
-    /// Its descriptor is free for something else.
+    /// Closes it, so that its descriptor is free.
     pub(super) fn give_up(&mut self) {
         self.0 = None;
     }
 
-    /// The socket, of this domain; its descriptor is given up for another one if it was not.
+    /// Takes the socket; one of another domain is replaced.
     pub(super) fn take(&mut self, domain: Domain) -> io::Result<Socket> {
         if !matches!(&self.0, Some((is, _)) if *is == domain) {
             self.0 = None;
@@ -69,7 +66,7 @@ impl Spare {
     }
 }
 
-/// The domain of the socket for a target; a guess if a name has to be looked up first.
+/// The domain of a socket for this target; a guess if a name has to be looked up first.
 pub(super) fn domain(target: &Address) -> Domain {
     match target {
         Address::Tcp { .. } => target.literal().map_or(Domain::IPV4, Domain::for_address),

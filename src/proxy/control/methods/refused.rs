@@ -1,4 +1,4 @@
-//! Calls that come to nothing, and why.
+//! Calls that are refused.
 
 use std::io;
 
@@ -8,11 +8,14 @@ use serde_json::{Value, json};
 use crate::interface::qualified;
 use crate::service::varlink::{Call, Reply};
 
-/// Why a call came to nothing.
+/// The last reply to a call.
+pub type Answer = Result<Reply, Refused>;
+
+/// Why a call failed.
 pub enum Refused {
-    /// The caller is told so.
+    /// For a reason that the caller is sent.
     Reply(Reply),
-    /// It has gone.
+    /// The caller has hung up.
     Gone(io::Error),
 }
 
@@ -27,28 +30,28 @@ pub fn refuse<T>(name: &str, parameters: Value) -> Result<T, Refused> {
     Err(Refused::Reply(Reply::error(qualified(name), parameters)))
 }
 
-/// The error for what the disk did not take.
+/// The error for a state that could not be saved.
 pub fn not_saved<T>(reason: &str) -> Result<T, Refused> {
     refuse("StateNotSaved", json!({ "reason": reason }))
 }
 
-/// The caller has gone while its call waited.
+/// The caller has hung up while its call waited.
 pub fn gone() -> Refused {
     Refused::Gone(io::ErrorKind::ConnectionAborted.into())
 }
 
-/// The parameters of a call, or the name of the one that is wrong.
+/// The parameters of a call, or an error that names the wrong one.
 pub fn parameters<T: DeserializeOwned>(call: &Call) -> Result<T, Refused> {
     let refused = |name: &str| Refused::Reply(Reply::invalid_parameter(name));
     let value = match &call.parameters {
         Value::Null => json!({}),
         Value::Object(_) => call.parameters.clone(),
-        // serde would read a struct from an array too.
+        // serde would also read a struct from an array.
         _ => return Err(refused("parameters")),
     };
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
-        // One that is missing has no path; serde puts its name between backquotes.
+        // A missing parameter has no path; serde puts its name between backquotes.
         let text = error.inner().to_string();
         match path.as_str() {
             "." => refused(text.split('`').nth(1).unwrap_or("parameters")),
@@ -62,31 +65,29 @@ mod tests {
     use super::*;
     use crate::interface::{LockParameters, TargetParameters};
 
-    fn refused(parameters_given: Value) -> String {
+    fn refused<T: DeserializeOwned>(parameters: Value) -> String {
         let call = Call {
-            parameters: parameters_given,
+            parameters,
             ..Call::default()
         };
-        match parameters::<LockParameters>(&call) {
-            Err(Refused::Reply(reply)) => {
-                reply.parameters["parameter"].as_str().unwrap().to_owned()
-            }
-            _ => panic!("{call:?} was taken"),
+        match super::parameters::<T>(&call) {
+            Err(Refused::Reply(reply)) => reply.parameters["parameter"].as_str().unwrap().into(),
+            _ => panic!("{call:?} was not refused"),
         }
     }
 
     #[test]
     fn a_parameter_that_is_wrong_is_named() {
-        assert_eq!(refused(json!([])), "parameters");
-        assert_eq!(refused(json!("lock")), "parameters");
-        assert_eq!(refused(json!({ "leaseUSec": -1 })), "leaseUSec");
-        assert_eq!(refused(json!({ "reason": 7 })), "reason");
-        assert_eq!(refused(json!({ "leeseUSec": 1 })), "leeseUSec");
-        let none = Call::default();
-        assert!(parameters::<LockParameters>(&none).is_ok());
-        match parameters::<TargetParameters>(&none) {
-            Err(Refused::Reply(reply)) => assert_eq!(reply.parameters["parameter"], "target"),
-            _ => panic!("a target is needed"),
+        for (parameters, name) in [
+            (json!([]), "parameters"),
+            (json!("lock"), "parameters"),
+            (json!({ "leaseUSec": -1 }), "leaseUSec"),
+            (json!({ "reason": 7 }), "reason"),
+            (json!({ "leeseUSec": 1 }), "leeseUSec"),
+        ] {
+            assert_eq!(refused::<LockParameters>(parameters), name);
         }
+        assert!(parameters::<LockParameters>(&Call::default()).is_ok());
+        assert_eq!(refused::<TargetParameters>(Value::Null), "target");
     }
 }

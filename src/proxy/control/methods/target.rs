@@ -1,30 +1,29 @@
-//! `SetTarget`, and what `Switch` has in common with it: a target is tried before it is used.
+//! `SetTarget`, and what it has in common with `Switch`: a target is tried before it is used.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::refused::{Refused, gone, not_saved, parameters, refuse};
+use super::exchange::Exchange;
+use super::refused::{Answer, Refused, gone, not_saved, parameters, refuse};
 use crate::interface::TargetParameters;
 use crate::proxy::assembly::Proxy;
 use crate::proxy::route::SetTargetError;
 use crate::proxy::upstream::Spare;
 use crate::service::address::Address;
-use crate::service::varlink::{Call, Reply, VarlinkConnection};
+use crate::service::varlink::Reply;
 
 /// The longest time for which a target is tried: as good as for ever.
 const PROBE_MAX: Duration = Duration::from_secs(3_000_000_000);
 
-pub(super) async fn set(
-    call: &Call,
-    connection: &mut VarlinkConnection,
-    proxy: &Proxy,
-) -> Result<Option<Reply>, Refused> {
-    let TargetParameters { target, probe_usec } = parameters(call)?;
+/// Answers `SetTarget`.
+pub(super) async fn set(exchange: &mut Exchange<'_>) -> Answer {
+    let TargetParameters { target, probe_usec } = parameters(exchange.call)?;
+    let proxy = exchange.proxy;
     let address = check(proxy, &target).await?;
-    if let Some(reason) = try_out(proxy, &address, probe_usec, connection).await? {
-        // Clients would wait for ever without a target. Where there was none, nothing is better than this one.
+    if let Some(reason) = failure(exchange, &address, probe_usec).await? {
+        // Without a target clients would wait for ever: this one is better than none.
         let is_set = proxy.route.target().is_none();
         if is_set {
             apply(proxy, &address)?;
@@ -32,13 +31,13 @@ pub(super) async fn set(
         return silent(&address, &reason, is_set);
     }
     apply(proxy, &address)?;
-    Ok(Some(Reply::last(TargetParameters {
+    Ok(Reply::last(TargetParameters {
         target,
         probe_usec: None,
-    })))
+    }))
 }
 
-/// The address, if the proxy may lead there, as far as can be told without trying.
+/// Reads a target and checks what can be checked without trying it.
 pub(super) async fn check(proxy: &Proxy, target: &str) -> Result<Address, Refused> {
     let address = match target.parse::<Address>() {
         Ok(address) => address,
@@ -50,14 +49,13 @@ pub(super) async fn check(proxy: &Proxy, target: &str) -> Result<Address, Refuse
     }
 }
 
-/// Refuses a target that cannot be reached from here, within this time. Nothing is tried without one.
+/// Refuses a target that cannot be reached from here within `usec` microseconds. Tries nothing without a time.
 pub(super) async fn probe(
-    proxy: &Proxy,
+    exchange: &mut Exchange<'_>,
     target: &Address,
     usec: Option<u64>,
-    connection: &mut VarlinkConnection,
 ) -> Result<(), Refused> {
-    match try_out(proxy, target, usec, connection).await? {
+    match failure(exchange, target, usec).await? {
         None => Ok(()),
         Some(reason) => silent(target, &reason, false),
     }
@@ -71,27 +69,24 @@ fn silent<T>(target: &Address, reason: &str, is_set: bool) -> Result<T, Refused>
     refuse("TargetSilent", parameters)
 }
 
-/// Why the target cannot be reached from here, within this time, if it cannot.
-async fn try_out(
-    proxy: &Proxy,
+/// Why the target cannot be reached from here within `usec` microseconds, if it cannot.
+async fn failure(
+    exchange: &mut Exchange<'_>,
     target: &Address,
     usec: Option<u64>,
-    connection: &mut VarlinkConnection,
 ) -> Result<Option<String>, Refused> {
     let Some(usec) = usec else {
         return Ok(None);
     };
-    let limit = Duration::from_micros(usec).min(PROBE_MAX);
+    let limit = Some(Duration::from_micros(usec).min(PROBE_MAX));
     let target = Arc::new(target.clone());
-    let connecting =
-        proxy
-            .route
-            .connector
-            .connect(|| Arc::clone(&target), Some(limit), Spare::default());
+    let connector = &exchange.proxy.route.connector;
     tokio::select! {
         biased;
-        connected = connecting => Ok(connected.err().map(|error| error.to_string())),
-        () = connection.hung_up() => Err(gone()),
+        connected = connector.connect(|| Arc::clone(&target), limit, Spare::default()) => {
+            Ok(connected.err().map(|error| error.to_string()))
+        }
+        () = exchange.connection.hung_up() => Err(gone()),
     }
 }
 
@@ -113,8 +108,6 @@ fn not_set<T>(target: &Address, error: SetTargetError) -> Result<T, Refused> {
 }
 
 fn invalid<T>(target: &str, reason: &str) -> Result<T, Refused> {
-    refuse(
-        "InvalidTarget",
-        json!({ "target": target, "reason": reason }),
-    )
+    let parameters = json!({ "target": target, "reason": reason });
+    refuse("InvalidTarget", parameters)
 }
