@@ -172,6 +172,25 @@ pub fn tcp_counters(socket: BorrowedFd<'_>) -> io::Result<TcpCounters> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
+/// Whether an accepted TCP connection is as it was: this side has not ended it, and nothing was received
+/// from it or sent to it. Allocates nothing.
+///
+/// # Errors
+///
+/// As [`tcp_counters`].
+pub fn is_untouched(socket: BorrowedFd<'_>) -> io::Result<bool> {
+    let counters = tcp_counters(socket)?;
+    // The peer's end counts as a byte that came.
+    let end = match counters.state {
+        TCP_ESTABLISHED => 0,
+        TCP_CLOSE_WAIT => 1,
+        _ => return Ok(false),
+    };
+    Ok(!counters.urgent
+        && counters.received == counters.readable + end
+        && counters.acknowledged + counters.unacknowledged == 0)
+}
+
 /// Which of these, and of the error and the end, poll(2) tells now. An error is not taken away by this.
 ///
 /// # Errors

@@ -13,7 +13,8 @@ use rustix::net::{
 /// The most descriptors that one message can carry: `SCM_MAX_FD`, unix(7).
 pub const DESCRIPTORS_MAX: usize = 253;
 
-/// Sends bytes, at least one, and descriptors with them; the number of bytes that were sent.
+/// Sends bytes, at least one, and descriptors with them; the number of bytes that were sent. Allocates
+/// nothing.
 ///
 /// # Errors
 ///

@@ -37,14 +37,11 @@ pub fn end(socket: impl AsFd) -> Option<LastAccount> {
         ),
         false => info.peer_finished,
     };
-    let received = received(&info, finished);
-    let is_untouched = info.writable
-        && info.written == 0
-        && matches!(sockopt::socket_linger(&socket), Ok(None))
-        && rustix::io::ioctl_fionread(&socket) == Ok(received);
     Some(LastAccount {
-        carried: (received, info.written),
-        is_untouched,
+        carried: (received(&info, finished), info.written),
+        is_untouched: info.writable
+            && matches!(sockopt::socket_linger(&socket), Ok(None))
+            && matches!(kernel::is_untouched(socket.as_fd()), Ok(true)),
     })
 }
 

@@ -8,7 +8,7 @@ pub enum KeepError {
     /// systemd keeps no descriptors for this service.
     #[error("systemd does not keep enough descriptors (set FileDescriptorStoreMax= to 16 or more)")]
     Refused,
-    /// It cannot be asked.
+    /// systemd cannot be reached.
     #[error(transparent)]
     Store(#[from] crate::service::notify::StoreError),
     /// More connections are kept than this process may have descriptors for.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::error::KeepError;
 use super::parking::lots::Lots;
 use super::parking::queue::SocketPair;
-use super::parking::{Pair, ParkedPipe, Parking};
+use super::parking::{ParkedPipe, Parking, SlotSockets};
 use super::store;
 use super::table::layout::{Header, LEFT, OVER};
 use super::table::{Buffers, Slot};
@@ -16,7 +16,7 @@ use super::will::{Heir, Testament};
 use crate::service::activation::Inherited;
 use crate::service::clock::Uptime;
 
-/// What connections are kept with. Copies are the same.
+/// What connections are kept with. A copy is the same object.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
     pub(super) core: &'static Core,
@@ -28,12 +28,17 @@ pub(super) struct Core {
     pub(super) parking: Parking,
     pub(super) buffers: Buffers,
     pub(super) buffer_file: OwnedFd,
-    /// Where the will sends to, and from where it is received.
+    /// The end that the will sends to, and the one that is received from.
     pub(super) will_queue: SocketPair,
     pub(super) testament: Mutex<Testament>,
 }
 
 impl Core {
+    pub(super) fn leak(self) -> Keep {
+        let core = Box::leak(Box::new(self));
+        Keep { core }
+    }
+
     /// Everything that is in the store.
     pub(super) fn parts<'a>(&'a self, lots: &'a Lots) -> Vec<BorrowedFd<'a>> {
         let mut parts = vec![self.parking.table.file(), self.buffer_file.as_fd()];
@@ -50,13 +55,13 @@ impl Keep {
         self.header().serves_since.store(now, Release);
     }
 
-    /// A slot for a client; `None` if there is none left, and then it is not kept.
+    /// A slot for a client; `None` if none is free, and then the client is not kept.
     pub fn claim(self) -> Option<Slot> {
         self.core.parking.claim()
     }
 
-    /// So many connections can be kept at a time. Fewer than was asked for, if this process may have
-    /// only few descriptors (`RLIMIT_NOFILE`): no more may be on their way in sockets.
+    /// The most connections that are kept at a time: fewer than the options say if this process may have
+    /// few descriptors (`RLIMIT_NOFILE`), which limits those in flight.
     pub fn connections(self) -> u32 {
         self.core.parking.budget.connections
     }
@@ -74,38 +79,38 @@ impl Keep {
         self.core.parking.park_client(slot, client)
     }
 
-    /// Parks a client with its upstream; as [`Self::park_client`], which may be left out.
+    /// Parks a client with its upstream, as [`Self::park_client`], which need not be called before.
     pub fn park(self, slot: Slot, client: BorrowedFd<'_>, upstream: BorrowedFd<'_>) -> bool {
         self.core.parking.park(slot, client, upstream)
     }
 
-    /// Parks a client that was not parked when that was tried, whatever its phase, with its upstream if
-    /// it has one.
+    /// Parks a client that had found no room, whatever its phase, with its upstream if it has one.
     pub fn park_again(self, slot: Slot, client: BorrowedFd<'_>) -> bool {
         self.core.parking.park_again(slot, client)
     }
 
-    /// Parks several clients with their upstreams: those of which none was parked yet, with few calls.
-    /// To be called before anything is received from them.
-    pub fn park_together(self, pairs: &[Pair<'_>]) {
-        self.core.parking.park_together(pairs);
+    /// Parks several clients with their upstreams, none of which was parked yet, with few calls. To be
+    /// called before anything is received from them.
+    pub fn park_together(self, connections: &[SlotSockets<'_>]) {
+        self.core.parking.park_together(connections);
     }
 
     /// Parks several clients that were just accepted with the sockets that are about to be connected for
-    /// them: from now on they outlive the whole process group. Where there is no room they are as they
-    /// were, and have to be parked when they are connected.
+    /// them: from now on they outlive the whole process group. Without room they are as they were, and
+    /// have to be parked when they are connected.
     ///
     /// A socket that could not be connected has to stay open until the client is parked without it.
-    pub fn park_ahead(self, pairs: &[Pair<'_>]) {
-        self.core.parking.park_ahead(pairs);
+    pub fn park_ahead(self, connections: &[SlotSockets<'_>]) {
+        self.core.parking.park_ahead(connections);
     }
 
-    /// Whether somebody could not be parked.
+    /// Whether something could not be parked.
     pub fn has_unparked(self) -> bool {
         self.core.parking.has_unparked()
     }
 
-    /// Parks those who could not be parked; for how many of them there is still no room.
+    /// Parks what could not be parked before. Returns the number of connections for which there is still no
+    /// room.
     pub fn park_unparked(self) -> usize {
         self.core.parking.park_unparked()
     }
@@ -116,14 +121,14 @@ impl Keep {
         self.core.parking.pipe(read, write)
     }
 
-    /// Lets go of what the kernel holds for connections that have ended. The work is that of parking all
-    /// that live.
+    /// Discards what the kernel holds for connections that have ended. The work is that of parking all
+    /// open ones.
     pub fn tidy(self) {
         self.core.parking.tidy();
     }
 
-    /// The connection has ended: what is in the lot of it does not count any more. Close its sockets
-    /// afterwards.
+    /// The connection has ended: what is in the lot of it does not count any more. Its sockets are to be
+    /// closed afterwards.
     pub fn release(self, slot: Slot) {
         self.core.parking.release(slot);
     }
@@ -137,13 +142,13 @@ impl Keep {
         Ok(())
     }
 
-    /// Makes the last will, if there is none, or if it has ended. What the process holds of memory is
-    /// held by both until either changes it.
+    /// Makes the last will, if there is none, or if it has ended. The two processes share memory that
+    /// neither of them changes.
     ///
     /// # Errors
     ///
     /// When the kernel does not allow one more process, or no descriptor is left. Connections are kept
-    /// all the same, but for a client that is being accepted when this process is killed; and no will
+    /// all the same, except a client that is being accepted when this process is killed; and no will
     /// starts the next process.
     pub fn make_will(self) -> io::Result<()> {
         let queue = self.core.will_queue[0].as_fd();
@@ -151,7 +156,7 @@ impl Keep {
         self.testament().make_will(table, queue)
     }
 
-    /// Something that becomes readable when the last will ends; `None` if there is none.
+    /// A descriptor that becomes readable when the last will ends; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -160,9 +165,9 @@ impl Keep {
         self.testament().end_of_will()
     }
 
-    /// The process is about to end, and the next one goes on with all connections. Nothing may be
-    /// received or sent any more, and what is dropped from now on stays as it is. With `to_heir` the last
-    /// will becomes that process, if it can.
+    /// The process is about to end, and the next one continues all connections. Nothing may be received or
+    /// sent any more, and what is dropped from now on stays as it is. With `to_heir` the last will becomes
+    /// that process, if it can.
     pub fn leave(self, to_heir: bool) {
         self.core.buffers.leave();
         match to_heir && self.testament().has_heir() {
@@ -175,7 +180,7 @@ impl Keep {
     ///
     /// # Errors
     ///
-    /// When systemd cannot be told.
+    /// When systemd cannot be reached.
     pub fn forget(self) -> Result<(), KeepError> {
         self.leave(false);
         Ok(store::remove()?)
@@ -183,10 +188,7 @@ impl Keep {
 
     fn dismiss(self) {
         self.header().orderly.store(OVER, Release);
-        let will = self.testament().take_will();
-        if let Some(will) = will {
-            will.dismiss();
-        }
+        self.testament().dismiss_will();
     }
 
     fn header(self) -> &'static Header {

@@ -1,8 +1,8 @@
 //! Connections that outlive the process.
 //!
-//! What a connection is, is held by systemd: its sockets wait in the lot, bytes in hand in a pipe or a
+//! systemd holds all that a connection is: its sockets wait in the lot, bytes in hand in a pipe or a
 //! memory file, and beside them a table says what belongs together. The next process finds all of that
-//! in its store and goes on.
+//! in its store and continues.
 //!
 //! From the lowest to the highest; nothing imports what is above it:
 //!
@@ -16,14 +16,14 @@
 //!
 //! # The order of things
 //!
-//! Whoever uses it gets nothing lost as long as it keeps to this:
+//! Nothing is lost as long as the caller keeps to this:
 //!
 //! 1. A client is parked ([`Keep::park_client`]) before anything is received from it or sent to it.
 //! 2. A client and its upstream are parked ([`Keep::park`]) before anything is received from either; at
 //!    best before the upstream is connected ([`Keep::park_ahead`]).
 //! 3. A pipe is parked ([`Keep::pipe`]) before it is filled.
 //! 4. A receive and a send are written down before and after, one at a time ([`Flow`]). If one of the
-//!    sockets is not of TCP, both are through a pipe: nobody else counts what was done.
+//!    sockets is not of TCP, both are through a pipe: nothing else counts what was done.
 //! 5. That a source's end is passed on is written down before the sink is shut down ([`Flow::finish`]).
 //! 6. A connection that has come to its end is released ([`Keep::release`]) before its sockets are
 //!    closed and before its buffer or pipe is given to another one; and both its sockets have been
@@ -43,7 +43,7 @@ mod will;
 pub use error::KeepError;
 pub use keeper::Keep;
 pub use options::KeepOptions;
-pub use parking::{Pair, ParkedPipe};
+pub use parking::{ParkedPipe, SlotSockets};
 pub use restoring::{GivenUp, InHand, Restored, RestoredFlow, Stage, discard};
 pub use start::{Started, start};
 pub use store::{NAME, separate};

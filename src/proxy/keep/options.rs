@@ -5,10 +5,10 @@ use std::os::fd::BorrowedFd;
 /// How much room there has to be, and whose clients they are.
 #[derive(Clone, Debug)]
 pub struct KeepOptions<'a> {
-    /// Connections that are to be kept at a time; those beyond are not. (It may have to be fewer:
+    /// The most connections that are kept at a time. (There may be room for fewer:
     /// [`super::Keep::connections`].)
     pub connections: u32,
-    /// Buffers that are used at a time.
+    /// The most buffers in use at a time.
     pub buffers: u32,
     /// The sockets that clients connect to.
     pub listeners: Vec<BorrowedFd<'a>>,

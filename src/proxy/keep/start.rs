@@ -1,4 +1,4 @@
-//! Beginning to keep connections, and going on with those that were kept.
+//! Beginning to keep connections, and continuing those that were kept.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,11 +20,11 @@ use crate::service::exhausted::is_of_descriptors;
 pub struct Started {
     /// What connections are kept with.
     pub keep: Keep,
-    /// Those that go on.
+    /// Connections that continue.
     pub restored: Vec<Restored>,
-    /// Those that had to be ended.
+    /// Connections that had to be ended.
     pub given_up: Vec<GivenUp>,
-    /// So many sockets were reset that nobody can go on with: another version has left them.
+    /// Sockets of another version, which were reset.
     pub foreign: usize,
     /// Why the last will cannot start the next process, if it should.
     pub no_heir: Option<io::Error>,
@@ -33,17 +33,17 @@ pub struct Started {
 }
 
 /// Takes what an earlier process has left, or makes everything and has systemd keep it. `stored` is
-/// what systemd handed us under [`super::NAME`]. If the last will is to start the next process when this one is
-/// killed, `respawn` are the sockets that systemd has handed to this one.
+/// what systemd handed us under [`super::NAME`]. If the last will is to start the next process when this
+/// one is killed, `respawn` are the sockets that systemd has handed to this one.
 ///
-/// Call it once, before anybody is accepted; best before there are other threads, when the process has
-/// little memory, for the last will holds on to what is there. It may be killed at any moment and done
+/// To be called once, before a client is accepted; best before there are other threads, when the process
+/// has little memory, for the last will holds on to what is there. It may be killed at any moment and done
 /// again.
 ///
 /// # Errors
 ///
-/// When connections cannot be kept. Those that were kept before have been reset then and nothing is in the
-/// store any more, but for [`KeepError::Descriptors`], after which another process can try.
+/// When connections cannot be kept. Those that were kept before have been reset then and the store is
+/// empty, except after [`KeepError::Descriptors`]: then another process can try.
 pub fn start(
     stored: Vec<OwnedFd>,
     options: &KeepOptions<'_>,
@@ -52,16 +52,16 @@ pub fn start(
     // Whatever goes wrong, they do not stay without an owner.
     let copies: Result<Vec<OwnedFd>, io::Error> = stored.iter().map(OwnedFd::try_clone).collect();
     let copies = copies.map_err(|_| KeepError::Descriptors)?;
-    let started = match go_on(stored, options, respawn) {
+    let result = match go_on(stored, options, respawn) {
         Err(error) if !copies.is_empty() && is_of_descriptors(&error) => {
             Err(KeepError::Descriptors)
         }
-        started => started,
+        result => result,
     };
-    if !matches!(started, Ok(_) | Err(KeepError::Descriptors)) {
+    if !matches!(result, Ok(_) | Err(KeepError::Descriptors)) {
         discard(copies, options.is_heir);
     }
-    started
+    result
 }
 
 fn go_on(
@@ -71,22 +71,17 @@ fn go_on(
 ) -> Result<Started, KeepError> {
     will::is_possible()?;
     mapping::fail_beyond_the_size_limit();
-    let (core, foreign, found) = match store::recognise(stored, options) {
-        Stored::Nothing => (create(options)?, 0, false),
+    let (keep, foreign, restoration) = match store::recognise(stored, options) {
+        Stored::Nothing => (create(options)?, 0, Restoration::default()),
         Stored::Foreign(descriptors) => {
             let count = discard(descriptors, options.is_heir);
-            (create(options)?, count, false)
+            (create(options)?, count, Restoration::default())
         }
         Stored::Ours(parts, others) => {
             let count = reset_all(&others);
-            (adopt(*parts, options)?, count, true)
+            let keep = adopt(*parts, options)?.leak();
+            (keep, count, restore(keep, options)?)
         }
-    };
-    let core: &'static Core = Box::leak(Box::new(core));
-    let keep = Keep { core };
-    let restoration = match found {
-        true => restore(keep, options)?,
-        false => Restoration::default(),
     };
     let no_heir = respawn.and_then(|sockets| keep.provide_heir(sockets).err());
     Ok(Started {
@@ -106,10 +101,10 @@ pub(super) fn restore(keep: Keep, options: &KeepOptions<'_>) -> Result<Restorati
     Restoration::of(&core.parking, &core.buffers, queue, options)
 }
 
-fn create(options: &KeepOptions<'_>) -> Result<Core, KeepError> {
+fn create(options: &KeepOptions<'_>) -> Result<Keep, KeepError> {
     let core = adopt(Parts::new(options)?, options)?;
     store::put(core.parts(&core.parking.lots()))?;
-    Ok(core)
+    Ok(core.leak())
 }
 
 pub(super) fn adopt(parts: Parts, options: &KeepOptions<'_>) -> Result<Core, KeepError> {

@@ -1,4 +1,4 @@
-//! Processes that follow each other, all of them in this one: what one leaves, the next one finds.
+//! Processes that follow each other, simulated in this one: what one leaves, the next one finds.
 
 mod garbage;
 mod recycling;
@@ -30,16 +30,14 @@ fn keep_of(parts: Parts) -> Keep {
     let mut core = adopt(parts, &options()).unwrap();
     // So that a few connections are several messages.
     core.parking.budget.message = 6;
-    Keep {
-        core: Box::leak(Box::new(core)),
-    }
+    core.leak()
 }
 
 pub(in crate::proxy) fn first() -> Keep {
     keep_of(Parts::new(&options()).unwrap())
 }
 
-/// What the next process finds. The one before is as good as dead: it does nothing any more.
+/// What the next process finds. The one before does nothing any more, as if it were dead.
 pub(in crate::proxy) fn next(before: Keep) -> (Keep, Restoration) {
     next_with(before, &options())
 }

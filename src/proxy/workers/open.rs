@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use crate::proxy::admitted_client::AdmittedClient;
 use crate::proxy::connections::{Connection, Side};
-use crate::proxy::keep::{Pair, RestoredFlow, Slot, Way};
+use crate::proxy::keep::{RestoredFlow, Slot, SlotSockets, Way};
 use crate::proxy::relay::{Ready, Relay};
 use crate::proxy::route::Route;
 use crate::proxy::upstream::Connected;
@@ -94,7 +94,7 @@ impl Open {
     }
 
     /// What has to be parked, if it is to be kept.
-    pub(super) fn parts(&self) -> Option<Pair<'_>> {
+    pub(super) fn parts(&self) -> Option<SlotSockets<'_>> {
         let slot = self.connection()?.slot?;
         Some((slot, self.client()?, self.upstream()?))
     }

@@ -1,18 +1,18 @@
 //! How many descriptors may be in the lots (pure).
 //!
-//! The kernel counts the descriptors that a user has sent and nobody has received, and takes no message
-//! any more from one that has more of them on their way than a process may have open: `ETOOMANYREFS`,
-//! unix(7). Of these, some are for the will, which has to get rid of what was not parked; some for the
-//! message that is sent more while a lot is recycled; and some for what has ended and was not thrown
-//! away yet. The rest is for connections and pipes.
+//! The kernel counts the descriptors that a user has sent and no process has received, and refuses a
+//! message when there are more of them than a process may have open: `ETOOMANYREFS`, unix(7). Of these,
+//! some are for the will, which has to send what was not parked; some for the additional message while a
+//! lot is recycled; and some for what has ended and was not thrown away yet. The rest is for connections
+//! and pipes.
 
-use super::message::DESCRIPTORS_MAX;
 use crate::proxy::keep::table::layout::PIPES;
+use crate::service::rights::DESCRIPTORS_MAX;
 
-/// For the will, and for what this user has on its way elsewhere.
+/// For the will, and for what this user has in flight elsewhere.
 const RESERVE: u64 = 600;
 
-/// Where there are few, the reserve is this part of them at most, and a message half of that.
+/// Of few descriptors, the reserve is this part at most, and a message half of that.
 const RESERVE_PART: u64 = 8;
 
 /// This part of the lots is for what has ended: the less it is, the more often they are recycled.
@@ -21,12 +21,12 @@ const DEAD_PART: u64 = 32;
 /// This part is for pipes if connections need everything.
 const PIPES_PART: u64 = 128;
 
-/// Who gets how many.
+/// How the descriptors are divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Descriptors in the lots when something is parked.
     pub parked: usize,
-    /// Descriptors in a message that is sent while recycling, over and above those.
+    /// Descriptors in a message that is sent while recycling, in addition.
     pub message: usize,
     /// Connections.
     pub connections: u32,
@@ -35,7 +35,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Shares out `limit` descriptors, if there are to be so many connections.
+    /// Divides `limit` descriptors, of which `connections` connections are to get theirs.
     pub fn new(limit: u64, connections: u32) -> Self {
         let limit = limit.min(u32::MAX.into());
         let reserve = RESERVE.min(limit / RESERVE_PART);
@@ -53,7 +53,7 @@ impl Budget {
         }
     }
 
-    /// For this process as it is limited now.
+    /// With this process's present limit.
     pub fn of_process(connections: u32) -> Self {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
         Self::new(limit.current.unwrap_or(u64::MAX), connections)
@@ -66,7 +66,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn where_there_are_enough_everybody_gets_what_they_want() {
+    fn with_enough_of_them_connections_and_pipes_get_all_they_want() {
         for limit in [131_072, u64::MAX] {
             let budget = Budget::new(limit, 16_384);
             assert_eq!((budget.connections, budget.pipes), (16_384, PIPES as u32));

@@ -1,9 +1,9 @@
 //! The lots: where descriptors are parked, so that they stay open whatever happens to the process.
 //!
 //! A message in an AF_UNIX socket holds the descriptors that were sent with it (unix(7)), and the
-//! sockets are in systemd's store. There are two lots. One of them, the *active*, is the one that is
-//! parked in. When it is full of what has ended, the other one becomes the active, and what lives moves
-//! over to there (`recycle`). So at every moment everybody is in one of them.
+//! sockets are in systemd's store. There are two lots. One of them, the *active*, is parked in. When it is
+//! full of ended connections, the other one becomes the active, and the open ones move over there
+//! (`recycle`). So at every moment each of them is in one of the lots.
 //!
 //! A lot is one direction of several socketpairs, the other lot the other direction.
 
@@ -16,29 +16,31 @@ use std::sync::atomic::{
 use rustix::io::Errno;
 
 use super::budget::Budget;
-use super::message::{DESCRIPTORS_MAX, LotEntry};
-use super::queue::{self, SeenMessage, SocketPair};
+use super::message::LotEntry;
+use super::queue::{self, LotMessage, SocketPair};
 use crate::proxy::keep::table::layout::PAIRS;
+use crate::service::rights::DESCRIPTORS_MAX;
 
-/// The most messages in a queue. Looking at what is in one takes a time that grows with its square.
+/// The most messages in a queue. Looking at all of them takes a time that grows with their square.
 const MESSAGES_MAX: usize = 512;
 
-/// Which lot.
+/// One of the two lots: 0 or 1.
 pub type LotSide = usize;
 
 /// Both lots.
 #[derive(Debug)]
 pub struct Lots {
     pairs: [SocketPair; PAIRS],
+    /// Messages in each queue.
     counts: [[AtomicUsize; PAIRS]; 2],
     /// The queue that has room. The order of the queues is the order of time.
     current: [AtomicUsize; 2],
-    /// Descriptors in them.
-    held: [AtomicUsize; 2],
+    /// Descriptors in each lot.
+    descriptors: [AtomicUsize; 2],
     budget: Budget,
     /// How often they were recycled.
     pub round: u64,
-    /// So many more are not parked before recycling is tried again.
+    /// How many more are not parked before recycling is tried again.
     pub refusals: usize,
 }
 
@@ -47,7 +49,7 @@ pub struct Lots {
 pub enum Refusal {
     /// The lot is full.
     Full,
-    /// There are too many descriptors in the lots, or the user has too many on their way otherwise.
+    /// There are too many descriptors in the lots, or the user has too many in flight elsewhere.
     TooMany,
     /// One of them is not open, or something else.
     Because(Errno),
@@ -58,7 +60,7 @@ pub enum Refusal {
 pub enum Occasion {
     /// It is new.
     Parking,
-    /// It was in the other lot. For this there is always room for a message more.
+    /// It was in the other lot. For this there is always room for one more message.
     Recycling,
 }
 
@@ -68,7 +70,7 @@ impl Lots {
             pairs,
             counts: Default::default(),
             current: Default::default(),
-            held: Default::default(),
+            descriptors: Default::default(),
             budget,
             round: 0,
             refusals: 0,
@@ -80,43 +82,50 @@ impl Lots {
         self.pairs.iter().flatten().map(AsFd::as_fd)
     }
 
-    /// Parks the descriptors that these entries are about.
+    /// Parks the descriptors of these entries.
     pub fn send(
         &self,
         side: LotSide,
         entries: &[LotEntry],
         descriptors: &[RawFd],
-        purpose: Occasion,
+        occasion: Occasion,
     ) -> Result<(), Refusal> {
         let count = descriptors.len();
-        // What others add at the same time may be refused though there is room for one of both.
-        self.held[side].fetch_add(count, SeqCst);
-        let sent = match self.held() > self.descriptors_max(purpose) {
-            true => Err(Refusal::TooMany),
-            false => self.send_anyway(side, entries, descriptors, purpose),
+        let most = match occasion {
+            Occasion::Parking => self.budget.parked,
+            Occasion::Recycling => self.budget.parked + self.budget.message.max(DESCRIPTORS_MAX),
         };
-        if sent.is_err() {
-            self.held[side].fetch_sub(count, SeqCst);
+        // Of two threads that add at the same time both may be refused, though there is room for one.
+        self.descriptors[side].fetch_add(count, SeqCst);
+        let result = match self.descriptors() > most {
+            true => Err(Refusal::TooMany),
+            false => self.send_to_queue(side, entries, descriptors, occasion),
+        };
+        if result.is_err() {
+            self.descriptors[side].fetch_sub(count, SeqCst);
         }
-        sent
+        result
     }
 
-    fn send_anyway(
+    fn send_to_queue(
         &self,
         side: LotSide,
         entries: &[LotEntry],
         descriptors: &[RawFd],
-        purpose: Occasion,
+        occasion: Occasion,
     ) -> Result<(), Refusal> {
-        let most = self.messages_max(side, purpose);
-        let first = match purpose {
-            Occasion::Parking => self.current[side].load(Relaxed),
-            // What is in here already is about others.
-            Occasion::Recycling => 0,
+        let (first, most) = match occasion {
+            // The rest of the room is for what is still in the other lot.
+            Occasion::Parking if self.messages(1 - side) > 0 => {
+                (self.current[side].load(Relaxed), MESSAGES_MAX / 4 * 3)
+            }
+            Occasion::Parking => (self.current[side].load(Relaxed), MESSAGES_MAX),
+            // Nothing in this lot is about the same connections.
+            Occasion::Recycling => (0, MESSAGES_MAX),
         };
         for queue in first..PAIRS {
             let count = &self.counts[side][queue];
-            // Whatever else is parked in here of the same slot comes later.
+            // A later message about the same slot must not go into an earlier queue.
             self.current[side].fetch_max(queue, Relaxed);
             if count.load(Relaxed) < most {
                 match queue::send(self.pairs[queue][side].as_fd(), entries, descriptors) {
@@ -133,24 +142,10 @@ impl Lots {
         Err(Refusal::Full)
     }
 
-    fn descriptors_max(&self, purpose: Occasion) -> usize {
-        match purpose {
-            Occasion::Parking => self.budget.parked,
-            Occasion::Recycling => self.budget.parked + self.budget.message.max(DESCRIPTORS_MAX),
-        }
-    }
-
-    /// As long as something is left in the other lot, there has to be room for it in this one.
-    fn messages_max(&self, side: LotSide, purpose: Occasion) -> usize {
-        match purpose {
-            Occasion::Parking if self.messages(1 - side) > 0 => MESSAGES_MAX / 4 * 3,
-            _ => MESSAGES_MAX,
-        }
-    }
-
     /// Descriptors in both lots.
-    pub fn held(&self) -> usize {
-        self.held.iter().map(|held| held.load(SeqCst)).sum()
+    pub fn descriptors(&self) -> usize {
+        let counts = self.descriptors.iter();
+        counts.map(|count| count.load(SeqCst)).sum()
     }
 
     /// Messages in a queue of a lot.
@@ -160,30 +155,27 @@ impl Lots {
 
     /// Messages in a lot.
     pub fn messages(&self, side: LotSide) -> usize {
-        self.counts[side]
-            .iter()
-            .map(|count| count.load(Relaxed))
-            .sum()
+        let counts = self.counts[side].iter();
+        counts.map(|count| count.load(Relaxed)).sum()
     }
 
-    /// Throws away the oldest message of a queue, with which so many descriptors have come. Without room
-    /// for them they are closed.
+    /// Throws away the oldest message of a queue, which came with `descriptors` descriptors.
     pub fn throw_away(&self, side: LotSide, queue: usize, descriptors: usize) {
         let count = &self.counts[side][queue];
-        let held = &self.held[side];
+        let total = &self.descriptors[side];
         if !queue::throw_away(self.pairs[queue][1 - side].as_fd()) {
             count.store(0, Relaxed);
             return;
         }
         count.fetch_sub(1, Relaxed);
-        held.fetch_sub(descriptors.min(held.load(SeqCst)), SeqCst);
+        total.fetch_sub(descriptors.min(total.load(SeqCst)), SeqCst);
         if self.messages(side) == 0 {
             self.current[side].store(0, Relaxed);
-            held.store(0, SeqCst);
+            total.store(0, SeqCst);
         }
     }
 
-    /// Tells what the messages of a queue say, from the oldest one on, while `each` wants more of them.
+    /// Shows `each` what the messages of a queue say, from the oldest on, until it returns false.
     pub fn look_ahead(
         &self,
         side: LotSide,
@@ -194,19 +186,19 @@ impl Lots {
     }
 
     /// Looks at everything that is in a lot, and leaves it there.
-    pub fn look(&self, side: LotSide, mut each: impl FnMut(SeenMessage)) -> Result<(), Errno> {
-        let mut held = 0;
+    pub fn look(&self, side: LotSide, mut each: impl FnMut(LotMessage)) -> Result<(), Errno> {
+        let mut total = 0;
         for (queue, (pair, count)) in self.pairs.iter().zip(&self.counts[side]).enumerate() {
-            let seen = queue::look(pair[1 - side].as_fd(), &mut |message: SeenMessage| {
-                held += message.descriptors.len();
+            let messages = queue::look(pair[1 - side].as_fd(), &mut |message: LotMessage| {
+                total += message.descriptors.len();
                 each(message);
             })?;
-            count.store(seen, Relaxed);
-            if seen > 0 {
+            count.store(messages, Relaxed);
+            if messages > 0 {
                 self.current[side].store(queue, Relaxed);
             }
         }
-        self.held[side].store(held, SeqCst);
+        self.descriptors[side].store(total, SeqCst);
         Ok(())
     }
 }

@@ -1,17 +1,15 @@
-//! What a message in a lot says: whose the descriptors are that came with it (pure).
+//! What a message in a lot says: which slots and pipes its descriptors belong to (pure).
 
 use crate::proxy::keep::table::layout::{Phase, State};
-
-/// The most descriptors that go with a message: `SCM_MAX_FD`, unix(7).
-pub const DESCRIPTORS_MAX: usize = 253;
+use crate::service::rights::DESCRIPTORS_MAX;
 
 /// Bytes of an entry.
-const ENTRY: usize = 8;
+pub const ENTRY: usize = 8;
 
-/// The longest message.
+/// The longest message, in bytes.
 pub(super) const BYTES_MAX: usize = DESCRIPTORS_MAX * ENTRY;
 
-/// Whose descriptors they are.
+/// What an entry's descriptors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A slot's client.
@@ -20,11 +18,11 @@ pub enum Kind {
     Pair = 1,
     /// The reading and the writing end of a pipe.
     Pipe = 2,
-    /// A stream socket that nobody had written down.
+    /// A stream socket that was not in the table.
     Stray = 3,
 }
 
-/// One of those that a message is about.
+/// An entry of a message: one descriptor or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LotEntry {
     pub kind: Kind,
@@ -34,14 +32,14 @@ pub struct LotEntry {
 }
 
 impl LotEntry {
-    /// A socket that nobody had written down.
+    /// A socket that was not in the table.
     pub const STRAY: Self = Self {
         kind: Kind::Stray,
         index: 0,
         generation: 0,
     };
 
-    /// What is said of a slot in this state.
+    /// The entry for a slot in this state.
     pub fn of_slot(index: u32, state: State) -> Self {
         Self {
             kind: match state.phase {
@@ -53,7 +51,7 @@ impl LotEntry {
         }
     }
 
-    /// How many descriptors it has.
+    /// The number of its descriptors.
     pub fn descriptors(self) -> usize {
         match self.kind {
             Kind::Client | Kind::Stray => 1,
@@ -82,14 +80,14 @@ impl LotEntry {
     }
 }
 
-/// Reads a message with so many descriptors; `None` if it does not say whose each of them is.
+/// Reads a message that came with `descriptors` descriptors; `None` if its entries have more or fewer.
 pub fn entries(bytes: &[u8], descriptors: usize) -> Option<Vec<LotEntry>> {
     let entries = read_entries(bytes);
-    let wanted: usize = entries.iter().map(|entry| entry.descriptors()).sum();
-    (bytes.len().is_multiple_of(ENTRY) && wanted == descriptors).then_some(entries)
+    let count: usize = entries.iter().map(|entry| entry.descriptors()).sum();
+    (bytes.len().is_multiple_of(ENTRY) && count == descriptors).then_some(entries)
 }
 
-/// Reads a message whose descriptors nobody has looked at.
+/// Reads a message without its descriptors.
 pub(super) fn read_entries(bytes: &[u8]) -> Vec<LotEntry> {
     let (words, _) = bytes.as_chunks::<ENTRY>();
     words.iter().map(|word| LotEntry::read(*word)).collect()

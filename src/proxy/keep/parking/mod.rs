@@ -4,8 +4,8 @@
 //! - `budget`: how many descriptors there may be (pure); `message`: what is said of them in a lot (pure);
 //! - `queue`: messages with descriptors; `lots`: both lots; `places`: what is in which of them;
 //! - `shared`: the table and the lots together;
-//! - `batch`: parking with one message; `recycle`: getting rid of what has ended; `park`: parking what is
-//!   new; `unparked`: parking those for whom there was no room;
+//! - `batch`: parking with one message; `recycle`: discarding what has ended; `park`: parking what is new;
+//!   `unparked`: parking later what found no room;
 //! - `pipe`: pipes whose content outlives the process.
 
 mod batch;
@@ -20,6 +20,6 @@ pub mod recycle;
 mod shared;
 mod unparked;
 
-pub use park::Pair;
+pub use park::SlotSockets;
 pub use pipe::ParkedPipe;
 pub use shared::Parking;

@@ -5,16 +5,17 @@ use std::sync::RwLockReadGuard;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use super::lots::{Lots, Occasion, Refusal};
-use super::message::{DESCRIPTORS_MAX, LotEntry};
+use super::message::LotEntry;
 use super::shared::Parking;
 use crate::proxy::keep::table::Slot;
 use crate::proxy::keep::table::layout::{Phase, State};
+use crate::service::rights::DESCRIPTORS_MAX;
 
-/// So often something is tried to be parked.
+/// How often parking is tried, with recycling in between.
 const TRIES: usize = 3;
 
-/// A client and its upstream.
-pub type Pair<'a> = (Slot, BorrowedFd<'a>, BorrowedFd<'a>);
+/// A slot with its client's and its upstream's socket.
+pub type SlotSockets<'a> = (Slot, BorrowedFd<'a>, BorrowedFd<'a>);
 
 impl Parking {
     /// Parks a client that was accepted. Returns whether it was.
@@ -28,7 +29,7 @@ impl Parking {
         self.enter(slot, Phase::Connected, client.as_raw_fd(), upstream)
     }
 
-    /// Parks a client that was not parked when that was tried, with its upstream if it has one.
+    /// Parks a client that had found no room, with its upstream if it has one.
     pub fn park_again(&self, slot: Slot, client: BorrowedFd<'_>) -> bool {
         let phase = slot.phase();
         let upstream = slot.raw().upstream.load(Relaxed) as RawFd;
@@ -36,32 +37,32 @@ impl Parking {
         self.enter(slot, phase, client.as_raw_fd(), upstream)
     }
 
-    /// Parks several clients with their upstreams: those of which none was parked yet.
-    pub fn park_together(&self, pairs: &[Pair<'_>]) {
-        for some in pairs.chunks(DESCRIPTORS_MAX / 2) {
-            let (_lots, parked) = self.send_pairs(some);
+    /// Parks several clients with their upstreams, none of which was parked yet.
+    pub fn park_together(&self, connections: &[SlotSockets<'_>]) {
+        for some in connections.chunks(DESCRIPTORS_MAX / 2) {
+            let (_lots, parked) = self.send_together(some);
             self.note(parked);
-            enter_pairs(some, parked);
+            write_down(some, parked);
         }
     }
 
-    /// Parks several clients with the sockets that are about to be connected for them. Where there is no
-    /// room they are as they were.
-    pub fn park_ahead(&self, pairs: &[Pair<'_>]) {
-        for some in pairs.chunks(DESCRIPTORS_MAX / 2) {
-            let (_lots, parked) = self.send_pairs(some);
+    /// Parks several clients with the sockets that are about to be connected for them. Without room they
+    /// are as they were.
+    pub fn park_ahead(&self, connections: &[SlotSockets<'_>]) {
+        for some in connections.chunks(DESCRIPTORS_MAX / 2) {
+            let (_lots, parked) = self.send_together(some);
             if parked {
-                enter_pairs(some, parked);
+                write_down(some, parked);
             }
         }
     }
 
-    fn send_pairs(&self, pairs: &[Pair<'_>]) -> (RwLockReadGuard<'_, Lots>, bool) {
-        let entries: Vec<LotEntry> = pairs
+    fn send_together(&self, connections: &[SlotSockets<'_>]) -> (RwLockReadGuard<'_, Lots>, bool) {
+        let entries: Vec<LotEntry> = connections
             .iter()
             .map(|(slot, ..)| LotEntry::of_slot(slot.index(), connected(*slot, false)))
             .collect();
-        let descriptors: Vec<RawFd> = pairs
+        let descriptors: Vec<RawFd> = connections
             .iter()
             .flat_map(|(_, client, upstream)| [client.as_raw_fd(), upstream.as_raw_fd()])
             .collect();
@@ -85,15 +86,15 @@ impl Parking {
         parked
     }
 
-    /// They were parked, or are to be parked later.
+    /// What was not parked is to be parked later.
     fn note(&self, parked: bool) {
         if !parked {
             self.has_unparked.store(true, SeqCst);
         }
     }
 
-    /// Sends one message to the active lot, after making room if it is full; whether it is in there. The
-    /// lots stay as they are until what is returned is dropped.
+    /// Sends one message to the active lot, after making room if it is full. Returns whether it is in there,
+    /// and the lots, which stay as they are until that is dropped.
     pub(super) fn send(
         &self,
         entries: &[LotEntry],
@@ -116,9 +117,9 @@ impl Parking {
             }
             let round = lots.round;
             drop(lots);
-            let is_recycled = self.recycle(round, why);
+            let has_room = self.recycle(round, why);
             lots = self.lots();
-            if !is_recycled {
+            if !has_room {
                 break;
             }
         }
@@ -126,8 +127,8 @@ impl Parking {
     }
 }
 
-fn enter_pairs(pairs: &[Pair<'_>], parked: bool) {
-    for (slot, client, upstream) in pairs {
+fn write_down(connections: &[SlotSockets<'_>], parked: bool) {
+    for (slot, client, upstream) in connections {
         let raw = slot.raw();
         raw.client.store(client.as_raw_fd() as u32, Release);
         raw.upstream.store(upstream.as_raw_fd() as u32, Release);

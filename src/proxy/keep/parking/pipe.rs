@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::message::{Kind, LotEntry};
 use super::shared::Parking;
-use crate::proxy::keep::table::layout::{Phase, State};
+use crate::proxy::keep::table::layout::{Phase, RawPipe, State};
 
-/// A pipe that is parked. When it is dropped, what is in there is lost, also for the next process; after
+/// A pipe that is parked. When it is dropped, its content is lost, also for the next process; after
 /// [`crate::proxy::keep::Keep::leave`] it is not.
 #[derive(Debug)]
 pub struct ParkedPipe {
@@ -22,33 +22,37 @@ impl Parking {
     pub fn pipe(&'static self, read: OwnedFd, write: OwnedFd) -> Option<ParkedPipe> {
         let number = self.table.claim_pipe()?;
         let raw = self.table.pipe(number)?;
-        raw.read.store(read.as_raw_fd() as u32, Release);
-        raw.write.store(write.as_raw_fd() as u32, Release);
-        let state = State::of(raw.state.load(Relaxed));
+        write_down(raw, &read, &write);
+        let state = raw.state.load();
         let entry = LotEntry {
             kind: Kind::Pipe,
             index: number,
             generation: state.generation,
         };
-        let descriptors = [read.as_raw_fd(), write.as_raw_fd()];
-        let (lots, parked) = self.send(&[entry], &descriptors);
+        let (lots, parked) = self.send(&[entry], &[read.as_raw_fd(), write.as_raw_fd()]);
         if !parked {
             self.free_pipe(number);
             return None;
         }
         let phase = Phase::Accepted;
-        let state = State {
+        raw.state.store(State {
             parked,
             phase,
             ..state
-        };
-        raw.state.store(state.word(), Release);
+        });
         drop(lots);
-        Some(self.adopt_pipe(number, read, write))
+        Some(self.parked_pipe(number, read, write))
     }
 
-    /// A pipe that is parked already.
-    pub fn adopt_pipe(&'static self, number: u32, read: OwnedFd, write: OwnedFd) -> ParkedPipe {
+    /// A pipe that an earlier process has parked.
+    pub fn adopt_pipe(&'static self, number: u32, [read, write]: [OwnedFd; 2]) -> ParkedPipe {
+        if let Some(raw) = self.table.pipe(number) {
+            write_down(raw, &read, &write);
+        }
+        self.parked_pipe(number, read, write)
+    }
+
+    fn parked_pipe(&'static self, number: u32, read: OwnedFd, write: OwnedFd) -> ParkedPipe {
         ParkedPipe {
             parking: self,
             number,
@@ -58,8 +62,13 @@ impl Parking {
     }
 }
 
+fn write_down(raw: &RawPipe, read: &OwnedFd, write: &OwnedFd) {
+    raw.read.store(read.as_raw_fd() as u32, Release);
+    raw.write.store(write.as_raw_fd() as u32, Release);
+}
+
 impl ParkedPipe {
-    /// Its number, which is its name in a slot.
+    /// Its number, by which a slot refers to it.
     pub fn number(&self) -> u32 {
         self.number
     }

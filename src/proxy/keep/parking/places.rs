@@ -1,8 +1,8 @@
-//! Which lot everybody is in, as far as this process knows.
+//! Which lot each connection and pipe is in, as far as this process knows.
 //!
-//! What is in a lot does not tell: of a connection that was parked more than once the last one counts,
-//! and of one that has ended none. So this is written down, in memory of our own, under the lock of the
-//! lots. It tells also how much in the lots is of use.
+//! The content of a lot does not tell: of a connection that was parked more than once the last message
+//! counts, and of one that has ended none. So this is written down, in memory of our own, under the lock of
+//! the lots, and with it how many descriptors in the lots are of use.
 
 use std::sync::atomic::{
     AtomicU8, AtomicUsize,
@@ -25,7 +25,7 @@ pub struct LotPlaces {
 }
 
 impl LotPlaces {
-    /// For so many slots; nobody is anywhere.
+    /// For `slots` slots, all of them nowhere.
     pub fn new(slots: u32) -> Self {
         let nowhere = |count| (0..count).map(|_| AtomicU8::new(NOWHERE)).collect();
         Self {
@@ -43,7 +43,7 @@ impl LotPlaces {
         }
     }
 
-    /// It is in that lot now, and nowhere else that counts.
+    /// It is in that lot now. A copy in the other one does not count any more.
     pub fn put(&self, entry: LotEntry, side: LotSide) {
         let place = 1 + side as u8 + 2 * (entry.descriptors() as u8 - 1);
         self.set(entry.kind, entry.index, place);
@@ -62,7 +62,7 @@ impl LotPlaces {
         }
     }
 
-    /// Where it is.
+    /// The lot that it is in.
     pub fn side(&self, kind: Kind, index: u32) -> Option<LotSide> {
         match self.place(kind, index)?.load(Relaxed) {
             NOWHERE => None,
@@ -70,7 +70,7 @@ impl LotPlaces {
         }
     }
 
-    /// So many descriptors in the lots are of use.
+    /// Descriptors in the lots that are of use.
     pub fn useful(&self) -> usize {
         self.useful.load(SeqCst)
     }

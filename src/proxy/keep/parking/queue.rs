@@ -1,21 +1,18 @@
 //! A queue of messages with descriptors: a pair of AF_UNIX sockets, in one direction (unix(7)).
 
-use std::io::{IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, socketpair, sockopt,
 };
 
-use super::message::{BYTES_MAX, DESCRIPTORS_MAX, LotEntry, entries, read_entries};
+use super::message::{BYTES_MAX, LotEntry, entries, read_entries};
 use crate::service::kernel::peek_onwards;
+use crate::service::rights::{self, Carried};
 
-/// What the socket may hold; the kernel takes what is allowed (`net.core.wmem_max`). 212,992, which is
-/// allowed everywhere, is enough for 555 connections, or for 41,000 of them in full messages.
+/// What the socket may hold, in bytes; the kernel takes what is allowed (`net.core.wmem_max`). 212,992,
+/// which is allowed everywhere, is enough for 555 connections, or for 41,000 of them in full messages.
 const ROOM: usize = 4 * 1024 * 1024;
 
 /// A pair of sockets: what is sent to one of them is received from the other.
@@ -31,9 +28,9 @@ pub fn pair() -> Result<SocketPair, Errno> {
     Ok([one, other])
 }
 
-/// A message that was looked at.
+/// A message, with copies of its descriptors.
 #[derive(Debug)]
-pub struct SeenMessage {
+pub struct LotMessage {
     pub entries: Vec<LotEntry>,
     pub descriptors: std::vec::IntoIter<OwnedFd>,
 }
@@ -44,22 +41,14 @@ pub(super) fn send(
     entries: &[LotEntry],
     descriptors: &[RawFd],
 ) -> Result<(), Errno> {
-    debug_assert!(descriptors.len() <= DESCRIPTORS_MAX);
     let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.bytes()).collect();
-    let borrowed: Vec<BorrowedFd<'_>> = descriptors
+    let descriptors: Vec<BorrowedFd<'_>> = descriptors
         .iter()
-        // SAFETY: whoever has a slot keeps its descriptors open until it is released, and what is sent
-        // are those of slots, under the lock that releasing takes. The kernel finds out if one is not.
+        // SAFETY: the owner of a slot keeps its descriptors open until it releases the slot, and what is
+        // sent are those of slots, under the lock that releasing takes. The kernel finds out if one is not.
         .map(|number| unsafe { BorrowedFd::borrow_raw(*number) })
         .collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
-        return Err(Errno::INVAL);
-    }
-    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-    sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, flags)?;
-    Ok(())
+    rights::send(socket, &bytes, &descriptors, SendFlags::DONTWAIT).map(drop)
 }
 
 /// Throws away everything in a queue.
@@ -67,69 +56,74 @@ pub fn empty(socket: BorrowedFd<'_>) {
     while throw_away(socket) {}
 }
 
-/// Throws away the oldest message; whether there was one. Without room for descriptors, they are closed.
+/// Throws away the oldest message. Returns whether there was one. Its descriptors are closed, because
+/// nothing receives them.
 pub(super) fn throw_away(socket: BorrowedFd<'_>) -> bool {
-    loop {
-        let mut byte = [0];
-        let mut control = RecvAncillaryBuffer::new(&mut []);
-        let mut bytes = [IoSliceMut::new(&mut byte)];
-        match recvmsg(socket, &mut bytes, &mut control, RecvFlags::DONTWAIT) {
-            Ok(message) => return message.bytes > 0,
-            Err(Errno::INTR) => {}
-            Err(_) => return false,
-        }
-    }
+    retry_on_intr(|| recv(socket, &mut [0], RecvFlags::DONTWAIT)).is_ok_and(|(bytes, _)| bytes > 0)
 }
 
-/// Takes a message out of a queue, whatever it says: the descriptors that came with it, as many as there
-/// was room for. `None` when there is none.
-pub fn take(socket: BorrowedFd<'_>) -> Result<Option<Vec<OwnedFd>>, Errno> {
-    let mut buffer = [0; BYTES_MAX];
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    Ok(receive(socket, &mut buffer, flags)?.map(|(_, descriptors, _)| descriptors))
+/// Takes a message out of a queue, whatever it says. Returns the descriptors that came with it, as many as
+/// there was room for; `None` when there is no message.
+pub fn take(socket: BorrowedFd<'_>) -> Option<Vec<OwnedFd>> {
+    let message = receive(socket, &mut [0; BYTES_MAX], RecvFlags::empty());
+    Some(message.ok()??.descriptors)
 }
 
-/// Looks at everything in a queue, from the oldest to the newest; how many messages there are. Those
-/// that make no sense are left out.
+/// Looks at everything in a queue, from the oldest to the newest, and leaves out what makes no sense.
+/// Returns the number of messages.
 ///
 /// # Errors
 ///
 /// `MFILE` when not all descriptors could be received.
-pub fn look(socket: BorrowedFd<'_>, each: &mut impl FnMut(SeenMessage)) -> Result<usize, Errno> {
-    peek_onwards(socket, true).map_err(|_| Errno::INVAL)?;
-    let mut seen = 0;
-    let result = loop {
-        match peek(socket) {
-            Ok(Some(message)) => message.into_iter().for_each(&mut *each),
-            Ok(None) => break Ok(()),
-            Err(errno) => break Err(errno),
+pub fn look(socket: BorrowedFd<'_>, each: &mut impl FnMut(LotMessage)) -> Result<usize, Errno> {
+    let mut count = 0;
+    peek_while(socket, || {
+        let mut buffer = [0; BYTES_MAX];
+        let Some(message) = receive(socket, &mut buffer, RecvFlags::PEEK)? else {
+            return Ok(false);
+        };
+        if message.is_truncated {
+            return Err(Errno::MFILE);
         }
-        seen += 1;
-    };
-    peek_onwards(socket, false).map_err(|_| Errno::INVAL)?;
-    result.map(|()| seen)
+        count += 1;
+        if let Some(entries) = entries(&buffer[..message.bytes], message.descriptors.len()) {
+            let descriptors = message.descriptors.into_iter();
+            each(LotMessage {
+                entries,
+                descriptors,
+            });
+        }
+        Ok(true)
+    })?;
+    Ok(count)
 }
 
-/// Tells what the messages of a queue say, from the oldest one on, while `each` wants more of them.
+/// Shows `each` what the messages of a queue say, from the oldest on, until it returns false.
 pub(super) fn look_ahead(
     socket: BorrowedFd<'_>,
     mut each: impl FnMut(Vec<LotEntry>) -> bool,
 ) -> Result<(), Errno> {
     let mut buffer = [0; BYTES_MAX];
     let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    peek_while(socket, || {
+        match retry_on_intr(|| recv(socket, &mut buffer, flags)) {
+            Ok((bytes, _)) => Ok(bytes > 0 && each(read_entries(&buffer[..bytes]))),
+            Err(Errno::AGAIN) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    })
+}
+
+/// Calls `peek` as long as it returns true; each time, `MSG_PEEK` shows the next message.
+fn peek_while(
+    socket: BorrowedFd<'_>,
+    mut peek: impl FnMut() -> Result<bool, Errno>,
+) -> Result<(), Errno> {
     peek_onwards(socket, true).map_err(|_| Errno::INVAL)?;
     let result = loop {
-        let mut control = RecvAncillaryBuffer::new(&mut []);
-        let mut parts = [IoSliceMut::new(&mut buffer)];
-        match recvmsg(socket, &mut parts, &mut control, flags) {
-            Ok(message) if message.bytes == 0 => break Ok(()),
-            Ok(message) => {
-                if !each(read_entries(&buffer[..message.bytes])) {
-                    break Ok(());
-                }
-            }
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => break Ok(()),
+        match peek() {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
             Err(errno) => break Err(errno),
         }
     };
@@ -137,45 +131,15 @@ pub(super) fn look_ahead(
     result
 }
 
-/// The next message that was not shown yet; `Some(None)` if it makes no sense.
-fn peek(socket: BorrowedFd<'_>) -> Result<Option<Option<SeenMessage>>, Errno> {
-    let mut buffer = [0; BYTES_MAX];
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let Some((bytes, descriptors, complete)) = receive(socket, &mut buffer, flags)? else {
-        return Ok(None);
-    };
-    if !complete {
-        return Err(Errno::MFILE);
-    }
-    let entries = entries(&buffer[..bytes], descriptors.len());
-    Ok(Some(entries.map(|entries| SeenMessage {
-        entries,
-        descriptors: descriptors.into_iter(),
-    })))
-}
-
-/// A message's length, its descriptors, and whether it was complete; `None` when there is none.
+/// The next message; `None` when there is none.
 fn receive(
     socket: BorrowedFd<'_>,
     buffer: &mut [u8],
     flags: RecvFlags,
-) -> Result<Option<(usize, Vec<OwnedFd>, bool)>, Errno> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let received = match recvmsg(socket, &mut parts, &mut control, flags) {
-        Ok(received) if received.bytes > 0 => received,
-        Ok(_) | Err(Errno::AGAIN) => return Ok(None),
-        Err(errno) => return Err(errno),
-    };
-    let descriptors = control
-        .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-            _ => None,
-        })
-        .flatten()
-        .collect();
-    let complete = !received.flags.contains(ReturnFlags::CTRUNC);
-    Ok(Some((received.bytes, descriptors, complete)))
+) -> Result<Option<Carried>, Errno> {
+    match rights::receive(socket, buffer, flags | RecvFlags::DONTWAIT) {
+        Ok(message) if message.bytes > 0 => Ok(Some(message)),
+        Ok(_) | Err(Errno::AGAIN) => Ok(None),
+        Err(errno) => Err(errno),
+    }
 }

@@ -1,10 +1,10 @@
 //! Recycling: what lives in a lot is parked in the other one, step by step, and the rest is thrown away.
 //!
-//! From the first step on new ones are parked in the other lot. Then the old lot's messages are looked
-//! at, from the head; what lives of some of them is parked in the other lot with one message; and only
-//! then are those thrown away. So at every moment everybody is in at least one of the lots, and both
+//! From the first step on, new connections are parked in the other lot. Then the old lot's messages are
+//! looked at, from the head; what lives of some of them is parked in the other lot with one message; and
+//! only then are those thrown away. So at every moment everything is in at least one of the lots, and both
 //! together never hold more than one message more than before. It may be interrupted at any point: the
-//! next process looks into both lots, the old one first, and goes on.
+//! next process looks into both lots, the old one first, and continues.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Release;
@@ -15,17 +15,17 @@ use super::message::LotEntry;
 use super::shared::Parking;
 use crate::proxy::keep::table::layout::PAIRS;
 
-/// After a lot could not be recycled, so many are not parked before it is tried again.
+/// How many are not parked after a lot could not be recycled, before that is tried again.
 const REFUSALS: usize = 256;
 
-/// If what has ended is a smaller part of what lives, it is not worth the work.
+/// Recycling is not worth the work if what has ended is a smaller part of what lives.
 const DEAD_PART: usize = 64;
 
-/// Whether to go on; only tests say no.
+/// Whether to continue; only tests say no.
 pub type GoesOn<'a> = &'a mut dyn FnMut() -> bool;
 
 impl Parking {
-    /// Lets go of what the kernel holds for connections that have ended.
+    /// Discards what the lots hold of connections that have ended.
     pub fn tidy(&self) {
         let lots = self.lots();
         let (dead, round) = (self.dead(&lots), lots.round);
@@ -37,10 +37,10 @@ impl Parking {
 
     /// Descriptors in the lots that are of no use.
     fn dead(&self, lots: &Lots) -> usize {
-        lots.held().saturating_sub(self.places.useful())
+        lots.descriptors().saturating_sub(self.places.useful())
     }
 
-    /// Makes room in the lot that is parked in, unless somebody has done so since that round; whether
+    /// Makes room in the active lot, unless another thread has done so since that round. Returns whether
     /// parking is to be tried again.
     pub fn recycle(&self, round: u64, why: Refusal) -> bool {
         let lots = &self.lots;
@@ -63,13 +63,13 @@ impl Parking {
         true
     }
 
-    /// Recycles, or goes on with what was begun; whether the old lot is empty. Nobody may park
+    /// Recycles, or continues what was begun. Returns whether the old lot is empty. Nothing may be parked
     /// meanwhile.
     pub fn work_through(&self, lots: &Lots, goes_on: GoesOn<'_>) -> bool {
         let active = self.active();
         if lots.messages(1 - active) == 0 {
-            let active = &self.table.header().active;
-            active.store(1 - self.active() as u32, Release);
+            let header = self.table.header();
+            header.active.store(1 - active as u32, Release);
         }
         let old = 1 - self.active();
         (0..PAIRS).all(|queue| self.drain(lots, old, queue, goes_on))
@@ -78,10 +78,10 @@ impl Parking {
     fn drain(&self, lots: &Lots, old: LotSide, queue: usize, goes_on: GoesOn<'_>) -> bool {
         while lots.messages_in(old, queue) > 0 {
             let mut batch = Batch::default();
-            // How many descriptors came with each message that is in the batch.
+            // The number of descriptors of each message that is in the batch.
             let mut messages = Vec::new();
             let most = self.budget.message;
-            let looked = lots.look_ahead(old, queue, |entries| {
+            let result = lots.look_ahead(old, queue, |entries| {
                 let before = batch.entries.len();
                 self.add_living(old, &entries, &mut batch);
                 let is_more = batch.descriptors.len() > most && !messages.is_empty();
@@ -92,7 +92,7 @@ impl Parking {
                 }
                 !is_more
             });
-            let may_send = looked.is_ok() && goes_on();
+            let may_send = result.is_ok() && goes_on();
             if !may_send || !self.send_batch(lots, 1 - old, &batch, Occasion::Recycling) {
                 self.leave_in(old, batch.entries);
                 return false;
@@ -107,14 +107,14 @@ impl Parking {
         goes_on()
     }
 
-    /// Adds those of a message to the batch that live and are nowhere else.
+    /// Adds to the batch what lives of a message and is in no other lot.
     fn add_living(&self, old: LotSide, entries: &[LotEntry], batch: &mut Batch) {
         let places = &self.places;
-        for said in entries {
-            if places.side(said.kind, said.index) == Some(old)
-                && let Some((now, descriptors)) = self.now(*said)
+        for entry in entries {
+            if places.side(entry.kind, entry.index) == Some(old)
+                && let Some((now, descriptors)) = self.now(*entry)
             {
-                // Before it is: so it is not added twice if it was parked twice.
+                // Before it is there, so that it is not added twice if it was parked twice.
                 places.put(now, 1 - old);
                 batch.add(now, descriptors);
             }

@@ -14,19 +14,19 @@ use super::queue::SocketPair;
 use crate::proxy::keep::table::layout::PAIRS;
 use crate::proxy::keep::table::{Slot, Table, Way};
 
-/// The table, and the lots for what is written down in it.
+/// The table, and the lots for its connections.
 #[derive(Debug)]
 pub struct Parking {
     pub table: Table,
     pub lots: RwLock<Lots>,
     pub places: LotPlaces,
     pub budget: Budget,
-    /// Somebody could not be parked.
+    /// Something could not be parked.
     pub has_unparked: AtomicBool,
 }
 
 impl Parking {
-    /// With what this process may have for so many connections; nobody is parked as far as it knows.
+    /// For `connections` connections, as far as this process is allowed. Nothing counts as parked yet.
     pub fn new(table: Table, pairs: [SocketPair; PAIRS], connections: u32) -> Self {
         let budget = Budget::of_process(connections);
         table.allow(budget.connections, budget.pipes);
@@ -52,12 +52,12 @@ impl Parking {
         Some(slot)
     }
 
-    /// The slot with this index; `None` if there is no such.
+    /// The slot with this index; `None` if there is none.
     pub fn slot(&self, index: u32) -> Option<Slot> {
         Some(Slot::new(self.table.slot(index)?, index))
     }
 
-    /// The connection has ended: what is in the lot of it does not count any more.
+    /// The connection has ended: what is in the lots of it does not count any more.
     pub fn release(&self, slot: Slot) {
         let _lots = self.lots();
         self.free_slot(slot.index());
@@ -78,7 +78,7 @@ impl Parking {
         lots.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which lot is parked in.
+    /// The lot that is parked in.
     pub fn active(&self) -> LotSide {
         self.table.header().active.load(Relaxed) as LotSide
     }

@@ -1,28 +1,30 @@
-//! Those for whom there was no room in the lot when they came: parking them later.
+//! Parking later what found no room in the lot.
 //!
-//! There is none while others of the same user, in another container perhaps, have too many descriptors on
-//! their way ([`super::budget`]).
+//! There is none while other processes of the same user, in another container perhaps, have too many
+//! descriptors in flight ([`super::budget`]).
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::SeqCst;
 
 use super::batch::Batch;
 use super::lots::{Lots, Occasion};
-use super::message::{DESCRIPTORS_MAX, LotEntry};
+use super::message::LotEntry;
 use super::shared::Parking;
+use crate::service::rights::DESCRIPTORS_MAX;
 
 impl Parking {
-    /// Whether somebody could not be parked.
+    /// Whether something could not be parked.
     pub fn has_unparked(&self) -> bool {
         self.has_unparked.load(SeqCst)
     }
 
-    /// Parks those who could not be parked; for how many of them there is still no room.
+    /// Parks what could not be parked before. Returns the number of connections for which there is still no
+    /// room.
     pub fn park_unparked(&self) -> usize {
         if !self.has_unparked.swap(false, SeqCst) {
             return 0;
         }
-        // Nobody parks or releases meanwhile, so that descriptors stay what they are.
+        // Nothing is parked or released meanwhile, so that descriptors stay what they are.
         let lots = &self.lots;
         let lots = lots.write().unwrap_or_else(PoisonError::into_inner);
         let (mut batch, mut left) = (Batch::default(), 0);
@@ -45,7 +47,7 @@ impl Parking {
         left
     }
 
-    /// Parks them together; how many of them are left.
+    /// Parks a batch. Returns the number of entries that are left.
     fn park_batch(&self, lots: &Lots, batch: &Batch) -> usize {
         match self.send_batch(lots, self.active(), batch, Occasion::Parking) {
             true => 0,

@@ -1,4 +1,4 @@
-//! What came of the lot: whose descriptors are whose.
+//! The content of the lots: which descriptors belong to which slot or pipe.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -8,12 +8,12 @@ use super::sockets::Sockets;
 use crate::proxy::keep::parking::Parking;
 use crate::proxy::keep::parking::lots::LotSide;
 use crate::proxy::keep::parking::message::{Kind, LotEntry};
-use crate::proxy::keep::parking::queue::SeenMessage;
+use crate::proxy::keep::parking::queue::LotMessage;
 use crate::proxy::keep::table::Slot;
 use crate::proxy::keep::table::layout::{Phase, State};
 use crate::proxy::keep::will::left_open;
 
-/// Everything that came of the lot.
+/// Everything that was in the lots.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) sockets: BTreeMap<u32, Sockets>,
@@ -22,11 +22,12 @@ pub(super) struct Contents {
 }
 
 impl Contents {
-    /// Takes what belongs to somebody. What came twice, or is of a connection that has ended, is closed.
+    /// Takes what belongs to a slot or a pipe. What came twice, or is of a connection that has ended, is
+    /// closed.
     ///
     /// Messages have to come in the order in which they were sent: those of the older lot first, then
     /// those of the newer one, then the will's.
-    pub(super) fn add(&mut self, parking: &Parking, message: SeenMessage, lot: Option<LotSide>) {
+    pub(super) fn add(&mut self, parking: &Parking, message: LotMessage, lot: Option<LotSide>) {
         let mut descriptors = message.descriptors;
         for entry in message.entries {
             let (one, other) = match entry.descriptors() {
@@ -85,23 +86,24 @@ impl Contents {
 }
 
 fn has_slot(parking: &Parking, entry: LotEntry) -> bool {
-    parking.slot(entry.index).is_some_and(|slot| {
-        let state = slot.state();
-        state.generation == entry.generation && state.phase != Phase::Free
-    })
+    let slot = parking.slot(entry.index);
+    slot.is_some_and(|slot| is_in_use(slot.state(), entry))
 }
 
 fn has_pipe(parking: &Parking, entry: LotEntry) -> bool {
-    parking.table.pipe(entry.index).is_some_and(|pipe| {
-        let state = State::of(pipe.state.load(Relaxed));
-        state.generation == entry.generation && state.phase != Phase::Free
-    })
+    let pipe = parking.table.pipe(entry.index);
+    pipe.is_some_and(|pipe| is_in_use(pipe.state.load(), entry))
 }
 
-/// Has the kernel make the table of descriptors as large as it will have to be: once, not step by step.
+/// Whether a slot or a pipe is still in the use that the entry is about.
+fn is_in_use(state: State, entry: LotEntry) -> bool {
+    state.generation == entry.generation && state.phase != Phase::Free
+}
+
+/// Makes the kernel extend the table of descriptors to the final size: once, not step by step.
 pub(super) fn make_room(parking: &Parking) {
-    let wanted = 2 * parking.table.top() + 64;
-    let highest = i32::try_from(wanted).unwrap_or(i32::MAX);
-    // If there may not be so many, it is found out later.
+    let count = 2 * parking.table.top() + 64;
+    let highest = i32::try_from(count).unwrap_or(i32::MAX);
+    // If that is not allowed, it is found out later.
     let _ = rustix::io::fcntl_dupfd_cloexec(parking.table.file(), highest);
 }

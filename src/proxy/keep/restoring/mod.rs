@@ -1,11 +1,11 @@
 //! Finding everything again that an earlier process has left.
 //!
-//! Nothing is taken out of the lot: it is looked at, and the descriptors that come of it are copies. So
-//! this may be interrupted at any point, and done again.
+//! Nothing is taken out of the lots: they are looked at, and the descriptors that come of it are copies.
+//! So this may be interrupted at any point, and done again.
 //!
-//! - `contents`: whose descriptors are whose; `sockets`: those of a connection;
+//! - `contents`: which descriptors belong to what; `sockets`: those of a connection;
 //! - `counters`: what the kernel's counters mean (pure); `settle`: where a connection is;
-//! - `supply`: buffers and pipes; `strays`: clients that nobody had written down;
+//! - `supply`: buffers and pipes; `strays`: clients that were not in the table;
 //! - `restoration`: deciding what becomes of them all; `restored`: what that is;
 //! - `discard`: ending all of them.
 

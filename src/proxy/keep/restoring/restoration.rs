@@ -33,7 +33,7 @@ impl Restoration {
     ///
     /// # Errors
     ///
-    /// When it cannot be looked at.
+    /// When they cannot be read.
     pub fn of(
         parking: &'static Parking,
         buffers: &'static Buffers,
@@ -41,31 +41,31 @@ impl Restoration {
         options: &KeepOptions<'_>,
     ) -> Result<Self, KeepError> {
         make_room(parking);
-        let mut found = Contents::default();
+        let mut contents = Contents::default();
         for side in [1 - parking.active(), parking.active()] {
             let lots = parking.lots();
-            let seen = lots.look(side, |message| found.add(parking, message, Some(side)));
-            seen.map_err(explain)?;
+            let result = lots.look(side, |message| contents.add(parking, message, Some(side)));
+            result.map_err(explain)?;
         }
-        queue::look(queue, &mut |message| found.add(parking, message, None)).map_err(explain)?;
+        queue::look(queue, &mut |message| contents.add(parking, message, None)).map_err(explain)?;
         if options.is_heir {
-            found.take_left_open(parking);
+            contents.take_left_open(parking);
         }
 
         let mut restoration = Self::default();
         let mut connected = BTreeMap::new();
         for index in 0..parking.table.top() {
             if let Some(slot) = parking.slot(index) {
-                let sockets = found.sockets.remove(&index);
-                if let Some(settled) = restoration.sort(parking, slot, sockets, &found.pipes) {
+                let sockets = contents.sockets.remove(&index);
+                if let Some(settled) = restoration.sort(parking, slot, sockets, &contents.pipes) {
                     connected.insert(index, settled);
                 }
             }
         }
-        restoration.connect(parking, buffers, connected, found.pipes)?;
+        restoration.connect(parking, buffers, connected, contents.pipes)?;
         parking.table.find_free();
         restoration.park(parking);
-        restoration.strays(parking, found.strays, options)?;
+        restoration.strays(parking, contents.strays, options);
         // Whatever was in there is parked by now, or there was no room before this makes some.
         queue::empty(queue);
         parking.table.header().crowded.store(0, Release);
@@ -76,21 +76,25 @@ impl Restoration {
     /// Parks those that only the will has saved. Not before all numbers are written down: it may lead to
     /// parking everything.
     fn park(&self, parking: &Parking) {
-        for restored in &self.restored {
-            let (slot, client) = (restored.slot, restored.client.as_fd());
-            match &restored.stage {
-                _ if slot.state().parked => {}
+        for Restored {
+            slot,
+            client,
+            stage,
+        } in &self.restored
+        {
+            match stage {
+                _ if slot.is_parked() => {}
                 Stage::Connected { upstream, .. } => {
-                    parking.park(slot, client, upstream.as_fd());
+                    parking.park(*slot, client.as_fd(), upstream.as_fd());
                 }
                 _ => {
-                    parking.park_again(slot, client);
+                    parking.park_again(*slot, client.as_fd());
                 }
             }
         }
     }
 
-    /// Decides what becomes of a slot. One that has an upstream is decided upon later.
+    /// Decides what becomes of a slot. If it has an upstream that is decided later, with what is returned.
     fn sort(
         &mut self,
         parking: &Parking,
@@ -99,7 +103,7 @@ impl Restoration {
         pipes: &BTreeMap<u32, [OwnedFd; 2]>,
     ) -> Option<SettledConnection> {
         let state = slot.state();
-        // What is in a lot of a connection that could not be parked is of before it had its upstream.
+        // What a lot has of a connection that could not be parked dates from before its upstream.
         let is_current = |sockets: &Sockets| {
             state.phase != Phase::Connected || state.parked || sockets.lot.is_none()
         };
@@ -122,8 +126,7 @@ impl Restoration {
             Phase::Connected => match settle(parking.table.buffers(), slot, &sockets, pipes) {
                 Ok(flows) => return Some(SettledConnection { sockets, flows }),
                 Err(why) => {
-                    self.given_up.push(GivenUp::new(slot, Some(why)));
-                    sockets.end(parking, slot);
+                    self.give_up(parking, slot, &sockets, why);
                     return None;
                 }
             },
@@ -147,6 +150,11 @@ impl Restoration {
         None
     }
 
+    fn give_up(&mut self, parking: &Parking, slot: Slot, sockets: &Sockets, why: Unclear) {
+        self.given_up.push(GivenUp::new(slot, Some(why)));
+        sockets.end(parking, slot);
+    }
+
     /// Gives every connection its buffers and pipes.
     fn connect(
         &mut self,
@@ -157,39 +165,29 @@ impl Restoration {
     ) -> Result<(), KeepError> {
         for index in claimed_twice(&connected) {
             if let (Some(slot), Some(settled)) = (parking.slot(index), connected.remove(&index)) {
-                let why = Some(Unclear::Contradiction);
-                self.given_up.push(GivenUp::new(slot, why));
-                settled.sockets.end(parking, slot);
+                self.give_up(parking, slot, &settled.sockets, Unclear::Contradiction);
             }
         }
         let supply = Supply::new(parking, buffers, &connected, pipes);
         let mut supply = supply.ok_or(Errno::INVAL).map_err(explain)?;
         for (index, settled) in connected {
-            let Some(slot) = parking.slot(index) else {
-                continue;
-            };
-            self.restored
-                .extend(go_on(parking, slot, settled, &mut supply));
+            if let Some(slot) = parking.slot(index) {
+                self.restored
+                    .extend(go_on(parking, slot, settled, &mut supply));
+            }
         }
         supply.give_back();
         Ok(())
     }
 
     /// Takes clients that were accepted and not parked.
-    fn strays(
-        &mut self,
-        parking: &Parking,
-        strays: Vec<OwnedFd>,
-        options: &KeepOptions<'_>,
-    ) -> Result<(), KeepError> {
+    fn strays(&mut self, parking: &Parking, strays: Vec<OwnedFd>, options: &KeepOptions<'_>) {
         if strays.is_empty() {
-            return Ok(());
+            return;
         }
-        let known: BTreeSet<u64> = self
-            .restored
-            .iter()
-            .filter_map(|restored| strays::cookie(restored.client.as_fd()))
-            .collect();
+        let clients = self.restored.iter().map(|restored| &restored.client);
+        let known = clients.filter_map(|client| strays::cookie(client.as_fd()));
+        let known: BTreeSet<u64> = known.collect();
         let crowded = parking.table.header().crowded.load(Relaxed) != 0;
         for client in strays::clients(strays, &options.listeners, known, crowded) {
             let Some(slot) = parking.claim() else {
@@ -204,11 +202,10 @@ impl Restoration {
                 stage: Stage::Accepted,
             });
         }
-        Ok(())
     }
 }
 
-/// Has a connection with an upstream go on; `None` if closing it is all that was left to be done.
+/// Continues a connection with an upstream; `None` if only closing it was left to be done.
 fn go_on(
     parking: &Parking,
     slot: Slot,
@@ -218,17 +215,16 @@ fn go_on(
     let SettledConnection { sockets, flows } = settled;
     sockets.settle_in(parking, slot);
     sockets.shut_down(slot);
-    let [up, down] =
-        flows.map(|(settled, source_broken)| (supply.take(settled.held), source_broken));
+    let [up, down] = flows;
     let flows =
-        [(Way::Up, up), (Way::Down, down)].map(|(way, (in_hand, source_broken))| RestoredFlow {
-            in_hand,
+        [(Way::Up, up), (Way::Down, down)].map(|(way, (settled, source_broken))| RestoredFlow {
+            in_hand: supply.take(settled.held),
             finished: slot.flow(way).is_finished(),
             source_broken,
         });
     let upstream = sockets.upstream?;
     if flows.iter().all(|flow| flow.finished) {
-        // Both sides have been told already.
+        // Both ends have been passed on already.
         parking.free_slot(slot.index());
         return None;
     }

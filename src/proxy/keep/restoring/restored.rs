@@ -1,12 +1,13 @@
 //! What became of the connections that an earlier process has left.
 
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use crate::proxy::keep::parking::ParkedPipe;
 use crate::proxy::keep::table::account::Unclear;
 use crate::proxy::keep::table::{Buffer, Slot};
 
-/// A connection that goes on.
+/// A connection that continues.
 #[derive(Debug)]
 pub struct Restored {
     /// Its slot, which has its number, its age and its text.
@@ -22,7 +23,7 @@ pub struct Restored {
 pub enum Stage {
     /// It was accepted. Nothing was received or sent.
     Accepted,
-    /// It was about to be handed over: the slot's note tells whether it was.
+    /// It was about to be handed over: with the slot's note, it is found out whether it was.
     Handing,
     /// It was handed over.
     Handed,
@@ -35,14 +36,14 @@ pub enum Stage {
     },
 }
 
-/// One direction of a connection that goes on. How much has gone through is in the slot.
+/// One direction of a connection that continues. Its counts of bytes are in the slot.
 #[derive(Debug)]
 pub struct RestoredFlow {
     /// Bytes that came in and were not given to the sink yet.
     pub in_hand: InHand,
     /// The source's end was passed on to the sink.
     pub finished: bool,
-    /// The source was reset, and will not say so again.
+    /// The source was reset, which the kernel does not report again.
     pub source_broken: bool,
 }
 
@@ -52,12 +53,12 @@ pub enum InHand {
     /// There are none.
     Nothing,
     /// In this part of the buffer.
-    Buffer(Buffer, std::ops::Range<usize>),
-    /// All that is in the pipe: so many.
+    Buffer(Buffer, Range<usize>),
+    /// In the pipe, which has this many and no others.
     Pipe(ParkedPipe, usize),
 }
 
-/// A connection that could not go on, and was reset.
+/// A connection that could not continue, and was reset.
 #[derive(Debug)]
 pub struct GivenUp {
     /// Its number.

@@ -14,7 +14,7 @@ use crate::service::ending;
 pub struct Sockets {
     pub client: OwnedFd,
     pub upstream: Option<OwnedFd>,
-    /// Which lot they are in; `None` if only the will has saved them.
+    /// The lot that they are in; `None` if only the will has saved them.
     pub lot: Option<LotSide>,
 }
 
@@ -32,30 +32,31 @@ impl Sockets {
         };
         slot.set_state(state);
         if let Some(side) = self.lot {
-            parking
-                .places
-                .put(LotEntry::of_slot(slot.index(), state), side);
+            let entry = LotEntry::of_slot(slot.index(), state);
+            parking.places.put(entry, side);
         }
     }
 
-    /// Ends a connection that cannot go on, or whose end has begun.
+    /// Ends a connection that cannot continue, or whose end has begun.
     pub(super) fn end(&self, parking: &Parking, slot: Slot) {
         slot.ending();
-        ending::end_by_reset(&self.client);
-        if let Some(upstream) = &self.upstream {
-            ending::end_by_reset(upstream);
+        for socket in std::iter::once(&self.client).chain(&self.upstream) {
+            ending::end_by_reset(socket);
         }
         parking.free_slot(slot.index());
     }
 
-    /// Does what was written down and perhaps not done: an end that has come is passed on.
+    /// Does what was written down and perhaps not done: passes on an end that has come.
     pub(super) fn shut_down(&self, slot: Slot) {
-        if let (Some(upstream), true) = (&self.upstream, slot.flow(Way::Up).is_finished()) {
-            // It fails only on a connection that is broken, which is found out.
-            let _ = ending::end_orderly(upstream);
-        }
-        if slot.flow(Way::Down).is_finished() {
-            let _ = ending::end_orderly(&self.client);
+        let sinks = [
+            (Way::Up, self.upstream.as_ref()),
+            (Way::Down, Some(&self.client)),
+        ];
+        for (way, sink) in sinks {
+            if let Some(sink) = sink.filter(|_| slot.flow(way).is_finished()) {
+                // It fails only on a connection that is broken, which is found out.
+                let _ = ending::end_orderly(sink);
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Clients that were accepted and that nobody had written down when the process was killed.
+//! Clients that were accepted and not yet in the table when the process was killed.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -6,14 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketAddrAny, getsockname, sockopt};
 
-use super::counters::{self, Opener};
-use crate::proxy::keep::table::account::Total;
-use crate::service::kernel::{TCP_CLOSE_WAIT, TCP_ESTABLISHED, tcp_counters};
+use crate::service::kernel;
 
 /// Which of these sockets are new clients: they are connected to one of the listeners, nothing was
-/// received from them or sent to them, and they are not among those that are known. The others are
-/// closed: clients of other listeners, and connections to upstreams. `crowded`: there may be clients that
-/// were carried and not written down.
+/// received from them or sent to them, and they are not `known`. The others are closed: clients of other
+/// listeners, and connections to upstreams. `crowded`: there may be clients that were carried and are not
+/// in the table.
 pub(super) fn clients(
     sockets: Vec<OwnedFd>,
     listeners: &[BorrowedFd<'_>],
@@ -22,7 +20,7 @@ pub(super) fn clients(
 ) -> Vec<OwnedFd> {
     let addresses: Vec<LocalAddress> = listeners.iter().filter_map(LocalAddress::of).collect();
     let is_new_client = |socket: &OwnedFd| {
-        LocalAddress::of(socket).is_some_and(|place| addresses.contains(&place))
+        LocalAddress::of(socket).is_some_and(|address| addresses.contains(&address))
             && is_untouched(socket.as_fd(), crowded)
             && cookie(socket.as_fd()).is_none_or(|cookie| known.insert(cookie))
     };
@@ -34,7 +32,7 @@ pub fn cookie(socket: BorrowedFd<'_>) -> Option<u64> {
     sockopt::socket_cookie(socket).ok()
 }
 
-/// Where a socket is. An IP address does not matter: who listens on all of them has other ones.
+/// The address of a socket. The IP address does not matter: a listener on all of them has another one.
 #[derive(Debug, PartialEq, Eq)]
 enum LocalAddress {
     Port(AddressFamily, u16),
@@ -52,16 +50,11 @@ impl LocalAddress {
     }
 }
 
-/// Whether it is open, and nothing was received from it or sent to it. Only TCP can tell; with a client of
-/// another family nobody does anything before it is written down, if there is room for that.
+/// Whether it is open and as it was accepted. Only TCP counts; with a client of another family nothing is
+/// done before it is in the table, if there is room for it.
 fn is_untouched(socket: BorrowedFd<'_>, crowded: bool) -> bool {
-    let counters = match tcp_counters(socket) {
-        Ok(counters) => counters,
-        Err(error) => return error.kind() == ErrorKind::Unsupported && !crowded,
-    };
-    [TCP_ESTABLISHED, TCP_CLOSE_WAIT].contains(&counters.state)
-        && counters::received(&counters, 0, false) == Total::Exactly(0)
-        && counters::sent(&counters, Opener::Peer) == Total::Exactly(0)
+    kernel::is_untouched(socket)
+        .unwrap_or_else(|error| error.kind() == ErrorKind::Unsupported && !crowded)
 }
 
 #[cfg(test)]
@@ -112,7 +105,7 @@ mod tests {
             one.into(),
             other.into(),
         ];
-        // What was carried by those for whom there was no room nobody knows.
+        // It is not known what was carried without a slot.
         for (crowded, found) in [(false, 1), (true, 0)] {
             let sockets = sockets.each_ref().map(|socket| socket.try_clone().unwrap());
             let clients = clients(sockets.into(), &[ours.as_fd()], BTreeSet::new(), crowded);

@@ -1,16 +1,15 @@
 //! The buffers and pipes that were found.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::Ordering::Release;
+use std::os::fd::OwnedFd;
 
 use super::restored::InHand;
 use super::settle::{SettledConnection, buffers_of};
-use crate::proxy::keep::parking::{ParkedPipe, Parking};
+use crate::proxy::keep::parking::Parking;
 use crate::proxy::keep::table::account::HeldBytes;
 use crate::proxy::keep::table::{Buffer, Buffers};
 
-/// Those that bytes in hand may be in, until they are taken.
+/// Buffers and pipes that may have bytes in hand, until they are taken.
 pub(super) struct Supply {
     parking: &'static Parking,
     buffers: BTreeMap<u32, Buffer>,
@@ -19,26 +18,27 @@ pub(super) struct Supply {
 }
 
 impl Supply {
-    /// The buffers that these connections use, and all pipes. `None` if there are not so many buffers.
+    /// The buffers that these connections use, and all pipes. `None` if the number of a buffer is too
+    /// large.
     pub(super) fn new(
         parking: &'static Parking,
         buffers: &'static Buffers,
         connected: &BTreeMap<u32, SettledConnection>,
         pipes: BTreeMap<u32, [OwnedFd; 2]>,
     ) -> Option<Self> {
-        let used = connected.values().flat_map(buffers_of).collect();
-        let adopted = buffers.adopt(used)?.into_iter();
+        let numbers = connected.values().flat_map(buffers_of).collect();
+        let buffers = buffers.adopt(numbers)?.into_iter();
         Some(Self {
             parking,
-            buffers: adopted.map(|buffer| (buffer.number(), buffer)).collect(),
+            buffers: buffers.map(|buffer| (buffer.number(), buffer)).collect(),
             pipes,
             used_pipes: BTreeSet::new(),
         })
     }
 
-    /// Takes what bytes in hand are in.
-    pub(super) fn take(&mut self, held: Option<HeldBytes>) -> InHand {
-        let in_hand = match held {
+    /// Takes the buffer or the pipe that has these bytes.
+    pub(super) fn take(&mut self, bytes: Option<HeldBytes>) -> InHand {
+        let in_hand = match bytes {
             Some(HeldBytes::Buffer {
                 number,
                 from,
@@ -50,22 +50,14 @@ impl Supply {
             Some(HeldBytes::Pipe { number, length }) => {
                 self.used_pipes.insert(number);
                 let ends = self.pipes.remove(&number);
-                ends.map(|ends| InHand::Pipe(self.settle_pipe(number, ends), length))
+                ends.map(|ends| InHand::Pipe(self.parking.adopt_pipe(number, ends), length))
             }
             None => None,
         };
         in_hand.unwrap_or(InHand::Nothing)
     }
 
-    fn settle_pipe(&self, number: u32, [read, write]: [OwnedFd; 2]) -> ParkedPipe {
-        if let Some(raw) = self.parking.table.pipe(number) {
-            raw.read.store(read.as_raw_fd() as u32, Release);
-            raw.write.store(write.as_raw_fd() as u32, Release);
-        }
-        self.parking.adopt_pipe(number, read, write)
-    }
-
-    /// Gives back what was not taken: it is empty, or nobody's.
+    /// Frees the pipes that were not taken: they are empty, or belong to no connection.
     pub(super) fn give_back(self) {
         for number in 0..self.parking.table.pipes_top() {
             if !self.used_pipes.contains(&number) {

@@ -1,5 +1,5 @@
-//! Everything that is kept: two memory files and the sockets of the lots and of the will's queue. Their
-//! inodes are in the table, which tells them apart.
+//! Everything that is kept: two memory files and the sockets of the lots and of the will's queue. The table
+//! has their inodes, by which they are recognised.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,13 +15,13 @@ use crate::proxy::keep::table::Table;
 use crate::proxy::keep::table::layout::PAIRS;
 use crate::proxy::keep::table::mapping;
 
-/// What was in the store.
+/// The content of the store.
 pub enum Stored {
     /// Nothing.
     Nothing,
-    /// Something that this version does not understand.
+    /// What this version does not understand.
     Foreign(Vec<OwnedFd>),
-    /// All that is needed, and what is not.
+    /// The parts, and what does not belong to them.
     Ours(Box<Parts>, Vec<OwnedFd>),
 }
 
@@ -61,7 +61,7 @@ impl Parts {
     }
 }
 
-/// Finds out what is what.
+/// Recognises the parts among the content of the store.
 pub fn recognise(mut stored: Vec<OwnedFd>, options: &KeepOptions<'_>) -> Stored {
     if stored.is_empty() {
         return Stored::Nothing;
@@ -72,8 +72,8 @@ pub fn recognise(mut stored: Vec<OwnedFd>, options: &KeepOptions<'_>) -> Stored 
     }
 }
 
-/// A table and everything that belongs to it, taken out of `stored`; `None` if there is none that is
-/// understood, or if something is missing. Then nothing is taken out.
+/// Takes a table and everything that belongs to it out of `stored`; `None`, and nothing is taken out, if
+/// no table is understood or a part is missing.
 fn find(stored: &mut Vec<OwnedFd>, options: &KeepOptions<'_>) -> Option<Parts> {
     let index = stored.iter().position(|file| Table::is_one(file.as_fd()))?;
     let file = stored.get(index)?.try_clone().ok()?;
@@ -82,10 +82,10 @@ fn find(stored: &mut Vec<OwnedFd>, options: &KeepOptions<'_>) -> Option<Parts> {
         .ok()?;
     let mut numbers = vec![index];
     for (number, inode) in table.header().parts.iter().enumerate() {
-        let wanted = inode.load(Acquire);
+        let inode = inode.load(Acquire);
         let is_it = |part: &OwnedFd| {
             let is_socket = socket_type(part) == Ok(SocketType::SEQPACKET);
-            is_socket == (number > 0) && Table::inode(part.as_fd()).is_ok_and(|it| it == wanted)
+            is_socket == (number > 0) && Table::inode(part.as_fd()).is_ok_and(|it| it == inode)
         };
         numbers.push(stored.iter().position(is_it)?);
     }

@@ -4,13 +4,13 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::layout::BUFFER;
 use super::mapping::Mapping;
 
-/// So many buffers keep their memory while nobody uses them.
+/// Free buffers that keep their memory.
 const WARM: usize = 16;
 
 /// All buffers. They lie side by side, by number, and cost memory while they are used.
@@ -18,23 +18,21 @@ const WARM: usize = 16;
 pub struct Buffers {
     mapping: Mapping,
     free: Mutex<FreeBuffers>,
-    /// What is in the buffers belongs to the next process.
+    /// The content of the buffers belongs to the next process.
     left: AtomicBool,
 }
 
 #[derive(Debug)]
 struct FreeBuffers {
-    /// Those whose memory is there.
+    /// Buffers that have their memory.
     warm: Vec<u32>,
     cold: Vec<u32>,
-    /// Those from this number on were never used.
+    /// Buffers from this number on were never used.
     top: u32,
     count: u32,
 }
 
-/// A buffer. When it is dropped, somebody else gets it.
-///
-/// So do not drop it while a slot says that bytes in hand are in there.
+/// A buffer. Dropping it frees it, so it must not be dropped while a slot says that it has bytes in hand.
 pub struct Buffer {
     pool: &'static Buffers,
     number: u32,
@@ -43,10 +41,8 @@ pub struct Buffer {
 impl Buffers {
     /// Buffers in a memory file, all of them free.
     pub(in crate::proxy::keep) fn shared(file: BorrowedFd<'_>, count: u32) -> io::Result<Self> {
-        Ok(Self::of(
-            Mapping::shared(file, count as usize * BUFFER)?,
-            count,
-        ))
+        let mapping = Mapping::shared(file, count as usize * BUFFER)?;
+        Ok(Self::of(mapping, count))
     }
 
     /// Buffers that end with the process.
@@ -55,7 +51,8 @@ impl Buffers {
     ///
     /// When the address space is limited to less.
     pub fn private(count: u32) -> io::Result<Self> {
-        Ok(Self::of(Mapping::private(count as usize * BUFFER)?, count))
+        let mapping = Mapping::private(count as usize * BUFFER)?;
+        Ok(Self::of(mapping, count))
     }
 
     fn of(mapping: Mapping, count: u32) -> Self {
@@ -71,7 +68,7 @@ impl Buffers {
         }
     }
 
-    /// A free one; `None` if there is none. What is in there is not defined.
+    /// A free buffer, with any content; `None` if there is none.
     pub fn take(&'static self) -> Option<Buffer> {
         let mut free = self.lock();
         let number = match free.warm.pop().or_else(|| free.cold.pop()) {
@@ -85,25 +82,28 @@ impl Buffers {
         Some(Buffer { pool: self, number })
     }
 
-    /// Those that are in use; call it once, before any is taken. The memory of the others is given
-    /// back.
-    pub(in crate::proxy::keep) fn adopt(&'static self, mut used: Vec<u32>) -> Option<Vec<Buffer>> {
-        used.sort_unstable();
-        used.dedup();
+    /// The buffers in use; to be called once, before any is taken. The memory of the others is given back.
+    /// `None` if a number is too large.
+    pub(in crate::proxy::keep) fn adopt(
+        &'static self,
+        mut numbers: Vec<u32>,
+    ) -> Option<Vec<Buffer>> {
+        numbers.sort_unstable();
+        numbers.dedup();
         let mut free = self.lock();
-        let top = used.last().map_or(0, |last| last + 1);
+        let top = numbers.last().map_or(0, |last| last + 1);
         if top > free.count {
             return None;
         }
         free.top = top;
         let mut next = 0;
-        for number in &used {
+        for number in &numbers {
             free.cold.extend(next..*number);
             self.clear(next, *number);
             next = number + 1;
         }
         self.clear(next, free.count);
-        let buffers = used.into_iter();
+        let buffers = numbers.into_iter();
         Some(
             buffers
                 .map(|number| Buffer { pool: self, number })
@@ -115,12 +115,12 @@ impl Buffers {
     fn clear(&self, from: u32, to: u32) {
         let length = (to - from) as usize * BUFFER;
         if length > 0 {
-            // SAFETY: nobody has a `Buffer` of these numbers.
+            // SAFETY: there is no `Buffer` of these numbers.
             unsafe { self.mapping.clear(from as usize * BUFFER, length) };
         }
     }
 
-    /// What is in the buffers stays there, whoever is dropped from now on.
+    /// From now on, dropping a buffer leaves its content to the next process.
     pub(in crate::proxy::keep) fn leave(&self) {
         self.left.store(true, Relaxed);
     }
@@ -138,17 +138,19 @@ impl Buffers {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, FreeBuffers> {
-        self.free
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock(&self) -> MutexGuard<'_, FreeBuffers> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Buffer {
-    /// Its number, which is its name in a slot.
+    /// Its number, by which a slot refers to it.
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    fn offset(&self) -> usize {
+        self.number as usize * BUFFER
     }
 }
 
@@ -157,22 +159,14 @@ impl Deref for Buffer {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: there is one `Buffer` of this number at a time, and it is borrowed.
-        unsafe {
-            self.pool
-                .mapping
-                .bytes(self.number as usize * BUFFER, BUFFER)
-        }
+        unsafe { self.pool.mapping.bytes(self.offset(), BUFFER) }
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         // SAFETY: there is one `Buffer` of this number at a time, and it is borrowed mutably.
-        unsafe {
-            self.pool
-                .mapping
-                .bytes(self.number as usize * BUFFER, BUFFER)
-        }
+        unsafe { self.pool.mapping.bytes(self.offset(), BUFFER) }
     }
 }
 
@@ -192,15 +186,15 @@ impl fmt::Debug for Buffer {
 mod tests {
     use super::*;
     use crate::proxy::keep::table::mapping::memory_file;
-    use std::os::fd::AsFd;
+    use std::os::fd::{AsFd, OwnedFd};
 
-    fn leak(buffers: Buffers) -> &'static Buffers {
-        Box::leak(Box::new(buffers))
+    fn shared(file: &OwnedFd, count: u32) -> &'static Buffers {
+        Box::leak(Box::new(Buffers::shared(file.as_fd(), count).unwrap()))
     }
 
     #[test]
-    fn each_is_given_to_one_at_a_time() {
-        let pool = leak(Buffers::private(2).unwrap());
+    fn each_has_one_owner_at_a_time() {
+        let pool = Box::leak(Box::new(Buffers::private(2).unwrap()));
         let (mut one, two) = (pool.take().unwrap(), pool.take().unwrap());
         assert!(pool.take().is_none());
         one[0] = 7;
@@ -210,14 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_use_is_there_for_the_next_one_and_the_rest_is_empty() {
+    fn the_next_process_finds_those_in_use_and_the_rest_is_empty() {
         let file = memory_file("test", 4 * BUFFER).unwrap();
-        let pool = leak(Buffers::shared(file.as_fd(), 4).unwrap());
+        let pool = shared(&file, 4);
         for (index, mut buffer) in (0..4).map(|_| pool.take().unwrap()).enumerate() {
             buffer.fill(index as u8 + 1);
             pool.leave();
         }
-        let next = leak(Buffers::shared(file.as_fd(), 4).unwrap());
+        let next = shared(&file, 4);
         let adopted = next.adopt(vec![2, 0, 2]).unwrap();
         let first: Vec<(u32, u8)> = adopted
             .iter()
@@ -226,17 +220,13 @@ mod tests {
         assert_eq!(first, [(0, 1), (2, 3)]);
         let free: Vec<Buffer> = (0..2).map(|_| next.take().unwrap()).collect();
         assert!(free.iter().all(|buffer| buffer[5] == 0) && next.take().is_none());
-        assert!(
-            leak(Buffers::shared(file.as_fd(), 4).unwrap())
-                .adopt(vec![4])
-                .is_none()
-        );
+        assert!(shared(&file, 4).adopt(vec![4]).is_none());
     }
 
     #[test]
-    fn those_that_nobody_uses_cost_no_memory_but_for_a_few() {
+    fn free_ones_cost_no_memory_but_for_a_few() {
         let file = memory_file("test", 64 * BUFFER).unwrap();
-        let pool = leak(Buffers::shared(file.as_fd(), 64).unwrap());
+        let pool = shared(&file, 64);
         let mut all: Vec<Buffer> = (0..64).map(|_| pool.take().unwrap()).collect();
         for buffer in &mut all {
             buffer.fill(1);

@@ -13,19 +13,19 @@ use rustix::fs::fstat;
 use super::free::FreeIndices;
 use super::layout::{
     BUFFER, DESCRIPTORS, Header, MAGIC, MARKS_AT, PIPES, PIPES_AT, Phase, RawPipe, RawSlot,
-    SLOTS_AT, State, VERSION, table_bytes,
+    SLOTS_AT, State, StateWord, VERSION, table_bytes,
 };
 use super::mapping::{self, Mapping};
 
-/// The most connections that another process can have left, if this one does not have more itself:
-/// each needs a descriptor, and the units say `LimitNOFILE=131072`.
+/// The most connections that another process can have left, unless this one may have more: each needs a
+/// descriptor, and the units say `LimitNOFILE=131072`.
 const LEFT_MAX: u32 = 1 << 17;
 
 /// The most buffers that another process can have left: one for each direction, and one for each of its
 /// threads.
 const BUFFERS_LEFT_MAX: u32 = 2 * LEFT_MAX + 1024;
 
-/// Nobody's descriptor.
+/// The number of no descriptor.
 pub const NONE: u32 = u32::MAX;
 
 /// The table, mapped.
@@ -42,7 +42,7 @@ pub struct Table {
 /// Why a table cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TableError {
-    /// It is none, or one of another version.
+    /// It is no table, or one of another version.
     #[error("it is of another version of this program")]
     Foreign,
     /// The kernel.
@@ -51,26 +51,25 @@ pub enum TableError {
 }
 
 impl Table {
-    /// A new one, with room for so many connections and buffers.
+    /// A new one, with room for `slots` connections and `buffers` buffers.
     pub fn new(slots: u32, buffers: u32) -> io::Result<Self> {
         let length = table_bytes(slots as usize);
         let file = mapping::memory_file("kept-connections", length)?;
         let mapping = Mapping::shared(file.as_fd(), length)?;
         let header: &'static Header = mapping.at(0).ok_or(io::ErrorKind::UnexpectedEof)?;
         header.version.store(VERSION, Release);
-        header
-            .slot_bytes
-            .store(size_of::<RawSlot>() as u32, Release);
+        let slot_bytes = size_of::<RawSlot>() as u32;
+        header.slot_bytes.store(slot_bytes, Release);
         header.slots.store(slots, Release);
         header.buffers.store(buffers, Release);
         header.magic.store(MAGIC, Release);
         Ok(Self::of(file, mapping, header, slots))
     }
 
-    /// One that another process has left, with room for at least so many connections from now on.
+    /// One that another process has left, with room for at least `slots` connections from now on.
     ///
-    /// How much memory that takes is not what the table says, but how many connections this process may
-    /// have, or how many any of them may have had: [`LEFT_MAX`].
+    /// The memory that it takes does not depend on what the table says, but on how many connections this
+    /// process may have, or any process may have had: [`LEFT_MAX`].
     pub fn adopt(file: OwnedFd, slots: u32) -> Result<Self, TableError> {
         let length = mapping::file_length(file.as_fd())?;
         if length < table_bytes(0) {
@@ -100,13 +99,13 @@ impl Table {
         }
     }
 
-    /// No more may be in use at a time from now on; those that are stay.
+    /// Limits how many slots and pipes may be in use at a time; those in use stay.
     pub fn allow(&self, slots: u32, pipes: u32) {
         self.free_slots.allow(slots);
         self.free_pipes.allow(pipes);
     }
 
-    /// How many slots there is room for.
+    /// Slots that there is room for.
     pub fn slots(&self) -> u32 {
         self.slots
     }
@@ -128,7 +127,7 @@ impl Table {
         self.header
     }
 
-    /// How many buffers there is room for.
+    /// Buffers that there is room for.
     pub fn buffers(&self) -> u32 {
         self.header.buffers.load(Relaxed)
     }
@@ -161,7 +160,7 @@ impl Table {
         self.mapping.at(PIPES_AT + index * size_of::<RawPipe>())
     }
 
-    /// A word of the marks for descriptors: one bit for each, 64 to a word.
+    /// A word of the marks for descriptors: a bit for each, 64 in a word.
     pub fn marks(&self, word: usize) -> Option<&'static AtomicU64> {
         if word >= DESCRIPTORS / 64 {
             return None;
@@ -175,34 +174,33 @@ impl Table {
         let slot = self.slot(index)?;
         slot.client.store(NONE, Release);
         slot.upstream.store(NONE, Release);
-        claimed(&slot.state);
+        claim(&slot.state);
         Some(index)
     }
 
-    /// Gives a slot back; nothing that is in the lot of it counts any more.
+    /// Gives a slot back. What is in the lots of it does not count any more.
     pub fn free(&self, index: u32) {
         if let Some(slot) = self.slot(index) {
-            freed(&slot.state);
+            free(&slot.state);
             self.free_slots.give_back(index);
         }
     }
 
-    /// Finds out which slots and pipes are free, after those that are not are known.
+    /// Finds out which slots and pipes are free, after an earlier process.
     pub fn find_free(&self) {
-        let is_free = |word: &AtomicU64| State::of(word.load(Relaxed)).phase == Phase::Free;
+        let is_free = |word: &StateWord| word.load().phase == Phase::Free;
         let free_slot = |index: &u32| self.slot(*index).is_some_and(|slot| is_free(&slot.state));
         let free_pipe = |index: &u32| self.pipe(*index).is_some_and(|pipe| is_free(&pipe.state));
-        let slots: Vec<u32> = (0..self.top()).rev().filter(free_slot).collect();
-        let pipes: Vec<u32> = (0..self.pipes_top()).rev().filter(free_pipe).collect();
-        self.free_slots.are(slots, self.top());
-        self.free_pipes.are(pipes, self.pipes_top());
+        let slots = (0..self.top()).rev().filter(free_slot);
+        let pipes = (0..self.pipes_top()).rev().filter(free_pipe);
+        self.free_slots.set(slots.collect(), self.top());
+        self.free_pipes.set(pipes.collect(), self.pipes_top());
     }
 
-    /// There is room for at least so many buffers from now on, and for those that another process may
-    /// have had.
+    /// Makes room for at least `count` buffers, and for those that another process may have had.
     pub fn have_buffers(&self, count: u32) {
-        let had = self.buffers().min(BUFFERS_LEFT_MAX);
-        self.header.buffers.store(had.max(count), Release);
+        let before = self.buffers().min(BUFFERS_LEFT_MAX);
+        self.header.buffers.store(before.max(count), Release);
     }
 
     /// Takes a free pipe. `None` if there is none.
@@ -210,19 +208,19 @@ impl Table {
         let index = self
             .free_pipes
             .claim(&self.header.pipes_top, PIPES as u32)?;
-        claimed(&self.pipe(index)?.state);
+        claim(&self.pipe(index)?.state);
         Some(index)
     }
 
     /// Gives a pipe back.
     pub fn free_pipe(&self, index: u32) {
         if let Some(pipe) = self.pipe(index) {
-            freed(&pipe.state);
+            free(&pipe.state);
             self.free_pipes.give_back(index);
         }
     }
 
-    /// Which buffers, pipes and sockets belong together: the inode of a part.
+    /// The inode of a memory file or a socket, by which the table knows what belongs to it.
     pub fn inode(file: BorrowedFd<'_>) -> io::Result<u64> {
         Ok(fstat(file)?.st_ino)
     }
@@ -233,11 +231,11 @@ impl Table {
     }
 }
 
-/// How many slots were ever used, if this is the head of a table of this version, of so many bytes, whose
-/// slots fit beside `slots` of our own.
+/// The number of slots that were ever used, if this is the head of a table of this version, of `length`
+/// bytes, that has no more than [`LEFT_MAX`] or `slots` of them. `None` if not.
 pub fn known_top(header: &Header, length: usize, slots: u32) -> Option<u32> {
     let top = header.top.load(Acquire);
-    let known = header.magic.load(Acquire) == MAGIC
+    let is_known = header.magic.load(Acquire) == MAGIC
         && header.version.load(Acquire) == VERSION
         && header.slot_bytes.load(Acquire) as usize == size_of::<RawSlot>()
         && table_bytes(top as usize) <= length
@@ -245,32 +243,36 @@ pub fn known_top(header: &Header, length: usize, slots: u32) -> Option<u32> {
         && top <= slots.max(LEFT_MAX)
         && header.active.load(Acquire) <= 1
         && header.pipes_top.load(Acquire) as usize <= PIPES;
-    known.then_some(top)
+    is_known.then_some(top)
 }
 
-fn claimed(word: &AtomicU64) {
-    let before = State::of(word.load(Relaxed));
-    let state = State {
-        generation: before.generation.wrapping_add(1),
+fn claim(word: &StateWord) {
+    word.store(State {
+        generation: word.load().generation.wrapping_add(1),
         parked: false,
         phase: Phase::Claimed,
-    };
-    word.store(state.word(), Release);
+    });
 }
 
-fn freed(word: &AtomicU64) {
-    let before = State::of(word.load(Relaxed));
-    let state = State {
+fn free(word: &StateWord) {
+    word.store(State {
         phase: Phase::Free,
         parked: false,
-        ..before
-    };
-    word.store(state.word(), Release);
+        ..word.load()
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn copy(table: &Table) -> OwnedFd {
+        table.file().try_clone_to_owned().unwrap()
+    }
+
+    fn is_foreign(file: OwnedFd) -> bool {
+        matches!(Table::adopt(file, 4), Err(TableError::Foreign))
+    }
 
     #[test]
     fn a_table_is_adopted_as_it_was_left_and_has_room_for_more() {
@@ -278,11 +280,10 @@ mod tests {
         assert_eq!((0..5).filter_map(|_| table.claim()).count(), 4);
         table.free(2);
         assert_eq!(table.claim(), Some(2));
-        let file = table.file().try_clone_to_owned().unwrap();
-        assert!(Table::is_one(file.as_fd()));
-        let next = Table::adopt(file, 100).unwrap();
+        assert!(Table::is_one(table.file()));
+        let next = Table::adopt(copy(&table), 100).unwrap();
         assert_eq!((next.top(), next.buffers()), (4, 8));
-        let state = State::of(next.slot(2).unwrap().state.load(Relaxed));
+        let state = next.slot(2).unwrap().state.load();
         assert_eq!((state.generation, state.phase), (2, Phase::Claimed));
         assert_eq!(next.claim(), Some(4));
         assert!(next.slot(99).is_some() && next.slot(100).is_none());
@@ -293,30 +294,27 @@ mod tests {
     fn what_is_not_understood_is_not_adopted() {
         let not_one = mapping::memory_file("test", 10_000_000).unwrap();
         assert!(!Table::is_one(not_one.as_fd()));
-        assert!(matches!(Table::adopt(not_one, 4), Err(TableError::Foreign)));
+        assert!(is_foreign(not_one));
         let table = Table::new(4, 8).unwrap();
         table.header().version.store(VERSION + 1, Relaxed);
-        let file = table.file().try_clone_to_owned().unwrap();
-        assert!(Table::is_one(file.as_fd()));
-        assert!(matches!(Table::adopt(file, 4), Err(TableError::Foreign)));
+        assert!(Table::is_one(table.file()));
         let short = mapping::memory_file("test", 100).unwrap();
-        assert!(matches!(Table::adopt(short, 4), Err(TableError::Foreign)));
+        assert!(is_foreign(copy(&table)) && is_foreign(short));
     }
 
     #[test]
     fn how_much_memory_is_used_is_not_for_the_table_to_say() {
         let table = Table::new(4, 8).unwrap();
-        let file = || table.file().try_clone_to_owned().unwrap();
-        mapping::grow(&file(), table_bytes(1 << 22)).unwrap();
+        mapping::grow(&copy(&table), table_bytes(1 << 22)).unwrap();
         let header = table.header();
         header.slots.store(u32::MAX, Relaxed);
         header.buffers.store(u32::MAX, Relaxed);
-        let next = Table::adopt(file(), 100).unwrap();
+        let next = Table::adopt(copy(&table), 100).unwrap();
         next.have_buffers(16);
         assert_eq!((next.slots(), next.buffers()), (100, BUFFERS_LEFT_MAX));
         header.slots.store(u32::MAX, Relaxed);
         header.top.store(LEFT_MAX + 1, Relaxed);
-        assert!(matches!(Table::adopt(file(), 4), Err(TableError::Foreign)));
-        assert!(Table::adopt(file(), LEFT_MAX + 1).is_ok());
+        assert!(is_foreign(copy(&table)));
+        assert!(Table::adopt(copy(&table), LEFT_MAX + 1).is_ok());
     }
 }

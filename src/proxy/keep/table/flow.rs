@@ -1,10 +1,12 @@
 //! One direction of a connection: what its thread writes down while it works.
 //!
-//! A handful of plain stores. Before a receive and before a send it is written down that it is under
-//! way, and afterwards how much it was. If the process dies in between, the next one asks the kernel
-//! ([`super::account`]).
+//! A handful of plain stores. A receive or a send is written down before it begins, and its bytes
+//! afterwards. If the process dies in between, the next one asks the kernel ([`super::account`]).
 
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, Release},
+};
 
 use super::account::{Act, Place, Record, Settled};
 use super::layout::{ACT, BROKEN, FINISHED, INEXACT, RawFlow};
@@ -22,7 +24,7 @@ impl Way {
     /// Both of them.
     pub const BOTH: [Self; 2] = [Self::Up, Self::Down];
 
-    /// The other one.
+    /// The opposite way.
     pub fn back(self) -> Self {
         match self {
             Self::Up => Self::Down,
@@ -42,22 +44,18 @@ impl Flow {
         Self { raw }
     }
 
-    /// Nothing has happened yet.
+    /// Makes it one in which nothing has happened.
     pub(in crate::proxy::keep) fn clear(self) {
-        for counter in [
-            &self.raw.place,
-            &self.raw.base,
-            &self.raw.taken,
-            &self.raw.given,
-        ] {
+        let raw = self.raw;
+        for counter in [&raw.place, &raw.base, &raw.taken, &raw.given] {
             counter.store(0, Release);
         }
-        self.raw.prefix.store(0, Release);
-        self.raw.act.store(0, Release);
+        raw.prefix.store(0, Release);
+        raw.act.store(0, Release);
     }
 
-    /// So many bytes of our own are there, at the start of a buffer or in a pipe, and go to the sink
-    /// before all else.
+    /// `length` bytes of our own are at the start of a buffer or in a pipe, and go to the sink before all
+    /// else.
     pub fn prefix(self, place: Place, length: u32) {
         self.raw.place.store(place.word(), Release);
         self.raw.base.store(0, Release);
@@ -65,8 +63,8 @@ impl Flow {
         self.raw.taken.store(length.into(), Release);
     }
 
-    /// A receive begins, to the start of a buffer or into a pipe. Nothing may be in hand, but for a
-    /// pipe that gets more of the same.
+    /// A receive begins, to the start of a buffer or into a pipe. Nothing may be in hand, except in a pipe
+    /// that gets more of the same.
     #[inline]
     pub fn receiving(self, place: Place) {
         let raw = self.raw;
@@ -75,7 +73,7 @@ impl Flow {
         self.begin(Act::Receiving);
     }
 
-    /// It is over, and so many bytes came: none at the end, or when it failed.
+    /// The receive is over, and `bytes` bytes came: none at the end, or when it failed.
     #[inline]
     pub fn received(self, bytes: usize) {
         add(&self.raw.taken, bytes);
@@ -88,15 +86,15 @@ impl Flow {
         self.begin(Act::Sending);
     }
 
-    /// It is over, and the sink has taken so many bytes.
+    /// The send is over, and the sink has taken `bytes` bytes.
     #[inline]
     pub fn sent(self, bytes: usize) {
         add(&self.raw.given, bytes);
         self.begin(Act::Nothing);
     }
 
-    /// The source has said everything and the sink has got it. To be called before the sink is shut
-    /// down: if the process dies in between, the next one shuts it down.
+    /// The source has ended, and the sink has got everything. To be called before the sink is shut down: if
+    /// the process dies in between, the next one shuts it down.
     ///
     /// (The other way round would leave a socket of which the next process could not tell an end in
     /// order from a reset, once the peer has ended it too.)
@@ -109,29 +107,31 @@ impl Flow {
         self.set(INEXACT);
     }
 
-    /// The source was reset, and the kernel has told us: it will not say so again. Nothing is under way
-    /// any more.
+    /// The source was reset, and the kernel has reported it, which it does once. Nothing is under way any
+    /// more.
     pub fn source_broken(self) {
-        let others = self.raw.act.load(Relaxed) & !ACT;
-        self.raw.act.store(others | BROKEN | INEXACT, Release);
+        let flags = self.act() & !ACT;
+        self.raw.act.store(flags | BROKEN | INEXACT, Release);
     }
 
-    /// Behind what can still be received from the source comes no end: it was reset, and a receive may be
-    /// told, which is told once.
+    /// The source was reset: no end comes behind what can still be received. A receive may get the error,
+    /// which the kernel reports once.
     pub fn breaks(self) {
         self.set(BROKEN);
     }
 
+    fn act(self) -> u32 {
+        self.raw.act.load(Relaxed)
+    }
+
     fn set(self, flag: u32) {
-        self.raw
-            .act
-            .store(self.raw.act.load(Relaxed) | flag, Release);
+        self.raw.act.store(self.act() | flag, Release);
     }
 
     #[inline]
     fn begin(self, act: Act) {
-        let others = self.raw.act.load(Relaxed) & !ACT;
-        self.raw.act.store(others | act as u32, Release);
+        let flags = self.act() & !ACT;
+        self.raw.act.store(flags | act as u32, Release);
     }
 
     /// Bytes that came in, our own among them.
@@ -144,7 +144,7 @@ impl Flow {
         self.raw.given.load(Relaxed)
     }
 
-    /// How many of our own were put in front. None, if writing that down was interrupted.
+    /// The number of our own bytes in front. 0 if the process died while it wrote that down.
     pub fn prefix_length(self) -> u32 {
         let length = self.raw.prefix.load(Relaxed);
         match u64::from(length) <= self.taken() {
@@ -155,16 +155,16 @@ impl Flow {
 
     /// Whether the end was passed on.
     pub fn is_finished(self) -> bool {
-        self.raw.act.load(Relaxed) & FINISHED != 0
+        self.act() & FINISHED != 0
     }
 
     /// Whether the source was reset.
     pub fn is_broken(self) -> bool {
-        self.raw.act.load(Relaxed) & BROKEN != 0
+        self.act() & BROKEN != 0
     }
 
     pub(in crate::proxy::keep) fn is_inexact(self) -> bool {
-        self.raw.act.load(Relaxed) & INEXACT != 0
+        self.act() & INEXACT != 0
     }
 
     /// All of it; `None` if it makes no sense.
@@ -175,7 +175,7 @@ impl Flow {
             taken: self.taken(),
             given: self.given(),
             prefix: self.prefix_length(),
-            act: Act::of(self.raw.act.load(Relaxed) & ACT)?,
+            act: Act::of(self.act() & ACT)?,
         })
     }
 
@@ -188,8 +188,8 @@ impl Flow {
 }
 
 #[inline]
-fn add(counter: &std::sync::atomic::AtomicU64, bytes: usize) {
-    // Nobody else writes to it.
+fn add(counter: &AtomicU64, bytes: usize) {
+    // Nothing else writes to it.
     let sum = counter.load(Relaxed).wrapping_add(bytes as u64);
     counter.store(sum, Release);
 }

@@ -6,16 +6,16 @@ use std::sync::atomic::{
 };
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The free ones of them.
+/// The free indices.
 #[derive(Debug)]
 pub(super) struct FreeIndices(Mutex<FreeList>);
 
 #[derive(Debug)]
 struct FreeList {
     indices: Vec<u32>,
-    /// How many are not free.
+    /// How many are in use.
     used: u32,
-    /// How many may be used at a time.
+    /// How many may be in use at a time.
     most: u32,
 }
 
@@ -29,35 +29,37 @@ impl FreeIndices {
         }))
     }
 
-    /// No more may be used at a time from now on.
+    /// Sets how many may be in use at a time.
     pub(super) fn allow(&self, most: u32) {
         self.lock().most = most;
     }
 
-    /// These are free, and no others below `top`.
-    pub(super) fn are(&self, indices: Vec<u32>, top: u32) {
+    /// Below `top`, these are free and no others.
+    pub(super) fn set(&self, indices: Vec<u32>, top: u32) {
         let mut free = self.lock();
         free.used = top - indices.len() as u32;
         free.indices = indices;
     }
 
-    /// Takes a free one, or else the one at `top`, which moves up if there is room for `most`.
+    /// Takes a free one, or else the one at `top`, which moves up as far as `most`.
     pub(super) fn claim(&self, top: &AtomicU32, most: u32) -> Option<u32> {
         let mut free = self.lock();
         if free.used >= free.most {
             return None;
         }
-        // Those that were used last are used first: their memory is there.
-        if let Some(index) = free.indices.pop() {
-            free.used += 1;
-            return Some(index);
-        }
-        // Under the mutex, so that nobody else moves it.
-        let index = top.load(Relaxed);
-        if index >= most {
-            return None;
-        }
-        top.store(index + 1, Release);
+        // The one that was freed last is used first: its memory is there.
+        let index = match free.indices.pop() {
+            Some(index) => index,
+            None => {
+                // The mutex keeps other threads from moving it.
+                let index = top.load(Relaxed);
+                if index >= most {
+                    return None;
+                }
+                top.store(index + 1, Release);
+                index
+            }
+        };
         free.used += 1;
         Some(index)
     }

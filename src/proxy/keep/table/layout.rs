@@ -1,21 +1,24 @@
-//! What the table looks like in memory: the part of it that another version has to understand.
+//! What the table looks like in memory: the part that another version has to understand.
 //!
-//! Only integers, each of them atomic, so that whatever a process that was killed has left is a valid
-//! value. Stores are made with `Release`: it keeps the compiler from changing their order, which is all
-//! that matters. A process that is killed has done its stores up to some point of its program and none
-//! after it, as a thread that a signal interrupts; and who reads them has been told of its death by the
+//! Only integers, each of them atomic, so that a valid value is left whenever a process is killed. Stores
+//! are made with `Release`, which keeps the compiler from changing their order; nothing else is needed. A
+//! process that is killed has done its stores up to some point of its program and none after it, as a
+//! thread that a signal interrupts; and the process that reads them has learnt of the death from the
 //! kernel.
 
 use std::mem::size_of;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Relaxed, Release},
+};
 
 use super::mapping::Shared;
 
 /// The first bytes of a table.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"kept-tcp");
 
-/// The version of everything in this file, and of what is in a lot (`message`). A process does not
-/// touch what another version has left but to close it.
+/// The version of everything in this file, and of the messages in the lots (`message`). What another
+/// version has left is only closed.
 pub const VERSION: u32 = 2;
 
 /// Bytes of a buffer.
@@ -30,16 +33,16 @@ pub const DESCRIPTORS: usize = 1 << 20;
 /// Socketpairs for the lots: each of them holds a queue of either lot, one in each direction.
 pub const PAIRS: usize = 4;
 
-/// The longest text that a slot has room for.
+/// The longest text that a slot has room for, in bytes.
 pub const TEXT: usize = 120;
 
-/// Everything that is in the store: the two memory files, and the ends of all socketpairs.
+/// Descriptors in the store: the two memory files, and the ends of all socketpairs.
 pub const PARTS: usize = 2 + 2 * PAIRS + 2;
 
-/// The process ends in order: its will is not wanted.
+/// The process ends in order: its will is not needed.
 pub const OVER: u32 = 1;
 
-/// The process ends in order and has parked what it could: its will is wanted as the heir.
+/// The process ends in order and has parked what it could: its will is needed as the heir.
 pub const LEFT: u32 = 2;
 
 /// The head of the table.
@@ -50,32 +53,31 @@ pub struct Header {
     pub version: AtomicU32,
     /// Bytes of a slot.
     pub slot_bytes: AtomicU32,
-    /// How many slots there is room for.
+    /// Slots that there is room for.
     pub slots: AtomicU32,
-    /// How many buffers there is room for.
+    /// Buffers that there is room for.
     pub buffers: AtomicU32,
     /// Slots from this number on were never used.
     pub top: AtomicU32,
-    /// Which of the two lots is parked in. If there is something in the other one, it is older.
+    /// The lot that is parked in, of the two. What is in the other one is older.
     pub active: AtomicU32,
     /// Whether the process ends in order: [`OVER`], [`LEFT`] or 0.
     pub orderly: AtomicU32,
     /// Pipes from this number on were never used.
     pub pipes_top: AtomicU32,
-    /// Which descriptor is what: their inodes, the table's own aside.
+    /// The inodes of the descriptors in the store, the table's own aside.
     pub parts: [AtomicU64; PARTS - 1],
-    /// Since when the process serves, in microseconds since boot; 0 before. Only its will asks.
+    /// Since when the process serves, in microseconds since boot; 0 before. Only its will reads it.
     pub serves_since: AtomicU64,
-    /// There were more connections than slots: some were carried and are written down nowhere.
+    /// There were more connections than slots: some were carried and are not in the table.
     pub crowded: AtomicU32,
 }
 
-/// A connection. Its index in the table is its name in the lot.
+/// A connection. Messages in the lots refer to it by its index in the table.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub struct RawSlot {
-    /// Generation, whether it is parked, and phase; see [`State`].
-    pub state: AtomicU64,
+    pub state: StateWord,
     /// Descriptor numbers in the process that has it, client's and upstream's.
     pub client: AtomicU32,
     pub upstream: AtomicU32,
@@ -83,7 +85,7 @@ pub struct RawSlot {
     pub accepted: AtomicU64,
     /// The connection's number.
     pub id: AtomicU64,
-    /// What the caller wants to remember.
+    /// A number of the caller's.
     pub note: AtomicU64,
     pub reserved: AtomicU64,
     /// From the client to the upstream, and back.
@@ -116,15 +118,15 @@ pub struct RawFlow {
 #[repr(C)]
 #[derive(Debug)]
 pub struct RawPipe {
-    /// As a slot's.
-    pub state: AtomicU64,
+    pub state: StateWord,
+    /// Descriptor numbers of its ends.
     pub read: AtomicU32,
     pub write: AtomicU32,
 }
 
 // SAFETY: `repr(C)` structs of atomics and arrays of them.
 unsafe impl Shared for Header {}
-// SAFETY: as above.
+// SAFETY: as above; a `StateWord` is an atomic.
 unsafe impl Shared for RawSlot {}
 // SAFETY: as above.
 unsafe impl Shared for RawPipe {}
@@ -137,7 +139,7 @@ pub const ACT: u32 = 3;
 pub const FINISHED: u32 = 1 << 8;
 /// The kernel's count of the source is not to be trusted: urgent data came.
 pub const INEXACT: u32 = 1 << 9;
-/// The source was reset, and the process was told, or was about to be.
+/// The source was reset, and the process has learnt it, or was about to.
 pub const BROKEN: u32 = 1 << 10;
 
 /// Room for the header.
@@ -149,7 +151,7 @@ pub const PIPES_AT: usize = MARKS_AT + DESCRIPTORS / 8;
 /// Where the slots are: last, so that there can be more of them one day.
 pub const SLOTS_AT: usize = PIPES_AT + PIPES * size_of::<RawPipe>();
 
-/// Bytes of a table with so many slots.
+/// Bytes of a table with `slots` slots.
 pub const fn table_bytes(slots: usize) -> usize {
     SLOTS_AT + slots * size_of::<RawSlot>()
 }
@@ -158,9 +160,9 @@ pub const fn table_bytes(slots: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
-    /// Nobody has it.
+    /// Nothing uses it.
     Free = 0,
-    /// It is somebody's, and nothing is in it yet.
+    /// It is in use, and empty.
     Claimed = 1,
     /// A client, and nothing was received from it or sent to it.
     Accepted = 2,
@@ -170,7 +172,7 @@ pub enum Phase {
     Handing = 4,
     /// A client that another process serves.
     Handed = 5,
-    /// It is being ended; nobody gets it any more.
+    /// It is being ended; no process continues it.
     Ending = 6,
 }
 
@@ -187,10 +189,10 @@ impl Phase {
     }
 }
 
-/// In a state: see [`State::parked`].
-pub const PARKED: u64 = 1 << 8;
+/// In a state word: see [`State::parked`].
+const PARKED: u64 = 1 << 8;
 
-/// The first word of a slot or a pipe.
+/// The state of a slot or a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// How often it was claimed: it tells the messages of this use from those of earlier ones.
@@ -201,8 +203,8 @@ pub struct State {
 }
 
 impl State {
-    /// Reads a word. What makes no sense is taken for something that is to be ended.
-    pub fn of(word: u64) -> Self {
+    /// Reads a word. A number that is no phase becomes [`Phase::Ending`].
+    fn of(word: u64) -> Self {
         Self {
             generation: (word >> 32) as u32,
             parked: word & PARKED != 0,
@@ -210,10 +212,29 @@ impl State {
         }
     }
 
-    /// As it is written.
-    pub fn word(self) -> u64 {
+    fn word(self) -> u64 {
         let parked = if self.parked { PARKED } else { 0 };
         u64::from(self.generation) << 32 | parked | self.phase as u64
+    }
+}
+
+/// A [`State`] in the table, the first word of a slot or a pipe.
+#[repr(transparent)]
+#[derive(Debug)]
+pub struct StateWord(AtomicU64);
+
+impl StateWord {
+    pub fn load(&self) -> State {
+        State::of(self.0.load(Relaxed))
+    }
+
+    pub fn store(&self, state: State) {
+        self.0.store(state.word(), Release);
+    }
+
+    /// Marks it as parked, and leaves the rest as it is.
+    pub fn set_parked(&self) {
+        self.0.fetch_or(PARKED, Release);
     }
 }
 

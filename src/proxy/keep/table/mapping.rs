@@ -1,4 +1,4 @@
-//! Memory that is a file without a name: it outlives the process as a descriptor does.
+//! Memory that is an anonymous file: it outlives the process as a descriptor does.
 
 use std::io;
 use std::mem::{align_of, size_of};
@@ -9,17 +9,17 @@ use std::sync::atomic::AtomicU64;
 use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
 
-/// A part of the address space, shared with a memory file or ours alone. It stays mapped as long as the
-/// process lives, so that what is in there can be borrowed for ever.
+/// A part of the address space, shared with a memory file or private. It stays mapped as long as the
+/// process lives, so that its content can be borrowed for ever.
 #[derive(Debug)]
 pub struct Mapping {
     start: NonNull<u8>,
     length: usize,
-    shared: bool,
+    is_shared: bool,
 }
 
-// SAFETY: it is an address and a length. What may be done at the address, and by how many at a time,
-// is a matter of the types that are found there: `at` gives out only what is `Sync`, and `bytes` is
+// SAFETY: it is an address and a length. What may be done at the address, and by how many threads at a
+// time, is a matter of the types that are found there: `at` gives out only what is `Sync`, and `bytes` is
 // unsafe.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
@@ -35,14 +35,14 @@ pub unsafe trait Shared: Sync {}
 // SAFETY: an atomic.
 unsafe impl Shared for AtomicU64 {}
 
-/// A new memory file of so many bytes, all zero. They cost memory when they are written to.
+/// A new memory file of `length` bytes, all zero. They cost memory when they are written to.
 pub fn memory_file(name: &str, length: usize) -> io::Result<OwnedFd> {
     let file = memfd_create(name, MemfdFlags::CLOEXEC)?;
     grow(&file, length)?;
     Ok(file)
 }
 
-/// Has a memory file be at least so long.
+/// Makes a memory file at least `length` bytes long.
 pub fn grow(file: &OwnedFd, length: usize) -> io::Result<()> {
     if file_length(file.as_fd())? < length {
         ftruncate(file, length as u64)?;
@@ -50,20 +50,20 @@ pub fn grow(file: &OwnedFd, length: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Has a memory file that would be larger than this process may write (`RLIMIT_FSIZE`, setrlimit(2)) be an
-/// error, and not the end of the process by a signal.
+/// Makes a memory file that is larger than this process may write (`RLIMIT_FSIZE`, setrlimit(2)) an error,
+/// not the end of the process by a signal.
 pub fn fail_beyond_the_size_limit() {
-    // SAFETY: nobody here handles the signal.
+    // SAFETY: nothing here handles the signal.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
 }
 
-/// How long a memory file is.
+/// The length of a memory file.
 pub(super) fn file_length(file: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(fstat(file)?.st_size.try_into().unwrap_or(0))
 }
 
 impl Mapping {
-    /// Maps the first bytes of a memory file, which must be so long.
+    /// Maps the first `length` bytes of a memory file. A shorter file is an error.
     pub(super) fn shared(file: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
         if file_length(file)? < length {
             // Touching what is not there would end the process, mmap(2).
@@ -76,7 +76,7 @@ impl Mapping {
         Self::new(start, length, true)
     }
 
-    /// Memory of our own, all zero.
+    /// Private memory, all zero.
     pub(super) fn private(length: usize) -> io::Result<Self> {
         let rights = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
@@ -85,66 +85,71 @@ impl Mapping {
         Self::new(start, length, false)
     }
 
-    fn new(start: *mut std::ffi::c_void, length: usize, shared: bool) -> io::Result<Self> {
-        // Payload belongs into no dump of a debugger either, and a dump would make pages of all that is room.
+    fn new(start: *mut std::ffi::c_void, length: usize, is_shared: bool) -> io::Result<Self> {
+        // Payload does not belong into a debugger's dump, and a dump would allocate every unused page.
         // SAFETY: it was mapped just now, and nothing that is in it changes.
         let _ = unsafe { madvise(start, length, Advice::LinuxDontDump) };
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self {
             start,
             length,
-            shared,
+            is_shared,
         })
     }
 
-    /// What is so many bytes from the start; `None` if the mapping ends before it does.
+    /// The value at `offset`; `None` if the mapping ends before it does.
     pub(super) fn at<T: Shared>(&self, offset: usize) -> Option<&'static T> {
-        let fits = offset
-            .checked_add(size_of::<T>())
-            .is_some_and(|end| end <= self.length);
-        if !fits || !offset.is_multiple_of(align_of::<T>()) {
+        let address = self.address(offset, size_of::<T>())?;
+        if !offset.is_multiple_of(align_of::<T>()) {
             return None;
         }
         // SAFETY: it is inside of what is mapped for as long as the process lives (there is no `Drop`),
         // and aligned, because the mapping begins at a page; any bytes are a valid `T`, which is
         // changed through atomics only.
-        Some(unsafe { self.start.add(offset).cast::<T>().as_ref() })
+        Some(unsafe { address.cast::<T>().as_ref() })
     }
 
     /// Bytes that only the caller uses.
     ///
     /// # Safety
     ///
-    /// As long as the reference lives nobody else may use these bytes.
-    #[allow(clippy::mut_from_ref, reason = "the caller sees to it")]
+    /// Nothing else may use these bytes as long as the reference lives.
+    ///
+    /// # Panics
+    ///
+    /// Outside of the mapping.
+    #[allow(clippy::mut_from_ref, reason = "the caller ensures that there is one")]
     pub(super) unsafe fn bytes(&self, offset: usize, length: usize) -> &mut [u8] {
-        assert!(
-            offset
-                .checked_add(length)
-                .is_some_and(|end| end <= self.length)
-        );
-        // SAFETY: it is inside of what is mapped, and nobody else uses it.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(offset).as_ptr(), length) }
+        let address = self.address(offset, length).expect("inside of the mapping");
+        // SAFETY: it is inside of what is mapped, and nothing else uses it.
+        unsafe { std::slice::from_raw_parts_mut(address.as_ptr(), length) }
     }
 
-    /// Gives the memory of a range of whole pages back; it is zero from now on.
+    /// Gives the memory of a range of whole pages back, which reads as zeros from then on.
     ///
     /// # Safety
     ///
     /// As for [`Self::bytes`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of the mapping.
     pub(super) unsafe fn clear(&self, offset: usize, length: usize) {
-        assert!(
-            offset
-                .checked_add(length)
-                .is_some_and(|end| end <= self.length)
-        );
-        let advice = match self.shared {
+        let address = self.address(offset, length).expect("inside of the mapping");
+        let advice = match self.is_shared {
             true => Advice::LinuxRemove,
             false => Advice::LinuxDontNeed,
         };
-        // SAFETY: it is inside of what is mapped, and nobody else uses it. If it fails the memory is
+        // SAFETY: it is inside of what is mapped, and nothing else uses it. If it fails the memory is
         // merely kept.
-        let _ = unsafe { madvise(self.start.add(offset).as_ptr().cast(), length, advice) };
+        let _ = unsafe { madvise(address.as_ptr().cast(), length, advice) };
+    }
+
+    /// The address of `length` bytes at `offset`, if they are inside of the mapping.
+    fn address(&self, offset: usize, length: usize) -> Option<NonNull<u8>> {
+        let end = offset.checked_add(length)?;
+        // SAFETY: it is at most the end of what is mapped.
+        (end <= self.length).then(|| unsafe { self.start.add(offset) })
     }
 }
 
@@ -160,7 +165,7 @@ mod tests {
         let other = Mapping::shared(file.as_fd(), 8192).unwrap();
         one.at::<AtomicU64>(8).unwrap().store(5, Relaxed);
         assert_eq!(other.at::<AtomicU64>(8).unwrap().load(Relaxed), 5);
-        // SAFETY: nobody else uses it.
+        // SAFETY: nothing else uses it.
         unsafe {
             other.clear(0, 4096);
             assert_eq!(one.bytes(8, 1), [0]);

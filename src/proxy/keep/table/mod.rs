@@ -1,7 +1,7 @@
 //! The table: what is written down of every connection, and the memory that it is in.
 //!
 //! - `mapping`: memory that is a file; `layout`: what the table looks like in it;
-//! - `file`: the table, made or adopted; `free`: which of its slots and pipes are free;
+//! - `file`: the table, made or adopted; `free`: its free slots and pipes;
 //! - `slot`, `flow`: what is written down of a connection and of each of its directions;
 //! - [`account`]: what was under way when the process died (pure);
 //! - `buffers`: memory for bytes in hand.

@@ -7,8 +7,8 @@ use super::flow::{Flow, Way};
 use super::layout::{Phase, RawSlot, State, TEXT};
 use crate::service::clock::Uptime;
 
-/// A slot of the table. It belongs to whoever has claimed it, until it is released; a copy that is
-/// used after that writes into somebody else's.
+/// A slot of the table, from when it is claimed until it is released. A copy that is used after that
+/// writes into the slot of another connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
     raw: &'static RawSlot,
@@ -30,11 +30,11 @@ impl Slot {
     }
 
     pub(in crate::proxy::keep) fn state(self) -> State {
-        State::of(self.raw.state.load(Relaxed))
+        self.raw.state.load()
     }
 
     pub(in crate::proxy::keep) fn set_state(self, state: State) {
-        self.raw.state.store(state.word(), Release);
+        self.raw.state.store(state);
     }
 
     /// What has become of it.
@@ -60,30 +60,30 @@ impl Slot {
         });
     }
 
-    /// The connection's number, and when it was accepted.
+    /// Writes down the connection's number, and when it was accepted.
     pub fn describe(self, id: u64, accepted: Uptime) {
         self.raw.id.store(id, Release);
         self.raw.accepted.store(accepted.as_micros(), Release);
     }
 
-    /// A client was accepted, and nothing was done with it yet. Until it is parked the last will sees to
-    /// it. The descriptor has to stay open until the slot is released.
+    /// A client was accepted, and nothing was done with it yet. Until it is parked, the last will saves it.
+    /// The descriptor has to stay open until the slot is released.
     pub fn accepted_client(self, client: BorrowedFd<'_>) {
         self.raw.client.store(client.as_raw_fd() as u32, Release);
         self.set_phase(Phase::Accepted);
     }
 
-    /// The connection's number, as it was described.
+    /// The connection's number ([`Self::describe`]).
     pub fn id(self) -> u64 {
         self.raw.id.load(Relaxed)
     }
 
-    /// When it was accepted, as it was described.
+    /// When it was accepted ([`Self::describe`]).
     pub fn accepted(self) -> Uptime {
         Uptime::from_micros(self.raw.accepted.load(Relaxed))
     }
 
-    /// Writes down a text, where it leads perhaps. The end of one that is too long is left out.
+    /// Writes down a text: where the connection leads. One that is too long loses its end.
     pub fn set_text(self, text: &str) {
         let length = (0..=TEXT.min(text.len()))
             .rev()
@@ -110,7 +110,7 @@ impl Slot {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The client is about to be handed over, and `note` will tell whether it was.
+    /// The client is about to be handed over; with `note`, the next process finds out whether it was.
     pub fn handing(self, note: u64) {
         self.raw.note.store(note, Release);
         self.set_phase(Phase::Handing);
@@ -121,22 +121,22 @@ impl Slot {
         self.set_phase(Phase::Handed);
     }
 
-    /// It was not, and nothing was done with it.
+    /// The client was not handed over, and nothing was done with it.
     pub fn not_handed(self) {
         self.set_phase(Phase::Accepted);
     }
 
-    /// What was noted.
+    /// The number of [`Self::handing`].
     pub fn note(self) -> u64 {
         self.raw.note.load(Relaxed)
     }
 
-    /// Its sockets are about to be reset. From now on nobody gets the connection any more.
+    /// The sockets are about to be reset. From now on no process continues the connection.
     pub fn ending(self) {
         self.set_phase(Phase::Ending);
     }
 
-    /// What is written down of a direction.
+    /// One direction of the connection.
     pub fn flow(self, way: Way) -> Flow {
         Flow::new(&self.raw.flows[way as usize])
     }

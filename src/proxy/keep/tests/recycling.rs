@@ -111,7 +111,7 @@ fn recycling_may_be_interrupted_anywhere_again_and_again() {
             assert!(recycle(keep, &mut || true) && recycle(keep, &mut || true));
             let lots = keep.core.parking.lots();
             assert_eq!(lots.messages(1 - keep.core.parking.active()), 0);
-            assert_eq!(lots.held(), keep.core.parking.places.useful());
+            assert_eq!(lots.descriptors(), keep.core.parking.places.useful());
             drop(lots);
             all_are_found(keep, &expected);
             if done || again % 3 != steps % 3 {
@@ -161,7 +161,7 @@ fn without_room_and_without_anything_dead_nothing_is_recycled() {
     assert_eq!(round(), before);
     keep.release(all[0].slot);
     assert!(keep.core.parking.recycle(before, Refusal::TooMany));
-    assert_eq!(keep.core.parking.lots().held(), 14);
+    assert_eq!(keep.core.parking.lots().descriptors(), 14);
 }
 
 /// What could not be parked with its upstream is not found with one that it had before.
@@ -205,9 +205,7 @@ fn how_long_recycling_takes() {
         std::array::from_fn(|_| queue::pair().unwrap()),
         core.parking.budget,
     ));
-    let keep = Keep {
-        core: Box::leak(Box::new(core)),
-    };
+    let keep = core.leak();
     let (ends, others) = (pair(), pair());
     let mut all: Vec<Slot> = Vec::new();
     for round in 0..8 {

@@ -22,9 +22,7 @@ fn small() -> Keep {
         ..core.parking.budget
     };
     core.parking.lots = RwLock::new(Lots::new(pairs, budget));
-    Keep {
-        core: Box::leak(Box::new(core)),
-    }
+    core.leak()
 }
 
 fn connection(keep: Keep) -> (Slot, [OwnedFd; 2]) {

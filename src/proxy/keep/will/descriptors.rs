@@ -1,40 +1,36 @@
-//! How many descriptors there may be, found without allocating anything.
+//! What the will asks the kernel about descriptors, without allocating anything.
 
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::net::{SocketType, getpeername, sockopt};
+use rustix::process::{Resource, getrlimit};
+
+use crate::proxy::keep::table::layout::DESCRIPTORS;
+
+/// Whether it is a connected stream socket.
+pub fn is_connected_stream(socket: BorrowedFd<'_>) -> bool {
+    sockopt::socket_type(socket) == Ok(SocketType::STREAM) && getpeername(socket).is_ok()
+}
 
 /// One more than the greatest descriptor that there may be, from `FDSize` in /proc, or else from the
-/// limit.
+/// limit: there may be no /proc, or no descriptor left to open it.
 pub(super) fn table_size() -> RawFd {
     let mut text = [0_u8; 1024];
-    // SAFETY: the name is a string with its end, and the kernel writes at most as much as there is room
-    // for. The last fallback is the size that every process may have.
-    unsafe {
-        let file = libc::open(c"/proc/self/status".as_ptr(), libc::O_RDONLY);
-        let count = libc::read(file, text.as_mut_ptr().cast(), text.len());
-        libc::close(file);
-        let text = text.get(..usize::try_from(count).unwrap_or(0));
-        if let Some(size) = text.and_then(number_behind_fdsize) {
-            return size;
-        }
-        let mut limit = std::mem::zeroed::<libc::rlimit>();
-        match libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) {
-            0 => RawFd::try_from(limit.rlim_cur).unwrap_or(1 << 20),
-            _ => 1024,
-        }
-    }
+    let file = open(c"/proc/self/status", OFlags::RDONLY, Mode::empty());
+    let count = file.and_then(|file| rustix::io::read(file, &mut text));
+    let text = text.get(..count.unwrap_or(0)).unwrap_or_default();
+    number_behind_fdsize(text).unwrap_or_else(|| {
+        let limit = getrlimit(Resource::Nofile).current;
+        let limit = limit.and_then(|limit| limit.try_into().ok());
+        limit.unwrap_or(DESCRIPTORS as RawFd)
+    })
 }
 
 fn number_behind_fdsize(text: &[u8]) -> Option<RawFd> {
-    const KEY: &[u8] = b"FDSize:";
-    let start = text.windows(KEY.len()).position(|window| window == KEY)?;
-    let rest = text.get(start + KEY.len()..)?;
-    let mut number: RawFd = 0;
-    for byte in rest.iter().skip_while(|byte| matches!(byte, b'\t' | b' ')) {
-        if !byte.is_ascii_digit() {
-            break;
-        }
-        number = number.checked_mul(10)?.checked_add((byte - b'0').into())?;
-    }
+    let mut lines = text.split(|byte| *byte == b'\n');
+    let number = lines.find_map(|line| line.strip_prefix(b"FDSize:"))?;
+    let number: RawFd = str::from_utf8(number).ok()?.trim().parse().ok()?;
     (number > 0).then_some(number)
 }
 

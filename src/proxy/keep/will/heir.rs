@@ -2,14 +2,14 @@
 //!
 //! systemd needs tens of milliseconds to build a sandbox and to start a program in it, and open
 //! connections wait for that. The will is in that sandbox already: it executes the program itself and
-//! tells systemd that this is the main process now (`MAINPID=`, sd_notify(3)). The unit has to say
+//! notifies systemd that this is the main process now (`MAINPID=`, sd_notify(3)). The unit has to say
 //! `ExitType=cgroup`, or else systemd ends what is left of a service whose main process has died, and
-//! `NotifyAccess=all`, or else it does not listen to the will.
+//! `NotifyAccess=all`, or else it ignores the will.
 //!
 //! What the will calls here allocates nothing: see [`super`].
 
 use std::ffi::{CString, c_char};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
@@ -26,35 +26,35 @@ const SERVED_AT_LEAST: Duration = Duration::from_millis(250);
 /// systemd answers at once unless it is busy; connections wait meanwhile.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// So many can be handed over.
-const DESCRIPTORS_MAX: usize = 64;
+/// The most descriptors that can be handed over.
+const HANDED_MAX: usize = 64;
 
 /// In the environment of an heir: the number of the process that was killed.
 const HEIR_OF: &str = "DISNIX_TCP_PROXY_HEIR_OF";
 
-/// Where systemd writes the number of the process that is meant.
+/// The variables that have the number of the process they are meant for.
 const NUMBERS: [&str; 3] = ["LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID"];
 
 /// Room for the number of a process, and for the end of the text.
 const NUMBER: &str = "           ";
 
-/// The number of the process in whose place this one is, if the last will has started it.
+/// The number of the process that this one replaces, if the last will has started it.
 pub fn heir_of() -> Option<u32> {
     std::env::var(HEIR_OF).ok()?.parse().ok()
 }
 
-/// Everything that is needed to execute the program: prepared, because the will can not.
+/// Everything that is needed to execute the program, prepared because the will cannot allocate.
 #[derive(Debug)]
 pub struct Heir {
     program: CString,
     /// Pointers to texts, with a null pointer at the end, as execve(2) wants them.
     arguments: Vec<*const c_char>,
     environment: Vec<*const c_char>,
-    /// Where in the environment the number of the process goes.
+    /// Where in the environment the number of the process is written.
     numbers: Vec<*mut u8>,
-    /// What is to be handed over.
+    /// The descriptors that are handed over.
     descriptors: Vec<RawFd>,
-    /// Those of them that nobody else holds.
+    /// Those of them that it owns.
     sockets: Vec<OwnedFd>,
     systemd: &'static Channel,
 }
@@ -74,7 +74,7 @@ impl Heir {
     /// When something is missing: the program's path, or systemd's socket.
     pub fn new(sockets: Vec<Inherited>, stored: &[BorrowedFd<'_>]) -> io::Result<&'static Self> {
         let program = std::env::current_exe()?.into_os_string().into_vec();
-        if sockets.len() + stored.len() > DESCRIPTORS_MAX {
+        if sockets.len() + stored.len() > HANDED_MAX {
             return Err(io::Error::other("there are too many sockets"));
         }
         let mut heir = Self {
@@ -99,7 +99,7 @@ impl Heir {
         Ok(Box::leak(Box::new(heir)))
     }
 
-    /// As that of this process, but for what is meant for one process only.
+    /// Takes this process's environment, except what is meant for one process only.
     fn inherit_environment(&mut self, names: &[&str]) -> io::Result<()> {
         let replaced = ["LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PIDFDID", HEIR_OF];
         for (name, value) in std::env::vars_os() {
@@ -119,18 +119,18 @@ impl Heir {
             if name == "LISTEN_PID" || std::env::var_os(name).is_some() {
                 let line = text(format!("{name}={NUMBER}").into_bytes())?;
                 self.environment.push(line);
-                // SAFETY: so many bytes are in front of the number.
-                self.numbers
-                    .push(unsafe { line.cast::<u8>().add(name.len() + 1) });
+                // SAFETY: the name and one byte are in front of the number.
+                let number = unsafe { line.cast::<u8>().add(name.len() + 1) };
+                self.numbers.push(number);
             }
         }
         self.environment.push(std::ptr::null());
         Ok(())
     }
 
-    /// Notifies systemd that the calling process is the main process now, and waits until it has acted on
-    /// that, or has more to do than it is worth. From then on, either the calling process is the main process
-    /// or it has been told to end.
+    /// Notifies systemd that the calling process is the main process now, and waits until it has processed
+    /// that, or for [`PATIENCE`]. From then on, either the calling process is the main process or a signal
+    /// to end is pending.
     pub(super) fn claim(&self) {
         self.systemd.claim_main_process();
         let _ = self.systemd.wait_for_barrier(PATIENCE);
@@ -141,14 +141,14 @@ impl Heir {
     /// then.
     pub(super) fn execute(&self) {
         let mut number = [0; NUMBER.len()];
-        write_number(std::process::id(), &mut number);
+        let _ = write!(&mut number[..], "{}", std::process::id());
         for place in &self.numbers {
-            // SAFETY: there is so much room, and nobody else looks at this copy of the memory.
+            // SAFETY: there is room for it, and nothing else looks at this copy of the memory.
             unsafe { std::ptr::copy_nonoverlapping(number.as_ptr(), *place, number.len()) };
         }
         let end = FIRST + self.descriptors.len() as RawFd;
-        let mut copies = [-1; DESCRIPTORS_MAX];
-        // SAFETY: only descriptors are concerned, and nobody else has this table of them any more; texts
+        let mut copies = [-1; HANDED_MAX];
+        // SAFETY: only descriptors are concerned, and no other process has this table of them any more; texts
         // and pointers are there as execve(2) wants them; the set of signals is ours.
         unsafe {
             // First out of each other's way.
@@ -176,15 +176,14 @@ impl Heir {
     }
 }
 
-/// Whether a process has an heir that was killed when it had served for so long. If `is_to_end`, systemd
-/// has told the service to end meanwhile.
+/// Whether a process that has served for `served` has an heir. If `is_to_end`, systemd ends the service.
 pub(super) fn has_heir(served: Option<Duration>, is_to_end: bool) -> bool {
     served.is_some_and(|served| served >= SERVED_AT_LEAST) && !is_to_end
 }
 
-/// Whether the calling process, which blocks all signals, was told to end: by the signal of a stop, or by
-/// that of the watchdog (`KillSignal=`, `WatchdogSignal=`, systemd.kill(5)). Somebody else may have told all
-/// processes of the service so; then it is systemd that starts the next one.
+/// Whether the calling process, which blocks all signals, is to end: by the signal of a stop, or by
+/// that of the watchdog (`KillSignal=`, `WatchdogSignal=`, systemd.kill(5)). All processes of the service
+/// may have got it; then it is systemd that starts the next one.
 pub(super) fn is_to_end() -> bool {
     // SAFETY: the set is ours.
     unsafe {
@@ -205,36 +204,12 @@ fn text(bytes: Vec<u8>) -> io::Result<*mut c_char> {
     Ok(CString::new(bytes)?.into_raw())
 }
 
-/// Writes a number with a null byte behind it; how many digits it has.
-fn write_number(number: u32, place: &mut [u8]) -> usize {
-    let digits = number.checked_ilog10().unwrap_or(0) as usize + 1;
-    let mut rest = number;
-    for byte in place.iter_mut().take(digits).rev() {
-        *byte = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
-    if let Some(end) = place.get_mut(digits) {
-        *end = 0;
-    }
-    digits
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_written_with_their_end() {
-        for number in [0, 7, 10, 99, 4711, 4_194_304, u32::MAX] {
-            let mut place = [b' '; NUMBER.len()];
-            let digits = write_number(number, &mut place);
-            assert_eq!(&place[..digits], number.to_string().as_bytes());
-            assert_eq!(place[digits], 0);
-        }
-    }
-
-    #[test]
-    fn who_had_hardly_begun_to_serve_has_no_heir() {
+    fn a_process_that_had_hardly_begun_to_serve_has_no_heir() {
         let long = Some(SERVED_AT_LEAST);
         assert!(has_heir(long, false));
         assert!(!has_heir(long, true), "systemd ends it");

@@ -6,20 +6,19 @@
 //! does is make system calls on memory that is there already: a child of a process with threads may not
 //! allocate, lock, or panic.
 //!
-//! - `testament`: whether there is one; `child`: making and ending it; `duties`: what it does;
-//! - `parcel`, `sockets`, `descriptors`, `process`: what it does that with;
+//! - `testament`: making and ending it; `duties`: what it does;
+//! - `parcel`, `descriptors`, `process`: what it does that with;
 //! - `heir`: the process that it becomes; `left_open`: what that one finds open.
 
-mod child;
 mod descriptors;
 mod duties;
 mod heir;
 mod left_open;
 mod parcel;
 mod process;
-mod sockets;
 mod testament;
 
+pub use descriptors::is_connected_stream;
 pub use heir::{Heir, heir_of};
 pub use left_open::{left_open, open_numbers, reset_left_open};
 pub use process::is_possible;

@@ -1,55 +1,44 @@
-//! The processes that the will is about, as the kernel tells of them: pidfd_open(2).
+//! The processes that the will is about, as descriptors: pidfd_open(2).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, waitid};
 
 use crate::proxy::keep::error::KeepError;
+use crate::service::kernel::poll_now;
 
 /// Whether a process has ended.
 pub(super) fn has_ended(process: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::from_borrowed_fd(process, PollFlags::IN)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    poll_now(process, PollFlags::IN).is_ok_and(|flags| !flags.is_empty())
 }
 
-/// Waits for the end of the child, which is somebody else's if it may become the heir.
-pub(super) fn wait(child: BorrowedFd<'_>) {
-    let mut fds = [PollFd::from_borrowed_fd(child, PollFlags::IN)];
-    while poll(&mut fds, None) == Err(Errno::INTR) {}
-    let _ = collect(child);
+/// Waits for the end of a process, which is 1. Allocates nothing.
+pub(super) fn wait(process: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut fds = [PollFd::from_borrowed_fd(process, PollFlags::IN)];
+    retry_on_intr(|| poll(&mut fds, None))
+}
+
+/// Waits for the end of the child, and collects it, unless it is a sibling because it may become the heir.
+pub(super) fn collect(child: BorrowedFd<'_>) {
+    let _ = wait(child);
+    let _ = collect_ended(child);
 }
 
 /// Collects a child that has ended: waitid(2).
-fn collect(child: BorrowedFd<'_>) -> io::Result<()> {
-    let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
-    // SAFETY: waitid(2) may be told not to say anything about the child.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_waitid,
-            libc::P_PIDFD,
-            child.as_raw_fd(),
-            std::ptr::null_mut::<libc::siginfo_t>(),
-            options,
-            std::ptr::null_mut::<libc::rusage>(),
-        )
-    };
-    match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
+fn collect_ended(child: BorrowedFd<'_>) -> Result<(), Errno> {
+    let any_child = WaitIdOptions::from_bits_retain(libc::__WALL as u32);
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | any_child;
+    waitid(WaitId::PidFd(child), options).map(drop)
 }
 
 /// Whether the kernel has what the will needs: pidfd_open(2) is of Linux 5.3, `P_PIDFD` of 5.4.
 ///
 /// # Errors
 ///
-/// [`KeepError::Kernel`] when it has not. What may go better another time is no such error.
+/// [`KeepError::Kernel`] when it has not; no other error, which may be gone another time.
 pub fn is_possible() -> Result<(), KeepError> {
     let this = match this() {
         Ok(this) => this,
@@ -58,19 +47,14 @@ pub fn is_possible() -> Result<(), KeepError> {
         }
         Err(_) => return Ok(()),
     };
-    let answer = collect(this.as_fd()).map_err(|error| error.raw_os_error());
-    match answer {
+    match collect_ended(this.as_fd()) {
         // Not to be confused with ECHILD: no process is a child of its own.
-        Err(Some(libc::ENOSYS | libc::EINVAL)) => Err(KeepError::Kernel("P_PIDFD of waitid(2)")),
+        Err(Errno::NOSYS | Errno::INVAL) => Err(KeepError::Kernel("P_PIDFD of waitid(2)")),
         _ => Ok(()),
     }
 }
 
 /// This process.
 pub(super) fn this() -> io::Result<OwnedFd> {
-    let this = rustix::process::getpid();
-    Ok(rustix::process::pidfd_open(
-        this,
-        rustix::process::PidfdFlags::empty(),
-    )?)
+    Ok(pidfd_open(getpid(), PidfdFlags::empty())?)
 }

@@ -115,7 +115,7 @@ fn only_so_many_descriptors_are_taken_but_a_message_more_while_recycling() {
     for number in 0..budget.parked {
         park(&lots, number % 2, &[client(1)], &one).unwrap();
     }
-    assert_eq!(lots.held(), budget.parked);
+    assert_eq!(lots.descriptors(), budget.parked);
     let refused = Err(Refusal::TooMany);
     assert_eq!(park(&lots, 0, &[client(1)], &one), refused);
     lots.send(1, &[client(1)], &one, Occasion::Recycling)
@@ -145,5 +145,8 @@ fn one_may_look_ahead_and_throw_away_what_was_seen() {
     assert_eq!((ahead(2), ahead(9)), (vec![0, 1], vec![0, 1, 2, 3, 4]));
     lots.throw_away(0, 0, 1);
     assert_eq!(ahead(3), [1, 2, 3]);
-    assert_eq!((indices(&lots, 0), lots.held()), (vec![1, 2, 3, 4], 4));
+    assert_eq!(
+        (indices(&lots, 0), lots.descriptors()),
+        (vec![1, 2, 3, 4], 4)
+    );
 }
