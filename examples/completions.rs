@@ -43,9 +43,9 @@ fn main() -> ExitCode {
 fn programs() -> [Command; 4] {
     [
         proxy::options::Options::command(),
-        ctl::options::Options::command(),
-        hello::options::Options::command(),
-        hello::client::options::Options::command(),
+        ctl::options::CtlOptions::command(),
+        hello::options::ServerOptions::command(),
+        hello::client::options::ClientOptions::command(),
     ]
 }
 

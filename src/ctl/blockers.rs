@@ -1,4 +1,4 @@
-//! Who holds up a drain: looked at again and again while it is waited for.
+//! The clients that hold up a drain: asked for again and again while it lasts.
 
 use std::time::Duration;
 
@@ -6,56 +6,45 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::client::Proxy;
+use super::client::NamedProxy;
 use super::connections;
-use super::failure::Failure;
+use super::failure::CtlFailure;
 use super::{queued, status};
-use crate::interface::{ConnectionStatus, ListenerStatus};
+use crate::interface::ConnectionStatus;
 
-/// When to look.
-#[derive(Clone, Copy, Debug)]
+/// When to ask.
+#[derive(Clone, Copy)]
 pub struct Rhythm {
-    /// For the first time.
-    pub after: Duration,
-    /// From then on.
-    pub every: Duration,
-    /// At every so manieth time also into the queue, which is more work.
-    pub queue: u64,
+    pub delay: Duration,
+    pub interval: Duration,
+    /// The queue, which is more work, is examined at every n-th time.
+    pub queue_every: u64,
 }
 
-/// What was seen.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Blockers {
-    /// Who is connected.
     pub connected: Vec<ConnectionStatus>,
-    /// How many clients in the queue come from the same addresses.
+    /// The number of clients in the queue that come from the same addresses.
     pub queued: usize,
 }
 
-/// Looks, on a connection of its own: ages and counters change all the time.
-#[derive(Debug)]
+/// The latest blockers, from a task of its own and over a connection of its own.
 pub struct Watch {
-    seen: watch::Receiver<Blockers>,
+    blockers: watch::Receiver<Blockers>,
     task: JoinHandle<()>,
 }
 
 impl Watch {
-    /// Begins to look.
-    pub fn start(proxy: &Proxy, rhythm: Rhythm) -> Self {
-        let (sender, seen) = watch::channel(Blockers::default());
-        let look = Look {
-            proxy: proxy.clone(),
-            listeners: None,
-            sender,
-        };
-        let task = tokio::spawn(look.run(rhythm));
-        Self { seen, task }
+    pub fn start(proxy: &NamedProxy, rhythm: Rhythm) -> Self {
+        let (sender, blockers) = watch::channel(Blockers::default());
+        let task = tokio::spawn(observe(proxy.clone(), rhythm, sender));
+        Self { blockers, task }
     }
 
-    /// Waits until it was looked again, for ever when that is over. Cancel safe.
+    /// Waits for the next answer, for ever if there will be none. Cancel safe.
     pub async fn next(&mut self) -> Blockers {
-        match self.seen.changed().await {
-            Ok(()) => self.seen.borrow_and_update().clone(),
+        match self.blockers.changed().await {
+            Ok(()) => self.blockers.borrow_and_update().clone(),
             Err(_) => std::future::pending().await,
         }
     }
@@ -67,47 +56,36 @@ impl Drop for Watch {
     }
 }
 
-struct Look {
-    proxy: Proxy,
-    /// Where clients wait, once it is known.
-    listeners: Option<Vec<ListenerStatus>>,
-    sender: watch::Sender<Blockers>,
-}
-
-impl Look {
-    /// While the proxy is away what was seen last stays.
-    async fn run(mut self, rhythm: Rhythm) {
-        let mut client = None;
-        let mut ticks = interval_at(Instant::now() + rhythm.after, rhythm.every);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for time in 1_u64.. {
-            ticks.tick().await;
-            let connected = match connections::list(&self.proxy, &mut client).await {
-                Ok(connected) => connected,
-                Err(
-                    Failure::Unreachable { .. } | Failure::Lost { .. } | Failure::Silent { .. },
-                ) => {
-                    client = None;
-                    self.sender.send_modify(|_| ()); // the time that has passed is news too
-                    continue;
-                }
-                // Not even this can be asked; the bar and the counts remain.
-                Err(_) => Vec::new(),
-            };
-            let queued = match time % rhythm.queue {
-                0 => self.queued(&connected).await,
-                _ => self.sender.borrow().queued,
-            };
-            self.sender.send_replace(Blockers { connected, queued });
+/// While the proxy is away the last answer stays.
+async fn observe(proxy: NamedProxy, rhythm: Rhythm, blockers: watch::Sender<Blockers>) {
+    let (mut client, mut listeners) = (None, None);
+    let mut ticks = interval_at(Instant::now() + rhythm.delay, rhythm.interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for count in 1_u64.. {
+        ticks.tick().await;
+        let connected = match connections::list(&proxy, &mut client).await {
+            Ok(connected) => connected,
+            Err(
+                CtlFailure::Unreachable { .. }
+                | CtlFailure::Lost { .. }
+                | CtlFailure::Silent { .. },
+            ) => {
+                client = None;
+                blockers.send_modify(|_| ()); // the time that has passed is news too
+                continue;
+            }
+            // The proxy does not have this call; the bar and the counts remain.
+            Err(_) => Vec::new(),
+        };
+        let mut queued = blockers.borrow().queued;
+        if count % rhythm.queue_every == 0 {
+            if listeners.is_none() {
+                let status = status::get(&proxy).await.ok();
+                listeners = status.map(|status| status.listeners);
+            }
+            let listeners = listeners.as_deref().unwrap_or_default();
+            queued = queued::of_connected(listeners, &connected);
         }
-    }
-
-    async fn queued(&mut self, connected: &[ConnectionStatus]) -> usize {
-        if self.listeners.is_none() {
-            let status = status::get(&self.proxy).await.ok();
-            self.listeners = status.map(|status| status.listeners);
-        }
-        let listeners = self.listeners.as_deref().unwrap_or_default();
-        queued::of_connected(listeners, connected)
+        blockers.send_replace(Blockers { connected, queued });
     }
 }

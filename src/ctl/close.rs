@@ -2,21 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::client::Proxy;
-use super::failure::Failure;
+use super::client::{ANSWER_TIME, NamedProxy};
+use super::failure::CtlFailure;
 use super::output;
 use crate::interface::ConnectionParameters;
 
-/// Resets the connection `id`. Asked once only: after a restart of the proxy the number may be
-/// somebody else's.
-///
-/// # Errors
-///
-/// When the proxy cannot be reached or has no such connection.
-pub async fn run(proxy: &Proxy, id: u64, as_json: bool) -> Result<(), Failure> {
-    let _: Value = proxy
-        .ask_once("CloseConnection", ConnectionParameters { id })
-        .await?;
+/// Resets the connection `id`. The call is never repeated: after a restart of the proxy another connection may
+/// have the number.
+pub async fn run(proxy: &NamedProxy, id: u64, as_json: bool) -> Result<(), CtlFailure> {
+    let parameters = ConnectionParameters { id };
+    let reply = proxy.ask_once(ANSWER_TIME, "CloseConnection", parameters);
+    let _: Value = reply.await?;
     let text = format_args!("connection {id} was reset");
     output::done(as_json, &json!({ "id": id }), text);
     Ok(())

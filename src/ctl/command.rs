@@ -1,6 +1,6 @@
 //! `lock -- COMMAND`: hold the lock while a command runs, like flock(1).
 //!
-//! The lock lasts as long as our connection does, so that it ends whatever happens to us.
+//! The lock lasts as long as our connection, so that it ends whatever happens to this process.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,41 +15,36 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::client::Proxy;
-use super::failure::Failure;
+use super::client::NamedProxy;
+use super::failure::CtlFailure;
 use super::lock::parameters;
 use super::options::LockOptions;
 use super::output::note;
-use super::signals::Signals;
+use super::signals::TerminationSignals;
 use super::view::{View, progress};
-use super::wait::{Event, Request, Waiting};
+use super::wait::{CallEvent, DrainCall, PendingCall};
 use crate::interface::{GateState, Status, StatusReply};
 use crate::service::plural::count;
 
-/// How long the proxy may take to notice that we have hung up, before we say that others keep the
-/// gate closed.
-const NOTICE_TIME: Duration = Duration::from_secs(2);
+/// How long the proxy may take to notice that we have hung up, before others are said to keep the gate closed.
+const HANG_UP_TIME: Duration = Duration::from_secs(2);
 
-/// The exit status of a shell for a command that it did not find, and for one that it could not
-/// start.
+/// The exit status of a shell for a command that it did not find, and for one that it could not start.
 const NOT_FOUND: u8 = 127;
 const NOT_STARTED: u8 = 126;
 
-/// Locks, runs the command, unlocks, and returns the command's exit status.
-///
-/// # Errors
-///
-/// When the lock is not had; the command is not run then.
-pub async fn run(proxy: &Proxy, options: &LockOptions) -> Result<u8, Failure> {
-    let mut signals = Signals::catch()?;
-    let mut waiting = Waiting::start(proxy, Request::Lock(parameters(options, true)));
+/// Locks, runs the command, unlocks, and returns the command's exit status. Without the lock the command is not
+/// run.
+pub async fn run(proxy: &NamedProxy, options: &LockOptions) -> Result<u8, CtlFailure> {
+    let mut signals = TerminationSignals::catch()?;
+    let mut call = PendingCall::start(proxy, DrainCall::Lock(parameters(options, true)));
     let mut view = View::new(proxy, false);
-    let reply = waiting.complete(&mut view, &mut signals).await?;
+    let reply = call.complete(&mut view, &mut signals).await?;
     drop(view);
     note(progress(&reply));
 
     let status = match start(proxy, &options.command) {
-        Ok(mut child) => attend(&mut child, &mut waiting, &mut signals).await,
+        Ok(mut child) => attend(&mut child, &mut call, &mut signals).await,
         Err(error) => {
             let name = options.command[0].display();
             note(format_args!(
@@ -61,20 +56,20 @@ pub async fn run(proxy: &Proxy, options: &LockOptions) -> Result<u8, Failure> {
             }
         }
     };
-    waiting.hang_up().await;
-    verify(proxy).await;
+    call.hang_up().await;
+    report(proxy).await;
     Ok(status)
 }
 
-fn start(proxy: &Proxy, command: &[OsString]) -> io::Result<Child> {
+fn start(proxy: &NamedProxy, command: &[OsString]) -> io::Result<Child> {
     Command::new(&command[0])
         .args(&command[1..])
         .env("DISNIX_TCP_PROXY_CONTROL", &proxy.control)
         .spawn()
 }
 
-/// Waits for the command, passes signals on to it, and says when the lock is in danger.
-async fn attend(child: &mut Child, waiting: &mut Waiting, signals: &mut Signals) -> u8 {
+/// Waits for the command, passes signals on to it, and warns when the lock is in danger.
+async fn attend(child: &mut Child, call: &mut PendingCall, signals: &mut TerminationSignals) -> u8 {
     loop {
         tokio::select! {
             status = child.wait() => return match status {
@@ -84,7 +79,7 @@ async fn attend(child: &mut Child, waiting: &mut Waiting, signals: &mut Signals)
                     1
                 }
             },
-            event = waiting.next() => warn(&event),
+            event = call.next() => warn(&event),
             signal = signals.next() => forward(signal, child),
         }
     }
@@ -97,66 +92,61 @@ fn exit_status(status: ExitStatus) -> u8 {
     status.try_into().unwrap_or(u8::MAX)
 }
 
-fn warn(event: &Result<Event, Failure>) {
+fn warn(event: &Result<CallEvent, CtlFailure>) {
     match event {
-        Ok(Event::Reply { complete: true, .. }) => {}
-        Ok(Event::Reply { reply, .. }) => note(format_args!(
+        Ok(CallEvent::Reply { complete: true, .. }) => {}
+        Ok(CallEvent::Reply { reply, .. }) => note(format_args!(
             "warning: connections came in while the lock was lost ({}); the command goes on",
             progress(reply)
         )),
-        Ok(Event::Lost) => {
+        Ok(CallEvent::Lost) => {
             note(
                 "warning: the connection to the proxy was lost while the command runs; locking again",
             );
         }
-        Ok(Event::Back) => note("the proxy is there again; the lock is held again"),
+        Ok(CallEvent::Back) => note("the proxy is there again; the lock is held again"),
         Err(failure) => note(format_args!(
             "warning: the lock is no longer held while the command goes on: {failure}"
         )),
     }
 }
 
-/// Passes a signal on. What a terminal sends (Ctrl-C, hanging up) it sends to every process in its
-/// foreground, the command among them: that is not passed on a second time.
+/// Passes a signal on, unless it comes from the terminal (Ctrl-C, hanging up): that one goes to every process in
+/// the foreground, the command among them.
 fn forward(signal: Signal, child: &Child) {
     if signal != Signal::TERM && in_foreground() {
         return;
     }
     let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
     if let Some(pid) = pid {
-        // It fails only if the command has ended in this moment.
+        // It fails only if the command has just ended.
         let _ = kill_process(pid, signal);
     }
 }
 
-/// Whether we, and with us the command, are in the foreground of our terminal.
+/// Whether this process, and with it the command, is in the foreground of its terminal.
 fn in_foreground() -> bool {
     let terminal = File::open("/dev/tty"); // fails without a terminal, tty(4)
     terminal.is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
 }
 
-/// Looks whether the gate is open now, and says so.
-async fn verify(proxy: &Proxy) {
-    match timeout(NOTICE_TIME, gate_after_hanging_up(proxy)).await {
-        Ok(Ok(status)) => note(describe(&status)),
-        // The state that does not change any more: somebody else's.
-        Err(_) => match super::status::get(proxy).await {
-            Ok(status) => note(describe(&status)),
-            Err(failure) => cannot_tell(&failure),
-        },
-        Ok(Err(failure)) => cannot_tell(&failure),
+/// Reports whether the gate is open now.
+async fn report(proxy: &NamedProxy) {
+    let status = match timeout(HANG_UP_TIME, gate_after_hanging_up(proxy)).await {
+        Ok(status) => status,
+        // The gate stays closed, for others.
+        Err(_) => super::status::get(proxy).await,
+    };
+    match status {
+        Ok(status) => note(describe(&status)),
+        Err(failure) => note(format_args!(
+            "warning: it cannot be told whether the gate is open again: {failure}"
+        )),
     }
 }
 
-fn cannot_tell(failure: &Failure) {
-    note(format_args!(
-        "warning: it cannot be told whether the gate is open again: {failure}"
-    ));
-}
-
-/// Follows the state until it is not ours any more: the proxy notices our hanging up in its own
-/// time. What we held was never kept.
-async fn gate_after_hanging_up(proxy: &Proxy) -> Result<Status, Failure> {
+/// Follows the state until the lock of this call, which is not kept, is gone.
+async fn gate_after_hanging_up(proxy: &NamedProxy) -> Result<Status, CtlFailure> {
     let mut client = proxy.connect().await?;
     client.call("Monitor", json!({}), true).await?;
     loop {
@@ -171,17 +161,15 @@ fn describe(status: &Status) -> String {
     let Some(lock) = &status.lock else {
         return "the gate is open again".to_owned();
     };
-    let who = match lock.kept {
+    let holder = match lock.kept {
         true => "an earlier lock".to_owned(),
         false => count(lock.callers, "other caller"),
     };
-    let reason = lock
-        .reason
-        .as_ref()
-        .map(|reason| format!(" ({reason})"))
-        .unwrap_or_default();
+    let reason = lock.reason.as_ref();
+    let reason = reason.map(|reason| format!(" ({reason})"));
+    let reason = reason.unwrap_or_default();
     format!(
-        "the gate stays closed, kept by {who}{reason}; `disnix-tcp-proxyctl unlock` opens it for \
+        "the gate stays closed, kept by {holder}{reason}; `disnix-tcp-proxyctl unlock` opens it for \
          everybody"
     )
 }

@@ -1,59 +1,47 @@
-//! `connections`: who is connected.
+//! `connections`: list the open connections.
 
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::client::{ANSWER_TIME, Client, Proxy};
-use super::display::{Align, age, bytes, table as lines};
-use super::failure::Failure;
+use super::client::{ANSWER_TIME, Client, NamedProxy};
+use super::display::{self, Align, age, bytes};
+use super::failure::CtlFailure;
 use super::output;
 use crate::interface::{ConnectionReply, ConnectionStatus};
 
-/// Lists the open connections.
-///
-/// # Errors
-///
-/// When the proxy cannot be reached.
-pub async fn run(proxy: &Proxy, as_json: bool) -> Result<(), Failure> {
-    let found = list(proxy, &mut None).await?;
+pub async fn run(proxy: &NamedProxy, as_json: bool) -> Result<(), CtlFailure> {
+    let connections = list(proxy, &mut None).await?;
     match as_json {
-        true => output::json(&found),
-        false => table(&found).iter().try_for_each(output::line),
+        true => output::json(&connections),
+        false => table(&connections).iter().try_for_each(output::line),
     }
 }
 
-/// Asks for all open connections, by `client` if there is one; one that is made stays there for the
-/// next time.
-///
-/// # Errors
-///
-/// When the proxy cannot be reached. The client is of no more use then.
+/// Asks for all open connections, over `client` if there is one; a new one is left there for the next time.
+/// After a failure it is of no more use.
 pub async fn list(
-    proxy: &Proxy,
+    proxy: &NamedProxy,
     client: &mut Option<Client>,
-) -> Result<Vec<ConnectionStatus>, Failure> {
+) -> Result<Vec<ConnectionStatus>, CtlFailure> {
     let answers = async {
         let client = match client {
             Some(client) => client,
             None => client.insert(proxy.connect().await?),
         };
         client.call("ListConnections", json!({}), true).await?;
-        let mut found = Vec::new();
+        let mut connections = Vec::new();
         loop {
             let answer = client.reply::<ConnectionReply>().await?;
-            found.extend(answer.parameters.connection);
+            connections.extend(answer.parameters.connection);
             if !answer.continues {
-                return Ok(found);
+                return Ok(connections);
             }
         }
     };
-    match timeout(ANSWER_TIME, answers).await {
-        Ok(result) => result,
-        Err(_) => Err(proxy.silent(ANSWER_TIME)),
-    }
+    let result = timeout(ANSWER_TIME, answers).await;
+    result.unwrap_or_else(|_| Err(proxy.silent(ANSWER_TIME)))
 }
 
-/// A line for each connection below the headings.
 pub fn table(connections: &[ConnectionStatus]) -> Vec<String> {
     let columns = [
         ("ID", Align::Right),
@@ -64,21 +52,17 @@ pub fn table(connections: &[ConnectionStatus]) -> Vec<String> {
         ("RECEIVED", Align::Right),
         ("SENT", Align::Right),
     ];
-    let rows: Vec<_> = connections
-        .iter()
-        .map(|one| {
-            [
-                one.id.to_string(),
-                one.peer.clone(),
-                one.upstream
-                    .clone()
-                    .unwrap_or_else(|| "connecting".to_owned()),
-                age(one.age_usec),
-                age(one.idle_usec),
-                bytes(one.received_bytes),
-                bytes(one.sent_bytes),
-            ]
-        })
-        .collect();
-    lines(columns, &rows)
+    let row = |connection: &ConnectionStatus| {
+        let upstream = connection.upstream.as_deref();
+        [
+            connection.id.to_string(),
+            connection.peer.clone(),
+            upstream.unwrap_or("connecting").to_owned(),
+            age(connection.age_usec),
+            age(connection.idle_usec),
+            bytes(connection.received_bytes),
+            bytes(connection.sent_bytes),
+        ]
+    };
+    display::table(columns, connections.iter().map(row))
 }

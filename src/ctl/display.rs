@@ -1,11 +1,11 @@
-//! How things look: numbers, tables, bars. Pure.
+//! Numbers, times, bars and tables for people. Pure.
 
 use std::time::Duration;
 
 use crate::service::printable::printable;
 use crate::service::timespan::TimeSpan;
 
-/// A length of time for people: no finer than it matters, at most two units.
+/// A length of time: no finer than it matters, at most two units.
 pub fn age(usec: u64) -> String {
     const SECOND: u64 = 1_000_000;
     let grain = match usec {
@@ -20,7 +20,7 @@ pub fn age(usec: u64) -> String {
     }
 }
 
-/// A count of bytes for people: `17 B`, `1.5 MiB`.
+/// A count of bytes: `17 B`, `1.5 MiB`.
 pub fn bytes(count: u64) -> String {
     let units = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if count < 1024 {
@@ -31,10 +31,9 @@ pub fn bytes(count: u64) -> String {
     format!("{value:.1} {}", units[power as usize - 1])
 }
 
-/// A moment, microseconds since 1970, as date and time of day in UTC.
+/// A moment, in microseconds since 1970, as date and time of day in UTC.
 pub fn moment(usec: u64) -> String {
-    let seconds = usec / 1_000_000;
-    let (year, month, day) = date(seconds / 86_400);
+    let (year, month, day) = date(usec / 1_000_000 / 86_400);
     format!("{year:04}-{month:02}-{day:02} {}", time_of_day(usec))
 }
 
@@ -49,7 +48,7 @@ pub fn time_of_day(usec: u64) -> String {
     )
 }
 
-/// The date so many days after 1970-01-01 in the Gregorian calendar. Counting years from March
+/// The date `days` after 1970-01-01 in the Gregorian calendar. Counting years from March
 /// puts the leap day at the end, which makes the months regular: 153 days in every five.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468; // since 0000-03-01
@@ -60,10 +59,9 @@ fn date(days: u64) -> (u64, u64, u64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month = (5 * day_of_year + 2) / 153; // 0 is March
     let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
+    let (month, carry) = match month {
+        0..10 => (month + 3, 0),
+        _ => (month - 9, 1),
     };
     (era * 400 + year_of_era + carry, month, day)
 }
@@ -76,43 +74,38 @@ pub fn bar(done: usize, total: usize, width: usize) -> String {
     format!("{}{}", "█".repeat(filled), "░".repeat(width - filled))
 }
 
-/// The first `width` characters of what can be printed, so that a line stays one line on a terminal.
+/// The first `width` characters, printable, so that a line stays one line on a terminal.
 pub fn fit(line: &str, width: usize) -> String {
     printable(line).chars().take(width).collect()
 }
 
-/// Where the text of a column stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
-    /// Words.
     Left,
-    /// Numbers.
     Right,
 }
 
 /// Lines of columns as wide as they need to be, below their headings.
-pub fn table<const N: usize>(columns: [(&str, Align); N], rows: &[[String; N]]) -> Vec<String> {
+pub fn table<const N: usize>(
+    columns: [(&str, Align); N],
+    rows: impl Iterator<Item = [String; N]>,
+) -> Vec<String> {
     let headings = columns.map(|(heading, _)| heading.to_owned());
     // As they are printed, so that they are as wide as they look.
-    let rows = rows
-        .iter()
-        .map(|row| row.each_ref().map(|cell| printable(cell).into_owned()));
+    let rows = rows.map(|row| row.map(|cell| printable(&cell).into_owned()));
     let all: Vec<[String; N]> = std::iter::once(headings).chain(rows).collect();
     let widths: [usize; N] = std::array::from_fn(|column| {
-        all.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
+        let widths = all.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or(0)
     });
     let line = |row: &[String; N]| {
-        let cells: Vec<String> = std::array::from_fn::<_, N, _>(|column| {
+        let cells: [String; N] = std::array::from_fn(|column| {
             let (cell, width) = (&row[column], widths[column]);
             match columns[column].1 {
                 Align::Left => format!("{cell:<width$}"),
                 Align::Right => format!("{cell:>width$}"),
             }
-        })
-        .into();
+        });
         cells.join("  ").trim_end().to_owned()
     };
     all.iter().map(line).collect()
@@ -176,7 +169,7 @@ mod tests {
         let row = |id: &str, peer: &str, sent: &str| [id, peer, sent].map(str::to_owned);
         let rows = [row("7", "[::1]:40000", "1 B"), row("1000", "\x1b[2J", "")];
         assert_eq!(
-            table(columns, &rows),
+            table(columns, rows.into_iter()),
             [
                 "  ID  PEER         SENT",
                 "   7  [::1]:40000  1 B",

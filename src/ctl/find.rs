@@ -7,143 +7,124 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::client::Proxy;
-use super::failure::Failure;
-use super::options::Options;
+use super::client::NamedProxy;
+use super::failure::CtlFailure;
+use super::options::CtlOptions;
 use crate::service::address::socket_path;
 
-/// Who was named, before anything is looked up.
-#[derive(Clone, Debug, Default)]
-pub struct Named {
-    control: Option<PathBuf>,
-    instance: Option<String>,
-    /// By what.
-    by: By,
-}
-
-/// What names a proxy.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum By {
-    #[default]
-    Options,
-    Environment,
+/// What names the proxy, before anything is looked up.
+#[derive(Clone, Debug)]
+pub enum Selection {
+    Control {
+        path: PathBuf,
+        /// The option or the variable.
+        source: &'static str,
+    },
+    Instance {
+        name: String,
+        /// The variable in parentheses; empty: the option.
+        source: &'static str,
+    },
+    /// All that have a control socket in the usual place.
+    All,
 }
 
 /// The longest name of an instance: that of its user is `dtp-NAME`, and has 31 characters.
 const NAME_MAX: usize = 27;
 
-impl Named {
-    /// From the command line, else from the environment; in each the path is before the name.
-    pub fn new(options: &Options, environment: impl Fn(&str) -> Option<OsString>) -> Self {
-        if options.control.is_some() || options.instance.is_some() {
-            return Self {
-                control: options.control.clone(),
-                instance: options.instance.clone(),
-                by: By::Options,
-            };
-        }
-        let set = |name: &str| environment(name).filter(|value| !value.is_empty());
-        Self {
-            control: set("DISNIX_TCP_PROXY_CONTROL").map(PathBuf::from),
-            instance: set("DISNIX_TCP_PROXY_INSTANCE")
-                .map(|name| name.to_string_lossy().into_owned()),
-            by: By::Environment,
-        }
-    }
-
+impl Selection {
     /// From the command line and this process's environment.
-    pub fn by(options: &Options) -> Self {
+    pub fn of(options: &CtlOptions) -> Self {
         Self::new(options, |name| env::var_os(name))
     }
 
-    /// The proxies that are meant: the one that was named, else all that are found under
-    /// `directory`, by name.
-    ///
-    /// # Errors
-    ///
-    /// When the name is none, there is no proxy, or the directory cannot be read.
-    pub fn all(&self, directory: &Path) -> Result<Vec<Proxy>, Failure> {
-        if let Some(path) = &self.control {
-            let control = socket_path(path.clone()).map_err(|why| {
-                let given = match self.by {
-                    By::Options => "--control",
-                    By::Environment => "DISNIX_TCP_PROXY_CONTROL",
-                };
-                Failure::Usage(format!("{given} makes no sense: {why}"))
-            })?;
-            let name = path.display().to_string();
-            return Ok(vec![Proxy { name, control }]);
-        }
-        if let Some(name) = &self.instance {
-            if !is_name(name) {
-                let given = match self.by {
-                    By::Options => "",
-                    By::Environment => " (DISNIX_TCP_PROXY_INSTANCE)",
-                };
-                return Err(Failure::Usage(format!(
-                    "“{name}”{given} cannot be the name of an instance, which has letters, digits, - \
-                     and _, at most {NAME_MAX}: give the NAME of {}/NAME/control, or the whole path \
-                     with --control",
-                    directory.display()
-                )));
-            }
-            return Ok(vec![proxy(directory, name)]);
-        }
-        let found = discover(directory).map_err(|error| Failure::Unreachable {
-            path: directory.to_owned(),
-            error,
-        })?;
-        match found.is_empty() {
-            true => Err(Failure::NoProxy(directory.to_owned())),
-            false => Ok(found),
+    /// From the command line, else from the environment; in each the path is before the name.
+    fn new(options: &CtlOptions, environment: impl Fn(&str) -> Option<OsString>) -> Self {
+        let control = |path, source| Self::Control { path, source };
+        let instance = |name, source| Self::Instance { name, source };
+        let variable = |name: &str| environment(name).filter(|value| !value.is_empty());
+        if let Some(path) = &options.control {
+            control(path.clone(), "--control")
+        } else if let Some(name) = &options.instance {
+            instance(name.clone(), "")
+        } else if let Some(path) = variable("DISNIX_TCP_PROXY_CONTROL") {
+            control(path.into(), "DISNIX_TCP_PROXY_CONTROL")
+        } else if let Some(name) = variable("DISNIX_TCP_PROXY_INSTANCE") {
+            let name = name.to_string_lossy().into_owned();
+            instance(name, " (DISNIX_TCP_PROXY_INSTANCE)")
+        } else {
+            Self::All
         }
     }
 
-    /// The one proxy that is meant.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::all`], and when there are several.
-    pub fn one(&self, directory: &Path) -> Result<Proxy, Failure> {
-        let mut found = self.all(directory)?;
-        match found.len() {
-            1 => Ok(found.remove(0)),
-            _ => Err(Failure::Ambiguous(
-                found.into_iter().map(|proxy| proxy.name).collect(),
+    /// The named proxy, else all that are found under `directory`, by name. To find none is a failure.
+    pub fn all(&self, directory: &Path) -> Result<Vec<NamedProxy>, CtlFailure> {
+        match self {
+            Self::Control { path, source } => {
+                let control = socket_path(path.clone())
+                    .map_err(|why| CtlFailure::Usage(format!("{source} makes no sense: {why}")))?;
+                let name = path.display().to_string();
+                Ok(vec![NamedProxy { name, control }])
+            }
+            Self::Instance { name, .. } if is_name(name) => Ok(vec![proxy(directory, name)]),
+            Self::Instance { name, source } => Err(CtlFailure::Usage(format!(
+                "“{name}”{source} cannot be the name of an instance, which has letters, digits, - \
+                 and _, at most {NAME_MAX}: give the NAME of {}/NAME/control, or the whole path \
+                 with --control",
+                directory.display()
+            ))),
+            Self::All => match discover(directory) {
+                Ok(proxies) if proxies.is_empty() => Err(CtlFailure::NoProxy(directory.to_owned())),
+                Ok(proxies) => Ok(proxies),
+                Err(error) => Err(CtlFailure::Unreachable {
+                    path: directory.to_owned(),
+                    error,
+                }),
+            },
+        }
+    }
+
+    /// The one proxy that is meant; several are a failure.
+    pub fn one(&self, directory: &Path) -> Result<NamedProxy, CtlFailure> {
+        let mut proxies = self.all(directory)?;
+        match proxies.len() {
+            1 => Ok(proxies.remove(0)),
+            _ => Err(CtlFailure::Ambiguous(
+                proxies.into_iter().map(|proxy| proxy.name).collect(),
             )),
         }
     }
 }
 
-/// Whether units can be called so: the name is part of that of a user too.
+/// Whether units and a user can have the name in theirs.
 fn is_name(name: &str) -> bool {
-    let may = |c: u8| c.is_ascii_alphanumeric() || b"-_".contains(&c);
-    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(may)
+    let is_allowed = |c: u8| c.is_ascii_alphanumeric() || b"-_".contains(&c);
+    (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
 }
 
-fn proxy(directory: &Path, name: &str) -> Proxy {
-    Proxy {
+fn proxy(directory: &Path, name: &str) -> NamedProxy {
+    NamedProxy {
         name: name.to_owned(),
         control: directory.join(name).join("control"),
     }
 }
 
-fn discover(directory: &Path) -> io::Result<Vec<Proxy>> {
+fn discover(directory: &Path) -> io::Result<Vec<NamedProxy>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let mut found = Vec::new();
+    let mut proxies = Vec::new();
     for entry in entries {
         let candidate = proxy(directory, &entry?.file_name().to_string_lossy());
-        // An instance that goes away in this moment is none.
+        // It may go away in this moment.
         if fs::metadata(&candidate.control).is_ok_and(|data| data.file_type().is_socket()) {
-            found.push(candidate);
+            proxies.push(candidate);
         }
     }
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(found)
+    proxies.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(proxies)
 }
 
 #[cfg(test)]
@@ -152,12 +133,16 @@ mod tests {
     use clap::Parser;
     use std::os::unix::net::UnixListener;
 
-    fn named(words: &[&str], environment: &[(&str, &str)]) -> Named {
-        let options = Options::parse_from([&["disnix-tcp-proxyctl"], words].concat());
-        Named::new(&options, |name| {
+    fn selection(words: &[&str], environment: &[(&str, &str)]) -> Selection {
+        let options = CtlOptions::parse_from([&["disnix-tcp-proxyctl"], words].concat());
+        Selection::new(&options, |name| {
             let (_, value) = environment.iter().find(|(key, _)| *key == name)?;
             Some(value.into())
         })
+    }
+
+    fn one(words: &[&str], environment: &[(&str, &str)]) -> Result<NamedProxy, CtlFailure> {
+        selection(words, environment).one(Path::new("/run/p"))
     }
 
     fn instance(directory: &Path, name: &str) {
@@ -169,12 +154,10 @@ mod tests {
     fn the_only_proxy_needs_no_name_and_several_do() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
-        let nobody = named(&[], &[]);
-        assert!(matches!(nobody.one(directory), Err(Failure::NoProxy(_))));
-        assert!(matches!(
-            nobody.one(&directory.join("gone")),
-            Err(Failure::NoProxy(_))
-        ));
+        let nobody = selection(&[], &[]);
+        for empty in [directory, &directory.join("gone")] {
+            assert!(matches!(nobody.one(empty), Err(CtlFailure::NoProxy(_))));
+        }
 
         fs::create_dir(directory.join("stopped")).unwrap();
         fs::create_dir(directory.join("odd")).unwrap();
@@ -187,8 +170,8 @@ mod tests {
         assert_eq!(failure.exit_status(), 2);
         assert!(failure.to_string().contains("(api, web)"), "{failure}");
         assert_eq!(nobody.all(directory).unwrap().len(), 2);
-        let chosen = named(&["--instance", "web"], &[]).one(directory).unwrap();
-        assert_eq!(chosen.control, directory.join("web/control"));
+        let web = selection(&["--instance", "web"], &[]).one(directory);
+        assert_eq!(web.unwrap().control, directory.join("web/control"));
     }
 
     #[test]
@@ -197,22 +180,16 @@ mod tests {
             ("DISNIX_TCP_PROXY_CONTROL", "/environment"),
             ("DISNIX_TCP_PROXY_INSTANCE", "environment"),
         ];
-        let control = |named: Named| named.one(Path::new("/run/p")).unwrap().control;
-        let path = PathBuf::from;
-        assert_eq!(
-            control(named(&["--control", "/line"], &environment)),
-            path("/line")
-        );
-        assert_eq!(
-            control(named(&["--instance", "i"], &environment)),
-            path("/run/p/i/control")
-        );
-        assert_eq!(control(named(&[], &environment)), path("/environment"));
         let set_empty = [("DISNIX_TCP_PROXY_CONTROL", ""), environment[1]];
-        assert_eq!(
-            control(named(&[], &set_empty)),
-            path("/run/p/environment/control")
-        );
+        for (words, environment, control) in [
+            (&["--control", "/line"][..], environment, "/line"),
+            (&["--instance", "i"], environment, "/run/p/i/control"),
+            (&[], environment, "/environment"),
+            (&[], set_empty, "/run/p/environment/control"),
+        ] {
+            let proxy = one(words, &environment).unwrap();
+            assert_eq!(proxy.control, Path::new(control));
+        }
     }
 
     #[test]
@@ -221,19 +198,13 @@ mod tests {
         for name in [
             "", ".", "..", "../x", "a/b", "a.b", "a b", "a@b", "ü", &long,
         ] {
-            let failure = named(&["--instance", name], &[])
-                .one(Path::new("/run"))
-                .unwrap_err();
+            let failure = one(&["--instance", name], &[]).unwrap_err();
             assert_eq!(failure.exit_status(), 2, "{failure}");
         }
-        let failure = named(&[], &[("DISNIX_TCP_PROXY_INSTANCE", "a.b")])
-            .one(Path::new("/run"))
-            .unwrap_err();
+        let failure = one(&[], &[("DISNIX_TCP_PROXY_INSTANCE", "a.b")]).unwrap_err();
         assert!(failure.to_string().contains("_INSTANCE"), "{failure}");
         for name in ["hello-world-5000", "A_1", &long[1..]] {
-            named(&["--instance", name], &[])
-                .one(Path::new("/run"))
-                .unwrap();
+            one(&["--instance", name], &[]).unwrap();
         }
     }
 
@@ -241,13 +212,13 @@ mod tests {
     fn a_path_that_no_socket_can_have_is_wrong_usage() {
         let long = format!("/{}", "x".repeat(107));
         let environment = [("DISNIX_TCP_PROXY_CONTROL", &*long)];
-        for (named, by) in [
-            (named(&["--control", &long], &[]), "--control makes"),
-            (named(&[], &environment), "DISNIX_TCP_PROXY_CONTROL makes"),
+        for (result, source) in [
+            (one(&["--control", &long], &[]), "--control makes"),
+            (one(&[], &environment), "DISNIX_TCP_PROXY_CONTROL makes"),
         ] {
-            let failure = named.one(Path::new("/run")).unwrap_err();
+            let failure = result.unwrap_err();
             assert_eq!(failure.exit_status(), 2, "{failure}");
-            assert!(failure.to_string().contains(by), "{failure}");
+            assert!(failure.to_string().contains(source), "{failure}");
         }
     }
 }

@@ -1,27 +1,23 @@
 //! `lock`: close the gate and wait until no connection is open.
 
-use super::client::Proxy;
-use super::failure::Failure;
+use super::client::NamedProxy;
+use super::failure::CtlFailure;
 use super::options::{LockOptions, usec};
 use super::output;
-use super::signals::Signals;
-use super::view::{View, progress};
-use super::wait::{Request, Waiting};
-use crate::interface::{GateReply, LockParameters};
+use super::view::progress;
+use super::wait::{self, DrainCall};
+use crate::interface::LockParameters;
 
-/// Locks and waits. The lock stays when this program has ended. With `--if-running` it is a success
-/// when there is no proxy at all: a deployment may be what brings it back.
-///
-/// # Errors
-///
-/// When the proxy cannot be reached, the drain takes too long, somebody opens the gate meanwhile, or
-/// a signal comes.
+/// Locks and waits. The lock outlasts this program. With `--if-running` the absence of a proxy is a success:
+/// a deployment may be what brings it back.
 pub async fn run(
-    proxy: Result<Proxy, Failure>,
+    proxy: Result<NamedProxy, CtlFailure>,
     options: &LockOptions,
     as_json: bool,
-) -> Result<(), Failure> {
-    let reply = match lock(proxy, options, as_json).await {
+) -> Result<(), CtlFailure> {
+    let call = DrainCall::Lock(parameters(options, false));
+    let reply = async { wait::complete(&proxy?, call, as_json).await };
+    let reply = match reply.await {
         Err(failure) if options.if_running && failure.is_absence() => None,
         reply => Some(reply?),
     };
@@ -33,19 +29,7 @@ pub async fn run(
     Ok(())
 }
 
-async fn lock(
-    proxy: Result<Proxy, Failure>,
-    options: &LockOptions,
-    as_json: bool,
-) -> Result<GateReply, Failure> {
-    let proxy = proxy?;
-    let mut signals = Signals::catch()?;
-    let mut waiting = Waiting::start(&proxy, Request::Lock(parameters(options, false)));
-    let mut view = View::new(&proxy, as_json);
-    waiting.complete(&mut view, &mut signals).await
-}
-
-/// The parameters of the call; `hold`: the lock is to end with it.
+/// The parameters of the call; `hold`: the lock ends with the connection.
 pub fn parameters(options: &LockOptions, hold: bool) -> LockParameters {
     LockParameters {
         reason: options.drain.reason.clone(),

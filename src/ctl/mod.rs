@@ -1,12 +1,12 @@
 //! The verbs of `disnix-tcp-proxyctl`, each in a file of its own.
 //!
-//! - [`options`], [`find`], [`sockets`]: what is to be done, to which proxy;
-//! - [`client`], [`wait`]: calling it, and calls that wait across its restarts;
-//! - [`status`], [`connections`], [`lock`], [`command`], [`unlock`], [`target`], [`switch`],
-//!   [`watch`], [`close`]: the verbs;
-//! - [`view`], [`display`], [`output`]: what is seen of it; [`blockers`], [`queued`]: who holds up a drain;
-//! - [`failure`]: what can go wrong, as a sentence and as an exit status;
-//! - [`signals`]: what else can come.
+//! - [`options`], `find`, `sockets`: the command line, and which proxy it means;
+//! - `client`, `error_reply`, `patience`, `wait`: calls, and calls that wait across restarts of the proxy;
+//! - `status`, `connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`: the verbs;
+//! - `description`, `view`, `display`, `output`: what they print; `blockers`, `queued`: the clients that hold
+//!   up a drain;
+//! - `failure`: failures, as sentences and exit statuses;
+//! - `signals`: signals that ask a program to end.
 //!
 //! Nothing here decides about the gate: the proxy does.
 
@@ -14,48 +14,48 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use failure::Failure;
-use find::Named;
-use options::{Options, Verb};
+use client::check_length;
+use failure::CtlFailure;
+use find::Selection;
+use options::{CtlOptions, Verb};
 
-use crate::service::command_line;
+use crate::service::{command_line, program};
 
-pub mod blockers;
-pub mod client;
-pub mod close;
-pub mod command;
-pub mod connections;
-pub mod display;
-pub mod failure;
-pub mod find;
-pub mod lock;
+mod blockers;
+mod client;
+mod close;
+mod command;
+mod connections;
+mod description;
+mod display;
+mod error_reply;
+mod failure;
+mod find;
+mod lock;
 pub mod options;
-pub mod output;
-pub mod queued;
-pub mod signals;
-pub mod sockets;
-pub mod status;
-pub mod switch;
-pub mod target;
-pub mod unlock;
-pub mod view;
-pub mod wait;
-pub mod watch;
+mod output;
+mod patience;
+mod queued;
+mod signals;
+mod sockets;
+mod status;
+mod switch;
+mod target;
+mod unlock;
+mod view;
+mod wait;
+mod watch;
 
 /// The program.
 pub fn main() -> ExitCode {
-    let options: Options = command_line::read();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let options: CtlOptions = command_line::read();
     let what = "the program could not begin";
-    let result = runtime
-        .map_err(|error| Failure::System { what, error })
-        .and_then(|runtime| runtime.block_on(run(options)));
+    let result = program::block_on(run(options));
+    let result = result.unwrap_or_else(|error| Err(CtlFailure::System { what, error }));
     match result {
         Ok(status) => status.into(),
         Err(failure) => {
-            if !matches!(failure, Failure::ReaderGone) {
+            if !matches!(failure, CtlFailure::ReaderGone) {
                 output::note(&failure);
             }
             failure.exit_status().into()
@@ -63,18 +63,18 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Does what the options say; the result is the exit status.
-async fn run(options: Options) -> Result<u8, Failure> {
-    check_length(options.verb.as_ref())?;
-    let named = Named::by(&options);
+/// Runs the verb; returns the exit status.
+async fn run(options: CtlOptions) -> Result<u8, CtlFailure> {
+    check_call(options.verb.as_ref())?;
+    let selection = Selection::of(&options);
     let directory = Path::new(sockets::DIRECTORY);
-    let one = || named.one(directory);
+    let one = || selection.one(directory);
     let json = options.json;
     match options.verb.unwrap_or(Verb::Status) {
-        Verb::Status => status::run(&named.all(directory)?, json).await?,
+        Verb::Status => status::run(&selection.all(directory)?, json).await?,
         Verb::Connections => connections::run(&one()?, json).await?,
         Verb::Lock(lock) if lock.command.is_empty() && ends_in_dashes(std::env::args_os()) => {
-            return Err(Failure::Usage(
+            return Err(CtlFailure::Usage(
                 "no COMMAND stands behind `--`, and without one the lock would stay: say which, or \
                  leave `--` away to lock until `unlock`; nothing was locked"
                     .to_owned(),
@@ -82,7 +82,7 @@ async fn run(options: Options) -> Result<u8, Failure> {
         }
         Verb::Lock(lock) if lock.command.is_empty() => lock::run(one(), &lock, json).await?,
         Verb::Lock(_) if json => {
-            return Err(Failure::Usage(
+            return Err(CtlFailure::Usage(
                 "standard output belongs to the COMMAND of `lock`: leave --json away".to_owned(),
             ));
         }
@@ -96,22 +96,22 @@ async fn run(options: Options) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// Whether a proxy takes a call with these words: not even asked is better than interrupted.
-fn check_length(verb: Option<&Verb>) -> Result<(), Failure> {
+/// Fails before anything is asked if the proxy would refuse the call for its length.
+fn check_call(verb: Option<&Verb>) -> Result<(), CtlFailure> {
     match verb {
         Some(Verb::Lock(options)) => {
             let hold = !options.command.is_empty();
-            client::check_length("Lock", lock::parameters(options, hold))
+            check_length("Lock", lock::parameters(options, hold))
         }
-        Some(Verb::Switch(options)) => client::check_length("Switch", switch::parameters(options)),
+        Some(Verb::Switch(options)) => check_length("Switch", switch::parameters(options)),
         Some(Verb::SetTarget { target, wait }) => {
-            client::check_length("SetTarget", target::parameters(target, *wait))
+            check_length("SetTarget", target::parameters(target, *wait))
         }
         _ => Ok(()),
     }
 }
 
-/// Whether the last word is `--`. An option never has it as its value, so nothing stands behind it.
+/// Whether the last word is `--`, which no option takes as its value.
 fn ends_in_dashes(words: impl Iterator<Item = OsString>) -> bool {
     words.last().is_some_and(|word| word == "--")
 }

@@ -29,10 +29,10 @@ Times are systemd's: 5s, 1min 30s, 500ms, infinity; a bare number is seconds.";
 /// /run/disnix-tcp-proxy.
 #[derive(Debug, Parser)]
 #[command(name = "disnix-tcp-proxyctl", version, after_help = EXIT_STATUSES)]
-pub struct Options {
+pub struct CtlOptions {
     /// The proxy whose control socket is PATH [env: DISNIX_TCP_PROXY_CONTROL]
-    // The environment is read in `find`, not by clap: an option on the command line has to win
-    // over the *other* variable too, which COMMAND under `lock` has in its environment.
+    // The environment is read in `find`, not by clap: an option overrides the *other* variable too, which
+    // COMMAND under `lock` has in its environment.
     #[arg(long, value_name = "PATH", global = true, conflicts_with = "instance")]
     pub control: Option<PathBuf>,
 
@@ -152,12 +152,12 @@ pub struct SwitchOptions {
     pub drain: DrainOptions,
 }
 
-/// A time as the control interface has it: microseconds, absent when it has no end.
+/// A time as the control interface has it: in microseconds, absent if infinite.
 pub fn usec(time: TimeSpan) -> Option<u64> {
     time.finite().map(micros)
 }
 
-/// How long a target is to be tried, as the control interface has it.
+/// How long to try a target, as the control interface has it: in microseconds.
 pub fn probe_usec(time: TimeSpan) -> u64 {
     usec(time).unwrap_or(USEC_MAX)
 }
@@ -167,13 +167,13 @@ mod tests {
     use super::*;
     use clap::CommandFactory;
 
-    fn parse(words: &[&str]) -> Result<Options, clap::Error> {
-        Options::try_parse_from([&["disnix-tcp-proxyctl"], words].concat())
+    fn parse(words: &[&str]) -> Result<CtlOptions, clap::Error> {
+        CtlOptions::try_parse_from([&["disnix-tcp-proxyctl"], words].concat())
     }
 
     #[test]
     fn the_command_line_is_consistent() {
-        Options::command().debug_assert();
+        CtlOptions::command().debug_assert();
     }
 
     #[test]

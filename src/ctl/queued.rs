@@ -1,10 +1,9 @@
-//! Whether peers that are still connected also wait in the queue: a client that needs a new connection to
-//! end an old one makes a drain that never ends.
+//! Clients in the queue from addresses that are still connected: one that needs a new connection to end an old
+//! one makes a drain that never ends.
 //!
-//! The kernel lists connections that nobody has accepted yet as those of a listener's port without an
-//! inode (`get_tcp4_sock`, net/ipv4/tcp_ipv4.c). This program looks itself: it has no sandbox, and the
-//! proxy has to read nothing of the kind. Where it cannot see them, because the proxy has a network of
-//! its own, nothing is said.
+//! The kernel lists a connection that is not yet accepted without an inode, at its listener's port
+//! (`get_tcp4_sock`, net/ipv4/tcp_ipv4.c). This program reads the list, because it has no sandbox. It finds none
+//! if the proxy has a network namespace of its own.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,18 +11,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use crate::interface::{ConnectionStatus, ListenerStatus};
 use crate::service::plural::clause;
 
-/// Where the kernel lists them.
+/// The kernel's lists, proc_net_tcp(5).
 const LISTS: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
-/// States in which a client has come and the kernel lets it be accepted, net/tcp_states.h: established,
-/// and one that has said everything.
-const COME: [&str; 2] = ["01", "08"];
+/// The states in which a client can be accepted, net/tcp_states.h: established, and half-closed by the client.
+const ACCEPTABLE: [&str; 2] = ["01", "08"];
 
-/// How many clients in the queues of these listeners come from addresses of open connections.
+/// The number of clients in the queues of these listeners that come from addresses of open connections.
 pub fn of_connected(listeners: &[ListenerStatus], open: &[ConnectionStatus]) -> usize {
     let listeners = addresses(listeners.iter().map(|listener| listener.address.as_str()));
-    let connected = addresses(open.iter().map(|connection| connection.peer.as_str()));
-    let connected: HashSet<IpAddr> = connected.iter().map(|peer| peer.ip()).collect();
+    let peers = addresses(open.iter().map(|connection| connection.peer.as_str()));
+    let connected: HashSet<IpAddr> = peers.iter().map(|peer| peer.ip()).collect();
     if listeners.is_empty() || connected.is_empty() {
         return 0;
     }
@@ -34,12 +32,12 @@ pub fn of_connected(listeners: &[ListenerStatus], open: &[ConnectionStatus]) -> 
         .sum()
 }
 
-/// What it can mean.
+/// What such clients can mean.
 pub const MEANING: &str =
     "if a client leaves only after that, the drain never ends, see disnix-tcp-proxyctl(1)";
 
-/// That there are so many, for people, in lines; none for none.
-pub fn words(count: usize) -> Vec<String> {
+/// The warning that there are such clients, in lines; none without clients.
+pub fn warning(count: usize) -> Vec<String> {
     if count == 0 {
         return Vec::new();
     }
@@ -50,40 +48,38 @@ pub fn words(count: usize) -> Vec<String> {
     ]
 }
 
-/// Those of TCP.
+/// The addresses of TCP among these.
 fn addresses<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<SocketAddr> {
     texts.filter_map(|text| text.parse().ok()).collect()
 }
 
 fn count(list: &str, listeners: &[SocketAddr], connected: &HashSet<IpAddr>) -> usize {
-    let waits = |line: &&str| {
-        waiting(line).is_some_and(|(local, peer)| {
-            let ours = |listener: &SocketAddr| {
-                let (ip, everywhere) = (listener.ip(), listener.ip().is_unspecified());
-                listener.port() == local.port() && (everywhere || ip == local.ip())
-            };
-            listeners.iter().any(ours) && connected.contains(&peer)
-        })
+    let is_counted = |(local, peer): &(SocketAddr, IpAddr)| {
+        let is_local = |listener: &SocketAddr| {
+            let ip = listener.ip();
+            listener.port() == local.port() && (ip.is_unspecified() || ip == local.ip())
+        };
+        listeners.iter().any(is_local) && connected.contains(peer)
     };
-    list.lines().filter(waits).count()
+    list.lines()
+        .filter_map(ends_in_queue)
+        .filter(is_counted)
+        .count()
 }
 
-/// The two ends of a connection that nobody has accepted, if the line is one's: proc_net_tcp(5).
-fn waiting(line: &str) -> Option<(SocketAddr, IpAddr)> {
+/// The listener's and the client's end of a connection that is not yet accepted, if the line is about one.
+fn ends_in_queue(line: &str) -> Option<(SocketAddr, IpAddr)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let (local, peer, state, inode) = (
-        fields.get(1)?,
-        fields.get(2)?,
-        fields.get(3)?,
-        fields.get(9)?,
-    );
-    if *inode != "0" || !COME.contains(state) {
+    let [_, local, peer, state, _, _, _, _, _, inode, ..] = fields[..] else {
+        return None;
+    };
+    if inode != "0" || !ACCEPTABLE.contains(&state) {
         return None;
     }
     Some((address(local)?, address(peer)?.ip()))
 }
 
-/// Hexadecimal numbers: words of four bytes of the address as they are in memory, and the port.
+/// Reads hexadecimal numbers: the address in words of four bytes as they are in memory, and the port.
 fn address(text: &str) -> Option<SocketAddr> {
     let (ip, port) = text.split_once(':')?;
     let word = |index: usize| {
@@ -128,13 +124,11 @@ mod tests {
 
     #[test]
     fn an_ipv4_client_of_an_ipv6_listener_is_an_ipv4_client() {
-        let words = |ip: Ipv6Addr| {
-            let words = ip.octets();
-            let word = |index: usize| {
-                let bytes: [u8; 4] = words[4 * index..][..4].try_into().unwrap();
-                format!("{:08X}", u32::from_ne_bytes(bytes))
-            };
-            (0..4).map(word).collect::<String>()
+        let words = |ip: Ipv6Addr| -> String {
+            let word = |bytes: &[u8]| u32::from_ne_bytes(bytes.try_into().unwrap());
+            let octets = ip.octets();
+            let words = octets.chunks(4).map(word);
+            words.map(|word| format!("{word:08X}")).collect()
         };
         let mapped = words("::ffff:192.0.2.1".parse().unwrap());
         let expected: SocketAddr = "192.0.2.1:5001".parse().unwrap();
@@ -152,13 +146,13 @@ mod tests {
             "0: 0 0 01 0 0 0 0 0 0",
             "0: é:é é:é 01 0 0 0 0 0 0",
         ] {
-            assert_eq!(waiting(line), None, "{line}");
+            assert_eq!(ends_in_queue(line), None, "{line}");
         }
     }
 
     #[test]
     fn what_it_means_is_said_only_if_there_is_somebody() {
-        assert!(words(0).is_empty());
-        assert!(words(1)[0].starts_with("1 client waits in the queue"));
+        assert!(warning(0).is_empty());
+        assert!(warning(1)[0].starts_with("1 client waits in the queue"));
     }
 }

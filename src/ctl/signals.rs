@@ -1,39 +1,31 @@
 //! The signals that ask a program to end.
 
-use std::io;
-
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
-use super::failure::Failure;
+use super::failure::CtlFailure;
 
 /// SIGINT, SIGTERM and SIGHUP, caught from the moment this exists.
-#[derive(Debug)]
-pub struct Signals {
+pub struct TerminationSignals {
     interrupt: unix::Signal,
     terminate: unix::Signal,
     hangup: unix::Signal,
 }
 
-impl Signals {
-    /// Catches them from now on.
-    ///
-    /// # Errors
-    ///
-    /// When the operating system refuses.
-    pub fn catch() -> Result<Self, Failure> {
-        let catch = || -> io::Result<Self> {
-            Ok(Self {
-                interrupt: unix::signal(SignalKind::interrupt())?,
-                terminate: unix::signal(SignalKind::terminate())?,
-                hangup: unix::signal(SignalKind::hangup())?,
-            })
+impl TerminationSignals {
+    pub fn catch() -> Result<Self, CtlFailure> {
+        let catch = |kind| {
+            let what = "signals cannot be caught";
+            unix::signal(kind).map_err(|error| CtlFailure::System { what, error })
         };
-        let what = "signals cannot be caught";
-        catch().map_err(|error| Failure::System { what, error })
+        Ok(Self {
+            interrupt: catch(SignalKind::interrupt())?,
+            terminate: catch(SignalKind::terminate())?,
+            hangup: catch(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for the next of them. Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::INT,

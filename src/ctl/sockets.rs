@@ -1,11 +1,11 @@
-//! Where the control sockets are, and which units make them.
+//! The usual place of control sockets, and their units.
 
 use std::path::Path;
 
-/// Where the control sockets are: `NAME/control` for each instance.
+/// The directory of the control sockets: `NAME/control` for each instance.
 pub const DIRECTORY: &str = "/run/disnix-tcp-proxy";
 
-/// The unit that makes the control socket at this path, if it is where the shipped units make theirs.
+/// The unit of the control socket at this path, if the shipped units have theirs there.
 pub fn unit(control: &Path) -> Option<String> {
     let name = control.strip_prefix(DIRECTORY).ok()?.parent()?.to_str()?;
     Some(match name {
@@ -21,15 +21,13 @@ mod tests {
 
     #[test]
     fn a_control_socket_tells_its_unit() {
-        let unit = |name: &str| super::unit(&Path::new(DIRECTORY).join(name).join("control"));
-        assert_eq!(
-            unit("default").as_deref(),
-            Some("disnix-tcp-proxy-control.socket")
-        );
-        assert_eq!(
-            unit("web").as_deref(),
-            Some("disnix-tcp-proxy-control@web.socket")
-        );
-        assert_eq!(super::unit(Path::new("/tmp/proxy/control")), None);
+        for (control, name) in [
+            ("default", "disnix-tcp-proxy-control.socket"),
+            ("web", "disnix-tcp-proxy-control@web.socket"),
+        ] {
+            let control = Path::new(DIRECTORY).join(control).join("control");
+            assert_eq!(unit(&control).as_deref(), Some(name));
+        }
+        assert_eq!(unit(Path::new("/tmp/proxy/control")), None);
     }
 }

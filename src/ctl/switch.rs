@@ -1,24 +1,20 @@
 //! `switch`: lock, set the target and unlock, as one.
 
-use super::client::Proxy;
-use super::failure::Failure;
+use super::client::NamedProxy;
+use super::failure::CtlFailure;
 use super::options::{SwitchOptions, probe_usec, usec};
 use super::output;
-use super::signals::Signals;
-use super::view::{View, progress};
-use super::wait::{Request, Waiting};
+use super::view::progress;
+use super::wait::{self, DrainCall};
 use crate::interface::SwitchParameters;
 
-/// Switches and waits until it is done.
-///
-/// # Errors
-///
-/// As for `lock`, and when the target is none or cannot be changed.
-pub async fn run(proxy: &Proxy, options: &SwitchOptions, as_json: bool) -> Result<(), Failure> {
-    let mut signals = Signals::catch()?;
-    let mut waiting = Waiting::start(proxy, Request::Switch(parameters(options)));
-    let mut view = View::new(proxy, as_json);
-    let reply = waiting.complete(&mut view, &mut signals).await?;
+pub async fn run(
+    proxy: &NamedProxy,
+    options: &SwitchOptions,
+    as_json: bool,
+) -> Result<(), CtlFailure> {
+    let call = DrainCall::Switch(parameters(options));
+    let reply = wait::complete(proxy, call, as_json).await?;
     let text = format_args!(
         "new connections go to {}; {}",
         options.target,
@@ -28,7 +24,6 @@ pub async fn run(proxy: &Proxy, options: &SwitchOptions, as_json: bool) -> Resul
     Ok(())
 }
 
-/// The parameters of the call.
 pub fn parameters(options: &SwitchOptions) -> SwitchParameters {
     SwitchParameters {
         target: options.target.clone(),

@@ -2,36 +2,26 @@
 
 use serde_json::json;
 
-use super::client::Proxy;
-use super::failure::Failure;
+use super::client::{ANSWER_TIME, NamedProxy};
+use super::failure::CtlFailure;
 use super::output;
 use super::view::progress;
 use crate::interface::UnlockReply;
 
-/// Opens the gate. Where there is no proxy at all there is nothing to unlock, and that is a success:
-/// a deployment that is taken back unlocks what may never have been there.
-///
-/// # Errors
-///
-/// When there is a proxy and it cannot be reached, or several and none was named.
-pub async fn run(proxy: Result<Proxy, Failure>, as_json: bool) -> Result<(), Failure> {
-    let reply = match proxy {
-        Ok(proxy) => proxy
-            .ask::<UnlockReply>("Unlock", json!({}))
-            .await
-            .map(Some),
-        Err(failure) => Err(failure),
-    };
-    let reply = match reply {
+/// Opens the gate. The absence of a proxy is a success: a deployment that is rolled back unlocks what may never
+/// have been there.
+pub async fn run(proxy: Result<NamedProxy, CtlFailure>, as_json: bool) -> Result<(), CtlFailure> {
+    let reply = async { proxy?.ask(ANSWER_TIME, "Unlock", json!({})).await };
+    let reply: Option<UnlockReply> = match reply.await {
         Err(failure) if failure.is_absence() => None,
-        reply => reply?,
+        reply => Some(reply?),
     };
     let text = match &reply {
         Some(reply) => progress(&reply.gate),
         None => "not running, nothing to unlock".to_owned(),
     };
-    let left = reply.as_ref().and_then(|reply| reply.record_left.as_ref());
-    if let Some(why) = left {
+    let record_left = reply.as_ref().and_then(|reply| reply.record_left.as_ref());
+    if let Some(why) = record_left {
         output::note(format_args!(
             "warning: the record of the lock could not be removed ({why}), and a restart of the proxy \
              would lock again: mend that, and unlock once more"

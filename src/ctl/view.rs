@@ -1,5 +1,5 @@
-//! How a drain looks while it is waited for: a live view on a terminal, lines elsewhere. All of it
-//! goes to standard error; standard output is for results.
+//! The progress of a drain: a live view on a terminal, lines elsewhere. All of it goes to standard error;
+//! standard output is for results.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::blockers::{Blockers, Rhythm, Watch};
-use super::client::Proxy;
+use super::client::NamedProxy;
 use super::connections;
+use super::description::gate_word;
 use super::display::{age, bar, fit};
 use super::output::note;
 use super::queued;
@@ -16,56 +17,50 @@ use crate::interface::{GateReply, GateState};
 use crate::service::clock::micros;
 use crate::service::plural::{clause, count};
 
-/// How often the live view is drawn.
+/// When the live view is drawn.
 const LIVE: Rhythm = Rhythm {
-    after: Duration::ZERO,
-    every: Duration::from_millis(500),
-    queue: 4,
+    delay: Duration::ZERO,
+    interval: Duration::from_millis(500),
+    queue_every: 4,
 };
 
-/// How often it is looked whether the lines have something to add.
+/// When the lines look for a drain that may never end.
 const LINES: Rhythm = Rhythm {
-    after: Duration::from_secs(5),
-    every: Duration::from_secs(5),
-    queue: 1,
+    delay: Duration::from_secs(5),
+    interval: Duration::from_secs(5),
+    queue_every: 1,
 };
 
-/// The most connections it shows.
+/// The most connections in the live view.
 const ROWS: usize = 10;
 
-/// Says how a drain goes on.
-#[derive(Debug)]
 pub enum View {
-    /// Says nothing.
     Silent,
-    /// A line whenever the gate or the count of open connections has changed.
+    /// A line whenever the gate or the number of open connections has changed.
     Lines {
-        /// What the last line was about.
         last: Option<GateReply>,
-        /// Who holds it up.
         watch: Watch,
-        /// Whether it was said that they may do so for ever.
-        warned: bool,
+        /// Whether the warning was printed that the drain may never end.
+        is_warned: bool,
     },
     /// Redrawn in place.
     Live(Box<Live>),
 }
 
 impl View {
-    /// The view for standard error: live if it is a terminal. `silent` for those who read JSON.
-    pub fn new(proxy: &Proxy, silent: bool) -> Self {
+    /// The view for standard error: live if it is a terminal.
+    pub fn new(proxy: &NamedProxy, silent: bool) -> Self {
         match silent {
             true => Self::Silent,
             false if io::stderr().is_terminal() => Self::Live(Box::new(Live::new(proxy))),
             false => Self::Lines {
                 last: None,
                 watch: Watch::start(proxy, LINES),
-                warned: false,
+                is_warned: false,
             },
         }
     }
 
-    /// The drain has got further.
     pub fn reply(&mut self, reply: GateReply) {
         match self {
             Self::Silent => {}
@@ -82,17 +77,8 @@ impl View {
         }
     }
 
-    /// The connection to the proxy has broken.
-    pub fn lost(&mut self) {
-        self.say("the connection to the proxy was lost; trying again for half a minute");
-    }
-
-    /// The proxy is there again.
-    pub fn back(&mut self) {
-        self.say("the proxy is there again and was asked again");
-    }
-
-    fn say(&mut self, text: &str) {
+    /// Prints a sentence, above the live view if there is one.
+    pub fn note(&mut self, text: &str) {
         match self {
             Self::Silent => {}
             Self::Lines { .. } => note(text),
@@ -111,12 +97,12 @@ impl View {
             Self::Lines {
                 last,
                 watch,
-                warned,
+                is_warned,
             } => {
                 let queued = watch.next().await.queued;
-                let drains = last.is_some_and(|last| last.gate == GateState::Draining);
-                if drains && queued > 0 && !std::mem::replace(warned, true) {
-                    note(queued::words(queued).join(" "));
+                let is_draining = last.is_some_and(|last| last.gate == GateState::Draining);
+                if is_draining && queued > 0 && !std::mem::replace(is_warned, true) {
+                    note(queued::warning(queued).join(" "));
                 }
             }
             Self::Silent => std::future::pending().await,
@@ -135,28 +121,26 @@ impl View {
 pub fn progress(reply: &GateReply) -> String {
     format!(
         "{}: {} open, {}",
-        super::status::gate_word(reply.gate),
+        gate_word(reply.gate),
         count(reply.open, "connection"),
         clause(reply.queued, "client", ("waits", "wait")),
     )
 }
 
-/// A view that is redrawn in place.
-#[derive(Debug)]
 pub struct Live {
     picture: Picture,
     started: Instant,
-    /// Lines on the terminal that the next drawing replaces.
-    drawn: usize,
+    /// The number of lines on the terminal that the next drawing replaces.
+    height: usize,
     watch: Watch,
 }
 
 impl Live {
-    fn new(proxy: &Proxy) -> Self {
+    fn new(proxy: &NamedProxy) -> Self {
         Self {
             picture: Picture::default(),
             started: Instant::now(),
-            drawn: 0,
+            height: 0,
             watch: Watch::start(proxy, LIVE),
         }
     }
@@ -167,26 +151,25 @@ impl Live {
     }
 
     fn draw(&mut self) {
-        let size = rustix::termios::tcgetwinsize(io::stderr()).ok();
-        let width = size
-            .map(|size| size.ws_col.into())
-            .filter(|width| *width > 0)
-            .unwrap_or(80);
-        self.picture.waited = self.started.elapsed();
+        let width = match rustix::termios::tcgetwinsize(io::stderr()) {
+            Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+            _ => 80,
+        };
+        self.picture.elapsed = self.started.elapsed();
         let lines = self.picture.lines(width);
         self.clear();
         let mut terminal = io::stderr().lock();
         for line in &lines {
             let _ = writeln!(terminal, "{line}");
         }
-        self.drawn = lines.len();
+        self.height = lines.len();
     }
 
-    /// Goes up to the first line that was drawn and clears from there on (ECMA-48: CPL, ED).
+    /// Goes up to the first line of the drawing and clears from there on (ECMA-48: CPL, ED).
     fn clear(&mut self) {
-        if self.drawn > 0 {
-            let _ = write!(io::stderr().lock(), "\x1b[{}F\x1b[J", self.drawn);
-            self.drawn = 0;
+        if self.height > 0 {
+            let _ = write!(io::stderr().lock(), "\x1b[{}F\x1b[J", self.height);
+            self.height = 0;
         }
     }
 }
@@ -197,40 +180,41 @@ impl Drop for Live {
     }
 }
 
-/// What the live view shows, apart from the terminal.
-#[derive(Clone, Debug, Default)]
+/// The contents of the live view. Pure.
+#[derive(Clone, Default)]
 struct Picture {
     reply: Option<GateReply>,
+    /// The largest number of open connections so far.
     most: usize,
-    waited: Duration,
+    elapsed: Duration,
     blockers: Blockers,
 }
 
 impl Picture {
     fn lines(&self, width: usize) -> Vec<String> {
-        let waited = age(micros(self.waited));
+        let elapsed = age(micros(self.elapsed));
         let Some(reply) = &self.reply else {
             return vec![fit(
-                &format!("waiting for the proxy to answer ({waited})"),
+                &format!("waiting for the proxy to answer ({elapsed})"),
                 width,
             )];
         };
-        let done = self.most - reply.open.min(self.most);
+        let closed = self.most - reply.open.min(self.most);
         let bar_width = width.saturating_sub(32).clamp(10, 40);
         let mut lines = vec![
-            format!("{} ({waited})", progress(reply)),
+            format!("{} ({elapsed})", progress(reply)),
             format!(
-                "{} {done} of {} closed",
-                bar(done, self.most, bar_width),
+                "{} {closed} of {} closed",
+                bar(closed, self.most, bar_width),
                 self.most
             ),
         ];
         if reply.gate == GateState::Draining {
-            lines.extend(queued::words(self.blockers.queued));
+            lines.extend(queued::warning(self.blockers.queued));
         }
         let mut blockers = self.blockers.connected.clone();
-        // Who has been silent for longest is the likeliest to have been forgotten.
-        blockers.sort_by_key(|one| std::cmp::Reverse(one.idle_usec));
+        // The longest silent one is the likeliest to have been forgotten.
+        blockers.sort_by_key(|blocker| std::cmp::Reverse(blocker.idle_usec));
         if !blockers.is_empty() {
             lines.extend(connections::table(&blockers[..blockers.len().min(ROWS)]));
         }
@@ -258,16 +242,16 @@ mod tests {
         }
     }
 
+    fn reply(gate: GateState, open: usize, queued: u32) -> Option<GateReply> {
+        Some(GateReply { gate, open, queued })
+    }
+
     #[test]
     fn who_blocks_the_drain_is_listed_and_who_is_idle_for_longest_comes_first() {
         let picture = Picture {
-            reply: Some(GateReply {
-                gate: GateState::Draining,
-                open: 12,
-                queued: 1,
-            }),
+            reply: reply(GateState::Draining, 12, 1),
             most: 16,
-            waited: Duration::from_secs(61),
+            elapsed: Duration::from_secs(61),
             blockers: Blockers {
                 connected: (1..=12).map(|id| blocker(id, id)).collect(),
                 queued: 0,
@@ -294,15 +278,11 @@ mod tests {
     fn peers_that_are_connected_and_wait_in_the_queue_are_told_while_it_drains() {
         let mut picture = Picture::default();
         picture.blockers.queued = 2;
-        for (gate, told) in [(GateState::Draining, true), (GateState::Locked, false)] {
-            picture.reply = Some(GateReply {
-                gate,
-                open: 1,
-                queued: 3,
-            });
+        for (gate, is_told) in [(GateState::Draining, true), (GateState::Locked, false)] {
+            picture.reply = reply(gate, 1, 3);
             let lines = picture.lines(100);
             let line = "2 clients wait in the queue from addresses that are still connected:";
-            assert_eq!(lines.contains(&line.to_owned()), told, "{lines:#?}");
+            assert_eq!(lines.contains(&line.to_owned()), is_told, "{lines:#?}");
         }
     }
 
@@ -310,20 +290,12 @@ mod tests {
     fn no_line_is_wider_than_the_terminal() {
         let mut picture = Picture::default();
         assert_eq!(picture.lines(20), ["waiting for the prox"]);
-        picture.reply = Some(GateReply {
-            gate: GateState::Draining,
-            open: 1,
-            queued: 0,
-        });
+        picture.reply = reply(GateState::Draining, 1, 0);
         picture.blockers.connected = vec![blocker(1, 1)];
         picture.blockers.queued = 3;
         for width in [1, 20, 60] {
-            assert!(
-                picture
-                    .lines(width)
-                    .iter()
-                    .all(|line| line.chars().count() <= width)
-            );
+            let lines = picture.lines(width);
+            assert!(lines.iter().all(|line| line.chars().count() <= width));
         }
     }
 }

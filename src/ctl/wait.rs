@@ -1,9 +1,8 @@
 //! `Lock` and `Switch`: calls that wait for the drain, across restarts of the proxy.
 //!
-//! A task of its own makes the call, so that its sending is never interrupted half-way by what else
-//! happens. If the connection breaks, because the proxy was restarted or killed, it connects again
-//! (the socket is systemd's, who starts the next process) and repeats the call, which is idempotent,
-//! with the times that are left.
+//! A task of its own makes the call, so that sending is never cancelled half-way. If the connection breaks,
+//! because the proxy was restarted or killed, the task connects again (systemd holds the socket and starts the
+//! next process) and repeats the call, which is idempotent, with the times that are left.
 
 use std::time::Duration;
 
@@ -12,26 +11,28 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::client::{Patience, Proxy};
-use super::failure::Failure;
-use super::signals::Signals;
+use super::client::NamedProxy;
+use super::failure::CtlFailure;
+use super::patience::{LOST, Reconnection};
+use super::signals::TerminationSignals;
 use super::view::View;
 use crate::interface::{GateReply, GateState, LockParameters, SwitchParameters};
 use crate::service::clock::micros;
 
-/// How much later than the drain's own timeout a proxy may tell that it was reached.
+/// How much later than at the drain's own timeout a proxy may report that it is over.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// A call that waits for the drain.
-#[derive(Clone, Debug)]
-pub enum Request {
+/// A call that waits for the drain. It serializes to its parameters.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum DrainCall {
     /// Complete when the drain is. With `hold` it goes on until the caller hangs up.
     Lock(LockParameters),
     /// Complete when the gate has been opened again.
     Switch(SwitchParameters),
 }
 
-impl Request {
+impl DrainCall {
     fn method(&self) -> &'static str {
         match self {
             Self::Lock(_) => "Lock",
@@ -39,156 +40,139 @@ impl Request {
         }
     }
 
-    fn parameters(&self) -> serde_json::Value {
-        fn value(parameters: &impl Serialize) -> serde_json::Value {
-            serde_json::to_value(parameters).unwrap_or_default()
-        }
+    /// The timeout, the progress timeout and the time of force, in microseconds.
+    fn drain_times(&mut self) -> [&mut Option<u64>; 3] {
         match self {
-            Self::Lock(parameters) => value(parameters),
-            Self::Switch(parameters) => value(parameters),
+            Self::Lock(parameters) => [
+                &mut parameters.timeout_usec,
+                &mut parameters.progress_timeout_usec,
+                &mut parameters.force_after_usec,
+            ],
+            Self::Switch(parameters) => [
+                &mut parameters.timeout_usec,
+                &mut parameters.progress_timeout_usec,
+                &mut parameters.force_after_usec,
+            ],
         }
     }
 
-    fn timeout_usec(&self) -> Option<u64> {
-        match self {
-            Self::Lock(parameters) => parameters.timeout_usec,
-            Self::Switch(parameters) => parameters.timeout_usec,
-        }
+    /// The longest time until the last reply, if the drain has a timeout. The proxy tries to reach a new target
+    /// before the drain and after it.
+    fn limit(&self) -> Option<Duration> {
+        let (timeout, probe) = match self {
+            Self::Lock(parameters) => (parameters.timeout_usec, None),
+            Self::Switch(parameters) => (parameters.timeout_usec, parameters.probe_usec),
+        };
+        let probe = Duration::from_micros(probe.unwrap_or(0));
+        Some(Duration::from_micros(timeout?) + 2 * probe + GRACE)
     }
 
-    /// How long the proxy tries to reach a target in the course of it: before the drain and after it.
-    fn probing(&self) -> Duration {
-        match self {
-            Self::Lock(_) => Duration::ZERO,
-            Self::Switch(parameters) => {
-                2 * Duration::from_micros(parameters.probe_usec.unwrap_or(0))
-            }
-        }
+    /// The drain is complete: its timeouts are over for repetitions of the call too.
+    fn drop_timeouts(&mut self) {
+        let [timeout, progress_timeout, _] = self.drain_times();
+        (*timeout, *progress_timeout) = (None, None);
     }
 
-    fn drained(&mut self) {
-        match self {
-            Self::Lock(parameters) => {
-                (parameters.timeout_usec, parameters.progress_timeout_usec) = (None, None);
-            }
-            Self::Switch(parameters) => {
-                (parameters.timeout_usec, parameters.progress_timeout_usec) = (None, None);
-            }
-        }
+    fn is_hold(&self) -> bool {
+        matches!(self, Self::Lock(parameters) if parameters.hold == Some(true))
     }
 
-    fn holds(&self) -> bool {
-        matches!(
-            self,
-            Self::Lock(LockParameters {
-                hold: Some(true),
-                ..
-            })
-        )
-    }
-
-    /// Whether `reply` is what the caller waits for.
+    /// Whether `reply` completes the call; `last`: no other follows.
     fn is_complete(&self, reply: &GateReply, last: bool) -> bool {
-        last || self.holds() && reply.gate == GateState::Locked
+        last || self.is_hold() && reply.gate == GateState::Locked
     }
 
-    /// The call to make when so much of its time has passed. `None` when its lease is over.
+    /// The call to make after `elapsed` of its time. `None` when its lease is over.
     fn after(&self, elapsed: Duration) -> Option<Self> {
-        let left = |time: &mut Option<u64>| {
+        let reduce = |time: &mut Option<u64>| {
             *time = time.map(|usec| usec.saturating_sub(micros(elapsed)));
             *time
         };
-        let mut request = self.clone();
-        match &mut request {
-            Self::Lock(parameters) => {
-                left(&mut parameters.timeout_usec);
-                left(&mut parameters.force_after_usec);
-                if left(&mut parameters.lease_usec) == Some(0) && !elapsed.is_zero() {
-                    return None;
-                }
-            }
-            Self::Switch(parameters) => {
-                left(&mut parameters.timeout_usec);
-                left(&mut parameters.force_after_usec);
-            }
+        let mut call = self.clone();
+        let [timeout, _, force_after] = call.drain_times();
+        reduce(timeout);
+        reduce(force_after);
+        if let Self::Lock(parameters) = &mut call
+            && reduce(&mut parameters.lease_usec) == Some(0)
+            && !elapsed.is_zero()
+        {
+            return None;
         }
-        Some(request)
+        Some(call)
     }
 }
 
-/// What happens to the call.
-#[derive(Debug)]
-pub enum Event {
-    /// The proxy replied.
+pub enum CallEvent {
     Reply {
-        /// What.
         reply: GateReply,
-        /// Whether this is what the caller waited for.
+        /// Whether this is what the caller waits for.
         complete: bool,
     },
-    /// The connection broke; it is tried again.
+    /// The connection broke; the call is being repeated.
     Lost,
     /// The proxy is there again.
     Back,
 }
 
+/// Makes the call, waits until it is complete and shows its progress unless `silent`.
+pub async fn complete(
+    proxy: &NamedProxy,
+    call: DrainCall,
+    silent: bool,
+) -> Result<GateReply, CtlFailure> {
+    let mut signals = TerminationSignals::catch()?;
+    let mut call = PendingCall::start(proxy, call);
+    call.complete(&mut View::new(proxy, silent), &mut signals)
+        .await
+}
+
 /// A call under way.
-#[derive(Debug)]
-pub struct Waiting {
-    events: mpsc::Receiver<Result<Event, Failure>>,
+pub struct PendingCall {
+    events: mpsc::Receiver<Result<CallEvent, CtlFailure>>,
     task: JoinHandle<()>,
 }
 
-impl Waiting {
-    /// Makes the call.
-    pub fn start(proxy: &Proxy, request: Request) -> Self {
-        let (sender, events) = mpsc::channel(16);
-        let caller = Caller {
+impl PendingCall {
+    pub fn start(proxy: &NamedProxy, call: DrainCall) -> Self {
+        let (events_sender, events) = mpsc::channel(16);
+        let task = CallTask {
             proxy: proxy.clone(),
-            request,
+            call,
             started: Instant::now(),
-            sender,
+            events: events_sender,
         };
         Self {
             events,
-            task: tokio::spawn(caller.run()),
+            task: tokio::spawn(task.run()),
         }
     }
 
-    /// Waits for what happens next, for ever after the end. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// When the call fails; that is the end.
-    pub async fn next(&mut self) -> Result<Event, Failure> {
+    /// Waits for the next event; pending for ever after a failure, which is the last one. Cancel safe.
+    pub async fn next(&mut self) -> Result<CallEvent, CtlFailure> {
         match self.events.recv().await {
             Some(event) => event,
             None => std::future::pending().await,
         }
     }
 
-    /// Waits until the call is complete, and shows how it goes on.
-    ///
-    /// # Errors
-    ///
-    /// When the call fails, or a signal comes first.
+    /// Waits until the call is complete, and shows its progress. A signal is a failure.
     pub async fn complete(
         &mut self,
         view: &mut View,
-        signals: &mut Signals,
-    ) -> Result<GateReply, Failure> {
+        signals: &mut TerminationSignals,
+    ) -> Result<GateReply, CtlFailure> {
         loop {
             tokio::select! {
                 event = self.next() => match event? {
-                    Event::Reply { reply, complete: true } => {
+                    CallEvent::Reply { reply, complete: true } => {
                         view.clear();
                         return Ok(reply);
                     }
-                    Event::Reply { reply, .. } => view.reply(reply),
-                    Event::Lost => view.lost(),
-                    Event::Back => view.back(),
+                    CallEvent::Reply { reply, .. } => view.reply(reply),
+                    CallEvent::Lost => view.note(LOST),
+                    CallEvent::Back => view.note("the proxy is there again and was asked again"),
                 },
-                _ = signals.next() => return Err(Failure::Interrupted),
+                _ = signals.next() => return Err(CtlFailure::Interrupted),
                 () = view.refresh() => {}
             }
         }
@@ -197,66 +181,48 @@ impl Waiting {
     /// Hangs up, and returns when that is done.
     pub async fn hang_up(self) {
         self.task.abort();
-        // It ends as cancelled, which is what was asked for.
+        // The error is the cancellation.
         let _ = self.task.await;
     }
 }
 
-struct Caller {
-    proxy: Proxy,
-    request: Request,
+struct CallTask {
+    proxy: NamedProxy,
+    call: DrainCall,
     started: Instant,
-    sender: mpsc::Sender<Result<Event, Failure>>,
+    events: mpsc::Sender<Result<CallEvent, CtlFailure>>,
 }
 
-impl Caller {
-    /// A send fails only when nobody listens any more, who then aborts this task.
-    async fn tell(&self, event: Result<Event, Failure>) {
-        let _ = self.sender.send(event).await;
+impl CallTask {
+    async fn notify(&self, event: Result<CallEvent, CtlFailure>) {
+        // It fails when the receiver is gone, and then this task is about to be aborted.
+        let _ = self.events.send(event).await;
     }
 
     async fn run(mut self) {
-        let mut lost: Option<Patience> = None;
-        loop {
-            let failure = match self.call(&mut lost).await {
-                Ok(()) => return,
-                Err(failure) => failure,
-            };
-            let broken = matches!(failure, Failure::Lost { .. });
-            if broken && lost.is_none() {
-                self.tell(Ok(Event::Lost)).await;
-                lost = Some(Patience::default());
+        let mut reconnection = Reconnection::default();
+        while let Err(failure) = self.attempt(&mut reconnection).await {
+            if reconnection.begin(&failure) {
+                self.notify(Ok(CallEvent::Lost)).await;
             }
-            // While a process is replaced its socket may be missing or refuse for a moment.
-            let patience = lost.as_mut().filter(|_| broken || failure.is_absence());
-            let again = match patience {
-                Some(patience) => patience.pause().await,
-                None => false,
-            };
-            if !again {
-                return self.tell(Err(failure)).await;
+            if !reconnection.pause(&failure).await {
+                return self.notify(Err(failure)).await;
             }
         }
     }
 
-    /// Makes the call once and passes on what is replied, until the last reply.
-    async fn call(&mut self, lost: &mut Option<Patience>) -> Result<(), Failure> {
-        let request = match lost {
-            Some(_) => self.request.after(self.started.elapsed()),
-            None => Some(self.request.clone()),
+    /// Makes the call once and passes on the replies, until the last one.
+    async fn attempt(&mut self, reconnection: &mut Reconnection) -> Result<(), CtlFailure> {
+        let call = match reconnection.is_under_way() {
+            true => self.call.after(self.started.elapsed()),
+            false => Some(self.call.clone()),
         };
-        let request = request.ok_or_else(|| Failure::Unlocked {
-            reason: "lease".to_owned(),
-        })?;
-        // A proxy that hangs does not tell that the timeout is over.
-        let limit = request
-            .timeout_usec()
-            .map(|usec| Duration::from_micros(usec) + request.probing() + GRACE);
+        let call = call.ok_or_else(|| CtlFailure::Unlocked("lease".to_owned()))?;
+        // A proxy that hangs does not report its timeout.
+        let limit = call.limit();
         let mut deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let mut client = self.proxy.connect().await?;
-        client
-            .call(request.method(), request.parameters(), true)
-            .await?;
+        client.call(call.method(), &call, true).await?;
         loop {
             let answer = match deadline {
                 None => client.reply::<GateReply>().await?,
@@ -264,23 +230,22 @@ impl Caller {
                     .await
                     .map_err(|_| self.proxy.silent(limit.unwrap_or_default()))??,
             };
-            if lost.take().is_some() {
-                self.tell(Ok(Event::Back)).await;
+            if reconnection.finish() {
+                self.notify(Ok(CallEvent::Back)).await;
             }
             let (reply, last) = (answer.parameters, !answer.continues);
-            if last && request.holds() {
+            if last && call.is_hold() {
                 return Err(client.foreign("it ended a call that holds the lock"));
             }
-            if last && matches!(request, Request::Lock(_)) && reply.gate != GateState::Locked {
+            if last && matches!(call, DrainCall::Lock(_)) && reply.gate != GateState::Locked {
                 return Err(client.foreign("it ended the call before the drain was complete"));
             }
-            let complete = request.is_complete(&reply, last);
+            let complete = call.is_complete(&reply, last);
             if complete {
-                // The timeout was the drain's: it is over for this call and its repetitions.
                 deadline = None;
-                self.request.drained();
+                self.call.drop_timeouts();
             }
-            self.tell(Ok(Event::Reply { reply, complete })).await;
+            self.notify(Ok(CallEvent::Reply { reply, complete })).await;
             if last {
                 return Ok(());
             }
@@ -294,8 +259,8 @@ mod tests {
 
     const SECOND: u64 = 1_000_000;
 
-    fn lock(timeout: Option<u64>, lease: Option<u64>) -> Request {
-        Request::Lock(LockParameters {
+    fn lock(timeout: Option<u64>, lease: Option<u64>) -> DrainCall {
+        DrainCall::Lock(LockParameters {
             timeout_usec: timeout,
             lease_usec: lease,
             ..LockParameters::default()
@@ -304,15 +269,15 @@ mod tests {
 
     #[test]
     fn a_repeated_call_has_the_times_that_are_left() {
-        let request = lock(Some(5 * SECOND), Some(20 * SECOND));
-        let Some(Request::Lock(left)) = request.after(Duration::from_secs(8)) else {
+        let call = lock(Some(5 * SECOND), Some(20 * SECOND));
+        let Some(DrainCall::Lock(left)) = call.after(Duration::from_secs(8)) else {
             panic!("the lease is not over");
         };
         assert_eq!(
             (left.timeout_usec, left.lease_usec),
             (Some(0), Some(12 * SECOND))
         );
-        assert!(request.after(Duration::from_secs(20)).is_none());
+        assert!(call.after(Duration::from_secs(20)).is_none());
         assert!(
             lock(None, None)
                 .after(Duration::from_secs(1_000_000))
@@ -327,7 +292,7 @@ mod tests {
             open: 0,
             queued: 0,
         };
-        let hold = Request::Lock(LockParameters {
+        let hold = DrainCall::Lock(LockParameters {
             hold: Some(true),
             ..Default::default()
         });

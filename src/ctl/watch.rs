@@ -2,109 +2,85 @@
 
 use serde_json::json;
 
-use super::client::{Patience, Proxy};
+use super::client::NamedProxy;
+use super::description::gate_word;
 use super::display::time_of_day;
-use super::failure::Failure;
+use super::failure::CtlFailure;
 use super::output::{self, note};
-use super::status::gate_word;
+use super::patience::{LOST, Reconnection};
 use crate::interface::{Status, StatusReply};
 use crate::service::clock::realtime_micros;
 
-/// Prints the state and every change of it until the proxy ends. A connection that breaks is made
-/// anew; after an orderly end it is not, because connecting would start a proxy that has just ended
-/// for lack of use.
-///
-/// # Errors
-///
-/// When the proxy cannot be reached, or not again.
-pub async fn run(proxy: &Proxy, as_json: bool) -> Result<(), Failure> {
-    let mut lost: Option<Patience> = None;
-    let mut printer = Printer {
-        as_json,
-        last: None,
-    };
-    loop {
-        let failure = match follow(proxy, &mut printer, &mut lost).await {
-            Ok(()) => {
-                note("the proxy has exited");
-                return Ok(());
-            }
-            Err(failure) => failure,
-        };
-        let broken = matches!(failure, Failure::Lost { .. });
-        if broken && lost.is_none() {
-            note("the connection to the proxy was lost; trying again for half a minute");
-            lost = Some(Patience::default());
+/// Prints the state and every change of it until the proxy ends. A connection that breaks is made anew; after
+/// an orderly end it is not, because that would start a proxy that has just ended for lack of use.
+pub async fn run(proxy: &NamedProxy, as_json: bool) -> Result<(), CtlFailure> {
+    let mut reconnection = Reconnection::default();
+    let mut last = String::new();
+    let mut printer = |status: &Status| print(status, as_json, &mut last);
+    while let Err(failure) = follow(proxy, &mut printer, &mut reconnection).await {
+        if reconnection.begin(&failure) {
+            note(LOST);
         }
-        let again = match lost.as_mut().filter(|_| broken || failure.is_absence()) {
-            Some(patience) => patience.pause().await,
-            None => false,
-        };
-        if !again {
+        if !reconnection.pause(&failure).await {
             return Err(failure);
         }
     }
+    note("the proxy has exited");
+    Ok(())
 }
 
-/// Prints what comes on one connection, until it ends in good order.
+/// Prints what comes on one connection, until its orderly end.
 async fn follow(
-    proxy: &Proxy,
-    printer: &mut Printer,
-    lost: &mut Option<Patience>,
-) -> Result<(), Failure> {
+    proxy: &NamedProxy,
+    print: &mut impl FnMut(&Status) -> Result<(), CtlFailure>,
+    reconnection: &mut Reconnection,
+) -> Result<(), CtlFailure> {
     let mut client = proxy.connect().await?;
     client.call("Monitor", json!({}), true).await?;
-    let mut seen = false;
+    let mut is_answered = false;
     loop {
         let answer = tokio::select! {
             answer = client.reply::<StatusReply>() => answer,
-            () = output::reader_gone() => return Err(Failure::ReaderGone),
+            () = output::reader_gone() => return Err(CtlFailure::ReaderGone),
         };
         let answer = match answer {
-            // An end before the first answer is a proxy that was just ending when we came.
-            Err(Failure::Lost { error: None, .. }) if seen => return Ok(()),
+            // Before the first answer it is the end of a proxy that was ending as we connected.
+            Err(CtlFailure::Lost { error: None, .. }) if is_answered => return Ok(()),
             answer => answer?,
         };
-        seen = true;
-        *lost = None;
-        printer.print(&answer.parameters.status)?;
+        is_answered = true;
+        reconnection.finish();
+        print(&answer.parameters.status)?;
         if !answer.continues {
             return Ok(());
         }
     }
 }
 
-struct Printer {
-    as_json: bool,
-    last: Option<String>,
-}
-
-impl Printer {
-    fn print(&mut self, status: &Status) -> Result<(), Failure> {
-        if self.as_json {
-            return output::json(status);
-        }
-        let line = describe(status);
-        if self.last.as_ref() != Some(&line) {
-            let time = time_of_day(realtime_micros());
-            output::line(format_args!("{time}  {line}"))?;
-            self.last = Some(line);
-        }
-        Ok(())
+/// Prints the state; as a line only if that differs from `last`.
+fn print(status: &Status, as_json: bool, last: &mut String) -> Result<(), CtlFailure> {
+    if as_json {
+        return output::json(status);
     }
+    let line = describe(status);
+    if *last != line {
+        let time = time_of_day(realtime_micros());
+        output::line(format_args!("{time}  {line}"))?;
+        *last = line;
+    }
+    Ok(())
 }
 
-/// What one looks for while it changes, in one line.
+/// The part of the status that changes, in one line.
 fn describe(status: &Status) -> String {
     let reason = status.lock.as_ref().and_then(|lock| lock.reason.as_ref());
+    let reason = reason.map(|reason| format!("  reason {reason}"));
     format!(
         "{:<8}  {} open  {} queued  target {}{}",
         gate_word(status.gate),
         status.open,
         status.queued,
         status.target.as_deref().unwrap_or("none yet"),
-        reason
-            .map(|reason| format!("  reason {reason}"))
-            .unwrap_or_default(),
+        reason.unwrap_or_default(),
     )
 }

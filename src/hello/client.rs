@@ -1,42 +1,36 @@
 //! `hello-world-client`: interactive on a terminal, a filter in a pipe.
 //!
-//! - [`options`]: whom to talk to, and how long to wait;
-//! - [`connect`]: getting there;
-//! - [`input`]: where the requests come from;
-//! - [`session`]: requests out, answers in, and when that is over;
-//! - [`failure`]: what can go wrong, as a sentence and as an exit status.
+//! - [`options`]: the server, and the time limits;
+//! - `connect`: connecting, again and again if need be;
+//! - `input`: the source of the requests;
+//! - `dialogue`, `session`: what is asked and answered (pure); requests out, answers in;
+//! - `failure`: failures, as sentences and exit statuses.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use failure::Failure;
+use failure::ClientFailure;
 use input::Input;
-use options::Options;
+use options::ClientOptions;
 
-use crate::service::command_line;
+use crate::service::{command_line, program};
 
-pub mod connect;
-pub mod failure;
-pub mod input;
+mod connect;
+mod dialogue;
+mod failure;
+mod input;
 pub mod options;
-pub mod session;
+mod session;
 
 /// The program.
 pub fn main() -> ExitCode {
-    let options: Options = command_line::read();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let result = runtime.map_err(Failure::System).and_then(|runtime| {
-        let result = runtime.block_on(run(&options));
-        // A thread that still looks up a name is not waited for.
-        runtime.shutdown_background();
-        result
-    });
+    let options: ClientOptions = command_line::read();
+    let result = program::block_on(run(&options));
+    let result = result.unwrap_or_else(|error| Err(ClientFailure::System(error)));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            if !matches!(failure, Failure::ReaderGone) {
+            if !matches!(failure, ClientFailure::ReaderGone) {
                 failure::note(&failure);
             }
             failure.exit_status().into()
@@ -44,7 +38,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn run(options: &Options) -> Result<(), Failure> {
+async fn run(options: &ClientOptions) -> Result<(), ClientFailure> {
     let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
     let address = options.address()?;
     let stream = connect::connect(&address, options, interactive).await?;

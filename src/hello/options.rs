@@ -17,7 +17,7 @@ use crate::service::timespan::TimeSpan;
 /// seconds.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "hello-world-server", version)]
-pub struct Options {
+pub struct ServerOptions {
     /// Listen on this port, IPv4 and IPv6, unless systemd passes sockets; 5000 if nothing else is
     /// said.
     #[arg(value_parser = crate::service::program::port)]
@@ -89,18 +89,14 @@ pub struct Options {
     pub log_level: Level,
 }
 
-/// The port of old that is listened on when nothing is said.
+/// The default port.
 const PORT: u16 = 5000;
 
-impl Options {
-    /// The port to listen on: --listen and --handover take the place of one that was not named.
+impl ServerOptions {
+    /// The port to listen on: none with --listen, and the default one only without --handover too.
     pub fn port(&self) -> Option<u16> {
-        let elsewhere = !self.listen.is_empty() || !self.handover.is_empty();
-        match self.port {
-            Some(port) if self.listen.is_empty() => Some(port),
-            None if !elsewhere => Some(PORT),
-            _ => None,
-        }
+        let default = self.handover.is_empty().then_some(PORT);
+        self.port.or(default).filter(|_| self.listen.is_empty())
     }
 }
 
@@ -118,8 +114,9 @@ mod tests {
 
     #[test]
     fn a_port_is_listened_on_unless_it_is_said_where_to_listen() {
-        let port =
-            |words: &[&str]| Options::parse_from([&["hello-world-server"], words].concat()).port();
+        let port = |words: &[&str]| {
+            ServerOptions::parse_from([&["hello-world-server"], words].concat()).port()
+        };
         assert_eq!(port(&[]), Some(5000));
         assert_eq!(port(&["7"]), Some(7));
         assert_eq!(port(&["7", "--listen=8"]), None);
@@ -130,7 +127,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent_and_every_option_has_a_variable() {
-        let command = Options::command();
+        let command = ServerOptions::command();
         command.clone().debug_assert();
         for option in command
             .get_arguments()
@@ -142,6 +139,6 @@ mod tests {
                 assert_eq!(option.get_env().unwrap().to_str(), Some(&*variable));
             }
         }
-        assert!(Options::try_parse_from(["hello-world-server", "--greeting=a\nb"]).is_err());
+        assert!(ServerOptions::try_parse_from(["hello-world-server", "--greeting=a\nb"]).is_err());
     }
 }

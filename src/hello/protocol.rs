@@ -1,30 +1,29 @@
 //! The protocol of `hello-world-server`: lines in, lines out. Pure, no I/O.
 //!
-//! A request is a line that ends in LF or CRLF; a last line without an end, before the client shuts
-//! down its writing side, counts as one too. Each gets one line as its answer, except `quit`, which
-//! the server answers by closing.
+//! A request is a line that ends in LF or CRLF, or in the half-close of the client. Each gets one line as its
+//! answer, except `quit`, which the server answers by closing.
 
 use std::fmt;
 
-/// The most bytes of a line, without its end.
+/// The longest line, in bytes without its end.
 pub const MAX_LINE: usize = 1024;
 
 /// Cuts a stream of bytes into lines, however the stream was cut into pieces.
 ///
-/// It holds at most one unfinished line and the piece that was pushed last, provided that the lines
-/// are taken before the next piece is pushed. After an error nothing more can be told from the
-/// stream: it yields nothing and holds nothing from then on.
+/// It holds at most one unfinished line and the last piece, provided that the lines are taken before the next
+/// piece is pushed. After an error, which leaves the start of the next line unknown, it holds nothing and yields
+/// nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
     buffer: Vec<u8>,
-    /// Bytes at the start of the buffer that were returned already.
-    taken: usize,
-    /// Bytes behind them that have no line end among them.
+    /// The end of the last line that was returned.
+    start: usize,
+    /// The number of bytes from there on that are known to have no line end among them.
     scanned: usize,
-    failed: bool,
+    is_failed: bool,
 }
 
-/// Why a line is none.
+/// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// It is longer than [`MAX_LINE`].
@@ -36,52 +35,51 @@ pub enum LineError {
 }
 
 impl Lines {
-    /// Takes the next piece of the stream.
+    /// Appends the next piece of the stream.
     pub fn push(&mut self, piece: &[u8]) {
-        if self.failed {
+        if self.is_failed {
             return;
         }
-        self.buffer.drain(..self.taken);
-        self.taken = 0;
+        self.buffer.drain(..self.start);
+        self.start = 0;
         self.buffer.extend_from_slice(piece);
     }
 
     /// The next line, without its end; `None` while it is not complete.
     pub fn next_line(&mut self) -> Option<Result<String, LineError>> {
-        let rest = &self.buffer[self.taken..];
+        let rest = &self.buffer[self.start..];
         match rest[self.scanned..].iter().position(|byte| *byte == b'\n') {
             Some(position) => {
                 let end = self.scanned + position;
                 let line = read(&rest[..end]);
-                self.taken += end + 1;
+                self.start += end + 1;
                 self.scanned = 0;
-                Some(self.checked(line))
+                Some(self.check(line))
             }
             None => {
                 self.scanned = rest.len();
-                // A CR may turn out to belong to the line's end.
+                // A CR may belong to the line's end.
                 let too_long = without_cr(rest).len() > MAX_LINE;
-                too_long.then(|| self.checked(Err(LineError::TooLong)))
+                too_long.then(|| self.check(Err(LineError::TooLong)))
             }
         }
     }
 
-    /// What is left when the stream has ended: a last line without an end.
+    /// The last line, if the stream has ended without a line end.
     pub fn finish(&mut self) -> Option<Result<String, LineError>> {
-        let rest = &self.buffer[self.taken..];
+        let rest = &self.buffer[self.start..];
         if rest.is_empty() {
             return None;
         }
         let line = read(rest);
-        self.buffer = Vec::new();
-        (self.taken, self.scanned) = (0, 0);
-        Some(self.checked(line))
+        *self = Self::default();
+        Some(self.check(line))
     }
 
-    fn checked(&mut self, line: Result<String, LineError>) -> Result<String, LineError> {
+    fn check(&mut self, line: Result<String, LineError>) -> Result<String, LineError> {
         if line.is_err() {
             *self = Self {
-                failed: true,
+                is_failed: true,
                 ..Self::default()
             };
         }
@@ -102,7 +100,7 @@ fn read(line: &[u8]) -> Result<String, LineError> {
     Ok(text.to_owned())
 }
 
-/// What a client asks.
+/// A request of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
     /// `hello`
@@ -114,7 +112,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// Reads a line. Upper and lower case differ; blanks around the word do not count.
+    /// Reads a line. Case matters; blanks around the word do not.
     pub fn parse(line: &str) -> Self {
         match line.trim_ascii() {
             "hello" => Self::Hello,
@@ -124,15 +122,14 @@ impl Request {
     }
 }
 
-/// What the server answers; it prints as a line with its end.
+/// An answer of the server; it prints as a line with its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Response<'a> {
     /// To `hello`: the greeting, a single line.
     Greeting(&'a str),
-    /// To a request that is not understood.
+    /// To any other request.
     Unknown,
-    /// To what is no line. The server closes behind it: where the next line would begin is unknown,
-    /// or who sends speaks another protocol.
+    /// To an invalid line. The server closes after it: the client may speak another protocol.
     Refusal(LineError),
 }
 
@@ -155,17 +152,17 @@ mod tests {
 
     fn lines_of<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Line> {
         let mut lines = Lines::default();
-        let mut found = Vec::new();
+        let mut result = Vec::new();
         for piece in pieces {
             lines.push(piece);
             while let Some(line) = lines.next_line() {
-                found.push(line);
+                result.push(line);
             }
             assert!(lines.buffer.len() <= MAX_LINE + 1 + piece.len());
         }
-        found.extend(lines.finish());
+        result.extend(lines.finish());
         assert_eq!(lines.finish(), None);
-        found
+        result
     }
 
     fn lines(bytes: &[u8]) -> Vec<Line> {
@@ -250,7 +247,7 @@ mod tests {
         }
     }
 
-    /// Bytes like those that clients send, right and wrong ones, with lines of every length.
+    /// Bytes as clients send them, valid and invalid, with lines of every length.
     fn stream() -> impl Strategy<Value = Vec<u8>> {
         let part = prop_oneof![
             4 => Just(b"hello\r\n".to_vec()),

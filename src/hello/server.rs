@@ -1,4 +1,4 @@
-//! `hello-world-server`: answers `hello`, and costs nothing while nobody asks.
+//! `hello-world-server`: answers `hello`; between two clients it need not run.
 
 mod acceptor;
 mod conversation;
@@ -6,12 +6,11 @@ mod state;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use state::Server;
 
-use super::options::Options;
+use super::options::ServerOptions;
 use crate::service::activation::{self, ActivationError, Inherited};
 use crate::service::address::Address;
 use crate::service::alarm::Alarm;
@@ -20,24 +19,25 @@ use crate::service::command_line;
 use crate::service::exhausted;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
-use crate::service::serve::{Lifetime, Service, serve};
+use crate::service::serve::{Lifetime, serve};
 
-/// A client that does not answer for so long is taken for gone.
+/// How long a silent client may be unreachable before it is taken for gone.
 const KEEPALIVE: Duration = Duration::from_secs(120);
 
-/// What `FileDescriptorName=` calls sockets to which clients are handed over.
+/// The `FileDescriptorName=` of sockets to which clients are handed over.
 const HANDOVER_NAME: &str = "handover";
 
 /// Descriptors that are not for connections.
 const DESCRIPTORS_RESERVED: u64 = 32;
 
-/// Descriptors that are needed to serve anybody, beside the client's: for signals and times.
+/// Descriptors that serving needs beside the client's: for signals and times.
 const DESCRIPTORS_TO_SERVE: usize = 4;
 
 /// The program `hello-world-server`.
 pub fn main() -> ExitCode {
     let inherited = activation::inherited();
-    let options: Options = command_line::parse().unwrap_or_else(|error| program::refuse(&error));
+    let options: ServerOptions =
+        command_line::parse().unwrap_or_else(|error| program::refuse(&error));
     program::run(
         "hello-world-server",
         options.log_level,
@@ -46,7 +46,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(
-    options: Options,
+    options: ServerOptions,
     inherited: Result<Vec<Inherited>, ActivationError>,
 ) -> Result<(), Failure> {
     let descriptors = program::raise_descriptor_limit();
@@ -54,16 +54,17 @@ async fn run(
     for listener in &mut listeners {
         listener.set_options(Some(KEEPALIVE))?;
     }
-    // A client that was handed over comes with a token.
-    let each = match listeners.iter().any(Listener::is_handover) {
-        true => 2,
-        false => 1,
-    };
-    let possible = program::share_descriptors(descriptors, DESCRIPTORS_RESERVED, each);
+    // A handed-over client comes with a token.
+    let descriptors_each = 1 + u64::from(listeners.iter().any(Listener::is_handover));
+    let possible = program::share_descriptors(descriptors, DESCRIPTORS_RESERVED, descriptors_each);
     let connections_max = options.connections_max.min(possible.max(1));
     let alarm = Alarm::new()?;
-    exhausted::make_sure_of(DESCRIPTORS_TO_SERVE + each as usize)?;
-    let server = Arc::new(Server::new(options.greeting, connections_max));
+    exhausted::make_sure_of(DESCRIPTORS_TO_SERVE + descriptors_each as usize)?;
+    let server = Arc::new(Server {
+        greeting: options.greeting,
+        connections_max,
+        ..Server::default()
+    });
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
@@ -74,12 +75,15 @@ async fn run(
         Arc::clone(&listeners),
         alarm,
     ));
-    serve(Arc::new(Greeting(server)), listeners, lifetime).await?;
+    serve(server, listeners, lifetime).await?;
     Ok(())
 }
 
 /// All inherited listeners, or those of the command line.
-async fn listeners(options: &Options, inherited: Vec<Inherited>) -> Result<Vec<Listener>, Failure> {
+async fn listeners(
+    options: &ServerOptions,
+    inherited: Vec<Inherited>,
+) -> Result<Vec<Listener>, Failure> {
     let (handovers, inherited): (Vec<Inherited>, Vec<Inherited>) = inherited
         .into_iter()
         .partition(|socket| socket.name == HANDOVER_NAME);
@@ -103,45 +107,4 @@ async fn listeners(options: &Options, inherited: Vec<Inherited>) -> Result<Vec<L
         listeners.push(binding::bind_handover(path, options.bind_timeout).await?);
     }
     Ok(listeners)
-}
-
-/// The server as a service.
-struct Greeting(Arc<Server>);
-
-impl Service for Greeting {
-    fn may_accept(&self) -> bool {
-        self.0.may_accept()
-    }
-
-    fn set_resting(&self, resting: bool) {
-        self.0.resting.store(resting, Relaxed);
-        if !resting {
-            self.0.room.notify_one();
-        }
-    }
-
-    fn failure(&self) -> Option<Failure> {
-        self.0.failure.get().cloned().map(Failure::from)
-    }
-
-    fn open(&self) -> usize {
-        self.0.open()
-    }
-
-    async fn changed(&self) {
-        self.0.changed.notified().await;
-    }
-
-    fn status(&self, listeners: &[Listener]) -> String {
-        let waiting: u32 = listeners
-            .iter()
-            .filter_map(Listener::queue)
-            .map(|(waiting, _)| waiting)
-            .sum();
-        format!("{} open, {waiting} waiting.", self.open())
-    }
-
-    fn stopping(&self) {
-        self.0.stopping.store(true, Relaxed);
-    }
 }

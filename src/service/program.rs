@@ -1,6 +1,7 @@
 //! What every main does: runtime, logging, exit status.
 
 use std::error::Error;
+use std::io;
 use std::num::{IntErrorKind, ParseIntError};
 use std::process::{ExitCode, Termination};
 
@@ -37,6 +38,20 @@ const WRONG_USAGE: u8 = 2;
 /// Descriptors that the runtime and the way to systemd need, with some to spare.
 const TO_RUN: usize = 12;
 
+/// Runs a future to its end on a single-threaded runtime. A thread that still looks up a name is not waited for.
+///
+/// # Errors
+///
+/// When the runtime cannot be made.
+pub fn block_on<T>(body: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let output = runtime.block_on(body);
+    runtime.shutdown_background();
+    Ok(output)
+}
+
 /// Runs the daemon `name` on a single-threaded runtime until it ends.
 ///
 /// What it returns is the exit status. When it fails, the error and its causes go to the log and to
@@ -52,19 +67,12 @@ pub fn run<T: Termination + Send + 'static>(
     }
     // From now on a message needs no descriptor. One that cannot be sent ends no program.
     let _ = notify::systemd();
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&error),
-    };
     // As a task of its own: whoever wakes the future that a runtime blocks on has to wake the whole
     // thread, by a system call, even from within.
-    let result = runtime.block_on(async { tokio::spawn(body).await });
-    let result = result.unwrap_or_else(|panicked| Err(panicked.into()));
-    // Threads that still look up a name are not waited for.
-    runtime.shutdown_background();
+    let result = match block_on(async { tokio::spawn(body).await }) {
+        Ok(result) => result.unwrap_or_else(|panicked| Err(panicked.into())),
+        Err(error) => return fail(&error),
+    };
     match result {
         Ok(status) => status.report(),
         Err(error) => match error.downcast_ref::<WithStatus>() {

@@ -1,4 +1,4 @@
-//! Getting to the server.
+//! Connecting to the server.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::failure::{Failure, note};
-use super::options::Options;
+use super::failure::{ClientFailure, note};
+use super::options::ClientOptions;
 use crate::service::address::Address;
 use crate::service::connecting;
 use crate::service::happy_eyeballs::Race;
@@ -20,21 +20,17 @@ use crate::service::stream::Stream;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Connects, again and again if the options say so.
-///
-/// # Errors
-///
-/// When the server cannot be reached in time.
 pub async fn connect(
     address: &Address,
-    options: &Options,
+    options: &ClientOptions,
     interactive: bool,
-) -> Result<Stream, Failure> {
+) -> Result<Stream, ClientFailure> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(50);
     loop {
         let failure = match attempt(address, options.timeout.finite()).await {
             Ok(stream) => return Ok(stream),
-            Err(failure @ Failure::UnknownHost { .. }) => return Err(failure),
+            Err(failure @ ClientFailure::UnknownHost(..)) => return Err(failure),
             Err(failure) => failure,
         };
         let waited = started.elapsed();
@@ -52,51 +48,47 @@ pub async fn connect(
     }
 }
 
-async fn attempt(address: &Address, limit: Option<Duration>) -> Result<Stream, Failure> {
+async fn attempt(address: &Address, limit: Option<Duration>) -> Result<Stream, ClientFailure> {
     let Some(limit) = limit else {
         return try_all(address, None).await;
     };
-    match timeout(limit, try_all(address, Some(Instant::now() + limit))).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::ConnectTimedOut {
+    let result = timeout(limit, try_all(address, Some(Instant::now() + limit))).await;
+    result.unwrap_or_else(|_| {
+        Err(ClientFailure::ConnectTimedOut {
             address: address.clone(),
             after: limit,
-        }),
-    }
+        })
+    })
 }
 
 /// Connects to the first address of the server that answers.
-async fn try_all(address: &Address, deadline: Option<Instant>) -> Result<Stream, Failure> {
-    let failed = |error| Failure::of_connection(address, error);
-    let connected = match address {
+async fn try_all(address: &Address, deadline: Option<Instant>) -> Result<Stream, ClientFailure> {
+    let stream = match address {
         Address::Tcp { host, port } => {
-            let found = lookup(host, *port).await?;
-            let race = Race::new(found, Instant::now(), deadline);
-            let connected = connecting::connect(race, TcpStream::connect).await;
-            connected.and_then(|stream| open(stream.into_std()))
+            let addresses = lookup(host, *port).await?;
+            let race = Race::new(addresses, Instant::now(), deadline);
+            let stream = connecting::connect(race, TcpStream::connect).await;
+            stream.and_then(|stream| open(stream.into_std()))
         }
         Address::Unix(path) => unix(path).await,
         // Such a name begins with a NUL byte, unix(7).
         Address::Abstract(name) => unix(&PathBuf::from(format!("\0{name}"))).await,
         Address::Vsock { .. } | Address::Handover(_) => Err(io::ErrorKind::Unsupported.into()),
     };
-    connected.map_err(failed)
+    stream.map_err(|error| ClientFailure::of_connection(address, error))
 }
 
-async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    let unknown = |error| Failure::UnknownHost {
-        host: host.to_owned(),
-        error,
-    };
-    let found: Vec<_> = lookup_host((host, port)).await.map_err(unknown)?.collect();
-    match found.is_empty() {
+async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientFailure> {
+    let unknown = |error| ClientFailure::UnknownHost(host.to_owned(), error);
+    let addresses: Vec<_> = lookup_host((host, port)).await.map_err(unknown)?.collect();
+    match addresses.is_empty() {
         true => Err(unknown(io::ErrorKind::NotFound.into())),
-        false => Ok(found),
+        false => Ok(addresses),
     }
 }
 
-/// Connects to an AF_UNIX socket. While its backlog is full a non-blocking connect fails with
-/// EAGAIN, connect(2), where TCP would wait: so we wait.
+/// Connects to an AF_UNIX socket. While its backlog is full a non-blocking connect fails with EAGAIN,
+/// connect(2), where TCP would wait.
 async fn unix(path: &Path) -> io::Result<Stream> {
     let mut pause = Duration::from_millis(10);
     loop {

@@ -1,7 +1,6 @@
-//! Where the requests come from: a pipe, or a person at a terminal.
+//! The source of the requests: a pipe, or a person at a terminal.
 //!
-//! Both are read by a thread of their own, because neither can be read without blocking. The thread
-//! ends with the program.
+//! A thread of its own reads it, because that blocks. The thread ends with the program.
 
 use std::io::{self, Read};
 use std::sync::mpsc as turns;
@@ -11,18 +10,17 @@ use rustyline::error::ReadlineError;
 use rustyline::{DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc;
 
-use super::failure::Failure;
+use super::failure::ClientFailure;
 
 type Piece = Result<Vec<u8>, String>;
 
-/// The requests.
 pub struct Input {
     pieces: mpsc::Receiver<Piece>,
-    /// Tells the terminal's thread that it may prompt.
+    /// Lets the terminal's thread prompt.
     turns: Option<turns::Sender<()>>,
     /// Prints above the prompt.
     printer: Option<Box<dyn ExternalPrinter>>,
-    asked: bool,
+    is_prompted: bool,
 }
 
 impl Input {
@@ -34,19 +32,15 @@ impl Input {
             pieces,
             turns: None,
             printer: None,
-            asked: false,
+            is_prompted: false,
         }
     }
 
-    /// A person who is prompted for one request at a time.
-    ///
-    /// # Errors
-    ///
-    /// When the terminal cannot be used.
-    pub fn terminal() -> Result<Self, Failure> {
-        let unusable = |error: ReadlineError| Failure::Input(error.to_string());
+    /// Prompts for one request at a time.
+    pub fn terminal() -> Result<Self, ClientFailure> {
+        let unusable = |error: ReadlineError| ClientFailure::Input(error.to_string());
         let mut editor = DefaultEditor::new().map_err(unusable)?;
-        // Terminals that are too simple for it do without.
+        // Some terminals are too simple for it.
         let printer = editor.create_external_printer().ok();
         let (sender, pieces) = mpsc::channel(1);
         let (turns, prompts) = turns::channel();
@@ -55,43 +49,38 @@ impl Input {
             pieces,
             turns: Some(turns),
             printer: printer.map(|printer| Box::new(printer) as Box<dyn ExternalPrinter>),
-            asked: false,
+            is_prompted: false,
         })
     }
 
-    /// The next piece; `None` at the end. A person is prompted for it. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// When the input cannot be read.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
-        if !self.asked {
-            self.asked = true;
+    /// The next piece; `None` at the end. Prompts for it. Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, ClientFailure> {
+        if !self.is_prompted {
+            self.is_prompted = true;
             if let Some(turns) = &self.turns {
                 // It fails when the thread has ended: then the end is what comes next.
                 let _ = turns.send(());
             }
         }
         let piece = self.pieces.recv().await;
-        self.asked = false;
-        piece.transpose().map_err(Failure::Input)
+        self.is_prompted = false;
+        piece.transpose().map_err(ClientFailure::Input)
     }
 
-    /// Whether a person is prompted, who wants to see one answer before they ask on.
+    /// Whether it prompts: a person wants to see an answer before the next request.
     pub fn is_person(&self) -> bool {
         self.turns.is_some()
     }
 
-    /// Tells a person something while they are prompted; nobody else.
-    pub fn tell(&mut self, text: &str) {
+    /// Prints a text above the prompt, if there is one.
+    pub fn notify(&mut self, text: &str) {
         if let Some(printer) = &mut self.printer {
-            // What cannot be printed there is said again at the end.
+            // If it fails, the failure of the session says the same.
             let _ = printer.print(format!("{text}\n"));
         }
     }
 }
 
-/// A send fails when the program is about to end.
 fn read_pipe(sender: &mpsc::Sender<Piece>) {
     let mut buffer = vec![0; 16 * 1024];
     let mut input = io::stdin().lock();
@@ -102,26 +91,30 @@ fn read_pipe(sender: &mpsc::Sender<Piece>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => Err(error.to_string()),
         };
-        let failed = piece.is_err();
-        if sender.blocking_send(piece).is_err() || failed {
+        if !send(sender, piece) {
             return;
         }
     }
+}
+
+/// Sends a piece; returns whether another may follow. A send fails when the program is about to end.
+fn send(sender: &mpsc::Sender<Piece>, piece: Piece) -> bool {
+    let failed = piece.is_err();
+    sender.blocking_send(piece).is_ok() && !failed
 }
 
 fn prompt(editor: &mut DefaultEditor, prompts: &turns::Receiver<()>, sender: &mpsc::Sender<Piece>) {
     while prompts.recv().is_ok() {
         let piece = match editor.readline("> ") {
             Ok(line) => {
-                // Without a history there is none to recall from, and nothing else is lost.
+                // A failure loses the history only.
                 let _ = editor.add_history_entry(&line);
                 Ok(format!("{line}\n").into_bytes())
             }
             Err(ReadlineError::Eof | ReadlineError::Interrupted) => return,
             Err(error) => Err(error.to_string()),
         };
-        let failed = piece.is_err();
-        if sender.blocking_send(piece).is_err() || failed {
+        if !send(sender, piece) {
             return;
         }
     }

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 
 use clap::Parser;
 
-use super::failure::Failure;
+use super::failure::ClientFailure;
 use crate::service::address::{Address, AddressError};
 use crate::service::timespan::{TimeSpan, limit};
 
@@ -27,7 +27,7 @@ Times are systemd's: 5s, 1min 30s, 500ms, infinity; a bare number is seconds.";
 /// answer for each line, and ends when its input has ended and the answers have come.
 #[derive(Debug, Parser)]
 #[command(name = "hello-world-client", version, after_help = EXIT_STATUSES)]
-pub struct Options {
+pub struct ClientOptions {
     /// The server's name or IP address, or the whole address: HOST:PORT, [V6]:PORT or unix:/PATH
     pub host: String,
 
@@ -56,20 +56,16 @@ pub struct Options {
     pub wait: Option<TimeSpan>,
 }
 
-impl Options {
-    /// The server's address.
-    ///
-    /// # Errors
-    ///
-    /// When it is none, or none that a client can connect to.
-    pub fn address(&self) -> Result<Address, Failure> {
+impl ClientOptions {
+    /// The server's address, if a client can connect to it.
+    pub(super) fn address(&self) -> Result<Address, ClientFailure> {
         let host = &self.host;
         let Some(port) = self.port else {
             let address = host.parse().map_err(|error| {
-                Failure::Usage(format!("{error}; or give HOST and PORT as two words"))
+                ClientFailure::Usage(format!("{error}; or give HOST and PORT as two words"))
             })?;
             return match address {
-                Address::Vsock { .. } => Err(Failure::Usage(format!(
+                Address::Vsock { .. } => Err(ClientFailure::Usage(format!(
                     "{address} is a vsock address, which this client does not speak: give HOST and \
                      PORT, or unix:/PATH"
                 ))),
@@ -77,21 +73,17 @@ impl Options {
             };
         };
         if host.starts_with("unix:") || host.starts_with('/') {
-            return Err(Failure::Usage(format!(
+            return Err(ClientFailure::Usage(format!(
                 "{host} is the path of a socket, which has no port: leave {port} away"
             )));
         }
-        let is_v6 = |host: &str| {
-            host.split('%')
-                .next()
-                .is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok())
-        };
-        let text = match is_v6(host) {
-            true => format!("[{host}]:{port}"),
-            false => format!("{host}:{port}"),
+        let (ip, _zone) = host.split_once('%').unwrap_or((host, ""));
+        let text = match ip.parse::<Ipv6Addr>() {
+            Ok(_) => format!("[{host}]:{port}"),
+            Err(_) => format!("{host}:{port}"),
         };
         text.parse().map_err(|error: AddressError| {
-            Failure::Usage(match (host.parse::<Address>(), host.contains(['[', '%'])) {
+            ClientFailure::Usage(match (host.parse::<Address>(), host.contains(['[', '%'])) {
                 (Ok(_), _) => format!("{host} has a port already: leave {port} away"),
                 (_, true) => error.to_string(),
                 (Err(_), false) => format!(
@@ -117,15 +109,15 @@ mod tests {
     use clap::CommandFactory;
 
     fn address(words: &[&str]) -> Result<String, u8> {
-        let options =
-            Options::try_parse_from([&["hello-world-client"], words].concat()).map_err(|_| 2u8)?;
+        let options = ClientOptions::try_parse_from([&["hello-world-client"], words].concat())
+            .map_err(|_| 2u8)?;
         let address = options.address().map_err(|failure| failure.exit_status())?;
         Ok(address.to_string())
     }
 
     #[test]
     fn the_command_line_is_consistent() {
-        Options::command().debug_assert();
+        ClientOptions::command().debug_assert();
     }
 
     #[test]
@@ -170,25 +162,26 @@ mod tests {
             (["fe80::1%25eth0", "80"], "(write [fe80::1%eth0]:80)"),
         ] {
             let words = [&["hello-world-client"][..], &words].concat();
-            let failure = Options::parse_from(words).address().unwrap_err();
+            let failure = ClientOptions::parse_from(words).address().unwrap_err();
             assert!(failure.to_string().contains(says), "{failure}");
         }
-        for port in ["0", "99999"] {
-            let words = ["hello-world-client", "localhost", port];
-            let error = Options::try_parse_from(words).unwrap_err().to_string();
-            assert!(error.contains("from 1 to 65535"), "{error}");
-        }
-        for option in ["--timeout=0", "--answer-timeout=0"] {
-            let words = ["hello-world-client", option, "localhost", "1"];
-            let error = Options::try_parse_from(words).unwrap_err().to_string();
-            assert!(error.contains("write infinity"), "{error}");
+        for (word, says) in [
+            ("0", "from 1 to 65535"),
+            ("99999", "from 1 to 65535"),
+            ("--timeout=0", "write infinity"),
+            ("--answer-timeout=0", "write infinity"),
+        ] {
+            let words = ["hello-world-client", "localhost", word];
+            let error = ClientOptions::try_parse_from(words).unwrap_err();
+            assert!(error.to_string().contains(says), "{error}");
         }
     }
 
     #[test]
     fn wait_needs_no_time_and_does_not_take_the_host_for_one() {
-        let wait =
-            |words: &[&str]| Options::parse_from([&["hello-world-client"], words].concat()).wait;
+        let wait = |words: &[&str]| {
+            ClientOptions::parse_from([&["hello-world-client"], words].concat()).wait
+        };
         assert_eq!(wait(&["h", "1"]), None);
         assert_eq!(wait(&["--wait", "h", "1"]), Some(TimeSpan::Infinity));
         assert_eq!(wait(&["--wait=5s", "h", "1"]), "5s".parse().ok());

@@ -1,4 +1,4 @@
-//! Accepting clients, each of them served by a task of its own.
+//! Accepting clients; a task of its own serves each of them.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,9 +15,10 @@ use crate::service::ending;
 use crate::service::exhausted::Pause;
 use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener};
+use crate::service::serve::Service;
 use crate::service::stream::Stream;
 
-/// Clients that are accepted before other tasks have their turn.
+/// The most clients that are accepted before other tasks have their turn.
 const BATCH: usize = 32;
 
 /// One client, counted until this is dropped.
@@ -25,7 +26,7 @@ struct ServedClient {
     /// Taken when it is dropped, so that it is closed before it is counted as closed.
     socket: Option<ClientSocket>,
     server: Arc<Server>,
-    /// The conversation is over; otherwise it is cut, and that is not to look like its end.
+    /// The conversation is over; otherwise it is cut off, by a reset.
     is_served: bool,
 }
 
@@ -57,7 +58,7 @@ async fn accept_all(
     mut alarm: Alarm,
 ) -> io::Result<()> {
     let mut pause = Pause::default();
-    // The listener that was asked the last time: each has its turn.
+    // The index of the last listener: each has its turn.
     let mut turn = 0;
     loop {
         let paused = pause.until().is_some();
@@ -66,7 +67,7 @@ async fn accept_all(
             () = server.room.notified() => {
                 pause.end();
                 server.paused.store(false, Relaxed);
-                // The life cycle looks first whether the server is still in use.
+                // The life cycle first checks whether the server is still in use.
                 tokio::task::yield_now().await;
             }
             batch = poll_fn(|context| accept_batch(server, listeners, &mut turn, context)), if !paused => {
@@ -85,8 +86,8 @@ async fn accept_all(
     }
 }
 
-/// Accepts the clients that wait, a batch at most. Pending while no client waits or may be accepted; an error
-/// inside when no descriptors are left.
+/// Accepts a batch of waiting clients at most. Pending while no client waits or may be accepted; the inner error:
+/// no descriptors are left.
 fn accept_batch(
     server: &Arc<Server>,
     listeners: &[Listener],
@@ -95,7 +96,7 @@ fn accept_batch(
 ) -> Poll<io::Result<Option<io::Error>>> {
     for accepted in 0..BATCH {
         match accept_next(server, listeners, turn, context)? {
-            Accepted::Client(client) => serve(server, client),
+            Accepted::Client(arrival) => serve(server, arrival),
             Accepted::Gone => {}
             Accepted::Nobody if accepted == 0 => return Poll::Pending,
             Accepted::Nobody => break,
@@ -118,10 +119,10 @@ fn accept_next(
     for _ in 0..listeners.len() {
         *turn = (*turn + 1) % listeners.len();
         let listener = &listeners[*turn];
-        match listener.poll_ready(context) {
-            Poll::Pending => continue,
-            Poll::Ready(ready) => ready?,
-        }
+        let Poll::Ready(ready) = listener.poll_ready(context) else {
+            continue;
+        };
+        ready?;
         match listener.accept(context)? {
             Accepted::Nobody => {}
             accepted => return Ok(accepted),
@@ -148,11 +149,11 @@ async fn attend(mut client: ServedClient) {
     let Some(socket) = &client.socket else {
         return;
     };
-    let served = match Stream::of(socket.as_fd()) {
+    let result = match Stream::of(socket.as_fd()) {
         Ok(stream) => converse(&stream, &client.server.greeting).await,
         Err(error) => Err(error),
     };
-    if let Err(error) = served {
+    if let Err(error) = result {
         tracing::debug!(ERROR = %error, "a client was lost: {error}");
     }
     client.is_served = true;

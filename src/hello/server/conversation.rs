@@ -1,4 +1,4 @@
-//! What the server says to one client.
+//! The conversation with one client.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -9,15 +9,15 @@ use tokio::time::timeout;
 use crate::hello::protocol::{Lines, Request, Response};
 use crate::service::stream::Stream;
 
-/// Answers of one client are sent together, up to about so many bytes.
+/// The number of bytes from which on answers are sent and not collected.
 const ANSWERS: usize = 4096;
 
-/// How much, and for how long, is still read from a client that was refused, so that it can read
-/// why: closing a socket with unread bytes resets the connection (RFC 2525, section 2.17).
+/// How many bytes, and for how long, are still read from a refused client, so that it can read why: closing a
+/// socket with unread bytes resets the connection (RFC 2525, section 2.17).
 const FAREWELL_BYTES: usize = 1024 * 1024;
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
-/// Answers a client until it has said everything, or `quit`.
+/// Answers a client until its half-close or its `quit`.
 pub(super) async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) -> io::Result<()> {
     let mut lines = Lines::default();
     let mut buffer = [0; 2048];
@@ -25,7 +25,8 @@ pub(super) async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) ->
         let count = stream.receive(&mut buffer).await?;
         lines.push(&buffer[..count]);
         let mut answers = String::new();
-        let end = loop {
+        // At the end of the conversation: whether the client is refused.
+        let refused = loop {
             let line = match lines.next_line() {
                 None if count == 0 => lines.finish(),
                 line => line,
@@ -34,13 +35,13 @@ pub(super) async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) ->
                 Some(Ok(line)) => match Request::parse(&line) {
                     Request::Hello => answers += &Response::Greeting(greeting).to_string(),
                     Request::Other => answers += &Response::Unknown.to_string(),
-                    Request::Quit => break Some(Conclusion::Quit),
+                    Request::Quit => break Some(false),
                 },
                 Some(Err(error)) => {
                     answers += &Response::Refusal(error).to_string();
-                    break Some(Conclusion::Refused);
+                    break Some(true);
                 }
-                None => break (count == 0).then_some(Conclusion::Quit),
+                None => break (count == 0).then_some(false),
             }
             if answers.len() >= ANSWERS {
                 stream.send_all(answers.as_bytes()).await?;
@@ -48,23 +49,15 @@ pub(super) async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) ->
             }
         };
         stream.send_all(answers.as_bytes()).await?;
-        match end {
+        match refused {
             None => {}
-            Some(Conclusion::Quit) => return Ok(()),
-            Some(Conclusion::Refused) => return say_farewell(stream).await,
+            Some(false) => return Ok(()),
+            Some(true) => return say_farewell(stream).await,
         }
     }
 }
 
-/// How a conversation ends.
-enum Conclusion {
-    /// The client wants no more.
-    Quit,
-    /// We want no more.
-    Refused,
-}
-
-/// Lets a client that was refused read why, before the connection is closed.
+/// Lets a refused client read why, before the connection is closed.
 async fn say_farewell(stream: &Stream<BorrowedFd<'_>>) -> io::Result<()> {
     stream.shutdown_write()?;
     let mut left = FAREWELL_BYTES;

@@ -1,11 +1,15 @@
-//! What the acceptor, the conversations and the life cycle share.
+//! The state that the acceptor, the conversations and the life cycle share.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::Notify;
 
-/// What all connections share.
+use crate::service::listener::Listener;
+use crate::service::program::Failure;
+use crate::service::serve::Service;
+
+#[derive(Default)]
 pub struct Server {
     pub greeting: String,
     pub connections_max: usize,
@@ -24,31 +28,38 @@ pub struct Server {
     pub room: Notify,
 }
 
-impl Server {
-    /// A server without connections.
-    pub fn new(greeting: String, connections_max: usize) -> Self {
-        Self {
-            greeting,
-            connections_max,
-            open: AtomicUsize::new(0),
-            accepted: AtomicU64::new(0),
-            stopping: AtomicBool::new(false),
-            resting: AtomicBool::new(false),
-            paused: AtomicBool::new(false),
-            failure: OnceLock::new(),
-            changed: Notify::new(),
-            room: Notify::new(),
+impl Service for Server {
+    fn may_accept(&self) -> bool {
+        let obstacles = [&self.stopping, &self.resting, &self.paused];
+        !obstacles.iter().any(|flag| flag.load(Relaxed)) && self.open() < self.connections_max
+    }
+
+    fn set_resting(&self, resting: bool) {
+        self.resting.store(resting, Relaxed);
+        if !resting {
+            self.room.notify_one();
         }
     }
 
-    /// Whether one more client may be accepted now.
-    pub fn may_accept(&self) -> bool {
-        let waits = [&self.stopping, &self.resting, &self.paused];
-        !waits.iter().any(|flag| flag.load(Relaxed)) && self.open() < self.connections_max
+    fn failure(&self) -> Option<Failure> {
+        self.failure.get().cloned().map(Failure::from)
     }
 
-    /// How many connections are open.
-    pub fn open(&self) -> usize {
+    fn open(&self) -> usize {
         self.open.load(Relaxed)
+    }
+
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn status(&self, listeners: &[Listener]) -> String {
+        let queues = listeners.iter().filter_map(Listener::queue);
+        let waiting: u32 = queues.map(|(waiting, _)| waiting).sum();
+        format!("{} open, {waiting} waiting.", self.open())
+    }
+
+    fn stopping(&self) {
+        self.stopping.store(true, Relaxed);
     }
 }

@@ -1,0 +1,232 @@
+//! The status of a proxy as text. Pure.
+
+use super::display::{age, bytes, moment};
+use super::queued;
+use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus, Status};
+use crate::service::plural::{clause, count};
+
+pub fn gate_word(gate: GateState) -> &'static str {
+    match gate {
+        GateState::Open => "open",
+        GateState::Draining => "draining",
+        GateState::Locked => "locked",
+    }
+}
+
+/// The whole status, a line for each field, as systemctl does it. `queued`: the number of clients in the queue from
+/// addresses that hold up a drain; `now`: the time of day in microseconds since 1970.
+pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<String> {
+    let mut fields = vec![("Gate", gate(status, now))];
+    if let Some(lock) = &status.lock {
+        fields.extend(lease(lock).map(|text| ("Lease", text)));
+        fields.extend(callers(lock).map(|text| ("Callers", text)));
+    }
+    fields.push(("Open", open(status)));
+    fields.push(("Queued", queue(status, queued)));
+    let listeners = status.listeners.iter();
+    fields.extend(listeners.map(|socket| ("Listener", listener(socket))));
+    fields.push(("Target", target(status)));
+    let served = format!(
+        "{} accepted, {} of them without reaching the target; {} received, {} sent",
+        status.accepted,
+        status.unreachable,
+        bytes(status.received_bytes),
+        bytes(status.sent_bytes),
+    );
+    fields.push(("Served", served));
+    if status.refused > 0 {
+        let reset = clause(status.refused, "client", ("was reset", "were reset"));
+        let refused = format!("{reset}, of sources with as many connections as one may have");
+        fields.push(("Refused", refused));
+    }
+    let process = format!("{}, version {}", status.pid, status.version);
+    fields.push(("Process", process));
+    let lines = fields
+        .iter()
+        .map(|(label, text)| format!("{label:>9}: {text}"));
+    std::iter::once(format!("disnix-tcp-proxy {name}"))
+        .chain(lines)
+        .collect()
+}
+
+fn gate(status: &Status, now: u64) -> String {
+    let word = gate_word(status.gate);
+    let Some(lock) = &status.lock else {
+        return word.to_owned();
+    };
+    let ago = age(now.saturating_sub(lock.since_usec));
+    let reason = lock.reason.as_ref();
+    let reason = reason.map(|reason| format!(": {reason}"));
+    format!(
+        "{word} since {} ({ago} ago){}",
+        moment(lock.since_usec),
+        reason.unwrap_or_default()
+    )
+}
+
+fn lease(lock: &LockStatus) -> Option<String> {
+    let end = match lock.at_lease_end {
+        LeaseEnd::Open => "the gate opens by itself",
+        LeaseEnd::Exit => "the proxy ends",
+    };
+    lock.lease_left_usec
+        .map(|left| format!("{end} in {}", age(left)))
+}
+
+fn callers(lock: &LockStatus) -> Option<String> {
+    if lock.callers == 0 {
+        return None;
+    }
+    let end = match (lock.kept, lock.callers) {
+        (true, _) => "it stays when they have gone",
+        (false, 1) => "it ends with that one",
+        (false, _) => "it ends with the last of them",
+    };
+    let verbs = ("waits for or holds", "wait for or hold");
+    let callers = clause(lock.callers, "caller", verbs);
+    Some(format!("{callers} the lock; {end}"))
+}
+
+fn open(status: &Status) -> String {
+    let before = match status.open_in_predecessor {
+        0 => String::new(),
+        count => format!(", {count} of them in the process that was taken over"),
+    };
+    format!(
+        "{} of at most {}{before}",
+        status.open, status.connections_max
+    )
+}
+
+fn queue(status: &Status, queued: usize) -> String {
+    let hint = match queued {
+        0 => String::new(),
+        _ => format!(
+            ", {queued} of them from addresses that are still connected: {}",
+            queued::MEANING
+        ),
+    };
+    format!("{}{hint}", status.queued)
+}
+
+fn listener(listener: &ListenerStatus) -> String {
+    let owner = match listener.inherited {
+        true => " (systemd's)",
+        false => "",
+    };
+    let waiting = match (listener.waiting, listener.backlog) {
+        (Some(waiting), Some(backlog)) => {
+            format!(", {} waiting, room for {backlog}", count(waiting, "client"))
+        }
+        (Some(waiting), None) => format!(", {} waiting", count(waiting, "client")),
+        // The kernel does not count the clients that wait on an AF_UNIX socket.
+        (None, _) => String::new(),
+    };
+    format!("{}{owner}{waiting}", listener.address)
+}
+
+fn target(status: &Status) -> String {
+    match &status.target {
+        Some(target) if status.target_fixed => {
+            format!("{target} (fixed by the command line or DISNIX_TCP_PROXY_TARGET)")
+        }
+        Some(target) => target.clone(),
+        None => "none yet, so clients wait: `disnix-tcp-proxyctl set-target` sets it".to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn status() -> Status {
+        Status {
+            version: "0.1.0".to_owned(),
+            pid: 42,
+            gate: GateState::Open,
+            lock: None,
+            target: Some("[::1]:5000".to_owned()),
+            target_fixed: true,
+            open: 3,
+            open_in_predecessor: 0,
+            connections_max: 16384,
+            queued: 0,
+            accepted: 10,
+            unreachable: 1,
+            refused: 0,
+            received_bytes: 70,
+            sent_bytes: 2048,
+            listeners: vec![ListenerStatus {
+                address: "[::]:5001".to_owned(),
+                inherited: true,
+                waiting: Some(0),
+                backlog: Some(4096),
+            }],
+        }
+    }
+
+    #[test]
+    fn an_open_proxy_is_described() {
+        assert_eq!(
+            describe("default", &status(), 0, 0),
+            [
+                "disnix-tcp-proxy default",
+                "     Gate: open",
+                "     Open: 3 of at most 16384",
+                "   Queued: 0",
+                " Listener: [::]:5001 (systemd's), 0 clients waiting, room for 4096",
+                "   Target: [::1]:5000 (fixed by the command line or DISNIX_TCP_PROXY_TARGET)",
+                "   Served: 10 accepted, 1 of them without reaching the target; 70 B received, \
+                 2.0 KiB sent",
+                "  Process: 42, version 0.1.0",
+            ]
+        );
+    }
+
+    fn lock() -> LockStatus {
+        LockStatus {
+            reason: Some("upgrade to 2".to_owned()),
+            since_usec: 1_000_000,
+            lease_left_usec: Some(300_000_000),
+            at_lease_end: LeaseEnd::Open,
+            callers: 1,
+            kept: false,
+        }
+    }
+
+    #[test]
+    fn of_a_lock_one_sees_since_when_why_how_long_and_for_whom() {
+        let mut status = status();
+        (status.gate, status.target, status.lock) = (GateState::Locked, None, Some(lock()));
+        let lines = describe("default", &status, 0, 91_000_000);
+        assert_eq!(
+            &lines[1..4],
+            [
+                "     Gate: locked since 1970-01-01 00:00:01 UTC (1min 30s ago): upgrade to 2",
+                "    Lease: the gate opens by itself in 5min",
+                "  Callers: 1 caller waits for or holds the lock; it ends with that one",
+            ]
+        );
+        let is_target = |line: &String| line.contains("Target: none yet");
+        assert!(lines.iter().any(is_target), "{lines:#?}");
+    }
+
+    #[test]
+    fn a_lease_that_ends_the_proxy_and_connections_of_the_one_before_are_told() {
+        let mut status = status();
+        status.open_in_predecessor = 2;
+        status.lock = Some(LockStatus {
+            at_lease_end: LeaseEnd::Exit,
+            callers: 0,
+            ..lock()
+        });
+        let lines = describe("default", &status, 0, 91_000_000);
+        assert_eq!(
+            &lines[2..4],
+            [
+                "    Lease: the proxy ends in 5min",
+                "     Open: 3 of at most 16384, 2 of them in the process that was taken over",
+            ]
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! Error replies of a proxy, as failures.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::failure::CtlFailure;
+use crate::interface::INTERFACE;
+use crate::service::plural::clause;
+
+/// From the error `name` that the proxy behind `path` replied with.
+pub fn failure_of(path: &Path, name: &str, parameters: &Value) -> CtlFailure {
+    let own_name = name
+        .strip_prefix(INTERFACE)
+        .and_then(|rest| rest.strip_prefix('.'));
+    let error = own_name.unwrap_or_default();
+    match error {
+        "DrainTimedOut" => CtlFailure::DrainTimedOut(number(parameters, "open")),
+        "DrainStalled" => CtlFailure::DrainStalled(number(parameters, "open")),
+        "Unlocked" => CtlFailure::Unlocked(text(parameters, "reason").to_owned()),
+        "InvalidTarget" => CtlFailure::Usage(format!(
+            "the proxy cannot lead to “{}”: {}; nothing has changed",
+            text(parameters, "target"),
+            text(parameters, "reason")
+        )),
+        "CallTooLong" => CtlFailure::too_long(number(parameters, "limit")),
+        _ => match refusal(error, parameters) {
+            Some(sentence) => CtlFailure::Refused(sentence),
+            None => CtlFailure::Foreign {
+                path: path.to_owned(),
+                reason: format!("it answers {name} {parameters}"),
+            },
+        },
+    }
+}
+
+fn text<'a>(parameters: &'a Value, key: &str) -> &'a str {
+    parameters[key].as_str().unwrap_or("?")
+}
+
+fn number(parameters: &Value, key: &str) -> u64 {
+    parameters[key].as_u64().unwrap_or(0)
+}
+
+/// The sentence for an error that needs no variant of its own; `None` for an unknown one.
+fn refusal(error: &str, parameters: &Value) -> Option<String> {
+    let (reason, target) = (text(parameters, "reason"), text(parameters, "target"));
+    let id = number(parameters, "id");
+    Some(match error {
+        "TargetSilent" if parameters["set"] == true => {
+            format!("{reason}; it is set all the same, for there was no target before: start it")
+        }
+        "TargetSilent" => format!(
+            "{reason}; nothing has changed: start it, try longer with --wait, or set the target without \
+             trying it"
+        ),
+        "TargetFixed" => format!(
+            "the target is fixed to {target} by the proxy's command line or DISNIX_TCP_PROXY_TARGET: \
+             change it there and restart the proxy, or remove it there to use set-target"
+        ),
+        "StateNotSaved" => format!(
+            "the proxy could not save its state ({reason}), nothing has changed: look after its \
+             runtime and state directories and try again"
+        ),
+        "NoSuchConnection" => {
+            format!("there is no connection {id} (any more): see `disnix-tcp-proxyctl connections`")
+        }
+        "CannotClose" => format!("connection {id} cannot be closed: {reason}"),
+        "BeingTakenOver" => {
+            let pid = parameters["pid"].as_i64();
+            let pid = pid.map(|pid| format!(" ({pid})")).unwrap_or_default();
+            format!("another process{pid} is just taking over from the proxy: wait until it has")
+        }
+        "CannotHandOver" => format!("the proxy cannot hand over its sockets: {reason}"),
+        "NotHandedOver" => {
+            "the proxy has not handed over its sockets to this caller: that comes first".to_owned()
+        }
+        "TooManyCallers" => {
+            let verbs = ("that waits", "that wait");
+            let calls = clause(number(parameters, "limit"), "call", verbs);
+            format!(
+                "the proxy has {calls} (lock, switch, watch) already, and no more may: end some of them \
+                 and try again"
+            )
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interface::{DESCRIPTION, qualified};
+    use serde_json::json;
+
+    fn failure(name: &str, parameters: Value) -> CtlFailure {
+        failure_of(Path::new("/c"), &qualified(name), &parameters)
+    }
+
+    #[test]
+    fn each_error_of_the_interface_has_a_sentence_and_an_exit_status() {
+        let invalid = json!({"target": "x", "reason": "bad"});
+        let not_ours = json!({"id": 0, "reason": "not ours"});
+        let (three, one) = (json!({"open": 3}), json!({"open": 1}));
+        let limit = json!({"limit": 65536});
+        for (name, parameters, status, words) in [
+            ("DrainTimedOut", three, 3, "3 connections still open"),
+            ("DrainStalled", one, 3, "1 connection still open"),
+            ("Unlocked", json!({"reason": "unlock"}), 1, "somebody else"),
+            ("Unlocked", json!({"reason": "lease"}), 1, "--lease"),
+            ("InvalidTarget", invalid, 2, "“x”: bad"),
+            ("TargetFixed", json!({"target": "h:1"}), 1, "h:1"),
+            ("StateNotSaved", json!({"reason": "full"}), 1, "full"),
+            ("NoSuchConnection", json!({"id": 7}), 1, "connection 7"),
+            ("CannotClose", not_ours, 1, "not ours"),
+            ("TooManyCallers", json!({"limit": 9}), 1, "9 calls"),
+            ("CallTooLong", limit, 2, "at most 65536 bytes"),
+            ("Unheard", json!({}), 1, "Unheard"),
+        ] {
+            let failure = failure(name, parameters);
+            assert_eq!(failure.exit_status(), status, "{failure}");
+            assert!(failure.to_string().contains(words), "{failure}");
+        }
+    }
+
+    #[test]
+    fn every_error_of_the_interface_is_known() {
+        for line in DESCRIPTION.lines() {
+            if let Some(name) = line.strip_prefix("error ") {
+                let name = name.split_whitespace().next().unwrap();
+                let failure = failure(name, json!({}));
+                assert!(!matches!(failure, CtlFailure::Foreign { .. }), "{name}");
+            }
+        }
+    }
+}
