@@ -4,7 +4,9 @@
 //! a store, of one that goes on with connections, and of its end. After each the next process serves a new
 //! client, goes on with all connections, and nothing is left in the store that nobody needs.
 
+mod failing_calls;
 mod leftovers;
+mod notifications;
 mod open;
 mod service;
 mod tracer;

@@ -1,34 +1,28 @@
-//! Plays systemd: holds the sockets and the store, starts the proxy, and looks at what it leaves.
+//! Plays systemd: holds the sockets and the store, starts the proxy, and examines what it leaves.
 
 use std::ffi::{CString, c_char};
-use std::io::{IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-
+use crate::failing_calls::{self, FailingCall};
+use crate::notifications::{self, FLUSH, Store};
 use crate::tracer::{self, From, Tracee};
 
-/// Nothing here takes so long, unless it is broken.
+/// Longer than anything here takes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What the store has while the proxy keeps connections.
+/// The number of descriptors in the store while the proxy keeps connections.
 pub const STORED: usize = 13;
 
-/// What the manager says to itself.
-const FLUSH: &str = "FLUSH";
-
-/// Room for the number of a process.
+/// Room for a process ID.
 const NUMBER: &str = "0000000000";
-
-type Store = Arc<Mutex<Vec<(String, OwnedFd)>>>;
 
 pub struct Service {
     clients: TcpListener,
@@ -37,25 +31,16 @@ pub struct Service {
     directory: tempfile::TempDir,
     target: SocketAddr,
     ready: Receiver<()>,
-    /// The signal that the process gets when it says that it is ready.
+    /// The signal that the process gets at `READY=1`.
     when_ready: Arc<AtomicI32>,
     process: Arc<AtomicI32>,
-    refused: Vec<Refused>,
-}
-
-/// A system call that fails, as on a kernel that has it not or under a limit.
-#[derive(Clone, Copy)]
-pub struct Refused {
-    pub number: libc::c_long,
-    /// Only if this is its first argument.
-    pub argument: Option<u32>,
-    pub errno: libc::c_int,
+    refused: Vec<FailingCall>,
 }
 
 impl Service {
-    /// A proxy that leads to this target; it does not run yet.
+    /// A proxy for this target; it does not run yet.
     pub fn new(target: SocketAddr) -> Self {
-        // Those whom the process leaves behind are ours to wait for.
+        // Orphans of the process become children of this one.
         rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("systemd")).unwrap();
@@ -74,12 +59,13 @@ impl Service {
         };
         let store = service.store.clone();
         let (when_ready, process) = (service.when_ready.clone(), service.process.clone());
-        std::thread::spawn(move || listen(&notify, &store, &when_ready, &process, &said));
+        std::thread::spawn(move || {
+            notifications::listen(&notify, &store, &when_ready, &process, &said)
+        });
         service
     }
 
-    /// Waits until everything is acted upon that the process before has said. As systemd does, which hears
-    /// of its death only then.
+    /// Waits until all messages of the process are handled; systemd too handles its death only then.
     fn settle(&self) {
         while self.ready.try_recv().is_ok() {}
         let socket = UnixDatagram::unbound().unwrap();
@@ -88,12 +74,12 @@ impl Service {
         self.ready.recv_timeout(PATIENCE).unwrap();
     }
 
-    /// Has these calls fail in processes that are started from now on.
-    pub fn refuse(&mut self, calls: &[Refused]) {
+    /// Lets these calls fail in the processes that are started from now on.
+    pub fn refuse(&mut self, calls: &[FailingCall]) {
         self.refused = calls.to_vec();
     }
 
-    /// The process, or the last will of it; `None` if it is not there.
+    /// The last will of the process; `None` if there is none.
     pub fn last_will(&self) -> Option<libc::pid_t> {
         let process = self.process.load(SeqCst);
         let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
@@ -118,7 +104,7 @@ impl Service {
         pids.into_iter().find(is_it)
     }
 
-    /// Waits until it has logged this.
+    /// Waits for a text in the log.
     pub fn until_logged(&self, text: &str) {
         let begin = std::time::Instant::now();
         while !self.log().contains(text) {
@@ -131,13 +117,13 @@ impl Service {
         }
     }
 
-    /// Starts it, traced. When it says that it is ready it gets this signal.
+    /// Starts the proxy, traced. At `READY=1` it gets the signal `when_ready`.
     pub fn trace(&self, from: From, when_ready: libc::c_int) -> Tracee {
         self.when_ready.store(when_ready, SeqCst);
         Tracee::new(self.spawn(true), from)
     }
 
-    /// Starts it, and waits until it is ready.
+    /// Starts the proxy, and waits until it is ready.
     pub fn start(&self) {
         self.when_ready.store(0, SeqCst);
         self.spawn(false);
@@ -145,19 +131,19 @@ impl Service {
         assert!(ready.is_ok(), "it does not get ready: {}", self.log());
     }
 
-    /// Starts it, and waits until it has ended by itself.
+    /// Starts the proxy, and waits until it has ended by itself.
     pub fn run_to_end(&self) {
         self.spawn(false);
         self.wait();
     }
 
-    /// Ends it by a signal, and waits until nobody is left of it.
+    /// Ends the proxy by a signal, and waits for all its processes.
     pub fn end(&self, signal: libc::c_int) {
         let process = self.process.load(SeqCst);
         // SAFETY: kill(2) on a child that was not waited for.
         unsafe {
             match signal {
-                // Everybody, as when systemd kills what is left of a service.
+                // The whole group, as systemd kills a service.
                 libc::SIGKILL => libc::kill(-process, signal),
                 _ => libc::kill(process, signal),
             };
@@ -167,18 +153,18 @@ impl Service {
 
     fn wait(&self) {
         let process = self.process.load(SeqCst);
-        // SAFETY: waitpid(2) may be told not to say how they ended.
+        // SAFETY: waitpid(2) without a place for the status.
         while unsafe { libc::waitpid(-process, std::ptr::null_mut(), libc::__WALL) } > 0 {}
     }
 
-    /// What is in the store, by its names.
+    /// The names in the store.
     pub fn stored(&self) -> Vec<String> {
         self.settle();
         let store = self.store.lock().unwrap();
         store.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// Leaves only these in the store, by the order in which they were put there.
+    /// Keeps only some in the store, by their index.
     pub fn retain(&self, mut is_left: impl FnMut(usize) -> bool) {
         self.settle();
         let mut index = 0..;
@@ -186,32 +172,30 @@ impl Service {
         store.retain(|_| is_left(index.next().unwrap()));
     }
 
-    /// Gives everything that is in its store to another one.
+    /// Moves the store to another service.
     pub fn move_to(&self, other: &Self) {
         self.settle();
         let mut store = self.store.lock().unwrap();
         other.store.lock().unwrap().append(&mut store);
     }
 
-    /// Puts something into the store.
+    /// Adds to the store.
     pub fn put(&self, name: &str, descriptor: impl Into<OwnedFd>) {
         let mut store = self.store.lock().unwrap();
         store.push((name.to_owned(), descriptor.into()));
     }
 
-    /// What it has logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// A client.
     pub fn connect(&self) -> TcpStream {
         let client = TcpStream::connect(self.clients.local_addr().unwrap()).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
         client
     }
 
-    /// How many connections the proxy says are open.
+    /// The number of open connections in the status of the proxy.
     pub fn open(&self) -> usize {
         let mut caller = UnixStream::connect(self.directory.path().join("control")).unwrap();
         caller.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -228,7 +212,7 @@ impl Service {
         answer["parameters"]["status"]["open"].as_u64().unwrap() as usize
     }
 
-    /// Forks and executes it with everything that systemd would hand over.
+    /// Forks and executes the proxy with all that systemd would pass to it.
     fn spawn(&self, traced: bool) -> libc::pid_t {
         self.settle();
         let store = self.store.lock().unwrap();
@@ -255,12 +239,12 @@ impl Service {
         let program = CString::new(env!("CARGO_BIN_EXE_disnix-tcp-proxy")).unwrap();
         let arguments = [program.as_ptr(), std::ptr::null()];
         let log = CString::new(path("log").as_os_str().as_bytes()).unwrap();
-        let mut filter = filter(&self.refused);
+        let mut filter = failing_calls::filter(&self.refused);
         let program_filter = libc::sock_fprog {
             len: filter.len() as u16,
             filter: filter.as_mut_ptr(),
         };
-        // Far above, so that none is overwritten before it is copied.
+        // Far above all others, so that none is overwritten before it is copied.
         let first_copy = 1000;
         // SAFETY: the child only does what the next block does.
         let process = unsafe { libc::fork() };
@@ -306,99 +290,18 @@ impl Service {
             }
         }
         assert!(process > 0);
-        // Whoever is first: from here on it can be waited for by its group.
-        // SAFETY: a system call; it fails if the child has executed the program, and then that was first.
+        // Parent and child both do it: from here on it can be waited for by its group.
+        // SAFETY: a system call; it fails if the child has executed the program, which did it before.
         unsafe { libc::setpgid(process, process) };
         self.process.store(process, SeqCst);
         process
     }
 }
 
-/// A filter for seccomp(2) that has these calls fail and lets everything else pass.
-fn filter(refused: &[Refused]) -> Vec<libc::sock_filter> {
-    let instruction = |code: u32, k: u32, jf: u8| libc::sock_filter {
-        code: code as u16,
-        jt: 0,
-        jf,
-        k,
-    };
-    let load =
-        |offset: usize| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, offset as u32, 0);
-    let unless = |value: u32, skip: u8| {
-        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, skip)
-    };
-    let answer = |what: u32| instruction(libc::BPF_RET | libc::BPF_K, what, 0);
-    let mut program = Vec::new();
-    for Refused {
-        number,
-        argument,
-        errno,
-    } in refused
-    {
-        program.push(load(std::mem::offset_of!(libc::seccomp_data, nr)));
-        program.push(unless(
-            *number as u32,
-            if argument.is_some() { 3 } else { 1 },
-        ));
-        if let Some(argument) = argument {
-            program.push(load(std::mem::offset_of!(libc::seccomp_data, args)));
-            program.push(unless(*argument, 1));
-        }
-        program.push(answer(libc::SECCOMP_RET_ERRNO | *errno as u32));
-    }
-    program.push(answer(libc::SECCOMP_RET_ALLOW));
-    program
-}
-
 impl Drop for Service {
     fn drop(&mut self) {
         if self.process.load(SeqCst) > 0 {
             self.end(libc::SIGKILL);
-        }
-    }
-}
-
-fn listen(
-    notify: &UnixDatagram,
-    store: &Store,
-    when_ready: &AtomicI32,
-    process: &AtomicI32,
-    ready: &Sender<()>,
-) {
-    loop {
-        let mut buffer = [0; 4096];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut parts = [IoSliceMut::new(&mut buffer)];
-        let Ok(message) = recvmsg(notify, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) else {
-            return;
-        };
-        let fds = control.drain().filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        });
-        let fds: Vec<OwnedFd> = fds.flatten().collect();
-        let text = String::from_utf8_lossy(&buffer[..message.bytes]).into_owned();
-        let name = text.lines().find_map(|line| line.strip_prefix("FDNAME="));
-        let name = name.unwrap_or_default().to_owned();
-        let mut store = store.lock().unwrap();
-        if text == FLUSH {
-            if ready.send(()).is_err() {
-                return;
-            }
-        } else if text.contains("FDSTORE=1") {
-            store.extend(fds.into_iter().map(|fd| (name.clone(), fd)));
-        } else if text.contains("FDSTOREREMOVE=1") {
-            store.retain(|(kept, _)| *kept != name);
-        } else if text.contains("READY=1") {
-            match when_ready.load(SeqCst) {
-                0 if ready.send(()).is_err() => return,
-                0 => {}
-                // SAFETY: kill(2) on a child that was not waited for: it is traced, and has just sent this.
-                signal => unsafe {
-                    libc::kill(process.load(SeqCst), signal);
-                },
-            }
         }
     }
 }

@@ -1,22 +1,23 @@
 //! Where there can be no last will, where the kernel is too old for one, and where it is killed.
 
+use crate::failing_calls::FailingCall;
 use crate::open::{Open, upstream};
-use crate::service::{Refused, STORED, Service};
+use crate::service::{STORED, Service};
 
-const NO_PIDFD: Refused = Refused {
+const NO_PIDFD: FailingCall = FailingCall {
     number: libc::SYS_pidfd_open,
     argument: None,
     errno: libc::ENOSYS,
 };
 
-const NO_WAIT_FOR_PIDFD: Refused = Refused {
+const NO_WAIT_FOR_PIDFD: FailingCall = FailingCall {
     number: libc::SYS_waitid,
     argument: Some(libc::P_PIDFD),
     errno: libc::EINVAL,
 };
 
 /// Threads are made by clone3(2).
-const NO_CHILD: Refused = Refused {
+const NO_CHILD: FailingCall = FailingCall {
     number: libc::SYS_clone,
     argument: None,
     errno: libc::EAGAIN,
@@ -72,7 +73,7 @@ fn where_not_even_a_thread_can_be_started_nobody_waits_for_ever() {
     service.start();
     let kept = Open::new(&service);
     service.end(libc::SIGKILL);
-    let no_thread = Refused {
+    let no_thread = FailingCall {
         number: libc::SYS_clone3,
         ..NO_CHILD
     };

@@ -3,12 +3,16 @@
 //! This process plays systemd and both ends of every connection. The process that is killed is this
 //! program too: a small relay on top of `proxy::keep`.
 
+mod carrier;
 mod cost;
 mod manager;
+mod plan;
 mod proxy;
 mod relay;
+mod sockets;
 mod starts;
 mod streams;
+mod upstream;
 mod urgent;
 
 use std::io::{Read, Write};
@@ -18,7 +22,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use manager::{Kill, Manager};
-use streams::{Kind, Outcome, Place, Plan, Random};
+use plan::{Plan, Random};
+use sockets::{Kind, Place};
+use streams::Outcome;
+use upstream::Upstream;
 
 /// Not a test: what the manager runs.
 #[test]
@@ -44,7 +51,7 @@ impl Run {
 
 /// Kills again and again while `clients` at a time have their streams carried.
 fn run(kill: Option<Kill>, clients: usize, plan: fn(&mut Random) -> Plan, to: Kind) -> Run {
-    let upstream = streams::Upstream::start(to);
+    let upstream = Upstream::start(to);
     let mut manager = Manager::new(upstream.target(), 2);
     manager.start();
     run_with(&mut manager, &upstream, kill, clients, plan)
@@ -52,7 +59,7 @@ fn run(kill: Option<Kill>, clients: usize, plan: fn(&mut Random) -> Plan, to: Ki
 
 fn run_with(
     manager: &mut Manager,
-    upstream: &streams::Upstream,
+    upstream: &Upstream,
     kill: Option<Kill>,
     clients: usize,
     plan: fn(&mut Random) -> Plan,
@@ -64,7 +71,7 @@ fn run_with(
 fn run_to(
     place: &Place,
     manager: &mut Manager,
-    upstream: &streams::Upstream,
+    upstream: &Upstream,
     kill: Option<Kill>,
     clients: usize,
     plan: fn(&mut Random) -> Plan,
@@ -181,7 +188,7 @@ fn client(manager: &Manager) -> TcpStream {
     let mut client = TcpStream::connect(manager.address()).unwrap();
     let patience = Some(Duration::from_secs(20));
     client.set_read_timeout(patience).unwrap();
-    client.write_all(&streams::echo_header(1000)).unwrap();
+    client.write_all(&plan::echo_header(1000)).unwrap();
     echo(&mut client);
     client
 }
@@ -195,7 +202,7 @@ fn echo(client: &mut TcpStream) {
 
 #[test]
 fn after_an_end_without_connections_nothing_is_stored() {
-    let upstream = streams::Upstream::start(Kind::Tcp);
+    let upstream = Upstream::start(Kind::Tcp);
     let mut manager = Manager::new(upstream.target(), 1);
     manager.start();
     assert_eq!(manager.stored(), 13);
@@ -209,7 +216,7 @@ fn after_an_end_without_connections_nothing_is_stored() {
 
 #[test]
 fn connections_of_another_version_are_reset_and_it_is_said() {
-    let upstream = streams::Upstream::start(Kind::Tcp);
+    let upstream = Upstream::start(Kind::Tcp);
     let mut manager = Manager::new(upstream.target(), 1);
     manager.start();
     let mut before = client(&manager);
@@ -226,7 +233,7 @@ fn connections_of_another_version_are_reset_and_it_is_said() {
 
 #[test]
 fn a_store_that_is_too_small_is_found_out_and_left_empty() {
-    let upstream = streams::Upstream::start(Kind::Tcp);
+    let upstream = Upstream::start(Kind::Tcp);
     let mut manager = Manager::new(upstream.target(), 1);
     for room in [0, 5, 12] {
         manager.store_at_most(room);
@@ -242,7 +249,7 @@ fn a_store_that_is_too_small_is_found_out_and_left_empty() {
 fn under_a_limit(kill: Kill, user: u32) -> Run {
     /// Of 1,500 descriptors at most, 580 connections can be kept.
     const STAY: usize = 550;
-    let upstream = streams::Upstream::start(Kind::Tcp);
+    let upstream = Upstream::start(Kind::Tcp);
     let mut manager = Manager::new(upstream.target(), 2);
     manager.limit(1500, user);
     manager.start();

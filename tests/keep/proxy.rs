@@ -6,7 +6,10 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use crate::manager::{Kill, Manager, Program};
-use crate::streams::{Kind, Place, Plan, Random, Upstream, carry};
+use crate::plan::{Plan, Random};
+use crate::sockets::{Kind, Place, mptcp};
+use crate::streams::carry;
+use crate::upstream::Upstream;
 use crate::{Run, nobody, run_to, run_with};
 
 /// Kills it while clients that come over one kind of socket are led to an upstream of another.
@@ -46,7 +49,7 @@ fn nothing_is_lost_between_local_sockets() {
 /// The kernel's counts of such a client are those of one of its subflows.
 #[test]
 fn nothing_is_lost_between_mptcp_and_tcp() {
-    match crate::streams::mptcp() {
+    match mptcp() {
         Ok(_) => nobody(&between(Kind::Mptcp, Kind::Tcp)),
         Err(error) => eprintln!("not tested, for this kernel has no MPTCP: {error}"),
     }
@@ -55,7 +58,7 @@ fn nothing_is_lost_between_mptcp_and_tcp() {
 /// A client that does not speak it comes over TCP.
 #[test]
 fn nothing_is_lost_between_tcp_at_a_listener_of_mptcp_and_tcp() {
-    let Ok(_) = crate::streams::mptcp() else {
+    let Ok(_) = mptcp() else {
         return;
     };
     let upstream = Upstream::start(Kind::Tcp);
@@ -83,7 +86,7 @@ fn nobody_waits_in_vain_while_nothing_is_killed() {
         (Kind::Mptcp, Kind::Tcp),
     ];
     for (from, to) in kinds {
-        if from == Kind::Mptcp && crate::streams::mptcp().is_err() {
+        if from == Kind::Mptcp && mptcp().is_err() {
             continue;
         }
         let upstream = Upstream::start(to);

@@ -1,70 +1,33 @@
-//! The process that is killed: a relay that keeps its connections, as small as it can be.
+//! The process that is killed: the smallest relay that keeps its connections.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
-use disnix_proxy_example::proxy::keep::account::Place;
-use disnix_proxy_example::proxy::keep::{
-    self, Buffer, InHand, Keep, KeepOptions, ParkedPipe, Restored, Slot, Stage, Way,
-};
+use disnix_proxy_example::proxy::keep::{self, InHand, Keep, KeepOptions, Restored, Stage, Way};
 use disnix_proxy_example::service::clock::Uptime;
 use disnix_proxy_example::service::{activation, ending, notify};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
-    acceptfrom_with, connect, recv, send, shutdown, socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, connect, socket_with,
+    sockopt,
 };
-use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice};
 
+use crate::carrier::{Carrier, Connection, Direction};
 use crate::cost;
 use crate::manager::{ROLE, THREADS};
-
-struct Connection {
-    slot: Slot,
-    client: OwnedFd,
-    upstream: Option<OwnedFd>,
-    connected: bool,
-    ways: [Direction; 2],
-}
-
-struct Direction {
-    in_hand: InHand,
-    /// The source has said everything.
-    ended: bool,
-    finished: bool,
-    broken: bool,
-    /// By pipe next time.
-    bulk: bool,
-}
-
-impl Default for Direction {
-    fn default() -> Self {
-        Self {
-            in_hand: InHand::Nothing,
-            ended: false,
-            finished: false,
-            broken: false,
-            bulk: false,
-        }
-    }
-}
-
-/// The connection is over.
-struct Over;
 
 struct Thread {
     keep: Keep,
     listener: Arc<OwnedFd>,
     target: String,
-    scratch: Option<Buffer>,
-    spare: Option<ParkedPipe>,
+    carrier: Carrier,
     connections: Vec<Connection>,
 }
 
-/// Runs until it is killed, or until nobody is connected and it is told to end.
+/// Runs until it is killed, or until SIGTERM.
 pub fn run() {
     let (stored, mut sockets) = keep::separate(activation::inherited().unwrap());
     let listener = Arc::new(sockets.remove(0).fd);
@@ -96,14 +59,14 @@ pub fn run() {
     if std::env::var_os(cost::MEASURE).is_some() {
         cost::measure(started.keep);
     }
+    let target = std::env::var(ROLE).unwrap();
     let count: usize = std::env::var(THREADS).unwrap().parse().unwrap();
     let mut threads: Vec<Thread> = (0..count)
         .map(|_| Thread {
             keep: started.keep,
             listener: listener.clone(),
-            target: std::env::var(ROLE).unwrap(),
-            scratch: None,
-            spare: None,
+            target: target.clone(),
+            carrier: Carrier::new(started.keep, target.starts_with('/')),
             connections: Vec::new(),
         })
         .collect();
@@ -128,7 +91,7 @@ pub fn run() {
 
 static ENDS: AtomicBool = AtomicBool::new(false);
 
-/// Has `ENDS` be set by SIGTERM.
+/// Sets `ENDS` at SIGTERM.
 fn on_term() {
     extern "C" fn set(_: libc::c_int) {
         ENDS.store(true, Relaxed);
@@ -159,12 +122,12 @@ impl Thread {
         self.connections.push(connection);
     }
 
-    /// How many connections are left when it is told to end.
+    /// Runs until SIGTERM; returns the number of connections that are left.
     fn run(mut self) -> usize {
         loop {
             self.wait();
             if ENDS.load(Relaxed) {
-                // As they are: whoever comes next goes on with them.
+                // They stay open: the next process goes on with them.
                 return std::mem::ManuallyDrop::new(self.connections).len();
             }
             self.accept();
@@ -179,7 +142,7 @@ impl Thread {
         for connection in &self.connections {
             let [up, down] = &connection.ways;
             let Some(upstream) = &connection.upstream else {
-                // It is tried again at once.
+                // It is being tried again.
                 return std::thread::sleep(std::time::Duration::from_millis(1));
             };
             if !connection.connected {
@@ -207,7 +170,7 @@ impl Thread {
     fn accept(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         for _ in 0..8 {
-            // Nothing comes between accepting and parking.
+            // Nothing happens between accepting and parking.
             let Some(slot) = self.keep.claim() else {
                 return;
             };
@@ -228,13 +191,13 @@ impl Thread {
         }
     }
 
-    /// Whether it goes on.
+    /// Returns whether the connection goes on.
     fn work(&mut self, connection: &mut Connection) -> bool {
         if !connection.connected && !self.connect(connection) {
             return true;
         }
         for way in Way::BOTH {
-            if self.carry(connection, way).is_err() {
+            if self.carrier.carry(connection, way).is_err() {
                 connection.slot.ending();
                 ending::end_by_reset(&connection.client);
                 if let Some(upstream) = &connection.upstream {
@@ -251,7 +214,7 @@ impl Thread {
         true
     }
 
-    /// Whether it is connected by now.
+    /// Returns whether the upstream is connected by now.
     fn connect(&self, connection: &mut Connection) -> bool {
         let upstream = match connection.upstream.take() {
             None => match dial(&self.target) {
@@ -276,143 +239,6 @@ impl Thread {
         }
         connection.upstream = Some(upstream);
         decided
-    }
-
-    fn carry(&mut self, connection: &mut Connection, way: Way) -> Result<(), Over> {
-        let Some(upstream) = &connection.upstream else {
-            return Ok(());
-        };
-        let (source, sink) = match way {
-            Way::Up => (connection.client.as_fd(), upstream.as_fd()),
-            Way::Down => (upstream.as_fd(), connection.client.as_fd()),
-        };
-        let flow = connection.slot.flow(way);
-        let direction = &mut connection.ways[way as usize];
-        for _ in 0..16 {
-            if direction.finished {
-                return Ok(());
-            }
-            if !matches!(direction.in_hand, InHand::Nothing) {
-                flow.sending();
-                let sent = give(&direction.in_hand, sink);
-                match sent {
-                    Ok(bytes) => flow.sent(bytes),
-                    Err(Errno::AGAIN | Errno::INTR) => {
-                        flow.sent(0);
-                        return Ok(());
-                    }
-                    Err(_) => return Err(Over),
-                }
-                self.take_away(&mut direction.in_hand, sent.unwrap_or(0));
-                continue;
-            }
-            if direction.broken {
-                return Err(Over);
-            }
-            if direction.ended {
-                flow.finish();
-                let _ = shutdown(sink, Shutdown::Write);
-                direction.finished = true;
-                return Ok(());
-            }
-            let by_pipe = direction.bulk || self.target.starts_with('/');
-            match self.receive(flow, source, by_pipe) {
-                Ok(in_hand) => {
-                    direction.ended = matches!(in_hand, InHand::Nothing);
-                    direction.bulk = match &in_hand {
-                        InHand::Buffer(_, range) => range.len() == keep::BUFFER,
-                        InHand::Pipe(_, bytes) => *bytes > 8192,
-                        InHand::Nothing => false,
-                    };
-                    direction.in_hand = in_hand;
-                }
-                Err(Errno::AGAIN | Errno::INTR) => {
-                    flow.received(0);
-                    return Ok(());
-                }
-                Err(_) => return Err(Over),
-            }
-        }
-        Ok(())
-    }
-
-    fn receive(
-        &mut self,
-        flow: keep::Flow,
-        source: BorrowedFd<'_>,
-        by_pipe: bool,
-    ) -> Result<InHand, Errno> {
-        if by_pipe {
-            let pipe = match self.spare.take() {
-                Some(pipe) => pipe,
-                None => {
-                    let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-                    self.keep.pipe(read, write).ok_or(Errno::NFILE)?
-                }
-            };
-            flow.receiving(Place::Pipe(pipe.number()));
-            let how = SpliceFlags::NONBLOCK;
-            let spliced = splice(source, None, pipe.write_end(), None, keep::BUFFER, how);
-            return match spliced {
-                Ok(bytes) if bytes > 0 => {
-                    flow.received(bytes);
-                    Ok(InHand::Pipe(pipe, bytes))
-                }
-                spliced => {
-                    self.spare = Some(pipe);
-                    spliced.map(|_| {
-                        flow.received(0);
-                        InHand::Nothing
-                    })
-                }
-            };
-        }
-        let mut buffer = match self.scratch.take() {
-            Some(buffer) => buffer,
-            None => self.keep.buffers().take().ok_or(Errno::NOMEM)?,
-        };
-        flow.receiving(Place::Buffer(buffer.number()));
-        let received = recv(source, &mut *buffer, RecvFlags::DONTWAIT);
-        match received {
-            Ok((bytes, _)) if bytes > 0 => {
-                flow.received(bytes);
-                Ok(InHand::Buffer(buffer, 0..bytes))
-            }
-            received => {
-                self.scratch = Some(buffer);
-                received.map(|_| {
-                    flow.received(0);
-                    InHand::Nothing
-                })
-            }
-        }
-    }
-
-    /// So many bytes are not in hand any more.
-    fn take_away(&mut self, in_hand: &mut InHand, bytes: usize) {
-        match std::mem::replace(in_hand, InHand::Nothing) {
-            InHand::Buffer(buffer, range) if range.len() == bytes => self.scratch = Some(buffer),
-            InHand::Buffer(buffer, range) => {
-                *in_hand = InHand::Buffer(buffer, range.start + bytes..range.end);
-            }
-            InHand::Pipe(pipe, held) if held == bytes => self.spare = Some(pipe),
-            InHand::Pipe(pipe, held) => *in_hand = InHand::Pipe(pipe, held - bytes),
-            InHand::Nothing => {}
-        }
-    }
-}
-
-fn give(in_hand: &InHand, sink: BorrowedFd<'_>) -> Result<usize, Errno> {
-    match in_hand {
-        InHand::Buffer(buffer, range) => {
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-            send(sink, &buffer[range.clone()], flags)
-        }
-        InHand::Pipe(pipe, bytes) => {
-            let how = SpliceFlags::NONBLOCK;
-            splice(pipe.read_end(), None, sink, None, *bytes, how)
-        }
-        InHand::Nothing => Ok(0),
     }
 }
 

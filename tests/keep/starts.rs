@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use crate::manager::{Kill, Manager, Program};
-use crate::streams::{Kind, Upstream};
+use crate::sockets::Kind;
+use crate::upstream::Upstream;
 use crate::{client, echo};
 
 /// A proxy whose target was saved, and a client of it.

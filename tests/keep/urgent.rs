@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::net::{SendFlags, send};
 
 use crate::manager::{Kill, Manager, Program};
+use crate::plan::Random;
 use crate::seconds;
-use crate::streams::Random;
+use crate::sockets::Kind;
 
 /// Bytes each way.
 const LENGTH: u64 = 400_000;
@@ -96,7 +97,7 @@ fn talk(stream: &TcpStream, seed: u64) -> Result<Came, String> {
 fn a_stream_with_urgent_data_comes_whole_or_is_reset() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = upstream.local_addr().unwrap().to_string();
-    let mut manager = Manager::of(Program::Proxy, crate::streams::Kind::Tcp, target, 2);
+    let mut manager = Manager::of(Program::Proxy, Kind::Tcp, target, 2);
     manager.start();
     let address = manager.address();
     let wrong = Arc::<Mutex<Vec<String>>>::default();
