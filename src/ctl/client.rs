@@ -135,7 +135,7 @@ pub fn check_length(method: &str, parameters: impl Serialize) -> Result<(), CtlF
     }
 }
 
-pub struct Answer<T> {
+pub struct TypedReply<T> {
     pub parameters: T,
     /// Whether more replies follow.
     pub continues: bool,
@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// Waits for the next reply. Cancel safe.
-    pub async fn reply<T: DeserializeOwned>(&mut self) -> Result<Answer<T>, CtlFailure> {
+    pub async fn reply<T: DeserializeOwned>(&mut self) -> Result<TypedReply<T>, CtlFailure> {
         let reply: Reply = match self.connection.receive().await {
             Ok(Some(reply)) => reply,
             Ok(None) => return Err(self.lost(None)),
@@ -171,7 +171,7 @@ impl Client {
             return Err(failure_of(&self.path, name, &reply.parameters));
         }
         let parameters = serde_json::from_value(reply.parameters);
-        Ok(Answer {
+        Ok(TypedReply {
             parameters: parameters.map_err(|error| self.foreign(error.to_string()))?,
             continues: reply.continues,
         })
