@@ -16,8 +16,8 @@
 //! proxy::connections | proxy::keeping  the open connections; whether and how they are kept
 //! proxy::relay | proxy::state | proxy::options | proxy::last_will | proxy::unparked  carrying bytes; lock and
 //!     target as files; the command line; renewing the last will; parking later what found no room
-//! proxy::gate | proxy::keep | proxy::upstream | proxy::event  who may pass, and whether the drain is complete
-//!     (pure); connections that outlive the process; reaching the service; events of the journal
+//! proxy::gate | proxy::keep | proxy::upstream | proxy::event  whether a client may pass, and whether the drain
+//!     is complete (pure); connections that outlive the process; reaching the service; events of the journal
 //! ```
 //!
 //! Imports run downwards only, as in the map of the crate.

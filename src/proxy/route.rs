@@ -222,7 +222,7 @@ impl Route {
     /// which it came.
     pub(super) fn refuse_own(&self, client: &Arrival) {
         ending::reset_on_close(&client.socket);
-        if self.connector.loops.tells() {
+        if self.connector.loops.is_report_due() {
             let target = self.target().map(|target| target.to_string());
             let target = target.unwrap_or_default();
             tracing::error!(

@@ -159,10 +159,7 @@ impl TargetFile {
     }
 
     /// The target that was saved last, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// If the file cannot be read or is no address.
+    /// Fails if the file cannot be read or is no address.
     pub fn load(&self) -> io::Result<Option<Address>> {
         let Some(text) = self.0.read(TARGET)? else {
             return Ok(None);
@@ -177,10 +174,7 @@ impl TargetFile {
     }
 
     /// Replaces the target.
-    ///
-    /// # Errors
-    ///
-    /// If it could not be written; the old one is still there.
+    /// Fails if it could not be written; the old one is still there.
     pub fn save(&self, target: &Address) -> io::Result<()> {
         let Some(directory) = &self.0.0 else {
             return Err(io::Error::other(
@@ -193,10 +187,7 @@ impl TargetFile {
 }
 
 /// Checks that files can be kept in a directory. That it does not exist is reported when a file is to be saved.
-///
-/// # Errors
-///
-/// If others could put something there.
+/// Fails if others could put something there.
 pub fn check(directory: &Path) -> io::Result<()> {
     match Directory::open(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -94,7 +94,7 @@ impl Traffic {
 
 /// How a connection ends.
 #[derive(Debug, Default)]
-struct Ending {
+struct EndState {
     abort: OnceLock<Abort>,
     aborted: Notify,
     /// Whether both sides have seen the end.
@@ -117,7 +117,7 @@ pub struct Connection {
     served_by: Mutex<Option<ServedBy>>,
     since: Uptime,
     traffic: Traffic,
-    ending: Ending,
+    end: EndState,
 }
 
 impl Connection {
@@ -134,12 +134,12 @@ impl Connection {
             served_by: Mutex::default(),
             since,
             traffic,
-            ending: Ending::default(),
+            end: EndState::default(),
         }
     }
 
     /// Continues counting from what `slot` says.
-    pub(super) fn has_carried(&self, slot: Slot) {
+    pub(super) fn continue_from(&self, slot: Slot) {
         let [up, down] = Way::BOTH.map(|way| slot.flow(way));
         let received = up.given().saturating_sub(up.prefix_length().into());
         self.traffic.set_carried((received, down.given()));
@@ -150,10 +150,10 @@ impl Connection {
     pub(super) fn abort(&self, why: Abort) -> Option<u32> {
         // Locked first: a handover sees either the reason, or has its slot in place.
         let served_by = self.served_by();
-        if self.ending.abort.set(why).is_err() {
+        if self.end.abort.set(why).is_err() {
             return None;
         }
-        self.ending.aborted.notify_one();
+        self.end.aborted.notify_one();
         served_by.as_ref().map(|served_by| served_by.slot)
     }
 
@@ -182,7 +182,7 @@ impl Connection {
 
     /// Why it is to end, if it is.
     pub fn why_aborted(&self) -> Option<Abort> {
-        self.ending.abort.get().copied()
+        self.end.abort.get().copied()
     }
 
     /// Waits until the connection is to end.
@@ -191,7 +191,7 @@ impl Connection {
             if let Some(why) = self.why_aborted() {
                 return why;
             }
-            self.ending.aborted.notified().await;
+            self.end.aborted.notified().await;
         }
     }
 
@@ -215,7 +215,7 @@ impl Connection {
 
     /// Both sides have seen the end: only the sockets are left to be closed.
     pub fn has_finished(&self) {
-        self.ending.is_complete.store(true, Relaxed);
+        self.end.is_complete.store(true, Relaxed);
     }
 
     /// Ends the connection for both sides although systemd has copies of the sockets, and removes it from
@@ -224,7 +224,7 @@ impl Connection {
         let Some(slot) = self.slot else {
             return;
         };
-        if !self.ending.is_complete.load(Relaxed) {
+        if !self.end.is_complete.load(Relaxed) {
             if self.sockets().any(ending::is_to_be_reset) {
                 slot.ending();
             }

@@ -81,7 +81,7 @@ impl Connections {
         }
         self.last_id.fetch_max(id, Relaxed);
         let connection = self.insert(Connection::new(id, client, Some(slot), since));
-        connection.has_carried(slot);
+        connection.continue_from(slot);
         connection
     }
 

@@ -1,6 +1,5 @@
 //! The callers that are connected to the control socket.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,36 +22,19 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// All callers, and the sockets that they call.
 pub struct Callers {
     listeners: Mutex<Arc<[Listener]>>,
-    seats: Mutex<Seats>,
+    /// Dropping a sender evicts its caller.
+    places: Mutex<Places<oneshot::Sender<()>>>,
     gone: Notify,
     dismissal: watch::Sender<bool>,
     /// The one caller that may be taking over.
     pub claim: Mutex<Option<Peer>>,
 }
 
-#[derive(Debug)]
-struct Seats {
-    places: Places,
-    /// Dropping a sender evicts its caller.
-    evictions: BTreeMap<u64, oneshot::Sender<()>>,
-}
-
-impl Seats {
-    fn evict(&mut self, number: Option<u64>) {
-        if let Some(number) = number {
-            self.evictions.remove(&number);
-        }
-    }
-}
-
 impl Callers {
     pub fn new(listeners: Arc<[Listener]>) -> Self {
         Self {
             listeners: Mutex::new(listeners),
-            seats: Mutex::new(Seats {
-                places: Places::new(CALLERS_MAX),
-                evictions: BTreeMap::new(),
-            }),
+            places: Mutex::new(Places::new(CALLERS_MAX)),
             gone: Notify::new(),
             dismissal: watch::Sender::default(),
             claim: Mutex::default(),
@@ -60,7 +42,7 @@ impl Callers {
     }
 
     pub fn count(&self) -> usize {
-        mutex::lock(&self.seats).places.len()
+        mutex::lock(&self.places).len()
     }
 
     /// Waits until the last caller has left.
@@ -90,19 +72,14 @@ impl Callers {
     /// Seats a new caller of this user. The receiver resolves when the caller has to make room.
     pub fn enter(self: &Arc<Self>, user: u32) -> (Seat, oneshot::Receiver<()>) {
         let (sender, evicted) = oneshot::channel();
-        let mut seats = mutex::lock(&self.seats);
-        let (number, makes_room) = seats.places.enter(user);
-        seats.evict(makes_room);
-        seats.evictions.insert(number, sender);
+        let (number, _) = mutex::lock(&self.places).enter(user, sender);
         let callers = Arc::clone(self);
         (Seat { number, callers }, evicted)
     }
 
     /// Evicts one caller because no other can be accepted.
     pub fn make_room(&self) {
-        let mut seats = mutex::lock(&self.seats);
-        let makes_room = seats.places.evict();
-        seats.evict(makes_room);
+        mutex::lock(&self.places).evict();
     }
 }
 
@@ -114,32 +91,28 @@ pub struct Seat {
 
 impl Seat {
     /// The caller has no call any more, and can be evicted.
-    pub fn silent(&self) {
-        let mut seats = mutex::lock(&self.callers.seats);
-        seats.places.set(self.number, Activity::Silent);
+    pub fn set_silent(&self) {
+        mutex::lock(&self.callers.places).set(self.number, Activity::Silent);
     }
 
     /// The caller is about to be answered. Returns a refusal if its call `waits` and too many do already.
     pub fn begin(&self, waits: bool) -> Option<Reply> {
-        let places = &mut mutex::lock(&self.callers.seats).places;
+        let mut places = mutex::lock(&self.callers.places);
         if !waits {
             places.set(self.number, Activity::Answered);
             return None;
         }
         let limit = places.begin_wait(self.number).err()?;
-        Some(Reply::error(
-            qualified("TooManyCallers"),
-            serde_json::json!({ "limit": limit }),
-        ))
+        let parameters = serde_json::json!({ "limit": limit });
+        Some(Reply::error(qualified("TooManyCallers"), parameters))
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut seats = mutex::lock(&self.callers.seats);
-        seats.places.leave(self.number);
-        seats.evictions.remove(&self.number);
-        if seats.places.len() == 0 {
+        let mut places = mutex::lock(&self.callers.places);
+        places.leave(self.number);
+        if places.len() == 0 {
             self.callers.gone.notify_one();
         }
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use exchange::{Exchange, gate_reply};
-use refused::{Answer, Refused, parameters, refuse};
+use refused::{CallResult, Refused, parameters, refuse};
 
 use super::callers::send;
 use crate::interface::{
@@ -44,10 +44,7 @@ pub(super) fn waits(call: &Call) -> bool {
 }
 
 /// Answers `call`.
-///
-/// # Errors
-///
-/// If the caller has hung up.
+/// Fails if the caller has hung up.
 pub(super) async fn answer(
     call: &Call,
     connection: &mut VarlinkConnection,
@@ -71,7 +68,7 @@ pub(super) async fn answer(
     }
 }
 
-async fn dispatch(exchange: &mut Exchange<'_>) -> Answer {
+async fn dispatch(exchange: &mut Exchange<'_>) -> CallResult {
     let proxy = exchange.proxy;
     let method = exchange.call.method.rsplit('.').next();
     match method.unwrap_or_default() {
@@ -96,7 +93,7 @@ fn status_reply(proxy: &Proxy) -> StatusReply {
     StatusReply { status }
 }
 
-async fn list(exchange: &mut Exchange<'_>) -> Answer {
+async fn list(exchange: &mut Exchange<'_>) -> CallResult {
     let mut all = exchange.proxy.list_connections();
     if all.len() > 1 {
         exchange.expect_more()?;
@@ -110,14 +107,14 @@ async fn list(exchange: &mut Exchange<'_>) -> Answer {
     Ok(Reply::last(ConnectionReply { connection }))
 }
 
-async fn monitor(exchange: &mut Exchange<'_>) -> Answer {
+async fn monitor(exchange: &mut Exchange<'_>) -> CallResult {
     exchange.expect_more()?;
     let proxy = exchange.proxy;
     let look = || ControlFlow::<Infallible, _>::Continue(status_reply(proxy));
     match exchange.stream(look).await? {}
 }
 
-fn close(exchange: &Exchange<'_>) -> Answer {
+fn close(exchange: &Exchange<'_>) -> CallResult {
     let ConnectionParameters { id } = parameters(exchange.call)?;
     let proxy = exchange.proxy;
     if id == 0 && proxy.route.handover.orphans() > 0 {

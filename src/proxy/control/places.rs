@@ -20,23 +20,25 @@ pub enum Activity {
     Waiting,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Place {
+#[derive(Debug)]
+struct Occupant<T> {
     user: u32,
     activity: Activity,
     /// The order in which activities have begun.
     since: u64,
+    /// Dropped when the caller is evicted.
+    _handle: T,
 }
 
 /// The callers that are connected, by numbers that are never used again.
 #[derive(Debug)]
-pub struct Places {
+pub struct Places<T> {
     most: usize,
     time: u64,
-    callers: BTreeMap<u64, Place>,
+    callers: BTreeMap<u64, Occupant<T>>,
 }
 
-impl Places {
+impl<T> Places<T> {
     pub fn new(most: usize) -> Self {
         Self {
             most: most.max(4),
@@ -50,52 +52,50 @@ impl Places {
     }
 
     /// Adds a caller of this user. Returns its number, and that of the caller which is evicted for it.
-    pub fn enter(&mut self, user: u32) -> (u64, Option<u64>) {
+    pub fn enter(&mut self, user: u32, handle: T) -> (u64, Option<u64>) {
         let evicted = match self.callers.len() < self.most {
             true => None,
             false => self.evict(),
         };
         let since = self.tick();
-        let place = Place {
+        let occupant = Occupant {
             user,
             activity: Activity::Silent,
             since,
+            _handle: handle,
         };
-        self.callers.insert(since, place);
+        self.callers.insert(since, occupant);
         (since, evicted)
     }
 
     /// Evicts a caller: of the user with the most that do not wait, the one that has been silent for longest,
     /// or else the one that has been answered for longest.
     pub fn evict(&mut self) -> Option<u64> {
-        let can_go = |place: &&Place| place.activity != Activity::Waiting;
+        let can_go = |caller: &&Occupant<T>| caller.activity != Activity::Waiting;
         let mut users = BTreeMap::<u32, usize>::new();
-        for place in self.callers.values().filter(can_go) {
-            *users.entry(place.user).or_default() += 1;
+        for caller in self.callers.values().filter(can_go) {
+            *users.entry(caller.user).or_default() += 1;
         }
         // Of two users with as many it is not root.
         let (user, _) = users.iter().max_by_key(|(user, count)| (**count, **user))?;
         let of_user = self.callers.iter();
-        let of_user = of_user.filter(|(_, place)| place.user == *user && can_go(place));
-        let (number, _) = of_user.min_by_key(|(_, place)| (place.activity, place.since))?;
+        let of_user = of_user.filter(|(_, caller)| caller.user == *user && can_go(caller));
+        let (number, _) = of_user.min_by_key(|(_, caller)| (caller.activity, caller.since))?;
         let number = *number;
         self.callers.remove(&number);
         Some(number)
     }
 
-    /// Lets the call of a caller wait.
-    ///
-    /// # Errors
-    ///
-    /// The limit, if as many wait already: of one user a quarter of all places, and of all users but root a half.
+    /// Lets the call of a caller wait. Fails with the limit if as many wait already: of one user a quarter
+    /// of all places, of all users but root a half.
     pub fn begin_wait(&mut self, number: u64) -> Result<(), usize> {
-        let Some(user) = self.callers.get(&number).map(|place| place.user) else {
+        let Some(user) = self.callers.get(&number).map(|caller| caller.user) else {
             return Ok(()); // it was evicted
         };
         let waiting = |whose: &dyn Fn(u32) -> bool| {
-            let places = self.callers.values();
-            places
-                .filter(|place| place.activity == Activity::Waiting && whose(place.user))
+            let callers = self.callers.values();
+            callers
+                .filter(|caller| caller.activity == Activity::Waiting && whose(caller.user))
                 .count()
         };
         let (of_one, of_all) = (self.most / 4, self.most / 2);
@@ -115,8 +115,8 @@ impl Places {
 
     pub fn set(&mut self, number: u64, activity: Activity) {
         let since = self.tick();
-        if let Some(place) = self.callers.get_mut(&number) {
-            (place.activity, place.since) = (activity, since);
+        if let Some(caller) = self.callers.get_mut(&number) {
+            (caller.activity, caller.since) = (activity, since);
         }
     }
 
@@ -132,10 +132,10 @@ mod tests {
     use proptest::prelude::*;
 
     /// Has `count` callers of this user wait. Returns how many may.
-    fn wait(places: &mut Places, user: u32, count: usize) -> usize {
+    fn wait(places: &mut Places<()>, user: u32, count: usize) -> usize {
         (0..count)
             .filter(|_| {
-                let (number, _) = places.enter(user);
+                let (number, _) = places.enter(user, ());
                 places.begin_wait(number).is_ok()
             })
             .count()
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(wait(&mut places, 2, 300), 64);
         assert_eq!(wait(&mut places, 3, 300), 0, "all users together");
         assert_eq!(wait(&mut places, ROOT, 300), 64);
-        let (unlock, _) = places.enter(ROOT);
+        let (unlock, _) = places.enter(ROOT, ());
         assert_eq!(places.begin_wait(unlock), Err(64));
         places.set(unlock, Activity::Answered);
     }
@@ -156,8 +156,8 @@ mod tests {
     #[test]
     fn of_many_silent_ones_the_first_makes_room_and_nobody_elses() {
         let mut places = Places::new(8);
-        let (other, _) = places.enter(2);
-        let many: Vec<(u64, Option<u64>)> = (0..1000).map(|_| places.enter(1)).collect();
+        let (other, _) = places.enter(2, ());
+        let many: Vec<(u64, Option<u64>)> = (0..1000).map(|_| places.enter(1, ())).collect();
         let evicted: Vec<u64> = many.iter().filter_map(|(_, evicted)| *evicted).collect();
         let first: Vec<u64> = many.iter().map(|(number, _)| *number).collect();
         assert_eq!(evicted, first[..evicted.len()]);
@@ -168,16 +168,16 @@ mod tests {
     #[test]
     fn one_that_does_not_take_its_answer_goes_behind_those_who_are_silent() {
         let mut places = Places::new(4);
-        let numbers: Vec<u64> = (0..4).map(|_| places.enter(1).0).collect();
+        let numbers: Vec<u64> = (0..4).map(|_| places.enter(1, ()).0).collect();
         for number in &numbers[..3] {
             places.set(*number, Activity::Answered);
         }
-        assert_eq!(places.enter(1).1, Some(numbers[3]));
+        assert_eq!(places.enter(1, ()).1, Some(numbers[3]));
         places.set(numbers[1], Activity::Answered);
-        let (last, evicted) = places.enter(1);
+        let (last, evicted) = places.enter(1, ());
         assert!(evicted.is_some_and(|evicted| !numbers.contains(&evicted)));
         places.set(last, Activity::Answered);
-        assert_eq!(places.enter(1).1, Some(numbers[0]));
+        assert_eq!(places.enter(1, ()).1, Some(numbers[0]));
     }
 
     proptest! {
@@ -203,7 +203,7 @@ mod tests {
                             .filter(|(_, place)| place.activity == Activity::Waiting)
                             .map(|(number, _)| *number)
                             .collect();
-                        let (number, evicted) = places.enter(user);
+                        let (number, evicted) = places.enter(user, ());
                         prop_assert_eq!(evicted.is_some(), is_full);
                         prop_assert!(waiting.iter().all(|one| places.callers.contains_key(one)));
                         numbers.push(number);

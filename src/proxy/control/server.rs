@@ -19,6 +19,7 @@ use super::succession::{self, TakeOverClaim};
 use crate::interface::{CALL_MAX, qualified};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::event;
+use crate::proxy::upstream::is_this_process;
 use crate::service::ending;
 use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener, Peer};
@@ -86,7 +87,8 @@ async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, prox
                         continue;
                     }
                 };
-                let (seat, evicted) = callers.enter(user(&stream));
+                let user = stream.peer_cred().map_or(u32::MAX, |peer| peer.uid());
+                let (seat, evicted) = callers.enter(user);
                 let (callers, proxy) = (Arc::clone(callers), Arc::clone(proxy));
                 tokio::spawn(async move {
                     tokio::select! {
@@ -110,16 +112,11 @@ async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, prox
     }
 }
 
-/// Whether the caller is this proxy itself, because the target leads to the control socket. What it sends is
-/// a client's, but its rights are the proxy's.
-fn is_this_process(peer: &Peer) -> bool {
-    let own = i32::try_from(std::process::id()).ok();
-    matches!(peer, Peer::Unix(pid) if pid.is_some() && *pid == own)
-}
-
+/// Resets a caller that is this proxy itself, because its target leads to the control socket: it would send what a
+/// client sends, but with the rights of the proxy.
 fn refuse_client(socket: &ClientSocket, proxy: &Proxy) {
     ending::reset_on_close(socket);
-    if !proxy.route.connector.loops.tells() {
+    if !proxy.route.connector.loops.is_report_due() {
         return;
     }
     let target = proxy.route.target().map(|target| target.to_string());
@@ -144,12 +141,6 @@ async fn next_caller(listeners: &[Listener]) -> io::Result<Accepted> {
         Poll::Pending
     })
     .await
-}
-
-/// The number of the user whose process has connected, as far as this process can see it.
-fn user(stream: &UnixStream) -> u32 {
-    let credentials = rustix::net::sockopt::socket_peercred(stream);
-    credentials.map_or(u32::MAX, |credentials| credentials.uid.as_raw())
 }
 
 fn into_unix(socket: ClientSocket) -> io::Result<UnixStream> {
@@ -189,7 +180,7 @@ async fn serve(stream: UnixStream, peer: Peer, seat: Seat, proxy: &Arc<Proxy>) {
                     None => methods::answer(&call, &mut connection, proxy).await,
                     Some(refusal) => send(&mut connection, &refusal).await,
                 };
-                seat.silent();
+                seat.set_silent();
                 answered
             }
             Ok(Ok(None)) | Err(_) => return,

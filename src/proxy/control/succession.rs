@@ -54,10 +54,7 @@ fn refusal(name: &str, parameters: serde_json::Value) -> Reply {
 }
 
 /// Answers `HandOver`.
-///
-/// # Errors
-///
-/// If the caller has hung up.
+/// Fails if the caller has hung up.
 pub(super) async fn hand_over(
     call: &Call,
     connection: &mut VarlinkConnection,

@@ -11,10 +11,7 @@ use crate::service::clock::Uptime;
 impl Gate {
     /// The process has taken over from another one, whose `open` connections count as its own. A lock
     /// whose lease would have ended that process opens instead: a successor was started on purpose.
-    ///
-    /// # Errors
-    ///
-    /// If that could not be saved. It holds for this process all the same.
+    /// Fails if that could not be saved. It holds for this process all the same.
     pub fn took_over(&mut self, open: usize, store: &mut dyn LockStore) -> io::Result<()> {
         self.predecessor = open;
         let Some(lock) = &mut self.lock else {
@@ -97,10 +94,7 @@ impl Gate {
     }
 
     /// Closes the gate for `caller`, or adds the caller to a lock that is in force.
-    ///
-    /// # Errors
-    ///
-    /// If the lock could not be saved, or the process has retired. Nothing has changed then.
+    /// Fails if the lock could not be saved, or the process has retired. Nothing has changed then.
     pub fn lock(
         &mut self,
         caller: CallerId,

@@ -29,10 +29,7 @@ pub struct LockRecord {
 /// Where the lock is saved.
 pub trait LockStore {
     /// Saves the lock (`None`: no lock) for the next process, as a whole or not at all.
-    ///
-    /// # Errors
-    ///
-    /// If it could not be written; the next process then finds the old one.
+    /// Fails if it could not be written; the next process then finds the old one.
     fn save(&mut self, lock: Option<&LockRecord>) -> io::Result<()>;
 }
 

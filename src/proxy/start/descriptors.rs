@@ -26,10 +26,7 @@ pub fn share(asked: usize, threads: usize) -> usize {
 }
 
 /// Checks that a client can be served when everything else is open.
-///
-/// # Errors
-///
-/// If there are too few descriptors left.
+/// Fails if there are too few descriptors left.
 pub fn suffice() -> Result<(), TooFew> {
     exhausted::make_sure_of(TO_SERVE)
 }

@@ -12,10 +12,7 @@ use crate::service::program::{self, Failure};
 
 /// Checks the first target. A saved one that cannot be used is left out so that another one can be set, if
 /// clients `may_wait` for that.
-///
-/// # Errors
-///
-/// If the proxy cannot lead to the target of its command line, or not with its other options.
+/// Fails if the proxy cannot lead to the target of its command line, or not with its other options.
 pub async fn first_target(
     target: io::Result<Option<Address>>,
     settings: &RouteSettings,

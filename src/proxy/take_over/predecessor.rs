@@ -45,10 +45,7 @@ pub struct Predecessor {
 }
 
 /// Asks the process that answers at `control` for its sockets; `None` if there is no such process.
-///
-/// # Errors
-///
-/// If it does not hand over its sockets.
+/// Fails if it does not hand over its sockets.
 pub async fn ask(control: &Path) -> Result<Option<Predecessor>, TakeOverError> {
     let mut looks = 0;
     loop {
@@ -120,10 +117,7 @@ impl Predecessor {
     }
 
     /// Checks that its lock will be found here, and its target too if that is needed.
-    ///
-    /// # Errors
-    ///
-    /// If this process would look for one of them somewhere else.
+    /// Fails if this process would look for one of them somewhere else.
     pub fn keeps_its_state_in(
         &self,
         lock: &LockDirectory,
@@ -153,10 +147,7 @@ impl Predecessor {
 
     /// Listeners for clients at these addresses, handed over or new, and the control socket. Both
     /// processes have them until [`Self::retire`].
-    ///
-    /// # Errors
-    ///
-    /// If one is neither handed over nor free.
+    /// Fails if one is neither handed over nor free.
     pub fn sockets(
         &mut self,
         addresses: &[Address],
@@ -184,10 +175,7 @@ impl Predecessor {
 
     /// Has the other process stop accepting: from then on clients and callers come here. Returns the
     /// number of connections that are still open there.
-    ///
-    /// # Errors
-    ///
-    /// If it has not done so; then it goes on.
+    /// Fails if it has not done so; then it goes on.
     pub async fn retire(&mut self) -> Result<usize, TakeOverError> {
         let RetireReply { open } = match self.call_retire().await {
             Ok(reply) => reply,
@@ -214,7 +202,10 @@ impl Predecessor {
         self.retire_reply(received)
     }
 
-    fn retire_reply(&mut self, received: Received) -> Result<RetireReply, Obstacle> {
+    fn retire_reply(
+        &mut self,
+        received: Result<Option<Reply>, ReceiveError>,
+    ) -> Result<RetireReply, Obstacle> {
         let reply = understand(received)?;
         self.follows = reply.continues;
         read(&reply)
@@ -267,10 +258,8 @@ async fn call(
     }
 }
 
-type Received = Result<Option<Reply>, ReceiveError>;
-
 /// Returns the reply, unless it is an error.
-fn understand(received: Received) -> Result<Reply, Obstacle> {
+fn understand(received: Result<Option<Reply>, ReceiveError>) -> Result<Reply, Obstacle> {
     let reply = match received {
         Ok(Some(reply)) => reply,
         Ok(None) | Err(ReceiveError::Lost(_)) => return Err(Obstacle::Lost),

@@ -66,10 +66,7 @@ impl Connector {
     /// Connects to the target, again and again until it answers or `limit` is over, so that a service
     /// that is just being started loses no client. Each attempt asks `target` anew, so that waiting
     /// clients follow a change. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// The last error when the time is over.
+    /// Fails with the last error when the time is over.
     pub async fn connect(
         &self,
         target: impl Fn() -> Arc<Address>,

@@ -1,7 +1,7 @@
 //! Recognising the proxy as its own client, because its target leads back to it.
 //!
 //! `service::leads_to` refuses such targets as far as it can, but a name may lead elsewhere later, and a machine
-//! has more addresses than it tells. A single client would take all connections: the proxy connects it to itself,
+//! has more addresses than can be seen. A single client would take all connections: the proxy connects it to itself,
 //! accepts that as a client, and so on.
 //!
 //! If an upstream has a port where the proxy listens, the address of the proxy's own socket is recorded. A client
@@ -57,7 +57,7 @@ impl LoopDetection {
     }
 
     /// Whether the loop is to be reported: once for each target.
-    pub fn tells(&self) -> bool {
+    pub fn is_report_due(&self) -> bool {
         !self.is_reported.swap(true, Relaxed)
     }
 
@@ -96,7 +96,7 @@ impl LoopDetection {
             return false;
         }
         match client.peer {
-            Peer::Unix(Some(pid)) => u32::try_from(pid) == Ok(std::process::id()),
+            Peer::Unix(_) => is_this_process(&client.peer),
             Peer::Tcp(peer) => {
                 let Some(to) = self.upstreams().get(&endpoint(peer)).copied() else {
                     return false;
@@ -106,9 +106,14 @@ impl LoopDetection {
                 // The same addresses may be in use in another network.
                 at.map(endpoint) == Some(to) && is_our_network(&client.socket) != Some(false)
             }
-            Peer::Unix(None) | Peer::Other => false,
+            Peer::Other => false,
         }
     }
+}
+
+/// Whether an AF_UNIX peer is this process.
+pub fn is_this_process(peer: &Peer) -> bool {
+    matches!(peer, Peer::Unix(Some(pid)) if u32::try_from(*pid) == Ok(std::process::id()))
 }
 
 #[cfg(test)]
@@ -170,8 +175,8 @@ mod tests {
     #[test]
     fn a_target_is_told_of_once() {
         let detection = LoopDetection::default();
-        assert!(detection.tells() && !detection.tells());
+        assert!(detection.is_report_due() && !detection.is_report_due());
         detection.expect(true);
-        assert!(detection.tells());
+        assert!(detection.is_report_due());
     }
 }

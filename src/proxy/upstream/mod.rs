@@ -8,5 +8,6 @@ mod spare;
 
 pub use begun::{Begun, Connected};
 pub use connector::{ATTEMPT, Connector};
+pub use loops::is_this_process;
 pub use proxy_header::ProxyProtocol;
 pub use spare::Spare;

@@ -14,31 +14,20 @@ pub struct Spare(Option<(Domain, Socket)>);
 
 impl Spare {
     /// Makes a socket for this target unless there is one already.
-    ///
-    /// # Errors
-    ///
-    /// If no descriptor or memory is left.
+    /// Fails if no descriptor or memory is left.
     pub fn reserve(&mut self, target: &Address) -> io::Result<()> {
-        match self.0 {
-            Some(_) => Ok(()),
-            None => self.make(domain(target)),
+        if self.0.is_none() {
+            let domain = domain(target);
+            self.0 = Some((domain, socket(domain)?));
         }
+        Ok(())
     }
 
     /// The socket, if it is certain that it will be connected to this target.
     pub fn for_target(&self, target: &Address) -> Option<BorrowedFd<'_>> {
-        let wanted = match target {
-            Address::Tcp { .. } => Domain::for_address(target.literal()?),
-            _ => domain(target),
-        };
+        let is_certain = !matches!(target, Address::Tcp { .. }) || target.literal().is_some();
         let (is, socket) = self.0.as_ref()?;
-        (*is == wanted).then(|| socket.as_fd())
-    }
-
-    fn make(&mut self, domain: Domain) -> io::Result<()> {
-        let kind = Type::STREAM.nonblocking().cloexec();
-        self.0 = Some((domain, Socket::new(domain, kind, None)?));
-        Ok(())
+        (is_certain && *is == domain(target)).then(|| socket.as_fd())
     }
 
     /// Keeps a socket that could not be connected for the next attempt.
@@ -55,15 +44,14 @@ impl Spare {
 
     /// Takes the socket; one of another domain is replaced.
     pub(super) fn take(&mut self, domain: Domain) -> io::Result<Socket> {
-        if !matches!(&self.0, Some((is, _)) if *is == domain) {
-            self.0 = None;
-            self.make(domain)?;
-        }
-        let spare = self.0.take();
-        spare
-            .map(|(_, socket)| socket)
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+        // The descriptor of another domain is free before the next one is needed.
+        let spare = self.0.take().filter(|(is, _)| *is == domain);
+        spare.map_or_else(|| socket(domain), |(_, socket)| Ok(socket))
     }
+}
+
+fn socket(domain: Domain) -> io::Result<Socket> {
+    Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)
 }
 
 /// The domain of a socket for this target; a guess if a name has to be looked up first.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::exchange::{Exchange, gate_reply};
-use super::refused::{Answer, Refused, not_saved, parameters, refuse};
+use super::refused::{CallResult, Refused, not_saved, parameters, refuse};
 use super::target;
 use crate::interface::{GateReply, GateState, LeaseEnd, LockParameters, SwitchParameters};
 use crate::proxy::assembly::Proxy;
@@ -47,7 +47,7 @@ impl<'a> Part<'a> {
 
     /// Reports the drain to the caller until its wait ends, or until no connection is open if
     /// `until_drained`.
-    async fn wait(&self, exchange: &mut Exchange<'_>, until_drained: bool) -> Answer {
+    async fn wait(&self, exchange: &mut Exchange<'_>, until_drained: bool) -> CallResult {
         let look = || {
             let now = gate_reply(self.proxy);
             match self.proxy.admission.outcome(self.caller) {
@@ -62,7 +62,7 @@ impl<'a> Part<'a> {
     }
 }
 
-fn reply(outcome: &Outcome, now: GateReply) -> Answer {
+fn reply(outcome: &Outcome, now: GateReply) -> CallResult {
     match outcome {
         Outcome::Drained => Ok(Reply::last(now)),
         Outcome::TimedOut { open } => refuse("DrainTimedOut", json!({ "open": open })),
@@ -75,7 +75,7 @@ fn reply(outcome: &Outcome, now: GateReply) -> Answer {
 }
 
 /// Answers `Lock`.
-pub(super) async fn lock(exchange: &mut Exchange<'_>) -> Answer {
+pub(super) async fn lock(exchange: &mut Exchange<'_>) -> CallResult {
     let asked: LockParameters = parameters(exchange.call)?;
     let limits = [
         asked.timeout_usec,
@@ -102,7 +102,7 @@ pub(super) async fn lock(exchange: &mut Exchange<'_>) -> Answer {
 }
 
 /// Answers `Switch`.
-pub(super) async fn switch(exchange: &mut Exchange<'_>) -> Answer {
+pub(super) async fn switch(exchange: &mut Exchange<'_>) -> CallResult {
     let SwitchParameters {
         target,
         probe_usec,

@@ -9,7 +9,7 @@ use crate::interface::qualified;
 use crate::service::varlink::{Call, Reply};
 
 /// The last reply to a call.
-pub type Answer = Result<Reply, Refused>;
+pub type CallResult = Result<Reply, Refused>;
 
 /// Why a call failed.
 pub enum Refused {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::exchange::Exchange;
-use super::refused::{Answer, Refused, gone, not_saved, parameters, refuse};
+use super::refused::{CallResult, Refused, gone, not_saved, parameters, refuse};
 use crate::interface::TargetParameters;
 use crate::proxy::assembly::Proxy;
 use crate::proxy::route::SetTargetError;
@@ -18,7 +18,7 @@ use crate::service::varlink::Reply;
 const PROBE_MAX: Duration = Duration::from_secs(3_000_000_000);
 
 /// Answers `SetTarget`.
-pub(super) async fn set(exchange: &mut Exchange<'_>) -> Answer {
+pub(super) async fn set(exchange: &mut Exchange<'_>) -> CallResult {
     let TargetParameters { target, probe_usec } = parameters(exchange.call)?;
     let proxy = exchange.proxy;
     let address = check(proxy, &target).await?;

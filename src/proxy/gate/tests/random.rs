@@ -63,14 +63,14 @@ fn event() -> impl Strategy<Value = GateEvent> {
 }
 
 /// A process, and what is known of its world.
-struct Model {
+struct GateModel {
     gate: TestGate,
     now: Uptime,
     /// Whether the disk may have the record of a lock that is over.
     is_record_left: bool,
 }
 
-impl Model {
+impl GateModel {
     fn new() -> Self {
         let now = at(1000);
         Self {
@@ -173,7 +173,7 @@ impl Model {
             prop_assert_eq!(&record, &expected);
         }
         if saved.is_err() {
-            // It is logged, and somebody repairs it by hand.
+            // It is logged, and repaired by hand.
             next.disk.record = record;
             self.is_record_left = false;
         }
@@ -234,7 +234,7 @@ proptest! {
     fn the_promise_holds_over_any_sequence_of_events(
         events in prop::collection::vec(event(), 1..80),
     ) {
-        let mut model = Model::new();
+        let mut model = GateModel::new();
         for event in events {
             model.step(event)?;
         }
