@@ -1,4 +1,4 @@
-//! What can be known of a client's socket, and done with it, while another process serves it.
+//! What the kernel knows of a client's socket while another process serves it. `None`: not TCP.
 
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -6,30 +6,28 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt;
 
+use super::unanswered::CarriedBytes;
 use crate::service::kernel::{self, TcpInfo};
 
-/// Bytes that came from the client and bytes that were written to it, as TCP counts them; `None` for
-/// other families, of which the kernel keeps no account.
-pub fn carried(socket: impl AsFd) -> Option<(u64, u64)> {
+/// Bytes from the client and bytes written to it.
+pub fn carried(socket: impl AsFd) -> Option<CarriedBytes> {
     let info = settled(socket)?;
     Some((received(&info, info.peer_finished), info.written))
 }
 
-/// What is left of a connection that nobody serves any more.
+/// A connection that no process serves any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastAccount {
-    /// As [`carried`].
-    pub carried: (u64, u64),
-    /// Whether it is as it was: nobody has ended it, and nobody has received or sent a byte. Whoever
-    /// had it has not served it: it was killed, or the queue in which the client waited went with it.
+    pub carried: CarriedBytes,
+    /// Whether it was not served: it was not ended, and no byte was received or sent. The receiver was killed,
+    /// or the queue in which the client waited has gone.
     pub is_untouched: bool,
 }
 
-/// How a connection that nobody serves any more has ended; `None` where the kernel does not tell.
 pub fn end(socket: impl AsFd) -> Option<LastAccount> {
     let info = settled(&socket)?;
-    // Of a closed socket only the error tells how it came to that: none, the client had finished and
-    // so had we; EPIPE, it had finished before it was reset (`tcp_reset`, net/ipv4/tcp_input.c).
+    // Of a closed socket only the error shows how it ended: none, both sides had finished; EPIPE, the client
+    // had finished before the reset (`tcp_reset`, net/ipv4/tcp_input.c).
     let finished = match info.closed {
         true => matches!(
             sockopt::socket_error(&socket),
@@ -45,9 +43,9 @@ pub fn end(socket: impl AsFd) -> Option<LastAccount> {
     })
 }
 
-/// What TCP says, all of one moment. The kernel reads the state before it locks the socket for the
-/// rest (`tcp_get_info`, net/ipv4/tcp.c): if it is still the same later, it was the same then. Where
-/// both sides have finished, nothing that is told changes any more.
+/// The state of TCP, all of one moment. The kernel reads the state before it locks the socket for the rest
+/// (`tcp_get_info`, net/ipv4/tcp.c): if it is still the same later, it was the same then. After both sides have
+/// finished nothing changes any more.
 fn settled(socket: impl AsFd) -> Option<TcpInfo> {
     let mut info = info(&socket)?;
     while !info.closed && (info.writable || !info.peer_finished) {
@@ -61,18 +59,18 @@ fn settled(socket: impl AsFd) -> Option<TcpInfo> {
     Some(info)
 }
 
-/// What TCP says of the whole connection.
 fn info(socket: impl AsFd) -> Option<TcpInfo> {
-    kernel::tcp_info(&socket)
-        .ok()
-        .filter(|_| kernel::is_tcp(&socket))
+    let info = kernel::tcp_info(&socket).ok()?;
+    // Of MPTCP it would be that of one subflow.
+    kernel::is_tcp(&socket).then_some(info)
 }
 
+/// TCP counts an end as a byte.
 fn received(info: &TcpInfo, finished: bool) -> u64 {
     info.received.saturating_sub(u64::from(finished))
 }
 
-/// How long nothing was carried; `None` where the kernel does not tell.
+/// How long nothing was carried.
 pub fn quiet(socket: impl AsFd) -> Option<Duration> {
     let info = info(socket)?;
     Some(Duration::from_millis(info.quiet_ms.into()))
@@ -81,7 +79,7 @@ pub fn quiet(socket: impl AsFd) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::ending::{self, end_by_reset as cut};
+    use crate::service::ending;
     use std::io::{ErrorKind, Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
@@ -92,7 +90,6 @@ mod tests {
         (client, listener.accept().unwrap().0)
     }
 
-    /// Waits for what the kernel does without an event.
     fn until(holds: impl Fn() -> bool) {
         while !holds() {
             std::thread::yield_now();
@@ -172,13 +169,13 @@ mod tests {
     #[test]
     fn a_cut_is_seen_by_the_client_and_by_who_serves_it() {
         let (mut client, mut served) = pair();
-        cut(served.try_clone().unwrap());
+        ending::end_by_reset(&served);
         for stream in [&mut client, &mut served] {
             let error = stream.read(&mut [0]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         }
         let (mut client, mut served) = UnixStream::pair().unwrap();
-        cut(served.try_clone().unwrap());
+        ending::end_by_reset(&served);
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
         assert_eq!(served.read(&mut [0]).unwrap(), 0);
     }
