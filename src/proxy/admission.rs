@@ -1,13 +1,13 @@
 //! Admission: the gate, and what an admitted client holds until its connection has ended.
 
-pub(in crate::proxy) mod backlog;
-mod guard;
+pub mod backlog;
+mod doors;
 mod notices;
-pub(in crate::proxy) mod wakers;
+pub mod wakers;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::connections::{Abort, Connection, Connections, Source};
 use super::event;
@@ -18,25 +18,27 @@ use crate::interface::GateState;
 use crate::service::clock::Uptime;
 use crate::service::ending;
 use crate::service::listener::{Accepted, Arrival, Listener};
+use crate::service::mutex;
 use crate::service::plural::{clause, count};
 use crate::service::program::Failure;
 use backlog::Backlog;
-pub use guard::Doors;
-use guard::{GateGuard, Guarded};
+pub use doors::Doors;
 use wakers::Wakers;
 
-/// What the kernel holds for connections that have ended goes after that many ends, or after twice as many
-/// as are open if that is more: so the work for each is bounded. Soon, while it is still warm.
+/// The kernel's memory of ended connections is freed after this many ends, or after twice as many as are
+/// open if that is more, so that the work for each is bounded. Soon, while the memory is in a cache.
 const TIDY_AFTER: u64 = 64;
 
-/// The attempt to accept a client.
+/// The result of accepting.
 #[derive(Debug)]
-pub(in crate::proxy) enum Attempt {
-    /// It is admitted and counted.
+pub enum Attempt {
+    /// A client is admitted and counted.
     Admitted(Arc<Connection>),
-    /// A client that is this proxy itself.
+    /// The client is this proxy itself.
     Own(Arrival),
-    /// A client was accepted that had gone already, or that was refused.
+    /// The source of the client has as many connections as it may: this number.
+    Full(Arrival, Source, usize),
+    /// The client has gone already.
     Gone,
     /// No client waits, or none may be accepted.
     Nobody,
@@ -44,8 +46,8 @@ pub(in crate::proxy) enum Attempt {
     Exhausted(io::Error),
 }
 
-/// The gate with its lock file, the connections that it has let in, and the wakers of the parts of the
-/// process that wait for a change. The gate is changed here and nowhere else.
+/// The gate with its lock file, the connections that it has let in, and the parts of the process that wait
+/// for a change. The gate is changed here and nowhere else.
 #[derive(Debug)]
 pub struct Admission {
     /// The open connections.
@@ -54,17 +56,18 @@ pub struct Admission {
     pub backlog: Backlog,
     /// The parts of the process that wait for a change.
     pub wakers: Wakers,
-    gate: Mutex<Guarded>,
-    keep: Option<Keep>,
+    /// What connections are kept with, if they are.
+    pub keep: Option<Keep>,
+    gate: Mutex<GateAndDoors>,
     is_leaving: AtomicBool,
-    /// Connections that have ended since the last tidying up.
+    /// Connections that have ended since [`Keep::tidy`].
     ended: AtomicU64,
     failure: OnceLock<String>,
     callers: AtomicU64,
 }
 
 impl Admission {
-    /// Of these listeners, with the lock that an earlier process has left.
+    /// Admission from these listeners, with the lock that an earlier process has left.
     pub fn new(
         listeners: Arc<[Listener]>,
         connections_max: usize,
@@ -81,8 +84,12 @@ impl Admission {
             connections: Connections::new(connections_max_per_source),
             backlog: Backlog::new(listeners),
             wakers: Wakers::default(),
-            gate: Mutex::new(Guarded::new(gate, lock)),
             keep,
+            gate: Mutex::new(GateAndDoors {
+                gate,
+                lock,
+                doors: None,
+            }),
             is_leaving: AtomicBool::new(false),
             ended: AtomicU64::new(0),
             failure: OnceLock::new(),
@@ -90,54 +97,58 @@ impl Admission {
         }
     }
 
-    fn guard(&self) -> GateGuard<'_> {
-        // A thread panics while it holds the mutex only for a bug in the gate; going on is the better half.
-        GateGuard::new(self.gate.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Runs `f` while the mutex is locked, and has the doors follow the gate, so that no code can forget to.
+    fn locked<T>(&self, f: impl FnOnce(&mut GateAndDoors) -> T) -> T {
+        let mut guard = mutex::lock(&self.gate);
+        let result = f(&mut guard);
+        let GateAndDoors { gate, doors, .. } = &mut *guard;
+        if let Some(doors) = doors {
+            doors.follow(gate.may_accept());
+        }
+        result
     }
 
-    /// Runs `f` on the gate, as one step, and acts on what came of it. The parts of the process that wait for
-    /// a change are woken only by one: the life cycle's loop calls this in every turn.
-    pub(in crate::proxy) fn with_gate<T>(
+    /// Runs `f` on the gate, as one step, and acts on its notices. Only a change wakes the parts of the
+    /// process that wait for one: the life cycle's loop calls this in every turn.
+    pub fn with_gate<T>(
         &self,
         f: impl FnOnce(&mut Gate, &mut dyn LockStore) -> (T, Vec<Notice>),
     ) -> T {
-        let mut guard = self.guard();
-        let (gate, store) = guard.parts();
-        let before = GateView::of(gate);
-        let (result, notices) = f(gate, store);
-        let after = GateView::of(gate);
-        if !notices.is_empty() {
-            let now = gate.clone();
-            drop(guard);
-            self.act(&notices, &now);
-        } else {
-            drop(guard);
+        let (before, after, result, notices, copy) =
+            self.locked(|GateAndDoors { gate, lock, .. }| {
+                let before = GateViews::of(gate);
+                let (result, notices) = f(gate, lock);
+                let copy = (!notices.is_empty()).then(|| gate.clone());
+                (before, GateViews::of(gate), result, notices, copy)
+            });
+        let has_notices = copy.is_some();
+        if let Some(gate) = copy {
+            self.act(&notices, &gate);
         }
-        if before != after || !notices.is_empty() {
-            // The loop sleeps through connections that end, unless they change something for it.
-            if before.for_life_cycle() != after.for_life_cycle() || !notices.is_empty() {
-                self.wakers.wake_life_cycle();
-            }
-            if after.state != GateState::Open || self.wakers.has_calls() {
-                self.wakers.wake_calls();
-            }
+        if has_notices || before.life_cycle != after.life_cycle {
+            self.wakers.wake_life_cycle();
+        }
+        if (has_notices || before != after)
+            && (after.state != GateState::Open || self.wakers.has_calls())
+        {
+            self.wakers.wake_calls();
         }
         result
     }
 
     /// Runs `f` on the gate and wakes nobody.
-    pub(in crate::proxy) fn with_gate_silently<T>(&self, f: impl FnOnce(&mut Gate) -> T) -> T {
-        f(self.guard().parts().0)
+    pub fn with_gate_silently<T>(&self, f: impl FnOnce(&mut Gate) -> T) -> T {
+        self.locked(|inner| f(&mut inner.gate))
     }
 
     /// Looks at the gate.
-    pub(in crate::proxy) fn look<T>(&self, f: impl FnOnce(&Gate) -> T) -> T {
-        f(self.guard().gate())
+    pub fn look<T>(&self, f: impl FnOnce(&Gate) -> T) -> T {
+        self.locked(|inner| f(&inner.gate))
     }
 
-    /// Where the lock is written down.
-    pub(in crate::proxy) fn lock_directory(&self) -> Option<std::path::PathBuf> {
-        self.guard().lock_directory().directory()
+    /// The directory of the lock's record.
+    pub fn lock_directory(&self) -> Option<std::path::PathBuf> {
+        self.locked(|inner| inner.lock.directory())
     }
 
     fn act(&self, notices: &[Notice], gate: &Gate) {
@@ -152,51 +163,48 @@ impl Admission {
         }
     }
 
-    /// Accepts one client and counts it, as one step: nobody can close the gate in between.
-    ///
-    /// # Errors
-    ///
-    /// When the listener is broken.
-    pub(in crate::proxy) fn admit(
+    /// Accepts one client and counts it, as one step, so that the gate cannot close in between. Fails if the
+    /// listener is broken.
+    pub fn admit(
         &self,
         listener: &Listener,
         slot: &mut Option<Slot>,
         is_own: impl FnOnce(&Arrival) -> bool,
     ) -> io::Result<Attempt> {
-        // Connections that end on other threads wait for it, so it is held for no longer than it must.
-        let mut guard = self.guard();
-        if !guard.gate().may_accept() {
-            return Ok(Attempt::Nobody);
+        // Other threads wait for the mutex when a connection ends, so it is unlocked as soon as possible.
+        let attempt: io::Result<Attempt> = self.locked(|inner| {
+            if !inner.gate.may_accept() {
+                return Ok(Attempt::Nobody);
+            }
+            let client = match listener.accept_now()? {
+                Accepted::Client(client) => client,
+                Accepted::Gone => return Ok(Attempt::Gone),
+                Accepted::Nobody => return Ok(Attempt::Nobody),
+                Accepted::Exhausted(error) => return Ok(Attempt::Exhausted(error)),
+            };
+            if is_own(&client) {
+                return Ok(Attempt::Own(client));
+            }
+            if let Some((source, open)) = self.connections.full_source(&client.peer) {
+                return Ok(Attempt::Full(client, source, open));
+            }
+            inner.gate.accepted();
+            let connection = self.connections.add(client, slot.take());
+            Ok(Attempt::Admitted(connection))
+        });
+        if matches!(attempt, Ok(Attempt::Admitted(_))) {
+            self.wakers.count_changed();
         }
-        let client = match listener.accept_now()? {
-            Accepted::Client(client) => client,
-            Accepted::Gone => return Ok(Attempt::Gone),
-            Accepted::Nobody => return Ok(Attempt::Nobody),
-            Accepted::Exhausted(error) => return Ok(Attempt::Exhausted(error)),
-        };
-        if is_own(&client) {
-            return Ok(Attempt::Own(client));
-        }
-        if let Some((source, open)) = self.connections.full_source(&client.peer) {
-            drop(guard);
-            self.refuse(client, source, open);
-            return Ok(Attempt::Gone);
-        }
-        guard.parts().0.accepted();
-        let connection = self.connections.add(client, slot.take());
-        drop(guard);
-        self.wakers.count_changed();
-        Ok(Attempt::Admitted(connection))
+        attempt
     }
 
-    /// Resets a client whose source has as many connections as it may, so that others do not wait behind
-    /// it.
-    fn refuse(&self, client: Arrival, source: Source, open: usize) {
+    /// Resets a client whose source has as many connections as it may, so that others do not wait behind it.
+    pub fn refuse(&self, client: &Arrival, source: &Source, open: usize) {
         ending::reset_on_close(&client.socket);
         let Some(refused) = self.connections.refuse(Uptime::now()) else {
             return;
         };
-        let Arrival { peer, .. } = client;
+        let peer = &client.peer;
         tracing::warn!(
             MESSAGE_ID = event::REFUSED, PEER = %peer, SOURCE = %source, OPEN = open, REFUSED = refused,
             "client {peer} was reset: {source} has {}, as many as --connections-max-per-source allows \
@@ -206,8 +214,8 @@ impl Admission {
         );
     }
 
-    /// A connection has ended, and both its sockets are closed.
-    pub(in crate::proxy) fn closed(&self) {
+    /// Uncounts a connection, whose sockets are closed.
+    pub fn closed(&self) {
         let open = self.with_gate(|gate, store| {
             let notices = gate.closed(Uptime::now(), store);
             (gate.open(), notices)
@@ -222,15 +230,15 @@ impl Admission {
         }
     }
 
-    /// Does what is due. Returns when the next thing will be.
-    pub(in crate::proxy) fn tick(&self, now: Uptime) -> Option<Uptime> {
+    /// Does what is due. Returns the time of the next call.
+    pub fn tick(&self, now: Uptime) -> Option<Uptime> {
         self.with_gate(|gate, store| {
             let notices = gate.tick(now, store);
             (gate.next_deadline(), notices)
         })
     }
 
-    /// Open connections.
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.look(Gate::open)
     }
@@ -240,16 +248,12 @@ impl Admission {
         self.look(|gate| (gate.state(), gate.open()))
     }
 
-    /// A number for a caller of [`Self::lock`].
+    /// Returns a number for a caller of [`Self::lock`].
     pub fn new_caller(&self) -> CallerId {
         CallerId(self.callers.fetch_add(1, Relaxed))
     }
 
-    /// Closes the gate, see [`Gate::lock`].
-    ///
-    /// # Errors
-    ///
-    /// When the lock could not be written down.
+    /// Closes the gate, see [`Gate::lock`]. Fails if the lock cannot be written.
     pub fn lock(&self, caller: CallerId, request: LockRequest) -> io::Result<()> {
         self.with_gate(
             |gate, store| match gate.lock(caller, request, Uptime::now(), store) {
@@ -259,7 +263,7 @@ impl Admission {
         )
     }
 
-    /// Opens the gate; why the record of the lock could not be removed, if it could not.
+    /// Opens the gate. Returns why the record of the lock could not be removed, if it could not.
     pub fn unlock(&self) -> Option<String> {
         self.with_gate(|gate, store| {
             let notices = gate.unlock(store);
@@ -271,7 +275,7 @@ impl Admission {
         })
     }
 
-    /// How the wait of a caller ended.
+    /// The outcome of a caller's wait; `None` while it waits.
     pub fn outcome(&self, caller: CallerId) -> Option<Outcome> {
         self.look(|gate| gate.outcome(caller).cloned())
     }
@@ -281,110 +285,96 @@ impl Admission {
         self.with_gate(|gate, store| ((), gate.caller_gone(caller, store)));
     }
 
-    /// Opens these doors whenever the gate lets clients in.
-    pub(in crate::proxy) fn set_doors(&self, doors: Box<dyn Doors>) {
-        self.guard().set_doors(doors);
+    /// Opens these doors whenever the gate is open.
+    pub fn set_doors(&self, doors: Doors) {
+        self.locked(|inner| inner.doors = Some(doors));
     }
 
     /// Pauses accepting, or ends the pause.
-    pub(in crate::proxy) fn set_accepting_paused(&self, paused: bool) {
-        if let Some(doors) = self.guard().doors() {
-            doors.set_paused(paused);
-        }
+    pub fn set_accepting_paused(&self, is_paused: bool) {
+        self.locked(|inner| {
+            let doors = inner.doors.iter_mut();
+            doors.for_each(|doors| doors.is_paused = is_paused);
+        });
     }
 
-    /// Leaves the listeners to another process if `reply` could be sent to it: as one step, so that either
-    /// both know or nothing has changed. `reply` gets the number of connections that are open here; so does
-    /// the caller.
-    ///
-    /// # Errors
-    ///
-    /// That of `reply`.
-    pub(in crate::proxy) fn retire(
-        &self,
-        reply: impl FnOnce(usize) -> io::Result<()>,
-    ) -> io::Result<usize> {
-        let mut guard = self.guard();
-        let open = guard.gate().open();
-        reply(open)?;
-        guard.parts().0.retire();
-        if let Some(doors) = guard.doors() {
-            doors.leave();
-        }
-        Ok(open)
+    /// Leaves the listeners to another process if `reply`, which gets the number of connections that are open
+    /// here, could be sent. That is one step: either both processes know it, or nothing has changed. Returns
+    /// that number, or the error of `reply`.
+    pub fn retire(&self, reply: impl FnOnce(usize) -> io::Result<()>) -> io::Result<usize> {
+        self.locked(|inner| {
+            let open = inner.gate.open();
+            reply(open)?;
+            inner.gate.retire();
+            inner.doors.iter_mut().for_each(Doors::leave);
+            Ok(open)
+        })
     }
 
-    /// The process cannot go on, for this reason.
-    pub(in crate::proxy) fn fail(&self, sentence: String) {
+    /// Ends the process, for this reason.
+    pub fn fail(&self, sentence: String) {
         if self.failure.set(sentence).is_ok() {
             self.with_gate_silently(Gate::stopping);
             self.wakers.wake_life_cycle();
         }
     }
 
-    /// Why the process cannot go on.
-    pub(in crate::proxy) fn failure(&self) -> Option<Failure> {
+    /// Why the process has to end, if it has.
+    pub fn failure(&self) -> Option<Failure> {
         self.failure.get().map(|sentence| sentence.as_str().into())
     }
 
-    /// What connections are kept with, if they are.
-    pub(in crate::proxy) fn keep(&self) -> Option<Keep> {
-        self.keep
-    }
-
     /// Leaves the open connections to the next process.
-    pub(in crate::proxy) fn leave(&self, keep: Keep) {
+    pub fn leave(&self, keep: Keep) {
         self.is_leaving.store(true, Relaxed);
         self.connections.park_all(keep);
-        // The heir has also those for which there was no room, if they are open.
+        // As long as they are open, the heir also gets those for which there was no room.
         self.connections.stay_open();
     }
 
     /// Whether the open connections are left to the next process.
-    pub(in crate::proxy) fn is_leaving(&self) -> bool {
+    pub fn is_leaving(&self) -> bool {
         self.is_leaving.load(Relaxed)
     }
 
-    /// A connection is about to be closed.
-    pub(in crate::proxy) fn remove(&self, connection: Arc<Connection>) {
-        self.connections.remove(&connection);
-        if let Some(keep) = self.keep {
-            if self.is_leaving() {
-                // It goes on in the next process.
-                return;
-            }
+    /// Removes a connection that is about to be closed, unless it goes on in the next process.
+    pub fn remove(&self, connection: &Connection) {
+        self.connections.remove(connection);
+        if let Some(keep) = self.keep
+            && !self.is_leaving()
+        {
             connection.conclude(keep);
         }
-        let left = Arc::downgrade(&connection);
-        drop(connection);
-        debug_assert_eq!(left.strong_count(), 0, "its sockets are still open");
-        self.closed();
     }
+}
+
+/// What the mutex protects.
+#[derive(Debug)]
+struct GateAndDoors {
+    gate: Gate,
+    /// Where the gate writes its lock.
+    lock: LockDirectory,
+    doors: Option<Doors>,
 }
 
 /// What the rest of the process sees of the gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct GateView {
+struct GateViews {
+    /// What the life cycle's loop decides by: whether clients are accepted, whether none is connected, and
+    /// when something is due.
+    life_cycle: (bool, bool, Option<Uptime>),
     state: GateState,
     open: usize,
     callers: usize,
-    may_accept: bool,
-    deadline: Option<Uptime>,
 }
 
-impl GateView {
+impl GateViews {
     fn of(gate: &Gate) -> Self {
         Self {
+            life_cycle: (gate.may_accept(), gate.open() == 0, gate.next_deadline()),
             state: gate.state(),
             open: gate.open(),
             callers: gate.callers(),
-            may_accept: gate.may_accept(),
-            deadline: gate.next_deadline(),
         }
-    }
-
-    /// What the life cycle's loop decides by.
-    fn for_life_cycle(&self) -> (bool, bool, Option<Uptime>) {
-        (self.may_accept, self.open == 0, self.deadline)
     }
 }

@@ -20,93 +20,87 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A client that was admitted: counted until this is dropped, after its sockets are closed.
 #[derive(Debug)]
 pub struct AdmittedClient {
-    connection: Option<Arc<Connection>>,
+    connection: Arc<Connection>,
     /// For its upstream.
     pub spare: Spare,
-    admission: Arc<Admission>,
     /// When it came back from a handover for the first time, and how often it has.
-    returned: Option<(Instant, u32)>,
+    returns: Option<(Instant, u32)>,
+    /// Dropped after the connection.
+    count: Count,
 }
 
+/// One of the connections that the gate counts.
+#[derive(Debug)]
+struct Count(Arc<Admission>);
+
 impl AdmittedClient {
-    /// One that is counted by now.
+    /// The client of a connection that is counted already.
     pub fn new(connection: Arc<Connection>, spare: Spare, admission: Arc<Admission>) -> Self {
         Self {
-            connection: Some(connection),
+            connection,
             spare,
-            admission,
-            returned: None,
+            returns: None,
+            count: Count(admission),
         }
     }
 
     /// The connection.
-    pub fn connection(&self) -> Option<&Connection> {
-        self.connection.as_deref()
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// The client's socket.
-    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
-        self.connection()
-            .map(|connection| connection.client.as_fd())
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.connection.client.as_fd()
     }
 
-    /// Its upstream is connected.
-    pub fn is_connected(&self, connected: Connected) {
-        if let Some(connection) = self.connection() {
-            connection.is_connected(connected);
-        }
-    }
-
-    /// It goes on with this upstream, where an earlier process has left it.
-    pub fn goes_on_with(&self, connected: Connected) {
-        if let Some(connection) = self.connection() {
-            connection.goes_on_with(connected);
-        }
-    }
-
-    /// It was handed over, with the token of this slot.
+    /// The client was handed over, with the token of this slot.
     pub fn is_handed_over(&self, slot: u32, target: &Arc<Address>) {
-        if let Some(connection) = self.connection()
-            && connection.handed_over(slot, Arc::clone(target))
-        {
-            self.admission.connections.cut_later(slot);
+        if self.connection.handed_over(slot, Arc::clone(target)) {
+            self.count.0.connections.cut_later(slot);
         }
     }
 
-    /// It came back and was not served. Returns how long to wait before it is handed over again; `None`
-    /// when it has tried for `patience`: a receiver that only ever hangs up gets it no more.
+    /// The client came back from a handover and was not served. Returns the pause before the next handover;
+    /// `None` if that has gone on for `patience`, as with a receiver that only ever hangs up.
     pub fn comes_back(&mut self, patience: Option<Duration>) -> Option<Duration> {
-        let (since, times) = self.returned.unwrap_or((Instant::now(), 0));
-        self.returned = Some((since, times + 1));
+        let (since, times) = self.returns.unwrap_or((Instant::now(), 0));
+        self.returns = Some((since, times + 1));
         let pause = (FIRST_PAUSE * 2_u32.saturating_pow(times.min(10))).min(LONGEST_PAUSE);
-        let over = patience.is_some_and(|patience| since.elapsed() >= patience);
-        (!over).then_some(pause)
+        let is_over = patience.is_some_and(|patience| since.elapsed() >= patience);
+        (!is_over).then_some(pause)
     }
 
-    /// Parks its sockets, so that they outlive the process.
-    pub(super) fn park(&self) {
-        let Some(connection) = self.connection() else {
+    /// Parks the sockets, so that they outlive the process.
+    pub fn park(&self) {
+        let (Some(keep), Some(slot)) = (self.count.0.keep, self.connection.slot) else {
             return;
         };
-        let (Some(keep), Some(slot)) = (self.admission.keep(), connection.slot) else {
-            return;
-        };
-        match connection.upstream.get() {
-            Some(upstream) => {
-                slot.set_text(&upstream.target.to_string());
-                keep.park(slot, connection.client.as_fd(), upstream.socket.as_fd());
+        match self.connection.upstream.get() {
+            Some(Connected { socket, target, .. }) => {
+                slot.set_text(&target.to_string());
+                keep.park(slot, self.socket(), socket.as_fd());
             }
-            None => {
-                keep.park_client(slot, connection.client.as_fd());
-            }
+            None => _ = keep.park_client(slot, self.socket()),
         }
     }
 }
 
 impl Drop for AdmittedClient {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.admission.remove(connection);
+        let admission = &self.count.0;
+        admission.remove(&self.connection);
+        debug_assert!(
+            admission.is_leaving() || Arc::strong_count(&self.connection) == 1,
+            "somebody else keeps its sockets open"
+        );
+    }
+}
+
+impl Drop for Count {
+    fn drop(&mut self) {
+        if !self.0.is_leaving() {
+            self.0.closed();
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The proxy: all its parts together.
 
+pub mod last_will;
+mod unparked;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,28 +13,26 @@ use tokio::time::MissedTickBehavior;
 use super::admission::Admission;
 use super::connections::{Abort, Cuts, Sweep};
 use super::event;
-use super::last_will::LastWill;
-use super::returns;
 use super::route::Route;
-use super::unparked::Unparked;
-use super::workers::{Threads, Workers};
+use super::workers::{self, Threads, WorkerPool};
 use crate::interface::{ConnectionStatus, ListenerStatus, LockStatus, Status};
 use crate::service::clock::{Uptime, micros};
 use crate::service::listener::Listener;
 use crate::service::plural::clause;
+use last_will::LastWill;
+use unparked::UnparkedConnections;
 
-/// What was made for many connections handed over at a time is given up when it was not needed for
-/// that long.
+/// How often the slots that handover does not need any more are given up.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
-/// What becomes of open connections at the end of the process, if they are kept.
+/// Where kept connections go at the end of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaving {
-    /// They end with it.
-    Nothing,
+pub enum Leaving {
+    /// They end with the process.
+    Nowhere,
     /// They go on in the next process.
     ToNext,
-    /// And the last will becomes that one, if it can.
+    /// They go on in the heir, if the last will can become it.
     ToHeir,
 }
 
@@ -40,42 +41,40 @@ pub(super) enum Leaving {
 pub struct Proxy {
     /// The gate and the connections that it has let in.
     pub admission: Arc<Admission>,
-    /// Where they go.
+    /// Where clients go.
     pub route: Arc<Route>,
-    /// The threads that carry them.
-    pub(super) workers: Workers,
-    pub(super) unparked: Unparked,
-    pub(super) last_will: LastWill,
+    /// The threads that carry connections.
+    pub workers: Arc<WorkerPool>,
+    /// The guardian of kept connections.
+    pub last_will: LastWill,
+    unparked: UnparkedConnections,
     sweep: Sweep,
     /// Wakes the task that has the predecessor cut its connections.
     predecessor_cut: Notify,
 }
 
 impl Proxy {
-    /// Assembles a proxy with at most these threads. None of them runs yet.
-    ///
-    /// # Errors
-    ///
-    /// When no descriptors are left.
+    /// Assembles a proxy with at most these threads, none of which runs yet. Fails without descriptors.
     pub fn new(route: Arc<Route>, threads: Threads, sweep: Sweep) -> io::Result<Self> {
         Ok(Self {
             admission: Arc::clone(&route.admission),
-            workers: Workers::new(Arc::clone(&route), threads)?,
+            workers: workers::pool(Arc::clone(&route), threads)?,
             route,
-            unparked: Unparked::default(),
+            unparked: UnparkedConnections::default(),
             last_will: LastWill::default(),
             sweep,
             predecessor_cut: Notify::new(),
         })
     }
 
-    /// Does what is due. Returns when the next thing will be.
-    pub(super) fn tick(&self, now: Uptime) -> Option<Uptime> {
+    /// Does what is due. Returns the time of the next call.
+    pub fn tick(&self, now: Uptime) -> Option<Uptime> {
         let sweep = self.admission.connections.sweep(&self.sweep, now);
-        let keep = self.admission.keep();
+        let keep = self.admission.keep;
         let unparked = keep.and_then(|keep| self.unparked.park(keep, now));
-        let may_end = keep.filter(|_| !self.admission.is_leaving());
-        let last_will = may_end.and_then(|keep| self.last_will.look_after(keep, now));
+        let last_will = keep
+            .filter(|_| !self.admission.is_leaving())
+            .and_then(|keep| self.last_will.renew(keep, now));
         if !self.admission.look(|gate| gate.may_accept()) {
             self.admission.backlog.watch();
         }
@@ -85,9 +84,9 @@ impl Proxy {
             .min()
     }
 
-    /// Ends connections that are to be cut, and gives up what handing over does not need any more, until the
-    /// runtime ends.
-    pub(super) async fn look_after_connections(self: Arc<Self>) {
+    /// Ends connections that are to be cut, and gives up the slots that handover does not need any more, until
+    /// the runtime ends.
+    pub async fn look_after_connections(self: Arc<Self>) {
         let mut every = tokio::time::interval(TRIM_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let handover = &self.route.handover;
@@ -104,9 +103,7 @@ impl Proxy {
             self.workers.cut();
         }
         let handover = &self.route.handover;
-        cuts.slots
-            .into_iter()
-            .for_each(|slot| returns::cut(handover, slot));
+        cuts.slots.into_iter().for_each(|slot| handover.cut(slot));
         if cuts.is_of_all {
             let orphans = handover.orphans();
             if orphans > 0 {
@@ -121,22 +118,22 @@ impl Proxy {
         }
     }
 
-    /// Ends all open connections, here and in the process that was taken over.
-    pub(super) fn cut_all(&self, why: Abort) {
+    /// Ends all open connections, here and in the predecessor.
+    pub fn cut_all(&self, why: Abort) {
         self.admission.connections.abort_all(why);
     }
 
-    /// Waits until the process that was taken over is to cut its connections. Cancel safe.
-    pub(super) async fn predecessor_is_cut(&self) {
+    /// Waits until the predecessor has to cut its connections. Cancel safe.
+    pub async fn predecessor_is_cut(&self) {
         self.predecessor_cut.notified().await;
     }
 
-    /// The process has taken over from another one, in which `open` connections are open.
-    pub(super) fn took_over(&self, open: usize) {
-        let taken = self
+    /// Counts the `open` connections of the predecessor, which has just retired.
+    pub fn took_over(&self, open: usize) {
+        let rewritten = self
             .admission
             .with_gate(|gate, store| (gate.took_over(open, store), Vec::new()));
-        if let Err(error) = taken {
+        if let Err(error) = rewritten {
             tracing::error!(
                 ERROR = %error,
                 "the lock could not be rewritten ({error}): after a restart the proxy would end \
@@ -145,23 +142,21 @@ impl Proxy {
         }
     }
 
-    /// `open` connections are still open in the process that was taken over.
-    pub(super) fn predecessor_has(&self, open: usize) {
+    /// Counts the connections that are still open in the predecessor.
+    pub fn predecessor_has(&self, open: usize) {
         self.admission
             .with_gate(|gate, store| ((), gate.predecessor_has(open, Uptime::now(), store)));
     }
 
-    /// Counts the connections that an earlier process handed over and that are still open, instead
-    /// of those that the process which was taken over had: it has ended, if there was one. It is one
-    /// step, so that the count is never too small.
-    pub(super) fn adopt_orphans(&self) {
-        let adopted = self.admission.with_gate(|gate, store| {
-            let found = self.route.handover.adopt();
-            let count = found.as_ref().map_or(0, |count| *count);
-            gate.adopt(count);
-            (found, gate.predecessor_has(0, Uptime::now(), store))
+    /// Counts the open connections that an earlier process handed over, instead of those of the predecessor,
+    /// which has ended, if there was one. It is one step, so that the count is never too small.
+    pub fn adopt_orphans(&self) {
+        let count = self.admission.with_gate(|gate, store| {
+            let count = self.route.handover.adopt();
+            gate.adopt(*count.as_ref().unwrap_or(&0));
+            (count, gate.predecessor_has(0, Uptime::now(), store))
         });
-        match adopted {
+        match count {
             Ok(0) => {}
             Ok(count) => tracing::info!(
                 OPEN = count,
@@ -176,12 +171,9 @@ impl Proxy {
         }
     }
 
-    /// Leaves the place to another process if `reply` could be sent to it.
-    ///
-    /// # Errors
-    ///
-    /// That of `reply`: then nothing has changed.
-    pub(super) fn retire(&self, reply: impl FnOnce(usize) -> io::Result<()>) -> io::Result<()> {
+    /// Retires in favour of another process if `reply` could be sent to it. Otherwise nothing changes; returns
+    /// the error of `reply`.
+    pub fn retire(&self, reply: impl FnOnce(usize) -> io::Result<()>) -> io::Result<()> {
         let open = self.admission.retire(reply)?;
         self.workers.retire();
         self.admission.backlog.leave();
@@ -196,27 +188,27 @@ impl Proxy {
         Ok(())
     }
 
-    /// Ends the threads. What they carried ends with them, unless it is kept and left to the next process.
-    /// Returns whether something was left.
-    pub(super) fn end(&self, leaving: Leaving) -> bool {
-        let stopped = self.workers.stop();
-        let Some(keep) = self.admission.keep() else {
+    /// Ends the threads, and their connections unless these are kept and left to the next process. Returns
+    /// whether some were left.
+    pub fn end(&self, leaving: Leaving) -> bool {
+        let remains = self.workers.stop();
+        let Some(keep) = self.admission.keep else {
             return false;
         };
-        if leaving != Leaving::Nothing && self.admission.open() > 0 {
+        if leaving != Leaving::Nowhere && self.admission.open() > 0 {
             self.admission.leave(keep);
-            std::mem::forget(stopped);
+            std::mem::forget(remains);
             keep.leave(leaving == Leaving::ToHeir);
             return true;
         }
-        drop(stopped);
+        drop(remains);
         if let Err(error) = keep.forget() {
             tracing::error!(ERROR = %error, "systemd keeps what nobody needs: {error}");
         }
         false
     }
 
-    /// The state of the proxy at this moment.
+    /// The status of the proxy.
     pub fn status(&self) -> Status {
         let connections = &self.admission.connections;
         let (received_bytes, sent_bytes) = connections.carried();
@@ -255,7 +247,7 @@ impl Proxy {
         })
     }
 
-    /// The open connections. Those that an earlier process handed over are not ours to end, and have no number.
+    /// The open connections. Those that an earlier process handed over cannot be ended here, and have no number.
     pub fn list_connections(&self) -> Vec<ConnectionStatus> {
         let mut all = self.admission.connections.list(Uptime::now());
         let orphan = ConnectionStatus {

@@ -2,17 +2,16 @@
 //! done with them.
 //!
 //! With each client goes a token (`service::handover`), the writing end of a pipe. We have
-//! the reading end, and it hangs up when nobody has the token any more: that is the end of the
+//! the reading end, and it hangs up when no process has the token any more: that is the end of the
 //! connection, whatever way it ended. A pipe with its reading end is a *slot* (`slots`), used for
-//! one connection after the other. Slots have names in the runtime directory (`place`): a process
-//! that comes after a kill finds those whose token somebody has, and counts them.
+//! one connection after the other. Slots have names in the runtime directory (`pipe_directory`): a process
+//! that comes after a kill finds those whose token a receiver has, and counts them.
 //!
 //! All reading ends are watched by one epoll(7) descriptor of our own, which the first thread watches
-//! (`workers::handing`): it accepts, hands over and hears of the ends.
-//! They are told of nothing but their end, and that once each time (`EPOLLET`, no other event): a
-//! receiver that writes to its token wakes nobody.
+//! (`workers::outbox`): it accepts, hands over and is notified of the ends. Their end is the only event, and
+//! it comes once (`EPOLLET`, no other event): a receiver that writes to its token wakes no thread.
 
-mod place;
+mod pipe_directory;
 mod sender;
 mod slots;
 mod table;
@@ -20,16 +19,20 @@ mod table;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::io::Errno;
 
 use super::admitted_client::AdmittedClient;
+use super::connections::log;
+use crate::service::address::Address;
+use crate::service::ending;
+use crate::service::mutex;
 use crate::service::poller::{Events, Flags, Poller};
-use place::Place;
+use pipe_directory::PipeDirectory;
 pub use sender::{SendPermit, Sender};
-use slots::Released;
+use slots::Release;
 use table::{SlotTable, Token};
 
 /// The handover of clients.
@@ -44,28 +47,24 @@ pub struct Handover {
 
 /// Why clients were not handed over at once.
 #[derive(Debug)]
-pub enum NotNow {
+pub enum HandoverError {
     /// There is no room for them, and nobody waits for some.
     Full(Arc<Sender>),
-    /// They have to stand in line with others, or wait until somebody receives.
+    /// Other clients wait for room, or no process receives.
     Wait,
 }
 
 /// Connections that have ended.
 #[derive(Debug, Default)]
-pub struct Ended {
-    /// Ours.
+pub struct EndedConnections {
+    /// The clients of this process.
     pub connections: Vec<AdmittedClient>,
-    /// And so many of an earlier process.
+    /// The number of connections of an earlier process.
     pub orphans: usize,
 }
 
 impl Handover {
-    /// No client was handed over yet.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel has no more descriptors or watches.
+    /// No client was handed over yet. Fails without descriptors or watches.
     pub fn new(runtime_directory: Option<&Path>) -> io::Result<Self> {
         Ok(Self {
             runtime_directory: runtime_directory.map(Path::to_owned),
@@ -75,37 +74,29 @@ impl Handover {
         })
     }
 
-    fn table(&self) -> MutexGuard<'_, SlotTable> {
-        // Nobody panics while holding it but for a bug; going on is the better half.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Finds the connections that an earlier process handed over and that are open: how many that we
-    /// did not know of. [`Self::ended`] tells of their end.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be looked for or watched: then there may be some that nobody counts.
+    /// Finds the open connections that an earlier process handed over, and returns the number of those that
+    /// were not known. [`Self::ended`] reports their end. Fails if they cannot be found or watched: then
+    /// some may be open that nobody counts.
     pub fn adopt(&self) -> io::Result<usize> {
-        let mut table = self.table();
+        let mut table = mutex::lock(&self.table);
         let table = &mut *table;
-        let place = match &table.place {
-            Some(place) => place,
-            None => match Place::find(self.runtime_directory.as_deref())? {
-                Some(place) => table.place.insert(place),
+        let pipes = match &table.pipes {
+            Some(pipes) => pipes,
+            None => match PipeDirectory::find(self.runtime_directory.as_deref())? {
+                Some(pipes) => table.pipes.insert(pipes),
                 None => return Ok(0),
             },
         };
         let mut count = 0;
-        for found in place.found(|number| table.slots.contains(number))? {
-            // Watched first: a token that is closed in between is heard of.
-            self.watch(found.number, &found.read)?;
-            if !found.has_writer {
-                place.remove(found.number);
+        for pipe in pipes.found(|number| table.slots.contains(number))? {
+            // Although it may have no writer: a token that is closed right after the check is an event.
+            self.watch(pipe.number, &pipe.read)?;
+            if !pipe.has_writer {
+                pipes.remove(pipe.number);
                 continue;
             }
-            table.slots.add_orphan(found.number);
-            table.reads.insert(found.number, found.read);
+            table.slots.add_orphan(pipe.number);
+            table.reads.insert(pipe.number, pipe.read);
             count += 1;
         }
         Ok(count)
@@ -115,13 +106,10 @@ impl Handover {
         self.ends.add(read, number.into(), Flags::ET)
     }
 
-    /// Has tokens for so many clients, so that whoever is accepted can be handed over.
-    ///
-    /// # Errors
-    ///
-    /// When no descriptor or memory is left, or the runtime directory cannot be used.
+    /// Makes tokens for `count` clients ready, so that they can be handed over once they are accepted. Fails
+    /// without descriptors or memory, or if the runtime directory cannot be used.
     pub fn reserve(&self, count: usize) -> io::Result<()> {
-        self.have_tokens(&mut self.table(), count)
+        self.have_tokens(&mut mutex::lock(&self.table), count)
     }
 
     fn have_tokens(&self, table: &mut SlotTable, count: usize) -> io::Result<()> {
@@ -132,29 +120,29 @@ impl Handover {
         Ok(())
     }
 
-    /// Descriptors have run out: gives up those that are held for clients to come, but not the tokens that
-    /// are ready: somebody may have been accepted for whom they were reserved.
+    /// Gives up the free slots, because descriptors have run out. Keeps the tokens that are ready: they may
+    /// be reserved for a client that is accepted already.
     pub fn shrink(&self) {
-        let mut table = self.table();
+        let mut table = mutex::lock(&self.table);
         let free = table.slots.all_free();
         table.discard(&free);
     }
 
-    /// Whether there are many slots that nobody needs now.
+    /// Whether there is something to [`Self::trim`].
     pub fn has_surplus(&self) -> bool {
-        self.table().slots.free() > slots::SPARE
+        mutex::lock(&self.table).slots.free() > slots::SPARE
     }
 
-    /// Gives up those that nobody has needed since the last call.
+    /// Gives up the slots that were not needed since the last call.
     pub fn trim(&self) {
-        let mut table = self.table();
+        let mut table = mutex::lock(&self.table);
         let unused = table.slots.unused();
         table.discard(&unused);
     }
 
-    /// Nobody comes any more.
+    /// Gives up the tokens that are ready: no client is accepted any more.
     pub fn stop(&self) {
-        let mut table = self.table();
+        let mut table = mutex::lock(&self.table);
         for token in std::mem::take(&mut table.next) {
             table.give_back(token);
         }
@@ -165,98 +153,85 @@ impl Handover {
             Some(number) => number,
             None => self.new_slot(table)?,
         };
-        let made = match (&table.place, table.reads.get(&number)) {
-            (Some(place), Some(read)) => place.token(number, read),
+        let write = match (&table.pipes, table.reads.get(&number)) {
+            (Some(pipes), Some(read)) => pipes.token(number, read),
             _ => Err(io::ErrorKind::NotFound.into()),
         };
-        match made {
-            Ok(write) => Ok(Token { number, write }),
-            Err(error) => {
-                table.slots.give_back(number);
-                Err(error)
-            }
-        }
+        write
+            .map(|write| Token { number, write })
+            .inspect_err(|_| table.slots.give_back(number))
     }
 
     fn new_slot(&self, table: &mut SlotTable) -> io::Result<u32> {
-        let place = match &table.place {
-            Some(place) => place,
-            None => table
-                .place
-                .insert(Place::make(self.runtime_directory.as_deref())?),
+        let pipes = match &table.pipes {
+            Some(pipes) => pipes,
+            None => {
+                let directory = self.runtime_directory.as_deref();
+                table.pipes.insert(PipeDirectory::make(directory)?)
+            }
         };
         let mut number = table.slots.next_number();
         let read = loop {
-            match place.create(number) {
-                // The process that was taken over has it.
+            match pipes.create(number) {
+                // It belongs to the process that was taken over.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 result => break result?,
             }
         };
-        if let Err(error) = self.watch(number, &read) {
-            place.remove(number);
-            return Err(error);
-        }
+        self.watch(number, &read)
+            .inspect_err(|_| pipes.remove(number))?;
         table.slots.add(number);
         table.reads.insert(number, read);
         Ok(number)
     }
 
-    /// Hands clients over if that can be done without waiting, and without getting ahead of others
-    /// who wait. They are all gone then, or all still there.
-    ///
-    /// # Errors
-    ///
-    /// What they have to wait for.
-    pub fn hand_at_once(
+    /// Hands clients over, either all or none of them, if that takes no waiting and overtakes no other
+    /// client.
+    pub fn hand_over_at_once(
         &self,
         path: &Path,
         clients: &mut Vec<AdmittedClient>,
-    ) -> Result<(), NotNow> {
-        // If the socket was that of a process that is gone, there is a new one perhaps.
+    ) -> Result<(), HandoverError> {
+        // If the process behind the first socket is gone, there may be a new socket.
         for _ in 0..2 {
             let Ok(sender) = self.sender(path) else {
                 break;
             };
-            let Some(turn) = sender.at_once() else {
+            let Some(permit) = sender.permit_at_once() else {
                 break;
             };
-            match self.hand(&turn, clients) {
+            match self.hand_over(&permit, clients) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(NotNow::Full(sender));
+                    return Err(HandoverError::Full(sender));
                 }
                 Err(_) => {}
             }
         }
-        Err(NotNow::Wait)
+        Err(HandoverError::Wait)
     }
 
-    /// Hands clients over without waiting, at most
-    /// [`CLIENTS_MAX`](crate::service::handover::wire::CLIENTS_MAX). They are all gone then, or all still
-    /// there.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` when there is no room; otherwise why nobody can be handed over.
-    pub fn hand(&self, turn: &SendPermit, clients: &mut Vec<AdmittedClient>) -> io::Result<()> {
-        // All of it is one step: the end may come before we have written down what it is the end of.
-        let mut table = self.table();
+    /// Hands clients over without waiting, either all or none of them, at most
+    /// [`CLIENTS_MAX`](crate::service::handover::wire::CLIENTS_MAX). Fails with `WouldBlock` if there is no
+    /// room.
+    pub fn hand_over(
+        &self,
+        permit: &SendPermit,
+        clients: &mut Vec<AdmittedClient>,
+    ) -> io::Result<()> {
+        // One step: the end may come before the table knows whose end it is.
+        let mut table = mutex::lock(&self.table);
         self.have_tokens(&mut table, clients.len())?;
-        let slot =
-            |client: &AdmittedClient| client.connection().and_then(|connection| connection.slot);
+        let sender = &permit.sender;
+        let slot = |client: &AdmittedClient| client.connection().slot;
         for (client, token) in clients.iter().zip(&table.next) {
             if let Some(slot) = slot(client) {
-                slot.set_text(turn.sender().name());
+                slot.set_text(&sender.name);
                 slot.handing(token.number.into());
             }
         }
-        let sent = turn.sender().send(
-            clients
-                .iter()
-                .zip(&table.next)
-                .filter_map(|(client, token)| Some((client.socket()?, token.write.as_fd()))),
-        );
+        let pairs = clients.iter().zip(&table.next);
+        let sent = sender.send(pairs.map(|(client, token)| (client.socket(), token.write.as_fd())));
         if let Err(errno) = sent {
             clients
                 .iter()
@@ -264,7 +239,7 @@ impl Handover {
                 .for_each(|slot| slot.not_handed());
             drop(table);
             if errno != Errno::AGAIN {
-                self.forget(turn.sender());
+                self.forget(sender);
             }
             return Err(errno.into());
         }
@@ -273,21 +248,19 @@ impl Handover {
             if let Some(slot) = slot(&client) {
                 slot.handed();
             }
-            client.is_handed_over(token.number, turn.sender().target());
-            table.slots.hand(token.number, client);
+            client.is_handed_over(token.number, &sender.target);
+            table.slots.hand_over(token.number, client);
         }
         Ok(())
     }
 
-    /// The way to who receives at `path`.
-    ///
-    /// # Errors
-    ///
-    /// When nobody does.
+    /// The way to the process that receives at `path`. Fails if there is none.
     pub fn sender(&self, path: &Path) -> io::Result<Arc<Sender>> {
-        let mut current = self.current_sender();
+        let mut current = mutex::lock(&self.sender);
         match &*current {
-            Some(sender) if sender.leads_to(path) => Ok(Arc::clone(sender)),
+            Some(sender) if matches!(&*sender.target, Address::Handover(to) if to == path) => {
+                Ok(Arc::clone(sender))
+            }
             _ => {
                 let sender = Arc::new(Sender::connect(path)?);
                 *current = Some(Arc::clone(&sender));
@@ -296,26 +269,16 @@ impl Handover {
         }
     }
 
-    fn current_sender(&self) -> MutexGuard<'_, Option<Arc<Sender>>> {
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// It is of no more use.
+    /// Uses this sender no more.
     fn forget(&self, sender: &Arc<Sender>) {
-        let mut current = self.current_sender();
-        if current
-            .as_ref()
-            .is_some_and(|current| Arc::ptr_eq(current, sender))
-        {
-            *current = None;
-        }
+        mutex::lock(&self.sender).take_if(|current| Arc::ptr_eq(current, sender));
     }
 
-    /// Connections that have ended by now, as many as are heard of at once.
-    pub fn ended(&self, events: &mut Events) -> Ended {
-        let mut ended = Ended::default();
-        // Under the lock: what the kernel says is of the slots as they are.
-        let mut table = self.table();
+    /// Returns connections that have ended by now, up to the size of `events`.
+    pub fn ended(&self, events: &mut Events) -> EndedConnections {
+        let mut ended = EndedConnections::default();
+        // While the mutex is locked, so that the events are of the slots as they are.
+        let mut table = mutex::lock(&self.table);
         if self.ends.wait(events, Some(Duration::ZERO)).is_err() {
             return ended;
         }
@@ -324,48 +287,56 @@ impl Handover {
                 continue;
             };
             match table.slots.released(number as u32) {
-                Released::Connection(client) => ended.connections.push(client),
-                Released::Orphan => ended.orphans += 1,
-                Released::Nothing => {}
+                Release::Connection(client) => ended.connections.push(client),
+                Release::Orphan => ended.orphans += 1,
+                Release::Nothing => {}
             }
         }
         ended
     }
 
-    /// Here is the client of a connection that an earlier process handed over.
-    ///
-    /// # Errors
-    ///
-    /// The client, when nobody serves it any more.
+    /// Takes the client of a connection that an earlier process handed over. Returns the client if no
+    /// process serves it any more.
     pub fn reclaim(&self, number: u32, client: AdmittedClient) -> Result<(), AdmittedClient> {
-        self.table().slots.reclaim(number, client)
+        mutex::lock(&self.table).slots.reclaim(number, client)
     }
 
-    /// Takes a connection back from its receiver, to be ended.
-    pub fn cut(&self, number: u32) -> Option<AdmittedClient> {
-        let mut table = self.table();
-        let client = table.slots.cut(number)?;
-        table.discard(&[number]);
-        Some(client)
+    /// Resets the connection of this slot, if it is still open.
+    pub fn cut(&self, number: u32) {
+        let client = {
+            let mut table = mutex::lock(&self.table);
+            let client = table.slots.cut(number);
+            if client.is_some() {
+                table.discard(&[number]);
+            }
+            client
+        };
+        if let Some(client) = client {
+            let connection = client.connection();
+            connection.taken_back();
+            ending::end_by_reset(&connection.client);
+            log::aborted(connection);
+            log::ended(connection);
+        }
     }
 
-    /// Connections that go on when this process ends, and that the next one finds.
+    /// The number of connections that go on when this process ends, and that the next one finds.
     pub fn lasting(&self) -> usize {
-        let table = self.table();
-        match table.place.as_ref().is_some_and(Place::is_lasting) {
-            true => table.slots.handed() + table.slots.orphan_count(),
+        let table = mutex::lock(&self.table);
+        match table.pipes.as_ref().is_some_and(PipeDirectory::is_lasting) {
+            true => table.slots.handed_over() + table.slots.orphans(),
             false => 0,
         }
     }
 
-    /// Connections that an earlier process handed over.
+    /// The number of connections that an earlier process handed over.
     pub fn orphans(&self) -> usize {
-        self.table().slots.orphan_count()
+        mutex::lock(&self.table).slots.orphans()
     }
 }
 
 impl AsFd for Handover {
-    /// It becomes readable when connections have ended.
+    /// The descriptor becomes readable when connections have ended.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ends.as_fd()
     }

@@ -1,9 +1,9 @@
-//! The route: where admitted clients go, and how they get there.
+//! Where admitted clients go, and how they get there.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::admission::Admission;
@@ -11,22 +11,23 @@ use super::connections::Connection;
 use super::event;
 use super::handover::Handover;
 use super::state::TargetFile;
-use super::upstream::{Connector, ProxyProtocol};
+use super::upstream::{ATTEMPT, Connector, ProxyProtocol};
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::leads_to;
 use crate::service::listener::{Arrival, Listener, Peer};
+use crate::service::mutex;
 
-/// What the route is given once, at the start.
+/// The options of the route.
 #[derive(Clone, Debug)]
 pub struct RouteSettings {
-    /// Whether the target came with the command line, so that it cannot be changed.
+    /// Whether the target is given on the command line, so that it cannot be changed.
     pub target_fixed: bool,
-    /// How long a client waits for an upstream that does not answer; `None`: as long as it wants.
+    /// How long a client waits for an upstream that does not answer; `None` is for ever.
     pub connect_timeout: Option<Duration>,
-    /// How long a peer may not answer before it is taken for gone.
+    /// After what time without an answer a peer is gone.
     pub keepalive: Option<Duration>,
-    /// How the upstream hears who the client is.
+    /// How the upstream gets the address of the client.
     pub proxy_protocol: Option<ProxyProtocol>,
 }
 
@@ -44,16 +45,16 @@ impl RouteSettings {
 /// Why the target was not set.
 #[derive(Debug, thiserror::Error)]
 pub enum SetTargetError {
-    /// It is given on the command line.
+    /// The target is given on the command line.
     #[error("the target {0} is given on the command line or by the environment")]
     Fixed(Address),
-    /// It does not go together with an option.
+    /// The target contradicts an option.
     #[error("{0}")]
     Contradiction(&'static str),
-    /// It leads back to this listener of ours.
+    /// The target leads back to this listener.
     #[error("it leads back to this proxy, which listens on {0} itself")]
     LeadsBack(String),
-    /// It could not be written down.
+    /// The target could not be written.
     #[error("the target could not be saved: {0}")]
     NotSaved(#[from] io::Error),
 }
@@ -63,22 +64,22 @@ pub enum SetTargetError {
 pub struct Route {
     /// The gate that clients come through.
     pub admission: Arc<Admission>,
-    /// What was given at the start.
+    /// The options.
     pub settings: RouteSettings,
-    /// Connects upstreams.
+    /// The way to an upstream.
     pub connector: Connector,
-    /// Hands clients over.
+    /// The way to a service that accepts clients itself.
     pub handover: Handover,
     /// The control sockets, which no client may reach; none once another process has them.
     control: Weak<[Listener]>,
     target: Mutex<Option<Arc<Address>>>,
     /// Where the target is saved.
-    pub(super) target_file: TargetFile,
+    pub target_file: TargetFile,
     unreachable: AtomicU64,
 }
 
 impl Route {
-    /// With the target that an earlier process has left.
+    /// A route to this target.
     pub fn new(
         admission: Arc<Admission>,
         settings: RouteSettings,
@@ -102,26 +103,18 @@ impl Route {
         }
     }
 
-    /// Where new connections go.
+    /// The target of new connections.
     pub fn target(&self) -> Option<Arc<Address>> {
-        self.target
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        mutex::lock(&self.target).clone()
     }
 
-    /// Leads new connections somewhere else, and keeps that across restarts.
-    ///
-    /// # Errors
-    ///
-    /// When the target is fixed, or could not be saved.
+    /// Leads new connections to this target, and saves it.
     pub fn set_target(&self, target: Address) -> Result<(), SetTargetError> {
         if let (true, Some(fixed)) = (self.settings.target_fixed, self.target()) {
-            // Asking for what is so already is no error: deployment tools do it at every run.
-            return if *fixed == target {
-                Ok(())
-            } else {
-                Err(SetTargetError::Fixed((*fixed).clone()))
+            // Deployment tools set the same target at every run.
+            return match *fixed == target {
+                true => Ok(()),
+                false => Err(SetTargetError::Fixed((*fixed).clone())),
             };
         }
         self.check_target(&target)?;
@@ -130,11 +123,7 @@ impl Route {
         Ok(())
     }
 
-    /// Reads the target again.
-    ///
-    /// # Errors
-    ///
-    /// When the file cannot be read; the target stays as it is.
+    /// Reads the target again. If that fails, the target stays as it is.
     pub fn reload_target(&self) -> io::Result<()> {
         if !self.settings.target_fixed
             && let Some(target) = self.target_file.load()?
@@ -145,30 +134,20 @@ impl Route {
         Ok(())
     }
 
-    /// Checks whether the proxy can lead there, as far as that can be known without looking up a name.
-    ///
-    /// # Errors
-    ///
-    /// Why not.
-    pub fn check_target(&self, target: &Address) -> Result<(), SetTargetError> {
+    /// Checks whether the proxy can lead to this target, without looking up a name.
+    fn check_target(&self, target: &Address) -> Result<(), SetTargetError> {
         if let Some(why) = self.settings.contradiction(target) {
             return Err(SetTargetError::Contradiction(why));
         }
-        let listeners = self.listeners();
-        let found = listeners
-            .iter()
-            .find_map(|listeners| leads_to::listener_at(target, listeners));
-        match found {
-            Some(listener) => Err(SetTargetError::LeadsBack(listener.to_string())),
-            None => Ok(()),
+        for listeners in self.listeners() {
+            if let Some(listener) = leads_to::listener_at(target, &listeners) {
+                return Err(SetTargetError::LeadsBack(listener.to_string()));
+            }
         }
+        Ok(())
     }
 
-    /// As [`Self::check_target`], but a name is looked up if it may lead back.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::check_target`].
+    /// Checks whether the proxy can lead to this target. Looks up a name if it may lead back.
     pub async fn check_target_name(&self, target: &Address) -> Result<(), SetTargetError> {
         self.check_target(target)?;
         for listeners in self.listeners() {
@@ -179,7 +158,7 @@ impl Route {
         Ok(())
     }
 
-    /// The listeners for clients, and those for control calls.
+    /// The listeners of clients and those of control calls.
     fn listeners(&self) -> Vec<Arc<[Listener]>> {
         let control = self.control.upgrade();
         let clients = self.admission.backlog.listeners();
@@ -187,7 +166,7 @@ impl Route {
     }
 
     fn use_target(&self, target: Address) {
-        let mut current = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = mutex::lock(&self.target);
         if current.as_deref() == Some(&target) {
             return;
         }
@@ -207,8 +186,8 @@ impl Route {
         self.admission.wakers.wake_calls();
     }
 
-    /// If all places are taken, ends the connections to earlier targets that were never answered. A target that
-    /// leads back by way of another proxy takes all places like that.
+    /// If no more connections may be open, ends those to earlier targets that were never answered. Such are the
+    /// connections of a target that leads back by way of another proxy.
     fn make_room(&self) {
         let (open, most) = self
             .admission
@@ -218,9 +197,8 @@ impl Route {
         }
     }
 
-    /// A client was accepted that is this proxy itself. It is reset, and that goes through all connections by
-    /// which it came.
-    pub(super) fn refuse_own(&self, client: &Arrival) {
+    /// Resets a client that is this proxy itself. The reset passes through all connections by which it came.
+    pub fn refuse_own(&self, client: &Arrival) {
         ending::reset_on_close(&client.socket);
         if self.connector.loops.is_report_due() {
             let target = self.target().map(|target| target.to_string());
@@ -232,13 +210,11 @@ impl Route {
         }
     }
 
-    /// A client was given up.
-    pub(super) fn count_unreachable(&self, connection: &Connection, why: &dyn std::fmt::Display) {
+    /// Counts a client that was given up, and logs why.
+    pub fn count_unreachable(&self, connection: &Connection, why: &dyn std::fmt::Display) {
         self.unreachable.fetch_add(1, Relaxed);
-        let target = self
-            .target()
-            .map(|target| target.to_string())
-            .unwrap_or_default();
+        let target = self.target().map(|target| target.to_string());
+        let target = target.unwrap_or_default();
         tracing::warn!(
             MESSAGE_ID = event::UNREACHABLE, CONNECTION_ID = connection.id,
             PEER = %connection.peer, UPSTREAM = target, ERROR = %why,
@@ -246,13 +222,13 @@ impl Route {
         );
     }
 
-    /// Clients given up since the process began.
+    /// The number of clients given up since the process began.
     pub fn unreachable(&self) -> u64 {
         self.unreachable.load(Relaxed)
     }
 
-    /// What the upstream hears of a client before its first byte.
-    pub(super) fn announcement(&self, connection: &Connection) -> Vec<u8> {
+    /// The bytes that the upstream gets before the first one of the client.
+    pub fn announcement(&self, connection: &Connection) -> Vec<u8> {
         let Some(protocol) = self.settings.proxy_protocol else {
             return Vec::new();
         };
@@ -265,13 +241,14 @@ impl Route {
         protocol.header(addresses)
     }
 
-    /// How long a client waits for an upstream.
-    pub(super) fn patience(&self) -> Duration {
-        self.settings.connect_timeout.unwrap_or(Duration::MAX)
+    /// How long the first attempt to reach the upstream may take.
+    pub fn first_attempt(&self) -> Duration {
+        let limit = self.settings.connect_timeout.unwrap_or(ATTEMPT);
+        limit.min(ATTEMPT)
     }
 
     /// No descriptors are left: gives up those that are only useful, and pauses accepting.
-    pub(super) fn has_no_descriptors(&self) {
+    pub fn has_no_descriptors(&self) {
         self.handover.shrink();
         self.admission.set_accepting_paused(true);
     }

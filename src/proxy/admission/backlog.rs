@@ -1,47 +1,42 @@
 //! The clients that wait in the kernel.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::proxy::event;
 use crate::service::listener::Listener;
+use crate::service::mutex;
 use crate::service::plural::clause;
 
-/// The accept backlogs of all listeners.
-#[derive(Debug)]
+/// The accept backlogs of listeners, until another process has these.
+#[derive(Debug, Default)]
 pub struct Backlog {
     listeners: Mutex<Arc<[Listener]>>,
-    /// Whether it was logged that one is full.
+    /// Whether the journal says that one is full.
     is_full: AtomicBool,
 }
 
 impl Backlog {
-    /// Of these listeners.
+    /// The backlogs of these listeners.
     pub fn new(listeners: Arc<[Listener]>) -> Self {
         Self {
             listeners: Mutex::new(listeners),
-            is_full: AtomicBool::new(false),
+            ..Self::default()
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Arc<[Listener]>> {
-        self.listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The listeners; none once another process has them.
     pub fn listeners(&self) -> Arc<[Listener]> {
-        Arc::clone(&self.lock())
+        Arc::clone(&mutex::lock(&self.listeners))
     }
 
     /// Leaves the listeners to another process.
-    pub(in crate::proxy) fn leave(&self) {
-        let listeners = std::mem::take(&mut *self.lock());
+    pub fn leave(&self) {
+        let listeners = std::mem::take(&mut *mutex::lock(&self.listeners));
         listeners.iter().for_each(Listener::leave);
     }
 
-    /// Clients that wait.
+    /// The number of clients that wait.
     pub fn waiting(&self) -> u32 {
         self.listeners()
             .iter()
@@ -50,8 +45,8 @@ impl Backlog {
             .sum()
     }
 
-    /// Logs, once for each lock, when no more clients can wait.
-    pub(in crate::proxy) fn watch(&self) {
+    /// Logs, once for each lock, that no more clients can wait.
+    pub fn watch(&self) {
         for listener in self.listeners().iter() {
             let Some((waiting, most)) = listener.queue() else {
                 continue;
@@ -67,8 +62,8 @@ impl Backlog {
         }
     }
 
-    /// The gate has opened.
-    pub(in crate::proxy) fn drains(&self) {
+    /// The gate has opened: the clients that wait are accepted.
+    pub(super) fn drains(&self) {
         self.is_full.store(false, Relaxed);
     }
 }

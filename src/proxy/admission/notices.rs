@@ -6,28 +6,11 @@ use crate::service::clock::{Uptime, micros};
 use crate::service::plural::clause;
 use crate::service::printable::Printable;
 
-/// Logs `notice`; `gate` is as it is right behind it.
-pub(in crate::proxy) fn log(notice: &Notice, gate: &Gate, queued: u32) {
+/// Logs `notice`. `gate` is as it was right after that, and `queued` clients wait.
+pub(super) fn log(notice: &Notice, gate: &Gate, queued: u32) {
     let state = gate.state().as_str();
-    let open = gate.open();
     match notice {
-        Notice::Locked => {
-            let record = gate.lock_record();
-            let reason = record.and_then(|record| record.reason.as_deref());
-            let lease_until = record.and_then(|record| record.lease_until);
-            let lease_usec = lease_until.map(|until| micros(until.since(Uptime::now())));
-            let why = Printable(reason.unwrap_or("no reason given"));
-            tracing::info!(
-                MESSAGE_ID = event::LOCKED,
-                GATE = state,
-                OPEN = open,
-                QUEUED = queued,
-                REASON = reason,
-                LEASE_USEC = lease_usec,
-                "locked ({why}): new clients wait, {} open",
-                clause(open, "connection", ("is", "are"))
-            );
-        }
+        Notice::Locked => log_locked(gate, queued),
         Notice::Drained => tracing::info!(
             MESSAGE_ID = event::DRAINED,
             GATE = state,
@@ -35,38 +18,11 @@ pub(in crate::proxy) fn log(notice: &Notice, gate: &Gate, queued: u32) {
             QUEUED = queued,
             "drained: nobody is connected any more"
         ),
-        Notice::Opened(Opened::Asked) => tracing::info!(
-            MESSAGE_ID = event::UNLOCKED,
-            GATE = state,
-            QUEUED = queued,
-            "unlocked: {}",
-            passing(queued)
-        ),
-        Notice::Opened(Opened::Holder) => tracing::info!(
-            MESSAGE_ID = event::UNLOCKED,
-            GATE = state,
-            QUEUED = queued,
-            "unlocked with the end of the call that held the lock: {}",
-            passing(queued)
-        ),
-        Notice::Opened(Opened::Lease) => tracing::warn!(
-            MESSAGE_ID = event::LEASE_OVER,
-            GATE = state,
-            QUEUED = queued,
-            "the lease of the lock is over: the gate opens by itself, {}",
-            passing(queued)
-        ),
-        Notice::Opened(Opened::NoCaller) => tracing::info!(
-            MESSAGE_ID = event::TAKEN_BACK,
-            GATE = state,
-            QUEUED = queued,
-            "the lock was taken back because nobody waits for it any more: {}",
-            passing(queued)
-        ),
+        Notice::Opened(why) => log_opened(*why, state, queued),
         Notice::Ended => tracing::warn!(
             MESSAGE_ID = event::LEASE_EXIT,
             GATE = state,
-            OPEN = open,
+            OPEN = gate.open(),
             QUEUED = queued,
             "the lease of the lock is over: the proxy ends, as the lock said, and {} left to whoever \
                  listens next",
@@ -85,7 +41,53 @@ pub(in crate::proxy) fn log(notice: &Notice, gate: &Gate, queued: u32) {
     }
 }
 
-/// How many clients get what they have waited for.
-fn passing(queued: u32) -> String {
-    clause(queued, "waiting client", ("passes", "pass"))
+fn log_locked(gate: &Gate, queued: u32) {
+    let record = gate.lock_record();
+    let reason = record.and_then(|record| record.reason.as_deref());
+    let lease_until = record.and_then(|record| record.lease_until);
+    let open = gate.open();
+    tracing::info!(
+        MESSAGE_ID = event::LOCKED,
+        GATE = gate.state().as_str(),
+        OPEN = open,
+        QUEUED = queued,
+        REASON = reason,
+        LEASE_USEC = lease_until.map(|until| micros(until.since(Uptime::now()))),
+        "locked ({}): new clients wait, {} open",
+        Printable(reason.unwrap_or("no reason given")),
+        clause(open, "connection", ("is", "are"))
+    );
+}
+
+fn log_opened(why: Opened, state: &str, queued: u32) {
+    let (message_id, sentence) = match why {
+        Opened::Asked => (event::UNLOCKED, "unlocked:"),
+        Opened::Holder => (
+            event::UNLOCKED,
+            "unlocked with the end of the call that held the lock:",
+        ),
+        Opened::NoCaller => (
+            event::TAKEN_BACK,
+            "the lock was taken back because nobody waits for it any more:",
+        ),
+        Opened::Lease => (
+            event::LEASE_OVER,
+            "the lease of the lock is over: the gate opens by itself,",
+        ),
+    };
+    let passing = clause(queued, "waiting client", ("passes", "pass"));
+    match why {
+        Opened::Lease => tracing::warn!(
+            MESSAGE_ID = message_id,
+            GATE = state,
+            QUEUED = queued,
+            "{sentence} {passing}"
+        ),
+        Opened::Asked | Opened::Holder | Opened::NoCaller => tracing::info!(
+            MESSAGE_ID = message_id,
+            GATE = state,
+            QUEUED = queued,
+            "{sentence} {passing}"
+        ),
+    }
 }

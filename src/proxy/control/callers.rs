@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::places::{Activity, Places};
 use crate::interface::qualified;
+use crate::proxy::admission::backlog::Backlog;
 use crate::service::listener::{Listener, Peer};
 use crate::service::mutex;
 use crate::service::varlink::{Reply, VarlinkConnection};
@@ -21,7 +22,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// All callers, and the sockets that they call.
 pub struct Callers {
-    listeners: Mutex<Arc<[Listener]>>,
+    /// The control sockets, on which callers wait.
+    pub backlog: Backlog,
     /// Dropping a sender evicts its caller.
     places: Mutex<Places<oneshot::Sender<()>>>,
     gone: Notify,
@@ -33,7 +35,7 @@ pub struct Callers {
 impl Callers {
     pub fn new(listeners: Arc<[Listener]>) -> Self {
         Self {
-            listeners: Mutex::new(listeners),
+            backlog: Backlog::new(listeners),
             places: Mutex::new(Places::new(CALLERS_MAX)),
             gone: Notify::new(),
             dismissal: watch::Sender::default(),
@@ -50,15 +52,9 @@ impl Callers {
         self.gone.notified().await;
     }
 
-    /// The control sockets; none once another process has them.
-    pub fn listeners(&self) -> Arc<[Listener]> {
-        Arc::clone(&mutex::lock(&self.listeners))
-    }
-
     /// Leaves the control sockets to another process, and hangs up on all callers.
     pub fn dismiss(&self) {
-        let listeners = std::mem::take(&mut *mutex::lock(&self.listeners));
-        listeners.iter().for_each(Listener::leave);
+        self.backlog.leave();
         self.dismissal.send_replace(true);
     }
 

@@ -45,7 +45,7 @@ impl ControlServer {
 
     /// Starts accepting callers.
     pub fn start(&self, proxy: &Arc<Proxy>) {
-        let listeners = self.callers.listeners();
+        let listeners = self.callers.backlog.listeners();
         if listeners.is_empty() {
             return;
         }
@@ -64,7 +64,11 @@ impl ControlServer {
 
     /// Whether a caller waits in a backlog.
     pub fn has_waiting(&self) -> bool {
-        self.callers.listeners().iter().any(Listener::has_waiting)
+        self.callers
+            .backlog
+            .listeners()
+            .iter()
+            .any(Listener::has_waiting)
     }
 
     /// Waits until the last caller has left.

@@ -66,7 +66,10 @@ pub(super) async fn hand_over(
     if call.oneway {
         return Ok(());
     }
-    let (listeners, control) = (proxy.admission.backlog.listeners(), callers.listeners());
+    let (listeners, control) = (
+        proxy.admission.backlog.listeners(),
+        callers.backlog.listeners(),
+    );
     if let Some(reason) = obstacle(&listeners, &control) {
         let refusal = refusal("CannotHandOver", json!({ "reason": reason }));
         return send(connection, &refusal).await;

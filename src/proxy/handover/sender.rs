@@ -6,7 +6,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -15,30 +15,30 @@ use crate::service::address::Address;
 use crate::service::handover::wire;
 use crate::service::kernel;
 
-/// A datagram socket that is connected to the receiver's. It is watched only while somebody waits for
-/// room: it would tell of every datagram that is received.
+/// A datagram socket that is connected to the receiver's. It is watched only while clients wait for room:
+/// every datagram that is received would be an event.
 #[derive(Debug)]
 pub struct Sender {
-    target: Arc<Address>,
-    name: String,
+    /// The address of the receiver.
+    pub target: Arc<Address>,
+    /// The address as text.
+    pub name: String,
     socket: OwnedFd,
-    /// Of those who wait for room the one that came first has it.
+    /// Locked by the client that may send next.
     turn: Arc<Mutex<()>>,
 }
 
 /// The right to send next.
 #[derive(Debug)]
 pub struct SendPermit {
-    sender: Arc<Sender>,
+    /// To this receiver.
+    pub sender: Arc<Sender>,
     _turn: OwnedMutexGuard<()>,
 }
 
 impl Sender {
-    /// Connects to the handover socket at `path`.
-    ///
-    /// # Errors
-    ///
-    /// As connect(2): `ConnectionRefused` and `NotFound` when nobody has one there.
+    /// Connects to the handover socket at `path`. Fails with `ConnectionRefused` or `NotFound` if no process
+    /// has one there.
     pub fn connect(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
@@ -52,26 +52,7 @@ impl Sender {
         })
     }
 
-    /// Where it leads.
-    pub fn target(&self) -> &Arc<Address> {
-        &self.target
-    }
-
-    /// The same as text.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether that is `path`.
-    pub fn leads_to(&self, path: &Path) -> bool {
-        matches!(&*self.target, Address::Handover(there) if there == path)
-    }
-
-    /// Sends clients with their tokens, see [`wire::send`].
-    ///
-    /// # Errors
-    ///
-    /// `AGAIN` when there is no room.
+    /// Sends clients with their tokens, see [`wire::send`]. Fails with `AGAIN` if there is no room.
     pub fn send<'fd>(
         &self,
         clients: impl IntoIterator<Item = (BorrowedFd<'fd>, BorrowedFd<'fd>)>,
@@ -80,41 +61,36 @@ impl Sender {
     }
 
     /// The right to send next, if nobody waits for it.
-    pub fn at_once(self: &Arc<Self>) -> Option<SendPermit> {
+    pub fn permit_at_once(self: &Arc<Self>) -> Option<SendPermit> {
         let turn = Arc::clone(&self.turn).try_lock_owned().ok()?;
-        Some(self.give(turn))
+        Some(self.permit_of(turn))
     }
 
-    /// Waits for the right to send next, in the order of the calls, and then for room. Cancel safe,
-    /// but for the place among those who wait.
-    ///
-    /// # Errors
-    ///
-    /// When the runtime is shutting down.
-    pub async fn in_turn(self: &Arc<Self>) -> io::Result<SendPermit> {
-        let turn = self.give(Arc::clone(&self.turn).lock_owned().await);
+    /// Waits for the right to send next, in the order of the calls, and then for room. Cancel safe, except
+    /// for the place in the order. Fails if the runtime is shutting down.
+    pub async fn permit(self: &Arc<Self>) -> io::Result<SendPermit> {
+        let turn = Arc::clone(&self.turn).lock_owned().await;
+        let permit = self.permit_of(turn);
         self.room().await?;
-        Ok(turn)
+        Ok(permit)
     }
 
-    fn give(self: &Arc<Self>, turn: OwnedMutexGuard<()>) -> SendPermit {
+    fn permit_of(self: &Arc<Self>, turn: OwnedMutexGuard<()>) -> SendPermit {
         SendPermit {
             sender: Arc::clone(self),
             _turn: turn,
         }
     }
 
-    /// Waits until a datagram may be sent, or the socket is broken. It may be wrong, but not for
-    /// ever. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// When the runtime is shutting down, or cannot watch it.
+    /// Waits until a datagram may be sent, or the socket is broken. It may be wrong, but not for ever.
+    /// Cancel safe. Fails if the runtime is shutting down, or cannot watch the socket.
     async fn room(&self) -> io::Result<()> {
         let watch = kernel::watch(self.socket.as_fd(), Interest::WRITABLE)?;
         loop {
             let mut ready = watch.writable().await?;
-            if is_writable(self.socket.as_fd()) {
+            // poll(2) also has the kernel report when there is room (`unix_dgram_poll`, net/unix/af_unix.c).
+            let now = kernel::poll_now(self.socket.as_fd(), PollFlags::OUT);
+            if now.is_ok_and(|flags| !flags.is_empty()) {
                 return Ok(());
             }
             ready.clear_ready();
@@ -123,26 +99,8 @@ impl Sender {
 }
 
 impl AsFd for Sender {
-    /// It becomes writable when there is room.
+    /// The descriptor becomes writable when there is room.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-impl SendPermit {
-    /// The sender that it is a turn of.
-    pub fn sender(&self) -> &Arc<Sender> {
-        &self.sender
-    }
-}
-
-/// Whether there is room at this moment: poll(2), without waiting. It also has the kernel tell us
-/// when there is (`unix_dgram_poll`, `net/unix/af_unix.c`).
-fn is_writable(socket: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(&socket, PollFlags::OUT)];
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
 }

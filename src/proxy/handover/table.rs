@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 
-use super::place::Place;
+use super::pipe_directory::PipeDirectory;
 use super::slots::Slots;
 use crate::proxy::admitted_client::AdmittedClient;
 
@@ -11,10 +11,11 @@ use crate::proxy::admitted_client::AdmittedClient;
 #[derive(Debug, Default)]
 pub(super) struct SlotTable {
     pub(super) slots: Slots<AdmittedClient>,
+    /// The reading ends.
     pub(super) reads: BTreeMap<u32, OwnedFd>,
     /// Made with the first slot.
-    pub(super) place: Option<Place>,
-    /// For the next clients.
+    pub(super) pipes: Option<PipeDirectory>,
+    /// The tokens for the next clients.
     pub(super) next: Vec<Token>,
 }
 
@@ -27,7 +28,7 @@ pub(super) struct Token {
 
 impl SlotTable {
     pub(super) fn give_back(&mut self, token: Token) {
-        // The slot first: its hanging up is then that of a free one.
+        // The slot first, so that it is free when its pipe hangs up.
         self.slots.give_back(token.number);
         drop(token.write);
     }
@@ -36,8 +37,8 @@ impl SlotTable {
         for number in numbers {
             // Closing it ends the watching too: there is no other descriptor of it, epoll(7).
             self.reads.remove(number);
-            if let Some(place) = &self.place {
-                place.remove(*number);
+            if let Some(pipes) = &self.pipes {
+                pipes.remove(*number);
             }
         }
     }

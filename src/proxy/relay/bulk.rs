@@ -1,19 +1,19 @@
-//! Through a pipe.
+//! Splicing through a pipe.
 
 use std::task::Poll;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use super::direction::{Between, Direction, End};
-use super::noted::{give, take};
+use super::direction::{Direction, End, Endpoints};
 use super::pipe::Pipe;
-use super::ready::Received;
+use super::ready::Receipt;
+use super::record;
 use super::switch::Next;
 use crate::proxy::keep::account::Place;
 
 impl Direction {
-    /// Puts into a pipe what is sent before the first byte of the source; whether it could be.
+    /// Puts the preface into a pipe. Returns whether that was possible.
     pub(super) fn preface_by_pipe(&mut self, bytes: &[u8]) -> bool {
         let Some(pipe) = Pipe::take() else {
             return false;
@@ -25,35 +25,32 @@ impl Direction {
             flow.prefix(pipe.place(), bytes.len() as u32);
         }
         self.preface = bytes.len();
-        self.switch.was_filled(bytes.len());
+        self.switch.begins_in_pipe(bytes.len());
         self.pipe = Some(pipe);
         true
     }
 
     /// Splices from the source into a pipe.
-    pub(super) fn fill(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
+    pub(super) fn fill(&mut self, endpoints: &mut Endpoints<'_>) -> Poll<Result<usize, End>> {
         let Some(pipe) = self.pipe.take().or_else(Pipe::take) else {
             self.switch.copies_next();
             return Poll::Ready(Ok(0));
         };
         let reach = self.switch.reach();
-        let (source, readiness) = &mut between.source;
-        self.expects_break(readiness);
-        let is_exceptional = readiness.is_exceptional();
+        let (source, ready) = &mut endpoints.source;
+        self.expects_break(ready);
+        let is_exceptional = ready.is_exceptional;
         let (flow, place) = (self.flow, pipe.place());
-        let filled = readiness.receive(|| {
-            let received = take(flow, place, || {
+        let filled = ready.receive(|| {
+            let receipt = record::receive(flow, place, || {
                 let bytes = pipe.fill(*source, reach)?;
-                // How much there was cannot be told from how much fits.
-                Ok(Received { bytes, full: true })
+                // The source may have had more than fitted.
+                Ok(Receipt { bytes, full: true })
             });
-            match received {
-                // In front of urgent data, perhaps.
-                Err(Errno::AGAIN) if is_exceptional => Ok(Received {
-                    bytes: 0,
-                    full: true,
-                }),
-                received => received,
+            match receipt {
+                // Perhaps before urgent data.
+                Err(Errno::AGAIN) if is_exceptional => Ok(Receipt::NOTHING),
+                receipt => receipt,
             }
         });
         if let Poll::Ready(Ok(bytes)) = filled
@@ -64,13 +61,13 @@ impl Direction {
             return Poll::Ready(Ok(0));
         }
         let filled = match filled {
-            Poll::Ready(Ok(_)) => self.look_behind(between, place),
+            Poll::Ready(Ok(_)) => self.peek(endpoints, place),
             filled => filled,
         };
         pipe.give_back();
         match filled {
             Poll::Ready(Ok(0)) => self.switch.ended(),
-            // A receive goes past urgent data. Not every socket can be looked into: it will tell, too.
+            // A receive goes past urgent data. If the socket cannot be peeked into, a receive finds the end.
             Poll::Ready(Ok(_) | Err(Errno::OPNOTSUPP)) => self.switch.copies_next(),
             Poll::Ready(Err(Errno::INVAL)) => self.switch.cannot_splice(),
             Poll::Ready(Err(errno)) => return Poll::Ready(Err(End::SourceBroken(errno))),
@@ -82,44 +79,41 @@ impl Direction {
         Poll::Ready(Ok(0))
     }
 
-    /// Returns how many bytes a receive of one byte would get, without taking it. Splicing has come to
-    /// nothing: at the end, or in front of urgent data (`tcp_splice_read`, net/ipv4/tcp.c). It is written
-    /// down as a receive of nothing, for the kernel may tell of a reset, which it does once.
-    fn look_behind(&self, between: &mut Between<'_>, place: Place) -> Poll<Result<usize, Errno>> {
-        let (source, readiness) = &mut between.source;
-        let mut seen = 0;
-        let looked = readiness.receive(|| {
-            take(self.flow, place, || {
-                (seen, _) = recv(*source, &mut [0; 1], RecvFlags::PEEK)?;
-                Ok(Received {
-                    bytes: 0,
-                    full: true,
-                })
+    /// Returns the number of bytes that a receive of one byte would get. Splicing returns nothing at the end,
+    /// but also before urgent data (`tcp_splice_read`, net/ipv4/tcp.c). It is written down as a receive of
+    /// nothing, because the kernel may report a reset, which it does once.
+    fn peek(&self, endpoints: &mut Endpoints<'_>, place: Place) -> Poll<Result<usize, Errno>> {
+        let (source, ready) = &mut endpoints.source;
+        let mut peeked = 0;
+        let receipt = ready.receive(|| {
+            record::receive(self.flow, place, || {
+                (peeked, _) = recv(*source, &mut [0; 1], RecvFlags::PEEK)?;
+                Ok(Receipt::NOTHING)
             })
         });
-        looked.map_ok(|_| seen)
+        receipt.map_ok(|_| peeked)
     }
 
     /// Splices from the pipe to the sink.
-    pub(super) fn drain(&mut self, between: &mut Between<'_>) -> Poll<Result<usize, End>> {
+    pub(super) fn drain(&mut self, endpoints: &mut Endpoints<'_>) -> Poll<Result<usize, End>> {
         let Some(pipe) = &self.pipe else {
             unreachable!("the switch knows of a pipe that is not there");
         };
-        let held = self.switch.in_pipe();
-        let (sink, readiness) = &mut between.sink;
+        let in_pipe = self.switch.in_pipe();
+        let (sink, ready) = &mut endpoints.sink;
         let flow = self.flow;
-        let drained = readiness.send(*sink, || give(flow, || pipe.drain(*sink, held)));
+        let drained = ready.send(*sink, || record::send(flow, || pipe.drain(*sink, in_pipe)));
         let Poll::Ready(drained) = drained else {
             self.switch.waits_for_sink();
             return Poll::Pending;
         };
-        let drained = drained.map_err(End::SinkBroken)?;
-        if self.switch.gave(drained) == 0
+        let bytes = drained.map_err(End::SinkBroken)?;
+        if self.switch.gave(bytes) == 0
             && self.switch.next() != Next::Fill
             && let Some(pipe) = self.pipe.take()
         {
             pipe.give_back();
         }
-        Poll::Ready(Ok(drained))
+        Poll::Ready(Ok(bytes))
     }
 }

@@ -5,29 +5,25 @@ use std::sync::OnceLock;
 
 use crate::proxy::keep::{Buffer, Buffers, Keep};
 
-/// So many buffers there may be where nobody said how many are needed. It is room, not memory.
+/// The number of buffers where none was set. It is address space, not memory.
 const DEFAULT: u32 = 4096;
 
 static KEEP: OnceLock<Keep> = OnceLock::new();
 static BUFFERS: OnceLock<&'static Buffers> = OnceLock::new();
 
 thread_local! {
-    /// For the next receive of any connection of this thread.
+    /// For the next receive of this thread.
     static SCRATCH: RefCell<Option<Buffer>> = const { RefCell::new(None) };
 }
 
-/// What is carried outlives the process from now on. To be called before anything is.
+/// What is carried outlives the process from now on. To be called before anything is carried.
 pub fn keep_with(keep: Keep) {
     let _ = KEEP.set(keep);
     let _ = BUFFERS.set(keep.buffers());
 }
 
-/// There may be so many buffers, and what is in them ends with the process. To be called before
-/// anything is carried; after [`keep_with`] it does nothing.
-///
-/// # Errors
-///
-/// When the address space is limited to less.
+/// Allows `count` buffers, whose contents end with the process. To be called before anything is carried; after
+/// [`keep_with`] it does nothing. Fails if the address space is limited to less.
 pub fn allow_buffers(count: u32) -> std::io::Result<()> {
     if BUFFERS.get().is_none() {
         let _ = BUFFERS.set(private(count)?);
@@ -44,7 +40,7 @@ pub(super) fn keep() -> Option<Keep> {
     KEEP.get().copied()
 }
 
-/// A buffer; `None` if all are in use.
+/// Takes a buffer; `None` if all are in use.
 pub(super) fn take() -> Option<Buffer> {
     let own = SCRATCH.with_borrow_mut(Option::take);
     own.or_else(|| match BUFFERS.get() {
@@ -56,7 +52,7 @@ pub(super) fn take() -> Option<Buffer> {
     })
 }
 
-/// Nothing that is needed is in there.
+/// Gives back a buffer whose contents are not needed any more.
 pub(super) fn give_back(buffer: Buffer) {
     SCRATCH.with_borrow_mut(|scratch| *scratch = Some(buffer));
 }

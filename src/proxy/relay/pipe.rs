@@ -17,29 +17,29 @@ use super::switch::REACH_MAX;
 use crate::proxy::keep;
 use crate::proxy::keep::account::Place;
 
-/// What a pipe should hold, in bytes: what the switch reaches for, or some less. It is room, not
+/// The capacities that a pipe should have, in bytes: what the switch reaches for, or less. It is room, not
 /// memory.
 const CAPACITIES: [usize; 2] = [REACH_MAX, REACH_MAX / 4];
 
-/// With less than that, splicing costs more than it saves. An unprivileged user whose pipes have
+/// With a smaller capacity, splicing costs more than it saves. An unprivileged user whose pipes have
 /// more than `fs.pipe-user-pages-soft` pages together gets pipes of two pages, pipe(7).
 const CAPACITY_MIN: usize = 64 * 1024;
 
 /// Empty pipes that a thread keeps for the next connection.
 const SPARE_MAX: usize = 4;
 
-/// While no pipe can be had, so many requests are refused before the kernel is asked again.
+/// After the kernel has refused a pipe, the number of requests that are refused without asking it.
 const REFUSALS: usize = 256;
 
-/// Pipes that may still be made, by all threads together.
+/// The number of pipes that all threads together may still make.
 static LEFT: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static PIPES: RefCell<Pipes> = RefCell::default();
 }
 
-/// Allows the process so many pipes, of two descriptors each. Connections whose receiver is slow hold
-/// on to theirs; those that come when none is left are copied.
+/// Allows the process `count` pipes, of two descriptors each. Connections whose receiver is slow hold on to
+/// theirs; when none is left, the bytes of others are copied.
 pub fn allow_pipes(count: usize) {
     LEFT.store(count, Relaxed);
 }
@@ -50,47 +50,47 @@ struct Pipes {
     refusals: usize,
 }
 
-/// A pipe. When it is dropped, it is closed.
+/// A pipe. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Pipe {
     ends: Ends,
     capacity: usize,
-    /// None if it came from the process before, which had it allowed.
-    _counted: Option<Counted>,
+    /// None if the process before has left the pipe, and none is left.
+    _allowance: Option<Allowance>,
 }
 
 #[derive(Debug)]
 enum Ends {
     Own(OwnedFd, OwnedFd),
-    /// What is in there outlives the process.
+    /// The contents outlive the process.
     Kept(keep::ParkedPipe),
 }
 
-/// One of those that were allowed.
+/// One of the pipes of [`allow_pipes`].
 #[derive(Debug)]
-struct Counted;
+struct Allowance;
 
-impl Counted {
-    fn new() -> Option<Self> {
+impl Allowance {
+    fn take() -> Option<Self> {
         let one_less = |left: usize| left.checked_sub(1);
         let taken = LEFT.fetch_update(Relaxed, Relaxed, one_less);
-        taken.is_ok().then(|| Self)
+        taken.is_ok().then_some(Self)
     }
 }
 
-impl Drop for Counted {
+impl Drop for Allowance {
     fn drop(&mut self) {
         LEFT.fetch_add(1, Relaxed);
     }
 }
 
 impl Pipe {
-    /// An empty one; `None` if no more are allowed, or the kernel has none that is large enough.
+    /// Takes an empty pipe; `None` if no more are allowed, or the kernel has none that is large enough.
     pub(super) fn take() -> Option<Self> {
         PIPES.with_borrow_mut(|pipes| pipes.spare.pop().or_else(|| pipes.make()))
     }
 
-    /// Gives it back. It must be empty.
+    /// Gives back a pipe, which must be empty.
     pub(super) fn give_back(self) {
         PIPES.with_borrow_mut(|pipes| {
             if pipes.spare.len() < SPARE_MAX {
@@ -99,16 +99,16 @@ impl Pipe {
         });
     }
 
-    /// One with bytes in it that the process before has left.
+    /// A pipe with bytes in it, from the process before.
     pub(super) fn restored(pipe: keep::ParkedPipe) -> Self {
         Self {
             capacity: fcntl_getpipe_size(pipe.write_end()).unwrap_or(CAPACITY_MIN),
             ends: Ends::Kept(pipe),
-            _counted: Counted::new(),
+            _allowance: Allowance::take(),
         }
     }
 
-    /// Where bytes in it are, for [`keep::Flow`].
+    /// The place of bytes in the pipe, for [`keep::Flow`].
     pub(super) fn place(&self) -> Place {
         match &self.ends {
             Ends::Own(..) => Place::Nowhere,
@@ -130,54 +130,38 @@ impl Pipe {
         }
     }
 
-    /// Writes to the pipe.
-    ///
-    /// # Errors
-    ///
-    /// Those of write(2).
+    /// Writes to the pipe, as write(2).
     pub(super) fn put(&self, bytes: &[u8]) -> Result<usize, Errno> {
         rustix::io::write(self.write_end(), bytes)
     }
 
-    /// Splices at most `reach` bytes from a socket into the pipe.
-    ///
-    /// # Errors
-    ///
-    /// Those of splice(2): `AGAIN` when the socket has nothing, `INVAL` when it cannot be spliced.
+    /// Splices at most `reach` bytes from a socket into the pipe, as splice(2): fails with `AGAIN` if the socket
+    /// has nothing, and with `INVAL` if it cannot be spliced.
     pub(super) fn fill(&self, source: BorrowedFd<'_>, reach: usize) -> Result<usize, Errno> {
-        splice(
-            source,
-            None,
-            self.write_end(),
-            None,
-            reach.min(self.capacity),
-            HOW,
-        )
+        let length = reach.min(self.capacity);
+        splice(source, None, self.write_end(), None, length, FLAGS)
     }
 
-    /// Splices `bytes` from the pipe into a socket. If the socket is closed this raises SIGPIPE, which
-    /// Rust's runtime has the process ignore.
-    ///
-    /// # Errors
-    ///
-    /// Those of splice(2): `AGAIN` when the socket takes nothing.
+    /// Splices `bytes` from the pipe into a socket, as splice(2): fails with `AGAIN` if the socket takes nothing.
+    /// If the socket is closed this raises SIGPIPE, which Rust's runtime has the process ignore.
     pub(super) fn drain(&self, sink: BorrowedFd<'_>, bytes: usize) -> Result<usize, Errno> {
-        splice(self.read_end(), None, sink, None, bytes, HOW)
+        splice(self.read_end(), None, sink, None, bytes, FLAGS)
     }
 }
 
-/// Neither end of the pipe is waited for; whether the socket is, its own flag says.
-const HOW: SpliceFlags = SpliceFlags::NONBLOCK;
+/// No call waits for the pipe; the socket is non-blocking by itself.
+const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK;
 
 impl Pipes {
     fn make(&mut self) -> Option<Pipe> {
-        let counted = Counted::new()?;
+        let allowance = Allowance::take()?;
         if self.refusals > 0 {
             self.refusals -= 1;
             return None;
         }
-        let pipe = make(counted).ok();
-        let pipe = pipe.filter(|pipe| pipe.capacity >= CAPACITY_MIN);
+        let pipe = make(allowance)
+            .ok()
+            .filter(|pipe| pipe.capacity >= CAPACITY_MIN);
         if pipe.is_none() {
             self.refusals = REFUSALS;
         }
@@ -185,22 +169,22 @@ impl Pipes {
     }
 }
 
-fn make(counted: Counted) -> Result<Pipe, Errno> {
+fn make(allowance: Allowance) -> Result<Pipe, Errno> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-    // They may be refused for lack of privileges; what it holds then tells whether it is of use.
+    // They may be refused for lack of privileges; then the default may be large enough.
     let mut sizes = CAPACITIES.iter();
     let capacity = match sizes.find_map(|size| fcntl_setpipe_size(&write, *size).ok()) {
         Some(capacity) => capacity,
         None => fcntl_getpipe_size(&write)?,
     };
     let ends = match keep() {
-        // Without room for it in the table nothing may be spliced that is to be kept.
+        // What is to be kept is not spliced through a pipe that has no room in the table.
         Some(keep) => Ends::Kept(keep.pipe(read, write).ok_or(Errno::NOSPC)?),
         None => Ends::Own(read, write),
     };
     Ok(Pipe {
         ends,
         capacity,
-        _counted: Some(counted),
+        _allowance: Some(allowance),
     })
 }

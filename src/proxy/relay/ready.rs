@@ -1,4 +1,4 @@
-//! What epoll(7) has told of a socket that it watches edge-triggered.
+//! What epoll(7) has reported of a socket that it watches edge-triggered.
 
 use std::os::fd::BorrowedFd;
 use std::task::Poll;
@@ -10,170 +10,146 @@ use crate::service::kernel::poll_now;
 use crate::service::poller::Flags;
 use crate::service::stream::{Family, send_at_once};
 
-/// What a relayed socket has to be watched for.
-///
-/// Urgent data is among it because receiving stops short of it, see `Ready::receive`.
+/// The events of a relayed socket. Urgent data is one because receiving stops before it, see
+/// `Ready::receive`.
 pub const WATCHED: Flags = Flags::IN
     .union(Flags::OUT)
     .union(Flags::PRI)
     .union(Flags::RDHUP)
     .union(Flags::ET);
 
-/// What is known of a socket since it was watched: what it was told to be ready for, and has not
-/// been found to be unready for since.
+/// What a socket is ready for: what epoll(7) has reported, unless a call has found otherwise since.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
-    readable: bool,
-    writable: bool,
-    /// Urgent data, or the end.
-    exceptional: bool,
-    /// The peer has shut down its writing side, or the connection is broken: nothing more comes.
-    ended: bool,
-    urgent: bool,
-    /// Whether urgent data that a receive would begin with was told by now.
+    /// Whether there may be something to receive.
+    pub(super) is_readable: bool,
+    /// Whether something can be sent, or connect(2) has its result.
+    pub is_writable: bool,
+    /// Whether there is urgent data, or the end.
+    pub(super) is_exceptional: bool,
+    /// Whether nothing more comes: the peer has shut down its writing side, or the connection is broken.
+    has_ended: bool,
+    pub(super) is_urgent: bool,
+    /// Whether urgent data that the next receive would begin with has been reported.
     knows_urgent: bool,
-    broken: bool,
+    /// Whether the peer has reset the connection, or the kernel has given it up. A half-close is no break.
+    pub is_broken: bool,
     family: Family,
     nagle: Nagle,
 }
 
-/// Whether small pieces wait for those before to be acknowledged (`TCP_NODELAY`, tcp(7)).
+/// Whether small pieces wait for the acknowledgement of earlier ones (`TCP_NODELAY`, tcp(7)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Nagle {
-    /// They do not.
     Off,
-    /// The first one never does.
+    /// Nothing was sent yet: the first piece never waits.
     On,
-    /// Something was sent: before the next piece it has to be off.
+    /// Before the next piece it has to be switched off.
     Due,
 }
 
-/// What [`Ready::receive`] is told by who receives.
+/// What a receive got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Received {
-    /// Bytes; 0 means that the peer has shut down its writing side.
+pub(super) struct Receipt {
+    /// 0 means that the peer has shut down its writing side.
     pub(super) bytes: usize,
-    /// Whether it was as much as could be taken, so that more may be there.
+    /// Whether it was as much as could be taken, so that there may be more.
     pub(super) full: bool,
 }
 
+impl Receipt {
+    /// Nothing was taken, and there may be more.
+    pub(super) const NOTHING: Self = Self {
+        bytes: 0,
+        full: true,
+    };
+}
+
 impl Ready {
-    /// Nothing was told yet.
+    /// Nothing was reported yet.
     pub fn new(family: Family) -> Self {
         Self {
-            readable: false,
-            writable: false,
-            exceptional: false,
-            ended: false,
-            urgent: false,
+            is_readable: false,
+            is_writable: false,
+            is_exceptional: false,
+            has_ended: false,
+            is_urgent: false,
             knows_urgent: false,
-            broken: false,
+            is_broken: false,
             family,
             nagle: Nagle::Off,
         }
     }
 
-    /// For a TCP socket that does not send small pieces at once yet.
-    ///
-    /// It is told to when that begins to matter, before the second piece: many connections carry one
-    /// request.
+    /// As [`Self::new`], for a socket without `TCP_NODELAY`. That is set before the second piece, because many
+    /// connections carry a single request.
     pub fn new_with_delay(family: Family) -> Self {
-        let nagle = match family {
-            Family::Tcp => Nagle::On,
-            Family::Other => Nagle::Off,
-        };
         Self {
-            nagle,
+            nagle: match family {
+                Family::Tcp => Nagle::On,
+                Family::Other => Nagle::Off,
+            },
             ..Self::new(family)
         }
     }
 
-    /// Whether the kernel counts what is received and sent, so that after a kill it is known how much it
-    /// was.
+    /// Whether the kernel counts the bytes, so that the numbers are known after a kill.
     pub(super) fn is_counted(&self) -> bool {
         self.family == Family::Tcp
     }
 
-    /// epoll(7) tells this.
-    pub fn tell(&mut self, flags: Flags) {
-        let ended = flags.intersects(Flags::HUP | Flags::ERR);
-        self.readable |= ended || flags.intersects(Flags::IN | Flags::RDHUP | Flags::PRI);
-        self.writable |= ended || flags.intersects(Flags::OUT);
-        self.exceptional |= ended || flags.intersects(Flags::PRI | Flags::RDHUP);
-        self.urgent |= flags.intersects(Flags::PRI);
-        self.ended |= ended || flags.intersects(Flags::RDHUP);
-        self.knows_urgent |= self.ended || flags.intersects(Flags::IN | Flags::PRI);
-        self.broken |= flags.intersects(Flags::ERR);
+    /// Takes what epoll(7) reports.
+    pub fn update(&mut self, flags: Flags) {
+        let is_over = flags.intersects(Flags::HUP | Flags::ERR);
+        self.is_readable |= is_over || flags.intersects(Flags::IN | Flags::RDHUP | Flags::PRI);
+        self.is_writable |= is_over || flags.intersects(Flags::OUT);
+        self.is_exceptional |= is_over || flags.intersects(Flags::PRI | Flags::RDHUP);
+        self.is_urgent |= flags.intersects(Flags::PRI);
+        self.has_ended |= is_over || flags.intersects(Flags::RDHUP);
+        self.knows_urgent |= self.has_ended || flags.intersects(Flags::IN | Flags::PRI);
+        self.is_broken |= flags.intersects(Flags::ERR);
     }
 
-    /// Whether the connection was reset by the peer, or given up by the kernel. That the peer has
-    /// shut down its writing side is no break.
-    pub fn is_broken(&self) -> bool {
-        self.broken
-    }
-
-    /// Whether something can be sent, or a connection in the making is decided, connect(2).
-    pub fn is_writable(&self) -> bool {
-        self.writable
-    }
-
-    /// Whether something may be there to be received.
-    pub(super) fn is_readable(&self) -> bool {
-        self.readable
-    }
-
-    /// Whether the kernel has told of urgent data.
-    pub(super) fn is_urgent(&self) -> bool {
-        self.urgent
-    }
-
-    /// Asks the kernel for urgent data, if it may have come without having been told before the next
-    /// receive goes past it.
+    /// Asks the kernel for urgent data, if the next receive might go past some that was not reported.
     ///
-    /// What was told to be readable and was not received from since begins with something else: a receive
-    /// stops in front of what has come behind that. Nor does anything come behind the end. If nothing is
-    /// there, nothing is to be received before the kernel tells of more.
+    /// After a report, and before a receive, other bytes come first: a receive stops before urgent data
+    /// behind them. Nothing comes behind the end. If there is nothing, nothing is received before the next
+    /// report.
     pub(super) fn look_for_urgent(&mut self, socket: BorrowedFd<'_>) {
-        if self.family != Family::Tcp || self.knows_urgent || !self.readable {
+        if self.family != Family::Tcp || self.knows_urgent || !self.is_readable {
             return;
         }
         match poll_now(socket, PollFlags::IN | PollFlags::PRI) {
             Ok(flags) => {
-                self.urgent |= flags.intersects(PollFlags::PRI);
-                self.exceptional |= self.urgent;
-                self.readable = !flags.is_empty();
+                self.is_urgent |= flags.intersects(PollFlags::PRI);
+                self.is_exceptional |= self.is_urgent;
+                self.is_readable = !flags.is_empty();
             }
-            // It cannot be excluded.
-            Err(_) => self.urgent = true,
+            // There may be some.
+            Err(_) => self.is_urgent = true,
         }
     }
 
-    /// Whether the kernel has told of urgent data or of the end.
-    pub(super) fn is_exceptional(&self) -> bool {
-        self.exceptional
-    }
-
-    /// Receives if something may be there, by calling `receive`, which tells how much it got, and
-    /// whether it could have taken more. Pending while nothing is there.
+    /// Calls `receive` if there may be something. Pending while there is nothing.
     ///
-    /// When `receive` finds nothing, or took less than it could, nothing is left: the socket is not
-    /// asked again before the kernel tells of more. (Each arrival is told, epoll(7), `EPOLLET`.) That
-    /// spares the call that would only find out so. It does not hold for AF_UNIX, where receiving
-    /// stops at the border of messages that carry descriptors, nor in front of urgent data
-    /// (`tcp_recvmsg_locked`, net/ipv4/tcp.c), nor when the end is known to have come.
+    /// If `receive` finds nothing, or takes less than it could, nothing is left: it is not called again
+    /// before the next report. (Each arrival is reported, epoll(7), `EPOLLET`.) That saves the call that
+    /// would find nothing. It does not apply to AF_UNIX, where receiving stops at the border of messages that
+    /// carry descriptors, before urgent data (`tcp_recvmsg_locked`, net/ipv4/tcp.c), or once the end is known
+    /// to have come.
     pub(super) fn receive(
         &mut self,
-        mut receive: impl FnMut() -> Result<Received, Errno>,
+        mut receive: impl FnMut() -> Result<Receipt, Errno>,
     ) -> Poll<Result<usize, Errno>> {
-        while self.readable {
+        while self.is_readable {
             match receive() {
-                Ok(Received { bytes, full }) => {
-                    self.knows_urgent = self.ended;
-                    let may_have_more = self.family != Family::Tcp || self.exceptional;
-                    self.readable = full || bytes == 0 || may_have_more;
+                Ok(Receipt { bytes, full }) => {
+                    self.knows_urgent = self.has_ended;
+                    let may_have_more = self.family != Family::Tcp || self.is_exceptional;
+                    self.is_readable = full || bytes == 0 || may_have_more;
                     return Poll::Ready(Ok(bytes));
                 }
-                Err(Errno::AGAIN) => self.readable = false,
+                Err(Errno::AGAIN) => self.is_readable = false,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Poll::Ready(Err(errno)),
             }
@@ -181,14 +157,13 @@ impl Ready {
         Poll::Pending
     }
 
-    /// Sends to `socket` by calling `send`, which tells how much it took. Pending while it takes
-    /// nothing.
+    /// Calls `send`, which sends to `socket`, if there may be room. Pending while there is none.
     pub(super) fn send(
         &mut self,
         socket: BorrowedFd<'_>,
         mut send: impl FnMut() -> Result<usize, Errno>,
     ) -> Poll<Result<usize, Errno>> {
-        while self.writable {
+        while self.is_writable {
             match self.nagle {
                 Nagle::Off => {}
                 Nagle::On => self.nagle = Nagle::Due,
@@ -198,7 +173,7 @@ impl Ready {
                 }
             }
             match send() {
-                Err(Errno::AGAIN) => self.writable = false,
+                Err(Errno::AGAIN) => self.is_writable = false,
                 Err(Errno::INTR) => {}
                 result => return Poll::Ready(result),
             }
@@ -213,33 +188,33 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsFd;
 
-    fn some(bytes: usize, full: bool) -> Result<Received, Errno> {
-        Ok(Received { bytes, full })
+    fn receipt(bytes: usize, full: bool) -> Result<Receipt, Errno> {
+        Ok(Receipt { bytes, full })
     }
 
     #[test]
     fn a_short_read_has_emptied_a_tcp_socket_and_a_full_one_has_not() {
         let mut ready = Ready::new(Family::Tcp);
-        assert!(ready.receive(|| some(1, false)).is_pending());
-        ready.tell(Flags::IN);
-        assert_eq!(ready.receive(|| some(9, true)), Poll::Ready(Ok(9)));
-        assert_eq!(ready.receive(|| some(1, false)), Poll::Ready(Ok(1)));
-        assert!(ready.receive(|| some(1, false)).is_pending());
+        assert!(ready.receive(|| receipt(1, false)).is_pending());
+        ready.update(Flags::IN);
+        assert_eq!(ready.receive(|| receipt(9, true)), Poll::Ready(Ok(9)));
+        assert_eq!(ready.receive(|| receipt(1, false)), Poll::Ready(Ok(1)));
+        assert!(ready.receive(|| receipt(1, false)).is_pending());
     }
 
     #[test]
     fn nor_has_it_where_the_end_or_urgent_data_or_a_border_may_be() {
         for flags in [Flags::RDHUP, Flags::PRI, Flags::HUP] {
             let mut ready = Ready::new(Family::Tcp);
-            ready.tell(Flags::IN | flags);
-            assert_eq!(ready.receive(|| some(1, false)), Poll::Ready(Ok(1)));
-            assert_eq!(ready.receive(|| some(0, false)), Poll::Ready(Ok(0)));
+            ready.update(Flags::IN | flags);
+            assert_eq!(ready.receive(|| receipt(1, false)), Poll::Ready(Ok(1)));
+            assert_eq!(ready.receive(|| receipt(0, false)), Poll::Ready(Ok(0)));
         }
         let mut ready = Ready::new(Family::Other);
-        ready.tell(Flags::IN);
-        assert_eq!(ready.receive(|| some(1, false)), Poll::Ready(Ok(1)));
+        ready.update(Flags::IN);
+        assert_eq!(ready.receive(|| receipt(1, false)), Poll::Ready(Ok(1)));
         assert!(ready.receive(|| Err(Errno::AGAIN)).is_pending());
-        assert!(ready.receive(|| some(1, false)).is_pending());
+        assert!(ready.receive(|| receipt(1, false)).is_pending());
     }
 
     #[test]
@@ -248,25 +223,22 @@ mod tests {
         let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (socket, _) = listener.accept().unwrap();
         let mut ready = Ready::new(Family::Tcp);
-        ready.tell(Flags::IN);
-        // It is told that something else comes first.
+        ready.update(Flags::IN);
+        // It is reported that something else comes first.
         rustix::net::send(&peer, b"!", rustix::net::SendFlags::OOB).unwrap();
         ready.look_for_urgent(socket.as_fd());
-        assert!(ready.is_readable() && !ready.is_urgent());
-        // That has been received, as much as fits, and what comes next was not told.
-        assert_eq!(ready.receive(|| some(9, true)), Poll::Ready(Ok(9)));
+        assert!(ready.is_readable && !ready.is_urgent);
+        // That was received, as much as fits, and what comes next was not reported.
+        assert_eq!(ready.receive(|| receipt(9, true)), Poll::Ready(Ok(9)));
         ready.look_for_urgent(socket.as_fd());
-        assert!(ready.is_readable() && ready.is_urgent() && ready.is_exceptional());
+        assert!(ready.is_readable && ready.is_urgent && ready.is_exceptional);
 
         let (_peer, socket) = std::os::unix::net::UnixStream::pair().unwrap();
         let mut ready = Ready::new(Family::Tcp);
-        ready.tell(Flags::IN);
-        assert_eq!(ready.receive(|| some(9, true)), Poll::Ready(Ok(9)));
+        ready.update(Flags::IN);
+        assert_eq!(ready.receive(|| receipt(9, true)), Poll::Ready(Ok(9)));
         ready.look_for_urgent(socket.as_fd());
-        assert!(
-            !ready.is_readable() && !ready.is_urgent(),
-            "nothing is there"
-        );
+        assert!(!ready.is_readable && !ready.is_urgent, "nothing is there");
     }
 
     #[test]
@@ -274,11 +246,11 @@ mod tests {
         let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let socket = socket.as_fd();
         let mut ready = Ready::new(Family::Tcp);
-        ready.tell(Flags::OUT);
+        ready.update(Flags::OUT);
         assert_eq!(ready.send(socket, || Ok(5)), Poll::Ready(Ok(5)));
         assert!(ready.send(socket, || Err(Errno::AGAIN)).is_pending());
         assert!(ready.send(socket, || Ok(5)).is_pending());
-        ready.tell(Flags::OUT);
+        ready.update(Flags::OUT);
         assert_eq!(ready.send(socket, || Ok(5)), Poll::Ready(Ok(5)));
     }
 
@@ -287,7 +259,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let mut ready = Ready::new_with_delay(Family::Tcp);
-        ready.tell(Flags::OUT);
+        ready.update(Flags::OUT);
         for at_once in [false, true, true] {
             let sent = ready.send(socket.as_fd(), || {
                 assert_eq!(socket.nodelay().unwrap(), at_once);
@@ -300,9 +272,9 @@ mod tests {
     #[test]
     fn the_end_of_what_the_peer_writes_is_no_break() {
         let mut ready = Ready::new(Family::Tcp);
-        ready.tell(Flags::IN | Flags::RDHUP);
-        assert!(!ready.is_broken());
-        ready.tell(Flags::IN | Flags::RDHUP | Flags::HUP | Flags::ERR);
-        assert!(ready.is_broken());
+        ready.update(Flags::IN | Flags::RDHUP);
+        assert!(!ready.is_broken);
+        ready.update(Flags::IN | Flags::RDHUP | Flags::HUP | Flags::ERR);
+        assert!(ready.is_broken);
     }
 }

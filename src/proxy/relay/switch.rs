@@ -1,22 +1,19 @@
 //! When to copy and when to splice: the decisions of one direction, without I/O.
 //!
-//! Copying through a buffer is cheapest for small messages, splicing through a pipe for bulk: it
-//! needs two calls where copying needs two as well, but copies nothing, and the pipe's bookkeeping
-//! costs more than copying a few kilobytes. A message says by its size what it is: one that fills
-//! the whole buffer is bulk.
+//! Copying through a buffer is cheapest for small messages, splicing through a pipe for bulk. Both need two
+//! calls; splicing copies nothing, but the pipe's bookkeeping costs more than copying a few kilobytes. A
+//! message that fills the whole buffer is bulk.
 //!
-//! A connection that is kept, and whose sockets the kernel does not count, has everything spliced: what
-//! is in a pipe can be counted, so that after a kill it is known how far each byte has come.
+//! On a kept connection, if the kernel does not count the bytes of its sockets, everything is spliced: what is
+//! in a pipe can be counted after a kill, so that it is known how far each byte has come.
 
-/// While a direction is in bulk, each time it had to wait it must have carried at least so many
-/// bytes since the wait before, or it goes back to copying.
+/// The fewest bytes between two waits for the source with which a direction goes on splicing.
 pub(super) const BULK: usize = 32 * 1024;
 
-/// How much is spliced at once to begin with, and to a sink that is slow: it stays in the pipe, and
-/// that is memory.
+/// The bytes that are spliced at once at first, and to a slow sink: they stay in the pipe, which is memory.
 const REACH: usize = 256 * 1024;
 
-/// How much is spliced at once to a sink that takes everything: the more, the fewer calls.
+/// The most bytes that are spliced at once, to a sink that takes everything: the more, the fewer calls.
 pub(super) const REACH_MAX: usize = 1024 * 1024;
 
 /// What a direction attempts next.
@@ -30,14 +27,14 @@ pub(super) enum Next {
     Fill,
     /// Splice from the pipe to the sink.
     Drain,
-    /// Tell the sink that the source has said everything.
+    /// End the sink, because the source has ended.
     Finish,
 }
 
-/// Where the bytes are that were taken from the source and not given to the sink.
+/// Where the bytes are that were received and not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Held {
-    Nothing,
+enum BytesInHand {
+    None,
     InMemory(usize),
     InPipe(usize),
 }
@@ -45,16 +42,16 @@ enum Held {
 /// The state of one direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Switch {
-    held: Held,
-    bulk: bool,
-    /// Everything is spliced, also what is small: what is in a pipe can be counted after a kill.
-    always: bool,
-    /// Whether splicing is possible at all between these two.
-    splices: bool,
-    ended: bool,
-    /// Bytes since the last wait.
+    in_hand: BytesInHand,
+    is_bulk: bool,
+    /// Whether everything is spliced, also small messages.
+    is_always_bulk: bool,
+    /// Whether these two sockets can be spliced.
+    can_splice: bool,
+    source_ended: bool,
+    /// Bytes since the last wait for the source.
     carried: usize,
-    /// How much is spliced at once.
+    /// The most bytes that are spliced at once.
     reach: usize,
 }
 
@@ -62,55 +59,61 @@ impl Switch {
     /// Nothing was carried yet.
     pub(super) fn new() -> Self {
         Self {
-            held: Held::Nothing,
-            bulk: false,
-            always: false,
-            splices: true,
-            ended: false,
+            in_hand: BytesInHand::None,
+            is_bulk: false,
+            is_always_bulk: false,
+            can_splice: true,
+            source_ended: false,
             carried: 0,
             reach: REACH,
         }
     }
 
-    /// As [`Self::new`], for a direction whose bytes only a pipe tells how far they have come.
+    /// As [`Self::new`], for a direction whose bytes can only be counted in a pipe.
     pub(super) fn by_pipe() -> Self {
         Self {
-            bulk: true,
-            always: true,
+            is_bulk: true,
+            is_always_bulk: true,
             ..Self::new()
         }
     }
 
     /// Whether everything is spliced that can be.
     pub(super) fn is_by_pipe(&self) -> bool {
-        self.always && self.splices
+        self.is_always_bulk && self.can_splice
     }
 
     /// What to attempt now.
     pub(super) fn next(&self) -> Next {
-        match self.held {
-            Held::InMemory(_) => Next::Send,
-            Held::InPipe(_) => Next::Drain,
-            Held::Nothing if self.ended => Next::Finish,
-            Held::Nothing if self.bulk => Next::Fill,
-            Held::Nothing => Next::Receive,
+        match self.in_hand {
+            BytesInHand::InMemory(_) => Next::Send,
+            BytesInHand::InPipe(_) => Next::Drain,
+            BytesInHand::None if self.source_ended => Next::Finish,
+            BytesInHand::None if self.is_bulk => Next::Fill,
+            BytesInHand::None => Next::Receive,
         }
     }
 
-    /// So many bytes came into the buffer, or the end; `full`: as many as it holds.
+    /// `bytes` came into the buffer, as many as it holds if it is `full`; 0 means the end.
     pub(super) fn received(&mut self, bytes: usize, full: bool) {
         debug_assert_eq!(self.next(), Next::Receive);
         match bytes {
             0 => self.ended(),
-            _ => self.held = Held::InMemory(bytes),
+            _ => self.in_hand = BytesInHand::InMemory(bytes),
         }
         self.carried += bytes;
-        self.bulk = self.splices && (full || self.always);
+        self.is_bulk = self.can_splice && (full || self.is_always_bulk);
     }
 
-    /// So many bytes are in the buffer already.
-    pub(super) fn had_received(&mut self, bytes: usize) {
-        self.held = Held::InMemory(bytes);
+    /// `bytes` are in the buffer at the beginning.
+    pub(super) fn begins_in_memory(&mut self, bytes: usize) {
+        self.in_hand = BytesInHand::InMemory(bytes);
+    }
+
+    /// `bytes` are in a pipe at the beginning.
+    pub(super) fn begins_in_pipe(&mut self, bytes: usize) {
+        self.is_bulk = true;
+        self.filled(bytes);
     }
 
     /// The most bytes that may come into the pipe.
@@ -118,75 +121,69 @@ impl Switch {
         self.reach
     }
 
-    /// So many bytes came into the pipe, one at least.
+    /// `bytes` came into the pipe, at least one.
     pub(super) fn filled(&mut self, bytes: usize) {
         debug_assert_eq!(self.next(), Next::Fill);
-        debug_assert_ne!(bytes, 0, "the end is told by a receive");
+        debug_assert_ne!(bytes, 0, "a receive finds the end");
         if bytes >= self.reach {
             self.reach = (2 * self.reach).min(REACH_MAX);
         }
-        self.held = Held::InPipe(bytes);
+        self.in_hand = BytesInHand::InPipe(bytes);
         self.carried += bytes;
     }
 
-    /// A receive has told that the source has said everything.
+    /// A receive has found the end.
     pub(super) fn ended(&mut self) {
-        debug_assert_eq!(self.held, Held::Nothing);
-        self.ended = true;
+        debug_assert_eq!(self.in_hand, BytesInHand::None);
+        self.source_ended = true;
     }
 
-    /// So many bytes are in a pipe already.
-    pub(super) fn was_filled(&mut self, bytes: usize) {
-        self.bulk = true;
-        self.filled(bytes);
-    }
-
-    /// The sink took so many of the bytes that are held; how many are left.
+    /// The sink took `bytes`. Returns the number of bytes that are left.
     pub(super) fn gave(&mut self, bytes: usize) -> usize {
-        let (Held::InMemory(held) | Held::InPipe(held)) = &mut self.held else {
-            debug_assert_eq!(bytes, 0, "nothing is held");
+        let (BytesInHand::InMemory(left) | BytesInHand::InPipe(left)) = &mut self.in_hand else {
+            debug_assert_eq!(bytes, 0, "no bytes are in hand");
             return 0;
         };
-        debug_assert!(bytes <= *held);
-        *held = held.saturating_sub(bytes);
-        let left = *held;
+        debug_assert!(bytes <= *left);
+        *left = left.saturating_sub(bytes);
+        let left = *left;
         if left == 0 {
-            self.held = Held::Nothing;
+            self.in_hand = BytesInHand::None;
         }
         left
     }
 
-    /// Bytes that are in the pipe.
+    /// The number of bytes in the pipe.
     pub(super) fn in_pipe(&self) -> usize {
-        match self.held {
-            Held::InPipe(bytes) => bytes,
-            Held::Nothing | Held::InMemory(_) => 0,
+        match self.in_hand {
+            BytesInHand::InPipe(bytes) => bytes,
+            BytesInHand::None | BytesInHand::InMemory(_) => 0,
         }
     }
 
     /// The source has nothing now.
     pub(super) fn waits_for_source(&mut self) {
-        debug_assert_eq!(self.held, Held::Nothing);
-        self.bulk &= std::mem::take(&mut self.carried) >= BULK;
-        self.bulk |= self.is_by_pipe();
+        debug_assert_eq!(self.in_hand, BytesInHand::None);
+        self.is_bulk &= std::mem::take(&mut self.carried) >= BULK;
+        self.is_bulk |= self.is_by_pipe();
     }
 
     /// The sink takes nothing now.
     pub(super) fn waits_for_sink(&mut self) {
-        debug_assert_ne!(self.held, Held::Nothing);
+        debug_assert_ne!(self.in_hand, BytesInHand::None);
         self.reach = REACH;
     }
 
-    /// The next bytes are copied: no pipe can be had now, or splicing has stopped in front of them.
+    /// The next bytes are copied: there is no pipe now, or splicing has stopped before them.
     pub(super) fn copies_next(&mut self) {
         debug_assert_eq!(self.next(), Next::Fill);
-        self.bulk = false;
+        self.is_bulk = false;
     }
 
-    /// These two cannot be spliced: copies from now on.
+    /// These two sockets cannot be spliced: all bytes are copied from now on.
     pub(super) fn cannot_splice(&mut self) {
         self.copies_next();
-        self.splices = false;
+        self.can_splice = false;
     }
 }
 

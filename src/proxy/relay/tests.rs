@@ -1,6 +1,4 @@
-//! The relay between real sockets: urgent data, and the end.
-
-mod restored;
+//! The relay between real sockets: urgent data, the end, and a reset.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -11,6 +9,8 @@ use rustix::event::PollFlags;
 use rustix::net::{SendFlags, send};
 
 use super::*;
+use crate::proxy::keep::tests::{Through, first, next};
+use crate::proxy::keep::{BUFFER, Stage, Way};
 use crate::service::kernel::poll_now;
 use crate::service::poller::Flags;
 use crate::service::stream::Family;
@@ -18,11 +18,11 @@ use crate::service::stream::Family;
 /// What happens between two turns of the relay.
 #[derive(Clone, Copy, Debug)]
 enum Event {
-    /// The source says so many bytes.
+    /// The source sends this number of bytes.
     Says(usize),
     /// The source sends a byte of urgent data.
     Urgent,
-    /// The sink reads at most so many.
+    /// The sink reads at most this number of bytes.
     Reads(usize),
     /// The relay has a turn.
     Turn,
@@ -58,7 +58,7 @@ struct World {
     ending: Option<Ending>,
 }
 
-/// Neither the same nor urgent.
+/// A byte that differs from its neighbours, and is not urgent.
 fn byte(position: u64) -> u8 {
     (position % 251) as u8
 }
@@ -107,7 +107,7 @@ impl World {
         }
     }
 
-    /// Whether it is the end.
+    /// Returns whether the sink reads the end.
     fn reads(&mut self, bytes: usize) -> bool {
         let mut buffer = vec![0; bytes];
         let Ok(bytes) = self.sink.read(&mut buffer) else {
@@ -128,7 +128,7 @@ impl World {
         ] {
             let all = PollFlags::IN | PollFlags::OUT | PollFlags::PRI | PollFlags::RDHUP;
             let flags = poll_now(socket.as_fd(), all).unwrap();
-            ready.tell(Flags::from_bits_retain(flags.bits().into()));
+            ready.update(Flags::from_bits_retain(flags.bits().into()));
         }
         let (client, upstream) = (self.client.as_fd(), self.upstream.as_fd());
         if self.ending.is_none()
@@ -168,4 +168,33 @@ proptest! {
         }
         prop_assert_eq!(world.ending, Some(Ending::Orderly));
     }
+}
+
+/// The kernel reports a reset once, and has reported it to the process before.
+#[test]
+fn what_came_before_a_reset_is_delivered_by_the_next_process_and_then_it_is_a_reset() {
+    let keep = first();
+    let mut through = Through::new(keep);
+    through.client.write_all(b"the rest").unwrap();
+    through.client.shutdown(Shutdown::Write).unwrap();
+    through.slot.flow(Way::Up).breaks();
+    let (_, mut found) = next(keep);
+    let restored = found.restored.remove(0);
+    let Stage::Connected { upstream, flows } = restored.stage else {
+        panic!("it has no upstream");
+    };
+    for socket in [&restored.client, &upstream] {
+        rustix::io::ioctl_fionbio(socket, true).unwrap();
+    }
+    let mut ready = Ready::new(Family::Other);
+    ready.update(Flags::IN | Flags::OUT | Flags::RDHUP);
+    let mut relay = Relay::restored(ready, ready, restored.slot, flows);
+    let turn = relay.turn(restored.client.as_fd(), upstream.as_fd(), &NotCounted);
+    assert!(
+        matches!(turn, Turn::Ended(Ending::ClientBroken(_))),
+        "{turn:?}"
+    );
+    let mut came = [0; 8];
+    through.upstream.read_exact(&mut came).unwrap();
+    assert_eq!(&came, b"the rest");
 }

@@ -2,5 +2,9 @@
 
 pub mod descriptors;
 pub mod first_target;
+pub mod keeping;
 pub mod limits;
 pub mod listening;
+pub mod preparation;
+pub mod resumption;
+pub mod startup;

@@ -17,74 +17,73 @@ use crate::service::listener::Listener;
 /// The most clients that are accepted before the connections have their turn.
 const BATCH: usize = 32;
 
-/// Clients that are parked together: those that were accepted and are not parked are lost if all processes
-/// are killed. Parking with one message for each eight costs as much as with one for all, within what can
-/// be measured.
+/// Clients that are parked together. A client that is accepted and not parked is lost if all processes are
+/// killed. One message for each eight costs as much as one for all, within what can be measured.
 const PARKED_TOGETHER: usize = 8;
 
-/// A client that was admitted, and the target at that moment.
-pub(super) type Arrived = (AdmittedClient, Arc<Address>);
+/// An admitted client, and the target at that moment.
+pub(super) type ClientWithTarget = (AdmittedClient, Arc<Address>);
 
 /// The listeners of the thread that accepts.
 #[derive(Debug)]
 pub(super) struct Acceptor {
     listeners: Arc<[Listener]>,
-    /// For the next client.
-    reserve: Reserve,
-    /// The clients that are accepted at once: more, the more came the last time. Where one comes after the
-    /// other, that spares the call that would find none.
-    batch: usize,
-    pub(super) pause: Pause,
-}
-
-/// What is made ready before a client is accepted.
-#[derive(Debug, Default)]
-struct Reserve {
+    /// For the upstream of the next client.
     spare: Spare,
+    /// For the next client.
     slot: Option<Slot>,
+    /// The clients that are accepted at once: more, the more came the last time. Where clients come one
+    /// after another, that saves the call that would find none.
+    batch: usize,
+    /// The pause after descriptors have run out.
+    pub(super) pause: Pause,
 }
 
 impl Acceptor {
     pub(super) fn new(listeners: Arc<[Listener]>) -> Self {
         Self {
             listeners,
-            reserve: Reserve::default(),
+            spare: Spare::default(),
+            slot: None,
             batch: 1,
             pause: Pause::default(),
         }
     }
 
-    /// Accepts the clients that wait at this listener, a batch at most, and adds them to `arrived`. They are
-    /// parked, but for those that are to be handed over.
+    /// Accepts the clients that wait at this listener, a batch at most, and adds them to `arrivals`. They are
+    /// parked, except those that are to be handed over.
     pub(super) fn accept(
         &mut self,
         index: usize,
         route: &Route,
-        arrived: &mut Vec<Arrived>,
+        arrivals: &mut Vec<ClientWithTarget>,
         now: Uptime,
     ) {
         let listeners = Arc::clone(&self.listeners);
         let Some(listener) = listeners.get(index) else {
             return;
         };
-        let (mut accepted, mut parked, mut to_hand) = (0, 0, 0);
-        while accepted < self.batch {
+        let (mut count, mut parked, mut handovers) = (0, 0, 0);
+        while count < self.batch {
             let Some(target) = route.target() else {
                 break;
             };
-            match self.admit(listener, route, &target, to_hand) {
+            match self.admit(listener, route, &target, handovers) {
                 Ok(Attempt::Admitted(connection)) => {
-                    let spare = std::mem::take(&mut self.reserve.spare);
+                    let spare = std::mem::take(&mut self.spare);
                     let admission = Arc::clone(&route.admission);
                     let client = AdmittedClient::new(connection, spare, admission);
-                    to_hand += usize::from(matches!(*target, Address::Handover(_)));
-                    arrived.push((client, target));
-                    if arrived.len() - parked == PARKED_TOGETHER {
-                        park(route, arrived.get(parked..).unwrap_or_default());
-                        parked = arrived.len();
+                    handovers += usize::from(matches!(*target, Address::Handover(_)));
+                    arrivals.push((client, target));
+                    if arrivals.len() - parked == PARKED_TOGETHER {
+                        park(route, arrivals.get(parked..).unwrap_or_default());
+                        parked = arrivals.len();
                     }
                 }
                 Ok(Attempt::Own(client)) => route.refuse_own(&client),
+                Ok(Attempt::Full(client, source, open)) => {
+                    route.admission.refuse(&client, &source, open);
+                }
                 Ok(Attempt::Gone) => {}
                 Ok(Attempt::Nobody) => break,
                 Ok(Attempt::Exhausted(error)) => {
@@ -98,53 +97,51 @@ impl Acceptor {
                     break;
                 }
             }
-            accepted += 1;
+            count += 1;
         }
-        park(route, arrived.get(parked..).unwrap_or_default());
-        self.batch = match accepted < self.batch {
+        park(route, arrivals.get(parked..).unwrap_or_default());
+        self.batch = match count < self.batch {
             true => 1,
             false => (2 * self.batch).min(BATCH),
         };
     }
 
-    /// Makes ready what a client will need, and accepts one. `to_hand` clients have yet to be handed over.
+    /// Makes ready what a client needs, and accepts one. `handovers` clients have yet to be handed over.
     fn admit(
         &mut self,
         listener: &Listener,
         route: &Route,
         target: &Address,
-        to_hand: usize,
+        handovers: usize,
     ) -> io::Result<Attempt> {
-        let reserved = match target {
-            Address::Handover(_) => route.handover.reserve(to_hand + 1),
-            _ => self.reserve.spare.reserve(target),
+        let reservation = match target {
+            Address::Handover(_) => route.handover.reserve(handovers + 1),
+            _ => self.spare.reserve(target),
         };
-        if let Err(error) = reserved {
+        if let Err(error) = reservation {
             return Ok(Attempt::Exhausted(error));
         }
-        if let (None, Some(keep)) = (self.reserve.slot, route.admission.keep()) {
-            self.reserve.slot = keep.claim();
+        if let (None, Some(keep)) = (self.slot, route.admission.keep) {
+            self.slot = keep.claim();
         }
         let loops = &route.connector.loops;
         route
             .admission
-            .admit(listener, &mut self.reserve.slot, |client| {
-                loops.is_own(client)
-            })
+            .admit(listener, &mut self.slot, |client| loops.is_own(client))
     }
 }
 
-/// Parks these clients with the sockets of their upstreams. That is before they are connected: to connect
-/// wakes the upstream, which may well have this processor next.
-fn park(route: &Route, arrived: &[Arrived]) {
-    let Some(keep) = route.admission.keep() else {
+/// Parks these clients with the sockets of their upstreams, before these connect: that wakes the upstream,
+/// which may well get this processor next.
+fn park(route: &Route, arrivals: &[ClientWithTarget]) {
+    let Some(keep) = route.admission.keep else {
         return;
     };
-    let relayed = arrived
+    let relayed = arrivals
         .iter()
         .filter(|(_, target)| !matches!(**target, Address::Handover(_)));
     let pairs = relayed.filter_map(|(client, target)| {
-        let connection = client.connection()?;
+        let connection = client.connection();
         let (slot, upstream) = (connection.slot?, client.spare.for_target(target)?);
         slot.set_text(&target.to_string());
         Some((slot, connection.client.as_fd(), upstream))

@@ -8,35 +8,26 @@ use rustix::time::{ClockId, clock_gettime};
 use super::balance::FULL;
 use crate::service::clock::Uptime;
 
-/// How often a thread that has something to do looks how much that is.
+/// How often a busy thread measures its load.
 const EVERY: Duration = Duration::from_millis(50);
 
-/// What was seen so long ago says nothing any more: the thread sleeps.
+/// The age of a measurement from which the thread is asleep.
 const OLD: Duration = Duration::from_millis(200);
 
-/// What others can know of a thread's work.
-#[derive(Debug)]
+/// What other threads know of a thread's work.
+#[derive(Debug, Default)]
 pub(super) struct Load {
     part: AtomicU32,
-    seen_usec: AtomicU64,
-    answered: AtomicBool,
-}
-
-impl Default for Load {
-    fn default() -> Self {
-        Self {
-            part: AtomicU32::new(0),
-            seen_usec: AtomicU64::new(0),
-            answered: AtomicBool::new(true),
-        }
-    }
+    measured_usec: AtomicU64,
+    /// Whether the thread has been asked for an answer and has not given it yet.
+    is_asked: AtomicBool,
 }
 
 impl Load {
     /// The part of a processor that the thread used lately, in thousandths.
     pub(super) fn part(&self) -> u32 {
-        let seen = Uptime::from_micros(self.seen_usec.load(Relaxed));
-        match Uptime::now().since(seen) < OLD {
+        let measured = Uptime::from_micros(self.measured_usec.load(Relaxed));
+        match Uptime::now().since(measured) < OLD {
             true => self.part.load(Relaxed),
             false => 0,
         }
@@ -47,34 +38,37 @@ impl Load {
         self.part.load(Relaxed) >= FULL && self.part() >= FULL
     }
 
-    /// As if it had been seen just now.
+    fn set(&self, part: u32, now: Uptime) {
+        self.part.store(part, Relaxed);
+        self.measured_usec.store(now.as_micros(), Relaxed);
+    }
+
+    /// As if it had been measured just now.
     #[cfg(test)]
     pub(super) fn pretend(&self, part: u32) {
-        self.part.store(part, Relaxed);
-        let now = Uptime::now().as_micros();
-        self.seen_usec.store(now, Relaxed);
+        self.set(part, Uptime::now());
     }
 
-    /// The thread is there.
+    /// The thread's loop turns.
     pub(super) fn answer(&self) {
-        self.answered.store(true, Relaxed);
+        self.is_asked.store(false, Relaxed);
     }
 
-    /// Whether it has said so since the last call.
-    pub(super) fn answered(&self) -> bool {
-        self.answered.swap(false, Relaxed)
+    /// Asks for an answer. Returns whether the last question was answered.
+    pub(super) fn ask(&self) -> bool {
+        !self.is_asked.swap(true, Relaxed)
     }
 }
 
-/// The thread's own view.
+/// Measures the load of the calling thread.
 #[derive(Debug)]
 pub(super) struct Stopwatch {
     since: Uptime,
+    /// The processor time of the thread at that moment.
     used: Duration,
 }
 
 impl Stopwatch {
-    /// Begins now, for the calling thread.
     pub(super) fn new() -> Self {
         Self {
             since: Uptime::now(),
@@ -82,16 +76,15 @@ impl Stopwatch {
         }
     }
 
-    /// Looks, if it is time to, and tells the others; whether it did.
-    pub(super) fn look(&mut self, now: Uptime, load: &Load) -> bool {
-        let passed = now.since(self.since);
-        if passed < EVERY {
+    /// Measures the load if it is time to. Returns whether it was.
+    pub(super) fn measure(&mut self, now: Uptime, load: &Load) -> bool {
+        let interval = now.since(self.since);
+        if interval < EVERY {
             return false;
         }
         let used = used();
-        let part = used.saturating_sub(self.used).as_micros() * 1000 / passed.as_micros();
-        load.part.store(part.min(1000) as u32, Relaxed);
-        load.seen_usec.store(now.as_micros(), Relaxed);
+        let part = used.saturating_sub(self.used).as_micros() * 1000 / interval.as_micros();
+        load.set(part.min(1000) as u32, now);
         (self.since, self.used) = (now, used);
         true
     }
@@ -100,10 +93,7 @@ impl Stopwatch {
 /// The processor time of this thread.
 fn used() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(
-        time.tv_sec.try_into().unwrap_or(0),
-        time.tv_nsec.try_into().unwrap_or(0),
-    )
+    time.try_into().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -114,11 +104,11 @@ mod tests {
     fn a_thread_that_does_nothing_else_is_full_and_one_that_sleeps_is_not() {
         let load = Load::default();
         let mut watch = Stopwatch::new();
-        while !watch.look(Uptime::now(), &load) {}
+        while !watch.measure(Uptime::now(), &load) {}
         assert!(load.part.load(Relaxed) > 0);
         assert!(load.part() <= 1000);
         let long_ago = Uptime::now().as_micros() - 1_000_000;
-        load.seen_usec.store(long_ago, Relaxed);
+        load.measured_usec.store(long_ago, Relaxed);
         assert_eq!(load.part(), 0);
     }
 }

@@ -4,8 +4,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::carried_connection::CarriedConnection;
 use super::worker::Worker;
-use super::{Open, Post, Threads, Workers};
+use super::{Threads, WorkerHandle, WorkerPool, pool};
 use crate::proxy::admission::Admission;
 use crate::proxy::admitted_client::AdmittedClient;
 use crate::proxy::connections::Connection;
@@ -21,8 +22,8 @@ use crate::service::stream::Family;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Workers with at most so many threads, where they accept, and the service behind them.
-fn workers(threads: Threads) -> (Workers, Address, TcpListener) {
+/// Workers with these threads, the address of their listener, and the service behind them.
+fn workers(threads: Threads) -> (Arc<WorkerPool>, Address, TcpListener) {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = service.local_addr().unwrap().to_string().parse().unwrap();
     let listeners = Listener::bind(&Address::parse_listen("127.0.0.1:0").unwrap()).unwrap();
@@ -43,14 +44,14 @@ fn workers(threads: Threads) -> (Workers, Address, TcpListener) {
         Handover::new(None).unwrap(),
         &Arc::default(),
     );
-    let workers = Workers::new(Arc::new(route), threads).unwrap();
+    let workers = pool(Arc::new(route), threads).unwrap();
     workers.start().unwrap();
     workers.open_doors();
     (workers, here, service)
 }
 
-fn open(workers: &Workers) -> usize {
-    workers.crew.route.admission.open()
+fn open(workers: &WorkerPool) -> usize {
+    workers.route.admission.open()
 }
 
 fn client(here: &Address, service: &TcpListener) -> (TcpStream, TcpStream) {
@@ -75,8 +76,8 @@ const IF_IDLE: Threads = Threads {
     if_idle: true,
 };
 
-fn started(workers: &Workers) -> usize {
-    workers.crew.members().threads.len()
+fn started(workers: &WorkerPool) -> usize {
+    workers.members().threads.len()
 }
 
 fn eventually(what: &str, is: impl Fn() -> bool) {
@@ -105,8 +106,8 @@ async fn a_full_one_has_another_carry_who_comes_if_there_is_a_processor_for_it()
         (IF_IDLE, 0, 1),
     ] {
         let (workers, here, service) = workers(threads);
-        workers.crew.first.load.pretend(1000);
-        workers.crew.members().processors.pretend(idle);
+        workers.first.load.pretend(1000);
+        workers.members().processors.pretend(idle);
         let mut pair = client(&here, &service);
         echo(&mut pair);
         assert_eq!(started(&workers), there_are);
@@ -137,26 +138,28 @@ fn admitted(route: &Route) -> (AdmittedClient, (TcpStream, TcpStream)) {
     let connection = admission.connections.add(client, None);
     let client = AdmittedClient::new(connection, Spare::default(), Arc::clone(admission));
     let target = route.target().unwrap();
-    client.is_connected(Connected::new(upstream.into(), target));
+    client
+        .connection()
+        .is_connected(Connected::new(upstream.into(), target));
     (client, (theirs, service))
 }
 
 #[tokio::test]
 async fn a_full_one_gives_half_of_those_away_that_make_work_and_they_go_on() {
     let (workers, _, _service) = workers(given(2));
-    let post = Post::new().unwrap();
-    workers.crew.members().posts.push(Arc::clone(&post));
-    let mut worker = Worker::new(Arc::clone(&workers.crew), Arc::clone(&post));
+    let handle = WorkerHandle::new().unwrap();
+    workers.members().handles.push(Arc::clone(&handle));
+    let mut worker = Worker::new(Arc::clone(&workers), Arc::clone(&handle));
     let mut pairs = Vec::new();
     for _ in 0..6 {
-        let route = &workers.crew.route;
+        let route = &workers.route;
         let (client, pair) = admitted(route);
         worker
-            .keep(Box::new(Open::relaying(client, route)))
+            .keep(Box::new(CarriedConnection::relaying(client, route)))
             .unwrap();
         pairs.push(pair);
     }
-    post.load.pretend(1000);
+    handle.load.pretend(1000);
     worker.give_away();
     assert_eq!(worker.carried.len(), 3);
     let carrying = std::thread::spawn(move || worker.run());
@@ -182,10 +185,7 @@ async fn what_a_thread_carries_ends_with_it() {
 
 #[test]
 fn a_connection_is_as_small_as_it_can_be() {
-    assert!(size_of::<Open>() <= 400, "{}", size_of::<Open>());
-    assert!(
-        size_of::<Connection>() <= 400,
-        "{}",
-        size_of::<Connection>()
-    );
+    for size in [size_of::<CarriedConnection>(), size_of::<Connection>()] {
+        assert!(size <= 400, "{size}");
+    }
 }

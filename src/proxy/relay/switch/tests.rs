@@ -1,35 +1,44 @@
 use super::*;
 use proptest::prelude::*;
 
-/// What the world does when the switch attempts something.
+/// What the kernel does when the switch attempts something.
 #[derive(Clone, Copy, Debug)]
-enum World {
-    /// So many bytes are there, or fit.
+enum KernelAnswer {
+    /// This number of bytes is there, or fits.
     Moves(usize),
     /// Nothing is there, or fits.
     Blocks,
-    /// No pipe can be had now.
+    /// There is no pipe now.
     NoPipe,
-    /// These two cannot be spliced.
+    /// These two sockets cannot be spliced.
     CannotSplice,
-    /// There is urgent data: splicing stops in front of it, once.
+    /// There is urgent data: splicing stops before it, once.
     Urgent,
 }
 
-fn world() -> impl Strategy<Value = World> {
+impl KernelAnswer {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Moves(bytes) => bytes,
+            _ => 1,
+        }
+    }
+}
+
+fn answer() -> impl Strategy<Value = KernelAnswer> {
     prop_oneof![
-        6 => (1usize..3 * BUFFER).prop_map(World::Moves),
-        2 => (1usize..200).prop_map(World::Moves),
-        3 => Just(World::Blocks),
-        1 => Just(World::NoPipe),
-        1 => Just(World::CannotSplice),
-        1 => Just(World::Urgent),
+        6 => (1usize..3 * BUFFER).prop_map(KernelAnswer::Moves),
+        2 => (1usize..200).prop_map(KernelAnswer::Moves),
+        3 => Just(KernelAnswer::Blocks),
+        1 => Just(KernelAnswer::NoPipe),
+        1 => Just(KernelAnswer::CannotSplice),
+        1 => Just(KernelAnswer::Urgent),
     ]
 }
 
 const BUFFER: usize = 64 * 1024;
 
-/// A source of numbered bytes, a sink that writes down which came, and what is between them.
+/// A source of numbered bytes, a sink that knows which came, and what is between them.
 #[derive(Debug, Default)]
 struct Path {
     unread: usize,
@@ -39,7 +48,6 @@ struct Path {
     written: usize,
     finished: bool,
     splices: bool,
-    waits: usize,
 }
 
 impl Path {
@@ -52,81 +60,61 @@ impl Path {
         range
     }
 
+    /// Gives the sink, which has `room`, the first bytes of `range`.
     fn put(
-        &mut self,
-        range: std::ops::Range<usize>,
+        switch: &mut Switch,
+        range: &mut std::ops::Range<usize>,
+        written: &mut usize,
         room: usize,
-    ) -> (usize, std::ops::Range<usize>) {
-        assert_eq!(range.start, self.written, "lost, doubled or out of order");
+    ) {
+        assert_eq!(range.start, *written, "lost, doubled or out of order");
         let count = room.min(range.len());
-        self.written += count;
-        (count, range.start + count..range.end)
+        *written += count;
+        range.start += count;
+        assert_eq!(switch.gave(count), range.len());
     }
 
-    fn step(&mut self, switch: &mut Switch, world: World) {
+    fn step(&mut self, switch: &mut Switch, answer: KernelAnswer) {
         let nothing_between = self.in_memory.is_empty() && self.in_pipe.is_empty();
-        match (switch.next(), world) {
-            (Next::Receive | Next::Fill, World::Blocks) if self.unread > 0 => {
+        match (switch.next(), answer) {
+            (Next::Receive | Next::Fill, KernelAnswer::Blocks) if self.unread > 0 => {
                 assert!(nothing_between, "waits for more with bytes in hand");
                 switch.waits_for_source();
-                self.waits += 1;
             }
-            (Next::Receive, world) => {
+            (Next::Receive, answer) => {
                 assert!(nothing_between);
-                let available = if let World::Moves(bytes) = world {
-                    bytes
-                } else {
-                    1
-                };
-                self.in_memory = self.take(BUFFER, available);
+                self.in_memory = self.take(BUFFER, answer.bytes());
                 let bytes = self.in_memory.len();
                 switch.received(bytes, bytes == BUFFER);
             }
-            (Next::Fill, World::NoPipe) => switch.copies_next(),
-            (Next::Fill, World::CannotSplice) => {
+            (Next::Fill, KernelAnswer::NoPipe) => switch.copies_next(),
+            (Next::Fill, KernelAnswer::CannotSplice) => {
                 switch.cannot_splice();
                 self.splices = false;
             }
-            // Both come to nothing, and whoever looks behind it sees which it is.
-            (Next::Fill, World::Urgent) if self.unread > 0 => {
+            // Urgent data and the end both come to nothing, and a peek tells them apart.
+            (Next::Fill, KernelAnswer::Urgent) if self.unread > 0 => {
                 switch.copies_next();
                 assert_eq!(switch.next(), Next::Receive);
             }
             (Next::Fill, _) if self.unread == 0 => switch.ended(),
-            (Next::Fill, world) => {
+            (Next::Fill, answer) => {
                 assert!(nothing_between && self.splices);
-                let available = if let World::Moves(bytes) = world {
-                    bytes
-                } else {
-                    1
-                };
-                self.in_pipe = self.take(switch.reach(), available);
+                self.in_pipe = self.take(switch.reach(), answer.bytes());
                 switch.filled(self.in_pipe.len());
             }
-            (Next::Send | Next::Drain, World::Blocks) => {
+            (Next::Send | Next::Drain, KernelAnswer::Blocks) => {
                 switch.waits_for_sink();
                 assert_eq!(switch.reach(), REACH);
             }
-            (Next::Send, world) => {
-                let room = if let World::Moves(bytes) = world {
-                    bytes
-                } else {
-                    1
-                };
-                let (count, rest) = self.put(self.in_memory.clone(), room);
-                self.in_memory = rest;
-                assert_eq!(switch.gave(count), self.in_memory.len());
+            (Next::Send, answer) => {
+                let (range, written) = (&mut self.in_memory, &mut self.written);
+                Self::put(switch, range, written, answer.bytes());
             }
-            (Next::Drain, world) => {
+            (Next::Drain, answer) => {
                 assert_eq!(switch.in_pipe(), self.in_pipe.len());
-                let room = if let World::Moves(bytes) = world {
-                    bytes
-                } else {
-                    1
-                };
-                let (count, rest) = self.put(self.in_pipe.clone(), room);
-                self.in_pipe = rest;
-                assert_eq!(switch.gave(count), self.in_pipe.len());
+                let (range, written) = (&mut self.in_pipe, &mut self.written);
+                Self::put(switch, range, written, answer.bytes());
             }
             (Next::Finish, _) => {
                 assert!(nothing_between && self.unread == 0, "ends too soon");
@@ -138,11 +126,11 @@ impl Path {
 
 proptest! {
     /// Whatever the sockets do, each byte comes through once, in order, before the end is passed
-    /// on; and nothing is waited for while something could be done.
+    /// on; and the direction does not wait while something could be done.
     #[test]
     fn every_byte_comes_through_once_and_in_order(
         length in prop_oneof![0usize..2000, 0usize..(4 << 20)],
-        worlds in prop::collection::vec(world(), 1..200),
+        answers in prop::collection::vec(answer(), 1..200),
         by_pipe in any::<bool>(),
     ) {
         let mut path = Path { unread: length, splices: true, ..Path::default() };
@@ -150,15 +138,15 @@ proptest! {
             false => Switch::new(),
             true => Switch::by_pipe(),
         };
-        for world in worlds {
+        for answer in answers {
             if !path.finished {
-                path.step(&mut switch, world);
+                path.step(&mut switch, answer);
             }
         }
-        // From here on the world is kind, and so it ends.
+        // From here on everything moves, and so the path ends.
         for _ in 0..(length / BUFFER + 1) * 4 + 8 {
             if !path.finished {
-                path.step(&mut switch, World::Moves(usize::MAX));
+                path.step(&mut switch, KernelAnswer::Moves(usize::MAX));
             }
         }
         prop_assert!(path.finished);

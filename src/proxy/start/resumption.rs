@@ -1,58 +1,46 @@
-//! Going on with the connections that another process has left ([`super::keep`]).
+//! Going on with the connections that another process has left.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::admitted_client::AdmittedClient;
-use super::assembly::Proxy;
-use super::event;
-use super::keep::{self, GivenUp, Restored, Slot, Stage, Started, Way};
-use super::returns::{Return, come_back};
-use super::upstream::{Connected, Spare};
+use crate::proxy::admitted_client::AdmittedClient;
+use crate::proxy::assembly::Proxy;
+use crate::proxy::event;
+use crate::proxy::keep::{self, GivenUp, Restored, Slot, Stage, Started, Way};
+use crate::proxy::upstream::{Connected, Spare};
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::listener::Arrival;
 use crate::service::plural::{self, clause};
 
-/// Goes on with all of them. They count from now on; nobody was accepted yet.
-pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
-    tell(&started);
-    let (served_by_others, ours): (Vec<Restored>, Vec<Restored>) = started
+/// Goes on with all of them. They are counted; no client was accepted yet.
+pub fn resume(proxy: &Arc<Proxy>, started: Started) {
+    log(&started);
+    let (handed_over, ours): (Vec<Restored>, Vec<Restored>) = started
         .restored
         .into_iter()
         .partition(|restored| matches!(restored.stage, Stage::Handing | Stage::Handed));
     count(proxy, ours.len());
-    for restored in served_by_others {
-        let (number, handed) = (restored.slot.note(), restored.slot.text());
-        let client = admit(proxy, restored.client, restored.slot);
-        let target = match handed.parse() {
-            Ok(Address::Handover(path)) => path,
-            _ => PathBuf::new(),
-        };
-        reclaim(proxy, number as u32, client, target);
+    for Restored { slot, client, .. } in handed_over {
+        reclaim(proxy, client, slot);
     }
-    for Restored {
-        slot,
-        client,
-        stage,
-    } in ours
-    {
-        let text = slot.text();
+    for restored in ours {
+        let Restored { slot, stage, .. } = restored;
+        let (text, client) = (slot.text(), restored.client);
         let client = admit(proxy, client, slot);
         match stage {
             Stage::Connected { upstream, flows } if has_begun(&upstream, slot) => {
-                let target = target(proxy, &text);
-                let connected = Connected::new(upstream.into(), target);
+                let connected = Connected::new(upstream.into(), target(proxy, &text));
                 match has_carried(slot) {
-                    true => client.goes_on_with(connected),
-                    false => client.is_connected(connected),
+                    true => client.connection().goes_on_with(connected),
+                    false => _ = client.connection().is_connected(connected),
                 }
                 proxy.workers.carry_on(client, slot, flows);
             }
             _ => {
-                // It may be handed over next, and then its end is its receiver's.
-                client.socket().into_iter().for_each(ending::close_orderly);
+                // If it is handed over next, the receiver decides how it ends.
+                ending::close_orderly(client.socket());
                 client.park();
                 proxy.workers.wait(client);
             }
@@ -60,9 +48,9 @@ pub(super) fn go_on(proxy: &Arc<Proxy>, started: Started) {
     }
 }
 
-/// Ends all of them, for this process cannot carry any, and the next one could not either, perhaps: nobody
-/// waits for what may never come.
-pub(super) fn give_up(started: Started) {
+/// Ends all of them, because this process cannot carry any: the next one might not either, and nobody should
+/// wait for what never comes.
+pub fn give_up(started: Started) {
     let count = started.restored.len();
     for Restored { client, stage, .. } in &started.restored {
         ending::end_by_reset(client);
@@ -83,8 +71,8 @@ pub(super) fn give_up(started: Started) {
     }
 }
 
-/// Whether the connection has to go on with this upstream. If it had not answered yet, and was given
-/// nothing, another attempt is as good.
+/// Whether the connection has to go on with this upstream. If that has neither answered nor received
+/// anything, another attempt is as good.
 fn has_begun(upstream: &OwnedFd, slot: Slot) -> bool {
     rustix::net::getpeername(upstream).is_ok() || has_carried(slot)
 }
@@ -101,19 +89,18 @@ fn admit(proxy: &Proxy, client: OwnedFd, slot: Slot) -> AdmittedClient {
     AdmittedClient::new(connection, Spare::default(), Arc::clone(&proxy.admission))
 }
 
-/// Where a connection leads, for people.
+/// The target of a connection, for people.
 fn target(proxy: &Proxy, text: &str) -> Arc<Address> {
     let now = proxy.route.target();
     match text.parse() {
-        Ok(then) => match now {
-            Some(now) if *now == then => now,
-            _ => Arc::new(then),
-        },
+        Ok(then) => now
+            .filter(|now| **now == then)
+            .unwrap_or_else(|| Arc::new(then)),
         Err(_) => now.unwrap_or_else(|| Arc::new(Address::Unix("unknown".into()))),
     }
 }
 
-fn tell(started: &Started) {
+fn log(started: &Started) {
     if let Some(killed) = keep::heir_of() {
         let pid = std::process::id();
         tracing::warn!(
@@ -155,18 +142,20 @@ fn tell(started: &Started) {
     }
 }
 
-/// A connection was handed over by an earlier process, and here is the client: the process that serves it goes
-/// on, or is done with it by now.
-fn reclaim(proxy: &Proxy, number: u32, client: AdmittedClient, path: PathBuf) {
-    if let Some(connection) = client.connection() {
-        connection.handed_over(number, Arc::new(Address::Handover(path)));
-    }
-    let Err(client) = proxy.route.handover.reclaim(number, client) else {
-        return;
+/// Takes the client of a connection that an earlier process handed over. The service goes on, or is done with
+/// it by now.
+fn reclaim(proxy: &Proxy, client: OwnedFd, slot: Slot) {
+    let (number, text) = (slot.note() as u32, slot.text());
+    let client = admit(proxy, client, slot);
+    let path = match text.parse() {
+        Ok(Address::Handover(path)) => path,
+        _ => PathBuf::new(),
     };
-    count(proxy, 1);
-    if let Return::Again(pause, client) = come_back(client, &proxy.route) {
-        proxy.workers.wait_after(pause, client);
+    let target = Arc::new(Address::Handover(path));
+    client.connection().handed_over(number, target);
+    if let Err(client) = proxy.route.handover.reclaim(number, client) {
+        count(proxy, 1);
+        proxy.workers.comes_back(client);
     }
 }
 

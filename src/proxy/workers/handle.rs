@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use super::carried_connection::CarriedConnection;
 use super::load::Load;
-use super::open::Open;
 use super::token::INBOX;
 use crate::service::inbox::Inbox;
 use crate::service::poller::{Flags, Poller};
@@ -12,34 +12,32 @@ use crate::service::poller::{Flags, Poller};
 /// A message to a thread.
 #[derive(Debug)]
 pub(super) enum Message {
-    /// Carry this connection.
-    Carry(Box<Open>),
+    Carry(Box<CarriedConnection>),
     /// End the connections that are to be ended.
     Cut,
     /// Show that the loop turns.
     Echo,
     /// Another process accepts now.
     Retire,
-    /// End.
     Stop,
 }
 
-/// Where a thread is reached, and how busy it is.
+/// How to reach a thread, and how busy it is.
 #[derive(Debug)]
-pub(super) struct Post {
-    pub(super) poller: Poller,
+pub(super) struct WorkerHandle {
+    pub(super) poller: Arc<Poller>,
     pub(super) inbox: Inbox<Message>,
     pub(super) load: Load,
 }
 
-impl Post {
+impl WorkerHandle {
     pub(super) fn new() -> io::Result<Arc<Self>> {
-        let post = Self {
-            poller: Poller::new()?,
+        let handle = Self {
+            poller: Arc::new(Poller::new()?),
             inbox: Inbox::new()?,
             load: Load::default(),
         };
-        post.poller.add(&post.inbox, INBOX, Flags::IN)?;
-        Ok(Arc::new(post))
+        handle.poller.add(&handle.inbox, INBOX, Flags::IN)?;
+        Ok(Arc::new(handle))
     }
 }

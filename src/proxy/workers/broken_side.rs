@@ -3,32 +3,26 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::admitted_client::AdmittedClient;
-use super::connections::{Side, log};
-use super::relay;
+use crate::proxy::admitted_client::AdmittedClient;
+use crate::proxy::connections::{Side, log};
+use crate::proxy::relay;
 use crate::service::ending;
 use crate::service::stream::Stream;
 
-/// Delivers to the side that is left what the kernel still has for it, and resets it then.
-pub(super) async fn deliver_the_rest(client: AdmittedClient, broken: Side, kind: io::ErrorKind) {
-    let Some(connection) = client.connection() else {
-        return;
-    };
+/// Delivers to the intact side what the kernel still has for it, and then resets it.
+pub(super) async fn deliver_and_reset(client: AdmittedClient, broken: Side, kind: io::ErrorKind) {
+    let connection = client.connection();
     if is_gone(kind) {
         log::peer_gone(connection, broken);
     }
-    let upstream = connection
-        .upstream
-        .get()
-        .map(|upstream| upstream.socket.as_fd());
-    let left = match broken {
-        Side::Client => upstream,
+    let intact = match broken {
+        Side::Client => connection.upstream.get().map(|to| to.socket.as_fd()),
         Side::Upstream => Some(connection.client.as_fd()),
     };
-    if let Some(left) = left {
+    if let Some(intact) = intact {
         tokio::select! {
             biased;
-            () = reset(left) => {}
+            () = reset(intact) => {}
             _ = connection.aborted() => {
                 connection.reset_on_close();
                 log::aborted(connection);
@@ -41,12 +35,12 @@ pub(super) async fn deliver_the_rest(client: AdmittedClient, broken: Side, kind:
 async fn reset(socket: BorrowedFd<'_>) {
     match Stream::of(socket) {
         Ok(stream) => relay::deliver_then_reset(&stream).await,
-        // It cannot be waited for.
+        // The runtime cannot wait for the delivery.
         Err(_) => ending::reset_on_close(socket),
     }
 }
 
-/// Whether the kernel's own probes found that nobody is there.
+/// Whether the kernel's own probes found that the peer is gone.
 fn is_gone(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
     matches!(kind, TimedOut | HostUnreachable | NetworkUnreachable)

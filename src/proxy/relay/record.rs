@@ -1,35 +1,35 @@
-//! Receiving and sending so that, if the process is killed, the next one knows how much it was.
+//! Receiving and sending so that, if the process is killed, the next one knows the number of bytes.
 
 use rustix::io::Errno;
 
-use super::ready::Received;
+use super::ready::Receipt;
 use crate::proxy::keep::Flow;
 use crate::proxy::keep::account::Place;
 
-/// Receives to this place; writes down that it does, and how much it was.
+/// Receives to this place, and writes down that it does, and the number of bytes.
 #[inline]
-pub(super) fn take(
+pub(super) fn receive(
     flow: Option<Flow>,
     place: Place,
-    receive: impl FnOnce() -> Result<Received, Errno>,
-) -> Result<Received, Errno> {
+    receive: impl FnOnce() -> Result<Receipt, Errno>,
+) -> Result<Receipt, Errno> {
     let Some(flow) = flow else {
         return receive();
     };
     flow.receiving(place);
-    let received = receive();
-    match received {
-        Ok(Received { bytes, .. }) => flow.received(bytes),
+    let receipt = receive();
+    match receipt {
+        Ok(Receipt { bytes, .. }) => flow.received(bytes),
         // The source has nothing, or cannot be spliced.
         Err(Errno::AGAIN | Errno::INTR | Errno::INVAL) => flow.received(0),
         Err(_) => flow.source_broken(),
     }
-    received
+    receipt
 }
 
-/// Sends; writes down that it does, and how much it was.
+/// Sends, and writes down that it does, and the number of bytes.
 #[inline]
-pub(super) fn give(
+pub(super) fn send(
     flow: Option<Flow>,
     send: impl FnOnce() -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
@@ -41,8 +41,8 @@ pub(super) fn give(
     match sent {
         Ok(bytes) => flow.sent(bytes),
         Err(Errno::AGAIN | Errno::INTR) => flow.sent(0),
-        // The kernel has told that the sink is broken, and will not say so again. It stays written down
-        // that a send is under way, so that the next process looks.
+        // The kernel has reported that the sink is broken, and will not do so again. It stays written down
+        // that a send is under way, so that the next process checks.
         Err(_) => {}
     }
     sent

@@ -3,25 +3,26 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::event;
-use super::keep::Keep;
+use crate::proxy::event;
+use crate::proxy::keep::Keep;
 use crate::service::clock::Uptime;
 use crate::service::plural::clause;
 
-/// The pause before it is tried again to find room.
+/// How often it is tried to find room.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// The connections that are not parked, for lack of room.
 #[derive(Debug, Default)]
-pub(super) struct Unparked {
-    /// When they are tried again, in microseconds since boot.
+pub(super) struct UnparkedConnections {
+    /// The time of the next attempt, in microseconds since boot.
     due: AtomicU64,
-    is_told: AtomicBool,
+    /// Whether the journal says that there are some.
+    is_logged: AtomicBool,
 }
 
-impl Unparked {
-    /// Parks the connections for which there was no room when they came, and logs if there is none yet, or
-    /// again. Returns when to try the next time.
+impl UnparkedConnections {
+    /// Parks the connections for which there was no room, and logs if there is none yet, or again. Returns
+    /// the time of the next call.
     pub(super) fn park(&self, keep: Keep, now: Uptime) -> Option<Uptime> {
         if !keep.has_unparked() {
             return None;
@@ -31,14 +32,14 @@ impl Unparked {
             return Some(due);
         }
         let left = keep.park_unparked();
-        let told = self.is_told.swap(left > 0, Relaxed);
+        let was_logged = self.is_logged.swap(left > 0, Relaxed);
         match left {
-            0 if told => tracing::info!(
+            0 if was_logged => tracing::info!(
                 MESSAGE_ID = event::KEEPS,
                 "all connections are safe from the end of this process again"
             ),
             0 => {}
-            _ if told => {}
+            _ if was_logged => {}
             _ => tracing::warn!(
                 MESSAGE_ID = event::KEEPS,
                 OPEN = left,

@@ -1,0 +1,45 @@
+//! A reset behind the bytes that were sent before it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use crate::proxy::keep::BUFFER;
+use crate::service::stream::Stream;
+
+/// The error of a socket that epoll(7) reports as broken.
+pub(super) fn how_broken(socket: impl AsFd) -> io::ErrorKind {
+    match rustix::net::sockopt::socket_error(socket) {
+        Ok(Ok(())) => io::ErrorKind::ConnectionReset,
+        Ok(Err(errno)) | Err(errno) => errno.kind(),
+    }
+}
+
+/// Makes the end of `stream` a reset, once its peer has acknowledged what was sent to it.
+///
+/// epoll(7) does not report the last acknowledgement, so the kernel is asked again, less and less often. The
+/// liveness check finds a peer that has vanished. What the peer sends meanwhile is discarded: it may not
+/// read before it has sent everything.
+pub async fn deliver_then_reset<S: AsFd + AsRawFd>(stream: &Stream<S>) {
+    let mut pause = Duration::from_millis(1);
+    while stream.tcp_info().is_some_and(|info| !info.closed) && stream.unacknowledged() > 0 {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(100)),
+            () = stream.broken() => break,
+            () = discard(stream) => {}
+        }
+    }
+    stream.reset_on_close();
+}
+
+/// Receives for nobody, and never returns. Cancel safe.
+async fn discard<S: AsFd + AsRawFd>(stream: &Stream<S>) {
+    let mut buffer = Vec::new();
+    while stream.readable().await.is_ok() {
+        buffer.resize(BUFFER, 0);
+        if !matches!(stream.receive(&mut buffer).await, Ok(1..)) {
+            break;
+        }
+    }
+    std::future::pending().await
+}

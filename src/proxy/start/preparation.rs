@@ -1,0 +1,131 @@
+//! What can fail before connections are kept: the sockets, the settings, and taking the place of the proxy
+//! that runs.
+
+use super::first_target::first_target;
+use super::listening::{self, not_taken_over};
+use crate::proxy::handover::Handover;
+use crate::proxy::options::Options;
+use crate::proxy::route::RouteSettings;
+use crate::proxy::state::{self, LockDirectory, TargetFile};
+use crate::proxy::take_over::Predecessor;
+use crate::service::activation::Inherited;
+use crate::service::address::Address;
+use crate::service::listener::Listener;
+use crate::service::program::Failure;
+
+/// What `FileDescriptorName=` calls control sockets.
+const CONTROL_NAME: &str = "varlink";
+
+/// The sockets of the proxy. Before [`Preparation::take_place`] a proxy that runs has them, too.
+pub struct ListeningSockets {
+    pub predecessor: Option<Predecessor>,
+    pub clients: Vec<Listener>,
+    pub control: Vec<Listener>,
+    /// Copies of systemd's sockets for the heir, if there is to be one.
+    pub respawn: Option<Vec<Inherited>>,
+}
+
+impl ListeningSockets {
+    async fn find(options: &Options, inherited: Vec<Inherited>) -> Result<Self, Failure> {
+        let respawn = options
+            .respawn
+            .then(|| inherited.iter().map(Inherited::try_clone).collect())
+            .transpose()?;
+        let count = inherited.len();
+        let (control, clients): (Vec<_>, Vec<_>) = inherited
+            .into_iter()
+            .partition(|socket| socket.name == CONTROL_NAME);
+        for directory in listening::directories(options, control.is_empty()) {
+            state::check(&directory)?;
+        }
+        let mut predecessor = listening::predecessor(options, count).await?;
+        let (clients, control) = match &mut predecessor {
+            Some(predecessor) => predecessor
+                .sockets(&options.listen)
+                .map_err(not_taken_over)?,
+            None => (
+                listening::clients(clients, options).await?,
+                listening::control(control, options).await?,
+            ),
+        };
+        Ok(Self {
+            predecessor,
+            clients,
+            control,
+            respawn,
+        })
+    }
+}
+
+/// What the proxy begins with, read and checked.
+pub struct Preparation {
+    pub sockets: ListeningSockets,
+    pub settings: RouteSettings,
+    pub target: Option<Address>,
+    pub target_file: TargetFile,
+    pub lock: LockDirectory,
+    pub handover: Handover,
+    /// The number of connections that are open in the predecessor.
+    pub open_in_predecessor: usize,
+}
+
+impl Preparation {
+    /// Finds the sockets, checks the settings, and then takes the place of the proxy that runs. Until then
+    /// nothing changes for that one.
+    pub async fn new(options: &Options, inherited: Vec<Inherited>) -> Result<Self, Failure> {
+        let sockets = ListeningSockets::find(options, inherited).await?;
+        let target_file = TargetFile::new(options.state_directory().as_deref());
+        let target = match &options.target {
+            Some(target) => Ok(Some(target.clone())),
+            None => target_file.load(),
+        };
+        let settings = RouteSettings {
+            target_fixed: options.target.is_some(),
+            connect_timeout: options.connect_timeout.finite(),
+            keepalive: options.keepalive.finite(),
+            proxy_protocol: options.proxy_protocol,
+        };
+        // The proxy that runs has a target.
+        let may_wait = sockets.predecessor.is_none();
+        let ours: [&[Listener]; 2] = [&sockets.clients, &sockets.control];
+        let target = first_target(target, &settings, ours, may_wait).await?;
+        let mut preparation = Self {
+            sockets,
+            settings,
+            target,
+            target_file,
+            lock: LockDirectory::new(options.runtime_directory().as_deref()),
+            handover: Handover::new(options.runtime_directory().as_deref())?,
+            open_in_predecessor: 0,
+        };
+        preparation.take_place().await?;
+        Ok(preparation)
+    }
+
+    /// Takes the place of the proxy that runs, if there is one. From here on the listeners are ours.
+    async fn take_place(&mut self) -> Result<(), Failure> {
+        let ListeningSockets {
+            predecessor,
+            clients,
+            control,
+            ..
+        } = &mut self.sockets;
+        if let Some(predecessor) = predecessor {
+            let target_file = (!self.settings.target_fixed).then_some(&self.target_file);
+            predecessor
+                .keeps_its_state_in(&self.lock, target_file)
+                .map_err(not_taken_over)?;
+            self.open_in_predecessor = predecessor.retire().await.map_err(not_taken_over)?;
+        }
+        for listener in &mut *clients {
+            if let Err(error) = listener.set_options(self.settings.keepalive) {
+                tracing::error!(
+                    ERROR = %error, LISTENER = %listener,
+                    "clients of {listener} are not probed as --keepalive says: {error}"
+                );
+            }
+        }
+        clients.iter().chain(&*control).for_each(Listener::keep);
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! From what is prepared to a proxy that accepts.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use super::preparation::{ListeningSockets, Preparation};
+use super::{descriptors, keeping, resumption};
+use crate::proxy::admission::Admission;
+use crate::proxy::assembly::Proxy;
+use crate::proxy::connections::Sweep;
+use crate::proxy::control::server::ControlServer;
+use crate::proxy::event;
+use crate::proxy::keep;
+use crate::proxy::options::Options;
+use crate::proxy::route::Route;
+use crate::proxy::take_over::Predecessor;
+use crate::proxy::workers::Threads;
+use crate::service::exhausted::is_of_descriptors;
+use crate::service::listener::Listener;
+use crate::service::plural::clause;
+use crate::service::program::Failure;
+
+/// A proxy with its listeners. It carries nothing before [`Self::start`].
+pub struct AssembledProxy {
+    pub proxy: Arc<Proxy>,
+    pub control: ControlServer,
+    pub listeners: Arc<[Listener]>,
+    kept: Option<keep::Started>,
+}
+
+impl AssembledProxy {
+    /// Begins to keep connections, which has those that are `stored`, and puts all parts together.
+    pub fn new(
+        preparation: Preparation,
+        options: &Options,
+        stored: Vec<OwnedFd>,
+    ) -> Result<Self, Failure> {
+        let ListeningSockets {
+            predecessor,
+            clients,
+            control,
+            respawn,
+        } = preparation.sockets;
+        let listeners: Arc<[Listener]> = clients.into();
+        let control: Arc<[Listener]> = control.into();
+        let settings = preparation.settings;
+        let threads = Threads::of_option(options.threads);
+        let (connections, kept) =
+            keeping::begin(options, stored, respawn, &listeners, threads.most)?;
+        let admission = Admission::new(
+            Arc::clone(&listeners),
+            connections,
+            options.connections_max_per_source,
+            preparation.lock,
+            kept.as_ref().map(|kept| kept.keep),
+        );
+        let sweep = Sweep::new(
+            options.idle_timeout.finite(),
+            options.stall_timeout.finite(),
+            settings.keepalive,
+        );
+        let route = Route::new(
+            Arc::new(admission),
+            settings,
+            preparation.target,
+            preparation.target_file,
+            preparation.handover,
+            &control,
+        );
+        let proxy = match Proxy::new(Arc::new(route), threads, sweep) {
+            Ok(proxy) => Arc::new(proxy),
+            Err(error) => return Err(cannot_carry(kept, error.into())),
+        };
+        match predecessor {
+            Some(predecessor) => succeed(predecessor, preparation.open_in_predecessor, &proxy),
+            None => proxy.adopt_orphans(),
+        }
+        tokio::spawn(Arc::clone(&proxy).look_after_connections());
+        let control = ControlServer::new(control);
+        control.start(&proxy);
+        Ok(Self {
+            proxy,
+            control,
+            listeners,
+            kept,
+        })
+    }
+
+    /// Goes on with the connections of the process before, and then opens the doors.
+    pub fn start(&mut self) -> Result<(), Failure> {
+        let kept = self.kept.take();
+        let proxy = &self.proxy;
+        let start = proxy.workers.start().map_err(Failure::from);
+        let can_serve = start.and_then(|()| Ok(descriptors::suffice()?));
+        if let Err(failure) = can_serve {
+            return Err(cannot_carry(kept, failure));
+        }
+        if let Some(kept) = kept {
+            resumption::resume(proxy, kept);
+        }
+        proxy.workers.open_doors();
+        if let Some(keep) = proxy.admission.keep {
+            keep.serves();
+        }
+        Ok(())
+    }
+}
+
+/// Goes on with the open connections of the predecessor, and with a target that was set while this process
+/// prepared itself.
+fn succeed(predecessor: Predecessor, open: usize, proxy: &Arc<Proxy>) {
+    proxy.took_over(open);
+    if let Err(error) = proxy.route.reload_target() {
+        tracing::error!(ERROR = %error, "the target cannot be read again: {error}");
+    }
+    tracing::info!(
+        MESSAGE_ID = event::TOOK_OVER,
+        OPEN = open,
+        "took over from {}: {} open there",
+        predecessor.name(),
+        clause(open, "connection", ("is still", "are still"))
+    );
+    tokio::spawn(predecessor.follow(Arc::clone(proxy)));
+}
+
+/// The failure of a process that cannot carry anything. Resets what is kept, unless descriptors are lacking:
+/// then the next process finds the same.
+fn cannot_carry(kept: Option<keep::Started>, failure: Failure) -> Failure {
+    if is_of_descriptors(failure.as_ref()) {
+        // As in a process that was killed.
+        std::mem::forget(kept);
+        return failure;
+    }
+    kept.into_iter().for_each(resumption::give_up);
+    format!("no thread can be started: {failure} (raise TasksMax=, LimitNPROC= or MemoryMax=)")
+        .into()
+}

@@ -1,0 +1,127 @@
+//! The connections that one thread carries.
+
+use std::io;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use super::carried_connection::CarriedConnection;
+use super::handle::WorkerHandle;
+use super::token::{CLIENT, GENERATIONS, UPSTREAM, key_and_generation, token};
+use crate::proxy::connections::log;
+use crate::proxy::relay::WATCHED;
+use crate::service::clock::Uptime;
+
+/// The connections that one thread carries, by their keys. A token is of one connection, and never of
+/// another one that gets its key later.
+#[derive(Debug)]
+pub(super) struct CarriedConnections {
+    handle: Arc<WorkerHandle>,
+    connections: Slab<Box<CarriedConnection>>,
+    generation: u32,
+}
+
+impl CarriedConnections {
+    /// No connection yet; the thread of this handle watches the sockets.
+    pub(super) fn new(handle: Arc<WorkerHandle>) -> Self {
+        Self {
+            handle,
+            connections: Slab::new(),
+            generation: 0,
+        }
+    }
+
+    /// Adds a connection, and watches its sockets. Returns its key and its token; `None` if it cannot be
+    /// watched, and was reset.
+    pub(super) fn add(&mut self, mut connection: Box<CarriedConnection>) -> Option<(usize, u64)> {
+        self.generation = (self.generation + 1) & (GENERATIONS - 1);
+        connection.generation = self.generation;
+        let key = self.connections.insert(connection);
+        let token = token(key, self.generation);
+        if let Err(error) = self.watch(key, token) {
+            let connection = self.get(key).connection();
+            tracing::error!(
+                CONNECTION_ID = connection.id, PEER = %connection.peer, ERROR = %error,
+                "client {} was given up: its sockets cannot be watched: {error}", connection.peer
+            );
+            self.reset(key);
+            return None;
+        }
+        Some((key, token))
+    }
+
+    fn watch(&self, key: usize, token: u64) -> io::Result<()> {
+        let connection = self.get(key);
+        let Some(upstream) = connection.upstream() else {
+            return Ok(());
+        };
+        let watch = |socket, side| self.handle.poller.add(socket, token | side, WATCHED);
+        watch(upstream, UPSTREAM)?;
+        watch(connection.admitted.socket(), CLIENT)
+    }
+
+    /// The key of the connection with this token, unless it has left.
+    pub(super) fn key(&self, token: u64) -> Option<usize> {
+        let (key, generation) = key_and_generation(token);
+        let connection = self.connections.get(key)?;
+        (connection.generation == generation).then_some(key)
+    }
+
+    pub(super) fn get(&self, key: usize) -> &CarriedConnection {
+        &self.connections[key]
+    }
+
+    pub(super) fn get_mut(&mut self, key: usize) -> &mut CarriedConnection {
+        &mut self.connections[key]
+    }
+
+    /// Takes out a connection that has ended in order: its sockets are closed next, which ends the watching
+    /// too.
+    pub(super) fn take_ended(&mut self, key: usize) -> Box<CarriedConnection> {
+        self.connections.remove(key)
+    }
+
+    /// Takes out a connection that goes on elsewhere, and watches its sockets no more.
+    pub(super) fn take(&mut self, key: usize) -> Box<CarriedConnection> {
+        let connection = self.connections.remove(key);
+        for socket in connection.sockets() {
+            self.handle.poller.remove(socket);
+        }
+        connection
+    }
+
+    /// Takes out a connection and resets both sides.
+    pub(super) fn reset(&mut self, key: usize) {
+        self.take(key).reset_on_close();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// The keys of every second connection that has carried something since then.
+    pub(super) fn half_of_active(&self, since: Uptime) -> Vec<usize> {
+        self.keys(|carried| !carried.is_connecting() && carried.connection().active() >= since)
+            .step_by(2)
+            .collect()
+    }
+
+    /// Resets the connections that are to be ended.
+    pub(super) fn cut(&mut self) {
+        let must_end = |carried: &CarriedConnection| carried.connection().why_aborted().is_some();
+        let keys: Vec<usize> = self.keys(must_end).collect();
+        for key in keys {
+            let connection = self.get(key).connection();
+            log::aborted(connection);
+            log::ended(connection);
+            self.reset(key);
+        }
+    }
+
+    fn keys(&self, which: impl Fn(&CarriedConnection) -> bool) -> impl Iterator<Item = usize> {
+        self.connections
+            .iter()
+            .filter(move |(_, carried)| which(carried))
+            .map(|(key, _)| key)
+    }
+}

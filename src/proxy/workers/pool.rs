@@ -1,0 +1,243 @@
+//! All threads, as each of them sees them: which of them carries a connection, and what the runtime does
+//! for them.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+use super::balance::{self, Relief};
+use super::carried_connection::CarriedConnection;
+use super::handle::{Message, WorkerHandle};
+use super::token::DOORS;
+use super::waiting_client;
+use crate::proxy::admission::Doors;
+use crate::proxy::admitted_client::AdmittedClient;
+use crate::proxy::keep::{RestoredFlow, Slot};
+use crate::proxy::route::Route;
+use crate::service::clock::Uptime;
+use crate::service::exhausted::is_of_descriptors;
+use crate::service::mutex;
+use crate::service::plural::count;
+use crate::service::processors::Processors;
+use crate::service::program;
+
+/// Another thread is started only if this part of a processor was idle lately, in thousandths. Where less
+/// is, the clients or the upstream would have to wait for the new thread.
+const IDLE: u32 = 500;
+
+/// How many threads there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Threads {
+    /// The most.
+    pub most: usize,
+    /// Whether another one is started only if a processor is idle.
+    pub if_idle: bool,
+}
+
+impl Threads {
+    /// As `--threads` says; without it as many as there are processors.
+    pub fn of_option(given: Option<usize>) -> Self {
+        Self {
+            most: given.unwrap_or_else(program::cpus),
+            if_idle: given.is_none(),
+        }
+    }
+}
+
+/// What a thread carried: its connections end when this is dropped.
+pub type Remains = Box<dyn Send>;
+
+/// Starts the thread of this number.
+pub(super) type ThreadStarter =
+    fn(&Arc<WorkerPool>, Arc<WorkerHandle>, usize) -> io::Result<JoinHandle<Remains>>;
+
+/// All threads. They end with [`Self::stop`].
+#[derive(Debug)]
+pub struct WorkerPool {
+    pub(super) route: Arc<Route>,
+    /// The thread that accepts.
+    pub(super) first: Arc<WorkerHandle>,
+    runtime: Handle,
+    start: ThreadStarter,
+    members: Mutex<Members>,
+}
+
+#[derive(Debug)]
+pub(super) struct Members {
+    pub(super) allowed: Threads,
+    pub(super) processors: Processors,
+    pub(super) handles: Vec<Arc<WorkerHandle>>,
+    pub(super) threads: Vec<JoinHandle<Remains>>,
+}
+
+impl Members {
+    /// Whether another thread may be started now.
+    fn may_grow(&mut self) -> bool {
+        self.handles.len() < self.allowed.most
+            && (!self.allowed.if_idle
+                || self
+                    .processors
+                    .idle(Uptime::now())
+                    .is_some_and(|idle| idle >= IDLE))
+    }
+}
+
+impl WorkerPool {
+    /// A pool of which no thread is started yet. The calling thread has to be in a runtime.
+    pub(super) fn new(
+        route: Arc<Route>,
+        allowed: Threads,
+        start: ThreadStarter,
+    ) -> io::Result<Arc<Self>> {
+        let first = WorkerHandle::new()?;
+        Ok(Arc::new(Self {
+            route,
+            runtime: Handle::current(),
+            start,
+            members: Mutex::new(Members {
+                allowed,
+                processors: Processors::default(),
+                handles: vec![Arc::clone(&first)],
+                threads: Vec::new(),
+            }),
+            first,
+        }))
+    }
+
+    pub(super) fn members(&self) -> MutexGuard<'_, Members> {
+        mutex::lock(&self.members)
+    }
+
+    /// Starts the first thread. No client is accepted before [`Self::open_doors`].
+    pub fn start(self: &Arc<Self>) -> io::Result<()> {
+        let thread = (self.start)(self, Arc::clone(&self.first), 0)?;
+        self.members().threads.push(thread);
+        Ok(())
+    }
+
+    /// Begins to accept, whenever the gate is open.
+    pub fn open_doors(&self) {
+        let admission = &self.route.admission;
+        let poller = Arc::clone(&self.first.poller);
+        let listeners = admission.backlog.listeners();
+        admission.set_doors(Doors::new(poller, DOORS, listeners));
+    }
+
+    /// Leaves the listeners to another process.
+    pub fn retire(&self) {
+        self.first.inbox.post(Message::Retire);
+    }
+
+    /// Goes on with a connection of another process.
+    pub fn carry_on(&self, client: AdmittedClient, slot: Slot, flows: [RestoredFlow; 2]) {
+        let connection = CarriedConnection::restored(client, slot, flows, &self.route);
+        self.first.inbox.post(Message::Carry(Box::new(connection)));
+    }
+
+    /// Ends the connections that are to be ended.
+    pub fn cut(&self) {
+        self.post_to_all(|| Message::Cut);
+    }
+
+    /// Whether the accepting thread has answered since the last call, so that its loop turns. It is asked
+    /// again.
+    pub fn is_turning(&self) -> bool {
+        let has_answered = self.first.load.ask();
+        if has_answered {
+            self.first.inbox.post(Message::Echo);
+        }
+        has_answered
+    }
+
+    /// Ends all threads. The connections that they carried end when what is returned is dropped.
+    pub fn stop(&self) -> Vec<Remains> {
+        self.post_to_all(|| Message::Stop);
+        let threads = std::mem::take(&mut self.members().threads);
+        // A thread that panicked has logged it.
+        threads.into_iter().flat_map(JoinHandle::join).collect()
+    }
+
+    /// The thread that is to carry a new connection: `own`, unless that has no time.
+    pub(super) fn choose(self: &Arc<Self>, own: &Arc<WorkerHandle>) -> Arc<WorkerHandle> {
+        match own.load.is_full() {
+            true => self.another(own).unwrap_or_else(|| Arc::clone(own)),
+            false => Arc::clone(own),
+        }
+    }
+
+    /// A thread that has time while `own` has none; it is started if there may be another one.
+    pub(super) fn another(self: &Arc<Self>, own: &Arc<WorkerHandle>) -> Option<Arc<WorkerHandle>> {
+        let mut members = self.members();
+        let handles = &members.handles;
+        let parts: Vec<u32> = handles.iter().map(|handle| handle.load.part()).collect();
+        let own_index = handles.iter().position(|handle| Arc::ptr_eq(handle, own))?;
+        match balance::relief(&parts, own_index, members.may_grow())? {
+            Relief::Thread(index) => members.handles.get(index).cloned(),
+            Relief::New => match self.grow(&mut members) {
+                Ok(handle) => Some(handle),
+                Err(error) => {
+                    members.allowed.most = members.handles.len();
+                    tracing::warn!(
+                        ERROR = %error,
+                        "no more than {} can be started, and they go on alone: {error} (raise {})",
+                        count(members.allowed.most, "thread"),
+                        match is_of_descriptors(&error) {
+                            true => "LimitNOFILE=",
+                            false => "TasksMax=",
+                        }
+                    );
+                    None
+                }
+            },
+        }
+    }
+
+    fn grow(self: &Arc<Self>, members: &mut Members) -> io::Result<Arc<WorkerHandle>> {
+        let handle = WorkerHandle::new()?;
+        let thread = (self.start)(self, Arc::clone(&handle), members.handles.len())?;
+        members.threads.push(thread);
+        members.handles.push(Arc::clone(&handle));
+        Ok(handle)
+    }
+
+    /// Sends a message to all threads.
+    fn post_to_all(&self, message: impl Fn() -> Message) {
+        for handle in &self.members().handles {
+            handle.inbox.post(message());
+        }
+    }
+
+    /// Has the runtime wait for the client's upstream, and a thread carry the connection then.
+    pub fn wait(self: &Arc<Self>, client: AdmittedClient) {
+        self.wait_after(Duration::ZERO, client);
+    }
+
+    /// Handles the end of a connection that was handed over.
+    pub fn comes_back(self: &Arc<Self>, client: AdmittedClient) {
+        if let Some((pause, client)) = waiting_client::comes_back(client, &self.route) {
+            self.wait_after(pause, client);
+        }
+    }
+
+    fn wait_after(self: &Arc<Self>, pause: Duration, client: AdmittedClient) {
+        let pool = Arc::clone(self);
+        self.spawn(async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            if let Some(client) = waiting_client::wait(client, &pool.route).await {
+                let connection = CarriedConnection::relaying(client, &pool.route);
+                let handle = pool.choose(&pool.first);
+                handle.inbox.post(Message::Carry(Box::new(connection)));
+            }
+        });
+    }
+
+    /// Has the runtime run a task.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(task);
+    }
+}

@@ -1,0 +1,202 @@
+//! A client that waits: for its upstream, for room where clients are handed over to, or for the next handover.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::proxy::admitted_client::AdmittedClient;
+use crate::proxy::connections::{Connection, log};
+use crate::proxy::handover::{SendPermit, Sender};
+use crate::proxy::route::Route;
+use crate::proxy::upstream::Spare;
+use crate::service::address::Address;
+use crate::service::stream::Stream;
+
+/// The pause when a client could not be handed over for lack of memory or descriptors.
+const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often a client that waits for a handover checks whether the target is still the same.
+const HANDOVER_ATTEMPT: Duration = Duration::from_secs(5);
+
+/// The end of one attempt.
+enum WaitOutcome {
+    /// The client was served, or given up.
+    Over,
+    /// Its upstream is connected.
+    Connected,
+    /// The client can be handed over.
+    HandOver(SendPermit),
+    /// The client has to go on waiting.
+    Again,
+}
+
+/// The wait of one client.
+struct Wait<'a> {
+    route: &'a Route,
+    until: Option<Instant>,
+    is_first_attempt: bool,
+}
+
+/// Waits until the client's upstream is connected, and returns the client, parked; `None` if it was handed
+/// over or given up.
+pub(super) async fn wait(mut client: AdmittedClient, route: &Route) -> Option<AdmittedClient> {
+    let limit = route.settings.connect_timeout;
+    let mut wait = Wait {
+        route,
+        until: limit.map(|limit| Instant::now() + limit),
+        is_first_attempt: true,
+    };
+    loop {
+        let spare = std::mem::take(&mut client.spare);
+        match wait.attempt(client.connection(), spare).await {
+            WaitOutcome::Over => return None,
+            WaitOutcome::Again => {}
+            WaitOutcome::Connected => {
+                client.park();
+                return Some(client);
+            }
+            WaitOutcome::HandOver(permit) => {
+                let mut clients = vec![client];
+                if let Err(error) = route.handover.hand_over(&permit, &mut clients) {
+                    tracing::debug!(ERROR = %error, "a client waits on: {error}");
+                }
+                client = clients.pop()?;
+            }
+        }
+        tokio::time::sleep(HANDOVER_PAUSE).await;
+        wait.is_first_attempt = false;
+    }
+}
+
+impl Wait<'_> {
+    fn left(&self) -> Option<Duration> {
+        match self.until {
+            Some(until) if !self.is_first_attempt => {
+                Some(until.saturating_duration_since(Instant::now()))
+            }
+            _ => self.route.settings.connect_timeout,
+        }
+    }
+
+    /// Waits until a client can be carried or handed over, or for its end.
+    async fn attempt(&self, connection: &Connection, spare: Spare) -> WaitOutcome {
+        tokio::select! {
+            biased;
+            reached = self.reach(connection, spare) => match reached {
+                Ok(WaitOutcome::Over) => {}
+                Ok(next) => return next,
+                Err(error) => {
+                    tracing::error!(
+                        CONNECTION_ID = connection.id, PEER = %connection.peer, ERROR = %error,
+                        "client {} was given up: its sockets cannot be watched: {error}", connection.peer
+                    );
+                    connection.reset_on_close();
+                }
+            },
+            _ = connection.aborted() => {
+                connection.reset_on_close();
+                log::aborted(connection);
+            }
+        }
+        log::ended(connection);
+        WaitOutcome::Over
+    }
+
+    /// Connects to the upstream, or waits for a handover. Fails only if the runtime cannot watch a socket.
+    async fn reach(&self, connection: &Connection, spare: Spare) -> io::Result<WaitOutcome> {
+        let client = Stream::of(connection.client.as_fd())?;
+        let Some(first_target) = self.route.target() else {
+            client.reset_on_close();
+            return Ok(WaitOutcome::Over);
+        };
+        // The client has found no room, so it waits for that at once.
+        if let Address::Handover(path) = &*first_target
+            && let Ok(sender) = self.route.handover.sender(path)
+        {
+            return self.wait_for_permit(connection, &client, sender).await;
+        }
+        let target = || self.route.target().unwrap_or_else(|| first_target.clone());
+        let connected = tokio::select! {
+            biased; // what a client said before it left is still delivered if the upstream is there
+            result = self.route.connector.connect(target, self.left(), spare) => result,
+            () = client.broken() => return Ok(WaitOutcome::Over),
+        };
+        let connected = match connected {
+            Ok(connected) => connected,
+            Err(error) => {
+                self.route.count_unreachable(connection, &error);
+                client.reset_on_close();
+                return Ok(WaitOutcome::Over);
+            }
+        };
+        if matches!(*connected.target, Address::Handover(_)) {
+            return Ok(self.again(connection, &connected.target));
+        }
+        let connected = connection.is_connected(connected);
+        tracing::debug!(
+            CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = %connected.target,
+            "connection {}: {} leads to {}", connection.id, connection.peer, connected.target
+        );
+        Ok(WaitOutcome::Connected)
+    }
+
+    /// Waits for the permit to hand the client over, until the target has to be checked again.
+    async fn wait_for_permit(
+        &self,
+        connection: &Connection,
+        client: &Stream<BorrowedFd<'_>>,
+        sender: Arc<Sender>,
+    ) -> io::Result<WaitOutcome> {
+        let attempt = Instant::now() + HANDOVER_ATTEMPT;
+        let attempt = self.until.map_or(attempt, |until| until.min(attempt));
+        let permit = tokio::select! {
+            biased;
+            permit = Box::pin(tokio::time::timeout_at(attempt, sender.permit())) => permit,
+            () = client.broken() => return Ok(WaitOutcome::Over),
+        };
+        match permit {
+            Ok(permit) => Ok(WaitOutcome::HandOver(permit?)),
+            Err(_) => Ok(self.again(connection, &sender.target)),
+        }
+    }
+
+    /// Has the client go on waiting, unless its time is over.
+    fn again(&self, connection: &Connection, target: &Address) -> WaitOutcome {
+        if self.until.is_none_or(|until| Instant::now() < until) {
+            return WaitOutcome::Again;
+        }
+        let why = format!("nobody takes clients at {target}");
+        self.route.count_unreachable(connection, &why);
+        connection.reset_on_close();
+        WaitOutcome::Over
+    }
+}
+
+/// The service is done with a client that was handed over, or was killed. A client that was not served is
+/// handed over again: returns it with the pause before that.
+pub(super) fn comes_back(
+    mut client: AdmittedClient,
+    route: &Route,
+) -> Option<(Duration, AdmittedClient)> {
+    if !client.connection().taken_back() {
+        log::ended(client.connection());
+        return None;
+    }
+    let pause = client.comes_back(route.settings.connect_timeout);
+    let connection = client.connection();
+    let Some(pause) = pause else {
+        let why = "whoever it is handed over to closes it unserved, again and again";
+        route.count_unreachable(connection, &why);
+        connection.reset_on_close();
+        return None;
+    };
+    tracing::debug!(
+        CONNECTION_ID = connection.id, PEER = %connection.peer,
+        "connection {} of {} came back unserved: it is handed over again",
+        connection.id, connection.peer
+    );
+    Some((pause, client))
+}
