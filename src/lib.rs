@@ -1,24 +1,24 @@
 //! The map of the code.
 //!
 //! ```text
-//! hello | proxy | ctl  the example service: protocol, server, client; the proxy itself; the verbs
-//!                      of disnix-tcp-proxyctl
-//! interface            what a proxy and disnix-tcp-proxyctl say to each other
+//! hello | proxy | ctl  the example service: protocol, server, client; the proxy; the verbs of
+//!                      disnix-tcp-proxyctl
+//! interface            the control interface between a proxy and disnix-tcp-proxyctl
 //! service              what any socket-activated service needs: sockets, the life cycle, epoll,
-//!                      systemd; no word about proxies
+//!                      systemd; it knows nothing of proxies
 //! ```
 //!
-//! Imports run downwards only, and what stands on one line does not import from each other. Between
-//! files there are no circles, and no file imports from the file of a module that it is in.
-//! `tests/layers` reads this list and holds the code to it. The programs in `src/bin` stand above.
+//! Imports run downwards only. Modules on one line do not import from each other, files do not import in
+//! circles, and no file imports from the file of a module that it is in. `tests/layers` reads this list and
+//! enforces that. The programs in `src/bin` are above.
 //!
-//! Three absences are worth knowing:
+//! Three absences:
 //!
 //! - nothing outside `proxy::relay` touches a byte of payload;
-//! - no decision is taken in `proxy::control` or in `service::serve`: both feed the pure state
-//!   machines (`Gate`, `IdleTimer`, `Drain`);
-//! - nothing outside `service::activation` reads `LISTEN_FDS`, and nothing outside
-//!   `service::notify` talks to `NOTIFY_SOCKET`.
+//! - `proxy::control` and `service::serve` make no decision: they feed the pure state machines (`Gate`,
+//!   `IdleTimer`, `Drain`);
+//! - nothing outside `service::activation` reads `LISTEN_FDS`; nothing outside `service::notify` writes to
+//!   `NOTIFY_SOCKET`.
 
 pub mod ctl;
 pub mod hello;

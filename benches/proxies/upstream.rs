@@ -5,7 +5,9 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 
-use disnix_proxy_example::service::handover::{ClientSocket, Queue, Received};
+use disnix_proxy_example::service::arrival::Accepted;
+use disnix_proxy_example::service::client_socket::ClientSocket;
+use disnix_proxy_example::service::handover::Queue;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
@@ -60,10 +62,10 @@ fn receive_clients(socket: &OwnedFd, queue: &Queue, clients: &mut Clients) -> io
     while count < AT_A_TIME || queue.has_waiting() {
         count += 1;
         match queue.receive(socket.as_fd()) {
-            Ok(Received::Client(socket, _)) => clients.enter(socket, true)?,
-            Ok(Received::Gone) | Err(Errno::INTR) => {}
-            Ok(Received::Exhausted(error)) => return Err(error),
-            Err(Errno::AGAIN) => return Ok(()),
+            Ok(Accepted::Client(client)) => clients.enter(client.socket, true)?,
+            Ok(Accepted::Gone) | Err(Errno::INTR) => {}
+            Ok(Accepted::Exhausted(error)) => return Err(error),
+            Ok(Accepted::Nobody) | Err(Errno::AGAIN) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }

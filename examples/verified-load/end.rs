@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use disnix_proxy_example::service::handover::ClientSocket;
+use disnix_proxy_example::service::client_socket::ClientSocket;
 use rustix::net::{RecvFlags, Shutdown};
 use socket2::SockRef;
 use tokio::io::Interest;

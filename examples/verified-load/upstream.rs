@@ -6,7 +6,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::rc::Rc;
 
-use disnix_proxy_example::service::handover::{self, Queue, Received};
+use disnix_proxy_example::service::arrival::Accepted;
+use disnix_proxy_example::service::handover::{self, Queue};
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpSocket, UnixDatagram, UnixListener};
 use tokio::task::spawn_local;
@@ -85,12 +86,12 @@ async fn receive(load: Rc<Load>, socket: UnixDatagram) {
             queue.receive(socket.as_fd()).map_err(io::Error::from)
         });
         match received.await {
-            Ok(Received::Client(client, _)) => match End::handed_over(client, "upstream") {
+            Ok(Accepted::Client(client)) => match End::handed_over(client.socket, "upstream") {
                 Ok(end) => drop(spawn_local(serve(Rc::clone(&load), end))),
                 Err(error) => eprintln!("verified-load: a client that was handed over: {error}"),
             },
-            Ok(Received::Gone) => {}
-            Ok(Received::Exhausted(error)) | Err(error) => {
+            Ok(Accepted::Gone | Accepted::Nobody) => {}
+            Ok(Accepted::Exhausted(error)) | Err(error) => {
                 eprintln!("verified-load: handover: {error}");
             }
         }

@@ -1,4 +1,4 @@
-//! The gate, in the words of the interface.
+//! The gate in the interface.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ pub enum GateState {
 }
 
 impl GateState {
-    /// The word for it, in every place where it is told.
+    /// Its word in the interface, in messages and in files.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
@@ -25,7 +25,7 @@ impl GateState {
     }
 }
 
-/// What happens when the lease of a lock runs out.
+/// What happens when the lease of a lock expires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LeaseEnd {

@@ -1,6 +1,6 @@
-//! The sockets that systemd hands us: sd_listen_fds(3).
+//! The sockets that systemd passes to the process: sd_listen_fds(3).
 //!
-//! The only place that looks at `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`.
+//! Nothing else reads `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`.
 
 use std::env;
 use std::io;
@@ -14,18 +14,17 @@ const FIRST: RawFd = 3;
 pub struct Inherited {
     /// The descriptor.
     pub fd: OwnedFd,
-    /// What `FileDescriptorName=` calls it; the unit's name if it says nothing, and empty if the
-    /// sockets come from something simpler than systemd.
+    /// `FileDescriptorName=`, by default the unit's name; empty if the sockets come from a simpler tool.
     pub name: String,
 }
 
 impl Inherited {
-    /// Another descriptor of the same, which is closed when a program is executed.
+    /// Duplicates the descriptor, with `O_CLOEXEC`.
     ///
     /// # Errors
     ///
-    /// When no descriptors are left.
-    pub fn try_clone(&self) -> std::io::Result<Self> {
+    /// When descriptors have run out.
+    pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             fd: self.fd.try_clone()?,
             name: self.name.clone(),
@@ -38,19 +37,17 @@ impl Inherited {
 #[error("the sockets inherited by LISTEN_FDS cannot be used: {0}")]
 pub struct ActivationError(String);
 
-/// All descriptors that were inherited, with their names; none if there are none, or if they are meant for
-/// another process ([`elsewhere`]).
+/// Takes all inherited descriptors, with their names; none if they are for another process ([`elsewhere`]).
 ///
-/// systemd sets `LISTEN_PID`, and `libsystemd` knows the names. Development tools such as systemfd set neither,
-/// so that their sockets are taken by `listenfd`, without names. Neither crate looks whether what is promised is
-/// there: a number too large would be memory that does not exist, or a descriptor of our own.
+/// systemd sets `LISTEN_PID`; `libsystemd` takes its descriptors, with names. Development tools such as systemfd do
+/// not; `listenfd` takes theirs, without names. Neither crate checks the promised number: one too large would
+/// allocate memory without end, or take a descriptor of our own.
 ///
-/// Call it once, before the process opens anything: it gives away what it finds, and what is opened later must
-/// not be found.
+/// Call it once, before the process opens anything that it could take.
 ///
 /// # Errors
 ///
-/// When the variables contradict each other or what they promise is not there.
+/// When the variables contradict each other, or a promised descriptor is not open.
 pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
     let Ok(promised) = env::var("LISTEN_FDS") else {
         return Ok(Vec::new());
@@ -58,7 +55,7 @@ pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
     let promised = promised
         .parse()
         .map_err(|_| ActivationError(format!("“{promised}” is not a number of descriptors")))?;
-    let process = meant_for();
+    let process = intended_process();
     if promised == 0 || process.is_some_and(|process| process != std::process::id()) {
         return Ok(Vec::new());
     }
@@ -72,7 +69,7 @@ pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
     }
 }
 
-/// Checks that each descriptor has a name; the crate would leave out one that has none.
+/// Checks that each descriptor has a name: the crate would leave out one without.
 fn check_names(promised: u64, names: &str) -> Result<(), ActivationError> {
     match names.split(':').count() as u64 == promised {
         true => Ok(()),
@@ -97,7 +94,7 @@ fn check_open(promised: u64) -> Result<usize, ActivationError> {
     Ok(promised as usize)
 }
 
-/// The descriptors of systemd.
+/// Takes the descriptors of systemd.
 fn named() -> Result<Vec<Inherited>, ActivationError> {
     let fail = |error: libsystemd::errors::SdError| ActivationError(error.to_string());
     let names = libsystemd::activation::receive_descriptors_with_names(false).map_err(fail)?;
@@ -114,53 +111,53 @@ fn named() -> Result<Vec<Inherited>, ActivationError> {
         .collect())
 }
 
-/// The descriptors of something simpler than systemd.
+/// Takes the descriptors of a simpler tool.
 fn anonymous(count: usize) -> Result<Vec<Inherited>, ActivationError> {
     let fail = |error: io::Error| ActivationError(error.to_string());
     let mut manager = listenfd::ListenFd::from_env();
-    let taken = (0..count).map(|index| manager.take_raw_fd(index).map_err(fail));
-    taken
+    (0..count)
+        .map(|index| manager.take_raw_fd(index).map_err(fail))
         .filter_map(Result::transpose)
         .map(|fd| fd.map(|fd| take(fd, String::new())))
         .collect()
 }
 
-/// The process that the descriptors are meant for, if that is said.
-fn meant_for() -> Option<u32> {
+/// `LISTEN_PID`.
+fn intended_process() -> Option<u32> {
     let text = env::var("LISTEN_PID").ok()?;
-    // What is no number is nobody's, as for sd_listen_fds(3).
+    // Anything but a number means no process, as for sd_listen_fds(3).
     Some(text.parse().unwrap_or(0))
 }
 
-/// Where a socket is that this process has not got, as a sentence for people; `None` if there is none.
+/// Where the socket is that this process did not get, as a sentence for people; `None` if there is none.
 pub fn elsewhere() -> Option<String> {
     let this = std::process::id();
-    match meant_for() {
-        Some(0) if env::var_os("LISTEN_FDS").is_some() => {
-            return Some(format!(
-                "LISTEN_PID is “{}”, which is the number of no process: the sockets of LISTEN_FDS are not \
-                 used",
-                env::var("LISTEN_PID").unwrap_or_default()
-            ));
+    if env::var_os("LISTEN_FDS").is_some() {
+        match intended_process() {
+            Some(0) => {
+                return Some(format!(
+                    "LISTEN_PID is “{}”, which is the number of no process: the sockets of LISTEN_FDS are \
+                     not used",
+                    env::var("LISTEN_PID").unwrap_or_default()
+                ));
+            }
+            Some(process) if process != this => {
+                return Some(format!(
+                    "LISTEN_FDS is meant for process {process} (LISTEN_PID), and this is {this}: where a \
+                     shell starts the program, let it say “exec”"
+                ));
+            }
+            _ => {}
         }
-        Some(process) if process != this && env::var_os("LISTEN_FDS").is_some() => {
-            return Some(format!(
-                "LISTEN_FDS is meant for process {process} (LISTEN_PID), and this is {this}: where a \
-                 shell starts the program, let it say “exec”"
-            ));
-        }
-        _ => {}
     }
-    let stdin = std::io::stdin();
-    let listens = rustix::net::sockopt::socket_acceptconn(&stdin) == Ok(true);
+    let listens = rustix::net::sockopt::socket_acceptconn(io::stdin()) == Ok(true);
     listens.then(|| {
         "the socket is standard input: leave StandardInput=socket out of the unit".to_owned()
     })
 }
 
 fn take(fd: RawFd, name: String) -> Inherited {
-    // SAFETY: the descriptor is open, was passed to this process for its use (sd_listen_fds(3)), and
-    // `inherited` is the only place that takes it, once.
+    // SAFETY: the descriptor is open, was passed to this process (sd_listen_fds(3)), and is taken here only, once.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     Inherited { fd, name }
 }

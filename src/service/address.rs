@@ -1,4 +1,4 @@
-//! Where a program listens, and where a proxy leads.
+//! Addresses: where a program listens, and where a proxy leads.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use super::printable::Printable;
 use super::stream::Family;
 
-/// The address of a stream socket, as options write it.
+/// The address of a socket, as options write it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// `HOST:PORT` or `[V6]:PORT`; the host may be a name that has to be looked up.
+    /// `HOST:PORT` or `[V6]:PORT`.
     Tcp {
-        /// A name, or an IP address without brackets, that of a link with its scope: `fe80::1%eth0`.
+        /// A name, or an IP address without brackets; a link-local one with its scope: `fe80::1%eth0`.
         host: String,
         /// The port, never 0 for a target.
         port: u16,
@@ -21,8 +21,8 @@ pub enum Address {
     Unix(PathBuf),
     /// `unix:@NAME`: an AF_UNIX socket in the abstract namespace, see unix(7).
     Abstract(String),
-    /// `handover:/PATH`: the datagram socket of a process on the same machine to which clients are
-    /// handed over, see [`super::handover`]. A proxy leads there; nobody listens there.
+    /// `handover:/PATH`: the handover socket of a service on this machine, see [`super::handover`]. Only a target;
+    /// nobody listens there.
     Handover(PathBuf),
     /// `vsock:CID:PORT`: a socket of a virtual machine or its host, see vsock(7).
     Vsock {
@@ -33,7 +33,7 @@ pub enum Address {
     },
 }
 
-/// What is wrong with a text that should have been an address.
+/// What is wrong with a text that should be an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "“{}” is not an address: {reason} ({})",
@@ -49,14 +49,14 @@ pub struct AddressError {
 
 const EXAMPLES: &str = "examples: localhost:5000, [::1]:5000, unix:/run/app.sock, vsock:2:5000";
 
-/// The longest path or name that an AF_UNIX address holds: `sun_path` less its NUL, unix(7).
+/// The longest path or name of an AF_UNIX address: `sun_path` less its NUL, unix(7).
 pub const UNIX_PATH_MAX: usize = 107;
 
-/// Takes a path of a socket, for an option.
+/// Reads the path of a socket, for an option.
 ///
 /// # Errors
 ///
-/// A sentence, when it is too long to be one.
+/// A sentence, when it is too long.
 pub fn socket_path(path: PathBuf) -> Result<PathBuf, String> {
     match path.as_os_str().len() {
         0..=UNIX_PATH_MAX => Ok(path),
@@ -67,7 +67,7 @@ pub fn socket_path(path: PathBuf) -> Result<PathBuf, String> {
 }
 
 impl Address {
-    /// The IP address and port, if no name has to be looked up for it, of a host or of an interface.
+    /// The IP address and port; `None` for a name, an address with a scope, and other kinds.
     pub fn literal(&self) -> Option<SocketAddr> {
         let Self::Tcp { host, port } = self else {
             return None;
@@ -104,6 +104,18 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn read(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    /// Checks that each text is refused, and that the error contains the sentence beside it.
+    fn refused(parse: fn(&str) -> Result<Address, AddressError>, table: &[(&str, &str)]) {
+        for (text, reason) in table {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(reason), "{text:?}: {error}");
+        }
+    }
+
     #[test]
     fn every_form_is_read_and_printed_back() {
         for text in [
@@ -120,108 +132,130 @@ mod tests {
             "handover:80",
             "vsock:2:5000",
         ] {
-            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+            assert_eq!(read(text).to_string(), text);
         }
-        assert_eq!(
-            "/run/a".parse::<Address>().unwrap().to_string(),
-            "unix:/run/a"
-        );
-        assert_eq!(
-            Address::parse_listen("5000").unwrap().to_string(),
-            "[::]:5000"
-        );
-        assert_eq!(
-            "[::1]:7".parse::<Address>().unwrap().literal(),
-            "[::1]:7".parse().ok()
-        );
-        assert_eq!("localhost:7".parse::<Address>().unwrap().literal(), None);
+        assert_eq!(read("/run/a").to_string(), "unix:/run/a");
+        let everywhere = Address::parse_listen("5000").unwrap();
+        assert_eq!(everywhere.to_string(), "[::]:5000");
+        assert_eq!(read("[::1]:7").literal(), "[::1]:7".parse().ok());
+        assert_eq!(read("localhost:7").literal(), None);
+        let host = "handover".to_owned();
+        assert_eq!(read("handover:80"), Address::Tcp { host, port: 80 });
     }
 
     #[test]
-    fn what_is_not_an_address_is_refused_with_the_reason() {
-        for (text, reason) in [
-            ("", "is empty"),
-            (
-                "5000",
-                "host is missing (write localhost:5000 for a service",
-            ),
-            ("99999", "a port is a number from 1 to 65535 (examples"),
-            ("localhost", "port is missing"),
-            ("localhost:http", "not a number"),
-            ("localhost:65536", "not a number"),
-            (":80", "host is missing (write localhost:80 for"),
-            (":http", "host is missing (examples"),
-            ("*:80", "host is missing (write localhost:80"),
-            ("localhost:0", "port 0 cannot be connected to"),
-            ("localhost:+80", "not a number"),
-            ("http://localhost:80", "URL (write localhost:80)"),
-            ("http://localhost/", "URL (write localhost:80)"),
-            ("https://u@db.example/x?y", "URL (write db.example:443)"),
-            ("tcp://db.example:80", "URL (write db.example:80)"),
-            ("tcp://[::1]:80/", "URL (write [::1]:80)"),
-            ("tcp:localhost:80", "URL (write localhost:80)"),
-            ("localhost:80/", "URL (write localhost:80)"),
-            ("tcp://localhost", "URL (write HOST:PORT alone)"),
-            ("localhost:80:90", "too many colons"),
-            ("::1", "brackets"),
-            ("fe80::1%eth0:80", "brackets"),
-            ("[::1]", "port is missing"),
-            ("[fe80::1%]:80", "brackets"),
-            ("[fe80::1%a/b]:80", "brackets"),
-            ("[10.0.0.1%eth0]:80", "brackets"),
-            ("[fe80::1%25eth0]:80", "(write [fe80::1%eth0]:80)"),
-            ("[fe80::1%25]]:80", "port is missing"),
-            ("eth%0:80", "not a name"),
-            ("unix:app.sock", "begins with /"),
-            ("vsock:4294967295:1", "cannot be connected to"),
-            ("::1:80", "brackets"),
-            ("[::1:80", "bracket"),
-            ("[localhost]:80", "brackets"),
-            ("a b:80", "not a name"),
-            ("unix:/run/\0", "control character"),
-            (
-                "unix:/run/\x1b[2Jx",
-                "“unix:/run/\\u{1b}[2Jx” is not an address",
-            ),
-            ("unix:@\u{9b}31m", "control character"),
-            ("a\u{202e}b:80", "cannot be seen"),
-            ("a:80\n", "control character"),
-            ("unix:", "missing"),
-            ("unix:@", "missing"),
-            ("handover:app", "begins with /"),
-            ("handover:", "path is missing"),
-            ("handover:@app", "begins with /"),
-            ("vsock:2", "CID:PORT"),
-            ("vsock:x:1", "CID"),
-        ] {
-            let error = text.parse::<Address>().unwrap_err().to_string();
-            assert!(error.contains(reason), "{text:?}: {error}");
-        }
-        assert!(
-            format!("unix:/{}", "x".repeat(107))
-                .parse::<Address>()
-                .is_err()
+    fn a_host_or_port_that_is_none_is_refused_with_the_reason() {
+        refused(
+            str::parse,
+            &[
+                ("", "is empty"),
+                (
+                    "5000",
+                    "host is missing (write localhost:5000 for a service",
+                ),
+                ("99999", "a port is a number from 1 to 65535 (examples"),
+                ("localhost", "port is missing"),
+                ("localhost:http", "not a number"),
+                ("localhost:65536", "not a number"),
+                (":80", "host is missing (write localhost:80 for"),
+                (":http", "host is missing (examples"),
+                ("*:80", "host is missing (write localhost:80"),
+                ("localhost:0", "port 0 cannot be connected to"),
+                ("localhost:+80", "not a number"),
+                ("localhost:80:90", "too many colons"),
+                ("eth%0:80", "not a name"),
+                ("a b:80", "not a name"),
+            ],
         );
-        for (text, reason) in [
-            ("99999", "a port is a number from 1 to 65535"),
-            (":80", "host is missing (write 80 for that port on every"),
-            ("*:80", "host is missing (write 80 for that port on every"),
-            ("http://localhost:80", "URL (write localhost:80)"),
-            ("unix:app.sock", "begins with /"),
-        ] {
-            let error = Address::parse_listen(text).unwrap_err().to_string();
-            assert!(error.contains(reason), "{text:?}: {error}");
-        }
+    }
+
+    #[test]
+    fn a_url_is_refused_with_what_to_write_instead() {
+        refused(
+            str::parse,
+            &[
+                ("http://localhost:80", "URL (write localhost:80)"),
+                ("http://localhost/", "URL (write localhost:80)"),
+                ("https://u@db.example/x?y", "URL (write db.example:443)"),
+                ("tcp://db.example:80", "URL (write db.example:80)"),
+                ("tcp://[::1]:80/", "URL (write [::1]:80)"),
+                ("tcp:localhost:80", "URL (write localhost:80)"),
+                ("localhost:80/", "URL (write localhost:80)"),
+                ("tcp://localhost", "URL (write HOST:PORT alone)"),
+            ],
+        );
+    }
+
+    #[test]
+    fn ipv6_without_its_brackets_or_scope_is_refused_with_the_reason() {
+        refused(
+            str::parse,
+            &[
+                ("::1", "brackets"),
+                ("::1:80", "brackets"),
+                ("[::1:80", "bracket"),
+                ("[localhost]:80", "brackets"),
+                ("fe80::1%eth0:80", "brackets"),
+                ("[::1]", "port is missing"),
+                ("[fe80::1%]:80", "brackets"),
+                ("[fe80::1%a/b]:80", "brackets"),
+                ("[10.0.0.1%eth0]:80", "brackets"),
+                ("[fe80::1%25eth0]:80", "(write [fe80::1%eth0]:80)"),
+                ("[fe80::1%25]]:80", "port is missing"),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_path_or_name_that_is_none_is_refused_with_the_reason() {
+        refused(
+            str::parse,
+            &[
+                ("unix:app.sock", "begins with /"),
+                ("unix:", "missing"),
+                ("unix:@", "missing"),
+                ("handover:app", "begins with /"),
+                ("handover:", "path is missing"),
+                ("handover:@app", "begins with /"),
+                ("vsock:4294967295:1", "cannot be connected to"),
+                ("vsock:2", "CID:PORT"),
+                ("vsock:x:1", "CID"),
+                (&format!("unix:/{}", "x".repeat(107)), "107 bytes"),
+            ],
+        );
+    }
+
+    #[test]
+    fn hidden_characters_are_refused_and_printed_visibly() {
+        refused(
+            str::parse,
+            &[
+                ("unix:/run/\0", "control character"),
+                (
+                    "unix:/run/\x1b[2Jx",
+                    "“unix:/run/\\u{1b}[2Jx” is not an address",
+                ),
+                ("unix:@\u{9b}31m", "control character"),
+                ("a\u{202e}b:80", "cannot be seen"),
+                ("a:80\n", "control character"),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_address_to_listen_on_may_have_port_0_and_is_no_handover() {
+        refused(
+            Address::parse_listen,
+            &[
+                ("99999", "a port is a number from 1 to 65535"),
+                (":80", "host is missing (write 80 for that port on every"),
+                ("*:80", "host is missing (write 80 for that port on every"),
+                ("http://localhost:80", "URL (write localhost:80)"),
+                ("unix:app.sock", "begins with /"),
+                ("handover:/run/app", "nobody can connect"),
+            ],
+        );
         assert!(Address::parse_listen("localhost:0").is_ok());
-        let error = Address::parse_listen("handover:/run/app").unwrap_err();
-        assert!(error.to_string().contains("nobody can connect"), "{error}");
-        assert_eq!(
-            "handover:80".parse(),
-            Ok(Address::Tcp {
-                host: "handover".to_owned(),
-                port: 80
-            })
-        );
     }
 
     proptest! {

@@ -1,76 +1,68 @@
-//! One moment to wake up at.
+//! A timer for one moment.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::clock::Uptime;
-use super::kernel;
+use super::kernel::{self, timespec};
 
-/// A timer of the kernel, timerfd_create(2), that goes by the clock of [`Uptime`].
+/// A timer of the kernel on the clock of [`Uptime`]: timerfd_create(2).
 ///
-/// A loop that is woken by other things all the time leaves it set as it is. A timer of the runtime
-/// would cost something with each of them: the kernel is asked to wait until then, again and again.
+/// A loop that other events wake all the time leaves it set. A timer of the runtime would cost something at
+/// each of them, because the runtime passes its timeout to epoll_wait(2) again.
 #[derive(Debug)]
 pub struct Alarm {
     timer: AsyncFd<OwnedFd>,
-    set: Option<Uptime>,
+    due: Option<Uptime>,
 }
 
 impl Alarm {
-    /// One that is not set.
+    /// Not set.
     ///
     /// # Errors
     ///
-    /// When no descriptor or memory is left.
+    /// When descriptors or memory have run out.
     pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;
         Ok(Self {
             timer: kernel::watch(timer, Interest::READABLE)?,
-            set: None,
+            due: None,
         })
     }
 
-    /// Waits until then, or shorter: a moment that was waited for before may come first. `None`: for
-    /// ever. Cancel safe.
+    /// Waits until `due`, or until an earlier moment of a wait that was cancelled; `None`: for ever. Cancel
+    /// safe.
     pub async fn wait(&mut self, due: Option<Uptime>) {
         let Some(due) = due else {
             return std::future::pending().await;
         };
-        if self.set.is_none_or(|set| due < set) {
+        if self.due.is_none_or(|earlier| due < earlier) {
             if let Err(error) = self.set(due) {
-                // It takes any moment; if it does not, late is better than never.
+                // No moment is refused; if one is, late is better than never.
                 tracing::error!(ERROR = %error, "the timer cannot be set: {error}");
                 return tokio::time::sleep(due.since(Uptime::now())).await;
             }
-            self.set = Some(due);
+            self.due = Some(due);
         }
         if let Ok(mut ready) = self.timer.readable().await {
             ready.clear_ready();
         }
-        self.set = None;
+        self.due = None;
     }
 
     fn set(&self, due: Uptime) -> io::Result<()> {
-        // Zero would unset it.
-        let due = Duration::from_micros(due.as_micros().max(1));
         let once = Itimerspec {
-            it_interval: Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            },
-            it_value: Timespec {
-                tv_sec: due.as_secs().try_into().unwrap_or(i64::MAX),
-                tv_nsec: due.subsec_nanos().into(),
-            },
+            it_interval: timespec(Duration::ZERO),
+            // Zero would unset it.
+            it_value: timespec(Duration::from_micros(due.as_micros().max(1))),
         };
         timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once)?;
         Ok(())
@@ -103,6 +95,6 @@ mod tests {
         let soon = Uptime::now() + Duration::from_millis(5);
         alarm.wait(Some(soon)).await;
         assert!(Uptime::now() >= soon);
-        assert_eq!(alarm.set, None, "whoever waits next sets it again");
+        assert_eq!(alarm.due, None, "the next wait sets it again");
     }
 }

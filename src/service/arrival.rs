@@ -1,4 +1,4 @@
-//! A client that has just come, accepted or handed over.
+//! A client that was just accepted or handed over.
 
 use std::fmt;
 use std::io;
@@ -7,18 +7,18 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{SocketAddrAny, sockopt};
 
-use super::handover::{ClientSocket, Received};
+use super::client_socket::ClientSocket;
 use super::kernel::is_tcp;
 use super::stream::Family;
 
-/// Who a client is, as far as its socket tells.
+/// Who a client is, as far as its socket shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// A TCP client; an IPv4 client of an IPv6 socket is told as IPv4.
+    /// A TCP client; an IPv4 client of an IPv6 socket has its IPv4 address.
     Tcp(SocketAddr),
-    /// An AF_UNIX client, by its process number where the kernel knows it.
+    /// An AF_UNIX client, with its process number where the kernel knows it.
     Unix(Option<i32>),
-    /// Any other family, vsock for example.
+    /// A client of another family, such as vsock.
     Other,
 }
 
@@ -33,20 +33,19 @@ impl fmt::Display for Peer {
     }
 }
 
-/// A client that was just accepted.
+/// A client that was just accepted or handed over.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Its socket, not yet watched: that is for the thread that serves it. Non-blocking if it was
-    /// accepted here; one that was handed over is what its sender made it.
+    /// Its socket, not watched yet: the thread that serves it does that. Non-blocking if it was accepted here.
     pub socket: ClientSocket,
     /// Who it is.
     pub peer: Peer,
-    /// What kind of socket it has.
+    /// The family of its socket.
     pub family: Family,
 }
 
 impl Arrival {
-    fn new(socket: ClientSocket, address: Option<SocketAddrAny>, is_tcp: bool) -> Self {
+    pub(super) fn new(socket: ClientSocket, address: Option<SocketAddrAny>, is_tcp: bool) -> Self {
         let peer = peer(&socket, address);
         let family = match (&peer, is_tcp) {
             (Peer::Tcp(_), true) => Family::Tcp,
@@ -59,24 +58,35 @@ impl Arrival {
         }
     }
 
-    /// A client that was accepted before, perhaps by another process.
+    /// A client that was accepted earlier, perhaps by another process.
     pub fn of(socket: OwnedFd) -> Self {
         let address = rustix::net::getpeername(&socket).ok().flatten();
         let is_tcp = is_tcp(&socket);
         Self::new(ClientSocket::accepted(socket), address, is_tcp)
     }
+
+    /// A client that accept(2) has returned. A listener of MPTCP (`may_be_mptcp`) returns sockets of TCP for
+    /// clients that do not speak it.
+    pub(super) fn accepted(
+        fd: OwnedFd,
+        address: Option<SocketAddrAny>,
+        may_be_mptcp: bool,
+    ) -> Self {
+        let is_tcp = !may_be_mptcp || is_tcp(&fd);
+        Self::new(ClientSocket::accepted(fd), address, is_tcp)
+    }
 }
 
-/// What became of an attempt to accept.
+/// The result of an attempt to accept a client.
 #[derive(Debug)]
 pub enum Accepted {
     /// A client.
     Client(Arrival),
-    /// A client that has gone already, or that could not be set up: on to the next one.
+    /// The client has gone already, or is none: try the next one.
     Gone,
-    /// Nobody waits.
+    /// No client waits.
     Nobody,
-    /// Descriptors or memory have run out; whoever waits goes on waiting.
+    /// Descriptors or memory have run out; clients keep waiting.
     Exhausted(io::Error),
 }
 
@@ -92,32 +102,8 @@ fn peer(fd: impl AsFd, address: Option<SocketAddrAny>) -> Peer {
     }
 }
 
-/// What became of an attempt to receive one.
-pub(super) fn handed_over(received: Received) -> Accepted {
-    match received {
-        Received::Client(socket, address) => {
-            let is_tcp = is_tcp(&socket);
-            Accepted::Client(Arrival::new(socket, address, is_tcp))
-        }
-        Received::Gone => Accepted::Gone,
-        Received::Exhausted(error) => Accepted::Exhausted(error),
-    }
-}
-
-/// A client that accept(2) has returned. `may_be_mptcp`: its listener is of MPTCP, from which clients that
-/// do not speak it have sockets of TCP.
-pub(super) fn accepted(
-    fd: OwnedFd,
-    address: Option<SocketAddrAny>,
-    may_be_mptcp: bool,
-) -> Accepted {
-    let is_tcp = !may_be_mptcp || is_tcp(&fd);
-    let socket = ClientSocket::accepted(fd);
-    Accepted::Client(Arrival::new(socket, address, is_tcp))
-}
-
-/// Whether a client that gave up while it waited was handed out all the same: the reset ends its
-/// socket and leaves an error on it (`tcp_reset`, net/ipv4/tcp_input.c), not its place in the backlog.
+/// Whether accept(2) has returned a client that gave up while it waited: a reset ends its socket and leaves an
+/// error on it (`tcp_reset`, net/ipv4/tcp_input.c), but does not take it out of the backlog.
 pub(super) fn has_gone(fd: &OwnedFd) -> bool {
     !matches!(sockopt::socket_error(fd), Ok(Ok(())))
 }
@@ -141,10 +127,7 @@ mod tests {
         let accept = |may_be_mptcp| {
             let (socket, peer) = listener.accept().unwrap();
             let peer = SocketAddrAny::from(peer.as_socket().unwrap());
-            match accepted(socket.into(), Some(peer), may_be_mptcp) {
-                Accepted::Client(arrival) => arrival,
-                other => panic!("{other:?}"),
-            }
+            Arrival::accepted(socket.into(), Some(peer), may_be_mptcp)
         };
         let client = socket(Protocol::MPTCP).unwrap();
         client.connect(&address).unwrap();

@@ -1,31 +1,29 @@
-//! New listening sockets, and patience where a predecessor may be listening still.
+//! Binding listeners, and waiting while a predecessor still has their addresses.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::Domain;
+use socket2::{Domain, SockAddr};
 use tokio::time::{Instant, sleep};
 
 use super::address::Address;
 use super::listener::{ListenError, Listener};
 use super::predecessor::PredecessorSockets;
-use super::socket::{
-    bind_private_socket, bind_socket, has_family, is_unspecified, port, socket_addresses,
-};
+use super::socket::{bind_private_socket, bind_socket, is_unspecified, socket_addresses};
 use super::socket_file::{SocketFile, remove_stale};
 use super::timespan::TimeSpan;
 
-/// How often to look whether an address has become free: no event tells.
+/// How often binding is tried again: there is no event for a free address.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Listens at all of these addresses. For one that is in use it waits for up to `patience`: a service
-/// manager may start the next version while the previous one is on its way out.
+/// Listens at all addresses. While one is in use, waits for up to `patience`: a service manager may start the next
+/// version before the previous one has ended.
 ///
 /// # Errors
 ///
-/// For the first that cannot be bound for another reason, or that is still in use then.
+/// For the first that cannot be bound.
 pub async fn bind_all(
     addresses: &[Address],
     patience: TimeSpan,
@@ -33,7 +31,7 @@ pub async fn bind_all(
     patiently(patience, || Listener::bind_all(addresses)).await
 }
 
-/// Makes a socket at `path` to which clients are handed over, see [`bind_all`].
+/// Makes a handover socket at `path`; waits as [`bind_all`].
 ///
 /// # Errors
 ///
@@ -42,7 +40,7 @@ pub async fn bind_handover(path: &Path, patience: TimeSpan) -> Result<Listener, 
     patiently(patience, || Listener::bind_handover(path)).await
 }
 
-/// Makes a socket for callers at `path`, see [`bind_all`]: nobody but us and root can connect to it.
+/// Listens at `path`, where only root and our user can connect; waits as [`bind_all`].
 ///
 /// # Errors
 ///
@@ -62,19 +60,20 @@ async fn patiently<T>(
     patience: TimeSpan,
     bind: impl Fn() -> Result<T, ListenError>,
 ) -> Result<T, ListenError> {
-    let started = Instant::now();
-    let mut told = false;
+    let start = Instant::now();
+    let is_late = || {
+        let limit = patience.finite();
+        limit.is_some_and(|limit| start.elapsed() >= limit)
+    };
+    let mut is_logged = false;
     loop {
         match bind() {
             Err(ListenError::Bind { address, source })
-                if source.kind() == io::ErrorKind::AddrInUse
-                    && patience
-                        .finite()
-                        .is_none_or(|time| started.elapsed() < time) =>
+                if source.kind() == io::ErrorKind::AddrInUse && !is_late() =>
             {
-                if !told {
+                if !is_logged {
                     tracing::info!(%address, "waiting for the address, which is in use");
-                    told = true;
+                    is_logged = true;
                 }
                 sleep(INTERVAL).await;
             }
@@ -84,7 +83,7 @@ async fn patiently<T>(
 }
 
 impl Listener {
-    /// Binds every address that `address` stands for (a name may have several) and listens there.
+    /// Listens at every socket address of `address`: a name may have several.
     ///
     /// # Errors
     ///
@@ -93,32 +92,32 @@ impl Listener {
         Self::take_or_bind(address, &mut PredecessorSockets::default())
     }
 
-    /// As [`Self::bind`], but takes from `handed` what listens there already.
     fn take_or_bind(
         address: &Address,
-        handed: &mut PredecessorSockets,
+        sockets: &mut PredecessorSockets,
     ) -> Result<Vec<Self>, ListenError> {
         let fail = |error| ListenError::of_bind(address, error);
+        let path = match address {
+            Address::Unix(path) => Some(path.as_path()),
+            _ => None,
+        };
         let mut listeners = Vec::new();
         for (domain, socket_address) in socket_addresses(address).map_err(fail)? {
-            let path = match address {
-                Address::Unix(path) => Some(path.as_path()),
-                _ => None,
-            };
-            if let Some(socket) = handed.take(&socket_address) {
-                listeners.push(Self::handed(socket, path)?);
+            if let Some(socket) = sockets.take(&socket_address) {
+                listeners.push(Self::of_predecessor(socket, path)?);
                 continue;
             }
             if let Some(path) = path {
                 remove_stale(path);
             }
             let socket = match bind_socket(domain, &socket_address) {
-                // Every address of a machine without IPv6 is every IPv4 address.
-                Err(error) if is_unspecified(&socket_address) && !has_family(&error) => {
-                    let anywhere = (Ipv4Addr::UNSPECIFIED, port(&socket_address));
-                    let anywhere = SocketAddr::from(anywhere).into();
-                    if let Some(socket) = handed.take(&anywhere) {
-                        listeners.push(Self::handed(socket, None)?);
+                Err(error) if is_ipv6_missing(&error, &socket_address) => {
+                    let port = socket_address
+                        .as_socket()
+                        .map_or(0, |address| address.port());
+                    let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into();
+                    if let Some(socket) = sockets.take(&anywhere) {
+                        listeners.push(Self::of_predecessor(socket, None)?);
                         continue;
                     }
                     bind_socket(Domain::IPV4, &anywhere)
@@ -131,7 +130,7 @@ impl Listener {
         Ok(listeners)
     }
 
-    /// Listens at all of these addresses, see [`Self::bind`].
+    /// Listens at all addresses, see [`Self::bind`].
     ///
     /// # Errors
     ///
@@ -140,20 +139,25 @@ impl Listener {
         Self::take_or_bind_all(addresses, &mut PredecessorSockets::default())
     }
 
-    /// Listens at all of these addresses: on those sockets of `handed` that are bound to one of
-    /// them, and where there is none on a new one.
+    /// Listens at all addresses: on the predecessor's socket if there is one, on a new one otherwise.
     ///
     /// # Errors
     ///
     /// As [`Self::bind_all`].
     pub fn take_or_bind_all(
         addresses: &[Address],
-        handed: &mut PredecessorSockets,
+        sockets: &mut PredecessorSockets,
     ) -> Result<Vec<Self>, ListenError> {
         let mut listeners = Vec::new();
         for address in addresses {
-            listeners.extend(Self::take_or_bind(address, handed)?);
+            listeners.extend(Self::take_or_bind(address, sockets)?);
         }
         Ok(listeners)
     }
+}
+
+/// Whether binding failed only because the kernel has no IPv6. Then every address of the machine is every IPv4
+/// address.
+fn is_ipv6_missing(error: &io::Error, address: &SockAddr) -> bool {
+    is_unspecified(address) && error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }

@@ -1,4 +1,4 @@
-//! The clock that decisions are taken by.
+//! Clocks, and times as numbers.
 
 use std::ops::Add;
 use std::time::Duration;
@@ -6,12 +6,10 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// Time since the machine was booted, also while it was suspended: `CLOCK_BOOTTIME`,
-/// clock_gettime(2).
+/// Time since the boot, including suspension: `CLOCK_BOOTTIME`, clock_gettime(2). The clock of all decisions.
 ///
-/// It is the same for every process of one boot and nobody can set it, so that a lease which one
-/// process writes down ends at the right moment in the next one, whatever happens to the time of
-/// day.
+/// It is the same for every process of one boot, and nobody can set it: a lease that one process saves ends at
+/// the right moment in the next one, whatever happens to the time of day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(from = "u64", into = "u64")]
 pub struct Uptime(Duration);
@@ -38,12 +36,12 @@ impl Uptime {
         ))
     }
 
-    /// A moment so many microseconds after the machine was booted.
+    /// The moment `micros` microseconds after the boot.
     pub fn from_micros(micros: u64) -> Self {
         Self(Duration::from_micros(micros))
     }
 
-    /// Microseconds since the machine was booted.
+    /// Microseconds since the boot.
     pub fn as_micros(self) -> u64 {
         self.0.as_micros().try_into().unwrap_or(u64::MAX)
     }
@@ -57,13 +55,13 @@ impl Uptime {
 impl Add<Duration> for Uptime {
     type Output = Self;
 
-    /// Saturates: a time too far away to be written down is as good as never.
+    /// Saturates.
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }
 }
 
-/// The time of day, microseconds since 1970: for people to read, never to decide by.
+/// The time of day in microseconds since 1970: for people, not for decisions.
 pub fn realtime_micros() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |time| time.as_micros().try_into().unwrap_or(u64::MAX))
@@ -72,8 +70,7 @@ pub fn realtime_micros() -> u64 {
 /// The longest time in microseconds: Varlink's numbers have a sign.
 pub const USEC_MAX: u64 = i64::MAX as u64;
 
-/// Microseconds of a length of time, as the control interface and the journal count them, at most
-/// [`USEC_MAX`].
+/// A duration in microseconds, for the control interface and the journal; at most [`USEC_MAX`].
 pub fn micros(duration: Duration) -> u64 {
     duration
         .as_micros()

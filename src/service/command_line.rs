@@ -1,4 +1,4 @@
-//! Command lines and the environment: reading them, and what is said of those that make no sense.
+//! Reading command lines and the environment, and printing what is wrong with them.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,17 +9,16 @@ use clap::{Arg, Command, Parser};
 
 use super::printable::{Printable, is_hidden, printable, sentence};
 
-/// The options of a program, or its end: with status 2 if they make no sense.
+/// Reads the options of a program. If they make no sense, ends it with status 2.
 pub fn read<O: Parser>() -> O {
-    parse().unwrap_or_else(|error| std::process::exit(tell(&error)))
+    parse().unwrap_or_else(|error| std::process::exit(print(&error)))
 }
 
-/// The options of a program. A variable that is empty is not set: that is how a line of an
-/// `EnvironmentFile=` is emptied.
+/// Reads the options of a program. An empty variable counts as not set, as in a line of an `EnvironmentFile=`.
 ///
 /// # Errors
 ///
-/// When they make no sense, or help or the version is asked for: what to [`tell`] of it.
+/// What to [`print`]: the options make no sense, or help or the version is asked for.
 pub fn parse<O: Parser>() -> Result<O, clap::Error> {
     parse_from(env::args_os().collect())
 }
@@ -28,7 +27,7 @@ fn parse_from<O: Parser>(words: Vec<OsString>) -> Result<O, clap::Error> {
     let command = O::command().mut_args(|option| {
         match option.get_env().map(env::var_os) {
             Some(Some(value)) if value.is_empty() => option.env(None),
-            // Help shows the values of variables.
+            // Help would show it.
             Some(Some(value)) if value.to_string_lossy().contains(is_hidden) => {
                 option.hide_env_values(true)
             }
@@ -44,11 +43,11 @@ fn parse_from<O: Parser>(words: Vec<OsString>) -> Result<O, clap::Error> {
         })
 }
 
-/// Prints the error, help or the version; returns the exit status.
-pub fn tell(error: &clap::Error) -> i32 {
-    let printed = error.print().and_then(|()| io::stdout().flush());
-    match printed {
-        // Nothing can be done if an error cannot be told; and a reader may have seen enough of the help.
+/// Prints the error, help or the version. Returns the exit status.
+pub fn print(error: &clap::Error) -> i32 {
+    let result = error.print().and_then(|()| io::stdout().flush());
+    match result {
+        // Nothing helps if an error cannot be printed; and a reader may have seen enough of the help.
         Err(why) if !error.use_stderr() && why.kind() != io::ErrorKind::BrokenPipe => {
             let text = format!("error: the output could not be written: {why}");
             let _ = writeln!(io::stderr(), "{}", sentence(&text));
@@ -58,7 +57,7 @@ pub fn tell(error: &clap::Error) -> i32 {
     }
 }
 
-/// The variable that has the value which is refused; `None` if the command line has it.
+/// The variable whose value is refused; `None` if the command line has it.
 fn variable(error: &clap::Error, command: Command, words: &[OsString]) -> Option<String> {
     let refused = |error: &clap::Error| match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(name)) => Some(name.clone()),
@@ -69,7 +68,7 @@ fn variable(error: &clap::Error, command: Command, words: &[OsString]) -> Option
     let mut built = command.clone();
     built.build();
     let variable = built.get_arguments().find(is_it)?.get_env()?.to_owned();
-    // Without the variable the command line alone is refused, or is not.
+    // Whether the command line alone is refused as well.
     let alone = command.mut_args(|option| match option.get_env() == Some(&variable) {
         true => option.env(None),
         false => option,
@@ -80,8 +79,7 @@ fn variable(error: &clap::Error, command: Command, words: &[OsString]) -> Option
     }
 }
 
-/// The error without characters of others that a terminal would act upon. What the parser of a value says has
-/// none in it.
+/// The error without hidden characters. The parsers of values write none.
 fn plain(mut error: clap::Error, variable: Option<String>) -> clap::Error {
     if let Some(variable) = variable {
         error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
@@ -90,7 +88,7 @@ fn plain(mut error: clap::Error, variable: Option<String>) -> clap::Error {
     for (kind, value) in words.collect::<Vec<_>>() {
         let value = match value {
             ContextValue::String(text) if text.contains(is_hidden) => {
-                // It repeats the text between its colours.
+                // It repeats the text, with colours.
                 error.remove(ContextKind::Suggested);
                 ContextValue::String(Printable(&text).to_string())
             }

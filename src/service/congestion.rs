@@ -1,8 +1,7 @@
-//! What does not leave this machine is not paced.
+//! Congestion control: no pacing within one machine.
 //!
-//! A congestion control that paces, as bbr does, spreads what is sent over time, so that no router on the way
-//! has to queue it; each pause is a timer. Between two sockets of one machine there is nobody to spare: a GiB
-//! only costs two or three times the processor time.
+//! A congestion control that paces, such as bbr, spreads what is sent over time, for the queues of routers; each
+//! pause is a timer. Within one machine that only costs: two or three times the processor time per GiB.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -10,18 +9,17 @@ use std::sync::OnceLock;
 
 use rustix::net::{getsockname, sockopt};
 
-/// Never paces, is in every kernel, and everybody may choose it (`tcp_allowed_congestion_control`,
+/// Never paces, is in every kernel, and is allowed for every user (`tcp_allowed_congestion_control`,
 /// Documentation/networking/ip-sysctl.rst).
 const UNPACED: &str = "reno";
 
-/// Whether an address is one that only this machine itself reaches.
+/// Whether only this machine can reach an address.
 pub fn is_this_machine(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// What is sent to those whom a listener accepts is not paced, if only this machine reaches it: whatever
-/// paces them, the machine's default or what its unit says. Who has come before stays paced: the kernel
-/// does not take that back from a connection.
+/// Turns pacing off for the clients of a listener that only this machine can reach, whether the machine's default
+/// or the unit has turned it on. Clients that wait already stay paced: the kernel does not take that back.
 pub fn never_for_local_clients(listener: impl AsFd) {
     if paces(&listener) && is_local(&listener) {
         choose_unpaced(listener);
@@ -34,9 +32,9 @@ fn is_local(socket: impl AsFd) -> bool {
     address.is_some_and(|address| is_this_machine(address.ip()))
 }
 
-/// For a new socket that is about to be connected to this machine.
+/// Turns pacing off for a new socket, before it is connected to this machine.
 pub fn never(socket: impl AsFd) {
-    // All new sockets have the machine's default.
+    // Every new socket has the machine's default.
     static DEFAULT_PACES: OnceLock<bool> = OnceLock::new();
     if *DEFAULT_PACES.get_or_init(|| paces(&socket)) {
         choose_unpaced(socket);
@@ -47,13 +45,13 @@ fn paces(socket: impl AsFd) -> bool {
     sockopt::tcp_congestion(socket).is_ok_and(|name| is_pacing(&name))
 }
 
-/// `bbr`, and the versions of it that come after it.
+/// `bbr` and its later versions.
 fn is_pacing(name: &str) -> bool {
     name.starts_with("bbr")
 }
 
 fn choose_unpaced(socket: impl AsFd) {
-    // Without it everything is as right, and dearer.
+    // If it fails, sending only costs more.
     let _ = sockopt::set_tcp_congestion(socket, UNPACED);
 }
 

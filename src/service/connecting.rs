@@ -11,15 +11,15 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::exhausted::is_exhausted;
 use super::happy_eyeballs::Race;
 
-/// Has the race run: `attempt` connects to one address. The first connection that is made is returned, the
-/// other attempts are dropped. Cancel safe.
+/// Runs the race: `attempt` connects to one address. Returns the first connection and drops the other attempts.
+/// Cancel safe.
 ///
-/// An attempt may fail because no descriptor is left. Then the oldest one is given up for it, so that two
-/// descriptors are not needed to get behind an address that is silent.
+/// If an attempt fails for lack of descriptors, the oldest one is given up for it: one descriptor is enough to get
+/// past a silent address.
 ///
 /// # Errors
 ///
-/// The last error, when every attempt has failed.
+/// The last error, when all attempts have failed.
 pub async fn connect<T, A>(
     mut race: Race,
     mut attempt: impl FnMut(SocketAddr) -> A,
@@ -27,47 +27,49 @@ pub async fn connect<T, A>(
 where
     A: Future<Output = io::Result<T>>,
 {
-    let mut under_way: Vec<(SocketAddr, Pin<Box<A>>)> = Vec::new();
+    let mut attempts: Vec<(SocketAddr, Pin<Box<A>>)> = Vec::new();
     let mut error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     loop {
         if let Some(address) = race.begin(Instant::now()) {
-            under_way.push((address, Box::pin(attempt(address))));
+            attempts.push((address, Box::pin(attempt(address))));
         }
         if race.is_lost() {
             return Err(error);
         }
-        let (address, failed) = tokio::select! {
+        let (address, failure) = tokio::select! {
             biased;
-            (address, result) = decided(&mut under_way) => match result {
+            (address, result) = finished(&mut attempts) => match result {
                 Ok(connected) => return Ok(connected),
-                Err(failed) => (address, failed),
+                Err(failure) => (address, failure),
             },
-            () = reached(race.due()) => continue,
+            () = sleep_to(race.due()) => continue,
         };
         let now = Instant::now();
-        if is_exhausted(&failed) && !under_way.is_empty() {
-            under_way.remove(0);
-            race.makes_room_for(address, now);
+        if is_exhausted(&failure) && !attempts.is_empty() {
+            attempts.remove(0);
+            race.retry_instead(address, now);
         } else {
             race.failed(now);
-            error = failed;
+            error = failure;
         }
     }
 }
 
-/// As `work`, but an error when it is not done by then.
+/// Limits `work` to the time until `until`.
 ///
 /// # Errors
 ///
-/// `TimedOut`, or that of `work`.
+/// `TimedOut`, or the error of `work`.
 pub async fn by<T>(until: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout_at(until, work)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// Waits for the first attempt that is decided, and takes it out.
-async fn decided<T, A>(attempts: &mut Vec<(SocketAddr, Pin<Box<A>>)>) -> (SocketAddr, io::Result<T>)
+/// Waits for the first attempt that ends, and removes it.
+async fn finished<T, A>(
+    attempts: &mut Vec<(SocketAddr, Pin<Box<A>>)>,
+) -> (SocketAddr, io::Result<T>)
 where
     A: Future<Output = io::Result<T>>,
 {
@@ -84,7 +86,7 @@ where
     (address, result)
 }
 
-async fn reached(due: Option<Instant>) {
+async fn sleep_to(due: Option<Instant>) {
     match due {
         Some(due) => sleep_until(due).await,
         None => pending().await,
@@ -97,14 +99,13 @@ mod tests {
     use std::cell::RefCell;
     use std::time::Duration;
 
-    const SILENT: SocketAddr =
-        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
-    const SERVING: SocketAddr =
-        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 2);
-    const REFUSING: SocketAddr =
-        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3);
+    const fn local(port: u16) -> SocketAddr {
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+    }
+    const SILENT: SocketAddr = local(1);
+    const SERVING: SocketAddr = local(2);
+    const REFUSING: SocketAddr = local(3);
 
-    /// What becomes of an attempt to reach one of them.
     async fn attempt(address: SocketAddr) -> io::Result<SocketAddr> {
         match address {
             SILENT => pending().await,
@@ -135,7 +136,6 @@ mod tests {
         assert!(connect(race(&[]), attempt).await.is_err());
     }
 
-    /// With a single descriptor the second address has its turn too.
     #[tokio::test]
     async fn one_descriptor_is_enough_to_get_behind_a_silent_address() {
         struct DescriptorGuard<'a>(&'a RefCell<usize>);
@@ -146,12 +146,12 @@ mod tests {
         }
         let free = RefCell::new(1);
         let limited = |address| {
-            let held = (*free.borrow() > 0).then(|| DescriptorGuard(&free));
-            if held.is_some() {
+            let guard = (*free.borrow() > 0).then(|| DescriptorGuard(&free));
+            if guard.is_some() {
                 *free.borrow_mut() -= 1;
             }
             async move {
-                let _held = held.ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))?;
+                let _guard = guard.ok_or_else(|| io::Error::from_raw_os_error(libc::EMFILE))?;
                 attempt(address).await
             }
         };

@@ -1,9 +1,8 @@
-//! Directories in which nobody but root and ourselves can put something in our way.
+//! Directories to which only root and our user can write.
 //!
-//! Who can write to a directory can put a link where we are about to write a file, a file where we are
-//! about to read one, and a socket where others look for ours. So a directory is opened one name after the
-//! other, links included, and each has to be [in safe hands](PathCheck); what is done in it then is done relative to
-//! its descriptor, by names that are no paths.
+//! Others could put a link where we are about to write a file, a file where we are about to read one, and a socket
+//! where clients look for ours. So a directory is opened name by name, links included, and each is
+//! [checked](PathCheck). Files in it are opened relative to its descriptor, by names that are no paths.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -20,16 +19,16 @@ use rustix::io::Errno;
 
 use super::path_check::{PathCheck, PathEntry};
 
-/// So many links on the way are followed, as by the kernel: path_resolution(7).
+/// The most links that are followed, as by the kernel: path_resolution(7).
 const LINKS_MAX: usize = 40;
 
-/// A file of state has a few hundred bytes.
+/// The most bytes that are read. A file of state has a few hundred.
 const FILE_MAX: u64 = 1 << 20;
 
-/// Opened for its names alone.
-const WAY: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Opened only to go on from there.
+const STEP: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// A directory in safe hands.
+/// A directory to which only root and our user can write.
 #[derive(Debug)]
 pub struct Directory {
     fd: OwnedFd,
@@ -37,19 +36,20 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens it, if it and all on the way to it is in our hands or root's.
+    /// Opens a directory, if only root and our user can change it and the path to it.
     ///
     /// # Errors
     ///
-    /// As open(2); `PermissionDenied` with a sentence that says what is in the hands of others.
+    /// As open(2); `PermissionDenied` with a sentence that names what others can change.
     pub fn open(path: &Path) -> io::Result<Self> {
         let (way, path) = walk(path, &mut PathCheck::strict())?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = openat(&way, ".", flags, Mode::empty()).map_err(|errno| named(&path, errno))?;
+        let fd =
+            openat(&way, ".", flags, Mode::empty()).map_err(|errno| with_path(&path, errno))?;
         Ok(Self { fd, path })
     }
 
-    /// The directory that the file `path` is in, see [`Self::open`].
+    /// Opens the directory of the file `path`.
     ///
     /// # Errors
     ///
@@ -58,7 +58,7 @@ impl Directory {
         Self::open(parent(path))
     }
 
-    /// The directory `name` in this one; made, for us alone, if it is not there and `make` says so.
+    /// Opens the directory `name` in this one. If `make`, makes it for our user alone.
     ///
     /// # Errors
     ///
@@ -67,49 +67,46 @@ impl Directory {
         if make {
             match mkdirat(&self.fd, name, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
-                Err(errno) => return Err(named(&self.path.join(name), errno)),
+                Err(errno) => return Err(self.with_name(name, errno)),
             }
         }
         let path = self.path.join(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd =
-            openat(&self.fd, name, flags, Mode::empty()).map_err(|errno| named(&path, errno))?;
+        let fd = openat(&self.fd, name, flags, Mode::empty())
+            .map_err(|errno| with_path(&path, errno))?;
         PathCheck::strict().end(&path, &entry(&fstat(&fd)?))?;
         Ok(Self { fd, path })
     }
 
-    /// What the file `name` holds.
+    /// Reads the file `name`.
     ///
     /// # Errors
     ///
-    /// As open(2) and read(2), and when it is no file: links are not followed.
+    /// As open(2) and read(2), and when it is no file, also if it is a link.
     pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
-        let fail = |error: io::Error| self.about(name, error);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file =
-            openat(&self.fd, name, flags, Mode::empty()).map_err(|errno| fail(errno.into()))?;
-        let stat = fstat(&file).map_err(|errno| fail(errno.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(fail(io::Error::other("it is not a file")));
-        }
-        let mut content = Vec::new();
-        File::from(file)
-            .take(FILE_MAX)
-            .read_to_end(&mut content)
-            .map_err(fail)?;
-        Ok(content)
+        let read = || -> io::Result<Vec<u8>> {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = openat(&self.fd, name, flags, Mode::empty())?;
+            if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
+                return Err(io::Error::other("it is not a file"));
+            }
+            let mut content = Vec::new();
+            File::from(file).take(FILE_MAX).read_to_end(&mut content)?;
+            Ok(content)
+        };
+        read().map_err(|error| self.with_name(name, error))
     }
 
-    /// Puts a file with this content in the place of `name`, on disk before it returns: a temporary
-    /// file that was not there before, fsync, rename, fsync of the directory (rename(2), fsync(2)).
+    /// Replaces the file `name`; it is on disk when this returns: a new temporary file, fsync, rename, fsync of the
+    /// directory (rename(2), fsync(2)).
     ///
     /// # Errors
     ///
-    /// As open(2), write(2), fsync(2) and rename(2). What was there is there still.
+    /// As open(2), write(2), fsync(2) and rename(2). The old file stays then.
     pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let temporary = format!("{name}.new");
         let write = || -> io::Result<()> {
-            // A process that was killed may have left it.
+            // Left by a killed process.
             self.unlink(&temporary)?;
             let flags =
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -123,7 +120,7 @@ impl Directory {
             Ok(()) => Ok(rustix::fs::fsync(&self.fd)?),
             Err(error) => {
                 let _ = self.unlink(&temporary);
-                Err(self.about(name, error))
+                Err(self.with_name(name, error))
             }
         }
     }
@@ -134,7 +131,8 @@ impl Directory {
     ///
     /// As unlink(2).
     pub fn remove(&self, name: &str) -> io::Result<()> {
-        self.unlink(name).map_err(|error| self.about(name, error))
+        self.unlink(name)
+            .map_err(|error| self.with_name(name, error))
     }
 
     fn unlink(&self, name: &str) -> io::Result<()> {
@@ -144,8 +142,8 @@ impl Directory {
         }
     }
 
-    fn about(&self, name: &str, error: io::Error) -> io::Error {
-        About::of(&self.path.join(name), error)
+    fn with_name(&self, name: &str, error: impl Into<io::Error>) -> io::Error {
+        with_path(&self.path.join(name), error)
     }
 }
 
@@ -161,8 +159,8 @@ impl From<Directory> for OwnedFd {
     }
 }
 
-/// Whether a socket at this path may be one of `user`: root, we, or somebody to whom root or we have given
-/// the directory. A directory that is in one like /tmp anybody can have made.
+/// Checks that a socket at this path may be one of `user`: root, our user, or a user to whom root or we have given
+/// the directory. Anybody may have made one that is in a directory like /tmp.
 ///
 /// # Errors
 ///
@@ -174,7 +172,7 @@ pub fn is_place_of(socket: &Path, user: u32) -> io::Result<()> {
     walk(parent(socket), &mut PathCheck::allowing(user)).map(drop)
 }
 
-/// The directory that a file is in.
+/// The directory of a file.
 pub(super) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -182,23 +180,17 @@ pub(super) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// An error with the path that it is about.
+/// An error with its path.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
-struct About {
+struct PathError {
     path: PathBuf,
     source: io::Error,
 }
 
-impl About {
-    fn of(path: &Path, source: io::Error) -> io::Error {
-        let path = path.to_owned();
-        io::Error::new(source.kind(), Self { path, source })
-    }
-}
-
-fn named(path: &Path, errno: Errno) -> io::Error {
-    About::of(path, errno.into())
+fn with_path(path: &Path, error: impl Into<io::Error>) -> io::Error {
+    let (path, source) = (path.to_owned(), error.into());
+    io::Error::new(source.kind(), PathError { path, source })
 }
 
 fn entry(stat: &Stat) -> PathEntry {
@@ -208,51 +200,54 @@ fn entry(stat: &Stat) -> PathEntry {
     }
 }
 
-/// Goes to a directory name by name; the directory, by its one true path.
+/// Opens a directory name by name. Returns it with its path without links.
 fn walk(path: &Path, check: &mut PathCheck) -> io::Result<(OwnedFd, PathBuf)> {
-    let mut ahead = names(&std::path::absolute(path)?);
-    let mut here = openat(CWD, "/", WAY | OFlags::DIRECTORY, Mode::empty())?;
-    let mut at = PathBuf::from("/");
-    let mut last = entry(&fstat(&here)?);
+    let mut names = reversed(&std::path::absolute(path)?);
+    let (mut fd, mut at, mut last) = root()?;
     let mut links = 0;
-    while let Some(name) = ahead.pop() {
+    while let Some(name) = names.pop() {
         check.directory(&at, &last)?;
-        let there = at.join(&name);
-        let next = openat(&here, &name, WAY, Mode::empty()).map_err(|errno| named(path, errno))?;
-        let stat = fstat(&next)?;
+        let next = at.join(&name);
+        let next_fd =
+            openat(&fd, &name, STEP, Mode::empty()).map_err(|errno| with_path(path, errno))?;
+        let stat = fstat(&next_fd)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
-                here = next;
+                fd = next_fd;
                 match name.as_encoded_bytes() {
                     b".." => _ = at.pop(),
-                    _ => at = there,
+                    _ => at = next,
                 }
                 last = entry(&stat);
             }
             FileType::Symlink => {
-                check.link(&there, &entry(&stat))?;
+                check.link(&next, &entry(&stat))?;
                 links += 1;
                 if links > LINKS_MAX {
-                    return Err(named(path, Errno::LOOP));
+                    return Err(with_path(path, Errno::LOOP));
                 }
-                let leads = readlinkat(&next, "", Vec::new())?.into_bytes();
-                let leads = PathBuf::from(OsString::from_vec(leads));
-                if leads.is_absolute() {
-                    here = openat(CWD, "/", WAY | OFlags::DIRECTORY, Mode::empty())?;
-                    at = PathBuf::from("/");
-                    last = entry(&fstat(&here)?);
+                let target = readlinkat(&next_fd, "", Vec::new())?.into_bytes();
+                let target = PathBuf::from(OsString::from_vec(target));
+                if target.is_absolute() {
+                    (fd, at, last) = root()?;
                 }
-                ahead.extend(names(&leads));
+                names.extend(reversed(&target));
             }
-            _ => return Err(named(path, Errno::NOTDIR)),
+            _ => return Err(with_path(path, Errno::NOTDIR)),
         }
     }
     check.end(&at, &last)?;
-    Ok((here, at))
+    Ok((fd, at))
+}
+
+fn root() -> io::Result<(OwnedFd, PathBuf, PathEntry)> {
+    let fd = openat(CWD, "/", STEP | OFlags::DIRECTORY, Mode::empty())?;
+    let entry = entry(&fstat(&fd)?);
+    Ok((fd, PathBuf::from("/"), entry))
 }
 
 /// The names of a path, the last one first.
-fn names(path: &Path) -> Vec<OsString> {
+fn reversed(path: &Path) -> Vec<OsString> {
     path.components()
         .rev()
         .filter_map(|component| match component {

@@ -1,37 +1,34 @@
-//! How a service that was told to stop lets its open connections end.
+//! The drain before the end of the process. Pure: the time is passed in.
 
 use std::time::Duration;
 
 use super::clock::Uptime;
 
-/// How long systemd is asked to wait beyond the moment of asking. It must be more than
-/// [`EXTEND_EVERY`] and leave room for a machine that is busy.
+/// For how much more time systemd is asked. More than [`EXTEND_EVERY`], with room for a busy machine.
 const EXTEND_BY: Duration = Duration::from_secs(15);
 
-/// How often systemd is asked to wait.
+/// How often systemd is asked for more time.
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
 
-/// A drain before the end of the process: open connections may end by themselves until the
-/// deadline. Pure: the time is passed in.
+/// Open connections may end by themselves until the deadline.
 #[derive(Clone, Debug)]
 pub struct Drain {
     deadline: Option<Uptime>,
     next_extension: Uptime,
 }
 
-/// What is to be done next.
+/// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// End: no connection is open.
     Complete,
     /// End: the time is over, and some are still open.
     TimedOut,
-    /// Wait for connections to end, at most until then. If systemd has to be asked for more time
-    /// now (`EXTEND_TIMEOUT_USEC=`), for how much.
+    /// Wait for connections to end.
     Wait {
-        /// When to ask again.
+        /// When to ask again, at the latest.
         until: Uptime,
-        /// What to ask systemd for, from now on.
+        /// How much time from now on to ask systemd for (`EXTEND_TIMEOUT_USEC=`).
         extend: Option<Duration>,
     },
 }
@@ -45,7 +42,7 @@ impl Drain {
         }
     }
 
-    /// What to do when `open` connections are left.
+    /// What to do while `open` connections are left.
     pub fn step(&mut self, open: usize, now: Uptime) -> Step {
         if open == 0 {
             return Step::Complete;
@@ -79,25 +76,19 @@ mod tests {
     }
 
     #[test]
-    fn without_connections_it_is_complete_at_once() {
-        assert_eq!(
-            Drain::begin(Some(Duration::ZERO), at(1)).step(0, at(1)),
-            Step::Complete
-        );
-        assert_eq!(Drain::begin(None, at(1)).step(0, at(1)), Step::Complete);
-    }
-
-    #[test]
-    fn without_time_open_connections_are_given_up_at_once() {
-        assert_eq!(
-            Drain::begin(Some(Duration::ZERO), at(1)).step(3, at(1)),
-            Step::TimedOut
-        );
+    fn without_connections_it_is_complete_and_without_time_it_is_over_at_once() {
+        for (timeout, open, step) in [
+            (Some(Duration::ZERO), 0, Step::Complete),
+            (None, 0, Step::Complete),
+            (Some(Duration::ZERO), 3, Step::TimedOut),
+        ] {
+            assert_eq!(Drain::begin(timeout, at(1)).step(open, at(1)), step);
+        }
     }
 
     proptest! {
-        /// Called when it asks to be called, systemd's patience never ends before the drain does,
-        /// and the drain ends at its deadline or when the last connection does.
+        /// If it is called when it asks to be, systemd's timeout never ends before the drain, and the drain
+        /// ends at its deadline or with the last connection.
         #[test]
         fn systemd_is_always_asked_before_its_patience_ends(
             timeout in prop::option::of(0u64..200),

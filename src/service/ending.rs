@@ -1,17 +1,16 @@
 //! How a connection ends: in order, or by a reset.
 //!
-//! An end that was not one is a reset. As soon as both sides of a connection are there, closing either
-//! socket resets it ([`reset_on_close`]), whoever closes the last descriptor: this process, the kernel when
-//! it dies, or systemd when it lets go of what it keeps. So nobody takes the first half of an answer for
-//! the whole. That is taken back for a socket when the other side's end is passed on to it
-//! ([`end_orderly`], [`close_orderly`]): from then on what was sent is delivered, and the end behind it,
-//! also when nobody has the socket any more.
+//! As soon as both sockets of a connection exist, closing either resets it ([`reset_on_close`]), whoever closes
+//! the last descriptor: this process, the kernel when the process dies, or systemd when it empties its store. So
+//! nobody takes half an answer for a whole one. That is undone for a socket when the other side's end is forwarded
+//! to it ([`end_orderly`], [`close_orderly`]): what was sent is delivered then, and the end after it, also when
+//! all descriptors are closed.
 //!
-//! It costs a system call for each socket at the beginning and one at the end. A listener never has the
-//! option, although sockets would inherit it: another program may get that listener next.
+//! It costs each socket one system call at the beginning and one at the end. A listener never has the option,
+//! although sockets would inherit it: another program may get the listener next.
 //!
-//! AF_UNIX and vsock have no reset. Closing shows the end there, or, of an AF_UNIX socket with bytes that
-//! were not received, a reset.
+//! AF_UNIX and vsock have no reset. Closing shows the end, or a reset for an AF_UNIX socket with bytes that were
+//! not received.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -21,31 +20,30 @@ use rustix::net::{Shutdown, connect_unspec, shutdown, sockopt};
 
 use super::kernel::has_unread;
 
-/// Makes the peer see a reset, not an orderly end, when the last descriptor of the socket is closed:
-/// `SO_LINGER` with zero seconds, socket(7). What was not acknowledged by then is thrown away.
+/// Makes closing the last descriptor a reset: `SO_LINGER` with zero seconds, socket(7). What was not acknowledged
+/// by then is lost.
 pub fn reset_on_close(socket: impl AsFd) {
-    // Without linger (it cannot fail on a socket) the peer would see an orderly end.
+    // It cannot fail on a socket.
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
-/// Closing the socket is its orderly end from now on.
+/// Makes closing the last descriptor an orderly end.
 pub fn close_orderly(socket: impl AsFd) {
     let _ = sockopt::set_socket_linger(socket, None);
 }
 
-/// Tells the peer that nothing more comes, unless that was done. Closing the socket changes nothing for
-/// the peer from now on.
+/// Sends the end, unless it was sent. Closing the socket changes nothing for the peer from now on.
 ///
 /// # Errors
 ///
 /// When the connection has ended or is broken.
 pub fn end_orderly(socket: impl AsFd) -> Result<(), Errno> {
-    // First, so that it is never to be reset when its end was told.
+    // First, so that no socket whose end was sent would be reset.
     close_orderly(&socket);
     shutdown(socket, Shutdown::Write)
 }
 
-/// Resets a connection, whoever else has its socket. A family that has no reset shows the end.
+/// Resets a connection, whatever other descriptors of its socket there are. Without reset, it shows the end.
 pub fn end_by_reset(socket: impl AsFd) {
     if connect_unspec(&socket).is_err() {
         // It fails only on a connection that is broken already.
@@ -53,14 +51,13 @@ pub fn end_by_reset(socket: impl AsFd) {
     }
 }
 
-/// Whether the last descriptor of a socket resets the connection when it is closed, because somebody has
-/// asked for that.
+/// Whether [`reset_on_close`] is in effect.
 pub fn resets_on_close(socket: impl AsFd) -> bool {
     matches!(sockopt::socket_linger(socket), Ok(Some(Duration::ZERO)))
 }
 
-/// Whether closing the only descriptor of a socket would reset the connection: somebody has asked for
-/// that, or bytes that came were not received (RFC 2525, section 2.17).
+/// Whether closing the only descriptor would reset the connection: [`reset_on_close`] is in effect, or bytes were
+/// not received (RFC 2525, section 2.17).
 pub fn is_to_be_reset(socket: BorrowedFd<'_>) -> bool {
     resets_on_close(socket) || has_unread(socket)
 }

@@ -1,4 +1,4 @@
-//! What to do when no descriptors are left: clients wait until a connection ends.
+//! The lack of descriptors or memory: accepting pauses, and clients wait until a connection ends.
 
 use std::error::Error;
 use std::io;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::clock::Uptime;
 use super::event;
 
-/// How long accepting pauses, unless a connection ends before.
+/// How long accepting pauses, unless a connection ends earlier.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// It is told once in so much time.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How often it is logged at most.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
-/// Whether the kernel had no descriptor or no memory left.
+/// Whether descriptors or memory had run out.
 pub fn is_exhausted(error: &io::Error) -> bool {
     let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
     error
@@ -22,7 +22,7 @@ pub fn is_exhausted(error: &io::Error) -> bool {
         .is_some_and(|number| exhausted.contains(&number))
 }
 
-/// Whether the error, or what has caused it, is that no descriptor is left.
+/// Whether the error, or a cause of it, is that descriptors had run out.
 pub fn is_of_descriptors(error: &(dyn Error + 'static)) -> bool {
     let is_one = |error: &(dyn Error + 'static)| {
         let number = error.downcast_ref().and_then(io::Error::raw_os_error);
@@ -31,12 +31,12 @@ pub fn is_of_descriptors(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(is_one)
 }
 
-/// Nobody can be served for lack of descriptors.
+/// Too few descriptors to serve anybody.
 #[derive(Debug, thiserror::Error)]
 #[error("there are too few descriptors to serve anybody: {0} (raise LimitNOFILE=)")]
 pub struct TooFew(#[source] io::Error);
 
-/// Makes sure that so many descriptors can be opened now, for a service that is about to begin.
+/// Checks that `count` more descriptors can be opened now.
 ///
 /// # Errors
 ///
@@ -48,21 +48,21 @@ pub fn make_sure_of(count: usize) -> Result<(), TooFew> {
     all.map(drop).map_err(TooFew)
 }
 
-/// Whether nobody is accepted for lack of descriptors or memory.
+/// The pause of accepting.
 #[derive(Debug, Default)]
 pub struct Pause {
     until: Option<Uptime>,
-    told: Option<Uptime>,
+    logged: Option<Uptime>,
 }
 
 impl Pause {
-    /// Accepting has failed with this error, while so many connections are open.
+    /// Begins: accepting has failed with `error` while `open` connections are open.
     pub fn begin(&mut self, now: Uptime, error: &io::Error, open: usize) {
         self.until = Some(now + PAUSE);
-        if self.told.is_some_and(|told| now < told + TELL_EVERY) {
+        if self.logged.is_some_and(|logged| now < logged + LOG_EVERY) {
             return;
         }
-        self.told = Some(now);
+        self.logged = Some(now);
         tracing::warn!(
             MESSAGE_ID = event::NO_DESCRIPTORS,
             ERROR = %error,
@@ -72,17 +72,17 @@ impl Pause {
         );
     }
 
-    /// When it will be over; `None` if there is none.
+    /// When it is over; `None` if there is none.
     pub fn until(&self) -> Option<Uptime> {
         self.until
     }
 
-    /// Whether it is over just now.
+    /// Whether it is over now; true once.
     pub fn is_over(&mut self, now: Uptime) -> bool {
         self.until.take_if(|until| *until <= now).is_some()
     }
 
-    /// Something has changed: it is worth another try.
+    /// Ends early: something has changed.
     pub fn end(&mut self) {
         self.until = None;
     }

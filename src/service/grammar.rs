@@ -1,16 +1,16 @@
-//! How addresses are written, one grammar for all, and what to write instead of what is not one.
+//! The grammar of addresses, and what to write instead of a wrong one.
 
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::address::{Address, AddressError, UNIX_PATH_MAX};
-use crate::service::printable::is_hidden;
+use super::printable::is_hidden;
 
 /// The longest name of a network interface: `IFNAMSIZ` less its NUL, netdevice(7).
 const INTERFACE_NAME_MAX: usize = 15;
 
-/// Any machine, or any port: `VMADDR_CID_ANY` and `VMADDR_PORT_ANY`, vsock(7). Nothing can be connected there.
+/// Any machine or any port: `VMADDR_CID_ANY` and `VMADDR_PORT_ANY`, vsock(7).
 const VSOCK_ANY: u32 = u32::MAX;
 
 /// What is wrong, and what to write instead if that can be guessed.
@@ -39,13 +39,11 @@ impl From<&'static str> for Problem {
 }
 
 impl Address {
-    /// Reads an address to listen on: additionally a bare `PORT`, which is that port on every
-    /// address of the machine, IPv4 and IPv6.
+    /// Reads an address to listen on. A bare `PORT` is that port on every address of the machine, IPv4 and IPv6.
     ///
     /// # Errors
     ///
-    /// When the text is neither an address nor a port, or names a place where clients are handed
-    /// over: they are accepted somewhere else.
+    /// When the text is neither an address nor a port, or is a handover socket.
     pub fn parse_listen(text: &str) -> Result<Self, AddressError> {
         if let Ok(port) = text.parse::<u16>() {
             let host = Ipv6Addr::UNSPECIFIED.to_string();
@@ -74,9 +72,9 @@ impl FromStr for Address {
 /// What an address is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// To be connected to.
+    /// Connecting.
     Connect,
-    /// To be listened on: the kernel chooses the port if it is 0.
+    /// Listening; the kernel replaces port 0 by a free one.
     Listen,
 }
 
@@ -105,7 +103,7 @@ fn address(text: &str, purpose: Purpose) -> Result<Address, Problem> {
     if let Some(rest) = text.strip_prefix("unix:") {
         return path(rest).map(Address::Unix);
     }
-    // A machine may be called handover too: then a port follows.
+    // Before a port, handover is the name of a host.
     if let Some(rest) = text.strip_prefix("handover:")
         && number::<u16>(rest).is_none()
     {
@@ -117,7 +115,7 @@ fn address(text: &str, purpose: Purpose) -> Result<Address, Problem> {
     tcp(text, purpose)
 }
 
-/// The working directory of a daemon is nobody's choice, so a path has to begin at the root.
+/// A path must be absolute, because nobody chooses the working directory of a daemon.
 fn path(text: &str) -> Result<PathBuf, Problem> {
     match text.len() {
         0 => Err("the path is missing".into()),
@@ -209,8 +207,7 @@ fn missing_host(port: &str, purpose: Purpose) -> Problem {
     Problem::advised("the host is missing", advice)
 }
 
-/// What to write instead of a URL, or of an address with a protocol before it or a path behind it; `None` if it
-/// is nothing of the kind.
+/// What to write instead of a URL, or of an address with a protocol or a path; `None` if it is neither.
 fn without_url(text: &str, purpose: Purpose) -> Option<String> {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (scheme, rest),
@@ -237,7 +234,7 @@ fn without_url(text: &str, purpose: Purpose) -> Option<String> {
     })
 }
 
-/// An IPv6 address, perhaps with its scope: the name or the number of an interface, RFC 4007.
+/// Whether it is an IPv6 address, with or without a scope: the name or number of an interface, RFC 4007.
 fn is_v6(text: &str) -> bool {
     let (address, scope) = match text.split_once('%') {
         None => (text, None),
@@ -250,8 +247,8 @@ fn is_v6(text: &str) -> bool {
     address.parse::<Ipv6Addr>().is_ok() && scope.is_none_or(is_scope)
 }
 
-/// What to write instead of a scope as a URL has it, `%25eth0` (RFC 6874); `None` if it is none: 25 and more
-/// digits are the number of an interface.
+/// What to write instead of a scope as in a URL, `%25eth0` (RFC 6874). `None` if it is none: digits that begin with
+/// 25 are the number of an interface.
 fn without_escape(host: &str) -> Option<String> {
     let (address, scope) = host.split_once("%25")?;
     let host = format!("{address}%{scope}");
@@ -262,7 +259,7 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// A number of digits only: `u16::from_str` takes a sign too.
+/// A number of digits only; `from_str` takes a sign too.
 fn number<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok().filter(|_| is_number(text))
 }

@@ -1,5 +1,5 @@
-//! In which order, and when, the addresses of a name are tried: Happy Eyeballs, RFC 8305. Pure; the
-//! connections are made by [`super::connecting`].
+//! The order and the times in which the addresses of a name are tried: Happy Eyeballs, RFC 8305. Pure;
+//! [`super::connecting`] connects.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How long an address has before the next one is tried beside it: RFC 8305, section 5, "Connection Attempt
-/// Delay".
+/// The time between two attempts: RFC 8305, section 5, "Connection Attempt Delay".
 const DELAY: Duration = Duration::from_millis(250);
 
 /// The least that RFC 8305, section 5, allows.
 const SHORTEST_DELAY: Duration = Duration::from_millis(10);
 
-/// The addresses of one name, of which the first that connects is taken.
+/// A race of the addresses of one name: the first that connects wins.
 #[derive(Debug)]
 pub struct Race {
     waiting: VecDeque<SocketAddr>,
-    /// Attempts that have begun and have not failed.
+    /// The number of attempts that have begun and not failed.
     under_way: usize,
     delay: Duration,
     /// When the next attempt is due.
@@ -26,7 +25,7 @@ pub struct Race {
 }
 
 impl Race {
-    /// A race that begins now. Every address has its turn before `until`.
+    /// Begins now. Every address is tried before `until`.
     pub fn new(
         addresses: impl IntoIterator<Item = SocketAddr>,
         now: Instant,
@@ -44,7 +43,7 @@ impl Race {
         }
     }
 
-    /// The address to be tried now, if one is due. Its attempt is under way from now on.
+    /// Begins the next attempt, if it is due, and returns its address.
     pub fn begin(&mut self, now: Instant) -> Option<SocketAddr> {
         if self.due()? > now {
             return None;
@@ -54,33 +53,33 @@ impl Race {
         self.waiting.pop_front()
     }
 
-    /// When the next address is due; `None` if all have had their turn.
+    /// When the next attempt is due; `None` if all have begun.
     pub fn due(&self) -> Option<Instant> {
         (!self.waiting.is_empty()).then_some(self.next)
     }
 
-    /// An attempt has failed: the next address has its turn at once.
+    /// An attempt has failed: the next is due at once.
     pub fn failed(&mut self, now: Instant) {
         self.under_way -= 1;
         self.next = now;
     }
 
-    /// The attempt to reach this address had no room, and an older one was given up for it: it has its turn
-    /// again at once.
-    pub fn makes_room_for(&mut self, address: SocketAddr, now: Instant) {
+    /// The attempt at this address failed for lack of descriptors, and an older one was given up: it is due again
+    /// at once.
+    pub fn retry_instead(&mut self, address: SocketAddr, now: Instant) {
         self.failed(now);
         self.failed(now);
         self.waiting.push_front(address);
     }
 
-    /// Whether every attempt has failed.
+    /// Whether all attempts have failed.
     pub fn is_lost(&self) -> bool {
         self.waiting.is_empty() && self.under_way == 0
     }
 }
 
-/// Each address once, the families in turn as long as there are two, beginning with that of the first address:
-/// RFC 8305, section 4. Within a family the order stays: it is the resolver's, RFC 6724.
+/// Each address once, the two families in turn, beginning with that of the first address (RFC 8305, section 4).
+/// Within a family the order is the resolver's (RFC 6724).
 fn interleaved(addresses: impl IntoIterator<Item = SocketAddr>) -> VecDeque<SocketAddr> {
     let mut all: VecDeque<SocketAddr> = VecDeque::new();
     for address in addresses {
@@ -177,7 +176,7 @@ mod tests {
                 }
                 prop_assert_eq!(race.is_lost(), begun.len() == given.len() && failed == begun.len());
             }
-            // Nobody fails any more: the rest has its turn when it is due.
+            // None fails any more: the rest begins when it is due.
             while let Some(due) = race.due() {
                 prop_assert!(due <= until);
                 begun.extend(race.begin(due));

@@ -1,11 +1,10 @@
-//! When a service that nobody uses may end.
+//! The end of a service that is not used. Pure: the time is passed in.
 
 use std::time::Duration;
 
 use super::clock::Uptime;
 
-/// Runs while nobody uses the service; when it has run for the whole exit-idle time, the service
-/// may end. Pure: the time is passed in.
+/// Expires when the service was not used for the whole exit-idle time.
 #[derive(Clone, Debug)]
 pub struct IdleTimer {
     limit: Option<Duration>,
@@ -13,7 +12,7 @@ pub struct IdleTimer {
 }
 
 impl IdleTimer {
-    /// A timer that lets the service end after `limit` without use; `None`: never.
+    /// Expires after `limit` without use; `None`: never.
     pub fn new(limit: Option<Duration>) -> Self {
         Self {
             limit,
@@ -21,8 +20,7 @@ impl IdleTimer {
         }
     }
 
-    /// Tells whether the service is in use now. The timer starts when it is not, and stops when it
-    /// is.
+    /// Starts when the service is not in use, and stops when it is.
     pub fn update(&mut self, in_use: bool, now: Uptime) {
         match in_use {
             true => self.idle_since = None,
@@ -30,23 +28,23 @@ impl IdleTimer {
         }
     }
 
-    /// Starts again from zero at that moment, because somebody was seen waiting.
+    /// Starts again from `from`, because a client was seen waiting.
     pub fn restart(&mut self, from: Uptime) {
         self.idle_since = Some(from);
     }
 
-    /// When the service may end, if nobody comes before.
+    /// When it expires, unless the service is used before.
     pub fn deadline(&self) -> Option<Uptime> {
         Some(self.idle_since? + self.limit?)
     }
 
-    /// Whether the service may end now.
+    /// Whether it has expired.
     pub fn expired(&self, now: Uptime) -> bool {
         self.deadline().is_some_and(|deadline| deadline <= now)
     }
 
-    /// How long a service that cannot serve somebody who waits (its gate is closed) may sleep
-    /// before it asks again whether it may end: the limit, but never so short that it would spin.
+    /// How long a service that may not accept the client that waits sleeps before it looks again: the limit,
+    /// and at least 1 s, so that it does not spin.
     pub fn recheck_after(&self) -> Duration {
         self.limit
             .unwrap_or(Duration::MAX)

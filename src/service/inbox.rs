@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Messages from other threads; its descriptor becomes readable when there are some.
+/// Messages from other threads. Its descriptor is readable while there are some.
 #[derive(Debug)]
 pub struct Inbox<T> {
     messages: Mutex<Vec<T>>,
@@ -14,11 +14,11 @@ pub struct Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    /// An empty one.
+    /// Empty.
     ///
     /// # Errors
     ///
-    /// When no descriptor is left.
+    /// When descriptors have run out.
     pub fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
@@ -31,17 +31,17 @@ impl<T> Inbox<T> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Leaves a message. The thread is woken by a system call only if none was there.
+    /// Adds a message. Only the first one costs a system call, which wakes the thread.
     pub fn post(&self, message: T) {
         let mut messages = self.messages();
         messages.push(message);
         if messages.len() == 1 {
-            // It fails only if it was told 2^64 times without being read.
+            // It fails only at 2^64 - 1.
             let _ = rustix::io::write(&self.event, &1_u64.to_ne_bytes());
         }
     }
 
-    /// Takes all of them.
+    /// Takes all messages.
     pub fn take(&self) -> Vec<T> {
         let mut messages = self.messages();
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
@@ -78,6 +78,6 @@ mod tests {
         sending.join().unwrap();
         assert_eq!(seen, [0, 1, 2]);
         poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
-        assert!(events.is_empty(), "nothing is left to be told");
+        assert!(events.is_empty(), "no message is left");
     }
 }

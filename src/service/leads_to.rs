@@ -13,14 +13,14 @@ use super::address::Address;
 use super::kernel;
 use super::listener::Listener;
 
-/// How long the resolver may take to tell the addresses of a name.
+/// How long the resolver may take.
 const RESOLVER: Duration = Duration::from_secs(2);
 
 /// vsock(7): `VMADDR_CID_LOCAL`, this machine.
 const VSOCK_LOCAL: u32 = 1;
 
-/// The listener that an address leads to, as far as that can be told without asking a resolver: the address or
-/// path of a listener, or another address of this machine where it listens at all of them.
+/// The listener that an address leads to, as far as that is known without a resolver: its own address or path, or
+/// any address of this machine if it listens at all of them.
 pub fn listener_at<'a>(target: &Address, listeners: &'a [Listener]) -> Option<&'a Listener> {
     listeners.iter().find(|listener| match target {
         Address::Tcp { .. } => target
@@ -41,7 +41,7 @@ pub async fn listener_at_name<'a>(
     if target.literal().is_some() || !has_port(target, listeners) {
         return listener_at(target, listeners);
     }
-    // A name that is unknown leads nowhere.
+    // An unknown name leads nowhere.
     let found = timeout(RESOLVER, lookup_host((host.as_str(), *port))).await;
     let addresses: Vec<SocketAddr> = found.ok()?.ok()?.collect();
     listeners
@@ -49,8 +49,8 @@ pub async fn listener_at_name<'a>(
         .find(|listener| addresses.iter().any(|address| leads_to(*address, listener)))
 }
 
-/// Whether an address may lead to a listener, whatever names and interfaces there are: one has its port, or both
-/// are AF_UNIX. TCP leads to another port only where packets are redirected.
+/// Whether an address could lead to a listener, whatever names and interfaces there are: it has the port of one,
+/// or both are AF_UNIX. A redirection of packets to another port is not seen.
 pub fn may_lead_to_one(target: &Address, listeners: &[Listener]) -> bool {
     match target {
         Address::Tcp { .. } => has_port(target, listeners),
@@ -62,7 +62,7 @@ pub fn may_lead_to_one(target: &Address, listeners: &[Listener]) -> bool {
     }
 }
 
-/// Whether a TCP listener of our network has the port of this address.
+/// Whether a TCP listener in our network namespace has the port of this address.
 fn has_port(target: &Address, listeners: &[Listener]) -> bool {
     let Address::Tcp { port, .. } = target else {
         return false;
@@ -78,10 +78,10 @@ fn leads_to(target: SocketAddr, listener: &Listener) -> bool {
         return false;
     };
     let socket = SockRef::from(listener);
-    // A listener of one interface is not where the others lead.
-    let everywhere = !matches!(socket.device(), Ok(Some(_)));
+    // Other interfaces do not lead to a listener that is bound to one.
+    let is_on_all = !matches!(socket.device(), Ok(Some(_)));
     let only_v6 = bound.is_ipv6() && socket.only_v6().unwrap_or(true);
-    everywhere
+    is_on_all
         && is_reached_by(bound, only_v6, target, is_of_this_machine)
         && is_in_our_network(listener)
 }
@@ -90,7 +90,7 @@ fn bound_to(listener: &Listener) -> Option<SocketAddr> {
     SockRef::from(listener).local_addr().ok()?.as_socket()
 }
 
-/// Whether a socket that listens at `bound` is reached by connecting to `target`.
+/// Whether connecting to `target` reaches a socket that listens at `bound`.
 fn is_reached_by(
     bound: SocketAddr,
     only_v6: bool,
@@ -108,7 +108,7 @@ fn is_reached_by(
     }
 }
 
-/// Where the kernel connects to: every address of the machine means itself.
+/// Where the kernel connects to: the unspecified address means this machine.
 pub fn destination(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -117,8 +117,7 @@ pub fn destination(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether it is an address of this machine: what is sent there from here has it as its source too. Nothing is
-/// sent to find out.
+/// Whether it is an address of this machine: packets from here to there have it as their source. None is sent.
 fn is_of_this_machine(ip: IpAddr) -> bool {
     if ip.is_loopback() {
         return true;
@@ -135,7 +134,7 @@ fn is_of_this_machine(ip: IpAddr) -> bool {
     source().is_ok_and(|source| source == ip)
 }
 
-/// Whether a path or a name is that of the listener.
+/// Whether a path, a name or a vsock address is that of the listener.
 fn has_name(target: &Address, listener: &Listener) -> bool {
     let Ok(bound) = SockRef::from(listener).local_addr() else {
         return false;
@@ -158,13 +157,13 @@ fn is_vsock(bound: &SockAddr, cid: u32, port: u32) -> bool {
         })
 }
 
-/// Whether a listener is in the network namespace of this process: it may come from another one. Kernels
-/// before 5.14 tell nothing; then one that we have bound is.
+/// Whether a listener is in our network namespace; an inherited one need not be. Kernels before 5.14 do not say:
+/// then those that we have bound are.
 fn is_in_our_network(listener: &Listener) -> bool {
     is_our_network(listener).unwrap_or(!listener.is_inherited())
 }
 
-/// Whether a socket is in the network namespace of this process; `None` where the kernel does not tell.
+/// Whether a socket is in our network namespace; `None` where the kernel does not say.
 pub fn is_our_network(socket: impl AsFd) -> Option<bool> {
     let ours = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     let ours = kernel::network_cookie(ours.as_fd()).ok()?;

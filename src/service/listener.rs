@@ -1,4 +1,4 @@
-//! A listening stream socket: systemd's or our own.
+//! Listeners: from systemd, from a predecessor, or our own.
 
 use std::fmt;
 use std::io;
@@ -17,12 +17,13 @@ use tokio::io::unix::AsyncFd;
 
 use super::activation::Inherited;
 use super::address::Address;
+use super::arrival::has_gone;
 pub use super::arrival::{Accepted, Arrival, Peer};
-use super::arrival::{accepted, handed_over, has_gone};
 use super::congestion;
+use super::exhausted::is_exhausted;
 use super::handover::{self, Queue};
-use super::inspect::{check_kind, local_name};
 use super::kernel;
+use super::socket::{check_kind, local_name};
 use super::socket_file::{SocketFile, instead_of_socket};
 use super::stream::{keep_alive, send_at_once};
 
@@ -45,7 +46,7 @@ pub enum ListenError {
         /// What is there.
         found: &'static str,
     },
-    /// It is not a stream socket that listens.
+    /// It is not a listening stream socket.
     #[error("{0}")]
     WrongKind(String),
     /// The runtime cannot watch it.
@@ -54,7 +55,7 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    /// Why a socket could not be bound.
+    /// For a socket that could not be bound.
     pub(super) fn of_bind(address: &Address, source: io::Error) -> Self {
         let address = address.clone();
         let found = match &address {
@@ -72,7 +73,7 @@ impl ListenError {
     }
 }
 
-/// The next step for a person who reads the error.
+/// What to do about the error.
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => " (is another program, or a .socket unit, listening there?)",
@@ -84,48 +85,48 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// A listening stream socket, or one to which clients are handed over.
+/// A listening stream socket, or a handover socket.
 #[derive(Debug)]
 pub struct Listener {
     fd: Arc<OwnedFd>,
-    /// Only where somebody waits in the runtime: what is watched wakes it.
+    /// Only where the runtime waits for clients: each would wake it.
     watch: OnceLock<AsyncFd<Arc<OwnedFd>>>,
     name: String,
-    /// If clients are received, not accepted: [`super::handover`].
+    /// Of a handover socket, see [`super::handover`].
     queue: Option<Queue>,
-    inherited: bool,
-    /// Of MPTCP: whether a client is too has to be asked for each.
+    is_inherited: bool,
+    /// Whether it is of MPTCP: then each client's protocol has to be looked up.
     is_mptcp: bool,
-    /// What ends with it, if it was made here or is ours now.
+    /// Removed with it, unless it is shared.
     file: Option<SocketFile>,
-    /// Whether another process listens on it, so that it is that one's to say when it ends.
-    shared: AtomicBool,
+    /// Whether another process has it, and decides on its end.
+    is_shared: AtomicBool,
     keepalive: Option<Duration>,
-    /// Whether somebody may wait who has come a while ago: before [`Self::set_options`], so that its
-    /// socket has not inherited them; or so long ago that it may have gone.
+    /// Whether clients may wait that came before [`Self::set_options`], so that they have not inherited the
+    /// options, or that may have gone since.
     has_old: AtomicBool,
 }
 
 impl Listener {
-    /// Takes a socket that was inherited, after looking whether it is one that can be accepted from.
+    /// Takes an inherited socket.
     ///
     /// # Errors
     ///
-    /// A sentence that names the socket and what it is instead.
+    /// When it is not a listening stream socket: a sentence that names it and says what it is.
     pub fn inherited(fd: OwnedFd) -> Result<Self, ListenError> {
         check_kind(&fd).map_err(ListenError::WrongKind)?;
         rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
         let mut listener = Self::new(fd, None)?;
-        listener.inherited = true;
+        listener.is_inherited = true;
         Ok(listener)
     }
 
-    /// Takes all of these sockets, see [`Self::inherited`]. One that cannot be accepted from is closed, and
-    /// that is told: nobody who comes to the others has to wait for it.
+    /// Takes all these sockets, see [`Self::inherited`]. One of another kind is closed, with a warning, so that
+    /// the clients of the others are served.
     ///
     /// # Errors
     ///
-    /// For the first that cannot be accepted from, if there is no other.
+    /// For the first of another kind, if all are.
     pub fn inherit_all(sockets: Vec<Inherited>) -> Result<Vec<Self>, ListenError> {
         let mut listeners = Vec::new();
         let mut useless = Vec::new();
@@ -144,34 +145,33 @@ impl Listener {
         Ok(listeners)
     }
 
-    /// Takes a socket that another process hands over and still accepts from. If that process goes
-    /// on, dropping this changes nothing for it; [`Self::keep`] says that it does not.
+    /// Takes a socket from which the predecessor still accepts. Dropping it changes nothing for the predecessor,
+    /// until [`Self::keep`] is called.
     ///
     /// # Errors
     ///
     /// As [`Self::inherited`].
-    pub fn handed(fd: OwnedFd, path: Option<&Path>) -> Result<Self, ListenError> {
+    pub fn of_predecessor(fd: OwnedFd, path: Option<&Path>) -> Result<Self, ListenError> {
         let mut listener = Self::inherited(fd)?;
-        listener.inherited = false;
-        listener.file = path.and_then(SocketFile::handed);
+        listener.is_inherited = false;
+        listener.file = path.and_then(SocketFile::of_predecessor);
         listener.leave();
         Ok(listener)
     }
 
-    /// Takes a socket that was inherited and to which clients are handed over.
+    /// Takes an inherited handover socket.
     ///
     /// # Errors
     ///
     /// A sentence, when it is another kind of socket.
     pub fn inherited_handover(fd: OwnedFd) -> Result<Self, ListenError> {
         handover::check_kind(&fd).map_err(ListenError::WrongKind)?;
-        let mut listener = Self::new(fd, None)?;
-        listener.inherited = true;
-        listener.be_handover();
+        let mut listener = Self::of_handover(fd, None)?;
+        listener.is_inherited = true;
         Ok(listener)
     }
 
-    /// Makes a socket at `path` to which clients are handed over.
+    /// Makes a handover socket at `path`.
     ///
     /// # Errors
     ///
@@ -179,16 +179,16 @@ impl Listener {
     pub fn bind_handover(path: &Path) -> Result<Self, ListenError> {
         let address = Address::Handover(path.to_owned());
         let socket = handover::bind(path).map_err(|error| ListenError::of_bind(&address, error))?;
-        let mut listener = Self::new(socket, SocketFile::bound(path))?;
-        listener.be_handover();
-        Ok(listener)
+        Ok(Self::of_handover(socket, SocketFile::bound(path))?)
     }
 
-    fn be_handover(&mut self) {
-        self.queue = Some(Queue::default());
-        if let Some(path) = self.name.strip_prefix("unix:") {
-            self.name = format!("handover:{path}");
+    fn of_handover(fd: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
+        let mut listener = Self::new(fd, file)?;
+        listener.queue = Some(Queue::default());
+        if let Some(path) = listener.name.strip_prefix("unix:") {
+            listener.name = format!("handover:{path}");
         }
+        Ok(listener)
     }
 
     pub(super) fn new(fd: OwnedFd, file: Option<SocketFile>) -> io::Result<Self> {
@@ -199,51 +199,51 @@ impl Listener {
             watch: OnceLock::new(),
             name,
             queue: None,
-            inherited: false,
+            is_inherited: false,
             is_mptcp,
             file,
-            shared: AtomicBool::new(false),
+            is_shared: AtomicBool::new(false),
             keepalive: None,
             has_old: AtomicBool::new(true),
         })
     }
 
-    /// The socket is ours alone from now on.
+    /// From now on only this process has the socket.
     pub fn keep(&self) {
-        self.shared.store(false, Relaxed);
+        self.is_shared.store(false, Relaxed);
     }
 
-    /// The socket is another process's from now on: what we do to ours must not end it.
+    /// From now on the socket belongs to another process: dropping ours must not end it.
     pub fn leave(&self) {
-        self.shared.store(true, Relaxed);
+        self.is_shared.store(true, Relaxed);
     }
 
-    /// Whether clients are handed over to it instead of accepted.
+    /// Whether it is a handover socket.
     pub fn is_handover(&self) -> bool {
         self.queue.is_some()
     }
 
-    /// Whether it was inherited, so that it lives on when we end.
+    /// Whether it was inherited, so that it outlives the process.
     pub fn is_inherited(&self) -> bool {
-        self.inherited
+        self.is_inherited
     }
 
-    /// Has every client's socket send small pieces at once, and be probed so that a client which
-    /// does not answer for `keepalive` is taken for gone. Nothing to do for AF_UNIX.
+    /// Makes clients' sockets send small pieces at once, and break if the client does not answer probes for
+    /// `keepalive`. Nothing to do for AF_UNIX.
     ///
-    /// Accepted sockets inherit it from the listener, at no cost for each, but for those who wait
-    /// already (one of them is why systemd has started us): those are told one by one.
+    /// Accepted sockets inherit that from the listener, at no cost. It is set one by one for clients that wait
+    /// already, such as the one for which systemd has started the service.
     ///
     /// # Errors
     ///
     /// When the kernel does not take the values.
     pub fn set_options(&mut self, keepalive: Option<Duration>) -> io::Result<()> {
         if self.is_handover() {
-            // Whoever accepts them has seen to it.
+            // The process that accepts them has done it.
             return Ok(());
         }
-        if keepalive.is_none() && !self.inherited {
-            // The process before may have had it on.
+        if keepalive.is_none() && !self.is_inherited {
+            // The predecessor may have turned it on.
             sockopt::set_socket_keepalive(&*self.fd, false)?;
         }
         self.keepalive = keepalive;
@@ -252,12 +252,12 @@ impl Listener {
         set_options(&*self.fd, keepalive)
     }
 
-    /// Nobody was accepted for a while: who waits is not taken for somebody who has just come.
+    /// Accepting has paused: clients that wait may have gone.
     pub fn expect_old(&self) {
         self.has_old.store(true, Relaxed);
     }
 
-    /// Waits until somebody may be waiting. It may be wrong; [`Self::accept`] tells.
+    /// Waits until a client may be waiting; [`Self::accept`] finds out.
     ///
     /// # Errors
     ///
@@ -278,15 +278,14 @@ impl Listener {
         Ok(self.watch.get_or_init(|| watch))
     }
 
-    /// Accepts one client, if one waits. When nobody does, [`Self::poll_ready`] waits for the next
-    /// one; the two must be called in the same task.
+    /// Accepts a client. If none waits, [`Self::poll_ready`], called in the same task, waits for the next one.
     ///
     /// # Errors
     ///
-    /// Only those that will not go away: the socket is not a listener (any more).
+    /// Only those that last: the socket does not listen (any more).
     pub fn accept(&self, context: &mut Context<'_>) -> io::Result<Accepted> {
         loop {
-            // Pending is what has the task woken for the next client, so it comes last.
+            // Pending makes the next client wake the task, so it comes last.
             let Poll::Ready(ready) = self.watch()?.poll_read_ready(context) else {
                 return Ok(Accepted::Nobody);
             };
@@ -297,51 +296,44 @@ impl Listener {
         }
     }
 
-    /// Accepts one client, if one waits, whoever watches the socket.
+    /// Accepts a client, whether or not the runtime watches the socket.
     ///
     /// # Errors
     ///
     /// As [`Self::accept`].
     pub fn accept_now(&self) -> io::Result<Accepted> {
-        let error = match &self.queue {
-            Some(queue) => match queue.receive(self.fd.as_fd()) {
-                Ok(received) => return Ok(handed_over(received)),
-                Err(errno) => errno,
-            },
-            None => {
-                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-                match rustix::net::acceptfrom_with(&*self.fd, flags) {
-                    Ok((fd, address)) => {
-                        let is_old = self.has_old.load(Relaxed);
-                        if is_old && has_gone(&fd) {
-                            return Ok(Accepted::Gone);
-                        }
-                        if is_old {
-                            // It fails only for one who has gone, and that shows soon enough.
-                            let _ = set_options(&fd, self.keepalive);
-                        }
-                        return Ok(accepted(fd, address, self.is_mptcp));
-                    }
-                    Err(errno) => errno,
-                }
-            }
+        let result = match &self.queue {
+            Some(queue) => queue.receive(self.fd.as_fd()),
+            None => self.accept_from_backlog(),
         };
-        match error {
+        result.or_else(|errno| match errno {
             Errno::AGAIN => {
-                // Whoever is accepted from now on has just come.
+                // Clients that are accepted from now on have just come.
                 self.has_old.store(false, Relaxed);
                 Ok(Accepted::Nobody)
             }
-            Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
-                Ok(Accepted::Exhausted(error.into()))
-            }
-            Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP => Err(error.into()),
-            // Pending errors of the network that Linux hands to accept(2), and a firewall's refusal.
+            Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP => Err(errno.into()),
+            errno if is_exhausted(&errno.into()) => Ok(Accepted::Exhausted(errno.into())),
+            // accept(2) returns pending errors of the network, and a firewall's refusal.
             _ => Ok(Accepted::Gone),
-        }
+        })
     }
 
-    /// Whether somebody waits at this very moment.
+    fn accept_from_backlog(&self) -> Result<Accepted, Errno> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (fd, address) = rustix::net::acceptfrom_with(&*self.fd, flags)?;
+        if self.has_old.load(Relaxed) {
+            if has_gone(&fd) {
+                return Ok(Accepted::Gone);
+            }
+            // It fails only for a client that has gone, which shows later.
+            let _ = set_options(&fd, self.keepalive);
+        }
+        let arrival = Arrival::accepted(fd, address, self.is_mptcp);
+        Ok(Accepted::Client(arrival))
+    }
+
+    /// Whether a client waits now.
     pub fn has_waiting(&self) -> bool {
         if self.queue.as_ref().is_some_and(Queue::has_waiting) {
             return true;
@@ -349,7 +341,8 @@ impl Listener {
         kernel::poll_now(self.as_fd(), PollFlags::IN).is_ok_and(|flags| !flags.is_empty())
     }
 
-    /// Clients that wait, and how many can; `None` where the kernel does not tell (AF_UNIX).
+    /// The number of clients that wait, and the size of the backlog; `None` where the kernel does not say
+    /// (AF_UNIX).
     pub fn queue(&self) -> Option<(u32, u32)> {
         kernel::tcp_info(&*self.fd)
             .ok()
@@ -372,7 +365,7 @@ impl AsFd for Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let (Some(file), false) = (&self.file, self.shared.load(Relaxed)) {
+        if let (Some(file), false) = (&self.file, self.is_shared.load(Relaxed)) {
             file.remove();
         }
     }

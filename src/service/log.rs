@@ -1,4 +1,4 @@
-//! Where messages go: to the journal when we are connected to it, to standard error otherwise.
+//! Logging: to the journal if the process is connected to it, to standard error otherwise.
 
 mod journal_text;
 
@@ -15,7 +15,7 @@ use journal_text::JournalText;
 
 use super::printable::{Printable, sentence};
 
-/// How much is said: `error`, `warn`, `info`, `debug` (every connection) or `trace`.
+/// How much is logged: `error`, `warn`, `info`, `debug` (every connection) or `trace`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Level(LevelFilter);
 
@@ -45,10 +45,9 @@ fn unknown_level(text: &str) -> String {
 
 /// Starts logging for the program `name`; call it once.
 ///
-/// In the journal each field is one of its own (`PEER=`, `CONNECTION_ID=`, …) and events have a
-/// `MESSAGE_ID`. Without journald, or when standard error is not the journal (`JOURNAL_STREAM`,
-/// systemd.exec(5)), the same goes to standard error as lines for people; unless that is a socket that
-/// listens, as `StandardInput=socket` makes it, where nobody would read them.
+/// The journal gets each field (`PEER=`, `CONNECTION_ID=`, …), and a `MESSAGE_ID`. Without journald, or if standard
+/// error is not the journal (`JOURNAL_STREAM`, systemd.exec(5)), standard error gets lines for people; unless it is
+/// a listener, as `StandardInput=socket` makes it, where nobody reads.
 pub fn start(name: &str, level: Level) {
     let nobody_reads = rustix::net::sockopt::socket_acceptconn(std::io::stderr()) == Ok(true);
     if (libsystemd::logging::connected_to_journal() || nobody_reads)
@@ -57,7 +56,7 @@ pub fn start(name: &str, level: Level) {
         let journal = journal
             .with_field_prefix(None)
             .with_syslog_identifier(name.to_owned());
-        // It fails only when logging has been started before.
+        // It fails only if logging was started before.
         let _ = tracing_subscriber::registry()
             .with(level.0)
             .with(JournalText(journal))
@@ -75,8 +74,7 @@ pub fn start(name: &str, level: Level) {
         .try_init();
 }
 
-/// The sentence says it all: the fields are for queries, so that lines for people leave them out. It is one
-/// line, whatever words of others are in it.
+/// Writes the message, as one line. The other fields are for queries of the journal.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     match field.name() {
         "message" => writer.write_str(&sentence(&format!("{value:?}"))),

@@ -1,14 +1,14 @@
-//! What systemd is notified of: sd_notify(3). Silent when nobody listens.
+//! Notifying systemd: sd_notify(3). Does nothing without `NOTIFY_SOCKET`.
 //!
-//! Clients must not wait while systemd reads nothing, because it is busy or does not run. So what may be late (the
-//! status, a sign of life) is only offered.
+//! Clients must not wait while systemd does not read, because it is busy or does not run. So what may be late
+//! (the status, a watchdog ping) is sent without waiting.
 
 mod channel;
 
-use std::borrow::Cow;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 pub use channel::Channel;
@@ -17,17 +17,19 @@ use rustix::net::SendFlags;
 use sd_notify::NotifyState;
 
 use super::exhausted::is_exhausted;
-use super::pace;
-use super::printable;
+use super::printable::sentence;
 
-/// The way to systemd: what is sent later needs no descriptor.
+/// Stays open, so that sending later needs no descriptor.
 static SYSTEMD: OnceLock<Channel> = OnceLock::new();
 
-/// The way to systemd, which stays open from the first call on; `None` without `NOTIFY_SOCKET`.
+/// Whether [`ready`] was called.
+static WAS_READY: AtomicBool = AtomicBool::new(false);
+
+/// The channel to systemd, opened by the first call; `None` without `NOTIFY_SOCKET`.
 ///
 /// # Errors
 ///
-/// When `NOTIFY_SOCKET` makes no sense, or no descriptor is left.
+/// When `NOTIFY_SOCKET` is not an address, or descriptors have run out.
 pub fn systemd() -> io::Result<Option<&'static Channel>> {
     if let Some(channel) = SYSTEMD.get() {
         return Ok(Some(channel));
@@ -36,16 +38,15 @@ pub fn systemd() -> io::Result<Option<&'static Channel>> {
     Ok(channel.map(|channel| SYSTEMD.get_or_init(|| channel)))
 }
 
-/// How often the watchdog wants a sign of life; `None` without one. Half of `WatchdogSec=`, as
-/// sd_watchdog_enabled(3) recommends.
+/// How often to ping the watchdog; `None` without one. Half of `WatchdogSec=`, as sd_watchdog_enabled(3)
+/// recommends.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2)
 }
 
 /// Sends a message, and waits until there is room for it.
 fn send(states: &[NotifyState<'_>]) {
-    // Errors are of no use to anybody: without systemd there is nobody to notify, and with it systemd
-    // notices by itself.
+    // An error helps nobody: without systemd there is nobody to notify, and systemd itself notices.
     match send_with(states, &[]) {
         Ok(()) | Err(StoreError::NoManager) => {}
         Err(error) => tracing::debug!(ERROR = %error, "{error}"),
@@ -53,8 +54,7 @@ fn send(states: &[NotifyState<'_>]) {
 }
 
 fn send_with(states: &[NotifyState<'_>], descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
-    let channel = manager()?;
-    channel
+    manager()?
         .send(&message(states), descriptors, SendFlags::empty())
         .map_err(StoreError::Unreached)
 }
@@ -69,15 +69,14 @@ fn message(states: &[NotifyState<'_>]) -> Vec<u8> {
     lines.join("\n").into_bytes()
 }
 
-/// Sends a message without waiting. False if it has to be sent again later, because there was no room for it or
-/// the kernel had none; true if it was taken, or can never be.
+/// Sends a message without waiting. Returns false if sending it later may succeed.
 fn offer(channel: io::Result<Option<&Channel>>, state: NotifyState<'_>) -> bool {
-    let sent = match channel {
+    let result = match channel {
         Ok(None) => return true,
         Ok(Some(channel)) => channel.send(&message(&[state]), &[], SendFlags::DONTWAIT),
         Err(error) => Err(error),
     };
-    match sent {
+    match result {
         Ok(()) => true,
         Err(error) if is_passing(&error) => false,
         Err(error) => {
@@ -87,67 +86,61 @@ fn offer(channel: io::Result<Option<&Channel>>, state: NotifyState<'_>) -> bool 
     }
 }
 
-/// Whether the same message may be taken later.
 fn is_passing(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock) || is_exhausted(error)
 }
 
-/// A client that comes now is served.
+/// `READY=1`: a client that connects now is served.
 pub fn ready(status: &str) {
-    pace::started();
+    WAS_READY.store(true, Relaxed);
     send(&[NotifyState::Ready, NotifyState::Status(&sentence(status))]);
 }
 
-/// The sentence that `systemctl status` shows. Does not wait; false if it has to be said again later.
+/// Whether [`ready`] was called: the start has succeeded.
+pub(super) fn was_ready() -> bool {
+    WAS_READY.load(Relaxed)
+}
+
+/// The sentence of `systemctl status`. Does not wait; returns false if it must be sent again later.
 pub fn status(status: &str) -> bool {
-    let status = sentence(status);
-    offer(systemd(), NotifyState::Status(&status))
+    // A line break in it would begin another message, sd_notify(3).
+    offer(systemd(), NotifyState::Status(&sentence(status)))
 }
 
-/// A line's end in it would begin another message to systemd, sd_notify(3).
-fn sentence(status: &str) -> Cow<'_, str> {
-    printable::sentence(status)
-}
-
-/// The configuration is being read again; [`ready`] follows. Since systemd 253 the message has to
-/// carry the time of the monotonic clock.
+/// `RELOADING=1`; [`ready`] follows. Since systemd 253 it needs the time of the monotonic clock.
 pub fn reloading() {
-    let now = NotifyState::monotonic_usec_now();
-    send(
-        &[Some(NotifyState::Reloading), now.ok()]
-            .into_iter()
-            .flatten()
-            .collect::<Vec<_>>(),
-    );
+    let states = [
+        Some(NotifyState::Reloading),
+        NotifyState::monotonic_usec_now().ok(),
+    ];
+    send(&states.into_iter().flatten().collect::<Vec<_>>());
 }
 
-/// The end has begun.
+/// `STOPPING=1`: the end has begun.
 pub fn stopping(status: &str) {
-    send(&[
-        NotifyState::Stopping,
-        NotifyState::Status(&sentence(status)),
-    ]);
+    let status = sentence(status);
+    send(&[NotifyState::Stopping, NotifyState::Status(&status)]);
 }
 
-/// The end takes so much longer, from now on.
+/// Asks for `by` more time to stop, from now on.
 pub fn extend_timeout(by: Duration) {
     let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
     send(&[NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
-/// A sign of life. Does not wait; false if it has to be given again later.
+/// Pings the watchdog. Does not wait; returns false if it must be sent again later.
 pub fn watchdog() -> bool {
     offer(systemd(), NotifyState::Watchdog)
 }
 
-/// Why systemd does not keep descriptors for us.
+/// Why systemd does not keep descriptors.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// There is no systemd to ask.
+    /// There is no systemd.
     #[error("NOTIFY_SOCKET is not set")]
     NoManager,
-    /// It could not be asked.
+    /// The message could not be sent.
     #[error("systemd cannot be notified: {0}")]
     Unreached(#[source] io::Error),
     /// It did not answer in time.
@@ -155,23 +148,20 @@ pub enum StoreError {
     NoAnswer,
 }
 
-/// Whether it is systemd that listens, and not something that only understands a part of it: its socket
-/// is always called so.
+/// Whether `NOTIFY_SOCKET` is systemd's own, by its fixed name: others understand only a part.
 pub fn is_systemd() -> bool {
     std::env::var_os("NOTIFY_SOCKET")
         .is_some_and(|path| std::path::Path::new(&path).ends_with("systemd/notify"))
 }
 
-/// Has systemd keep these descriptors and hand them to the next process under this name: all of them
-/// with one message, so that it keeps all or, if it dies right now, none. They come back although
-/// nobody has the other end any more (`FDPOLL=0`). It keeps as many as `FileDescriptorStoreMax=` says
-/// and silently closes the others.
+/// Puts descriptors into systemd's store, from which the next process gets them under this name. They are in
+/// one message, so that systemd keeps all of them or, if this process dies right now, none; also those whose
+/// other end is closed (`FDPOLL=0`). It silently closes those above `FileDescriptorStoreMax=`.
 ///
 /// # Errors
 ///
-/// When it cannot be told.
+/// When systemd cannot be notified.
 pub fn store(name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
-    // It keeps them although nobody has the other end any more.
     let unwatched = NotifyState::Custom("FDPOLL=0");
     send_with(
         &[NotifyState::FdStore, NotifyState::FdName(name), unwatched],
@@ -179,11 +169,11 @@ pub fn store(name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreErro
     )
 }
 
-/// Has systemd close what it keeps under this name.
+/// Makes systemd close what it has stored under this name.
 ///
 /// # Errors
 ///
-/// When it cannot be told.
+/// When systemd cannot be notified.
 pub fn unstore(name: &str) -> Result<(), StoreError> {
     send_with(
         &[NotifyState::FdStoreRemove, NotifyState::FdName(name)],
@@ -191,11 +181,11 @@ pub fn unstore(name: &str) -> Result<(), StoreError> {
     )
 }
 
-/// Waits until systemd has acted upon everything that it was told (`BARRIER=1`, sd_notify(3)).
+/// Waits until systemd has processed every message before (`BARRIER=1`, sd_notify(3)).
 ///
 /// # Errors
 ///
-/// When it cannot be told, or does not answer within `limit`.
+/// When systemd cannot be notified, or does not answer within `limit`.
 pub fn barrier(limit: Duration) -> Result<(), StoreError> {
     match manager()?.wait_for_barrier(limit) {
         Ok(true) => Ok(()),

@@ -1,6 +1,6 @@
-//! Words that depend on a number.
+//! Numbers with their noun and verb, singular or plural.
 
-/// A count with its noun: `1 connection`, `2 connections`.
+/// A number with its noun: `1 connection`, `2 connections`.
 pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
     match wide(number) {
         1 => format!("1 {noun}"),
@@ -8,18 +8,13 @@ pub fn count(number: impl TryInto<u64>, noun: &str) -> String {
     }
 }
 
-/// A count with its noun and its verb, in the singular and in the plural: `1 client waits`, `2 clients
-/// wait`.
+/// A number with its noun and its verb (singular, plural): `1 client waits`, `2 clients wait`.
 pub fn clause(number: impl TryInto<u64>, noun: &str, verb: (&str, &str)) -> String {
     let number = wide(number);
-    let verb = match number {
-        1 => verb.0,
-        _ => verb.1,
-    };
+    let verb = if number == 1 { verb.0 } else { verb.1 };
     format!("{} {verb}", count(number, noun))
 }
 
-/// Counts are at most as wide as this.
 fn wide(number: impl TryInto<u64>) -> u64 {
     number.try_into().unwrap_or(u64::MAX)
 }

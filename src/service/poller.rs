@@ -5,16 +5,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use rustix::event::epoll;
 use rustix::io::Errno;
 
-/// What is told of a descriptor.
+use super::kernel::timespec;
+
+/// What is watched for, and what has happened.
 pub type Flags = epoll::EventFlags;
 
-/// Events that are heard of at once.
+/// The most events of one wait.
 const EVENTS: usize = 256;
 
-/// An epoll(7) descriptor. What is watched may be changed from any thread.
+/// An epoll(7) descriptor. Any thread may change what is watched.
 #[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
@@ -24,12 +26,12 @@ pub struct Poller {
 pub struct Events(Vec<epoll::Event>);
 
 impl Events {
-    /// Room for them.
+    /// Empty, with room for the events of one wait.
     pub fn new() -> Self {
         Self(Vec::with_capacity(EVENTS))
     }
 
-    /// How many there are.
+    /// The number of events.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -39,17 +41,10 @@ impl Events {
         self.0.is_empty()
     }
 
-    /// The token and the flags of this one.
+    /// The token and the flags of an event.
     pub fn get(&self, index: usize) -> Option<(u64, Flags)> {
         let event = self.0.get(index)?;
         Some((event.data.u64(), event.flags))
-    }
-}
-
-impl AsFd for Poller {
-    /// It becomes readable when there is something to be told.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
     }
 }
 
@@ -59,45 +54,47 @@ impl Default for Events {
     }
 }
 
+impl AsFd for Poller {
+    /// Readable when an event waits.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
 impl Poller {
-    /// One that watches nothing yet.
+    /// Watches nothing yet.
     ///
     /// # Errors
     ///
-    /// When no descriptor or memory is left.
+    /// When descriptors or memory have run out.
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self { epoll })
     }
 
-    /// Watches a descriptor; what happens to it is told with this token.
+    /// Watches a descriptor; its events carry `token`.
     ///
     /// # Errors
     ///
-    /// When no memory or watches are left (`/proc/sys/fs/epoll/max_user_watches`).
+    /// When memory or watches have run out (`/proc/sys/fs/epoll/max_user_watches`).
     pub fn add(&self, descriptor: impl AsFd, token: u64, flags: Flags) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token);
         Ok(epoll::add(&self.epoll, descriptor, data, flags)?)
     }
 
-    /// Does not watch it any more. It need not be called before the only descriptor of a file is
-    /// closed, epoll(7).
+    /// Stops watching a descriptor. Closing the only descriptor of a file does that too, epoll(7).
     pub fn remove(&self, descriptor: impl AsFd) {
-        // It fails only for what is not watched.
+        // It fails only for a descriptor that is not watched.
         let _ = epoll::delete(&self.epoll, descriptor);
     }
 
-    /// Waits until something happens, at most for so long; `None`: for ever. With a signal it may
-    /// return early.
+    /// Waits for an event, at most for `limit`; `None`: without limit. A signal ends it early.
     ///
     /// # Errors
     ///
     /// None that would go away.
     pub fn wait(&self, events: &mut Events, limit: Option<Duration>) -> io::Result<()> {
-        let limit = limit.map(|limit| Timespec {
-            tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: limit.subsec_nanos().into(),
-        });
+        let limit = limit.map(timespec);
         events.0.clear();
         match epoll::wait(&self.epoll, spare_capacity(&mut events.0), limit.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),

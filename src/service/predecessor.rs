@@ -1,4 +1,4 @@
-//! Listening sockets that another process hands over, and which of them are wanted.
+//! The listening sockets of a predecessor: which of them are wanted.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -8,36 +8,35 @@ use socket2::{SockAddr, SockRef};
 use super::listener::{ListenError, Listener};
 use super::socket::is_unspecified;
 
-/// Sockets that were handed over and that nobody has taken yet.
+/// A predecessor's sockets that are not taken yet.
 #[derive(Debug, Default)]
 pub struct PredecessorSockets(Vec<OwnedFd>);
 
 impl PredecessorSockets {
-    /// All that were handed over.
+    /// All its sockets.
     pub fn new(sockets: Vec<OwnedFd>) -> Self {
         Self(sockets)
     }
 
-    /// The one that is bound to exactly this address, if there is one.
-    ///
-    /// Exactly: every address of the machine is not one of its addresses, and IPv6 with IPv4 is not
-    /// IPv6 alone. A path has to be absolute; the other process may run in another directory.
+    /// Takes the socket that is bound to exactly this address. "Every address" does not match one of them, IPv6
+    /// with IPv4 does not match IPv6 alone, and a path has to be absolute: the predecessor may have another
+    /// working directory.
     pub(super) fn take(&mut self, address: &SockAddr) -> Option<OwnedFd> {
         let index = self.0.iter().position(|socket| is_at(socket, address))?;
         Some(self.0.swap_remove(index))
     }
 
-    /// What is left, as listeners, so that it is closed as a listener is: with its path.
+    /// The remaining sockets as listeners, so that closing them removes their paths.
     ///
     /// # Errors
     ///
-    /// When one of them cannot be accepted from.
+    /// When one of them is no listening stream socket.
     pub fn rest(self) -> Result<Vec<Listener>, ListenError> {
         self.0
             .into_iter()
             .map(|socket| {
                 let path = path(&socket);
-                Listener::handed(socket, path.as_deref())
+                Listener::of_predecessor(socket, path.as_deref())
             })
             .collect()
     }
@@ -49,12 +48,12 @@ fn is_at(socket: &OwnedFd, address: &SockAddr) -> bool {
         return false;
     };
     if let (Some(local), Some(wanted)) = (local.as_socket(), address.as_socket()) {
-        // As they are bound: [::] alone means IPv4 as well.
-        let as_bound = wanted.is_ipv4()
+        // As it was bound: [::] alone means IPv4 as well.
+        let same_family = wanted.is_ipv4()
             || socket
                 .only_v6()
                 .is_ok_and(|only| only != is_unspecified(address));
-        return local == wanted && as_bound;
+        return local == wanted && same_family;
     }
     if let (Some(local), Some(wanted)) = (local.as_pathname(), address.as_pathname()) {
         return local == wanted && wanted.is_absolute();
@@ -82,42 +81,38 @@ mod tests {
         Address::parse_listen(text).unwrap()
     }
 
-    fn listen(handed: &mut PredecessorSockets, text: &str) -> Result<Vec<Listener>, ListenError> {
-        Listener::take_or_bind_all(&[address(text)], handed)
+    fn listen(sockets: &mut PredecessorSockets, text: &str) -> Result<Vec<Listener>, ListenError> {
+        Listener::take_or_bind_all(&[address(text)], sockets)
     }
 
     #[tokio::test]
     async fn what_listens_at_an_address_is_taken_and_the_rest_is_bound() {
         let there = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = there.local_addr().unwrap().to_string();
-        let mut handed = PredecessorSockets::new(vec![there.try_clone().unwrap().into()]);
-        assert_eq!(listen(&mut handed, "127.0.0.1:0").unwrap().len(), 1);
-        assert_eq!(handed.0.len(), 1, "a free port is a new one");
-        let taken = listen(&mut handed, &at).unwrap();
-        assert_eq!((taken[0].to_string(), handed.0.len()), (at.clone(), 0));
+        let mut sockets = PredecessorSockets::new(vec![there.try_clone().unwrap().into()]);
+        assert_eq!(listen(&mut sockets, "127.0.0.1:0").unwrap().len(), 1);
+        assert_eq!(sockets.0.len(), 1, "a free port is a new one");
+        let taken = listen(&mut sockets, &at).unwrap();
+        assert_eq!((taken[0].to_string(), sockets.0.len()), (at.clone(), 0));
         assert!(!taken[0].is_inherited());
-        // It is taken: the same address once more is one too many.
-        assert!(listen(&mut handed, &at).is_err());
+        // It is taken: the same address cannot be bound again.
+        assert!(listen(&mut sockets, &at).is_err());
     }
 
     #[tokio::test]
     async fn every_address_is_not_one_of_them_and_ipv6_is_not_ipv6_with_ipv4() {
         let everywhere = Listener::bind(&address("0")).unwrap();
-        let port = everywhere[0]
-            .to_string()
-            .rsplit(':')
-            .next()
-            .unwrap()
-            .to_owned();
+        let name = everywhere[0].to_string();
+        let (_, port) = name.rsplit_once(':').unwrap();
         let one = |text: &str| {
             let socket = std::os::fd::AsFd::as_fd(&everywhere[0]);
-            let mut handed = PredecessorSockets::new(vec![socket.try_clone_to_owned().unwrap()]);
-            let result = listen(&mut handed, &text.replace("PORT", &port));
-            result.is_ok() && handed.0.is_empty()
+            let mut sockets = PredecessorSockets::new(vec![socket.try_clone_to_owned().unwrap()]);
+            let result = listen(&mut sockets, &text.replace("PORT", port));
+            result.is_ok() && sockets.0.is_empty()
         };
         assert!(one("PORT"));
         assert!(!one("127.0.0.1:PORT") && !one("[::1]:PORT"));
-        if everywhere[0].to_string().starts_with("[::]") {
+        if name.starts_with("[::]") {
             assert!(one("[::]:PORT") && !one("0.0.0.0:PORT"));
             let socket = SockRef::from(&everywhere[0]).try_clone().unwrap();
             assert!(!socket.only_v6().unwrap());
@@ -129,18 +124,18 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let there = UnixListener::bind(&path).unwrap();
-        let hand = || PredecessorSockets::new(vec![there.try_clone().unwrap().into()]);
+        let handed = || PredecessorSockets::new(vec![there.try_clone().unwrap().into()]);
         let text = format!("unix:{}", path.display());
-        // One that gives up leaves it alone, whether it wanted the socket or not.
-        drop(listen(&mut hand(), &text).unwrap());
-        drop(hand().rest().unwrap());
+        // A process that gives up leaves it, whether it wanted the socket or not.
+        drop(listen(&mut handed(), &text).unwrap());
+        drop(handed().rest().unwrap());
         assert!(path.exists());
-        let taken = listen(&mut hand(), &text).unwrap();
+        let taken = listen(&mut handed(), &text).unwrap();
         taken[0].keep();
         taken[0].leave();
         drop(taken);
         assert!(path.exists());
-        let surplus = hand().rest().unwrap();
+        let surplus = handed().rest().unwrap();
         surplus[0].keep();
         drop(surplus);
         assert!(!path.exists());

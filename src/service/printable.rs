@@ -1,18 +1,16 @@
-//! Words that others have chosen, on their way to a terminal, a log or JSON.
+//! Text from others, made safe for a terminal, a log or JSON.
 //!
-//! A terminal acts upon control characters, a log takes what follows a line's end for a message of its
-//! own, and characters that turn the direction of writing make a line read as something else. So all of
-//! them are written visibly. Everything that this project prints or logs goes through here.
+//! A terminal obeys control characters, a log begins a new message after a line break, and characters that
+//! change the direction of writing change how a line reads. All of them are escaped. Everything that this project
+//! prints or logs goes through here.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-/// Whether a character does something other than to be seen.
-///
-/// Control characters (C0, DEL, C1), the ends of lines and paragraphs, what turns the direction of
-/// writing (Unicode Standard Annex 9), and what is there and cannot be seen: U+00AD, the zero-width
-/// characters, U+FEFF, the interlinear anchors, tags. Those that join and part letters (U+200C, U+200D)
-/// belong to words and stay.
+/// Whether a character is invisible or acts on its surroundings: control characters (C0, DEL, C1), line and
+/// paragraph separators, those that change the direction of writing (Unicode Standard Annex 9), U+00AD, the
+/// zero-width characters, U+FEFF, interlinear anchors, tags. The joiners U+200C and U+200D are part of words and
+/// are not hidden.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -30,7 +28,7 @@ pub fn is_hidden(c: char) -> bool {
         )
 }
 
-/// Prints as a text without hidden characters: each is written as Rust writes it, `\n` or `\u{1b}`.
+/// Displays a text with its hidden characters escaped as in Rust: `\n`, `\u{1b}`.
 #[derive(Clone, Copy, Debug)]
 pub struct Printable<'a>(pub &'a str);
 
@@ -40,7 +38,7 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// The text without hidden characters, as [`Printable`] writes it.
+/// The text as [`Printable`] displays it.
 pub fn printable(text: &str) -> Cow<'_, str> {
     match text.contains(is_hidden) {
         true => Printable(text).to_string().into(),
@@ -48,8 +46,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A text for people: as [`printable`], and without the numbers that the standard library puts behind what the
-/// kernel says, as in `Address already in use (os error 98)`.
+/// A text for people: as [`printable`], without the error numbers of the standard library, as in `Address already
+/// in use (os error 98)`.
 pub fn sentence(text: &str) -> Cow<'_, str> {
     const NUMBER: &str = " (os error ";
     let mut safe = printable(text);
@@ -71,8 +69,8 @@ pub fn sentence(text: &str) -> Cow<'_, str> {
     safe
 }
 
-/// JSON whose strings have no hidden characters: `\u` sequences stand for them (RFC 8259, section 7).
-/// Outside of strings JSON has none, if it is not spread over lines.
+/// JSON with hidden characters as `\u` sequences (RFC 8259, section 7). They are in strings only, if the JSON is
+/// one line.
 pub fn printable_json(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();
@@ -87,7 +85,6 @@ pub fn printable_json(text: &str) -> Cow<'_, str> {
     safe.into()
 }
 
-/// Writes what can be seen as it is, and the rest by `escape`.
 fn write_printable<W: fmt::Write>(
     writer: &mut W,
     text: &str,

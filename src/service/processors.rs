@@ -1,48 +1,47 @@
-//! How much of the machine's processors is idle.
+//! How idle the machine's processors are.
 
 use std::fs;
 use std::time::Duration;
 
 use super::clock::Uptime;
 
-/// It is looked at over so much time at least: the kernel counts in hundredths of a second.
-const AT_LEAST: Duration = Duration::from_millis(200);
+/// The shortest time to measure over: the kernel counts in hundredths of a second.
+const SHORTEST: Duration = Duration::from_millis(200);
 
-/// What was seen so long ago says nothing of now.
-const OLD: Duration = Duration::from_secs(1);
+/// The longest time to measure over: an older sample says nothing of now.
+const LONGEST: Duration = Duration::from_secs(1);
 
-/// All processors of the machine, looked at from time to time.
+/// All processors of the machine, sampled from time to time.
 #[derive(Debug, Default)]
 pub struct Processors {
-    /// When they were looked at, and how long they had been idle since the boot.
-    seen: Option<(Uptime, Duration)>,
+    /// When they were sampled, and how long they had been idle since the boot.
+    sample: Option<(Uptime, Duration)>,
     idle: Option<u32>,
 }
 
 impl Processors {
-    /// How much of them was idle lately, in thousandths of one processor; `None` as long as that is not
-    /// known: it takes two calls, 0.2 to 1 s apart.
+    /// How idle they were lately, in thousandths of one processor. `None` until two calls were 0.2 to 1 s apart.
     pub fn idle(&mut self, now: Uptime) -> Option<u32> {
         self.look(now, || fs::read_to_string("/proc/stat").ok())
     }
 
-    /// As if so much had just been seen, from now on.
+    /// Returns `idle` from now on.
     #[cfg(test)]
     pub fn pretend(&mut self, idle: u32) {
-        self.seen = Some((Uptime::from_micros(u64::MAX), Duration::ZERO));
+        self.sample = Some((Uptime::from_micros(u64::MAX), Duration::ZERO));
         self.idle = Some(idle);
     }
 
     fn look(&mut self, now: Uptime, stat: impl FnOnce() -> Option<String>) -> Option<u32> {
-        let age = self.seen.map(|(then, _)| now.since(then));
-        if age.is_some_and(|age| age < AT_LEAST) {
+        let age = self.sample.map(|(then, _)| now.since(then));
+        if age.is_some_and(|age| age < SHORTEST) {
             return self.idle;
         }
-        // Where it cannot be read it is never known.
+        // Where it cannot be read, the result stays `None`.
         let idle = idle_time(&stat()?)?;
-        let before = self.seen.replace((now, idle));
+        let before = self.sample.replace((now, idle));
         self.idle = before
-            .filter(|(then, _)| now.since(*then) < OLD)
+            .filter(|(then, _)| now.since(*then) < LONGEST)
             .map(|(then, before)| {
                 let part =
                     idle.saturating_sub(before).as_micros() * 1000 / now.since(then).as_micros();
@@ -52,9 +51,8 @@ impl Processors {
     }
 }
 
-/// How long all processors together have been idle since the boot: in the first line of /proc/stat,
-/// proc_stat(5), which is `cpu` and the time that they were user, nice, system, idle and waiting for
-/// disks, which is idle too.
+/// How long all processors together have been idle since the boot. The first line of /proc/stat (proc_stat(5)) is
+/// `cpu` and their times in user, nice, system, idle and iowait; the last two are idle.
 fn idle_time(stat: &str) -> Option<Duration> {
     let mut ticks = stat
         .lines()

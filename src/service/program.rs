@@ -1,15 +1,16 @@
-//! What every main does: runtime, logging, exit status.
+//! What every main function needs: runtime, logging, exit status, limits, and the parsers of numbers.
 
 use std::error::Error;
 use std::io;
 use std::num::{IntErrorKind, ParseIntError};
 use std::process::{ExitCode, Termination};
+use std::time::Duration;
 
 use super::exhausted::{self, is_of_descriptors};
 use super::printable::sentence;
-use super::{command_line, log, notify, pace};
+use super::{command_line, log, notify};
 
-/// Anything that ends a program, as a sentence for a person.
+/// An error that ends a program, as a sentence for people.
 pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// A failure with an exit status of its own.
@@ -23,7 +24,7 @@ pub struct WithStatus {
     pub failure: Failure,
 }
 
-/// A failure for an argument or a variable that makes no sense: with the exit status of one that clap refuses.
+/// A failure for an argument or a variable that makes no sense, with the exit status that clap has for it.
 pub fn wrong_usage(sentence: &str) -> Failure {
     let failure = WithStatus {
         status: WRONG_USAGE,
@@ -32,11 +33,17 @@ pub fn wrong_usage(sentence: &str) -> Failure {
     failure.into()
 }
 
-/// The exit status of a program whose arguments make no sense, as clap has it.
 const WRONG_USAGE: u8 = 2;
 
-/// Descriptors that the runtime and the way to systemd need, with some to spare.
+/// Descriptors that the runtime and the channel to systemd need, with some to spare.
 const TO_RUN: usize = 12;
+
+/// How long a failed start pauses before the process exits; a signal ends that at once.
+///
+/// systemd starts a service that has failed again, and so does the next client: at once and without limit,
+/// because connections wait for it and an idle exit needs it. A service that cannot start, say for a wrong
+/// option, would keep a processor busy.
+const FAILED_START: Duration = Duration::from_millis(500);
 
 /// Runs a future to its end on a single-threaded runtime. A thread that still looks up a name is not waited for.
 ///
@@ -52,10 +59,10 @@ pub fn block_on<T>(body: impl Future<Output = T>) -> io::Result<T> {
     Ok(output)
 }
 
-/// Runs the daemon `name` on a single-threaded runtime until it ends.
+/// Runs the daemon `name` on a single-threaded runtime until it ends. Returns the exit status.
 ///
-/// What it returns is the exit status. When it fails, the error and its causes go to the log and to
-/// `systemctl status`, and the exit status is 1, unless the error is [`WithStatus`].
+/// A failure and its causes are logged and shown by `systemctl status`. Then the exit status is 1, or that of
+/// [`WithStatus`].
 pub fn run<T: Termination + Send + 'static>(
     name: &str,
     level: log::Level,
@@ -65,12 +72,11 @@ pub fn run<T: Termination + Send + 'static>(
     if let Err(error) = exhausted::make_sure_of(TO_RUN) {
         return fail(&error);
     }
-    // From now on a message needs no descriptor. One that cannot be sent ends no program.
+    // Opened now, so that no message needs a descriptor later. Without it the program runs all the same.
     let _ = notify::systemd();
-    // As a task of its own: whoever wakes the future that a runtime blocks on has to wake the whole
-    // thread, by a system call, even from within.
+    // In a task of its own: to wake the future that a runtime blocks on takes a system call, even from within.
     let result = match block_on(async { tokio::spawn(body).await }) {
-        Ok(result) => result.unwrap_or_else(|panicked| Err(panicked.into())),
+        Ok(result) => result.unwrap_or_else(|panic| Err(panic.into())),
         Err(error) => return fail(&error),
     };
     match result {
@@ -86,66 +92,72 @@ pub fn run<T: Termination + Send + 'static>(
 }
 
 fn fail(failure: &(dyn Error + 'static)) -> ExitCode {
-    let mut sentence = failure.to_string();
+    let mut text = failure.to_string();
     let mut cause = failure.source();
     while let Some(error) = cause {
-        let text = error.to_string();
-        if !sentence.contains(&text) {
-            sentence = format!("{sentence}: {text}");
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
         }
         cause = error.source();
     }
-    if is_of_descriptors(failure) && !sentence.contains("LimitNOFILE=") {
-        sentence.push_str(" (raise LimitNOFILE=)");
+    if is_of_descriptors(failure) && !text.contains("LimitNOFILE=") {
+        text.push_str(" (raise LimitNOFILE=)");
     }
-    let sentence = self::sentence(&sentence);
-    tracing::error!(ERROR = %sentence, "{sentence}");
-    notify::status(&format!("Failed: {sentence}"));
-    pace::failed();
+    let text = sentence(&text);
+    tracing::error!(ERROR = %text, "{text}");
+    notify::status(&format!("Failed: {text}"));
+    pause_after_failed_start();
     ExitCode::FAILURE
 }
 
-/// Has the kernel show the memory of this process to nobody but root, from now on and in what it forks: in no
-/// core dump, whatever its size may be (of one that goes to a program, systemd-coredump(8), the limit does not
-/// count, core(5)), and not to other processes of its user (`PR_SET_DUMPABLE`, prctl(2)). Others' bytes are in
-/// there; and to write them out takes seconds, in which nothing is taken over. What is executed begins anew.
+fn pause_after_failed_start() {
+    if !notify::was_ready() && std::env::var_os("NOTIFY_SOCKET").is_some() {
+        std::thread::sleep(FAILED_START);
+    }
+}
+
+/// Hides the memory of this process and its children from all but root (`PR_SET_DUMPABLE`, prctl(2)): other
+/// processes of its user, and core dumps, also those that a program takes and no limit stops
+/// (systemd-coredump(8), core(5)). The memory holds payload; and while a dump is written, which takes seconds,
+/// nothing is taken over. A program that is executed begins anew.
 pub fn keep_memory_private() {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-    // It fails where a sandbox forbids it; then the memory for payload is left out all the same.
+    // It fails where a sandbox forbids it. The memory for payload is left out of dumps all the same.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Ends a daemon whose options make no sense, or one that was asked for its help or its version.
+/// Ends a daemon whose options make no sense, or that only printed its help or version.
 pub fn refuse(error: &clap::Error) -> ! {
-    let status = command_line::tell(error);
+    let status = command_line::print(error);
     if error.use_stderr() {
-        pace::failed();
+        pause_after_failed_start();
     }
     std::process::exit(status)
 }
 
-/// Raises the soft limit of open descriptors to the hard one, and tells it: nothing here uses
-/// select(2), for whose sake the soft limit is low (systemd.exec(5), `LimitNOFILE=`).
+/// Raises the soft limit of open descriptors to the hard one, and returns it. The soft limit is low for the
+/// sake of select(2), which is not used here (systemd.exec(5), `LimitNOFILE=`).
 pub fn raise_descriptor_limit() -> u64 {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
+    let hard = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    match setrlimit(Resource::Nofile, raised) {
+    match setrlimit(Resource::Nofile, hard) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     }
     .unwrap_or(u64::MAX)
 }
 
-/// How many of what needs `each` descriptors there may be, so that `reserved` ones are left.
+/// How many uses of `each` descriptors leave `reserved` of them.
 pub fn share_descriptors(limit: u64, reserved: u64, each: u64) -> usize {
     usize::try_from(limit.saturating_sub(reserved) / each).unwrap_or(usize::MAX)
 }
 
-/// The processors that this process may use: those of its affinity and of its cgroup's `CPUQuota=`.
+/// The processors that this process may use, by its affinity and its cgroup's `CPUQuota=`.
 pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

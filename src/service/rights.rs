@@ -10,11 +10,10 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, recvmsg, sendmsg, sendmsg_addr,
 };
 
-/// The most descriptors that one message can carry: `SCM_MAX_FD`, unix(7).
+/// The most descriptors of one message: `SCM_MAX_FD`, unix(7).
 pub const DESCRIPTORS_MAX: usize = 253;
 
-/// Sends bytes, at least one, and descriptors with them; the number of bytes that were sent. Allocates
-/// nothing.
+/// Sends bytes, at least one, and descriptors. Returns the number of bytes that were sent. Does not allocate.
 ///
 /// # Errors
 ///
@@ -31,7 +30,7 @@ pub fn send(
     })
 }
 
-/// The same to a socket that it is not connected to. Allocates nothing.
+/// As [`send`], to an address.
 ///
 /// # Errors
 ///
@@ -49,7 +48,6 @@ pub fn send_to(
     })
 }
 
-/// Sends with the descriptors in the ancillary data.
 fn with_rights(
     descriptors: &[BorrowedFd<'_>],
     send: impl FnOnce(&mut SendAncillaryBuffer<'_, '_, '_>) -> Result<usize, Errno>,
@@ -62,19 +60,18 @@ fn with_rights(
     send(&mut ancillary)
 }
 
-/// What was received.
+/// A message that was received.
 #[derive(Debug)]
 pub struct Carried {
-    /// How many bytes.
+    /// The number of bytes.
     pub bytes: usize,
     /// The descriptors that came with them.
     pub descriptors: Vec<OwnedFd>,
-    /// Whether some of them were lost: the limit of open descriptors was reached, and the kernel has closed
-    /// those that had no room.
+    /// Whether the kernel has closed some descriptors because of the limit of open ones.
     pub is_truncated: bool,
 }
 
-/// Receives bytes and the descriptors that come with them; never those of two messages at once, unix(7).
+/// Receives bytes and descriptors; never the descriptors of two messages at once, unix(7).
 ///
 /// # Errors
 ///
@@ -87,8 +84,8 @@ pub fn receive(socket: impl AsFd, bytes: &mut [u8], flags: RecvFlags) -> Result<
     let message = recvmsg(socket, &mut pieces, &mut ancillary, flags)?;
     let mut descriptors = Vec::new();
     for one in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = one {
-            descriptors.extend(received);
+        if let RecvAncillaryMessage::ScmRights(rights) = one {
+            descriptors.extend(rights);
         }
     }
     Ok(Carried {

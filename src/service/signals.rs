@@ -1,4 +1,4 @@
-//! What a service is told by signals.
+//! The signals of a service.
 
 use std::io;
 
@@ -7,13 +7,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What a signal means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// SIGTERM, SIGINT: come to an end.
+    /// SIGTERM, SIGINT.
     Stop,
-    /// SIGHUP: read the configuration again.
+    /// SIGHUP.
     Reload,
 }
 
-/// The signals that a service listens to.
+/// The handlers of these signals.
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -21,11 +21,11 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on.
+    /// Handles them from now on.
     ///
     /// # Errors
     ///
-    /// When the kernel does not let us.
+    /// When the kernel refuses.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -34,7 +34,7 @@ impl Signals {
         })
     }
 
-    /// The next one. Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     pub async fn next(&mut self) -> Order {
         tokio::select! {
             _ = self.terminate.recv() => Order::Stop,

@@ -1,19 +1,66 @@
-//! New listening sockets, and their addresses as the kernel has them.
+//! Listening sockets as the kernel has them: their kinds, names and addresses, and making new ones.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, chmod, fchmod};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::address::Address;
 
-/// How many clients may wait in the backlog of a socket that we bind ourselves. The kernel lowers
-/// it to `net.core.somaxconn`, listen(2).
+/// The backlog of a socket that we bind. The kernel lowers it to `net.core.somaxconn`, listen(2).
 const BACKLOG: i32 = 4096;
 
-/// Every address that it stands for: a name may have several.
+/// Checks that an inherited descriptor is a listening stream socket. The error is a sentence that says what it is
+/// instead.
+pub(super) fn check_kind(fd: &OwnedFd) -> Result<(), String> {
+    let number = fd.as_raw_fd();
+    let Ok(kind) = sockopt::socket_type(fd) else {
+        return Err(format!("the inherited descriptor {number} is not a socket"));
+    };
+    let kind = match kind {
+        SocketType::STREAM => match sockopt::socket_acceptconn(fd) {
+            Ok(true) => return Ok(()),
+            _ => "a stream socket that does not listen (is Accept=yes set? it must be no)",
+        },
+        SocketType::DGRAM => {
+            "a datagram socket (ListenDatagram=); a stream socket (ListenStream=) is needed"
+        }
+        SocketType::SEQPACKET => {
+            "a sequential packet socket (ListenSequentialPacket=); a stream socket (ListenStream=) \
+             is needed"
+        }
+        _ => "neither a stream nor a datagram socket; a stream socket (ListenStream=) is needed",
+    };
+    let name = local_name(fd);
+    Err(format!(
+        "the inherited socket {name} (descriptor {number}) is {kind}"
+    ))
+}
+
+/// The address that a socket is bound to, for people.
+pub(super) fn local_name(fd: impl AsFd) -> String {
+    let Ok(address) = rustix::net::getsockname(&fd) else {
+        return "unknown".to_owned();
+    };
+    if let Ok(address) = SocketAddr::try_from(address.clone()) {
+        return address.to_string();
+    }
+    match SocketAddrUnix::try_from(address.clone()) {
+        Ok(unix) => match (unix.path_bytes(), unix.abstract_name()) {
+            (Some(path), _) => format!("unix:{}", String::from_utf8_lossy(path)),
+            (_, Some(name)) => format!("unix:@{}", String::from_utf8_lossy(name)),
+            _ => "unix:unnamed".to_owned(),
+        },
+        Err(_) if address.address_family() == AddressFamily::VSOCK => "vsock".to_owned(),
+        Err(_) => "unknown".to_owned(),
+    }
+}
+
+/// The socket addresses of an address: a name may have several.
 pub(super) fn socket_addresses(address: &Address) -> io::Result<Vec<(Domain, SockAddr)>> {
     match address {
         Address::Tcp { host, port } => Ok((host.as_str(), *port)
@@ -30,20 +77,20 @@ pub(super) fn socket_addresses(address: &Address) -> io::Result<Vec<(Domain, Soc
     }
 }
 
-/// A new socket that listens at a path and has the mode 0600 from the first moment on: the kernel takes what
-/// the socket has before it is bound, less the umask (`unix_bind_bsd`, net/unix/af_unix.c).
+/// Makes a listening socket at a path, with the mode 0600 from the start: its file gets the mode that the socket
+/// has when it is bound, less the umask (`unix_bind_bsd`, net/unix/af_unix.c).
 pub(super) fn bind_private_socket(path: &Path) -> io::Result<Socket> {
     let mode = Mode::RUSR | Mode::WUSR;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     fchmod(&socket, mode)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    // A umask may have taken from it what we need ourselves.
+    // The umask may have taken what we need ourselves.
     chmod(path, mode)?;
     socket.listen(BACKLOG)?;
     Ok(socket)
 }
 
-/// A new socket that listens there.
+/// Makes a listening socket.
 pub(super) fn bind_socket(domain: Domain, address: &SockAddr) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
     if domain == Domain::IPV6 {
@@ -58,17 +105,7 @@ pub(super) fn bind_socket(domain: Domain, address: &SockAddr) -> io::Result<Sock
     Ok(socket)
 }
 
-/// Whether the kernel knows the address family at all.
-pub(super) fn has_family(error: &io::Error) -> bool {
-    error.raw_os_error() != Some(libc::EAFNOSUPPORT)
-}
-
-/// Of a TCP address; 0 for any other.
-pub(super) fn port(address: &SockAddr) -> u16 {
-    address.as_socket().map_or(0, |address| address.port())
-}
-
-/// Whether it is every address of the machine.
+/// Whether it stands for every address of the machine.
 pub(super) fn is_unspecified(address: &SockAddr) -> bool {
     address
         .as_socket()

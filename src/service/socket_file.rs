@@ -1,9 +1,9 @@
-//! The file of a socket that has a path: whose it is, and removing the right one.
+//! The files of AF_UNIX sockets: whose they are, and removing the right one.
 //!
-//! A path may lead to something else by the time at which it is removed. So the directory stays open from the
-//! beginning, and what is removed from it is the very file that was there: a socket, of ours or of root's.
+//! A path may lead somewhere else by the time its socket is removed. So the directory stays open, and only the very
+//! file that was there is removed from it: a socket of our user or of root.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -25,51 +25,55 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// That of a socket that was just bound to this path.
-    ///
-    /// None if there is no socket of ours there any more: then there is nothing to remove.
+    /// The file of a socket that was just bound to `path`; `None` if it is gone already.
     pub fn bound(path: &Path) -> Option<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(CWD, parent(path), flags, Mode::empty()).ok()?;
-        Self::find(directory, path)
+        Self::find(open_parent(path)?, path)
     }
 
-    /// That of a socket which another process has bound to this path: only in a directory to which nobody else
-    /// can write, for where it has been since nobody knows.
-    pub fn handed(path: &Path) -> Option<Self> {
+    /// The file of a socket that a predecessor has bound to `path`; `None` if others can write to the directory,
+    /// where it may have been replaced since.
+    pub fn of_predecessor(path: &Path) -> Option<Self> {
         Self::find(Directory::of(path).ok()?.into(), path)
     }
 
     fn find(directory: OwnedFd, path: &Path) -> Option<Self> {
-        let name = path.file_name()?.to_owned();
-        let stat = socket_at(&directory, &name)?;
-        PathCheck::strict().trusts(stat.st_uid).then(|| Self {
+        let stat = socket_at(&directory, path.file_name()?)?;
+        let file = Self::new(directory, path, &stat)?;
+        PathCheck::strict().trusts(stat.st_uid).then_some(file)
+    }
+
+    fn new(directory: OwnedFd, path: &Path, stat: &Stat) -> Option<Self> {
+        Some(Self {
             directory,
-            name,
+            name: path.file_name()?.to_owned(),
             device: stat.st_dev,
             inode: stat.st_ino,
         })
     }
 
-    /// Removes it, unless something else is there now.
+    /// Removes it, unless another file is there now.
     pub fn remove(&self) {
-        let is_it = socket_at(&self.directory, &self.name)
+        let is_same = socket_at(&self.directory, &self.name)
             .is_some_and(|stat| (stat.st_dev, stat.st_ino) == (self.device, self.inode));
-        if is_it {
-            // Nobody can be told, and the next one to listen there removes it.
+        if is_same {
+            // If it fails, the next process that listens there removes it.
             let _ = unlinkat(&self.directory, &self.name, AtFlags::empty());
         }
     }
 }
 
-/// The socket of this name in a directory. A link is none.
-fn socket_at(directory: &OwnedFd, name: &OsString) -> Option<Stat> {
+fn open_parent(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(CWD, parent(path), flags, Mode::empty()).ok()
+}
+
+/// The socket with this name; a link is none.
+fn socket_at(directory: &OwnedFd, name: &OsStr) -> Option<Stat> {
     let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     (FileType::from_raw_mode(stat.st_mode) == FileType::Socket).then_some(stat)
 }
 
-/// What is at `path`, if that is no socket: nobody can listen there, or be connected to. `None` also if nothing
-/// is there, or nobody can see it.
+/// What is at `path`, if that is no socket. `None` also if nothing is there, or it cannot be seen.
 pub fn instead_of_socket(path: &Path) -> Option<&'static str> {
     match statat(CWD, path, AtFlags::empty()) {
         Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
@@ -86,38 +90,30 @@ pub fn instead_of_socket(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Removes what a program that was killed left behind: a stream socket that nobody listens on. Anything
-/// else stays, and bind(2) says that the address is taken.
+/// Removes a stream socket on which nobody listens, left by a killed process. Anything else stays, and bind(2)
+/// fails.
 pub(super) fn remove_stale(path: &Path) {
-    remove_if(path, || UnixStream::connect(path).map(drop));
+    remove_if_refused(path, || UnixStream::connect(path).map(drop));
 }
 
 /// As [`remove_stale`], for a datagram socket.
 pub(super) fn remove_stale_datagram(path: &Path) {
-    remove_if(path, || UnixDatagram::unbound()?.connect(path));
+    remove_if_refused(path, || UnixDatagram::unbound()?.connect(path));
 }
 
-/// Ours, root's, or of whoever the directory belongs to, who could remove it as well.
-fn remove_if(path: &Path, attempt: impl FnOnce() -> io::Result<()>) {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let Ok(directory) = openat(CWD, parent(path), flags, Mode::empty()) else {
-        return;
+/// Removes a socket of our user, of root, or of the directory's owner, who could remove it as well.
+fn remove_if_refused(path: &Path, connect: impl FnOnce() -> io::Result<()>) {
+    let stale = || {
+        let directory = open_parent(path)?;
+        let stat = socket_at(&directory, path.file_name()?)?;
+        let owner = fstat(&directory).ok()?.st_uid;
+        let is_known = PathCheck::strict().trusts(stat.st_uid) || stat.st_uid == owner;
+        SocketFile::new(directory, path, &stat).filter(|_| is_known)
     };
-    let Some(name) = path.file_name().map(ToOwned::to_owned) else {
-        return;
-    };
-    let (Some(there), Ok(place)) = (socket_at(&directory, &name), fstat(&directory)) else {
-        return;
-    };
-    let is_known = PathCheck::strict().trusts(there.st_uid) || there.st_uid == place.st_uid;
-    if is_known && attempt().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-        let stale = SocketFile {
-            directory,
-            name,
-            device: there.st_dev,
-            inode: there.st_ino,
-        };
-        stale.remove();
+    if let Some(file) = stale()
+        && connect().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        file.remove();
     }
 }
 
@@ -145,10 +141,10 @@ mod tests {
         file.remove();
         assert!(elsewhere.join("precious").exists());
         assert!(!root.path().join("old/precious").exists());
-        // Another one took its place.
+        // Another socket took its place.
         let path = root.path().join("socket");
         let socket = UnixListener::bind(&path).unwrap();
-        let file = SocketFile::handed(&path).unwrap();
+        let file = SocketFile::of_predecessor(&path).unwrap();
         fs::rename(&path, root.path().join("moved")).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
         file.remove();

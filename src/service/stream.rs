@@ -1,4 +1,4 @@
-//! A connected stream socket, whatever its family.
+//! Connected stream sockets of any family.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -12,8 +12,8 @@ use tokio::io::unix::AsyncFd;
 use super::ending;
 use super::kernel::{self, TcpInfo};
 
-/// What kind of stream socket it is, as far as it matters to who receives from it: whether the kernel
-/// counts what is received and sent, and a receive that is short has emptied it.
+/// Whether a socket is TCP: then the kernel counts the bytes received and sent, and a short receive has emptied
+/// the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// TCP, over IPv4 or IPv6.
@@ -22,22 +22,21 @@ pub enum Family {
     Other,
 }
 
-/// A connected stream socket, ours or accepted, that the runtime watches: owned, so that dropping it
-/// closes it, or borrowed.
+/// A connected stream socket that the runtime watches; owned, so that dropping it closes it, or borrowed.
 ///
-/// [`Self::receive`] and [`Self::send`] never block, also on a socket that lacks `O_NONBLOCK` (one
-/// that was handed over, perhaps); all else needs one that has it.
+/// [`Self::receive`] and [`Self::send`] never block; the rest needs `O_NONBLOCK`, which a handed-over socket may
+/// lack.
 #[derive(Debug)]
 pub struct Stream<F: AsFd + AsRawFd = OwnedFd> {
     fd: AsyncFd<F>,
 }
 
 impl Stream {
-    /// Takes a connected stream socket.
+    /// As [`Self::of`], for an owned socket.
     ///
     /// # Errors
     ///
-    /// When the runtime cannot watch it (no descriptors or memory left).
+    /// As [`Self::of`].
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
         Self::of(fd)
     }
@@ -49,22 +48,21 @@ impl Stream {
 }
 
 impl<F: AsFd + AsRawFd> Stream<F> {
-    /// As [`Self::new`]. The runtime of the calling thread watches it.
+    /// Makes the runtime of the calling thread watch a connected stream socket.
     ///
     /// # Errors
     ///
-    /// When the runtime cannot watch it (no memory or watches left).
+    /// When memory or watches have run out.
     pub fn of(fd: F) -> io::Result<Self> {
         let fd = kernel::watch(fd, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { fd })
     }
 
-    /// Receives what is there, at least a byte; 0 means that the peer has shut down its writing
-    /// side. Cancel safe.
+    /// Receives at least a byte; 0 means that the peer has shut down its writing side. Cancel safe.
     ///
     /// # Errors
     ///
-    /// When the connection is broken, `ConnectionReset` above all.
+    /// When the connection is broken, mostly `ConnectionReset`.
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.fd
             .async_io(Interest::READABLE, |fd| {
@@ -74,7 +72,7 @@ impl<F: AsFd + AsRawFd> Stream<F> {
             .await
     }
 
-    /// Waits until something may be there to be received, or the end.
+    /// Waits until bytes or the end may be received.
     ///
     /// # Errors
     ///
@@ -84,7 +82,7 @@ impl<F: AsFd + AsRawFd> Stream<F> {
         Ok(())
     }
 
-    /// Waits until something can be sent, or a connection in the making is decided.
+    /// Waits until bytes can be sent, or connect(2) has succeeded or failed.
     ///
     /// # Errors
     ///
@@ -94,11 +92,11 @@ impl<F: AsFd + AsRawFd> Stream<F> {
         Ok(())
     }
 
-    /// Sends as much as the socket takes, at least a byte. Cancel safe.
+    /// Sends at least a byte, and as much as the socket has room for. Cancel safe.
     ///
     /// # Errors
     ///
-    /// When the connection is broken, `ConnectionReset` or `BrokenPipe` above all.
+    /// When the connection is broken, mostly `ConnectionReset` or `BrokenPipe`.
     pub async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.fd
             .async_io(Interest::WRITABLE, |fd| {
@@ -108,7 +106,7 @@ impl<F: AsFd + AsRawFd> Stream<F> {
             .await
     }
 
-    /// Sends everything. Not cancel safe: what was sent by then is not known.
+    /// Sends everything. Not cancel safe: how much was sent is not known then.
     ///
     /// # Errors
     ///
@@ -121,25 +119,25 @@ impl<F: AsFd + AsRawFd> Stream<F> {
         Ok(())
     }
 
-    /// Shuts down the writing side: the peer reads the end once it has read everything.
+    /// Shuts down the writing side: the peer reads the end after everything that was sent.
     ///
     /// # Errors
     ///
-    /// When the connection is broken already.
+    /// When the connection is broken.
     pub fn shutdown_write(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(&self.fd, Shutdown::Write)?)
     }
 
-    /// Waits until the connection is broken: reset by the peer, or given up by the kernel. Does not
-    /// notice that the peer has shut down its writing side, which is no break. Cancel safe.
+    /// Waits until the connection is broken: reset by the peer, or given up by the kernel. A half-close is not a
+    /// break. Cancel safe.
     pub async fn broken(&self) {
-        // A failure means that the runtime shuts down: the task that waits here is dropped with it.
+        // It fails only when the runtime shuts down, which drops the task.
         if let Ok(mut guard) = self.fd.ready(Interest::ERROR).await {
             guard.retain_ready();
         }
     }
 
-    /// The error that the kernel keeps for a broken socket, if any; it is told once.
+    /// Takes the error of a broken socket (`SO_ERROR`); the kernel returns it once.
     pub fn take_error(&self) -> Option<io::Error> {
         match sockopt::socket_error(&self.fd) {
             Ok(Ok(())) => None,
@@ -152,12 +150,12 @@ impl<F: AsFd + AsRawFd> Stream<F> {
         ending::reset_on_close(&self.fd);
     }
 
-    /// What TCP knows; `None` for other families.
+    /// The state of a TCP connection; `None` for other families.
     pub fn tcp_info(&self) -> Option<TcpInfo> {
         kernel::tcp_info(&self.fd).ok()
     }
 
-    /// Bytes that were sent and that the peer has not acknowledged.
+    /// The number of bytes that were sent and are not acknowledged.
     pub fn unacknowledged(&self) -> usize {
         kernel::unacknowledged_bytes(self.fd.as_fd()).unwrap_or(0)
     }
@@ -169,19 +167,18 @@ impl<F: AsFd + AsRawFd> AsFd for Stream<F> {
     }
 }
 
-/// Has the kernel send small pieces at once instead of collecting them (`TCP_NODELAY`, tcp(7)). Set
-/// on a listener it holds for every socket that is accepted from it. Nothing to do for other
-/// families.
+/// Makes the kernel send small pieces at once (`TCP_NODELAY`, tcp(7)). Accepted sockets inherit it from their
+/// listener. Other families have no such option.
 pub fn send_at_once(socket: impl AsFd) {
     let _ = sockopt::set_tcp_nodelay(socket, true);
 }
 
-/// Has the kernel probe an idle TCP peer so that one that does not answer for `limit` is taken for
-/// gone (tcp(7): `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`, whole seconds). Set on a listener
-/// it holds for every socket that is accepted from it. Nothing to do for other families.
+/// Makes the kernel probe an idle TCP peer, and break the connection if it does not answer for `limit` (tcp(7):
+/// `TCP_KEEPIDLE`, `TCP_KEEPINTVL`, `TCP_KEEPCNT`, whole seconds). Accepted sockets inherit it from their
+/// listener. Other families have no such option.
 ///
-/// `TCP_USER_TIMEOUT` is left alone on purpose: it also ends connections whose peer is well but does
-/// not read for so long (`tcp_probe_timer`, `net/ipv4/tcp_timer.c`).
+/// `TCP_USER_TIMEOUT` is not used: it also ends connections whose peer lives but does not read for that long
+/// (`tcp_probe_timer`, `net/ipv4/tcp_timer.c`).
 ///
 /// # Errors
 ///
@@ -198,8 +195,8 @@ pub fn keep_alive(socket: impl AsFd, limit: Duration) -> io::Result<()> {
     }
 }
 
-/// Seconds until the first probe, seconds between probes, and how many probes: together at most
-/// `limit`, as far as whole seconds allow it.
+/// Seconds until the first probe, seconds between probes, and the number of probes: together at most `limit`, as
+/// far as whole seconds allow it.
 fn keepalive_parameters(limit: Duration) -> (u64, u64, u32) {
     // The kernel takes at most 32,767 s for each (MAX_TCP_KEEPIDLE, include/net/tcp.h).
     let limit = limit.as_secs().clamp(2, 60_000);

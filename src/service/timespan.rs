@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use super::printable::Printable;
 
-/// A length of time as an option or a unit file gives it; `infinity` means without end.
+/// A time span of an option or a unit file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimeSpan {
-    /// So long.
+    /// A duration.
     Finite(Duration),
-    /// Without end. Sorts after every finite time.
+    /// `infinity`. Sorts after every duration.
     Infinity,
 }
 
-/// What is wrong with a text that should have been a time span.
+/// What is wrong with a text that should be a time span.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "“{}” is not a time: {reason} (examples: 5s, 1min 30s, 500ms, infinity)",
@@ -29,7 +29,7 @@ pub struct TimeSpanError {
 }
 
 impl TimeSpan {
-    /// The time, or `None` when it never ends.
+    /// The duration; `None` for [`Self::Infinity`].
     pub fn finite(self) -> Option<Duration> {
         match self {
             Self::Finite(duration) => Some(duration),
@@ -37,17 +37,17 @@ impl TimeSpan {
         }
     }
 
-    /// From microseconds; `None` is [`TimeSpan::Infinity`].
+    /// From microseconds; `None` is [`Self::Infinity`].
     pub fn from_micros(micros: Option<u64>) -> Self {
         micros.map_or(Self::Infinity, |us| Self::Finite(Duration::from_micros(us)))
     }
 }
 
-/// Reads a time that is a limit, for an option: one of 0 would be over before anything can happen.
+/// Reads a limit, for an option.
 ///
 /// # Errors
 ///
-/// A sentence, when it is not such a time.
+/// A sentence, when it is not a time, or 0.
 pub fn limit(text: &str) -> Result<TimeSpan, String> {
     match text.parse::<TimeSpan>() {
         Ok(TimeSpan::Finite(Duration::ZERO)) => Err(
@@ -58,7 +58,7 @@ pub fn limit(text: &str) -> Result<TimeSpan, String> {
     }
 }
 
-/// Microseconds of a unit, by any of the names that systemd.time(7) gives it.
+/// The microseconds of a unit, by the names in systemd.time(7).
 fn unit_micros(name: &str) -> Option<u64> {
     const SECOND: u64 = 1_000_000;
     Some(match name {
@@ -90,6 +90,7 @@ impl FromStr for TimeSpan {
         if rest.is_empty() {
             return Err(fail("it is empty"));
         }
+        let too_long = || fail("it is too long");
         let mut micros: u64 = 0;
         while !rest.is_empty() {
             let end = rest
@@ -107,22 +108,20 @@ impl FromStr for TimeSpan {
             let unit = unit_micros(&tail[..end]).ok_or_else(|| fail("its unit is unknown"))?;
             let whole: u64 = match whole {
                 "" => 0,
-                digits => digits.parse().map_err(|_| fail("it is too long"))?,
+                digits => digits.parse().map_err(|_| too_long())?,
             };
-            let part = whole
+            micros = whole
                 .checked_mul(unit)
                 .and_then(|us| us.checked_add(fraction_micros(fraction, unit)))
-                .ok_or_else(|| fail("it is too long"))?;
-            micros = micros
-                .checked_add(part)
-                .ok_or_else(|| fail("it is too long"))?;
+                .and_then(|us| us.checked_add(micros))
+                .ok_or_else(too_long)?;
             rest = tail[end..].trim_start();
         }
         Ok(Self::Finite(Duration::from_micros(micros)))
     }
 }
 
-/// The microseconds in the digits behind a decimal point.
+/// The microseconds of the digits after a decimal point.
 fn fraction_micros(digits: &str, unit: u64) -> u64 {
     // A year has 3.2e13 µs: digits beyond the fifteenth are below a microsecond in any unit.
     let digits = &digits[..digits.len().min(15)];
@@ -132,7 +131,7 @@ fn fraction_micros(digits: &str, unit: u64) -> u64 {
 }
 
 impl fmt::Display for TimeSpan {
-    /// As systemd prints it, in the largest units that fit: `1min 30s`.
+    /// As systemd does, in the largest units that fit: `1min 30s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Finite(duration) = self else {
             return f.write_str("infinity");
@@ -167,27 +166,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn micros(text: &str) -> u64 {
-        text.parse::<TimeSpan>()
-            .unwrap()
-            .finite()
-            .unwrap()
-            .as_micros() as u64
-    }
-
     #[test]
     fn spans_are_read_as_systemd_reads_them() {
-        assert_eq!(micros("5"), 5_000_000);
-        assert_eq!(micros("0"), 0);
-        assert_eq!(micros("2 h"), 7_200_000_000);
-        assert_eq!(micros("2hours"), 7_200_000_000);
-        assert_eq!(micros("1min 30s"), 90_000_000);
-        assert_eq!(micros("1min30s"), 90_000_000);
-        assert_eq!(micros("1.5s"), 1_500_000);
-        assert_eq!(micros(".5s"), 500_000);
-        assert_eq!(micros(" 500ms "), 500_000);
-        assert_eq!(micros("7µs"), 7);
-        assert_eq!(micros("55s500ms"), 55_500_000);
+        for (text, micros) in [
+            ("5", 5_000_000),
+            ("0", 0),
+            ("2 h", 7_200_000_000),
+            ("2hours", 7_200_000_000),
+            ("1min 30s", 90_000_000),
+            ("1min30s", 90_000_000),
+            ("1.5s", 1_500_000),
+            (".5s", 500_000),
+            (" 500ms ", 500_000),
+            ("7µs", 7),
+            ("55s500ms", 55_500_000),
+        ] {
+            let span = TimeSpan::from_micros(Some(micros));
+            assert_eq!(text.parse(), Ok(span), "{text}");
+        }
         assert_eq!("infinity".parse(), Ok(TimeSpan::Infinity));
     }
 

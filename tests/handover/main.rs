@@ -128,14 +128,8 @@ fn a_client_whose_socket_would_block_holds_up_nobody() {
 
 /// Waits for room.
 fn send_raw(socket: &UnixDatagram, bytes: &[u8], descriptors: &[std::os::fd::BorrowedFd<'_>]) {
-    use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() {
-        assert!(ancillary.push(SendAncillaryMessage::ScmRights(descriptors)));
-    }
-    let pieces = [std::io::IoSlice::new(bytes)];
-    sendmsg(socket, &pieces, &mut ancillary, SendFlags::empty()).unwrap();
+    let flags = rustix::net::SendFlags::empty();
+    disnix_proxy_example::service::rights::send(socket, bytes, descriptors, flags).unwrap();
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use disnix_proxy_example::service::handover::{ClientSocket, Queue, Received};
+use disnix_proxy_example::service::arrival::Accepted;
+use disnix_proxy_example::service::client_socket::ClientSocket;
+use disnix_proxy_example::service::handover::Queue;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -157,9 +159,9 @@ impl Upstream {
             Self::Tcp(listener) => Socket::tcp(listener.accept()?.0),
             Self::Unix(listener) => Socket::unix(listener.accept()?.0),
             Self::Handover(queue) => match Queue::default().receive(queue.as_fd())? {
-                Received::Client(client, _) => Socket::handed_over(client),
-                Received::Gone => panic!("nobody leaves before being accepted"),
-                Received::Exhausted(error) => return Err(error),
+                Accepted::Client(client) => Socket::handed_over(client.socket),
+                Accepted::Gone | Accepted::Nobody => panic!("nobody leaves before being accepted"),
+                Accepted::Exhausted(error) => return Err(error),
             },
         })
     }

@@ -7,7 +7,8 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 
-use disnix_proxy_example::service::handover::{Queue, Received};
+use disnix_proxy_example::service::arrival::Accepted;
+use disnix_proxy_example::service::handover::Queue;
 use rustix::net::{RecvFlags, recv};
 
 use crate::front::{Front, Path, SPLICE_KILLS, Wiring};
@@ -108,13 +109,13 @@ fn what_is_handed_over_does_not_pass_the_proxy() {
         received = Queue::default().receive(queue.as_fd()).ok();
         received.is_some()
     });
-    let Some(Received::Client(upstream, _)) = received else {
+    let Some(Accepted::Client(upstream)) = received else {
         panic!("that is no client");
     };
     front.proxy.signal(libc::SIGSTOP);
     client.write_all(b"nobody in between").unwrap();
     let mut buffer = [0; 100];
     eventually("it arrives", || {
-        recv(&upstream, &mut buffer, RecvFlags::empty()).is_ok_and(|(count, _)| count == 17)
+        recv(&upstream.socket, &mut buffer, RecvFlags::empty()).is_ok_and(|(count, _)| count == 17)
     });
 }

@@ -20,8 +20,8 @@ use crate::interface::{CALL_MAX, qualified};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::event;
 use crate::proxy::upstream::is_this_process;
+use crate::service::client_socket::ClientSocket;
 use crate::service::ending;
-use crate::service::handover::ClientSocket;
 use crate::service::listener::{Accepted, Arrival, Listener, Peer};
 use crate::service::varlink::{Call, ReceiveError, Reply, VarlinkConnection};
 

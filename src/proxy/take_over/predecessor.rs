@@ -167,7 +167,7 @@ impl Predecessor {
         let mut handed = PredecessorSockets::new(sockets);
         let listeners = Listener::take_or_bind_all(addresses, &mut handed)?;
         let surplus = handed.rest()?;
-        let control = control.map(|socket| Listener::handed(socket, Some(&self.path)));
+        let control = control.map(|socket| Listener::of_predecessor(socket, Some(&self.path)));
         let control = control.into_iter().collect::<Result<_, _>>()?;
         self.surplus = surplus;
         Ok((listeners, control))

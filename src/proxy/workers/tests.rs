@@ -16,7 +16,7 @@ use crate::proxy::route::{Route, RouteSettings};
 use crate::proxy::state::{LockDirectory, TargetFile};
 use crate::proxy::upstream::{Connected, Spare};
 use crate::service::address::Address;
-use crate::service::handover::ClientSocket;
+use crate::service::client_socket::ClientSocket;
 use crate::service::listener::{Arrival, Listener, Peer};
 use crate::service::stream::Family;
 

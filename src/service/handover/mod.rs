@@ -1,19 +1,16 @@
-//! Direct handover: another process accepts clients and hands their sockets over.
+//! Direct handover, the receiving side: another process accepts clients and hands over their sockets.
 //!
-//! The process that serves has a datagram socket, at best held by systemd, with a path. A
-//! datagram is a client or several ([`wire`]): they wait there as clients wait in the backlog of a
-//! listening socket, and like those survive the exit, the restart and the crash of whoever receives it.
-//! [`Queue`] receives; receiving takes the place of accept(2), with the same limits.
+//! The service has a datagram socket with a path, at best held by systemd. A datagram is one client or several
+//! ([`wire`]). They wait there as in an accept backlog: they survive the exit, the restart and the crash of the
+//! service. [`Queue`] receives, in place of accept(2) and with the same limits.
 //!
-//! With the client comes a *token*, a descriptor of which the sender holds the other end. Closing it
-//! says that the client is not served any more; that the kernel closes it says the same when a
-//! process is killed. The sender keeps a descriptor of the client's socket too, so that closing ours
-//! alone would send nothing: [`ClientSocket`] ends the connection first as close(2) would have.
+//! A client comes with a *token*, whose other end the sender holds. Closing it, also by the kernel when the process
+//! dies, says that the service is done with the client. The sender has a descriptor of the client's socket
+//! too, so that closing ours would send nothing:
+//! [`ClientSocket`](super::client_socket::ClientSocket) ends the connection first.
 
 pub mod wire;
 
-mod client;
 mod queue;
 
-pub use client::ClientSocket;
-pub use queue::{Queue, Received, bind, check_kind};
+pub use queue::{Queue, bind, check_kind};

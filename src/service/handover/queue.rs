@@ -12,33 +12,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketType, sockopt};
 
-use super::client::ClientSocket;
 use super::wire::{self, ClientWithToken, DESCRIPTORS, Datagram};
+use crate::service::arrival::{Accepted, Arrival};
+use crate::service::client_socket::ClientSocket;
+use crate::service::kernel::is_tcp;
 use crate::service::socket_file::remove_stale_datagram;
 
-/// What became of an attempt to receive a client.
-#[derive(Debug)]
-pub enum Received {
-    /// A client, and its address if it has one.
-    Client(ClientSocket, Option<SocketAddrAny>),
-    /// One that has gone already, or no client at all: on to the next one.
-    Gone,
-    /// Descriptors or memory have run out; whoever waits goes on waiting.
-    Exhausted(io::Error),
-}
-
-/// A handover socket, as the side that receives has it.
+/// The receiving side of a handover socket.
 ///
-/// A client whose descriptors have no room is gone from the queue all the same: recvmsg(2) cuts off
-/// what it cannot install. Its token is closed by that, which tells the sender that nobody has served
-/// it: it comes again. So that this does not happen to one after the other, from then on we make sure
-/// that there is room before we receive, until nobody waits any more.
+/// If descriptors run out, recvmsg(2) takes a client out of the queue and closes its descriptors. The closed token
+/// shows the sender that the client was not served, and it sends it again. From then on, until the queue is empty,
+/// we check that there is room before we receive, so that it does not happen to each client.
 #[derive(Debug, Default)]
 pub struct Queue {
-    /// Clients that came with another one, and have yet to be asked for. If we end before, they go to
-    /// somebody else, as those do who wait in the socket.
-    received: Mutex<VecDeque<ClientWithToken>>,
-    /// Whether descriptors had run out since the last time that nobody waited.
+    /// Clients that came in one datagram with another, and are not returned yet. If we end, they go to another
+    /// process, as those in the socket do.
+    clients: Mutex<VecDeque<ClientWithToken>>,
+    /// Whether descriptors have run out since the queue was last empty.
     is_short: AtomicBool,
 }
 
@@ -47,16 +37,16 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// As recvmsg(2): `AGAIN` when nobody waits.
-    pub fn receive(&self, socket: BorrowedFd<'_>) -> Result<Received, Errno> {
-        let mut received = self.received();
-        if received.is_empty() {
+    /// As recvmsg(2): `AGAIN` when no client waits.
+    pub fn receive(&self, socket: BorrowedFd<'_>) -> Result<Accepted, Errno> {
+        let mut clients = self.clients();
+        if clients.is_empty() {
             if self.is_short.load(Relaxed)
-                && let Err(errno) = room(socket)
+                && let Err(errno) = check_room(socket)
             {
-                return Ok(Received::Exhausted(errno.into()));
+                return Ok(Accepted::Exhausted(errno.into()));
             }
-            let datagram = wire::receive(socket, &mut *received);
+            let datagram = wire::receive(socket, &mut *clients);
             match datagram {
                 Err(Errno::AGAIN) => self.is_short.store(false, Relaxed),
                 Ok(Datagram::Truncated) => self.is_short.store(true, Relaxed),
@@ -66,43 +56,47 @@ impl Queue {
                 return Ok(foreign(why));
             }
         }
-        let Some(ClientWithToken { client, token }) = received.pop_front() else {
-            return Ok(Received::Exhausted(Errno::MFILE.into()));
+        let Some(ClientWithToken { client, token }) = clients.pop_front() else {
+            return Ok(Accepted::Exhausted(Errno::MFILE.into()));
         };
         Ok(match examine(client.as_fd()) {
-            Ok(Some(peer)) => Received::Client(ClientSocket::handed_over(client, token), peer),
-            Ok(None) => Received::Gone,
-            // Closed and nothing else: somebody else may use it.
+            Ok(Some(address)) => {
+                let is_tcp = is_tcp(&client);
+                let socket = ClientSocket::handed_over(client, token);
+                Accepted::Client(Arrival::new(socket, address, is_tcp))
+            }
+            Ok(None) => Accepted::Gone,
+            // Closed without a shutdown: another process may use it.
             Err(why) => foreign(why),
         })
     }
 
-    /// Whether somebody waits that [`Self::receive`] has received already.
+    /// Whether a client waits that was received with another.
     pub fn has_waiting(&self) -> bool {
-        !self.received().is_empty()
+        !self.clients().is_empty()
     }
 
-    fn received(&self) -> MutexGuard<'_, VecDeque<ClientWithToken>> {
-        self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    fn clients(&self) -> MutexGuard<'_, VecDeque<ClientWithToken>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn foreign(why: &str) -> Received {
+fn foreign(why: &str) -> Accepted {
     tracing::warn!(ERROR = why, "what was handed over is no client: {why}");
-    Received::Gone
+    Accepted::Gone
 }
 
-/// Whether two more descriptors can be had at this moment.
-fn room(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mut held = Vec::with_capacity(DESCRIPTORS);
+/// Checks that the descriptors of a client can be opened now.
+fn check_room(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut copies = Vec::with_capacity(DESCRIPTORS);
     for _ in 0..DESCRIPTORS {
-        held.push(rustix::io::fcntl_dupfd_cloexec(socket, 0)?);
+        copies.push(rustix::io::fcntl_dupfd_cloexec(socket, 0)?);
     }
     Ok(())
 }
 
-/// Looks whether it is the socket of a client. The address of the peer, where it has one; `None` when
-/// the client has gone; an error in words when it is something else.
+/// Checks that a descriptor is the socket of a client, and returns the peer's address, if it has one; `None` when
+/// the client has gone; a sentence when it is something else.
 fn examine(socket: BorrowedFd<'_>) -> Result<Option<Option<SocketAddrAny>>, &'static str> {
     match sockopt::socket_type(socket) {
         Ok(SocketType::STREAM) => {}
@@ -117,7 +111,7 @@ fn examine(socket: BorrowedFd<'_>) -> Result<Option<Option<SocketAddrAny>>, &'st
     }
 }
 
-/// Makes a handover socket at `path`. What a process that was killed has left there is removed.
+/// Makes a handover socket at `path`. A stale one there is removed.
 ///
 /// # Errors
 ///
@@ -129,11 +123,11 @@ pub fn bind(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// Says in a sentence what is wrong with an inherited socket that should be a handover socket.
+/// Checks that an inherited descriptor is a handover socket.
 ///
 /// # Errors
 ///
-/// That sentence.
+/// A sentence that says what it is instead.
 pub fn check_kind(fd: &OwnedFd) -> Result<(), String> {
     let is_unix = || {
         let address = rustix::net::getsockname(fd).map_err(|error| error.to_string())?;
@@ -153,8 +147,17 @@ pub fn check_kind(fd: &OwnedFd) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::arrival::Peer;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    /// A client, the socket that was accepted for it, and its address.
+    fn tcp_client() -> (TcpStream, TcpStream, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, address) = listener.accept().unwrap();
+        (client, accepted, address)
+    }
 
     fn hand_over(queue: &UnixDatagram, client: impl AsFd) -> std::io::PipeReader {
         let (end, token) = std::io::pipe().unwrap();
@@ -166,35 +169,32 @@ mod tests {
         matches!(end.read(&mut [0]), Ok(0))
     }
 
+    /// Receives the client with this address.
+    fn receive(queue: &Queue, socket: &UnixDatagram, address: SocketAddr) {
+        match queue.receive(socket.as_fd()).unwrap() {
+            Accepted::Client(arrival) => assert_eq!(arrival.peer, Peer::Tcp(address)),
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_client_is_taken_with_its_address() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, peer) = listener.accept().unwrap();
+        let (_client, accepted, address) = tcp_client();
         let end = hand_over(&ours, &accepted);
-        match Queue::default().receive(theirs.as_fd()).unwrap() {
-            Received::Client(_, Some(address)) => {
-                assert_eq!(SocketAddr::try_from(address).unwrap(), peer);
-            }
-            other => panic!("{other:?}"),
-        }
+        receive(&Queue::default(), &theirs, address);
         assert!(is_done(end));
-        drop(client);
-        assert!(matches!(
-            Queue::default().receive(theirs.as_fd()),
-            Err(Errno::AGAIN)
-        ));
+        let error = Queue::default().receive(theirs.as_fd()).unwrap_err();
+        assert_eq!(error, Errno::AGAIN);
     }
 
     #[test]
     fn a_client_that_has_gone_and_what_is_no_client_are_passed_over() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
+        let (client, accepted, _) = tcp_client();
         crate::service::ending::reset_on_close(&client);
         drop(client);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         let unconnected =
@@ -206,65 +206,38 @@ mod tests {
             udp.as_fd(),
             file.as_fd(),
             unconnected.as_fd(),
+            ours.as_fd(),
         ] {
             let end = hand_over(&ours, strange);
             let received = Queue::default().receive(theirs.as_fd()).unwrap();
-            assert!(matches!(received, Received::Gone), "{received:?}");
-            assert!(is_done(end), "what is no client is let go at once");
+            assert!(matches!(received, Accepted::Gone), "{received:?}");
+            assert!(is_done(end), "what is no client is closed at once");
         }
+        // It was closed without a shutdown.
+        ours.send(b"it still sends").unwrap();
     }
 
     #[test]
     fn clients_that_came_together_are_received_one_by_one_or_go_to_somebody_else() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut ends = Vec::new();
-        let mut clients = Vec::new();
-        for _ in 0..3 {
-            let client = TcpStream::connect(address).unwrap();
-            let (end, token) = std::io::pipe().unwrap();
-            clients.push((listener.accept().unwrap(), token, client));
-            ends.push(end);
-        }
-        let pairs = clients
-            .iter()
-            .map(|((socket, _), token, _)| (socket.as_fd(), token.as_fd()));
-        wire::send(&ours, pairs).unwrap();
-        let peers: Vec<_> = clients.iter().map(|((_, peer), ..)| *peer).collect();
-        let (ours, clients): (Vec<_>, Vec<_>) = clients
-            .into_iter()
-            .map(|((ours, _), _, client)| (ours, client))
-            .unzip();
+        let clients: [_; 3] = std::array::from_fn(|_| tcp_client());
+        let (ends, tokens): (Vec<_>, Vec<_>) = (0..3).map(|_| std::io::pipe().unwrap()).unzip();
+        let sockets = clients.iter().map(|(_, accepted, _)| accepted.as_fd());
+        wire::send(&ours, sockets.zip(tokens.iter().map(AsFd::as_fd))).unwrap();
+        drop(tokens);
         let queue = Queue::default();
         assert!(!queue.has_waiting());
-        for peer in &peers[..2] {
-            match queue.receive(theirs.as_fd()).unwrap() {
-                Received::Client(_, Some(address)) => {
-                    assert_eq!(SocketAddr::try_from(address).unwrap(), *peer);
-                }
-                other => panic!("{other:?}"),
-            }
-        }
+        receive(&queue, &theirs, clients[0].2);
+        receive(&queue, &theirs, clients[1].2);
         assert!(queue.has_waiting());
         drop(queue);
         for end in ends {
-            assert!(is_done(end), "whoever was not asked for is let go");
+            assert!(is_done(end), "the token of the third one is closed too");
         }
-        let client = &clients[2];
+        let client = &clients[2].0;
         client.set_nonblocking(true).unwrap();
         let error = (&mut &*client).read(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "and sees no end");
-        drop(ours);
-    }
-
-    #[test]
-    fn what_is_no_client_can_be_used_on_by_whoever_else_has_it() {
-        let (ours, theirs) = UnixDatagram::pair().unwrap();
-        let _end = hand_over(&ours, &ours);
-        let received = Queue::default().receive(theirs.as_fd()).unwrap();
-        assert!(matches!(received, Received::Gone), "{received:?}");
-        ours.send(b"it still sends").unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock, "it sees no end");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Events on their way to a log, with the errors of the kernel written as sentences.
+//! Events for the journal, without the numbers of the kernel's errors.
 
 use std::fmt;
 
@@ -9,11 +9,10 @@ use tracing_subscriber::layer::Context;
 
 use crate::service::printable::sentence;
 
-/// The most fields of an event: tracing takes arrays of up to so many values.
+/// The most fields of an event: tracing's limit for an array of values.
 const FIELDS_MAX: usize = 32;
 
-/// Passes events on to another layer. Their message and their field `ERROR` have no numbers of errors in
-/// them, which say nothing to people.
+/// Passes events on to another layer, with the message and the field `ERROR` as [`sentence`]s.
 #[derive(Debug)]
 pub(super) struct JournalText<L>(pub L);
 
@@ -26,7 +25,7 @@ impl<S: Subscriber, L: Layer<S>> Layer<S> for JournalText<L> {
         let Some(any) = metadata.fields().iter().next() else {
             return self.0.on_event(event, context);
         };
-        // A field without a value is none.
+        // A field without a value is left out.
         let values: [(&Field, Option<&dyn Value>); FIELDS_MAX] =
             std::array::from_fn(|_| match texts.next() {
                 Some((field, text)) => (field, Some(text as &dyn Value)),
@@ -37,7 +36,7 @@ impl<S: Subscriber, L: Layer<S>> Layer<S> for JournalText<L> {
     }
 }
 
-/// The values of an event, as they are written.
+/// The fields of an event, as text.
 #[derive(Debug, Default)]
 struct Texts(Vec<(Field, String)>);
 
@@ -68,11 +67,10 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use tracing_subscriber::layer::SubscriberExt;
 
-    /// Keeps what is passed on.
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<(String, String)>>>);
+    struct Recorder(Arc<Mutex<Vec<(String, String)>>>);
 
-    impl<S: Subscriber> Layer<S> for Kept {
+    impl<S: Subscriber> Layer<S> for Recorder {
         fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
             let mut texts = Texts::default();
             event.record(&mut texts);
@@ -86,8 +84,8 @@ mod tests {
 
     #[test]
     fn errors_are_sentences_and_every_field_is_passed_on() {
-        let kept = Kept::default();
-        let subscriber = tracing_subscriber::registry().with(JournalText(kept.clone()));
+        let recorder = Recorder::default();
+        let subscriber = tracing_subscriber::registry().with(JournalText(recorder.clone()));
         tracing::subscriber::with_default(subscriber, || {
             let error = io::Error::from_raw_os_error(libc::EADDRINUSE);
             let (id, absent) = (Some("id"), None::<&str>);
@@ -103,10 +101,10 @@ mod tests {
             ("ADDRESS", "a:1"),
             ("ERROR", "Address already in use"),
         ];
-        let mut kept = kept.0.lock().unwrap().clone();
-        kept.sort();
+        let mut fields = recorder.0.lock().unwrap().clone();
+        fields.sort();
         let mut wanted = wanted.map(|(name, text)| (name.to_owned(), text.to_owned()));
         wanted.sort();
-        assert_eq!(kept, wanted);
+        assert_eq!(fields, wanted);
     }
 }

@@ -1,23 +1,24 @@
-//! The socket at which systemd listens: a path, or a name in the abstract namespace (unix(7)).
+//! The socket of `NOTIFY_SOCKET`: a path, or a name in the abstract namespace (unix(7)).
 //!
-//! It is opened once: to send a message takes no further descriptor, and no memory.
+//! It is opened once. Sending needs no further descriptor and does not allocate.
 
 use std::env;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use crate::service::kernel::poll_for;
 use crate::service::rights;
 
 /// Room for `MAINPID=` with the number of a process.
 const CLAIM_BYTES: usize = 32;
 
-/// systemd, as `NOTIFY_SOCKET` says where it listens.
+/// A socket that sends to systemd.
 #[derive(Debug)]
 pub struct Channel {
     socket: OwnedFd,
@@ -25,18 +26,14 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// The one that this process was given; `None` without `NOTIFY_SOCKET`.
-    ///
-    /// # Errors
-    ///
-    /// When it is neither a path nor a name in the abstract namespace, or no descriptor is left.
+    /// To `NOTIFY_SOCKET`; `None` if it is not set.
     pub(super) fn of_environment() -> io::Result<Option<Self>> {
         env::var_os("NOTIFY_SOCKET")
             .map(|name| Self::to(name.as_bytes()))
             .transpose()
     }
 
-    /// To the socket with this name: a path, or `@` and a name in the abstract namespace.
+    /// To a path, or to `@` and a name in the abstract namespace.
     pub(super) fn to(name: &[u8]) -> io::Result<Self> {
         let address = match name {
             [b'/', ..] => SocketAddrUnix::new(name)?,
@@ -53,13 +50,8 @@ impl Channel {
         Ok(Self { socket, address })
     }
 
-    /// Sends a message, and descriptors with it; with `DONTWAIT` among the `flags` it fails rather than wait
-    /// for systemd to read.
-    ///
-    /// # Errors
-    ///
-    /// [`io::ErrorKind::WouldBlock`] while the queue of messages is full (`net.unix.max_dgram_qlen`); others
-    /// when nobody listens.
+    /// Sends a message and descriptors. With `DONTWAIT` it fails with [`io::ErrorKind::WouldBlock`] while the
+    /// queue of messages is full (`net.unix.max_dgram_qlen`).
     pub(super) fn send(
         &self,
         message: &[u8],
@@ -70,10 +62,9 @@ impl Channel {
         Ok(())
     }
 
-    /// Notifies systemd that the calling process is the main process now (`MAINPID=`). Allocates nothing. If
+    /// Notifies systemd that the calling process is the main process now (`MAINPID=`). Does not allocate. If
     /// it fails, systemd sees that the main process has died.
     pub fn claim_main_process(&self) {
-        use std::io::Write;
         let mut message = [0; CLAIM_BYTES];
         let mut rest = &mut message[..];
         if write!(rest, "MAINPID={}", std::process::id()).is_ok() {
@@ -82,23 +73,18 @@ impl Channel {
         }
     }
 
-    /// Waits until systemd has acted on all messages before (`BARRIER=1`, sd_notify(3)), at most for so long.
-    /// Returns whether it has. Allocates nothing.
+    /// Waits until systemd has processed all messages before (`BARRIER=1`, sd_notify(3)), at most for `limit`.
+    /// Returns whether it has. Does not allocate.
     ///
     /// # Errors
     ///
-    /// When it cannot be notified, or no descriptor is left.
+    /// When systemd cannot be notified, or descriptors have run out.
     pub fn wait_for_barrier(&self, limit: Duration) -> io::Result<bool> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         self.send(b"BARRIER=1", &[write.as_fd()], SendFlags::empty())?;
         drop(write);
-        // systemd closes its copy, the last.
-        let mut fds = [PollFd::new(&read, PollFlags::empty())];
-        let limit = Timespec {
-            tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
-            tv_nsec: limit.subsec_nanos().into(),
-        };
-        Ok(poll(&mut fds, Some(&limit))? > 0)
+        // systemd closes its copy, the last one.
+        Ok(!poll_for(read.as_fd(), PollFlags::empty(), limit)?.is_empty())
     }
 }
 

@@ -1,4 +1,4 @@
-//! What [`super::serve`] needs to know of a service, and what it does for it.
+//! What [`serve`](super::serve) needs of a service.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use crate::service::clock::Uptime;
 use crate::service::listener::Listener;
 use crate::service::program::Failure;
 
-/// What [`super::serve`] needs to know of a service. Accepting clients is the service's own affair.
+/// What [`serve`](super::serve) needs of a service. Accepting clients is up to the service.
 pub trait Service: Send + Sync + 'static {
     /// Whether a client that waits would be accepted.
     fn may_accept(&self) -> bool;
 
-    /// Stops accepting clients, or begins again: for the last look before the process ends for lack of use.
+    /// Stops accepting clients, or begins again: for the last look before an idle exit.
     fn set_resting(&self, resting: bool);
 
-    /// Why no client can be accepted any more, if that is so.
+    /// Why no client can be accepted any more, if so.
     fn failure(&self) -> Option<Failure>;
 
-    /// Whether the part of the service that accepts gives signs of life.
+    /// Whether the thread that accepts is alive.
     fn is_alive(&self) -> bool {
         true
     }
@@ -25,22 +25,21 @@ pub trait Service: Send + Sync + 'static {
     /// The number of open connections.
     fn open(&self) -> usize;
 
-    /// Whether anybody uses the service now, so that it must not end for lack of use.
+    /// Whether the service is in use, which prevents an idle exit.
     fn in_use(&self) -> bool {
         self.open() > 0
     }
 
-    /// A last look before the process ends for lack of use: whether nobody is waiting to be heard
-    /// in any other way than as a client.
+    /// Whether nobody waits, other than clients: for the last look before an idle exit.
     fn may_exit(&self) -> bool {
         true
     }
 
-    /// Waits until [`Self::may_accept`], [`Self::in_use`], [`Self::open`] or the time that
-    /// [`Self::tick`] asked for may have changed. A change that happened before the call counts.
+    /// Waits until [`Self::may_accept`], [`Self::in_use`], [`Self::open`] or the time that [`Self::tick`] returned
+    /// may have changed. A change before the call counts.
     fn changed(&self) -> impl Future<Output = ()> + Send;
 
-    /// Does what is due, and tells when to be called again.
+    /// Does what is due. Returns when to call it again.
     fn tick(&self, now: Uptime) -> Option<Uptime> {
         let _ = now;
         None
@@ -49,23 +48,22 @@ pub trait Service: Send + Sync + 'static {
     /// The sentence for `systemctl status`.
     fn status(&self, listeners: &[Listener]) -> String;
 
-    /// Reads the configuration again (SIGHUP); `None` if there is nothing to read.
+    /// Reads the configuration again (SIGHUP); `None` if there is none.
     fn reload(&self) -> Option<Result<(), Failure>> {
         None
     }
 
-    /// Whether open connections go on without the process, so that it need not wait for their end when
-    /// it is told to stop.
+    /// Whether open connections continue without the process, so that it stops without a drain.
     fn leaves(&self) -> bool {
         false
     }
 
-    /// Whether the service wants to end by itself, as if it had been told to stop.
+    /// Whether the service wants to end by itself, with a drain.
     fn wants_to_end(&self) -> bool {
         false
     }
 
-    /// Whether the listeners are another process's now. It means that the service wants to end.
+    /// Whether the listeners belong to another process now. Then the service wants to end.
     fn has_handed_over(&self) -> bool {
         false
     }
@@ -74,11 +72,11 @@ pub trait Service: Send + Sync + 'static {
     fn stopping(&self) {}
 }
 
-/// How a service runs and ends.
+/// How long a service runs.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetime {
-    /// End after so long without use, if the listeners live on without us. `None`: never.
+    /// How long without use until it ends, if all listeners are inherited. `None`: never.
     pub exit_idle_time: Option<Duration>,
-    /// After SIGTERM, open connections may go on for so long. `None`: as long as they want.
+    /// How long open connections may continue after SIGTERM. `None`: as long as they want.
     pub drain_timeout: Option<Duration>,
 }

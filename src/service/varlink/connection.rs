@@ -1,4 +1,4 @@
-//! One end of a connection: messages in and out, with descriptors where they are wanted.
+//! One end of a connection: messages in and out, with descriptors where they are expected.
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -14,13 +14,13 @@ use crate::service::rights::{self, DESCRIPTORS_MAX};
 /// Why no message could be received.
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
-    /// The peer hung up, or the connection broke.
+    /// The peer hung up within a message, or the connection broke.
     #[error("the connection was lost: {0}")]
     Lost(#[from] io::Error),
-    /// The message has more bytes than are accepted.
+    /// The message has more bytes than the limit.
     #[error("a message has more than {0} bytes")]
     TooLong(usize),
-    /// What came is not JSON, or not a message of the kind that was expected.
+    /// The message is not JSON, or not of the expected kind.
     #[error("a message could not be understood: {0}")]
     Malformed(#[from] serde_json::Error),
 }
@@ -31,14 +31,13 @@ pub struct VarlinkConnection {
     stream: UnixStream,
     received: Vec<u8>,
     limit: usize,
-    /// What came with the bytes, if descriptors are taken at all.
+    /// Descriptors that came with the bytes, if they are accepted.
     descriptors: Option<Vec<OwnedFd>>,
-    /// At most so many.
     descriptors_max: usize,
 }
 
 impl VarlinkConnection {
-    /// A connection that holds at most `limit` bytes of what its peer sends.
+    /// A connection that buffers at most `limit` bytes from its peer.
     pub fn new(stream: UnixStream, limit: usize) -> Self {
         Self {
             stream,
@@ -49,33 +48,31 @@ impl VarlinkConnection {
         }
     }
 
-    /// Takes descriptors from now on, at most `most` until they are [taken](Self::take_descriptors).
+    /// Accepts descriptors from now on, at most `most` until they are [taken](Self::take_descriptors).
     pub fn accept_descriptors(&mut self, most: usize) {
         self.descriptors = Some(Vec::new());
         self.descriptors_max = most;
     }
 
-    /// The descriptors that have come until now.
+    /// Takes the descriptors that have come until now.
     pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
-        self.descriptors
-            .as_mut()
-            .map(std::mem::take)
-            .unwrap_or_default()
+        let descriptors = self.descriptors.as_mut();
+        descriptors.map(std::mem::take).unwrap_or_default()
     }
 
-    /// The next message; `None` when the peer has hung up between two messages. Cancel safe.
+    /// Receives the next message; `None` when the peer has hung up between two messages. Cancel safe.
     ///
     /// # Errors
     ///
-    /// When the connection breaks, or the message is too long or malformed. After an error the
-    /// connection is of no more use.
+    /// When the connection breaks, or the message is too long or malformed. The connection cannot be used any
+    /// more then.
     pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ReceiveError> {
         loop {
             if let Some(end) = self.received.iter().position(|byte| *byte == 0) {
                 let message = serde_json::from_slice(&self.received[..end]);
                 self.received.drain(..=end);
                 if self.received.is_empty() {
-                    self.received = Vec::new(); // an idle connection holds no buffer
+                    self.received = Vec::new(); // an idle connection has no buffer
                 }
                 return Ok(Some(message?));
             }
@@ -88,14 +85,13 @@ impl VarlinkConnection {
         }
     }
 
-    /// Waits until the peer hangs up or the connection breaks. Messages that come in the meantime
-    /// are kept for [`Self::receive`]; more of them than the limit count as a break. Cancel safe.
+    /// Waits until the peer hangs up or the connection breaks. [`Self::receive`] returns messages that come in the
+    /// meantime; more than the limit count as a break. Cancel safe.
     pub async fn hung_up(&mut self) {
         while let Ok(1..) = self.read_some().await {}
     }
 
-    /// Takes what the peer sends, at most about so many bytes, and keeps none of it, until it hangs up or the
-    /// connection breaks. Cancel safe.
+    /// Receives and drops about `most` bytes, or less if the peer hangs up or the connection breaks. Cancel safe.
     pub async fn discard(&mut self, most: usize) {
         (self.received, self.limit) = (Vec::new(), usize::MAX);
         let mut left = most;
@@ -108,7 +104,7 @@ impl VarlinkConnection {
         }
     }
 
-    /// Sends one message. Not cancel safe: give the connection up when it is interrupted.
+    /// Sends one message. Not cancel safe: the connection cannot be used any more then.
     ///
     /// # Errors
     ///
@@ -117,24 +113,24 @@ impl VarlinkConnection {
         self.send_bytes(&to_bytes(message)?).await
     }
 
-    /// Says that nothing more is sent: the peer sees us hang up. What it still sends can be received.
+    /// Ends sending: the peer sees a hangup. What it sends can still be received.
     pub fn shutdown_write(&self) {
         // It fails when the peer has gone already.
         let _ = rustix::net::shutdown(&self.stream, Shutdown::Write);
     }
 
-    /// Has every further attempt of the peer to send fail. What it has sent by now can be received.
+    /// Makes the peer fail to send from now on. What it has sent can still be received.
     pub fn shutdown_read(&self) {
         let _ = rustix::net::shutdown(&self.stream, Shutdown::Read);
     }
 
-    /// Sends one message and these descriptors with it, at least one: 253 with the first byte,
-    /// as many with the second one and so on. Not cancel safe.
+    /// Sends one message with descriptors, at least one: 253 with the first byte, 253 with the second and so on.
+    /// Not cancel safe.
     ///
     /// # Errors
     ///
-    /// When the connection breaks, too many descriptors are on their way to others (`ETOOMANYREFS`,
-    /// unix(7)), or the message has too few bytes for all.
+    /// When the connection breaks, too many descriptors are in flight (`ETOOMANYREFS`, unix(7)), or the message
+    /// has too few bytes for all.
     pub async fn send_with(
         &mut self,
         message: &impl Serialize,
@@ -153,62 +149,44 @@ impl VarlinkConnection {
         self.send_bytes(&bytes[count..]).await
     }
 
-    /// Sends one message if the peer is there and the socket has room for all of it at this moment.
+    /// Sends one message, if the peer is there and the socket has room for all of it now.
     ///
     /// # Errors
     ///
-    /// When it was not sent. If a part of it was, which happens only to a peer that does not read,
-    /// the connection is of no more use.
+    /// When it was not sent. If a part was, which happens only if the peer does not read, the connection cannot be
+    /// used any more.
     pub fn send_now(&self, message: &impl Serialize) -> io::Result<()> {
         let bytes = to_bytes(message)?;
-        match rustix::net::send(
-            &self.stream,
-            &bytes,
-            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
-        )? {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        match rustix::net::send(&self.stream, &bytes, flags)? {
             count if count == bytes.len() => Ok(()),
             _ => Err(io::ErrorKind::WriteZero.into()),
         }
     }
 
-    async fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            self.stream.writable().await?;
-            match self.stream.try_write(rest) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+    async fn send_bytes(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let send = || Ok(rustix::net::send(&self.stream, bytes, SendFlags::NOSIGNAL)?);
+            let count = self.stream.async_io(Interest::WRITABLE, send).await?;
+            bytes = &bytes[count..];
         }
         Ok(())
     }
 
     async fn read_some(&mut self) -> Result<usize, ReceiveError> {
         let mut chunk = [0; 4096];
-        loop {
-            self.stream.readable().await?;
-            let read = match &mut self.descriptors {
-                None => self.stream.try_read(&mut chunk),
-                Some(descriptors) => {
-                    let (stream, most) = (&self.stream, self.descriptors_max);
-                    stream.try_io(Interest::READABLE, || {
-                        read_with(stream, &mut chunk, descriptors, most)
-                    })
-                }
-            };
-            match read {
-                Ok(count) if self.received.len() + count > self.limit => {
-                    return Err(ReceiveError::TooLong(self.limit));
-                }
-                Ok(count) => {
-                    self.received.extend_from_slice(&chunk[..count]);
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error.into()),
-            }
+        let (stream, most) = (&self.stream, self.descriptors_max);
+        let descriptors = &mut self.descriptors;
+        let read = || match descriptors {
+            None => Ok(rustix::io::read(stream, &mut chunk)?),
+            Some(descriptors) => read_with(stream, &mut chunk, descriptors, most),
+        };
+        let count = stream.async_io(Interest::READABLE, read).await?;
+        if self.received.len() + count > self.limit {
+            return Err(ReceiveError::TooLong(self.limit));
         }
+        self.received.extend_from_slice(&chunk[..count]);
+        Ok(count)
     }
 }
 
@@ -218,7 +196,7 @@ fn to_bytes(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads bytes and the descriptors that come with them.
+/// Reads bytes and their descriptors.
 fn read_with(
     stream: &UnixStream,
     chunk: &mut [u8],
@@ -227,7 +205,7 @@ fn read_with(
 ) -> io::Result<usize> {
     let carried = rights::receive(stream, chunk, RecvFlags::empty())?;
     descriptors.extend(carried.descriptors);
-    // The limit of open descriptors was reached, or somebody sends more than was asked for.
+    // The limit of open descriptors was reached, or the peer sends more than was asked for.
     if carried.is_truncated || descriptors.len() > most {
         return Err(io::Error::other(
             "descriptors were lost on the way: raise LimitNOFILE=",
@@ -269,35 +247,32 @@ mod tests {
         peer.try_write(&[b' '; 9_000]).unwrap();
         let error = connection.receive::<Call>().await.unwrap_err();
         assert!(matches!(error, ReceiveError::TooLong(8_000)), "{error}");
-        // The peer goes on, and hears what is said to it.
+        // The peer continues, and receives what is sent to it.
         peer.try_write(&[b' '; 20_000]).unwrap();
         connection.send_now(&json!({})).unwrap();
         connection.shutdown_write();
-        drop(peer.into_std().map(|peer| {
-            let _ = peer.shutdown(std::net::Shutdown::Write);
-            let (mut peer, mut bytes) = (peer, Vec::new());
-            peer.set_nonblocking(false).unwrap();
-            std::io::Read::read_to_end(&mut peer, &mut bytes).unwrap();
-            assert_eq!(bytes, b"{}\0");
-        }));
+        let mut peer = peer.into_std().unwrap();
+        peer.shutdown(std::net::Shutdown::Write).unwrap();
+        peer.set_nonblocking(false).unwrap();
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut peer, &mut bytes).unwrap();
+        assert_eq!(bytes, b"{}\0");
+        drop(peer);
         connection.discard(1 << 20).await;
     }
 
     #[tokio::test]
     async fn half_a_message_and_garbage_are_errors() {
-        let (mut connection, peer) = pair(1000);
-        peer.try_write(b"{\"method\":").unwrap();
-        drop(peer);
-        assert!(matches!(
-            connection.receive::<Call>().await,
-            Err(ReceiveError::Lost(_))
-        ));
-        let (mut connection, peer) = pair(1000);
-        peer.try_write(b"\xff\xfe\0").unwrap();
-        assert!(matches!(
-            connection.receive::<Call>().await,
-            Err(ReceiveError::Malformed(_))
-        ));
+        let receive = async |bytes: &[u8]| {
+            let (mut connection, peer) = pair(1000);
+            peer.try_write(bytes).unwrap();
+            drop(peer);
+            connection.receive::<Call>().await.unwrap_err()
+        };
+        let half = receive(b"{\"method\":").await;
+        assert!(matches!(half, ReceiveError::Lost(_)));
+        let garbage = receive(b"\xff\xfe\0").await;
+        assert!(matches!(garbage, ReceiveError::Malformed(_)));
     }
 
     #[tokio::test]
@@ -325,11 +300,11 @@ mod tests {
         assert_eq!(received.len(), 2);
         rustix::net::send(&received[1], b"x", SendFlags::empty()).unwrap();
         drop(received);
-        // Those that were not expected are closed: after the byte comes the end.
+        // The descriptors that were not expected are closed: after the byte comes the end.
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut &kept, &mut bytes).unwrap();
         assert_eq!(bytes, b"x");
-        // More than one send can carry.
+        // More than one message can carry.
         let reply = Reply::last(json!({}));
         for count in [DESCRIPTORS_MAX, 2 * DESCRIPTORS_MAX + 1] {
             let many = vec![kept.as_fd(); count];

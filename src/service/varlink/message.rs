@@ -14,10 +14,10 @@ pub struct Call {
     /// The parameters, an object.
     #[serde(default)]
     pub parameters: Value,
-    /// Whether the caller takes more than one reply.
+    /// Whether the caller expects more than one reply.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub more: bool,
-    /// Whether the caller wants no reply at all.
+    /// Whether the caller expects no reply.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oneway: bool,
 }
@@ -28,7 +28,7 @@ pub struct Reply {
     /// The name of the error, if it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// What is replied.
+    /// The parameters, an object.
     #[serde(default)]
     pub parameters: Value,
     /// Whether more replies to the same call follow.
@@ -45,7 +45,7 @@ impl Reply {
         }
     }
 
-    /// A reply that more will follow.
+    /// A reply that is not the last one.
     pub fn continued(parameters: impl Serialize) -> Self {
         Self {
             continues: true,
@@ -53,7 +53,7 @@ impl Reply {
         }
     }
 
-    /// The error `name`, with its interface.
+    /// An error; `name` includes the interface.
     pub fn error(name: impl Into<String>, parameters: impl Serialize) -> Self {
         Self {
             error: Some(name.into()),
@@ -83,7 +83,7 @@ impl Reply {
     }
 }
 
-/// Our types have string keys and no unusual numbers, so that this cannot fail.
+/// It cannot fail: our types have string keys and ordinary numbers.
 fn to_value(parameters: impl Serialize) -> Value {
     serde_json::to_value(parameters).unwrap_or(Value::Null)
 }

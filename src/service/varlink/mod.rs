@@ -1,9 +1,8 @@
-//! Varlink, systemd's own way to call a program: JSON messages over an AF_UNIX stream, each ended
-//! by a NUL byte (<https://varlink.org/Method-Call>).
+//! Varlink, the protocol by which systemd's tools call a service: JSON messages over an AF_UNIX stream, each ended by
+//! a NUL byte (<https://varlink.org/Method-Call>).
 //!
-//! The messages and their framing only; what a service does with a call is its own affair. A peer
-//! can make us hold no more than the given limit of bytes, whatever it sends. Descriptors that a
-//! peer sends are taken only where they are expected; elsewhere the kernel closes them.
+//! Messages and framing only. At most a given number of bytes from a peer is buffered. The kernel closes a
+//! peer's descriptors where none are expected.
 
 mod connection;
 mod message;

@@ -1,25 +1,25 @@
-//! What every Varlink service answers about itself.
+//! `org.varlink.service`: what every Varlink service answers about itself.
 
 use serde_json::json;
 
 use super::message::{Call, Reply, SERVICE_INTERFACE};
 
-/// What a service says of itself to `org.varlink.service`.
+/// The description of a service.
 #[derive(Clone, Copy, Debug)]
 pub struct ServiceInfo {
     /// The program.
     pub product: &'static str,
     /// The program's version.
     pub version: &'static str,
-    /// Where its source is.
+    /// The address of its source.
     pub url: &'static str,
     /// The name of its one interface.
     pub interface: &'static str,
-    /// The interface's description, in Varlink's own language.
+    /// The interface's definition in Varlink.
     pub description: &'static str,
 }
 
-/// `org.varlink.service` itself, as <https://varlink.org/Service> has it.
+/// The definition of `org.varlink.service`: <https://varlink.org/Service>.
 const SERVICE_DESCRIPTION: &str = "\
 interface org.varlink.service
 
@@ -38,8 +38,8 @@ error ExpectedMore ()
 ";
 
 impl ServiceInfo {
-    /// The answer to a call of `org.varlink.service`, or to one of an interface that this service
-    /// does not have; `None` when the call is one of [`Self::interface`].
+    /// Answers a call of `org.varlink.service` or of an unknown interface; `None` for a call of
+    /// [`Self::interface`].
     pub fn answer(&self, call: &Call) -> Option<Reply> {
         let (interface, method) = call.method.rsplit_once('.').unwrap_or(("", &call.method));
         if interface == self.interface {
@@ -97,23 +97,20 @@ mod tests {
             parameters,
             ..Call::default()
         };
-        let described = info
-            .answer(&call(
-                "org.varlink.service.GetInterfaceDescription",
-                json!({ "interface": "org.example.I" }),
-            ))
-            .unwrap();
-        assert_eq!(
-            described.parameters["description"],
-            "interface org.example.I"
+        let describe = call(
+            "org.varlink.service.GetInterfaceDescription",
+            json!({ "interface": "org.example.I" }),
         );
-        assert!(
-            info.answer(&call("org.example.I.Method", Value::Null))
-                .is_none()
-        );
-        let error = |call: &Call| info.answer(call).unwrap().error.unwrap();
-        assert!(error(&call("org.example.J.M", Value::Null)).ends_with("InterfaceNotFound"));
-        assert!(error(&call("nonsense", Value::Null)).ends_with("InterfaceNotFound"));
-        assert!(error(&call("org.varlink.service.M", Value::Null)).ends_with("MethodNotFound"));
+        let reply = info.answer(&describe).unwrap();
+        assert_eq!(reply.parameters["description"], info.description);
+        assert_eq!(info.answer(&call("org.example.I.M", Value::Null)), None);
+        for (method, error) in [
+            ("org.example.J.M", "InterfaceNotFound"),
+            ("nonsense", "InterfaceNotFound"),
+            ("org.varlink.service.M", "MethodNotFound"),
+        ] {
+            let reply = info.answer(&call(method, Value::Null)).unwrap();
+            assert!(reply.error.unwrap().ends_with(error), "{method}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The control interface: what a proxy and its callers say to each other, as `interface.varlink` describes it.
+//! The control interface of a proxy, see `interface/interface.varlink`.
 
 mod gate;
 
@@ -11,10 +11,10 @@ pub use gate::{GateState, LeaseEnd};
 /// The name of the interface.
 pub const INTERFACE: &str = "io.github.disnix-proxy-example.Proxy";
 
-/// The interface in Varlink's own language.
-pub const DESCRIPTION: &str = include_str!("interface.varlink");
+/// The definition of the interface in Varlink.
+pub const DESCRIPTION: &str = include_str!("interface/interface.varlink");
 
-/// The longest call that a proxy takes, in bytes with the NUL that ends it.
+/// The longest call that a proxy accepts, in bytes, with its NUL.
 pub const CALL_MAX: usize = 64 * 1024;
 
 /// A method or an error with its interface.
@@ -26,21 +26,21 @@ pub fn qualified(name: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LockStatus {
-    /// What the first caller gave as its reason.
+    /// The reason of the first caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// When it was locked, microseconds since 1970.
     #[serde(rename = "sinceUSec")]
     pub since_usec: u64,
-    /// Microseconds until the lock is over; absent: it lasts until somebody unlocks.
+    /// Microseconds until the lease expires; absent: there is none.
     #[serde(rename = "leaseLeftUSec", skip_serializing_if = "Option::is_none")]
     pub lease_left_usec: Option<u64>,
     /// What happens then.
     #[serde(default)]
     pub at_lease_end: LeaseEnd,
-    /// How many callers wait for the drain or hold the lock.
+    /// The number of callers that wait for the drain or hold the lock.
     pub callers: usize,
-    /// Whether the lock stays when these callers have gone.
+    /// Whether the lock stays without these callers.
     pub kept: bool,
 }
 
@@ -49,49 +49,49 @@ pub struct LockStatus {
 pub struct ListenerStatus {
     /// Where it listens.
     pub address: String,
-    /// Whether it is systemd's.
+    /// Whether it was inherited from systemd.
     pub inherited: bool,
     /// Clients in its accept backlog; absent where the kernel does not say (AF_UNIX).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting: Option<u32>,
-    /// The most clients that can wait there.
+    /// The size of the backlog.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backlog: Option<u32>,
 }
 
-/// Everything that is to be known of a proxy at one moment.
+/// The state of a proxy at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     /// The proxy's version.
     pub version: String,
-    /// Its process.
+    /// Its process number.
     pub pid: u32,
     /// Whether connections pass.
     pub gate: GateState,
     /// The lock, unless the gate is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock: Option<LockStatus>,
-    /// Where new connections go; absent: nobody has said yet, and clients wait.
+    /// Where new connections go; absent: it is not set yet, and clients wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// Whether the target is given on the command line and cannot be changed.
     pub target_fixed: bool,
     /// Open connections.
     pub open: usize,
-    /// Those of them that are open in the process that this one has taken over; absent: none.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// Those of them that are still open in the predecessor; absent: none.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub open_in_predecessor: usize,
-    /// The most connections that are open at a time.
+    /// The limit of open connections.
     pub connections_max: usize,
     /// Clients waiting in the accept backlogs of all listeners.
     pub queued: u32,
-    /// Connections accepted since the process began.
+    /// Connections accepted since the start of the process.
     pub accepted: u64,
-    /// Connections given up since then because the upstream could not be reached.
+    /// Connections given up since then because the upstream was not reached.
     pub unreachable: u64,
-    /// Clients reset since then because their source had as many connections as it may; absent: none.
-    #[serde(default, skip_serializing_if = "is_none")]
+    /// Clients reset since then because of the limit for each source; absent: none.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub refused: u64,
     /// Bytes received from clients since then.
     pub received_bytes: u64,
@@ -101,12 +101,8 @@ pub struct Status {
     pub listeners: Vec<ListenerStatus>,
 }
 
-fn is_none(count: &u64) -> bool {
-    *count == 0
-}
-
-fn is_zero(count: &usize) -> bool {
-    *count == 0
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// One open connection.
@@ -117,7 +113,7 @@ pub struct ConnectionStatus {
     pub id: u64,
     /// The client.
     pub peer: String,
-    /// Where it leads; absent while the upstream is not connected.
+    /// Its target; absent while the upstream is not connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
     /// Microseconds since it was accepted.
@@ -139,7 +135,7 @@ pub struct StatusReply {
     pub status: Status,
 }
 
-/// `ListConnections` replies with this, once for each connection; without one when there is none.
+/// `ListConnections` replies with this for each connection; once without one if there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionReply {
     /// A connection.
@@ -151,42 +147,29 @@ pub struct ConnectionReply {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockParameters {
-    /// Why, for people who look.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The reason, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Give up after so many microseconds.
-    #[serde(
-        default,
-        rename = "timeoutUSec",
-        skip_serializing_if = "Option::is_none"
-    )]
+    /// Give up after this time, in microseconds.
+    #[serde(rename = "timeoutUSec", skip_serializing_if = "Option::is_none")]
     pub timeout_usec: Option<u64>,
-    /// Give up when nobody has left for so many microseconds.
+    /// Give up when no connection has ended for this time, in microseconds.
     #[serde(
-        default,
         rename = "progressTimeoutUSec",
         skip_serializing_if = "Option::is_none"
     )]
     pub progress_timeout_usec: Option<u64>,
-    /// The lock is over after so many microseconds.
-    #[serde(default, rename = "leaseUSec", skip_serializing_if = "Option::is_none")]
+    /// The lease, in microseconds.
+    #[serde(rename = "leaseUSec", skip_serializing_if = "Option::is_none")]
     pub lease_usec: Option<u64>,
-    /// What is to happen then; absent: what was said before, or else the gate opens.
-    #[serde(
-        default,
-        rename = "atLeaseEnd",
-        skip_serializing_if = "Option::is_none"
-    )]
+    /// What happens when it expires; absent: as in the call before, or else the gate opens.
+    #[serde(rename = "atLeaseEnd", skip_serializing_if = "Option::is_none")]
     pub at_lease_end: Option<LeaseEnd>,
-    /// Reset what is still open after so many microseconds.
-    #[serde(
-        default,
-        rename = "forceAfterUSec",
-        skip_serializing_if = "Option::is_none"
-    )]
+    /// Reset the connections that are still open after this time, in microseconds.
+    #[serde(rename = "forceAfterUSec", skip_serializing_if = "Option::is_none")]
     pub force_after_usec: Option<u64>,
-    /// Whether the lock is to last only as long as the caller stays connected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Whether the lock lasts only as long as the caller stays connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<bool>,
 }
 
@@ -194,34 +177,25 @@ pub struct LockParameters {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SwitchParameters {
-    /// Where new connections are to go.
+    /// The new target.
     pub target: String,
-    /// Try for so many microseconds to reach it, before anything is changed and again after the drain.
-    #[serde(default, rename = "probeUSec", skip_serializing_if = "Option::is_none")]
+    /// For how long to try to reach it, before anything changes and again after the drain, in microseconds.
+    #[serde(rename = "probeUSec", skip_serializing_if = "Option::is_none")]
     pub probe_usec: Option<u64>,
-    /// Why, for people who look.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The reason, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Give up after so many microseconds.
-    #[serde(
-        default,
-        rename = "timeoutUSec",
-        skip_serializing_if = "Option::is_none"
-    )]
+    /// Give up after this time, in microseconds.
+    #[serde(rename = "timeoutUSec", skip_serializing_if = "Option::is_none")]
     pub timeout_usec: Option<u64>,
-    /// Give up when nobody has left for so many microseconds.
+    /// Give up when no connection has ended for this time, in microseconds.
     #[serde(
-        default,
         rename = "progressTimeoutUSec",
         skip_serializing_if = "Option::is_none"
     )]
     pub progress_timeout_usec: Option<u64>,
-    /// Reset what is still open after so many microseconds.
-    #[serde(
-        default,
-        rename = "forceAfterUSec",
-        skip_serializing_if = "Option::is_none"
-    )]
+    /// Reset the connections that are still open after this time, in microseconds.
+    #[serde(rename = "forceAfterUSec", skip_serializing_if = "Option::is_none")]
     pub force_after_usec: Option<u64>,
 }
 
@@ -232,8 +206,8 @@ pub struct UnlockReply {
     /// The gate now.
     #[serde(flatten)]
     pub gate: GateReply,
-    /// Why the record of the lock could not be removed: a restart would lock again. Absent: it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Why the record of the lock could not be removed, so that a restart would lock again; absent: it is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub record_left: Option<String>,
 }
 
@@ -254,38 +228,38 @@ pub struct GateReply {
 pub struct TargetParameters {
     /// Where new connections go.
     pub target: String,
-    /// Try for so many microseconds to reach it, before anything is changed.
-    #[serde(default, rename = "probeUSec", skip_serializing_if = "Option::is_none")]
+    /// For how long to try to reach it, before anything changes, in microseconds.
+    #[serde(rename = "probeUSec", skip_serializing_if = "Option::is_none")]
     pub probe_usec: Option<u64>,
 }
 
-/// The most sockets that are handed over, that of control among them.
+/// The most sockets that are handed over, the control socket included.
 pub const HANDED_MAX: usize = 4096;
 
-/// `HandOver` replies with this; the descriptors come with it, in this order, that of control last.
+/// `HandOver` replies with this and the descriptors, in this order, the control socket last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HandOverReply {
-    /// The process that hands over.
+    /// The process that hands over its sockets.
     pub pid: u32,
     /// Its version.
     pub version: String,
     /// Where it listens for clients.
     pub listeners: Vec<String>,
-    /// Where it listens for callers.
+    /// Its control socket.
     pub control: String,
-    /// Where it keeps its lock.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The directory of its lock.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime_directory: Option<PathBuf>,
-    /// Where it keeps its target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The directory of its target.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub state_directory: Option<PathBuf>,
 }
 
 /// `Retire` replies with this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetireReply {
-    /// Connections that are still open in the process that was taken over.
+    /// Connections that are still open in the predecessor.
     pub open: usize,
 }
 

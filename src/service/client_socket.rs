@@ -4,16 +4,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::net::{Shutdown, shutdown};
 
-use crate::service::ending;
+use super::ending;
 
-/// The socket of a client. Dropping it closes it, and the client sees what close(2) of the only
-/// descriptor would have shown it, also where the process that handed it over has another one:
+/// The socket of a client. Dropping it ends the connection as close(2) of the only descriptor would, although
+/// the process that handed it over has another one:
 ///
-/// - a reset, if it was to be reset, or if bytes that it sent were not received (RFC 2525, section
-///   2.17);
-/// - otherwise the end, after everything that was sent.
+/// - by a reset, if that was asked for, or if bytes were not received (RFC 2525, section 2.17);
+/// - otherwise in order, after everything that was sent.
 ///
-/// Then the token is closed, which tells that process.
+/// Then the token is closed, which notifies that process.
 #[derive(Debug)]
 pub struct ClientSocket {
     // Dropped in this order.
@@ -22,12 +21,12 @@ pub struct ClientSocket {
 }
 
 impl ClientSocket {
-    /// One that was accepted here.
+    /// A socket that was accepted here.
     pub fn accepted(fd: OwnedFd) -> Self {
         Self { fd, token: None }
     }
 
-    /// One that was handed over.
+    /// A socket that was handed over.
     pub fn handed_over(fd: OwnedFd, token: OwnedFd) -> Self {
         Self {
             fd,
@@ -41,8 +40,7 @@ impl Drop for ClientSocket {
         if self.token.is_none() {
             return;
         }
-        // The other process has a descriptor too, and closes the last one. Both fail only on a connection
-        // that is broken already.
+        // The other process closes the last descriptor. Both fail only on a broken connection.
         if ending::is_to_be_reset(self.fd.as_fd()) {
             ending::reset_on_close(&self.fd);
         } else {

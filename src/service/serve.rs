@@ -1,7 +1,7 @@
-//! The life cycle of a service: it notifies systemd, and ends when it is not used or is told to.
+//! The life cycle of a service: it notifies systemd, and ends when it is not used or has to stop.
 //!
-//! It takes no decision itself. Whether a client may be accepted is the [`Service`]'s to say,
-//! whether the process may end [`IdleTimer`]'s and [`Drain`]'s.
+//! It makes no decision. Whether a client may be accepted is up to the [`Service`], whether the process may end to
+//! [`IdleTimer`] and [`Drain`].
 
 mod service;
 
@@ -24,14 +24,13 @@ use super::signals::{Order, Signals};
 /// How long the service may take to accept a client that waits.
 const ACCEPTING_TAKES: Duration = Duration::from_millis(1);
 
-/// `STATUS=` follows the numbers with at most so much delay.
+/// How late `STATUS=` may follow the numbers.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
-/// And what [`Service::changed`] tells with at most so much. It costs no more than one message in
-/// this time.
+/// How late `STATUS=` may follow [`Service::changed`]: at most one message in this time.
 const STATUS_SOON: Duration = Duration::from_millis(100);
 
-/// Serves all `listeners` until the service is not used any more or is told to stop.
+/// Serves `listeners` until the service is not used any more or has to stop.
 ///
 /// # Errors
 ///
@@ -48,7 +47,7 @@ pub async fn serve<S: Service>(
         signals: Signals::new()?,
         watchdog: notify::watchdog_interval().map(|every| (every, Uptime::now())),
         status: String::new(),
-        status_told: Uptime::now(),
+        status_sent: Uptime::now(),
         status_due: Uptime::now(),
         alarm: Alarm::new()?,
         service,
@@ -63,12 +62,14 @@ pub async fn serve<S: Service>(
                 "nobody has used it for {limit:?}: ends now, the next client starts it again"
             );
         }
-        EndReason::Told if serving.service.leaves() => {
+        EndReason::Signal if serving.service.leaves() => {
             serving.leave();
             return Ok(ServeOutcome::Left);
         }
-        EndReason::Told => serving.drain(lifetime.drain_timeout, true).await,
-        EndReason::Wanted => serving.drain(lifetime.drain_timeout, false).await,
+        reason => {
+            let by_signal = matches!(reason, EndReason::Signal);
+            serving.drain(lifetime.drain_timeout, by_signal).await;
+        }
     }
     Ok(ServeOutcome::Over)
 }
@@ -76,24 +77,24 @@ pub async fn serve<S: Service>(
 /// How serving has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServeOutcome {
-    /// Nobody is served any more.
+    /// No connection is open.
     Over,
-    /// Open connections are to go on in the next process ([`Service::leaves`]).
+    /// Open connections continue in the next process ([`Service::leaves`]).
     Left,
 }
 
 /// Why the loop ended.
 enum EndReason {
     Idle,
-    Told,
-    Wanted,
+    Signal,
+    Wish,
 }
 
-/// One thing that happened to the loop.
-enum Happening {
-    Changed,
+/// What has woken the loop.
+enum Wakeup {
+    Change,
     Time,
-    Ordered(Order),
+    Signal(Order),
 }
 
 struct Serving<S: Service> {
@@ -103,7 +104,7 @@ struct Serving<S: Service> {
     signals: Signals,
     watchdog: Option<(Duration, Uptime)>,
     status: String,
-    status_told: Uptime,
+    status_sent: Uptime,
     status_due: Uptime,
     alarm: Alarm,
 }
@@ -113,19 +114,16 @@ impl<S: Service> Serving<S> {
         self.status = self.service.status(&self.listeners);
         self.status_due = Uptime::now() + STATUS_EVERY;
         notify::ready(&self.status);
-        tracing::info!(
-            MESSAGE_ID = event::READY,
-            "ready on {}",
-            list(&self.listeners)
-        );
+        let names: Vec<String> = self.listeners.iter().map(ToString::to_string).collect();
+        tracing::info!(MESSAGE_ID = event::READY, "ready on {}", names.join(", "));
         loop {
             let now = Uptime::now();
-            let due = self.housekeep(now);
+            let due = [self.maintain(now), self.update_status(now)];
             if let Some(failure) = self.service.failure() {
                 return Err(failure);
             }
             if self.service.wants_to_end() {
-                return Ok(EndReason::Wanted);
+                return Ok(EndReason::Wish);
             }
             self.idle.update(self.service.in_use(), now);
             if self.idle.expired(now) {
@@ -135,30 +133,30 @@ impl<S: Service> Serving<S> {
                 // The client that waits is accepted by another task.
                 tokio::task::yield_now().await;
             }
-            let due = [due, self.idle.deadline()].into_iter().flatten().min();
-            match self.next(due).await {
-                Happening::Time => {}
-                Happening::Changed => {
-                    self.status_due = self.status_due.min(self.status_told + STATUS_SOON);
+            let due = due.into_iter().chain([self.idle.deadline()]).flatten();
+            match self.next(due.min()).await {
+                Wakeup::Time => {}
+                Wakeup::Change => {
+                    self.status_due = self.status_due.min(self.status_sent + STATUS_SOON);
                 }
-                Happening::Ordered(Order::Reload) => self.reload(),
-                Happening::Ordered(Order::Stop) => return Ok(EndReason::Told),
+                Wakeup::Signal(Order::Reload) => self.reload(),
+                Wakeup::Signal(Order::Stop) => return Ok(EndReason::Signal),
             }
         }
     }
 
-    /// Waits for the next thing to happen, at most until `due`.
-    async fn next(&mut self, due: Option<Uptime>) -> Happening {
+    /// Waits for the next event, at most until `due`.
+    async fn next(&mut self, due: Option<Uptime>) -> Wakeup {
         tokio::select! {
             biased;
-            order = self.signals.next() => Happening::Ordered(order),
-            () = self.service.changed() => Happening::Changed,
-            () = self.alarm.wait(due) => Happening::Time,
+            order = self.signals.next() => Wakeup::Signal(order),
+            () = self.service.changed() => Wakeup::Change,
+            () = self.alarm.wait(due) => Wakeup::Time,
         }
     }
 
-    /// Whether nobody came while the time ran out. From now on nobody is accepted: who comes stays in
-    /// the backlog, and is served by the process that systemd starts next.
+    /// Whether no client came while the time ran out. If so, none is accepted any more: the next one stays in the
+    /// backlog for the process that systemd starts.
     fn last_look(&mut self, now: Uptime) -> bool {
         self.service.set_resting(true);
         let waiting = self.listeners.iter().any(Listener::has_waiting);
@@ -166,8 +164,8 @@ impl<S: Service> Serving<S> {
             return true;
         }
         self.service.set_resting(false);
-        // A client that may pass is accepted in the next turn. One that may not (the gate is
-        // closed) keeps the process alive, so that it need not be started again at once.
+        // A client that may pass is accepted in the next turn. One that may not (the gate is closed) keeps the
+        // process alive, which would be started again at once.
         let from = match self.service.may_accept() {
             true => now + ACCEPTING_TAKES,
             false => now + self.idle.recheck_after(),
@@ -176,21 +174,12 @@ impl<S: Service> Serving<S> {
         false
     }
 
-    /// Does what is due while clients are accepted; tells when something will be due next.
-    fn housekeep(&mut self, now: Uptime) -> Option<Uptime> {
-        [self.look_after(now), self.tell_status(now)]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// Does what is due at all times, also while the open connections end: the service's own
-    /// affairs, and the watchdog.
-    fn look_after(&mut self, now: Uptime) -> Option<Uptime> {
+    /// Does what is due for the service and the watchdog, also during a drain. Returns when more is due.
+    fn maintain(&mut self, now: Uptime) -> Option<Uptime> {
         if let Some((every, due)) = &mut self.watchdog
             && *due <= now
         {
-            // One that systemd does not take is given again soon.
+            // A ping that systemd does not take is repeated soon.
             *due = match self.service.is_alive() && !notify::watchdog() {
                 true => now + STATUS_EVERY.min(*every),
                 false => now + *every,
@@ -203,23 +192,22 @@ impl<S: Service> Serving<S> {
             .min()
     }
 
-    /// Tells systemd the status if it is time to; tells when it will be.
-    fn tell_status(&mut self, now: Uptime) -> Option<Uptime> {
+    /// Notifies systemd of the status if that is due. Returns when it is due again.
+    fn update_status(&mut self, now: Uptime) -> Option<Uptime> {
         if self.status_due > now {
             return Some(self.status_due);
         }
         let status = self.service.status(&self.listeners);
-        let news = status != self.status;
-        if news {
-            self.status_told = now;
-            // What systemd does not take is news the next time, too.
+        let is_new = status != self.status;
+        if is_new {
+            self.status_sent = now;
+            // If systemd does not take it, it is new the next time, too.
             if notify::status(&status) {
                 self.status = status;
             }
         }
-        // The queue of a closed gate grows without waking us; otherwise every change does, so that
-        // a service which is left alone sleeps.
-        if news || !self.service.may_accept() {
+        // Only the queue of a closed gate grows without waking us. Otherwise an idle service sleeps.
+        if is_new || !self.service.may_accept() {
             self.status_due = now + STATUS_EVERY;
             return Some(self.status_due);
         }
@@ -236,8 +224,8 @@ impl<S: Service> Serving<S> {
         notify::ready(&self.service.status(&self.listeners));
     }
 
-    /// Leaves open connections to the next process. systemd is not told: the service goes on unless it is
-    /// systemd that stops it.
+    /// Leaves open connections to the next process. systemd is not notified: unless it stops the service itself,
+    /// the service continues.
     fn leave(&self) {
         self.service.stopping();
         let open = self.service.open();
@@ -249,21 +237,20 @@ impl<S: Service> Serving<S> {
         );
     }
 
-    /// Lets open connections end, and asks systemd for the time that takes. `told`: by a signal, so
-    /// that the next one is the second.
-    async fn drain(&mut self, timeout: Option<Duration>, mut told: bool) {
+    /// Lets open connections end, and asks systemd for the time that takes. A second signal to stop ends it;
+    /// `by_signal`: the first one has come.
+    async fn drain(&mut self, timeout: Option<Duration>, mut by_signal: bool) {
         self.service.stopping();
         let open = self.service.open();
         notify::stopping("Stopping.");
         if open > 0 {
+            let limit = timeout.map(|limit| format!("{limit:?}"));
             tracing::info!(
                 MESSAGE_ID = event::STOPPING,
                 OPEN = open,
                 "stopping; {} for {}",
                 clause(open, "open connection", ("may go on", "may go on")),
-                timeout.map_or("as long as they want".to_owned(), |limit| format!(
-                    "{limit:?}"
-                ))
+                limit.as_deref().unwrap_or("as long as they want")
             );
         }
         let mut drain = Drain::begin(timeout, Uptime::now());
@@ -276,33 +263,32 @@ impl<S: Service> Serving<S> {
             let due = match drain.step(open, now) {
                 Step::Complete => return tracing::info!("stopped"),
                 Step::TimedOut => {
-                    let cut = clause(open, "connection", ("was", "were"));
-                    return tracing::warn!(OPEN = open, "stopped; {cut} cut off");
+                    return tracing::warn!(OPEN = open, "stopped; {} cut off", were(open));
                 }
                 Step::Wait { until, extend } => {
                     if let Some(extend) = extend {
                         notify::extend_timeout(extend);
                         notify::status(&stopping_status(open, drain.left(now)));
                     }
-                    [self.look_after(now), Some(until)]
-                        .into_iter()
-                        .flatten()
-                        .min()
+                    self.maintain(now).map_or(until, |due| due.min(until))
                 }
             };
             tokio::select! {
                 order = self.signals.next() => if order == Order::Stop {
                     let open = self.service.open();
-                    if std::mem::replace(&mut told, true) {
-                        let cut = clause(open, "connection", ("was", "were"));
-                        return tracing::warn!(OPEN = open, "told twice to stop: {cut} cut off");
+                    if std::mem::replace(&mut by_signal, true) {
+                        return tracing::warn!(OPEN = open, "told twice to stop: {} cut off", were(open));
                     }
                 },
                 () = self.service.changed() => {}
-                () = self.alarm.wait(due) => {}
+                () = self.alarm.wait(Some(due)) => {}
             }
         }
     }
+}
+
+fn were(open: usize) -> String {
+    clause(open, "connection", ("was", "were"))
 }
 
 fn stopping_status(open: usize, left: Option<Duration>) -> String {
@@ -310,9 +296,4 @@ fn stopping_status(open: usize, left: Option<Duration>) -> String {
         Some(left) => format!("Stopping: {open} open, at most {}s more.", left.as_secs()),
         None => format!("Stopping: {open} open."),
     }
-}
-
-fn list(listeners: &[Listener]) -> String {
-    let names: Vec<String> = listeners.iter().map(ToString::to_string).collect();
-    names.join(", ")
 }
