@@ -24,11 +24,7 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// Not set.
-    ///
-    /// # Errors
-    ///
-    /// When descriptors or memory have run out.
+    /// Not set. Fails when descriptors or memory have run out.
     pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;

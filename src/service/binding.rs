@@ -18,12 +18,8 @@ use super::timespan::TimeSpan;
 /// How often binding is tried again: there is no event for a free address.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Listens at all addresses. While one is in use, waits for up to `patience`: a service manager may start the next
-/// version before the previous one has ended.
-///
-/// # Errors
-///
-/// For the first that cannot be bound.
+/// Listens at all addresses. While one is in use, waits for up to `patience`: a service manager may start the
+/// next version before the previous one has ended. Fails for the first that cannot be bound.
 pub async fn bind_all(
     addresses: &[Address],
     patience: TimeSpan,
@@ -31,20 +27,12 @@ pub async fn bind_all(
     patiently(patience, || Listener::bind_all(addresses)).await
 }
 
-/// Makes a handover socket at `path`; waits as [`bind_all`].
-///
-/// # Errors
-///
-/// As [`bind_all`].
+/// Makes a handover socket at `path`, see [`bind_all`].
 pub async fn bind_handover(path: &Path, patience: TimeSpan) -> Result<Listener, ListenError> {
     patiently(patience, || Listener::bind_handover(path)).await
 }
 
-/// Listens at `path`, where only root and our user can connect; waits as [`bind_all`].
-///
-/// # Errors
-///
-/// As [`bind_all`].
+/// Listens at `path`, where only root and our user can connect, see [`bind_all`].
 pub async fn bind_private(path: &Path, patience: TimeSpan) -> Result<Listener, ListenError> {
     patiently(patience, || {
         remove_stale(path);
@@ -83,11 +71,8 @@ async fn patiently<T>(
 }
 
 impl Listener {
-    /// Listens at every socket address of `address`: a name may have several.
-    ///
-    /// # Errors
-    ///
-    /// When the address is unknown, taken or forbidden.
+    /// Listens at every socket address of `address`: a name may have several. Fails when the address is
+    /// unknown, taken or forbidden.
     pub fn bind(address: &Address) -> Result<Vec<Self>, ListenError> {
         Self::take_or_bind(address, &mut PredecessorSockets::default())
     }
@@ -131,19 +116,11 @@ impl Listener {
     }
 
     /// Listens at all addresses, see [`Self::bind`].
-    ///
-    /// # Errors
-    ///
-    /// For the first that cannot be bound.
     pub fn bind_all(addresses: &[Address]) -> Result<Vec<Self>, ListenError> {
         Self::take_or_bind_all(addresses, &mut PredecessorSockets::default())
     }
 
-    /// Listens at all addresses: on the predecessor's socket if there is one, on a new one otherwise.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::bind_all`].
+    /// As [`Self::bind_all`], with the predecessor's sockets where they match.
     pub fn take_or_bind_all(
         addresses: &[Address],
         sockets: &mut PredecessorSockets,

@@ -14,12 +14,8 @@ use super::happy_eyeballs::Race;
 /// Runs the race: `attempt` connects to one address. Returns the first connection and drops the other attempts.
 /// Cancel safe.
 ///
-/// If an attempt fails for lack of descriptors, the oldest one is given up for it: one descriptor is enough to get
-/// past a silent address.
-///
-/// # Errors
-///
-/// The last error, when all attempts have failed.
+/// If an attempt fails for lack of descriptors, the oldest one is given up for it: one descriptor is enough to
+/// get past a silent address. Fails with the last error when all attempts have failed.
 pub async fn connect<T, A>(
     mut race: Race,
     mut attempt: impl FnMut(SocketAddr) -> A,
@@ -55,11 +51,7 @@ where
     }
 }
 
-/// Limits `work` to the time until `until`.
-///
-/// # Errors
-///
-/// `TimedOut`, or the error of `work`.
+/// Limits `work` to the time until `until`. Fails with `TimedOut` or the error of `work`.
 pub async fn by<T>(until: Instant, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout_at(until, work)
         .await

@@ -36,11 +36,8 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// Opens a directory, if only root and our user can change it and the path to it.
-    ///
-    /// # Errors
-    ///
-    /// As open(2); `PermissionDenied` with a sentence that names what others can change.
+    /// Opens a directory, if only root and our user can change it and the path to it. Fails as open(2), and
+    /// with `PermissionDenied` and a sentence that names what others can change.
     pub fn open(path: &Path) -> io::Result<Self> {
         let (way, path) = walk(path, &mut PathCheck::strict())?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -49,20 +46,12 @@ impl Directory {
         Ok(Self { fd, path })
     }
 
-    /// Opens the directory of the file `path`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::open`].
+    /// Opens the directory of the file `path`. Fails as [`Self::open`].
     pub fn of(path: &Path) -> io::Result<Self> {
         Self::open(parent(path))
     }
 
-    /// Opens the directory `name` in this one. If `make`, makes it for our user alone.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::open`].
+    /// Opens the directory `name` in this one. If `make`, makes it for our user alone. Fails as [`Self::open`].
     pub fn subdirectory(&self, name: &str, make: bool) -> io::Result<Self> {
         if make {
             match mkdirat(&self.fd, name, Mode::RWXU) {
@@ -78,11 +67,7 @@ impl Directory {
         Ok(Self { fd, path })
     }
 
-    /// Reads the file `name`.
-    ///
-    /// # Errors
-    ///
-    /// As open(2) and read(2), and when it is no file, also if it is a link.
+    /// Reads the file `name`. Fails as open(2) and read(2), and when it is no file, also if it is a link.
     pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let read = || -> io::Result<Vec<u8>> {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -97,12 +82,9 @@ impl Directory {
         read().map_err(|error| self.with_name(name, error))
     }
 
-    /// Replaces the file `name`; it is on disk when this returns: a new temporary file, fsync, rename, fsync of the
-    /// directory (rename(2), fsync(2)).
-    ///
-    /// # Errors
-    ///
-    /// As open(2), write(2), fsync(2) and rename(2). The old file stays then.
+    /// Replaces the file `name`; it is on disk when this returns: a new temporary file, fsync, rename, fsync of
+    /// the directory (rename(2), fsync(2)). Fails as open(2), write(2), fsync(2) and rename(2); the old file
+    /// stays then.
     pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let temporary = format!("{name}.new");
         let write = || -> io::Result<()> {
@@ -125,11 +107,7 @@ impl Directory {
         }
     }
 
-    /// Removes the file `name`, if it is there.
-    ///
-    /// # Errors
-    ///
-    /// As unlink(2).
+    /// Removes the file `name`, if it is there. Fails as unlink(2).
     pub fn remove(&self, name: &str) -> io::Result<()> {
         self.unlink(name)
             .map_err(|error| self.with_name(name, error))
@@ -159,12 +137,9 @@ impl From<Directory> for OwnedFd {
     }
 }
 
-/// Checks that a socket at this path may be one of `user`: root, our user, or a user to whom root or we have given
-/// the directory. Anybody may have made one that is in a directory like /tmp.
-///
-/// # Errors
-///
-/// A sentence that says why not.
+/// Checks that a socket at this path may be one of `user`: root, our user, or a user to whom root or we have
+/// given the directory. Anybody may have made one that is in a directory like /tmp. The error is a sentence
+/// that says why not.
 pub fn is_place_of(socket: &Path, user: u32) -> io::Result<()> {
     if PathCheck::strict().trusts(user) {
         return Ok(());

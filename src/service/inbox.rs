@@ -2,9 +2,11 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use rustix::event::{EventfdFlags, eventfd};
+
+use super::mutex::lock;
 
 /// Messages from other threads. Its descriptor is readable while there are some.
 #[derive(Debug)]
@@ -14,11 +16,7 @@ pub struct Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    /// Empty.
-    ///
-    /// # Errors
-    ///
-    /// When descriptors have run out.
+    /// Empty. Fails when descriptors have run out.
     pub fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self {
@@ -27,13 +25,9 @@ impl<T> Inbox<T> {
         })
     }
 
-    fn messages(&self) -> MutexGuard<'_, Vec<T>> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Adds a message. Only the first one costs a system call, which wakes the thread.
     pub fn post(&self, message: T) {
-        let mut messages = self.messages();
+        let mut messages = lock(&self.messages);
         messages.push(message);
         if messages.len() == 1 {
             // It fails only at 2^64 - 1.
@@ -43,7 +37,7 @@ impl<T> Inbox<T> {
 
     /// Takes all messages.
     pub fn take(&self) -> Vec<T> {
-        let mut messages = self.messages();
+        let mut messages = lock(&self.messages);
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
         std::mem::take(&mut *messages)
     }

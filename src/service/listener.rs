@@ -108,11 +108,8 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes an inherited socket.
-    ///
-    /// # Errors
-    ///
-    /// When it is not a listening stream socket: a sentence that names it and says what it is.
+    /// Takes an inherited socket. Fails when it is no listening stream socket, with a sentence that names it
+    /// and says what it is.
     pub fn inherited(fd: OwnedFd) -> Result<Self, ListenError> {
         check_kind(&fd).map_err(ListenError::WrongKind)?;
         rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
@@ -122,11 +119,7 @@ impl Listener {
     }
 
     /// Takes all these sockets, see [`Self::inherited`]. One of another kind is closed, with a warning, so that
-    /// the clients of the others are served.
-    ///
-    /// # Errors
-    ///
-    /// For the first of another kind, if all are.
+    /// the clients of the others are served. Fails for the first of another kind, if all are.
     pub fn inherit_all(sockets: Vec<Inherited>) -> Result<Vec<Self>, ListenError> {
         let mut listeners = Vec::new();
         let mut useless = Vec::new();
@@ -145,12 +138,8 @@ impl Listener {
         Ok(listeners)
     }
 
-    /// Takes a socket from which the predecessor still accepts. Dropping it changes nothing for the predecessor,
-    /// until [`Self::keep`] is called.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::inherited`].
+    /// Takes a socket from which the predecessor still accepts. Dropping it changes nothing for the
+    /// predecessor, until [`Self::keep`] is called. Fails as [`Self::inherited`].
     pub fn of_predecessor(fd: OwnedFd, path: Option<&Path>) -> Result<Self, ListenError> {
         let mut listener = Self::inherited(fd)?;
         listener.is_inherited = false;
@@ -159,11 +148,7 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Takes an inherited handover socket.
-    ///
-    /// # Errors
-    ///
-    /// A sentence, when it is another kind of socket.
+    /// Takes an inherited handover socket. Fails with a sentence when it is another kind of socket.
     pub fn inherited_handover(fd: OwnedFd) -> Result<Self, ListenError> {
         handover::check_kind(&fd).map_err(ListenError::WrongKind)?;
         let mut listener = Self::of_handover(fd, None)?;
@@ -171,11 +156,7 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Makes a handover socket at `path`.
-    ///
-    /// # Errors
-    ///
-    /// When the path is taken or forbidden.
+    /// Makes a handover socket at `path`. Fails when the path is taken or forbidden.
     pub fn bind_handover(path: &Path) -> Result<Self, ListenError> {
         let address = Address::Handover(path.to_owned());
         let socket = handover::bind(path).map_err(|error| ListenError::of_bind(&address, error))?;
@@ -232,11 +213,8 @@ impl Listener {
     /// `keepalive`. Nothing to do for AF_UNIX.
     ///
     /// Accepted sockets inherit that from the listener, at no cost. It is set one by one for clients that wait
-    /// already, such as the one for which systemd has started the service.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not take the values.
+    /// already, such as the one for which systemd has started the service. Fails when the kernel does not take
+    /// the values.
     pub fn set_options(&mut self, keepalive: Option<Duration>) -> io::Result<()> {
         if self.is_handover() {
             // The process that accepts them has done it.
@@ -257,11 +235,8 @@ impl Listener {
         self.has_old.store(true, Relaxed);
     }
 
-    /// Waits until a client may be waiting; [`Self::accept`] finds out.
-    ///
-    /// # Errors
-    ///
-    /// When the runtime cannot watch the socket.
+    /// Waits until a client may be waiting; [`Self::accept`] finds out. Fails when the runtime cannot watch the
+    /// socket.
     pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ready = ready!(self.watch()?.poll_read_ready(context));
         if let Ok(mut guard) = ready {
@@ -279,10 +254,7 @@ impl Listener {
     }
 
     /// Accepts a client. If none waits, [`Self::poll_ready`], called in the same task, waits for the next one.
-    ///
-    /// # Errors
-    ///
-    /// Only those that last: the socket does not listen (any more).
+    /// Fails only for good: the socket does not listen (any more).
     pub fn accept(&self, context: &mut Context<'_>) -> io::Result<Accepted> {
         loop {
             // Pending makes the next client wake the task, so it comes last.
@@ -296,11 +268,7 @@ impl Listener {
         }
     }
 
-    /// Accepts a client, whether or not the runtime watches the socket.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::accept`].
+    /// Accepts a client, whether or not the runtime watches the socket. Fails as [`Self::accept`].
     pub fn accept_now(&self) -> io::Result<Accepted> {
         let result = match &self.queue {
             Some(queue) => queue.receive(self.fd.as_fd()),

@@ -62,21 +62,14 @@ impl AsFd for Poller {
 }
 
 impl Poller {
-    /// Watches nothing yet.
-    ///
-    /// # Errors
-    ///
-    /// When descriptors or memory have run out.
+    /// Watches nothing yet. Fails when descriptors or memory have run out.
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         Ok(Self { epoll })
     }
 
-    /// Watches a descriptor; its events carry `token`.
-    ///
-    /// # Errors
-    ///
-    /// When memory or watches have run out (`/proc/sys/fs/epoll/max_user_watches`).
+    /// Watches a descriptor; its events carry `token`. Fails when memory or watches have run out
+    /// (`/proc/sys/fs/epoll/max_user_watches`).
     pub fn add(&self, descriptor: impl AsFd, token: u64, flags: Flags) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token);
         Ok(epoll::add(&self.epoll, descriptor, data, flags)?)
@@ -88,11 +81,8 @@ impl Poller {
         let _ = epoll::delete(&self.epoll, descriptor);
     }
 
-    /// Waits for an event, at most for `limit`; `None`: without limit. A signal ends it early.
-    ///
-    /// # Errors
-    ///
-    /// None that would go away.
+    /// Waits for an event, at most for `limit`; `None`: without limit. A signal ends it early. Fails only for
+    /// good.
     pub fn wait(&self, events: &mut Events, limit: Option<Duration>) -> io::Result<()> {
         let limit = limit.map(timespec);
         events.0.clear();

@@ -26,11 +26,8 @@ impl PredecessorSockets {
         Some(self.0.swap_remove(index))
     }
 
-    /// The remaining sockets as listeners, so that closing them removes their paths.
-    ///
-    /// # Errors
-    ///
-    /// When one of them is no listening stream socket.
+    /// The remaining sockets as listeners, so that closing them removes their paths. Fails when one of them is
+    /// no listening stream socket.
     pub fn rest(self) -> Result<Vec<Listener>, ListenError> {
         self.0
             .into_iter()

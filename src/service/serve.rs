@@ -30,11 +30,8 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How late `STATUS=` may follow [`Service::changed`]: at most one message in this time.
 const STATUS_SOON: Duration = Duration::from_millis(100);
 
-/// Serves `listeners` until the service is not used any more or has to stop.
-///
-/// # Errors
-///
-/// When a listener breaks, or signals cannot be received.
+/// Serves `listeners` until the service is not used any more or has to stop. Fails when a listener breaks, or
+/// signals cannot be received.
 pub async fn serve<S: Service>(
     service: Arc<S>,
     listeners: Arc<[Listener]>,

@@ -21,11 +21,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Handles them from now on.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel refuses.
+    /// Handles them from now on. Fails when the kernel refuses.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,

@@ -32,15 +32,6 @@ pub struct Stream<F: AsFd + AsRawFd = OwnedFd> {
 }
 
 impl Stream {
-    /// As [`Self::of`], for an owned socket.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::of`].
-    pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Self::of(fd)
-    }
-
     /// The socket itself.
     pub fn into_fd(self) -> OwnedFd {
         self.fd.into_inner()
@@ -48,21 +39,15 @@ impl Stream {
 }
 
 impl<F: AsFd + AsRawFd> Stream<F> {
-    /// Makes the runtime of the calling thread watch a connected stream socket.
-    ///
-    /// # Errors
-    ///
-    /// When memory or watches have run out.
+    /// Makes the runtime of the calling thread watch a connected stream socket. Fails when memory or watches
+    /// have run out.
     pub fn of(fd: F) -> io::Result<Self> {
         let fd = kernel::watch(fd, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { fd })
     }
 
-    /// Receives at least a byte; 0 means that the peer has shut down its writing side. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// When the connection is broken, mostly `ConnectionReset`.
+    /// Receives at least a byte; 0 means that the peer has shut down its writing side. Cancel safe. Fails when
+    /// the connection is broken, mostly `ConnectionReset`.
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.fd
             .async_io(Interest::READABLE, |fd| {
@@ -72,31 +57,21 @@ impl<F: AsFd + AsRawFd> Stream<F> {
             .await
     }
 
-    /// Waits until bytes or the end may be received.
-    ///
-    /// # Errors
-    ///
-    /// When the runtime is shutting down.
+    /// Waits until bytes or the end may be received. Fails when the runtime is shutting down.
     pub async fn readable(&self) -> io::Result<()> {
         self.fd.readable().await?.retain_ready();
         Ok(())
     }
 
-    /// Waits until bytes can be sent, or connect(2) has succeeded or failed.
-    ///
-    /// # Errors
-    ///
-    /// When the runtime is shutting down.
+    /// Waits until bytes can be sent, or connect(2) has succeeded or failed. Fails when the runtime is shutting
+    /// down.
     pub async fn writable(&self) -> io::Result<()> {
         self.fd.writable().await?.retain_ready();
         Ok(())
     }
 
-    /// Sends at least a byte, and as much as the socket has room for. Cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// When the connection is broken, mostly `ConnectionReset` or `BrokenPipe`.
+    /// Sends at least a byte, and as much as the socket has room for. Cancel safe. Fails when the connection is
+    /// broken, mostly `ConnectionReset` or `BrokenPipe`.
     pub async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.fd
             .async_io(Interest::WRITABLE, |fd| {
@@ -106,11 +81,7 @@ impl<F: AsFd + AsRawFd> Stream<F> {
             .await
     }
 
-    /// Sends everything. Not cancel safe: how much was sent is not known then.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::send`].
+    /// Sends everything. Not cancel safe: how much was sent is not known then. Fails as [`Self::send`].
     pub async fn send_all(&self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let count = self.send(bytes).await?;
@@ -119,11 +90,8 @@ impl<F: AsFd + AsRawFd> Stream<F> {
         Ok(())
     }
 
-    /// Shuts down the writing side: the peer reads the end after everything that was sent.
-    ///
-    /// # Errors
-    ///
-    /// When the connection is broken.
+    /// Shuts down the writing side: the peer reads the end after everything that was sent. Fails when the
+    /// connection is broken.
     pub fn shutdown_write(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(&self.fd, Shutdown::Write)?)
     }
@@ -178,11 +146,7 @@ pub fn send_at_once(socket: impl AsFd) {
 /// listener. Other families have no such option.
 ///
 /// `TCP_USER_TIMEOUT` is not used: it also ends connections whose peer lives but does not read for that long
-/// (`tcp_probe_timer`, `net/ipv4/tcp_timer.c`).
-///
-/// # Errors
-///
-/// When the kernel does not take the values.
+/// (`tcp_probe_timer`, `net/ipv4/tcp_timer.c`). Fails when the kernel does not take the values.
 pub fn keep_alive(socket: impl AsFd, limit: Duration) -> io::Result<()> {
     let (idle, interval, count) = keepalive_parameters(limit);
     let settings = socket2::TcpKeepalive::new()
@@ -227,7 +191,7 @@ mod tests {
         let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (server, _) = listener.accept().unwrap();
         server.set_nonblocking(true).unwrap();
-        let stream = Stream::new(server.into()).unwrap();
+        let stream = Stream::of(server).unwrap();
         ending::reset_on_close(&client);
         drop(client);
         stream.broken().await;
@@ -242,7 +206,7 @@ mod tests {
     async fn the_end_of_what_the_peer_writes_is_no_break() {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let stream = Stream::new(ours.into()).unwrap();
+        let stream = Stream::of(ours).unwrap();
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(stream.receive(&mut [0; 8]).await.unwrap(), 0);
         stream.send_all(b"still here").await.unwrap();

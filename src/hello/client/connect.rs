@@ -103,5 +103,6 @@ async fn unix(path: &Path) -> io::Result<Stream> {
 }
 
 fn open(socket: io::Result<impl Into<OwnedFd>>) -> io::Result<Stream> {
-    Stream::new(socket?.into())
+    let socket: OwnedFd = socket?.into();
+    Stream::of(socket)
 }

@@ -91,7 +91,7 @@ impl Begun {
         match self {
             Self::Decided(upstream) => Ok(upstream),
             Self::Pending(upstream) => {
-                let socket = Pending(Some(Stream::new(upstream.socket)?)).decided();
+                let socket = Pending(Some(Stream::of(upstream.socket)?)).decided();
                 Ok(Upstream {
                     socket: socket.await?,
                     ..upstream

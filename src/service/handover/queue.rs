@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketType, sockopt};
@@ -16,6 +16,7 @@ use super::wire::{self, ClientWithToken, DESCRIPTORS, Datagram};
 use crate::service::arrival::{Accepted, Arrival};
 use crate::service::client_socket::ClientSocket;
 use crate::service::kernel::is_tcp;
+use crate::service::mutex::lock;
 use crate::service::socket_file::remove_stale_datagram;
 
 /// The receiving side of a handover socket.
@@ -39,7 +40,7 @@ impl Queue {
     ///
     /// As recvmsg(2): `AGAIN` when no client waits.
     pub fn receive(&self, socket: BorrowedFd<'_>) -> Result<Accepted, Errno> {
-        let mut clients = self.clients();
+        let mut clients = lock(&self.clients);
         if clients.is_empty() {
             if self.is_short.load(Relaxed)
                 && let Err(errno) = check_room(socket)
@@ -73,11 +74,7 @@ impl Queue {
 
     /// Whether a client waits that was received with another.
     pub fn has_waiting(&self) -> bool {
-        !self.clients().is_empty()
-    }
-
-    fn clients(&self) -> MutexGuard<'_, VecDeque<ClientWithToken>> {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+        !lock(&self.clients).is_empty()
     }
 }
 
