@@ -71,12 +71,7 @@ async fn patiently<T>(
 }
 
 impl Listener {
-    /// Listens at every socket address of `address`: a name may have several. Fails when the address is
-    /// unknown, taken or forbidden.
-    pub fn bind(address: &Address) -> Result<Vec<Self>, ListenError> {
-        Self::take_or_bind(address, &mut PredecessorSockets::default())
-    }
-
+    /// Listens at every socket address of `address`: a name may have several.
     fn take_or_bind(
         address: &Address,
         sockets: &mut PredecessorSockets,
@@ -115,7 +110,7 @@ impl Listener {
         Ok(listeners)
     }
 
-    /// Listens at all addresses, see [`Self::bind`].
+    /// Listens at all addresses. Fails for the first that is unknown, taken or forbidden.
     pub fn bind_all(addresses: &[Address]) -> Result<Vec<Self>, ListenError> {
         Self::take_or_bind_all(addresses, &mut PredecessorSockets::default())
     }

@@ -229,9 +229,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("front").display().to_string();
         let front = format!("unix:{path}").parse().unwrap();
-        let mut listeners = Listener::bind(&front).unwrap();
         let tcp = Address::parse_listen("0.0.0.0:0").unwrap();
-        listeners.extend(Listener::bind(&tcp).unwrap());
+        let listeners = Listener::bind_all(&[front, tcp]).unwrap();
         let port = bound_to(&listeners[1]).unwrap().port();
         for (target, expected) in [
             (format!("unix:{path}"), Some(0)),

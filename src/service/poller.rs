@@ -36,11 +36,6 @@ impl Events {
         self.0.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The token and the flags of an event.
     pub fn get(&self, index: usize) -> Option<(u64, Flags)> {
         let event = self.0.get(index)?;
@@ -105,7 +100,7 @@ mod tests {
         let (read, mut write) = std::io::pipe().unwrap();
         poller.add(&read, 7, Flags::IN).unwrap();
         poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
-        assert!(events.is_empty());
+        assert_eq!(events.len(), 0);
         write.write_all(b"x").unwrap();
         poller.wait(&mut events, None).unwrap();
         assert_eq!(events.get(0), Some((7, Flags::IN)));

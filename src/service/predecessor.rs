@@ -98,7 +98,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_address_is_not_one_of_them_and_ipv6_is_not_ipv6_with_ipv4() {
-        let everywhere = Listener::bind(&address("0")).unwrap();
+        let everywhere = Listener::bind_all(&[address("0")]).unwrap();
         let name = everywhere[0].to_string();
         let (_, port) = name.rsplit_once(':').unwrap();
         let one = |text: &str| {

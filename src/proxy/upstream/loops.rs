@@ -126,7 +126,7 @@ mod tests {
     /// A listener, and a socket that was connected to it.
     fn connected(detection: &Arc<LoopDetection>) -> (Listener, Socket, Option<OwnAddress>) {
         let address = Address::parse_listen("127.0.0.1:0").unwrap();
-        let listener = Listener::bind(&address).unwrap().remove(0);
+        let listener = Listener::bind_all(&[address]).unwrap().remove(0);
         let at = SockRef::from(&listener).local_addr().unwrap();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         let (connected, own) = detection.connect(&socket, &at);

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn workers(threads: Threads) -> (Arc<WorkerPool>, Address, TcpListener) {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = service.local_addr().unwrap().to_string().parse().unwrap();
-    let listeners = Listener::bind(&Address::parse_listen("127.0.0.1:0").unwrap()).unwrap();
+    let listeners = Listener::bind_all(&[Address::parse_listen("127.0.0.1:0").unwrap()]).unwrap();
     let here = listeners[0].to_string().parse().unwrap();
     let lock = LockDirectory::new(None);
     let admission = Admission::new(listeners.into(), 100, None, lock, None);
