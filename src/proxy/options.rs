@@ -1,7 +1,7 @@
 //! The command line of `disnix-tcp-proxy`.
 #![allow(rustdoc::broken_intra_doc_links, reason = "the help says [V6]:PORT")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use clap::error::ErrorKind;
@@ -9,9 +9,9 @@ use clap::{CommandFactory, Parser};
 
 use super::upstream::ProxyProtocol;
 use crate::service::address::{Address, socket_path};
-use crate::service::command_line;
 use crate::service::log::Level;
 use crate::service::timespan::{self, TimeSpan};
+use crate::service::{command_line, directory};
 
 /// A TCP proxy whose service can be upgraded without a client seeing an error.
 ///
@@ -186,7 +186,7 @@ impl Options {
         }
     }
 
-    /// What clap cannot see: a variable may be set and say no.
+    /// What clap cannot check, because a variable may be set to no.
     fn contradiction(&self) -> Option<&'static str> {
         let alone = self.listen.is_empty() || self.control.is_none();
         (self.take_over && alone).then_some(
@@ -200,7 +200,13 @@ impl Options {
         self.runtime_directory
             .clone()
             .or_else(|| from_systemd("RUNTIME_DIRECTORY"))
-            .or_else(|| self.control.as_deref().map(directory_of))
+            .or_else(|| self.control_directory())
+    }
+
+    /// The directory of the control socket, if there is any.
+    pub fn control_directory(&self) -> Option<PathBuf> {
+        let control = self.control.as_deref()?;
+        Some(directory::parent(control).to_owned())
     }
 
     /// The directory for the target, if there is any.
@@ -212,26 +218,14 @@ impl Options {
     }
 }
 
-/// The first directory that the unit names, systemd.exec(5): they are separated by colons.
+/// The first directory of the unit; a colon separates them, systemd.exec(5).
 fn from_systemd(variable: &str) -> Option<PathBuf> {
     let value = std::env::var(variable).ok()?;
-    value
-        .split(':')
-        .next()
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
+    let first = value.split(':').next();
+    first.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// The directory that the control socket `path` is in.
-pub fn directory_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
-        Some(parent) => parent.to_owned(),
-        None => path.to_owned(),
-    }
-}
-
-/// As systemd understands it, systemd.syntax(7).
+/// A boolean as in systemd.syntax(7).
 fn yes_or_no(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "1" | "yes" | "y" | "true" | "t" | "on" => Ok(true),
@@ -240,7 +234,7 @@ fn yes_or_no(text: &str) -> Result<bool, String> {
     }
 }
 
-/// The kernel counts keepalive in seconds, and needs one until the first probe and one after it.
+/// The kernel counts in seconds, and needs one before the first probe and one after it.
 fn keepalive(text: &str) -> Result<TimeSpan, String> {
     let span: TimeSpan = text.parse().map_err(|error| format!("{error}"))?;
     match span.finite() {

@@ -148,10 +148,10 @@ pub fn is_place_of(socket: &Path, user: u32) -> io::Result<()> {
 }
 
 /// The directory of a file.
-pub(super) fn parent(path: &Path) -> &Path {
+pub fn parent(path: &Path) -> &Path {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        parent => parent.unwrap_or(path),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::proxy::options::{self, Options};
+use crate::proxy::options::Options;
 use crate::proxy::take_over::{self, Predecessor, TakeOverError};
 use crate::service::activation::{self, Inherited};
 use crate::service::binding;
@@ -14,11 +14,10 @@ const NOT_TAKEN_OVER: u8 = 3;
 
 /// The directories of files, and of the control socket if it is made here.
 pub fn directories(options: &Options, makes_control: bool) -> Vec<PathBuf> {
-    let control = options.control.as_deref().filter(|_| makes_control);
     let all = [
         options.runtime_directory(),
         options.state_directory(),
-        control.map(options::directory_of),
+        options.control_directory().filter(|_| makes_control),
     ];
     let mut all: Vec<_> = all.into_iter().flatten().collect();
     all.dedup();

@@ -34,6 +34,9 @@ pub const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long the last attempt may take, which begins when the time is over.
 const LAST_ATTEMPT: Duration = Duration::from_millis(100);
 
+/// As good as for ever, and not too long for an [`Instant`].
+const LONGEST_LIMIT: Duration = Duration::from_secs(3_000_000_000);
+
 /// The upstream could not be reached.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot reach {target} within {limit:?}: {source}")]
@@ -73,8 +76,7 @@ impl Connector {
         limit: Option<Duration>,
         mut spare: Spare,
     ) -> Result<Connected, Unreachable> {
-        // Without a limit: as good as never.
-        let deadline = Instant::now() + limit.unwrap_or(Duration::from_secs(3_000_000_000));
+        let deadline = Instant::now() + limit.unwrap_or(LONGEST_LIMIT).min(LONGEST_LIMIT);
         let mut pause = FIRST_PAUSE;
         loop {
             let target_now = target();

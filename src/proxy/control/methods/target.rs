@@ -14,9 +14,6 @@ use crate::proxy::upstream::Spare;
 use crate::service::address::Address;
 use crate::service::varlink::Reply;
 
-/// The longest time for which a target is tried: as good as for ever.
-const PROBE_MAX: Duration = Duration::from_secs(3_000_000_000);
-
 /// Answers `SetTarget`.
 pub(super) async fn set(exchange: &mut Exchange<'_>) -> CallResult {
     let TargetParameters { target, probe_usec } = parameters(exchange.call)?;
@@ -78,7 +75,7 @@ async fn failure(
     let Some(usec) = usec else {
         return Ok(None);
     };
-    let limit = Some(Duration::from_micros(usec).min(PROBE_MAX));
+    let limit = Some(Duration::from_micros(usec));
     let target = Arc::new(target.clone());
     let connector = &exchange.proxy.route.connector;
     tokio::select! {
