@@ -42,7 +42,7 @@ fn main() -> ExitCode {
 
 fn programs() -> [Command; 4] {
     [
-        proxy::options::Options::command(),
+        proxy::options::ProxyOptions::command(),
         ctl::options::CtlOptions::command(),
         hello::options::ServerOptions::command(),
         hello::client::options::ClientOptions::command(),

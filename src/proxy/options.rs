@@ -22,7 +22,7 @@ use crate::service::{command_line, directory};
 /// Times are written as in systemd: 5s, 1min 30s, 500ms, infinity; a bare number is seconds.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "disnix-tcp-proxy", version)]
-pub struct Options {
+pub struct ProxyOptions {
     /// Where connections go: HOST:PORT, [V6]:PORT, unix:/PATH, vsock:CID:PORT or handover:/PATH.
     ///
     /// Without it the target is what `disnix-tcp-proxyctl set-target` said last, and until it has
@@ -172,7 +172,7 @@ pub struct Options {
     pub log_level: Level,
 }
 
-impl Options {
+impl ProxyOptions {
     /// Reads the command line and the environment.
     ///
     /// # Errors
@@ -249,7 +249,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent_and_every_option_has_a_variable() {
-        let command = Options::command();
+        let command = ProxyOptions::command();
         command.clone().debug_assert();
         for option in command.get_arguments() {
             let name = option.get_id().as_str();
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn it_takes_what_socket_proxyd_takes() {
-        let options = Options::parse_from([
+        let options = ProxyOptions::parse_from([
             "disnix-tcp-proxy",
             "--connections-max=512",
             "--exit-idle-time=5min",
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn to_take_over_one_has_to_say_what() {
         let parse = |words: &[&str]| {
-            Options::try_parse_from([&["disnix-tcp-proxy"], words].concat()).unwrap()
+            ProxyOptions::try_parse_from([&["disnix-tcp-proxy"], words].concat()).unwrap()
         };
         let all = ["--take-over", "--listen=1", "--control=/c"];
         assert_eq!(parse(&all).contradiction(), None);
@@ -293,7 +293,7 @@ mod tests {
         ] {
             for word in words {
                 let keep = format!("--keep-connections={word}");
-                let options = Options::parse_from(["disnix-tcp-proxy", &keep]);
+                let options = ProxyOptions::parse_from(["disnix-tcp-proxy", &keep]);
                 assert_eq!(options.keep_connections, Some(is), "{word}");
             }
         }
@@ -315,7 +315,7 @@ mod tests {
             ("nowhere", "port is missing"),
             ("--listen=tcp", "port is missing"),
         ] {
-            let error = Options::try_parse_from(["disnix-tcp-proxy", argument]).unwrap_err();
+            let error = ProxyOptions::try_parse_from(["disnix-tcp-proxy", argument]).unwrap_err();
             assert!(error.to_string().contains(word), "{argument}: {error}");
         }
     }

@@ -7,7 +7,7 @@ use super::assembly::{Leaving, Proxy};
 use super::control::server::ControlServer;
 use super::gate::Gate;
 use super::keep;
-use super::options::Options;
+use super::options::ProxyOptions;
 use super::start::keeping;
 use super::start::preparation::Preparation;
 use super::start::startup::AssembledProxy;
@@ -29,7 +29,7 @@ const LEFT: u8 = 75;
 pub fn main() -> ExitCode {
     let inherited = activation::inherited();
     program::keep_memory_private();
-    match Options::read() {
+    match ProxyOptions::read() {
         Ok(options) => program::run(NAME, options.log_level, run(options, inherited)),
         Err(error) => {
             if let Ok(inherited) = inherited {
@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
 
 /// Starts a proxy and serves until its end.
 async fn run(
-    options: Options,
+    options: ProxyOptions,
     inherited: Result<Vec<Inherited>, ActivationError>,
 ) -> Result<ExitCode, Failure> {
     program::raise_descriptor_limit();

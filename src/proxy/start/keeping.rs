@@ -6,7 +6,7 @@ use super::{descriptors, limits};
 use crate::proxy::assembly::last_will;
 use crate::proxy::event;
 use crate::proxy::keep::{self, KeepError, KeepOptions, Started};
-use crate::proxy::options::Options;
+use crate::proxy::options::ProxyOptions;
 use crate::proxy::relay;
 use crate::service::activation::Inherited;
 use crate::service::listener::Listener;
@@ -18,7 +18,7 @@ use crate::service::program::Failure;
 /// many may be open, and what they are kept with. Fails if keeping is demanded and not possible, or if what is
 /// kept needs more descriptors.
 pub fn begin(
-    options: &Options,
+    options: &ProxyOptions,
     stored: Vec<OwnedFd>,
     respawn: Option<Vec<Inherited>>,
     listeners: &[Listener],
@@ -62,7 +62,7 @@ pub fn begin(
             None
         }
     };
-    limits::tell(
+    limits::log(
         options.runtime_directory().as_deref(),
         limits::Limits {
             asked: options.connections_max,

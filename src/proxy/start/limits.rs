@@ -45,7 +45,7 @@ impl Limits {
 }
 
 /// Logs limits that are too low, unless an earlier process with the same runtime directory has logged the same.
-pub fn tell(directory: Option<&Path>, limits: Limits) {
+pub fn log(directory: Option<&Path>, limits: Limits) {
     let sentences = limits.sentences();
     if is_known(directory, &sentences.join("\n")) {
         return;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::proxy::options::Options;
+use crate::proxy::options::ProxyOptions;
 use crate::proxy::take_over::{self, Predecessor, TakeOverError};
 use crate::service::activation::{self, Inherited};
 use crate::service::binding;
@@ -13,7 +13,7 @@ use crate::service::program::{self, Failure};
 const NOT_TAKEN_OVER: u8 = 3;
 
 /// The directories of files, and of the control socket if it is made here.
-pub fn directories(options: &Options, makes_control: bool) -> Vec<PathBuf> {
+pub fn directories(options: &ProxyOptions, makes_control: bool) -> Vec<PathBuf> {
     let all = [
         options.runtime_directory(),
         options.state_directory(),
@@ -26,7 +26,7 @@ pub fn directories(options: &Options, makes_control: bool) -> Vec<PathBuf> {
 
 /// The process that `--take-over` replaces, if there is one.
 pub async fn predecessor(
-    options: &Options,
+    options: &ProxyOptions,
     inherited: usize,
 ) -> Result<Option<Predecessor>, Failure> {
     match (options.take_over, &options.control) {
@@ -53,7 +53,7 @@ pub fn not_taken_over(error: TakeOverError) -> Failure {
 /// The client listeners: systemd's, or those of `--listen`.
 pub async fn clients(
     inherited: Vec<Inherited>,
-    options: &Options,
+    options: &ProxyOptions,
 ) -> Result<Vec<Listener>, Failure> {
     match (inherited.is_empty(), options.listen.is_empty()) {
         (true, true) => Err(nowhere_to_listen().into()),
@@ -71,7 +71,7 @@ fn nowhere_to_listen() -> String {
 
 pub async fn control(
     inherited: Vec<Inherited>,
-    options: &Options,
+    options: &ProxyOptions,
 ) -> Result<Vec<Listener>, Failure> {
     match (&options.control, inherited.is_empty()) {
         (Some(path), true) => {

@@ -4,7 +4,7 @@
 use super::first_target::first_target;
 use super::listening::{self, not_taken_over};
 use crate::proxy::handover::Handover;
-use crate::proxy::options::Options;
+use crate::proxy::options::ProxyOptions;
 use crate::proxy::route::RouteSettings;
 use crate::proxy::state::{self, LockDirectory, TargetFile};
 use crate::proxy::take_over::Predecessor;
@@ -26,7 +26,7 @@ pub struct ListeningSockets {
 }
 
 impl ListeningSockets {
-    async fn find(options: &Options, inherited: Vec<Inherited>) -> Result<Self, Failure> {
+    async fn find(options: &ProxyOptions, inherited: Vec<Inherited>) -> Result<Self, Failure> {
         let respawn = options
             .respawn
             .then(|| inherited.iter().map(Inherited::try_clone).collect())
@@ -72,7 +72,7 @@ pub struct Preparation {
 impl Preparation {
     /// Finds the sockets, checks the settings, and then takes the place of the proxy that runs. Until then
     /// nothing changes for that one.
-    pub async fn new(options: &Options, inherited: Vec<Inherited>) -> Result<Self, Failure> {
+    pub async fn new(options: &ProxyOptions, inherited: Vec<Inherited>) -> Result<Self, Failure> {
         let sockets = ListeningSockets::find(options, inherited).await?;
         let target_file = TargetFile::new(options.state_directory().as_deref());
         let target = match &options.target {

@@ -11,7 +11,7 @@ use crate::proxy::connections::Sweep;
 use crate::proxy::control::server::ControlServer;
 use crate::proxy::event;
 use crate::proxy::keep;
-use crate::proxy::options::Options;
+use crate::proxy::options::ProxyOptions;
 use crate::proxy::route::Route;
 use crate::proxy::take_over::Predecessor;
 use crate::proxy::workers::Threads;
@@ -32,7 +32,7 @@ impl AssembledProxy {
     /// Begins to keep connections, which has those that are `stored`, and puts all parts together.
     pub fn new(
         preparation: Preparation,
-        options: &Options,
+        options: &ProxyOptions,
         stored: Vec<OwnedFd>,
     ) -> Result<Self, Failure> {
         let ListeningSockets {
