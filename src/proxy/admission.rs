@@ -25,8 +25,8 @@ use backlog::Backlog;
 pub use doors::Doors;
 use wakers::Wakers;
 
-/// The kernel's memory of ended connections is freed after this many ends, or after twice as many as are
-/// open if that is more, so that the work for each is bounded. Soon, while the memory is in a cache.
+/// [`Keep::tidy`] is called after this many ends, or after twice as many as connections are open if that is
+/// more, so that the work for each is bounded. Soon, while the memory is in a cache.
 const TIDY_AFTER: u64 = 64;
 
 /// The result of accepting.

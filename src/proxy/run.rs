@@ -171,7 +171,7 @@ impl Service for ProxyService {
         self.proxy.admission.look(Gate::is_stopping)
     }
 
-    fn has_handed_over(&self) -> bool {
+    fn is_retired(&self) -> bool {
         self.proxy.admission.look(Gate::is_retired)
     }
 

@@ -252,7 +252,7 @@ impl<S: Service> Serving<S> {
         }
         let mut drain = Drain::begin(timeout, Uptime::now());
         loop {
-            if self.service.has_handed_over() {
+            if self.service.is_retired() {
                 self.listeners = Arc::default();
             }
             let now = Uptime::now();

@@ -74,7 +74,8 @@ impl Allowance {
     fn take() -> Option<Self> {
         let one_less = |left: usize| left.checked_sub(1);
         let taken = LEFT.fetch_update(Relaxed, Relaxed, one_less);
-        taken.is_ok().then_some(Self)
+        // Lazily: dropping one gives it back.
+        taken.is_ok().then(|| Self)
     }
 }
 

@@ -64,7 +64,7 @@ pub trait Service: Send + Sync + 'static {
     }
 
     /// Whether the listeners belong to another process now. Then the service wants to end.
-    fn has_handed_over(&self) -> bool {
+    fn is_retired(&self) -> bool {
         false
     }
 
