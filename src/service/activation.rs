@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// The number of the first descriptor, sd_listen_fds(3).
-const FIRST: RawFd = 3;
+pub const FIRST: RawFd = 3;
 
 /// A descriptor from systemd.
 #[derive(Debug)]

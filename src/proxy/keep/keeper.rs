@@ -1,6 +1,7 @@
 //! The object that connections are kept with.
 
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::Release;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,15 +9,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::error::KeepError;
 use super::parking::lots::Lots;
 use super::parking::queue::SocketPair;
-use super::parking::{ParkedPipe, Parking, SlotSockets};
+use super::parking::{ParkedPipe, Parking};
 use super::store;
+use super::table::Buffers;
 use super::table::layout::{Header, LEFT, OVER};
-use super::table::{Buffers, Slot};
 use super::will::{Heir, Testament};
 use crate::service::activation::Inherited;
 use crate::service::clock::Uptime;
 
-/// What connections are kept with. A copy is the same object.
+/// What connections are kept with: first of all, where they are parked. A copy is the same object.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
     pub(super) core: &'static Core,
@@ -48,6 +49,14 @@ impl Core {
     }
 }
 
+impl Deref for Keep {
+    type Target = Parking;
+
+    fn deref(&self) -> &Parking {
+        &self.core.parking
+    }
+}
+
 impl Keep {
     /// The process serves from now on: if it is killed, it may have an heir.
     pub fn serves(self) {
@@ -55,64 +64,15 @@ impl Keep {
         self.header().serves_since.store(now, Release);
     }
 
-    /// A slot for a client; `None` if none is free, and then the client is not kept.
-    pub fn claim(self) -> Option<Slot> {
-        self.core.parking.claim()
-    }
-
     /// The most connections that are kept at a time: fewer than the options say if this process may have
     /// few descriptors (`RLIMIT_NOFILE`), which limits those in flight.
     pub fn connections(self) -> u32 {
-        self.core.parking.budget.connections
+        self.budget.connections
     }
 
     /// Memory for bytes in hand.
     pub fn buffers(self) -> &'static Buffers {
         &self.core.buffers
-    }
-
-    /// Parks a client that was accepted. Returns whether it outlives the whole process group now; if
-    /// not (the kernel or the lot has no room) it still outlives the process.
-    ///
-    /// The descriptor has to stay open until the slot is released.
-    pub fn park_client(self, slot: Slot, client: BorrowedFd<'_>) -> bool {
-        self.core.parking.park_client(slot, client)
-    }
-
-    /// Parks a client with its upstream, as [`Self::park_client`], which need not be called before.
-    pub fn park(self, slot: Slot, client: BorrowedFd<'_>, upstream: BorrowedFd<'_>) -> bool {
-        self.core.parking.park(slot, client, upstream)
-    }
-
-    /// Parks a client that had found no room, whatever its phase, with its upstream if it has one.
-    pub fn park_again(self, slot: Slot, client: BorrowedFd<'_>) -> bool {
-        self.core.parking.park_again(slot, client)
-    }
-
-    /// Parks several clients with their upstreams, none of which was parked yet, with few calls. To be
-    /// called before anything is received from them.
-    pub fn park_together(self, connections: &[SlotSockets<'_>]) {
-        self.core.parking.park_together(connections);
-    }
-
-    /// Parks several clients that were just accepted with the sockets that are about to be connected for
-    /// them: from now on they outlive the whole process group. Without room they are as they were, and
-    /// have to be parked when they are connected.
-    ///
-    /// A socket that could not be connected has to stay open until the client is parked without it.
-    pub fn park_ahead(self, connections: &[SlotSockets<'_>]) {
-        self.core.parking.park_ahead(connections);
-    }
-
-    /// Whether something could not be parked.
-    pub fn has_unparked(self) -> bool {
-        self.core.parking.has_unparked()
-    }
-
-    /// Parks what could not be parked before. Returns the number of connections for which there is still no
-    /// room.
-    pub fn park_unparked(self) -> usize {
-        self.core.parking.park_unparked()
     }
 
     /// Parks an empty pipe. `None` if there is no room; then nothing may be spliced for connections
@@ -121,22 +81,10 @@ impl Keep {
         self.core.parking.pipe(read, write)
     }
 
-    /// Discards what the kernel holds for connections that have ended. The work is that of parking all
-    /// open ones.
-    pub fn tidy(self) {
-        self.core.parking.tidy();
-    }
-
-    /// The connection has ended: what is in the lot of it does not count any more. Its sockets are to be
-    /// closed afterwards.
-    pub fn release(self, slot: Slot) {
-        self.core.parking.release(slot);
-    }
-
     /// A will that is made from now on starts the next process when this one is killed, with these
     /// sockets, which systemd has handed to this one.
     pub(super) fn provide_heir(self, sockets: Vec<Inherited>) -> io::Result<()> {
-        let lots = self.core.parking.lots();
+        let lots = self.lots();
         let heir = Heir::new(sockets, &self.core.parts(&lots))?;
         self.testament().provide_heir(heir);
         Ok(())
@@ -170,9 +118,12 @@ impl Keep {
     /// that process, if it can.
     pub fn leave(self, to_heir: bool) {
         self.core.buffers.leave();
-        match to_heir && self.testament().has_heir() {
-            true => self.header().orderly.store(LEFT, Release),
-            false => self.dismiss(),
+        let mut testament = self.testament();
+        if to_heir && testament.has_heir() {
+            self.header().orderly.store(LEFT, Release);
+        } else {
+            self.header().orderly.store(OVER, Release);
+            testament.dismiss_will();
         }
     }
 
@@ -184,11 +135,6 @@ impl Keep {
     pub fn forget(self) -> Result<(), KeepError> {
         self.leave(false);
         Ok(store::remove()?)
-    }
-
-    fn dismiss(self) {
-        self.header().orderly.store(OVER, Release);
-        self.testament().dismiss_will();
     }
 
     fn header(self) -> &'static Header {

@@ -18,14 +18,14 @@
 //!
 //! Nothing is lost as long as the caller keeps to this:
 //!
-//! 1. A client is parked ([`Keep::park_client`]) before anything is received from it or sent to it.
-//! 2. A client and its upstream are parked ([`Keep::park`]) before anything is received from either; at
-//!    best before the upstream is connected ([`Keep::park_ahead`]).
+//! 1. A client is parked ([`Parking::park_client`]) before anything is received from it or sent to it.
+//! 2. A client and its upstream are parked ([`Parking::park`]) before anything is received from either; at
+//!    best before the upstream is connected ([`Parking::park_ahead`]).
 //! 3. A pipe is parked ([`Keep::pipe`]) before it is filled.
 //! 4. A receive and a send are written down before and after, one at a time ([`Flow`]). If one of the
 //!    sockets is not of TCP, both are through a pipe: nothing else counts what was done.
 //! 5. That a source's end is passed on is written down before the sink is shut down ([`Flow::finish`]).
-//! 6. A connection that has come to its end is released ([`Keep::release`]) before its sockets are
+//! 6. A connection that has come to its end is released ([`Parking::release`]) before its sockets are
 //!    closed and before its buffer or pipe is given to another one; and both its sockets have been
 //!    shut down before, or reset between [`Slot::ending`] and the release ([`crate::service::ending`]):
 //!    closing one sends nothing while the lot has a copy.
@@ -43,7 +43,7 @@ mod will;
 pub use error::KeepError;
 pub use keeper::Keep;
 pub use options::KeepOptions;
-pub use parking::{ParkedPipe, SlotSockets};
+pub use parking::{ParkedPipe, Parking, SlotSockets};
 pub use restoring::{GivenUp, InHand, Restored, RestoredFlow, Stage, discard};
 pub use start::{Started, start};
 pub use store::{NAME, separate};

@@ -10,6 +10,10 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use rustix::net::{RecvFlags, SendFlags, getpeername, recv, send};
+use rustix::pipe::{SpliceFlags, splice};
+use socket2::{Domain, Socket, Type};
+
 use super::account::{Place, Unclear};
 use super::restoring::Restoration;
 use super::start::{adopt, restore};
@@ -92,11 +96,21 @@ impl Through {
         self.client.write_all(bytes).unwrap();
         let flow = self.slot.flow(Way::Up);
         flow.receiving(Place::Buffer(buffer.number()));
-        let flags = rustix::net::RecvFlags::empty();
-        let (count, _) = rustix::net::recv(&self.ours[0], &mut *buffer, flags).unwrap();
+        let (count, _) = recv(&self.ours[0], &mut *buffer, RecvFlags::empty()).unwrap();
         assert_eq!(count, bytes.len());
         buffer
     }
+
+    /// Two bytes of a buffer are sent, and then the process dies.
+    fn send_two(&self, buffer: &Buffer) {
+        self.slot.flow(Way::Up).sending();
+        send(&self.ours[1], &buffer[..2], SendFlags::empty()).unwrap();
+    }
+}
+
+fn pipe(keep: Keep) -> ParkedPipe {
+    let (read, write) = rustix::pipe::pipe().unwrap();
+    keep.pipe(read, write).unwrap()
 }
 
 fn in_hand(restored: &Restored) -> Vec<u8> {
@@ -123,12 +137,10 @@ fn a_connection_is_found_as_it_was_left_again_and_again() {
     for _ in 0..3 {
         let found;
         (keep, found) = next(keep);
-        assert_eq!(found.given_up.len(), 0);
-        let [restored] = &found.restored[..] else {
-            panic!("{:?}", found.restored);
-        };
-        assert_eq!(in_hand(restored), b"hello");
-        assert_eq!(restored.slot.text(), "somewhere");
+        assert_eq!((found.restored.len(), found.given_up.len()), (1, 0));
+        let connection = &found.restored[0];
+        assert_eq!(in_hand(connection), b"hello");
+        assert_eq!(connection.slot.text(), "somewhere");
         keep.buffers().leave();
     }
     drop(buffer);
@@ -141,15 +153,8 @@ fn a_send_that_was_interrupted_is_neither_forgotten_nor_done_twice() {
     let keep = first();
     let mut through = Through::new(keep);
     let buffer = through.receive(keep, b"hello");
-    let flow = through.slot.flow(Way::Up);
-    flow.received(5);
-    flow.sending();
-    rustix::net::send(
-        &through.ours[1],
-        &buffer[..2],
-        rustix::net::SendFlags::empty(),
-    )
-    .unwrap();
+    through.slot.flow(Way::Up).received(5);
+    through.send_two(&buffer);
     let (_, found) = next(keep);
     assert_eq!(in_hand(&found.restored[0]), b"llo");
     std::mem::forget((buffer, found));
@@ -163,13 +168,7 @@ fn our_own_bytes_in_front_go_on_where_they_were() {
     buffer[..6].copy_from_slice(b"PROXY ");
     let flow = through.slot.flow(Way::Up);
     flow.prefix(Place::Buffer(buffer.number()), 6);
-    flow.sending();
-    rustix::net::send(
-        &through.ours[1],
-        &buffer[..2],
-        rustix::net::SendFlags::empty(),
-    )
-    .unwrap();
+    through.send_two(&buffer);
     let (_, found) = next(keep);
     assert_eq!(in_hand(&found.restored[0]), b"OXY ");
     let flow = found.restored[0].slot.flow(Way::Up);
@@ -184,13 +183,12 @@ fn our_own_bytes_in_front_go_on_where_they_were() {
 fn what_is_in_a_pipe_is_found() {
     let keep = first();
     let mut through = Through::new(keep);
-    let (read, write) = rustix::pipe::pipe().unwrap();
-    let pipe = keep.pipe(read, write).unwrap();
+    let pipe = pipe(keep);
     through.client.write_all(b"hello").unwrap();
     let flow = through.slot.flow(Way::Up);
     flow.receiving(Place::Pipe(pipe.number()));
-    let how = rustix::pipe::SpliceFlags::empty();
-    rustix::pipe::splice(&through.ours[0], None, pipe.write_end(), None, 100, how).unwrap();
+    let how = SpliceFlags::empty();
+    splice(&through.ours[0], None, pipe.write_end(), None, 100, how).unwrap();
     let (_, found) = next(keep);
     assert_eq!(in_hand(&found.restored[0]), b"hello");
 }
@@ -199,8 +197,7 @@ fn what_is_in_a_pipe_is_found() {
 fn what_is_in_a_pipe_and_did_not_come_from_the_source_is_not_believed() {
     let keep = first();
     let through = Through::new(keep);
-    let (read, write) = rustix::pipe::pipe().unwrap();
-    let pipe = keep.pipe(read, write).unwrap();
+    let pipe = pipe(keep);
     let flow = through.slot.flow(Way::Up);
     flow.receiving(Place::Pipe(pipe.number()));
     rustix::io::write(pipe.write_end(), b"hello").unwrap();
@@ -209,7 +206,7 @@ fn what_is_in_a_pipe_and_did_not_come_from_the_source_is_not_believed() {
 }
 
 #[test]
-fn what_nobody_counts_is_given_up_and_both_sides_are_reset() {
+fn what_is_not_counted_is_given_up_and_both_sides_are_reset() {
     let keep = first();
     let (mut client, accepted) = pair();
     let (connected, mut upstream) = UnixStream::pair().unwrap();
@@ -245,7 +242,7 @@ fn of_two_that_claim_one_buffer_none_goes_on() {
 fn every_phase_becomes_what_it_should() {
     let keep = first();
     let all: Vec<Through> = (0..6).map(|_| Through::new(keep)).collect();
-    let (_fresh, accepted) = pair();
+    let (_client, accepted) = pair();
     let only_accepted = keep.claim().unwrap();
     keep.park_client(only_accepted, accepted.as_fd());
     let claimed = keep.claim().unwrap();
@@ -312,59 +309,47 @@ fn ahead(keep: Keep, upstream: impl Into<OwnedFd>) -> (TcpStream, [OwnedFd; 2], 
     (client, ours, slot)
 }
 
-fn upstream_of(restored: Vec<Restored>) -> OwnedFd {
-    match <[Restored; 1]>::try_from(restored) {
-        Ok([one]) => match one.stage {
-            Stage::Connected { upstream, flows } => {
-                assert!(
-                    flows
-                        .iter()
-                        .all(|flow| !flow.finished && !flow.source_broken)
-                );
-                upstream
-            }
-            other => panic!("{other:?}"),
-        },
-        Err(all) => panic!("{all:?}"),
-    }
+fn upstream_of(mut found: Restoration) -> OwnedFd {
+    assert_eq!(found.restored.len(), 1);
+    let Stage::Connected { upstream, flows } = found.restored.remove(0).stage else {
+        panic!("it has no upstream");
+    };
+    assert!(
+        flows
+            .iter()
+            .all(|flow| !flow.finished && !flow.source_broken)
+    );
+    upstream
+}
+
+fn unconnected(domain: Domain) -> Socket {
+    Socket::new(domain, Type::STREAM, None).unwrap()
 }
 
 #[test]
 fn what_is_parked_before_it_is_connected_is_found_in_either_state() {
-    let tcp = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let unix = || socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
-    for socket in [tcp().unwrap(), unix().unwrap()] {
+    for domain in [Domain::IPV4, Domain::UNIX] {
         let keep = first();
-        let (_client, _ours, _slot) = ahead(keep, socket);
+        let (_client, _ours, _slot) = ahead(keep, unconnected(domain));
         let (keep, found) = next(keep);
-        let upstream = upstream_of(found.restored);
-        assert!(rustix::net::getpeername(&upstream).is_err());
-        let (_, found) = next(keep);
-        upstream_of(found.restored);
+        assert!(getpeername(upstream_of(found)).is_err());
+        upstream_of(next(keep).1);
     }
     let keep = first();
-    let (_client, ours, _slot) = ahead(keep, tcp().unwrap());
+    let (_client, ours, _slot) = ahead(keep, unconnected(Domain::IPV4));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     rustix::net::connect(&ours[1], &listener.local_addr().unwrap()).unwrap();
-    let (_, found) = next(keep);
-    let upstream = upstream_of(found.restored);
-    assert!(rustix::net::getpeername(&upstream).is_ok());
+    assert!(getpeername(upstream_of(next(keep).1)).is_ok());
 }
 
 #[test]
 fn a_client_whose_upstream_could_not_be_connected_is_found_without_it() {
     let keep = first();
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let (_client, ours, slot) = ahead(keep, socket.unwrap());
+    let (_client, ours, slot) = ahead(keep, unconnected(Domain::IPV4));
     keep.park_client(slot, ours[0].as_fd());
     let (_, found) = next(keep);
-    assert!(matches!(
-        found.restored[..],
-        [Restored {
-            stage: Stage::Accepted,
-            ..
-        }]
-    ));
+    assert_eq!(found.restored.len(), 1);
+    assert!(matches!(found.restored[0].stage, Stage::Accepted));
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub struct Lots {
     current: [AtomicUsize; 2],
     /// Descriptors in each lot.
     descriptors: [AtomicUsize; 2],
-    budget: Budget,
+    pub budget: Budget,
     /// How often they were recycled.
     pub round: u64,
     /// How many more are not parked before recycling is tried again.
@@ -82,7 +82,6 @@ impl Lots {
         self.pairs.iter().flatten().map(AsFd::as_fd)
     }
 
-    /// Parks the descriptors of these entries.
     pub fn send(
         &self,
         side: LotSide,
@@ -142,18 +141,15 @@ impl Lots {
         Err(Refusal::Full)
     }
 
-    /// Descriptors in both lots.
     pub fn descriptors(&self) -> usize {
         let counts = self.descriptors.iter();
         counts.map(|count| count.load(SeqCst)).sum()
     }
 
-    /// Messages in a queue of a lot.
     pub fn messages_in(&self, side: LotSide, queue: usize) -> usize {
         self.counts[side][queue].load(Relaxed)
     }
 
-    /// Messages in a lot.
     pub fn messages(&self, side: LotSide) -> usize {
         let counts = self.counts[side].iter();
         counts.map(|count| count.load(Relaxed)).sum()

@@ -22,6 +22,10 @@ pub enum Kind {
     Stray = 3,
 }
 
+impl Kind {
+    const ALL: [Self; 4] = [Self::Client, Self::Pair, Self::Pipe, Self::Stray];
+}
+
 /// An entry of a message: one descriptor or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LotEntry {
@@ -51,7 +55,6 @@ impl LotEntry {
         }
     }
 
-    /// The number of its descriptors.
     pub fn descriptors(self) -> usize {
         match self.kind {
             Kind::Client | Kind::Stray => 1,
@@ -68,12 +71,7 @@ impl LotEntry {
     fn read(bytes: [u8; ENTRY]) -> Self {
         let word = u64::from_le_bytes(bytes);
         Self {
-            kind: match (word >> 30) & 3 {
-                0 => Kind::Client,
-                1 => Kind::Pair,
-                2 => Kind::Pipe,
-                _ => Kind::Stray,
-            },
+            kind: Kind::ALL[(word >> 30) as usize & 3],
             index: word as u32 & (u32::MAX >> 2),
             generation: (word >> 32) as u32,
         }
@@ -99,7 +97,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_as_it_was_sent() {
-        for kind in [Kind::Client, Kind::Pair, Kind::Pipe, Kind::Stray] {
+        for kind in Kind::ALL {
             for (index, generation) in [(0, 0), (1, 2), (u32::MAX >> 2, u32::MAX)] {
                 let entry = LotEntry {
                     kind,

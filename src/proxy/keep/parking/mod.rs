@@ -4,8 +4,8 @@
 //! - `budget`: how many descriptors there may be (pure); `message`: what is said of them in a lot (pure);
 //! - `queue`: messages with descriptors; `lots`: both lots; `places`: what is in which of them;
 //! - `shared`: the table and the lots together;
-//! - `batch`: parking with one message; `recycle`: discarding what has ended; `park`: parking what is new;
-//!   `unparked`: parking later what found no room;
+//! - `batch`: parking with one message, and later what found no room; `recycle`: discarding what has
+//!   ended; `park`: parking what is new;
 //! - `pipe`: pipes whose content outlives the process.
 
 mod batch;
@@ -18,7 +18,6 @@ mod places;
 pub mod queue;
 pub mod recycle;
 mod shared;
-mod unparked;
 
 pub use park::SlotSockets;
 pub use pipe::ParkedPipe;

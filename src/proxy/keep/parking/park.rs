@@ -18,18 +18,21 @@ const TRIES: usize = 3;
 pub type SlotSockets<'a> = (Slot, BorrowedFd<'a>, BorrowedFd<'a>);
 
 impl Parking {
-    /// Parks a client that was accepted. Returns whether it was.
+    /// Parks a client that was accepted. Returns whether it outlives the whole process group now; if
+    /// not (the kernel or the lot has no room) it still outlives the process.
+    ///
+    /// The descriptor has to stay open until the slot is released.
     pub fn park_client(&self, slot: Slot, client: BorrowedFd<'_>) -> bool {
         self.enter(slot, Phase::Accepted, client.as_raw_fd(), None)
     }
 
-    /// Parks a client with its upstream. Returns whether they were.
+    /// Parks a client with its upstream, as [`Self::park_client`], which need not be called before.
     pub fn park(&self, slot: Slot, client: BorrowedFd<'_>, upstream: BorrowedFd<'_>) -> bool {
         let upstream = Some(upstream.as_raw_fd());
         self.enter(slot, Phase::Connected, client.as_raw_fd(), upstream)
     }
 
-    /// Parks a client that had found no room, with its upstream if it has one.
+    /// Parks a client that had found no room, whatever its phase, with its upstream if it has one.
     pub fn park_again(&self, slot: Slot, client: BorrowedFd<'_>) -> bool {
         let phase = slot.phase();
         let upstream = slot.raw().upstream.load(Relaxed) as RawFd;
@@ -37,7 +40,8 @@ impl Parking {
         self.enter(slot, phase, client.as_raw_fd(), upstream)
     }
 
-    /// Parks several clients with their upstreams, none of which was parked yet.
+    /// Parks several clients with their upstreams, none of which was parked yet, with few calls. To be
+    /// called before anything is received from them.
     pub fn park_together(&self, connections: &[SlotSockets<'_>]) {
         for some in connections.chunks(DESCRIPTORS_MAX / 2) {
             let (_lots, parked) = self.send_together(some);
@@ -46,8 +50,11 @@ impl Parking {
         }
     }
 
-    /// Parks several clients with the sockets that are about to be connected for them. Without room they
-    /// are as they were.
+    /// Parks several clients that were just accepted with the sockets that are about to be connected for
+    /// them: from now on they outlive the whole process group. Without room they are as they were, and
+    /// have to be parked when they are connected.
+    ///
+    /// A socket that could not be connected has to stay open until the client is parked without it.
     pub fn park_ahead(&self, connections: &[SlotSockets<'_>]) {
         for some in connections.chunks(DESCRIPTORS_MAX / 2) {
             let (_lots, parked) = self.send_together(some);

@@ -19,7 +19,11 @@ pub struct ParkedPipe {
 
 impl Parking {
     /// Parks an empty pipe. `None` if there is no room.
-    pub fn pipe(&'static self, read: OwnedFd, write: OwnedFd) -> Option<ParkedPipe> {
+    pub(in crate::proxy::keep) fn pipe(
+        &'static self,
+        read: OwnedFd,
+        write: OwnedFd,
+    ) -> Option<ParkedPipe> {
         let number = self.table.claim_pipe()?;
         let raw = self.table.pipe(number)?;
         write_down(raw, &read, &write);
@@ -45,7 +49,11 @@ impl Parking {
     }
 
     /// A pipe that an earlier process has parked.
-    pub fn adopt_pipe(&'static self, number: u32, [read, write]: [OwnedFd; 2]) -> ParkedPipe {
+    pub(in crate::proxy::keep) fn adopt_pipe(
+        &'static self,
+        number: u32,
+        [read, write]: [OwnedFd; 2],
+    ) -> ParkedPipe {
         if let Some(raw) = self.table.pipe(number) {
             write_down(raw, &read, &write);
         }

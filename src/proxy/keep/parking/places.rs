@@ -62,7 +62,6 @@ impl LotPlaces {
         }
     }
 
-    /// The lot that it is in.
     pub fn side(&self, kind: Kind, index: u32) -> Option<LotSide> {
         match self.place(kind, index)?.load(Relaxed) {
             NOWHERE => None,

@@ -18,7 +18,6 @@ const ROOM: usize = 4 * 1024 * 1024;
 /// A pair of sockets: what is sent to one of them is received from the other.
 pub type SocketPair = [OwnedFd; 2];
 
-/// Makes a pair.
 pub fn pair() -> Result<SocketPair, Errno> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -35,7 +34,6 @@ pub struct LotMessage {
     pub descriptors: std::vec::IntoIter<OwnedFd>,
 }
 
-/// Sends descriptors.
 pub(super) fn send(
     socket: BorrowedFd<'_>,
     entries: &[LotEntry],

@@ -25,7 +25,8 @@ const DEAD_PART: usize = 64;
 pub type GoesOn<'a> = &'a mut dyn FnMut() -> bool;
 
 impl Parking {
-    /// Discards what the lots hold of connections that have ended.
+    /// Discards what the kernel holds for connections that have ended. The work is that of parking all
+    /// open ones.
     pub fn tidy(&self) {
         let lots = self.lots();
         let (dead, round) = (self.dead(&lots), lots.round);
@@ -42,7 +43,7 @@ impl Parking {
 
     /// Makes room in the active lot, unless another thread has done so since that round. Returns whether
     /// parking is to be tried again.
-    pub fn recycle(&self, round: u64, why: Refusal) -> bool {
+    pub(in crate::proxy::keep) fn recycle(&self, round: u64, why: Refusal) -> bool {
         let lots = &self.lots;
         let mut lots = lots.write().unwrap_or_else(PoisonError::into_inner);
         if lots.round != round {
@@ -65,7 +66,7 @@ impl Parking {
 
     /// Recycles, or continues what was begun. Returns whether the old lot is empty. Nothing may be parked
     /// meanwhile.
-    pub fn work_through(&self, lots: &Lots, goes_on: GoesOn<'_>) -> bool {
+    pub(in crate::proxy::keep) fn work_through(&self, lots: &Lots, goes_on: GoesOn<'_>) -> bool {
         let active = self.active();
         if lots.messages(1 - active) == 0 {
             let header = self.table.header();

@@ -17,17 +17,21 @@ use crate::proxy::keep::table::{Slot, Table, Way};
 /// The table, and the lots for its connections.
 #[derive(Debug)]
 pub struct Parking {
-    pub table: Table,
-    pub lots: RwLock<Lots>,
-    pub places: LotPlaces,
-    pub budget: Budget,
+    pub(in crate::proxy::keep) table: Table,
+    pub(in crate::proxy::keep) lots: RwLock<Lots>,
+    pub(in crate::proxy::keep) places: LotPlaces,
+    pub(in crate::proxy::keep) budget: Budget,
     /// Something could not be parked.
-    pub has_unparked: AtomicBool,
+    pub(super) has_unparked: AtomicBool,
 }
 
 impl Parking {
     /// For `connections` connections, as far as this process is allowed. Nothing counts as parked yet.
-    pub fn new(table: Table, pairs: [SocketPair; PAIRS], connections: u32) -> Self {
+    pub(in crate::proxy::keep) fn new(
+        table: Table,
+        pairs: [SocketPair; PAIRS],
+        connections: u32,
+    ) -> Self {
         let budget = Budget::of_process(connections);
         table.allow(budget.connections, budget.pipes);
         Self {
@@ -39,7 +43,7 @@ impl Parking {
         }
     }
 
-    /// Takes a free slot. `None` if there is none.
+    /// A slot for a client; `None` if none is free, and then the client is not kept.
     pub fn claim(&self) -> Option<Slot> {
         let Some(index) = self.table.claim() else {
             self.table.header().crowded.store(1, Release);
@@ -52,34 +56,34 @@ impl Parking {
         Some(slot)
     }
 
-    /// The slot with this index; `None` if there is none.
-    pub fn slot(&self, index: u32) -> Option<Slot> {
+    pub(in crate::proxy::keep) fn slot(&self, index: u32) -> Option<Slot> {
         Some(Slot::new(self.table.slot(index)?, index))
     }
 
-    /// The connection has ended: what is in the lots of it does not count any more.
+    /// The connection has ended: what is in the lots of it does not count any more. Its sockets are to be
+    /// closed afterwards.
     pub fn release(&self, slot: Slot) {
         let _lots = self.lots();
         self.free_slot(slot.index());
     }
 
-    pub fn free_slot(&self, index: u32) {
+    pub(in crate::proxy::keep) fn free_slot(&self, index: u32) {
         self.places.remove(Kind::Client, index);
         self.table.free(index);
     }
 
-    pub fn free_pipe(&self, index: u32) {
+    pub(in crate::proxy::keep) fn free_pipe(&self, index: u32) {
         self.places.remove(Kind::Pipe, index);
         self.table.free_pipe(index);
     }
 
-    pub fn lots(&self) -> RwLockReadGuard<'_, Lots> {
+    pub(in crate::proxy::keep) fn lots(&self) -> RwLockReadGuard<'_, Lots> {
         let lots = &self.lots;
         lots.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lot that is parked in.
-    pub fn active(&self) -> LotSide {
+    pub(in crate::proxy::keep) fn active(&self) -> LotSide {
         self.table.header().active.load(Relaxed) as LotSide
     }
 }

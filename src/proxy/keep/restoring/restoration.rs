@@ -216,12 +216,11 @@ fn go_on(
     sockets.settle_in(parking, slot);
     sockets.shut_down(slot);
     let [up, down] = flows;
-    let flows =
-        [(Way::Up, up), (Way::Down, down)].map(|(way, (settled, source_broken))| RestoredFlow {
-            in_hand: supply.take(settled.held),
-            finished: slot.flow(way).is_finished(),
-            source_broken,
-        });
+    let flows = [(Way::Up, up), (Way::Down, down)].map(|(way, flow)| RestoredFlow {
+        in_hand: supply.take(flow.in_hand),
+        finished: slot.flow(way).is_finished(),
+        source_broken: flow.source_broken,
+    });
     let upstream = sockets.upstream?;
     if flows.iter().all(|flow| flow.finished) {
         // Both ends have been passed on already.

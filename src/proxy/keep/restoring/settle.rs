@@ -5,93 +5,97 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::counters::{self, Opener};
 use super::sockets::Sockets;
-use crate::proxy::keep::table::account::{self, Act, Kernel, Place, Record, Total, Unclear};
-use crate::proxy::keep::table::{Slot, Way};
+use crate::proxy::keep::table::account::{
+    self, Act, BytesInHand, Kernel, Place, Record, Settled, Unclear,
+};
+use crate::proxy::keep::table::{Flow, Slot, Way};
 use crate::service::kernel::{TcpCounters, tcp_counters};
 
-/// What a slot was found to be.
+/// A connection of which it is known where it is.
 pub(super) struct SettledConnection {
     pub(super) sockets: Sockets,
-    pub(super) flows: [(account::Settled, bool); 2],
+    pub(super) flows: [SettledFlow; 2],
 }
 
-/// Finds out where both directions are, and whether their sources are broken. There are so many `buffers`.
+/// One direction of it.
+pub struct SettledFlow {
+    pub(super) in_hand: Option<BytesInHand>,
+    pub(super) source_broken: bool,
+}
+
+/// Finds out where both directions are, and writes it down. A buffer's number has to be below `buffers`.
 pub fn settle(
     buffers: u32,
     slot: Slot,
     sockets: &Sockets,
     pipes: &BTreeMap<u32, [OwnedFd; 2]>,
-) -> Result<[(account::Settled, bool); 2], Unclear> {
+) -> Result<[SettledFlow; 2], Unclear> {
     let upstream = sockets.upstream.as_ref().ok_or(Unclear::Missing)?;
-    let mut records = Vec::new();
-    for way in Way::BOTH {
-        records.push(slot.flow(way).record().ok_or(Unclear::Contradiction)?);
-    }
+    let [up, down] = Way::BOTH.map(|way| slot.flow(way));
+    let record = |flow: Flow| flow.record().ok_or(Unclear::Contradiction);
+    let records = [record(up)?, record(down)?];
     // Where nothing was under way everything is written down, unless the end had begun.
-    let inexact = Way::BOTH.iter().any(|way| slot.flow(*way).is_inexact());
-    let quiet = !inexact && records.iter().all(|record| record.act == Act::Nothing);
-    let ask = |socket: &OwnedFd| match quiet {
+    let is_quiet = [up, down].iter().all(|flow| !flow.is_inexact())
+        && records.iter().all(|record| record.act == Act::Nothing);
+    let ask = |socket: &OwnedFd| match is_quiet {
         true => None,
         false => tcp_counters(socket.as_fd()).ok(),
     };
     let (client, upstream) = (ask(&sockets.client), ask(upstream));
-    let directions = [
-        CountedEnds {
-            way: Way::Up,
-            source: client,
-            sink: upstream,
-            opener: Opener::Us,
-        },
-        CountedEnds {
-            way: Way::Down,
-            source: upstream,
-            sink: client,
-            opener: Opener::Peer,
-        },
-    ];
-    let mut settled = Vec::new();
-    for (ends, record) in directions.into_iter().zip(records) {
-        let is = account::settle(&record, &ends.kernel(slot, &record, pipes))?;
-        if let Some(account::HeldBytes::Buffer { number, .. }) = is.held
-            && number >= buffers
-        {
-            return Err(Unclear::Missing);
-        }
-        settled.push((ends, is));
-    }
-    // Only now, for what is written down of one direction tells something about the other.
-    let settled = settled.into_iter();
-    let result: Vec<_> = settled
-        .map(|(ends, settled)| (settled, ends.write_down(slot, &settled)))
-        .collect();
-    result.try_into().map_err(|_| Unclear::Contradiction)
+    let up = CountedEnds {
+        flow: up,
+        back: down,
+        record: records[0],
+        source: client,
+        sink: upstream,
+        sink_opener: Opener::Us,
+    };
+    let down = CountedEnds {
+        flow: down,
+        back: up.flow,
+        record: records[1],
+        source: upstream,
+        sink: client,
+        sink_opener: Opener::Peer,
+    };
+    let settled = [up.settle(buffers, pipes)?, down.settle(buffers, pipes)?];
+    // Only now, because what is written down of one direction says something about the other.
+    Ok([up.write_down(&settled[0]), down.write_down(&settled[1])])
 }
 
-/// What the kernel says of both ends of a direction, if it was asked and knows.
+/// A direction, and what the kernel says of both its ends, if it was asked and knows.
 struct CountedEnds {
-    way: Way,
+    flow: Flow,
+    back: Flow,
+    record: Record,
     source: Option<TcpCounters>,
     sink: Option<TcpCounters>,
-    /// Who has opened the sink.
-    opener: Opener,
+    sink_opener: Opener,
 }
 
 impl CountedEnds {
-    /// What the kernel says of what is written down.
-    fn kernel(&self, slot: Slot, record: &Record, pipes: &BTreeMap<u32, [OwnedFd; 2]>) -> Kernel {
-        let received = record.taken - u64::from(record.prefix);
-        let back = slot.flow(self.way.back());
+    fn settle(
+        &self,
+        buffers: u32,
+        pipes: &BTreeMap<u32, [OwnedFd; 2]>,
+    ) -> Result<Settled, Unclear> {
+        let settled = account::settle(&self.record, &self.kernel(pipes))?;
+        match settled.in_hand.map(|bytes| bytes.place) {
+            Some(Place::Buffer(number)) if number >= buffers => Err(Unclear::Missing),
+            _ => Ok(settled),
+        }
+    }
+
+    fn kernel(&self, pipes: &BTreeMap<u32, [OwnedFd; 2]>) -> Kernel {
+        let received = self.record.taken - u64::from(self.record.prefix);
+        let source = self.source.as_ref().filter(|_| !self.flow.is_inexact());
         let sink = self.sink.as_ref();
         Kernel {
-            received: match &self.source {
-                Some(source) if !slot.flow(self.way).is_inexact() => {
-                    counters::received(source, received, back.is_finished())
-                }
-                _ => Total::Unknown,
-            },
-            sent: sink.map_or(Total::Unknown, |sink| counters::sent(sink, self.opener)),
+            received: source
+                .and_then(|source| counters::received(source, received, self.back.is_finished())),
+            sent: sink.and_then(|sink| counters::sent(sink, self.sink_opener)),
             sink_is_over: sink.is_some_and(counters::is_over),
-            piped: match record.place {
+            piped: match self.record.place {
                 Place::Pipe(number) => pipes
                     .get(&number)
                     .and_then(|[read, _]| rustix::io::ioctl_fionread(read).ok()),
@@ -100,50 +104,47 @@ impl CountedEnds {
         }
     }
 
-    /// Writes down what was found out; whether the source is broken.
-    fn write_down(&self, slot: Slot, settled: &account::Settled) -> bool {
-        let flow = slot.flow(self.way);
+    /// Writes down what was found out.
+    fn write_down(&self, settled: &Settled) -> SettledFlow {
+        let flow = self.flow;
         // Behind an end that was passed on nothing is counted: a socket that is closed before its own end
         // was sent is broken.
         let received = match flow.is_inexact() || flow.is_finished() {
-            true => Total::Unknown,
-            false => Total::Exactly(settled.taken - u64::from(flow.prefix_length())),
+            true => None,
+            false => Some(settled.taken - u64::from(flow.prefix_length())),
         };
         let source = self.source.as_ref();
-        let found = source.is_some_and(|source| counters::was_told_of_reset(source, received));
-        if found && !flow.is_broken() {
+        let was_reset = source.is_some_and(|source| counters::reset_was_reported(source, received));
+        if was_reset && !flow.is_broken() {
             flow.source_broken();
         }
         if self.sink.as_ref().is_some_and(counters::has_ended) {
             flow.finish();
         }
         flow.settle(settled);
-        flow.is_broken()
+        SettledFlow {
+            in_hand: settled.in_hand,
+            source_broken: flow.is_broken(),
+        }
     }
 }
 
-/// Those that claim a buffer or a pipe that another direction claims too.
+impl SettledConnection {
+    /// The buffers and pipes that it has bytes in.
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
+        let flows = self.flows.iter();
+        flows.filter_map(|flow| flow.in_hand.map(|bytes| bytes.place))
+    }
+}
+
+/// Connections that claim a buffer or a pipe that another direction claims too.
 pub(super) fn claimed_twice(connected: &BTreeMap<u32, SettledConnection>) -> BTreeSet<u32> {
-    let mut claims: BTreeMap<(bool, u32), Vec<u32>> = BTreeMap::new();
-    for (index, settled) in connected {
-        for held in settled.flows.iter().filter_map(|(flow, _)| flow.held) {
-            let what = match held {
-                account::HeldBytes::Buffer { number, .. } => (false, number),
-                account::HeldBytes::Pipe { number, .. } => (true, number),
-            };
-            claims.entry(what).or_default().push(*index);
+    let mut claims: BTreeMap<Place, Vec<u32>> = BTreeMap::new();
+    for (index, connection) in connected {
+        for place in connection.places() {
+            claims.entry(place).or_default().push(*index);
         }
     }
     let twice = claims.into_values().filter(|claimants| claimants.len() > 1);
     twice.flatten().collect()
-}
-
-pub(super) fn buffers_of(settled: &SettledConnection) -> impl Iterator<Item = u32> {
-    settled
-        .flows
-        .iter()
-        .filter_map(|(flow, _)| match flow.held {
-            Some(account::HeldBytes::Buffer { number, .. }) => Some(number),
-            _ => None,
-        })
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
 use super::restored::InHand;
-use super::settle::{SettledConnection, buffers_of};
+use super::settle::SettledConnection;
 use crate::proxy::keep::parking::Parking;
-use crate::proxy::keep::table::account::HeldBytes;
+use crate::proxy::keep::table::account::{BytesInHand, Place};
 use crate::proxy::keep::table::{Buffer, Buffers};
 
 /// Buffers and pipes that may have bytes in hand, until they are taken.
@@ -26,8 +26,12 @@ impl Supply {
         connected: &BTreeMap<u32, SettledConnection>,
         pipes: BTreeMap<u32, [OwnedFd; 2]>,
     ) -> Option<Self> {
-        let numbers = connected.values().flat_map(buffers_of).collect();
-        let buffers = buffers.adopt(numbers)?.into_iter();
+        let places = connected.values().flat_map(SettledConnection::places);
+        let numbers = places.filter_map(|place| match place {
+            Place::Buffer(number) => Some(number),
+            _ => None,
+        });
+        let buffers = buffers.adopt(numbers.collect())?.into_iter();
         Some(Self {
             parking,
             buffers: buffers.map(|buffer| (buffer.number(), buffer)).collect(),
@@ -37,24 +41,28 @@ impl Supply {
     }
 
     /// Takes the buffer or the pipe that has these bytes.
-    pub(super) fn take(&mut self, bytes: Option<HeldBytes>) -> InHand {
-        let in_hand = match bytes {
-            Some(HeldBytes::Buffer {
-                number,
-                from,
-                length,
-            }) => self
-                .buffers
-                .remove(&number)
-                .map(|buffer| InHand::Buffer(buffer, from..from + length)),
-            Some(HeldBytes::Pipe { number, length }) => {
-                self.used_pipes.insert(number);
-                let ends = self.pipes.remove(&number);
-                ends.map(|ends| InHand::Pipe(self.parking.adopt_pipe(number, ends), length))
+    pub(super) fn take(&mut self, bytes: Option<BytesInHand>) -> InHand {
+        self.find(bytes).unwrap_or(InHand::Nothing)
+    }
+
+    fn find(&mut self, bytes: Option<BytesInHand>) -> Option<InHand> {
+        let BytesInHand {
+            place,
+            from,
+            length,
+        } = bytes?;
+        match place {
+            Place::Nowhere => None,
+            Place::Buffer(number) => {
+                let buffer = self.buffers.remove(&number)?;
+                Some(InHand::Buffer(buffer, from..from + length))
             }
-            None => None,
-        };
-        in_hand.unwrap_or(InHand::Nothing)
+            Place::Pipe(number) => {
+                self.used_pipes.insert(number);
+                let ends = self.pipes.remove(&number)?;
+                Some(InHand::Pipe(self.parking.adopt_pipe(number, ends), length))
+            }
+        }
     }
 
     /// Frees the pipes that were not taken: they are empty, or belong to no connection.

@@ -1,8 +1,8 @@
 //! What the state of a direction is when its process has died at any moment (pure).
 //!
-//! A process writes down what it is about to do, does it, and writes down how much it was. It does one
-//! thing at a time, so what is written down is exact but for the one act that was under way; and of
-//! that the kernel knows how much it was. What contradicts itself is never guessed at: [`Unclear`].
+//! A process writes down what it is about to do, does it, and writes down the number of bytes. It does one
+//! thing at a time, so the record is exact except for the one act that was under way; and how much of that
+//! was done, the kernel knows. What contradicts itself is never guessed at: [`Unclear`].
 //!
 //! Positions are those of the stream that the sink gets: first our own bytes (the *prefix*), then what
 //! was received.
@@ -10,7 +10,7 @@
 use super::layout::BUFFER;
 
 /// Where bytes in hand are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// Nowhere yet.
     Nowhere,
@@ -32,7 +32,7 @@ impl Place {
         }
     }
 
-    /// As it is written.
+    /// Its word in the table.
     pub(super) fn word(self) -> u64 {
         match self {
             Self::Nowhere => 0,
@@ -73,65 +73,45 @@ pub struct Record {
     pub taken: u64,
     /// Bytes that the sink got.
     pub given: u64,
-    /// How many of our own are in front.
+    /// Bytes of our own in front.
     pub prefix: u32,
     /// What was under way.
     pub act: Act,
 }
 
-/// How many bytes were received from a source altogether, as far as the kernel knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Total {
-    /// So many.
-    Exactly(u64),
-    /// It cannot be told.
-    Unknown,
-}
-
-/// What the kernel says; asked after the process has died, when nobody moves any more what is ours.
+/// What the kernel says; asked after the process has died, when nothing moves our bytes any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// Bytes that were received from the source.
-    pub received: Total,
-    /// Bytes that were sent to the sink.
-    pub sent: Total,
+    /// Bytes that were received from the source; `None` if it does not know.
+    pub received: Option<u64>,
+    /// Bytes that were sent to the sink; `None` if it does not know.
+    pub sent: Option<u64>,
     /// The sink takes nothing any more: it has had everything, or was reset.
     pub sink_is_over: bool,
     /// Bytes in the pipe, if the place is one, and it is there.
     pub piped: Option<u64>,
 }
 
-/// What the counters are, now that nothing is under way.
+/// What the counts are, now that nothing is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     /// Bytes that came in.
     pub taken: u64,
     /// Bytes that the sink got.
     pub given: u64,
-    /// Where the bytes are that came in and were not given: how many, and how far from the start of
-    /// their buffer.
-    pub held: Option<HeldBytes>,
+    /// The bytes that came in and were not given; `None` if there are none.
+    pub in_hand: Option<BytesInHand>,
 }
 
-/// Bytes in hand.
+/// Bytes in hand: part of a buffer, or all that is in a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeldBytes {
-    /// So many bytes of this buffer, from there on.
-    Buffer {
-        /// Its number.
-        number: u32,
-        /// The first of them.
-        from: usize,
-        /// How many.
-        length: usize,
-    },
-    /// All that is in this pipe.
-    Pipe {
-        /// Its number.
-        number: u32,
-        /// How many.
-        length: usize,
-    },
+pub struct BytesInHand {
+    /// Where they are.
+    pub place: Place,
+    /// The offset of the first of them.
+    pub from: usize,
+    /// Their number.
+    pub length: usize,
 }
 
 /// Why the state of a connection is not known.
@@ -156,59 +136,56 @@ pub enum Unclear {
 pub fn settle(record: &Record, kernel: &Kernel) -> Result<Settled, Unclear> {
     let (taken, given) = counters(record, kernel)?;
     if kernel.sink_is_over {
-        // What is in hand has nobody to go to.
+        // What is in hand has no receiver.
         return Ok(Settled {
             taken,
             given: taken,
-            held: None,
+            in_hand: None,
         });
     }
     let length = taken.checked_sub(given).ok_or(Unclear::Contradiction)?;
-    let held = match record.place {
-        _ if length == 0 => None,
-        Place::Nowhere => return Err(Unclear::Missing),
-        Place::Buffer(number) => Some(in_buffer(record.base, given, taken, number)?),
-        Place::Pipe(number) => match kernel.piped {
-            Some(piped) if piped == length => Some(HeldBytes::Pipe {
-                number,
-                length: length.try_into().map_err(|_| Unclear::Contradiction)?,
-            }),
-            Some(_) => return Err(Unclear::Contradiction),
-            None => return Err(Unclear::Missing),
-        },
+    let in_hand = match length {
+        0 => None,
+        _ => Some(BytesInHand {
+            place: record.place,
+            from: offset(record, kernel, taken, given)?,
+            length: length.try_into().map_err(|_| Unclear::Contradiction)?,
+        }),
     };
-    Ok(Settled { taken, given, held })
+    Ok(Settled {
+        taken,
+        given,
+        in_hand,
+    })
 }
 
-fn in_buffer(base: u64, given: u64, taken: u64, number: u32) -> Result<HeldBytes, Unclear> {
-    let end = taken.checked_sub(base).ok_or(Unclear::Missing)?;
-    let from = given.checked_sub(base).ok_or(Unclear::Missing)?;
-    if end > BUFFER as u64 {
-        return Err(Unclear::Missing);
+/// The offset in their place of the bytes from `given` up to `taken`, all of which have to be there.
+fn offset(record: &Record, kernel: &Kernel, taken: u64, given: u64) -> Result<usize, Unclear> {
+    match (record.place, kernel.piped) {
+        (Place::Buffer(_), _) => {
+            let end = taken.checked_sub(record.base).ok_or(Unclear::Missing)?;
+            let from = given.checked_sub(record.base).ok_or(Unclear::Missing)?;
+            // Both are at most the size of a buffer then.
+            let fits = end <= BUFFER as u64;
+            fits.then_some(from as usize).ok_or(Unclear::Missing)
+        }
+        (Place::Pipe(_), Some(piped)) if piped == taken - given => Ok(0),
+        (Place::Pipe(_), Some(_)) => Err(Unclear::Contradiction),
+        (Place::Pipe(_), None) | (Place::Nowhere, _) => Err(Unclear::Missing),
     }
-    // Both are at most the size of a buffer now.
-    Ok(HeldBytes::Buffer {
-        number,
-        from: from as usize,
-        length: (end - from) as usize,
-    })
 }
 
 /// What came in and what was given, after the act that was under way.
 fn counters(record: &Record, kernel: &Kernel) -> Result<(u64, u64), Unclear> {
     let came = match kernel.received {
-        Total::Exactly(bytes) => {
+        Some(bytes) => {
             let came = bytes.checked_add(record.prefix.into());
             Some(came.ok_or(Unclear::Contradiction)?)
         }
-        Total::Unknown => None,
-    };
-    let went = match kernel.sent {
-        Total::Exactly(bytes) => Some(bytes),
-        Total::Unknown => None,
+        None => None,
     };
     let piped = match (record.act, record.place) {
-        // It was empty before, and is somebody else's by now, perhaps.
+        // It was empty before, and another connection may have it by now.
         (Act::Nothing, _) => None,
         (_, Place::Pipe(_)) => Some(kernel.piped.ok_or(Unclear::Missing)?),
         _ => None,
@@ -225,12 +202,12 @@ fn counters(record: &Record, kernel: &Kernel) -> Result<(u64, u64), Unclear> {
             let given = record.taken.checked_sub(piped);
             (record.taken, given.ok_or(Unclear::Contradiction)?)
         }
-        (Act::Sending, None) => (record.taken, went.ok_or(Unclear::Uncounted)?),
+        (Act::Sending, None) => (record.taken, kernel.sent.ok_or(Unclear::Uncounted)?),
     };
     let agree = taken >= record.taken
         && given >= record.given
         && came.is_none_or(|came| came == taken)
-        && (kernel.sink_is_over || went.is_none_or(|went| went == given));
+        && (kernel.sink_is_over || kernel.sent.is_none_or(|sent| sent == given));
     agree
         .then_some((taken, given))
         .ok_or(Unclear::Contradiction)

@@ -104,11 +104,8 @@ impl Buffers {
         }
         self.clear(next, free.count);
         let buffers = numbers.into_iter();
-        Some(
-            buffers
-                .map(|number| Buffer { pool: self, number })
-                .collect(),
-        )
+        let buffers = buffers.map(|number| Buffer { pool: self, number });
+        Some(buffers.collect())
     }
 
     /// Gives the memory of the buffers `from` up to `to` back.

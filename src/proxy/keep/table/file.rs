@@ -39,17 +39,6 @@ pub struct Table {
     free_pipes: FreeIndices,
 }
 
-/// Why a table cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum TableError {
-    /// It is no table, or one of another version.
-    #[error("it is of another version of this program")]
-    Foreign,
-    /// The kernel.
-    #[error(transparent)]
-    System(#[from] io::Error),
-}
-
 impl Table {
     /// A new one, with room for `slots` connections and `buffers` buffers.
     pub fn new(slots: u32, buffers: u32) -> io::Result<Self> {
@@ -70,18 +59,26 @@ impl Table {
     ///
     /// The memory that it takes does not depend on what the table says, but on how many connections this
     /// process may have, or any process may have had: [`LEFT_MAX`].
-    pub fn adopt(file: OwnedFd, slots: u32) -> Result<Self, TableError> {
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` if it is no table, or one of another version.
+    pub fn adopt(file: OwnedFd, slots: u32) -> io::Result<Self> {
+        let foreign = || {
+            let why = "it is of another version of this program";
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        };
         let length = mapping::file_length(file.as_fd())?;
         if length < table_bytes(0) {
-            return Err(TableError::Foreign);
+            return Err(foreign());
         }
         let mapping = Mapping::shared(file.as_fd(), table_bytes(0))?;
-        let header: &'static Header = mapping.at(0).ok_or(TableError::Foreign)?;
-        let top = known_top(header, length, slots).ok_or(TableError::Foreign)?;
+        let header: &'static Header = mapping.at(0).ok_or_else(foreign)?;
+        let top = known_top(header, length, slots).ok_or_else(foreign)?;
         let slots = slots.max(top);
         mapping::grow(&file, table_bytes(slots as usize))?;
         let mapping = Mapping::shared(file.as_fd(), table_bytes(slots as usize))?;
-        let header: &'static Header = mapping.at(0).ok_or(TableError::Foreign)?;
+        let header: &'static Header = mapping.at(0).ok_or_else(foreign)?;
         header.slots.store(slots, Release);
         header.orderly.store(0, Release);
         header.serves_since.store(0, Release);
@@ -105,7 +102,6 @@ impl Table {
         self.free_pipes.allow(pipes);
     }
 
-    /// Slots that there is room for.
     pub fn slots(&self) -> u32 {
         self.slots
     }
@@ -117,12 +113,10 @@ impl Table {
             && u64::from_ne_bytes(magic) == MAGIC
     }
 
-    /// The memory file.
     pub fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// Its head.
     pub fn header(&self) -> &'static Header {
         self.header
     }
@@ -142,30 +136,22 @@ impl Table {
         self.header.pipes_top.load(Acquire).min(PIPES as u32)
     }
 
-    /// A slot.
     pub fn slot(&self, index: u32) -> Option<&'static RawSlot> {
-        let index = index as usize;
-        if index >= self.slots as usize {
-            return None;
-        }
-        self.mapping.at(SLOTS_AT + index * size_of::<RawSlot>())
+        let is_one = index < self.slots;
+        let offset = SLOTS_AT + index as usize * size_of::<RawSlot>();
+        is_one.then(|| self.mapping.at(offset))?
     }
 
-    /// A pipe.
     pub fn pipe(&self, index: u32) -> Option<&'static RawPipe> {
-        let index = index as usize;
-        if index >= PIPES {
-            return None;
-        }
-        self.mapping.at(PIPES_AT + index * size_of::<RawPipe>())
+        let is_one = (index as usize) < PIPES;
+        let offset = PIPES_AT + index as usize * size_of::<RawPipe>();
+        is_one.then(|| self.mapping.at(offset))?
     }
 
     /// A word of the marks for descriptors: a bit for each, 64 in a word.
     pub fn marks(&self, word: usize) -> Option<&'static AtomicU64> {
-        if word >= DESCRIPTORS / 64 {
-            return None;
-        }
-        self.mapping.at(MARKS_AT + word * 8)
+        let is_one = word < DESCRIPTORS / 64;
+        is_one.then(|| self.mapping.at(MARKS_AT + word * 8))?
     }
 
     /// Takes a free slot. `None` if there is none.
@@ -212,7 +198,6 @@ impl Table {
         Some(index)
     }
 
-    /// Gives a pipe back.
     pub fn free_pipe(&self, index: u32) {
         if let Some(pipe) = self.pipe(index) {
             free(&pipe.state);
@@ -225,7 +210,6 @@ impl Table {
         Ok(fstat(file)?.st_ino)
     }
 
-    /// Bytes of the file with the buffers.
     pub fn buffer_bytes(&self) -> usize {
         self.buffers() as usize * BUFFER
     }
@@ -271,7 +255,7 @@ mod tests {
     }
 
     fn is_foreign(file: OwnedFd) -> bool {
-        matches!(Table::adopt(file, 4), Err(TableError::Foreign))
+        Table::adopt(file, 4).is_err_and(|error| error.kind() == io::ErrorKind::InvalidData)
     }
 
     #[test]

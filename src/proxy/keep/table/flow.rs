@@ -23,14 +23,6 @@ pub enum Way {
 impl Way {
     /// Both of them.
     pub const BOTH: [Self; 2] = [Self::Up, Self::Down];
-
-    /// The opposite way.
-    pub fn back(self) -> Self {
-        match self {
-            Self::Up => Self::Down,
-            Self::Down => Self::Up,
-        }
-    }
 }
 
 /// One direction of a connection.

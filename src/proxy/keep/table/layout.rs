@@ -27,7 +27,7 @@ pub const BUFFER: usize = 64 * 1024;
 /// The most pipes that can be kept at a time.
 pub const PIPES: usize = 4096;
 
-/// The most descriptors that the last will tells apart; more than `fs.nr_open` allows.
+/// The most descriptors that the last will can mark; more than `fs.nr_open` allows.
 pub const DESCRIPTORS: usize = 1 << 20;
 
 /// Socketpairs for the lots: each of them holds a queue of either lot, one in each direction.
@@ -195,7 +195,7 @@ const PARKED: u64 = 1 << 8;
 /// The state of a slot or a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
-    /// How often it was claimed: it tells the messages of this use from those of earlier ones.
+    /// How often it was claimed: it distinguishes the messages of this use from those of earlier ones.
     pub generation: u32,
     /// Whether its descriptors are in the lot.
     pub parked: bool,

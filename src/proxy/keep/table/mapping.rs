@@ -9,6 +9,8 @@ use std::sync::atomic::AtomicU64;
 use rustix::fs::{MemfdFlags, fstat, ftruncate, memfd_create};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
 
+const RIGHTS: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+
 /// A part of the address space, shared with a memory file or private. It stays mapped as long as the
 /// process lives, so that its content can be borrowed for ever.
 #[derive(Debug)]
@@ -69,19 +71,17 @@ impl Mapping {
             // Touching what is not there would end the process, mmap(2).
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let rights = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::SHARED | MapFlags::NORESERVE;
         // SAFETY: the kernel chooses where, so nothing that is there is replaced.
-        let start = unsafe { mmap(std::ptr::null_mut(), length, rights, flags, file, 0)? };
+        let start = unsafe { mmap(std::ptr::null_mut(), length, RIGHTS, flags, file, 0)? };
         Self::new(start, length, true)
     }
 
     /// Private memory, all zero.
     pub(super) fn private(length: usize) -> io::Result<Self> {
-        let rights = ProtFlags::READ | ProtFlags::WRITE;
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         // SAFETY: as in `shared`.
-        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), length, rights, flags)? };
+        let start = unsafe { mmap_anonymous(std::ptr::null_mut(), length, RIGHTS, flags)? };
         Self::new(start, length, false)
     }
 

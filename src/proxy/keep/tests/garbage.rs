@@ -40,7 +40,7 @@ proptest! {
         }
         let (next, restoration) = next(before);
         prop_assert!(restoration.restored.len() <= CONNECTIONS);
-        // It can go on with new ones.
+        // It can keep new ones.
         let _new = Through::new(next);
         drop(through);
     }

@@ -1,15 +1,11 @@
 //! Recycling that is interrupted at every point, and recycling that has no room.
 
-use std::sync::RwLock;
-
-use super::super::parking::budget::Budget;
-use super::super::parking::lots::{Lots, Refusal};
-use super::super::parking::queue;
+use super::super::parking::lots::Refusal;
 use super::super::parking::recycle::GoesOn;
 use super::super::table::layout::State;
 use super::*;
 
-/// Somebody who has to be found, with the last upstream that it had, if any.
+/// A connection that has to be found, with the last upstream that it had, if any.
 struct Expected {
     slot: u32,
     sockets: [Option<u64>; 2],
@@ -24,7 +20,7 @@ fn recycle(keep: Keep, goes_on: GoesOn<'_>) -> bool {
     keep.core.parking.work_through(&lots, goes_on)
 }
 
-/// Connections with one upstream, with another one, without, and such as have ended; several messages
+/// Connections with one upstream, with another one, without, and some that have ended; several messages
 /// about some of them, and slots that were used before. What is returned has to stay open.
 fn busy(keep: Keep) -> (Vec<Expected>, Vec<Through>) {
     let (mut expected, mut open) = (Vec::new(), Vec::new());
@@ -38,12 +34,7 @@ fn busy(keep: Keep) -> (Vec<Expected>, Vec<Through>) {
                     keep.release(slot);
                     continue;
                 }
-                1 => {
-                    let (connected, upstream) = pair();
-                    keep.park(slot, through.ours[0].as_fd(), connected.as_fd());
-                    through.ours[1] = connected.into();
-                    through.upstream = upstream;
-                }
+                1 => assert!(reconnect(keep, &mut through)),
                 2 if round == 1 => {
                     keep.park_client(slot, through.ours[0].as_fd());
                 }
@@ -61,7 +52,16 @@ fn busy(keep: Keep) -> (Vec<Expected>, Vec<Through>) {
     (expected, open)
 }
 
-/// Everybody is found, once, and with the last upstream.
+/// Parks a connection with another upstream.
+fn reconnect(keep: Keep, through: &mut Through) -> bool {
+    let (connected, upstream) = pair();
+    through.ours[1] = connected.into();
+    through.upstream = upstream;
+    let [client, upstream] = through.ours.each_ref().map(AsFd::as_fd);
+    keep.park(through.slot, client, upstream)
+}
+
+/// Each is found, once, and with the last upstream.
 fn all_are_found(keep: Keep, expected: &[Expected]) -> Keep {
     let (keep, found) = next(keep);
     assert_eq!(found.given_up.len(), 0);
@@ -86,7 +86,7 @@ fn all_are_found(keep: Keep, expected: &[Expected]) -> Keep {
     keep
 }
 
-/// Goes on so many times.
+/// Returns true `left` times.
 fn times(mut left: usize) -> impl FnMut() -> bool {
     move || {
         left = left.wrapping_sub(1);
@@ -129,17 +129,14 @@ fn recycling_may_be_interrupted_anywhere_again_and_again() {
 
 /// A slot that is parked with another upstream while recycling is interrupted: the other one counts.
 #[test]
-fn who_is_parked_in_the_newer_lot_is_there() {
+fn what_is_parked_in_the_newer_lot_is_there() {
     for steps in 0..40 {
         let keep = first();
         let (mut expected, mut open) = busy(keep);
         recycle(keep, &mut times(steps));
         for (it, through) in expected.iter_mut().zip(&mut open) {
-            let (connected, upstream) = pair();
-            assert!(keep.park(through.slot, through.ours[0].as_fd(), connected.as_fd()));
-            it.sockets[1] = cookie(&connected);
-            through.ours[1] = connected.into();
-            through.upstream = upstream;
+            assert!(reconnect(keep, through));
+            it.sockets[1] = cookie(&through.ours[1]);
         }
         let keep = all_are_found(keep, &expected);
         recycle(keep, &mut times(steps / 2));
@@ -147,8 +144,8 @@ fn who_is_parked_in_the_newer_lot_is_there() {
     }
 }
 
-/// A few descriptors fewer than connections and pipes would need: it goes on without being parked, and
-/// nobody works for nothing.
+/// A few descriptors fewer than connections and pipes would need: it continues without being parked, and
+/// no work is done for nothing.
 #[test]
 fn without_room_and_without_anything_dead_nothing_is_recycled() {
     let keep = first();
@@ -164,14 +161,20 @@ fn without_room_and_without_anything_dead_nothing_is_recycled() {
     assert_eq!(keep.core.parking.lots().descriptors(), 14);
 }
 
-/// What could not be parked with its upstream is not found with one that it had before.
-#[test]
-fn what_could_not_be_parked_is_not_taken_for_what_was() {
-    let keep = first();
+/// A connection that could not be parked since it got its upstream.
+fn unparked(keep: Keep) -> Through {
     let through = Through::new(keep);
     let state = through.slot.state();
     let parked = false;
     through.slot.set_state(State { parked, ..state });
+    through
+}
+
+/// What could not be parked with its upstream is not found with one that it had before.
+#[test]
+fn what_could_not_be_parked_is_not_taken_for_what_was() {
+    let keep = first();
+    let _through = unparked(keep);
     let (_, found) = next(keep);
     assert_eq!((found.restored.len(), found.given_up.len()), (0, 1));
     assert!(found.given_up[0].why.is_none());
@@ -180,46 +183,8 @@ fn what_could_not_be_parked_is_not_taken_for_what_was() {
 #[test]
 fn recycling_parks_also_what_could_not_be_parked_before() {
     let keep = first();
-    let through = Through::new(keep);
-    let state = through.slot.state();
-    let parked = false;
-    through.slot.set_state(State { parked, ..state });
+    let through = unparked(keep);
     recycle(keep, &mut || true);
     assert!(through.slot.is_parked());
     assert_eq!(next(keep).1.restored.len(), 1);
-}
-
-/// `cargo test --release --lib -- --ignored --nocapture how_long_recycling`
-#[test]
-#[ignore = "prints how long it takes"]
-fn how_long_recycling_takes() {
-    const CONNECTIONS: u32 = 9000;
-    const ENDED: u32 = 300;
-    let many = KeepOptions {
-        connections: CONNECTIONS + ENDED,
-        ..options()
-    };
-    let mut core = adopt(Parts::new(&many).unwrap(), &many).unwrap();
-    core.parking.budget = Budget::new(20_000, CONNECTIONS);
-    core.parking.lots = RwLock::new(Lots::new(
-        std::array::from_fn(|_| queue::pair().unwrap()),
-        core.parking.budget,
-    ));
-    let keep = core.leak();
-    let (ends, others) = (pair(), pair());
-    let mut all: Vec<Slot> = Vec::new();
-    for round in 0..8 {
-        while all.len() < CONNECTIONS as usize {
-            let slot = keep.claim().unwrap();
-            assert!(keep.park(slot, ends.0.as_fd(), others.0.as_fd()));
-            all.push(slot);
-        }
-        let begin = std::time::Instant::now();
-        assert!(recycle(keep, &mut || true));
-        println!("round {round}: {:?}", begin.elapsed());
-        // Some of them all over the lot.
-        for ended in 0..ENDED as usize {
-            keep.release(all.swap_remove(ended * 29 % all.len()));
-        }
-    }
 }

@@ -1,8 +1,8 @@
-//! A reset that the process before was told of, while the kernel's count of the source misleads.
+//! A reset that was reported to the process before, while the kernel's count of the source misleads.
 
 use std::io::Read;
 
-use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
+use rustix::net::sockopt;
 
 use super::*;
 use crate::service::ending;
@@ -36,7 +36,7 @@ fn source_broken(keep: Keep) -> bool {
 }
 
 #[test]
-fn a_reset_that_a_send_was_told_of_is_no_end_behind_urgent_data() {
+fn a_reset_that_a_send_reported_is_no_end_behind_urgent_data() {
     let keep = first();
     let through = urgent(keep, 100);
     ending::reset_on_close(&through.client);

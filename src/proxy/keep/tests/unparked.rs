@@ -1,11 +1,7 @@
-//! Those for whom there was no room are parked when there is.
+//! What found no room is parked when there is some.
 
 use std::os::fd::AsRawFd;
-use std::sync::RwLock;
 
-use super::super::parking::budget::Budget;
-use super::super::parking::lots::Lots;
-use super::super::parking::queue;
 use super::*;
 
 /// Descriptors that may be in the lots.
@@ -13,16 +9,13 @@ const ROOM: usize = 8;
 
 /// One whose lots have hardly any room.
 fn small() -> Keep {
-    let mut parts = Parts::new(&options()).unwrap();
-    let others = std::array::from_fn(|_| queue::pair().unwrap());
-    let pairs = std::mem::replace(&mut parts.lots, others);
-    let mut core = adopt(parts, &options()).unwrap();
-    let budget = Budget {
-        parked: ROOM,
-        ..core.parking.budget
-    };
-    core.parking.lots = RwLock::new(Lots::new(pairs, budget));
+    let mut core = adopt(Parts::new(&options()).unwrap(), &options()).unwrap();
+    core.parking.lots.get_mut().unwrap().budget.parked = ROOM;
     core.leak()
+}
+
+fn cookie(socket: &OwnedFd) -> Option<u64> {
+    restoring::cookie(socket.as_fd())
 }
 
 fn connection(keep: Keep) -> (Slot, [OwnedFd; 2]) {
@@ -37,7 +30,7 @@ fn parked(all: &[(Slot, [OwnedFd; 2])]) -> Vec<bool> {
 }
 
 #[test]
-fn who_was_not_parked_is_as_soon_as_there_is_room() {
+fn what_was_not_parked_is_as_soon_as_there_is_room() {
     let keep = small();
     let mut all: Vec<_> = (0..4).map(|_| connection(keep)).collect();
     assert!(!keep.has_unparked());
@@ -45,7 +38,7 @@ fn who_was_not_parked_is_as_soon_as_there_is_room() {
     assert!(keep.has_unparked());
     assert_eq!(parked(&all), [true, true, true, true, false, false, false]);
     assert_eq!((keep.park_unparked(), keep.has_unparked()), (3, true));
-    // Two parked ones end, and one for whom there was no room.
+    // Two parked ones end, and one that had found no room.
     for ended in [5, 1, 0] {
         keep.release(all.remove(ended).0);
     }
@@ -56,9 +49,9 @@ fn who_was_not_parked_is_as_soon_as_there_is_room() {
     assert_eq!(next(keep).1.restored.len(), 4);
 }
 
-/// One without an upstream is a client to the next process.
+/// To the next process it is a client without an upstream.
 #[test]
-fn whoever_waits_for_an_upstream_is_parked_later_too() {
+fn a_client_that_waits_for_an_upstream_is_parked_later_too() {
     let keep = small();
     let others: Vec<_> = (0..4).map(|_| connection(keep)).collect();
     let client: OwnedFd = pair().0.into();
@@ -74,16 +67,14 @@ fn whoever_waits_for_an_upstream_is_parked_later_too() {
     assert_eq!(found.restored.len(), 4);
 }
 
-/// Those whom the will could send nowhere are left open for an heir, and for nobody else.
+/// What the will could not send is left open for an heir, and for no other process.
 #[test]
 fn an_heir_takes_what_was_left_open() {
     let keep = small();
     let parked: Vec<_> = (0..4).map(|_| connection(keep)).collect();
     let (slot, left_open) = connection(keep);
     assert!(!slot.is_parked());
-    let cookies = left_open
-        .each_ref()
-        .map(|socket| restoring::cookie(socket.as_fd()));
+    let cookies = left_open.each_ref().map(cookie);
     let heir = KeepOptions {
         is_heir: true,
         ..options()
@@ -102,23 +93,18 @@ fn an_heir_takes_what_was_left_open() {
     }
     let (_, found) = next_with(keep, &heir);
     assert_eq!((found.restored.len(), found.given_up.len()), (5, 0));
-    let restored = found
-        .restored
-        .iter()
-        .find(|it| it.slot.index() == slot.index());
+    let mut connections = found.restored.iter();
+    let connection = connections.find(|it| it.slot.index() == slot.index());
     let Some(Restored {
         client,
         stage: Stage::Connected { upstream, .. },
         ..
-    }) = restored
+    }) = connection
     else {
-        panic!("{restored:?}");
+        panic!("{connection:?}");
     };
     assert_eq!([client, upstream].map(AsRawFd::as_raw_fd), numbers);
-    assert_eq!(
-        [client, upstream].map(|socket| restoring::cookie(socket.as_fd())),
-        cookies
-    );
+    assert_eq!([client, upstream].map(cookie), cookies);
     let flags = rustix::io::fcntl_getfd(client).unwrap();
     assert!(
         flags.contains(rustix::io::FdFlags::CLOEXEC),
@@ -127,7 +113,7 @@ fn an_heir_takes_what_was_left_open() {
     drop((parked, again));
 }
 
-/// One that does not understand the table does not keep clients waiting for ever.
+/// An heir that does not understand the table does not keep clients waiting for ever.
 #[test]
 fn an_heir_of_another_version_ends_what_was_left_open() {
     let (mut client, ours) = pair();

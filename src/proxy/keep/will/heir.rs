@@ -14,9 +14,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
-use super::left_open::FIRST;
 use crate::proxy::keep::store::NAME;
-use crate::service::activation::Inherited;
+use crate::service::activation::{FIRST, Inherited};
 use crate::service::notify::{self, Channel};
 
 /// A process that has served for less has no heir, so that systemd decides what becomes of a service

@@ -5,10 +5,8 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 use super::descriptors::is_connected_stream;
+use crate::service::activation::FIRST;
 use crate::service::ending;
-
-/// The first descriptor that systemd hands over, sd_listen_fds(3).
-pub(super) const FIRST: RawFd = 3;
 
 /// A client or an upstream that the will could not send and has left open for its heir, at this number,
 /// which is in the table. It is found once.

@@ -1,6 +1,5 @@
 //! The processes that the will is about, as descriptors: pidfd_open(2).
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -10,7 +9,6 @@ use rustix::process::{PidfdFlags, WaitId, WaitIdOptions, getpid, pidfd_open, wai
 use crate::proxy::keep::error::KeepError;
 use crate::service::kernel::poll_now;
 
-/// Whether a process has ended.
 pub(super) fn has_ended(process: BorrowedFd<'_>) -> bool {
     poll_now(process, PollFlags::IN).is_ok_and(|flags| !flags.is_empty())
 }
@@ -40,21 +38,14 @@ fn collect_ended(child: BorrowedFd<'_>) -> Result<(), Errno> {
 ///
 /// [`KeepError::Kernel`] when it has not; no other error, which may be gone another time.
 pub fn is_possible() -> Result<(), KeepError> {
-    let this = match this() {
-        Ok(this) => this,
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-            return Err(KeepError::Kernel("pidfd_open(2)"));
-        }
-        Err(_) => return Ok(()),
-    };
-    match collect_ended(this.as_fd()) {
+    match this().map(|this| collect_ended(this.as_fd())) {
+        Err(Errno::NOSYS) => Err(KeepError::Kernel("pidfd_open(2)")),
         // Not to be confused with ECHILD: no process is a child of its own.
-        Err(Errno::NOSYS | Errno::INVAL) => Err(KeepError::Kernel("P_PIDFD of waitid(2)")),
+        Ok(Err(Errno::NOSYS | Errno::INVAL)) => Err(KeepError::Kernel("P_PIDFD of waitid(2)")),
         _ => Ok(()),
     }
 }
 
-/// This process.
-pub(super) fn this() -> io::Result<OwnedFd> {
-    Ok(pidfd_open(getpid(), PidfdFlags::empty())?)
+pub(super) fn this() -> Result<OwnedFd, Errno> {
+    pidfd_open(getpid(), PidfdFlags::empty())
 }

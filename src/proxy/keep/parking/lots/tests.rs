@@ -16,7 +16,12 @@ fn limited(limit: u64) -> Lots {
     Lots::new(pairs, Budget::new(limit, 100_000))
 }
 
-fn park(
+/// Parks a client of that index.
+fn park(lots: &Lots, side: LotSide, index: u32, socket: &UnixStream) -> Result<(), Refusal> {
+    send(lots, side, &[client(index)], &[socket.as_raw_fd()])
+}
+
+fn send(
     lots: &Lots,
     side: LotSide,
     entries: &[LotEntry],
@@ -42,13 +47,13 @@ fn client(index: u32) -> LotEntry {
 }
 
 fn indices(lots: &Lots, side: LotSide) -> Vec<u32> {
-    let mut seen = Vec::new();
+    let mut indices = Vec::new();
     lots.look(side, |message| {
         assert_eq!(message.descriptors.len(), message.entries.len());
-        seen.extend(message.entries.iter().map(|entry| entry.index));
+        indices.extend(message.entries.iter().map(|entry| entry.index));
     })
     .unwrap();
-    seen
+    indices
 }
 
 #[test]
@@ -56,13 +61,7 @@ fn what_is_looked_at_stays_and_the_sides_do_not_mix() {
     let lots = lots();
     let (end, _) = UnixStream::pair().unwrap();
     for index in 0..5 {
-        park(
-            &lots,
-            index as usize % 2,
-            &[client(index)],
-            &[end.as_raw_fd()],
-        )
-        .unwrap();
+        park(&lots, index as usize % 2, index, &end).unwrap();
     }
     for _ in 0..3 {
         assert_eq!(indices(&lots, 0), [0, 2, 4]);
@@ -77,7 +76,7 @@ fn what_is_looked_at_stays_and_the_sides_do_not_mix() {
 fn a_lot_keeps_descriptors_open_and_emptying_it_closes_them() {
     let lots = lots();
     let (end, mut other) = UnixStream::pair().unwrap();
-    park(&lots, 0, &[client(1)], &[end.as_raw_fd()]).unwrap();
+    park(&lots, 0, 1, &end).unwrap();
     drop(end);
     other.write_all(b"x").unwrap();
     empty(&lots, 0);
@@ -90,16 +89,16 @@ fn a_full_lot_says_so_and_full_messages_hold_tens_of_thousands() {
     let lots = lots();
     let (end, _other) = UnixStream::pair().unwrap();
     let mut count = 0;
-    while park(&lots, 0, &[client(count)], &[end.as_raw_fd()]).is_ok() {
+    while park(&lots, 0, count, &end).is_ok() {
         count += 1;
     }
-    let full = park(&lots, 0, &[client(count)], &[end.as_raw_fd()]);
+    let full = park(&lots, 0, count, &end);
     assert_eq!(full, Err(Refusal::Full));
     assert_eq!(indices(&lots, 0), (0..count).collect::<Vec<u32>>());
     let many = vec![client(7); DESCRIPTORS_MAX];
     let numbers = vec![end.as_raw_fd(); DESCRIPTORS_MAX];
     for _ in 0..160 {
-        park(&lots, 1, &many, &numbers).unwrap();
+        send(&lots, 1, &many, &numbers).unwrap();
     }
     assert_eq!(indices(&lots, 1).len(), 160 * DESCRIPTORS_MAX);
     empty(&lots, 0);
@@ -107,40 +106,40 @@ fn a_full_lot_says_so_and_full_messages_hold_tens_of_thousands() {
 }
 
 #[test]
-fn only_so_many_descriptors_are_taken_but_a_message_more_while_recycling() {
+fn the_number_of_descriptors_is_limited_and_recycling_may_have_one_message_more() {
     let lots = limited(1024);
     let budget = Budget::new(1024, 100_000);
     let (end, _other) = UnixStream::pair().unwrap();
-    let one = [end.as_raw_fd()];
     for number in 0..budget.parked {
-        park(&lots, number % 2, &[client(1)], &one).unwrap();
+        park(&lots, number % 2, 1, &end).unwrap();
     }
     assert_eq!(lots.descriptors(), budget.parked);
     let refused = Err(Refusal::TooMany);
-    assert_eq!(park(&lots, 0, &[client(1)], &one), refused);
+    assert_eq!(park(&lots, 0, 1, &end), refused);
+    let one = [end.as_raw_fd()];
     lots.send(1, &[client(1)], &one, Occasion::Recycling)
         .unwrap();
     lots.throw_away(0, 0, 1);
-    assert_eq!(park(&lots, 0, &[client(1)], &one), refused);
+    assert_eq!(park(&lots, 0, 1, &end), refused);
     lots.throw_away(0, 0, 1);
-    assert_eq!(park(&lots, 0, &[client(1)], &one), Ok(()));
+    assert_eq!(park(&lots, 0, 1, &end), Ok(()));
 }
 
 #[test]
-fn one_may_look_ahead_and_throw_away_what_was_seen() {
+fn messages_that_were_looked_at_can_be_thrown_away() {
     let lots = lots();
     let (end, _other) = UnixStream::pair().unwrap();
     for index in 0..5 {
-        park(&lots, 0, &[client(index)], &[end.as_raw_fd()]).unwrap();
+        park(&lots, 0, index, &end).unwrap();
     }
     let ahead = |count: usize| {
-        let mut seen = Vec::new();
+        let mut indices = Vec::new();
         lots.look_ahead(0, 0, |entries| {
-            seen.extend(entries.iter().map(|entry| entry.index));
-            seen.len() < count
+            indices.extend(entries.iter().map(|entry| entry.index));
+            indices.len() < count
         })
         .unwrap();
-        seen
+        indices
     };
     assert_eq!((ahead(2), ahead(9)), (vec![0, 1], vec![0, 1, 2, 3, 4]));
     lots.throw_away(0, 0, 1);

@@ -1,11 +1,11 @@
-//! A small world of one direction: a source, a place, a sink, and a process that may die between any two
-//! of the things that it does. Each of them is tried.
+//! A model of one direction: a source, a place, a sink, and a process that may die between any two steps.
+//! Each of them is tried.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// What really is the case.
+/// What is really the case.
 #[derive(Clone, Debug)]
 struct Model {
     record: Record,
@@ -13,6 +13,7 @@ struct Model {
     received: u64,
     sent: u64,
     piped: u64,
+    /// Whether the kernel counts the bytes.
     counted: bool,
 }
 
@@ -47,7 +48,7 @@ impl Model {
         u64::from(self.record.prefix) + self.received - self.sent
     }
 
-    /// Does a step, and shows `each` what there is after every single store and call.
+    /// Does a step, and calls `each` after every single store and call.
     fn step(&mut self, step: Move, mut each: impl FnMut(&Self)) {
         match step {
             Move::Prefix(length) if self.record.taken == 0 => {
@@ -59,10 +60,9 @@ impl Model {
                 each(self);
             }
             Move::Receive { pipe, bytes } if self.in_hand() == 0 => {
-                self.record.place = if pipe {
-                    Place::Pipe(3)
-                } else {
-                    Place::Buffer(5)
+                self.record.place = match pipe {
+                    true => Place::Pipe(3),
+                    false => Place::Buffer(5),
                 };
                 each(self);
                 self.record.base = self.record.taken;
@@ -94,19 +94,15 @@ impl Model {
     }
 
     fn kernel(&self) -> Kernel {
-        let total = |bytes| match self.counted {
-            true => Total::Exactly(bytes),
-            false => Total::Unknown,
-        };
         Kernel {
-            received: total(self.received),
-            sent: total(self.sent),
+            received: self.counted.then_some(self.received),
+            sent: self.counted.then_some(self.sent),
             sink_is_over: false,
             piped: matches!(self.record.place, Place::Pipe(_)).then_some(self.piped),
         }
     }
 
-    /// What is found out is what is the case, or nothing is.
+    /// What is found out is true, or nothing is found out.
     fn check(&self) {
         let uncounted = !self.counted
             && self.record.act != Act::Nothing
@@ -122,29 +118,32 @@ impl Model {
         assert_eq!(settled.taken, u64::from(self.record.prefix) + self.received);
         assert_eq!(settled.given, self.sent, "{self:?}");
         let length = self.in_hand() as usize;
-        let held = match self.record.place {
-            _ if length == 0 => None,
-            Place::Pipe(number) => Some(HeldBytes::Pipe { number, length }),
-            Place::Buffer(number) => Some(HeldBytes::Buffer {
-                number,
-                from: (self.sent - self.record.base) as usize,
-                length,
-            }),
-            Place::Nowhere => unreachable!(),
-        };
-        assert_eq!(settled.held, held, "{self:?}");
+        let place = self.record.place;
+        let in_hand = (length > 0).then(|| BytesInHand {
+            place,
+            from: match place {
+                Place::Pipe(_) => 0,
+                Place::Buffer(_) => (self.sent - self.record.base) as usize,
+                Place::Nowhere => unreachable!(),
+            },
+            length,
+        });
+        assert_eq!(settled.in_hand, in_hand, "{self:?}");
         // What was found out is written down, piece by piece; it is found out again in between.
         let mut again = self.clone();
-        again.record.taken = settled.taken;
-        assert_eq!(settle(&again.record, &again.kernel()), Ok(settled));
-        again.record.given = settled.given;
-        assert_eq!(settle(&again.record, &again.kernel()), Ok(settled));
-        again.record.act = Act::Nothing;
-        assert_eq!(settle(&again.record, &again.kernel()), Ok(settled));
+        let pieces: [fn(&mut Record, Settled); 3] = [
+            |record, settled| record.taken = settled.taken,
+            |record, settled| record.given = settled.given,
+            |record, _| record.act = Act::Nothing,
+        ];
+        for write_down in pieces {
+            write_down(&mut again.record, settled);
+            assert_eq!(settle(&again.record, &again.kernel()), Ok(settled));
+        }
     }
 }
 
-/// Every sequence of up to four steps with few bytes, killed after every store and every call.
+/// Every sequence of up to five steps with few bytes, killed after every store and every call.
 #[test]
 fn whenever_the_process_dies_what_was_done_is_known() {
     let mut steps = vec![Move::Prefix(2)];
@@ -154,12 +153,12 @@ fn whenever_the_process_dies_what_was_done_is_known() {
             steps.push(Move::Receive { pipe, bytes });
         }
     }
-    fn all(world: &Model, steps: &[Move], depth: usize, count: &mut usize) {
+    fn all(model: &Model, steps: &[Move], depth: usize, count: &mut usize) {
         for step in steps {
-            let mut next = world.clone();
-            next.step(*step, |world| {
+            let mut next = model.clone();
+            next.step(*step, |model| {
                 *count += 1;
-                world.check();
+                model.check();
             });
             if depth > 1 {
                 all(&next, steps, depth - 1, count);
@@ -196,9 +195,9 @@ proptest! {
         steps in prop::collection::vec(step(), 1..60),
         counted in any::<bool>(),
     ) {
-        let mut world = Model::new(counted);
+        let mut model = Model::new(counted);
         for step in steps {
-            world.step(step, Model::check);
+            model.step(step, Model::check);
         }
     }
 
@@ -223,22 +222,20 @@ proptest! {
             act: Act::of(act).unwrap(),
         };
         let kernel = Kernel {
-            received: Total::Exactly(kernel[0]),
-            sent: Total::Exactly(kernel[1]),
+            received: Some(kernel[0]),
+            sent: Some(kernel[1]),
             sink_is_over: over,
             piped: Some(kernel[2]),
         };
         if let Ok(settled) = settle(&record, &kernel) {
             prop_assert!(settled.given <= settled.taken);
-            match settled.held {
-                None => prop_assert_eq!(settled.taken, settled.given),
-                Some(HeldBytes::Buffer { from, length, .. }) => {
-                    prop_assert!(from + length <= BUFFER);
-                    prop_assert_eq!(settled.taken - settled.given, length as u64);
-                }
-                Some(HeldBytes::Pipe { length, .. }) => {
-                    prop_assert_eq!(kernel.piped, Some(length as u64));
-                    prop_assert_eq!(settled.taken - settled.given, length as u64);
+            let in_hand = settled.taken - settled.given;
+            prop_assert_eq!(in_hand, settled.in_hand.map_or(0, |bytes| bytes.length as u64));
+            if let Some(BytesInHand { place, from, length }) = settled.in_hand {
+                match place {
+                    Place::Buffer(_) => prop_assert!(length > 0 && from + length <= BUFFER),
+                    Place::Pipe(_) => prop_assert_eq!(kernel.piped, Some(length as u64)),
+                    Place::Nowhere => prop_assert!(false),
                 }
             }
         }
@@ -270,11 +267,11 @@ fn a_sink_that_is_over_gets_nothing_more() {
         act: Act::Sending,
     };
     let kernel = Kernel {
-        received: Total::Exactly(10),
-        sent: Total::Unknown,
+        received: Some(10),
+        sent: None,
         sink_is_over: true,
         piped: None,
     };
     let settled = settle(&record, &kernel).unwrap();
-    assert_eq!((settled.given, settled.held), (10, None));
+    assert_eq!((settled.given, settled.in_hand), (10, None));
 }
