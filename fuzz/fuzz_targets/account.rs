@@ -5,7 +5,7 @@
 use arbitrary::Arbitrary;
 use disnix_proxy_example::proxy::keep::BUFFER;
 use disnix_proxy_example::proxy::keep::account::{
-    Act, BytesInHand, Kernel, Place, Record, settle,
+    Act, HeldBytes, Kernel, Place, Record, settle,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -53,7 +53,7 @@ fuzz_target!(|input: Input| {
     let in_hand = settled.taken - settled.given;
     match settled.in_hand {
         None => assert_eq!(in_hand, 0),
-        Some(BytesInHand {
+        Some(HeldBytes {
             place,
             from,
             length,

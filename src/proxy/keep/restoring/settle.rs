@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::counters::{self, Opener};
 use super::sockets::Sockets;
 use crate::proxy::keep::table::account::{
-    self, Act, BytesInHand, Kernel, Place, Record, Settled, Unclear,
+    self, Act, HeldBytes, Kernel, Place, Record, Settled, Unclear,
 };
 use crate::proxy::keep::table::{Flow, Slot, Way};
 use crate::service::kernel::{TcpCounters, tcp_counters};
@@ -19,7 +19,7 @@ pub(super) struct SettledConnection {
 
 /// One direction of it.
 pub struct SettledFlow {
-    pub(super) in_hand: Option<BytesInHand>,
+    pub(super) in_hand: Option<HeldBytes>,
     pub(super) source_broken: bool,
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use super::restored::InHand;
 use super::settle::SettledConnection;
 use crate::proxy::keep::parking::Parking;
-use crate::proxy::keep::table::account::{BytesInHand, Place};
+use crate::proxy::keep::table::account::{HeldBytes, Place};
 use crate::proxy::keep::table::{Buffer, Buffers};
 
 /// Buffers and pipes that may have bytes in hand, until they are taken.
@@ -41,12 +41,12 @@ impl Supply {
     }
 
     /// Takes the buffer or the pipe that has these bytes.
-    pub(super) fn take(&mut self, bytes: Option<BytesInHand>) -> InHand {
+    pub(super) fn take(&mut self, bytes: Option<HeldBytes>) -> InHand {
         self.find(bytes).unwrap_or(InHand::Nothing)
     }
 
-    fn find(&mut self, bytes: Option<BytesInHand>) -> Option<InHand> {
-        let BytesInHand {
+    fn find(&mut self, bytes: Option<HeldBytes>) -> Option<InHand> {
+        let HeldBytes {
             place,
             from,
             length,

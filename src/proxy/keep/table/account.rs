@@ -100,12 +100,12 @@ pub struct Settled {
     /// Bytes that the sink got.
     pub given: u64,
     /// The bytes that came in and were not given; `None` if there are none.
-    pub in_hand: Option<BytesInHand>,
+    pub in_hand: Option<HeldBytes>,
 }
 
 /// Bytes in hand: part of a buffer, or all that is in a pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BytesInHand {
+pub struct HeldBytes {
     /// Where they are.
     pub place: Place,
     /// The offset of the first of them.
@@ -146,7 +146,7 @@ pub fn settle(record: &Record, kernel: &Kernel) -> Result<Settled, Unclear> {
     let length = taken.checked_sub(given).ok_or(Unclear::Contradiction)?;
     let in_hand = match length {
         0 => None,
-        _ => Some(BytesInHand {
+        _ => Some(HeldBytes {
             place: record.place,
             from: offset(record, kernel, taken, given)?,
             length: length.try_into().map_err(|_| Unclear::Contradiction)?,

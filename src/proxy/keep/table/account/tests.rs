@@ -119,7 +119,7 @@ impl Model {
         assert_eq!(settled.given, self.sent, "{self:?}");
         let length = self.in_hand() as usize;
         let place = self.record.place;
-        let in_hand = (length > 0).then(|| BytesInHand {
+        let in_hand = (length > 0).then(|| HeldBytes {
             place,
             from: match place {
                 Place::Pipe(_) => 0,
@@ -231,7 +231,7 @@ proptest! {
             prop_assert!(settled.given <= settled.taken);
             let in_hand = settled.taken - settled.given;
             prop_assert_eq!(in_hand, settled.in_hand.map_or(0, |bytes| bytes.length as u64));
-            if let Some(BytesInHand { place, from, length }) = settled.in_hand {
+            if let Some(HeldBytes { place, from, length }) = settled.in_hand {
                 match place {
                     Place::Buffer(_) => prop_assert!(length > 0 && from + length <= BUFFER),
                     Place::Pipe(_) => prop_assert_eq!(kernel.piped, Some(length as u64)),
