@@ -1,4 +1,4 @@
-# Without flakes: `nix-build` builds the package, `nix-shell` opens a shell to work in. For other
+# Without flakes: `nix-build` builds the package, `nix-shell` opens a development shell. For other
 # expressions: `overlay` for nixpkgs, `module` for NixOS.
 { pkgs ? import <nixpkgs> { } }:
 

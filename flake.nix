@@ -20,7 +20,7 @@
 
       programs = {
         disnix-tcp-proxy = "A TCP proxy with a gate";
-        disnix-tcp-proxyctl = "Locks, drains and steers it";
+        disnix-tcp-proxyctl = "Locks, drains and controls it";
         hello-world-server = "An example of a service that systemd starts for its first client";
         hello-world-client = "Talks to it";
       };
@@ -50,7 +50,7 @@
         lib.mapAttrs (name: app "${package}/bin/${name}") programs
         // {
           default = app "${package}/bin/disnix-tcp-proxy" programs.disnix-tcp-proxy;
-          demo = app demo "Watch an atomic upgrade, in some seconds";
+          demo = app demo "Shows an atomic upgrade in a few seconds";
         }
       );
 

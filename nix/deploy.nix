@@ -1,4 +1,4 @@
-# What Disnix would build of a services model and where it would put it, without Disnix.
+# Builds a services model as Disnix would, and places its services, without Disnix.
 { pkgs
 , services # the file
 , infrastructure
@@ -25,7 +25,7 @@ let
 
   declared = model (builtins.intersectAttrs (builtins.functionArgs model) given);
 
-  # A service as those see it that depend on it
+  # A service as its dependents see it
   located =
     service:
     removeAttrs service [ "pkg" "dependsOn" "connectsTo" ]
@@ -42,7 +42,7 @@ let
     if dependencies == { } then service.pkg else service.pkg (lib.mapAttrs (_: located) dependencies);
 in
 {
-  # Every service is somewhere, and nothing else is. A model may refuse a distribution.
+  # Whether exactly the services of the model are distributed. A model may refuse a distribution.
   complete =
     let
       same = builtins.tryEval (builtins.attrNames declared == builtins.attrNames distribution);

@@ -3,8 +3,8 @@
 #
 #   DIRECTORY.SERVICES-MODEL.DISTRIBUTION-MODEL.PROCESS-MANAGER.SERVICE
 #
-# launchd, bsdrc and cygrunsrv are built to see that the models know nothing of the process manager. The
-# programs need Linux, and do not run where these are.
+# launchd, bsdrc and cygrunsrv are built to show that the models do not depend on the process manager. The
+# programs themselves need Linux.
 { pkgs ? import <nixpkgs> { }
 , nix-processmgmt
 , processManagers ? [ "systemd" "disnix" "sysvinit" "supervisord" "s6-rc" "launchd" "bsdrc" "cygrunsrv" ]
@@ -20,7 +20,7 @@ let
     deployment-simple = ../deployment-simple/DistributedDeployment;
   };
 
-  # { NAME = FILE; } of the models whose names begin like this
+  # { NAME = FILE; } of the models whose names have this prefix
   models =
     directory: beginning:
     lib.mapAttrs' (file: _: lib.nameValuePair (lib.removeSuffix ".nix" file) (directory + "/${file}")) (
@@ -29,7 +29,7 @@ let
       )
     );
 
-  # { MANAGER = parameters; }. Some models leave no choice.
+  # { MANAGER = parameters; }. Some models have only one.
   managersFor =
     services:
     if (builtins.functionArgs (import services)) ? processManager then
@@ -62,7 +62,7 @@ let
       )
     ) (models directory "services-");
 
-  # So that nix-build finds the packages inside
+  # For nix-build to find the packages inside
   tree = value: if lib.isDerivation value then value else lib.recurseIntoAttrs (lib.mapAttrs (_: tree) value);
 in
 tree (lib.mapAttrs (_: variantsIn) directories)

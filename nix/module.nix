@@ -1,8 +1,7 @@
 # NixOS: services.disnix-tcp-proxy.instances.<name> and services.hello-world-server.
 #
-# What the processes may do, how they start and how they end is said once, in systemd-units/. This
-# module installs those units and adds drop-ins with nothing but what its options change.
-# How to use it: doc/nixos.md.
+# The sandbox, the start and the end of the processes are defined once, in systemd-units/. This module
+# installs those units, and its options add drop-ins. How to use it: doc/nixos.md.
 {
   imports = [
     ./module/disnix-tcp-proxy.nix

@@ -3,11 +3,11 @@
 let
   inherit (lib.importTOML ../Cargo.toml) package;
 
-  # Without what is beside the programs, so that a change there builds nothing anew.
+  # Only what the package needs, so that a change elsewhere does not rebuild it.
   root = toString ../.;
   wanted = [ "Cargo.lock" "Cargo.toml" "LICENSE" "README.md" "benches" "doc" "examples" "src" "systemd-units" "tests" ];
 
-  # Not when it is compiled for another machine
+  # False when it is compiled for another platform
   canRun = stdenv.buildPlatform.canExecute stdenv.hostPlatform;
 in
 assert lib.assertMsg (lib.versionAtLeast rustc.version package.rust-version)
@@ -27,12 +27,12 @@ rustPlatform.buildRustPackage {
 
   nativeBuildInputs = [ installShellFiles ];
 
-  # Compiled with the features that the tests compile them with too
+  # With the features that the tests use, so that nothing is compiled twice
   cargoBuildFlags = [ "--bins" "--examples" ];
 
   doCheck = true;
 
-  # What `cargo run --example completions` does, without compiling for the builder too
+  # As `cargo run --example completions`, without compiling again
   postBuild = lib.optionalString canRun ''
     target/*/release/examples/completions completions
   '';

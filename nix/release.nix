@@ -1,7 +1,7 @@
-# Everything that is built and tested, for Hydra or for `nix-build nix/release.nix -A JOB`.
+# All builds and tests, for Hydra or for `nix-build nix/release.nix -A JOB`.
 { nixpkgs ? <nixpkgs>
 , systems ? [ "x86_64-linux" "aarch64-linux" ]
-, # A checkout of nix-processmgmt, beside this project unless it is said where
+, # A checkout of nix-processmgmt; by default beside this project
   nix-processmgmt ? ../../nix-processmgmt
 }:
 

@@ -1,4 +1,4 @@
-# What working on the project needs, apart from what its tests install for themselves.
+# Tools for work on the project; its tests install theirs.
 { mkShell, disnix-proxy-example, clippy, rustfmt, rust-analyzer, python3 }:
 
 mkShell {

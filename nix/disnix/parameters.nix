@@ -1,5 +1,5 @@
-# The parameters of the services in the Disnix models: what each is for, its type, its default.
-# Each function takes what a model gives and returns all of them, or fails with a sentence.
+# The parameters of the services in the Disnix models: description, type and default of each.
+# Each function takes the parameters of a model and returns the complete set, or throws an error.
 { lib }:
 
 let
@@ -99,22 +99,22 @@ let
         default = false;
       };
       exitIdleTime = {
-        description = "End when nobody was connected for so long. Only with socket activation.";
+        description = "Exit when no connection was open for this time. Only with socket activation.";
         type = timeSpan;
         default = "30s";
       };
       drainTimeout = {
-        description = "How long open connections may go on when the server is told to stop.";
+        description = "How long open connections may continue when the server is stopped.";
         type = timeSpan;
         default = "30s";
       };
       bindTimeout = {
-        description = "How long to wait for an address that the previous server still has. Only without socket activation.";
+        description = "How long to wait for an address that the previous server still uses. Only without socket activation.";
         type = timeSpan;
         default = "10s";
       };
       connectionsMax = {
-        description = "The most connections open at a time; whoever comes then waits.";
+        description = "The most connections open at a time; further clients wait.";
         type = nullOr count;
         default = null;
       };
@@ -135,62 +135,62 @@ let
         type = package;
       };
       instanceName = {
-        description = "What it stands in front of. With the port it is the name of the instance, for disnix-tcp-proxyctl --instance.";
+        description = "The service behind it. With the port it is the name of the instance, for disnix-tcp-proxyctl --instance.";
         type = instanceName;
         default = "hello-world";
       };
       exitIdleTime = {
-        description = "End when no connection was open for so long; the next client starts it again. Only under systemd.";
+        description = "Exit when no connection was open for this time; the next client starts it again. Only under systemd.";
         type = timeSpan;
         default = "10min";
       };
       bindTimeout = {
-        description = "How long to wait for an address that the previous proxy still has. Not under systemd.";
+        description = "How long to wait for an address that the previous proxy still uses. Not under systemd.";
         type = timeSpan;
         default = "10s";
       };
       connectTimeout = {
-        description = "How long to go on trying to reach the server while a client waits.";
+        description = "How long to retry the server while a client waits.";
         type = timeSpan;
         default = "30s";
       };
       drainTimeout = {
-        description = "How long open connections may go on when the proxy is told to stop. Under systemd they go on in the next process instead.";
+        description = "How long open connections may continue when the proxy is stopped. Under systemd they continue in the next process instead.";
         type = timeSpan;
         default = "30s";
       };
       idleTimeout = {
-        description = "End a connection that carried nothing for so long.";
+        description = "Reset a connection that carried nothing for this time.";
         type = timeSpan;
         default = "infinity";
       };
       keepalive = {
-        description = "A peer that does not answer for so long is taken for gone.";
+        description = "A peer that does not answer for this time counts as vanished.";
         type = timeSpan;
         default = "2min";
       };
       connectionsMax = {
-        description = "The most connections open at a time; whoever comes then waits.";
+        description = "The most connections open at a time; further clients wait.";
         type = nullOr count;
         default = null;
       };
       connectionsMaxPerSource = {
-        description = "The most connections open at a time from one source, an IPv4 address or a /64 of IPv6; whoever comes then is reset.";
+        description = "The most connections open at a time from one source, an IPv4 address or a /64 of IPv6; further clients from there are reset.";
         type = nullOr count;
         default = null;
       };
       stallTimeout = {
-        description = "Reset a connection whose bytes have waited for so long for a receiver that took none of them.";
+        description = "Reset a connection whose receiver accepts no data for this time while data is pending.";
         type = timeSpan;
         default = "10min";
       };
       lease = {
-        description = "How long a proxy that was deactivated while locked keeps its socket for the next version.";
+        description = "How long a proxy that was deactivated while locked keeps its socket open for the next version.";
         type = finiteTimeSpan;
         default = "15min";
       };
       operators = {
-        description = "The group whose members may lock and steer the proxy. It must exist. Only under systemd.";
+        description = "The group whose members may lock and control the proxy. It must exist. Only under systemd.";
         type = groupName;
         default = "root";
       };
@@ -202,22 +202,22 @@ let
         type = package;
       };
       drainTimeout = {
-        description = "How long an upgrade waits for open connections to end. Then it is given up, and nobody was cut.";
+        description = "How long an upgrade waits for open connections to end. Then it gives up, and no client is disconnected.";
         type = timeSpan;
         default = "5min";
       };
       progressTimeout = {
-        description = "Give the upgrade up when nobody has left for so long: some clients need a new connection before they end an old one.";
+        description = "Give the upgrade up when no client has left for this time: some clients need a new connection before they close an old one.";
         type = timeSpan;
         default = "infinity";
       };
       lease = {
-        description = "The longest time between the drain and the unlock. Then the proxy opens by itself.";
+        description = "The longest time between the drain and the unlock. Then the gate opens by itself.";
         type = finiteTimeSpan;
         default = "15min";
       };
       startTimeout = {
-        description = "How long the new server may take until the proxy's machine can connect to it. Then the activation fails, and Disnix goes back to the old one. With null nobody looks.";
+        description = "How long the new server may take until the proxy's machine can connect to it. Then the activation fails, and Disnix goes back to the old one. With null it is not checked.";
         type = nullOr timeSpan;
         default = "30s";
       };

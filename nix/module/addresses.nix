@@ -72,7 +72,7 @@ in
 {
   inherit parse portOf;
 
-  # The pairs { a; b; } in a list of { owner; address; } that are in each other's way.
+  # The conflicting pairs { a; b; } in a list of { owner; address; }.
   conflicts =
     sockets:
     let

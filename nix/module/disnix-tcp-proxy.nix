@@ -41,66 +41,66 @@ let
         listen = mkListenOption [ ] ''[ 80 "192.0.2.1:8080" "[2001:db8::1]:8080" "/run/web.sock" ]'';
 
         target = mkProgramOption own.target ''
-          Where the proxy leads. With null the target is state:
-          {command}`disnix-tcp-proxyctl --instance NAME set-target TARGET` sets it, it survives a
-          reboot, and until there is one clients wait. Otherwise it is fixed, and `set-target` is
+          The address of the service. With null,
+          {command}`disnix-tcp-proxyctl --instance NAME set-target TARGET` sets it; it survives a
+          reboot, and clients wait until it is set. Otherwise it is fixed, and `set-target` is
           refused.
         '' "192.0.2.7:8080";
 
         exitIdleTime = mkProgramOption own.timeSpan ''
-          The process ends when no connection was open for so long; the next client starts it again.
+          The process exits when no connection was open for this time; the next client starts it again.
           `infinity` keeps it running.
         '' "infinity";
 
         connectTimeout = mkProgramOption own.timeSpan ''
-          How long the target is tried again while a client waits.
+          How long the proxy retries the target while a client waits.
         '' "1min";
 
         drainTimeout = mkProgramOption own.timeSpan ''
-          How long open connections may go on when the proxy is told to stop; then they are reset. So
-          long a `nixos-rebuild switch` that restarts the proxy may take. Without effect where they go
-          on in the next process ({option}`keepConnections`).
+          How long open connections may continue when the proxy is stopped or restarted; then they are
+          reset. A `nixos-rebuild switch` that restarts the proxy may take that long. Without effect if
+          connections are kept ({option}`keepConnections`).
         '' "5min";
 
         keepConnections = mkProgramOption types.bool ''
-          Whether open connections go on in the next process when the proxy is restarted, upgraded or
-          killed. systemd keeps them meanwhile. With null they are kept where that is possible; with
-          true the proxy does not start if it is not.
+          Whether open connections continue in the next process when the proxy is restarted, upgraded or
+          killed. systemd holds them in between. With null they are kept where that is possible; with
+          true the proxy does not start where it is not.
         '' false;
 
         respawn = mkProgramOption types.bool ''
-          Whether the next process is started by what is left of one that was killed, within
-          milliseconds. Otherwise systemd starts it. With null it is the former.
+          Whether the last will of a killed process starts the next one, within milliseconds. With
+          false systemd starts it. Null is true.
         '' false;
 
         idleTimeout = mkProgramOption own.timeSpan ''
-          A connection that carried nothing for so long is ended.
+          A connection that carried nothing for this time is reset.
         '' "1h";
 
         stallTimeout = mkProgramOption own.timeSpan ''
-          A connection whose bytes have waited for so long for a receiver that took none of them is reset.
+          A connection is reset when its receiver accepts no data for this time while data is pending.
           `infinity` turns it off.
         '' "1h";
 
         keepalive = mkProgramOption own.keepalive ''
-          A peer that does not answer the kernel's probes for so long is taken for gone. At least 2s;
-          `infinity` turns it off.
+          A peer that does not answer the kernel's probes for this time counts as vanished, and its
+          connection is reset. At least 2s; `infinity` turns it off.
         '' "30s";
 
         connectionsMax = mkProgramOption types.ints.positive ''
-          The most connections open at a time; whoever comes then waits in the queue. Each takes two
-          file descriptors, and where they are kept systemd holds up to four of each: above 30,000 raise
+          The most connections open at a time; further clients wait in the queue. Each takes two file
+          descriptors, and systemd holds up to four for each kept connection: above 30,000 raise
           `LimitNOFILE=` of the service too.
         '' 512;
 
         connectionsMaxPerSource = mkProgramOption types.ints.positive ''
-          The most connections open at a time from one source, an IPv4 address or a /64 of IPv6; whoever
-          comes then is reset. With null there is no such limit.
+          The most connections open at a time from one source, an IPv4 address or a /64 of IPv6; further
+          clients from there are reset. With null there is no such limit.
         '' 100;
 
         threads = mkProgramOption types.ints.positive ''
-          The most threads that carry connections; with null as many as idle processors. They are started as
-          they are needed.
+          The most threads that carry connections; with null as many as idle processors. They are started
+          on demand.
         '' 1;
 
         proxyProtocol =
@@ -110,12 +110,12 @@ let
               "v2"
             ])
             ''
-              Tell the target who the client is by a header of this version of the PROXY protocol.
+              Send the client's address to the target, in a header of this version of the PROXY protocol.
             ''
             "v2";
 
         logLevel = mkProgramOption logLevel ''
-          How much is logged; `debug` tells of every connection.
+          How much is logged; `debug` logs every connection.
         '' "debug";
 
         backlog = mkOption {
@@ -125,7 +125,7 @@ let
           description = ''
             How many clients can wait while the proxy is locked, stopped or replaced. The kernel caps
             it at `boot.kernel.sysctl."net.core.somaxconn"`. A change takes effect when the socket is
-            opened the next time.
+            next opened.
           '';
         };
 
@@ -149,8 +149,7 @@ let
             default = "5min";
             example = "infinity";
             description = ''
-              How long to wait for the connections that are open. Then the services are stopped all
-              the same.
+              How long to wait for open connections to end. Then the services are stopped all the same.
             '';
           };
 
@@ -159,8 +158,8 @@ let
             default = "infinity";
             example = "1min";
             description = ''
-              Wait no longer when nobody has left for so long: for clients that need a new connection
-              before they end an old one, and so never leave while new ones wait.
+              Stop waiting when no client has left for this time: some clients need a new connection
+              before they close an old one, and so never leave while new ones wait.
             '';
           };
 
@@ -169,8 +168,8 @@ let
             default = "15min";
             example = "1h";
             description = ''
-              How long the lock may last, if the services do not come back. Then clients are let
-              through to whatever is there.
+              How long the lock may last if the services do not start again. Then the gate opens all
+              the same.
             '';
           };
         };
@@ -196,7 +195,7 @@ let
       DISNIX_TCP_PROXY_LOG_LEVEL = instance.logLevel;
     };
 
-  # Of an instance its template may be there.
+  # For an instance of a template the template is enough.
   isService =
     service:
     let
@@ -216,7 +215,7 @@ in
       default = [ ];
       example = [ "alice" ];
       description = ''
-        Users that may lock and steer the proxies of this machine with
+        Users who may lock and control the proxies of this machine with
         {command}`disnix-tcp-proxyctl`, besides root. They become members of the group
         `disnix-tcp-proxy`.
       '';
@@ -234,7 +233,7 @@ in
         }
       '';
       description = ''
-        The proxies of this machine. The name is what {command}`disnix-tcp-proxyctl --instance` takes;
+        The proxies of this machine. The name is the argument of {command}`disnix-tcp-proxyctl --instance`;
         the units are {file}`disnix-tcp-proxy@NAME.socket`, {file}`disnix-tcp-proxy-control@NAME.socket`
         and {file}`disnix-tcp-proxy@NAME.service`.
       '';

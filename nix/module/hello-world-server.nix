@@ -24,31 +24,31 @@ let
 in
 {
   options.services.hello-world-server = {
-    enable = lib.mkEnableOption "the example service that its first client starts";
+    enable = lib.mkEnableOption "the example service that systemd starts for its first client";
 
     package = mkPackageOption;
 
     listen = mkListenOption [ 5000 ] ''[ "127.0.0.1:5000" ]'';
 
     exitIdleTime = mkProgramOption own.timeSpan ''
-      The process ends when no connection was open for so long; the next client starts it again.
+      The process exits when no connection was open for this time; the next client starts it again.
       `infinity` keeps it running.
     '' "infinity";
 
     drainTimeout = mkProgramOption own.timeSpan ''
-      How long open connections may go on when the server is told to stop.
+      How long open connections may continue when the server is stopped.
     '' "5min";
 
     connectionsMax = mkProgramOption types.ints.positive ''
-      The most connections open at a time; whoever comes then waits in the queue.
+      The most connections open at a time; further clients wait in the queue.
     '' 512;
 
     greeting = mkProgramOption types.singleLineStr ''
-      What is answered to `hello`.
+      The answer to `hello`.
     '' "Hello again!";
 
     logLevel = mkProgramOption logLevel ''
-      How much is logged; `debug` tells of every connection.
+      How much is logged; `debug` logs every connection.
     '' "debug";
 
     openFirewall = mkOpenFirewallOption;
@@ -87,7 +87,7 @@ in
 
     systemd.sockets.hello-world-server = {
       wantedBy = [ "sockets.target" ];
-      # The empty one takes back what the shipped unit says.
+      # The empty string removes the address of the shipped unit.
       listenStreams = [ "" ] ++ map toString cfg.listen;
     };
 

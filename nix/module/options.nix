@@ -1,4 +1,4 @@
-# Options that the proxies and the server have in common.
+# Options that the proxies and the server share.
 { lib, pkgs }:
 
 let
@@ -6,12 +6,12 @@ let
   own = import ./types.nix { inherit lib; };
 in
 {
-  # With the overlay the package is in pkgs; without it, it is built from this tree.
+  # With the overlay the package is in pkgs; otherwise it is built from this tree.
   mkPackageOption = lib.mkPackageOption (
     { disnix-proxy-example = pkgs.callPackage ../package.nix { }; } // pkgs
   ) "disnix-proxy-example" { };
 
-  # An option of a program: it is set by an environment variable, and null leaves it alone.
+  # An option of a program, set by an environment variable; null leaves it unset.
   mkProgramOption =
     type: description: example:
     mkOption {
@@ -28,8 +28,8 @@ in
     "trace"
   ];
 
-  # The environment of a program: without what is null, with yes and no, and with % doubled, which in a
-  # unit would begin a specifier.
+  # The environment of a program: nulls left out, booleans as yes and no, and each % doubled, which in a
+  # unit starts a specifier.
   variables =
     let
       word = value: if builtins.isBool value then (if value then "yes" else "no") else toString value;
@@ -49,7 +49,7 @@ in
         Where clients arrive. A port alone is that port on every address of the machine, IPv4 and IPv6.
 
         A change of this option closes the sockets and opens them again. Clients that wait at that
-        moment are cut off; no other change does that.
+        moment are reset; no other change does that.
       '';
     };
 

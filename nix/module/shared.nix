@@ -1,4 +1,4 @@
-# What the proxies and the server share: the programs, the journal, the addresses of the machine.
+# What the proxies and the server share: the programs, the catalog, the addresses of the machine.
 {
   config,
   lib,
@@ -53,8 +53,8 @@ in
     # The client, disnix-tcp-proxyctl and the manual pages.
     environment.systemPackages = packages;
 
-    # What events mean, for journalctl -x. NixOS has no option for that: its systemd knows only its own
-    # directory of catalogs. Before systemd 254 the variable does nothing.
+    # Explanations of events, for journalctl -x. NixOS has no option for a catalog: its systemd reads only its
+    # own directory. Before systemd 254 the variable does nothing.
     systemd.services.disnix-tcp-proxy-catalog = {
       description = "Explanations of disnix-tcp-proxy for the journal";
       wantedBy = [ "multi-user.target" ];

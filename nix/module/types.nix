@@ -1,5 +1,5 @@
-# Types for what the programs and systemd read as text: a typing error is found when the
-# configuration is evaluated, not when a service does not start.
+# Types for text that the programs and systemd parse, so that the evaluation of the configuration finds
+# a mistake, and not the start of a service.
 { lib }:
 
 let
@@ -18,7 +18,7 @@ let
   matches = pattern: value: match pattern (textOf value) != null;
   isText = value: isString value || isInt value;
 
-  # As src/service/timespan.rs reads them.
+  # As src/service/timespan.rs parses them.
   number = "([0-9]+[.]?[0-9]*|[.][0-9]+)";
   belowSeconds = "us|usec|µs|μs|ms|msec";
   seconds = "s|sec|second|seconds";
@@ -56,7 +56,7 @@ in
     value: isString value && matches "[A-Za-z0-9@:_.-]+" value && !matches ".*[.]service" value
   );
 
-  # Where a proxy leads, as src/service/address.rs reads it.
+  # The target of a proxy, as src/service/address.rs parses it.
   target = checked "target" "address \"HOST:PORT\", \"[IPV6]:PORT\", \"unix:/PATH\", \"vsock:CID:PORT\" or \"handover:/PATH\"" (
     value:
     isString value

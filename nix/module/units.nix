@@ -6,13 +6,12 @@
 { lib, pkgs }:
 
 {
-  # Units of a package, { name = file in the package; }, and only those: `systemd.packages` links
-  # everything that is in a package, and two packages with units of the same name do not go together.
+  # Only these units of a package, { name = file in the package; }: `systemd.packages` links all units of
+  # a package, and two packages with units of the same name conflict.
   #
-  # An instance of a template gets a file of its own, a copy of the template. systemd would not need
-  # it, but switch does: it stops a unit whose file has disappeared, and when an instance is removed
-  # from the configuration the template is still there. Drop-ins go beside that file by themselves
-  # (`generateUnits` in nixos/lib/systemd-lib.nix).
+  # An instance of a template gets a file of its own, a copy of the template. systemd does not need it,
+  # but switch does: it stops a unit only when its file has disappeared, and the template stays when an
+  # instance is removed. `generateUnits` (nixos/lib/systemd-lib.nix) puts drop-ins beside that file.
   pick =
     package: names:
     pkgs.runCommand "disnix-proxy-example-units" { } ''
@@ -24,36 +23,36 @@
       )}
     '';
 
-  # Switch compares the text of a service, drop-ins included. When the package has changed, so has
-  # ExecStart=, and no trigger is needed. What then happens:
+  # Switch compares the text of a service, drop-ins included. A changed package changes ExecStart=, so no
+  # trigger is needed. Then
   #
-  # - by default the service is stopped and started, and so are the sockets that it names in Sockets=,
-  #   unless with %i: everybody who waits is cut off;
-  # - with `stopIfChanged = false` the service is restarted in the new configuration. systemd keeps
-  #   the sockets open meanwhile. A service that is not running is left alone: its next client
-  #   starts the new one.
+  # - by default the service is stopped and started, and so are the sockets in its Sockets=, unless they
+  #   are named with %i: all waiting clients are reset;
+  # - with `stopIfChanged = false` the service is restarted in the new configuration, and systemd keeps
+  #   the sockets open. A service that is not running is left alone: its next client starts the new
+  #   version.
   keepSocket = {
     stopIfChanged = false;
 
-    # Services of NixOS have coreutils, systemd and others in PATH. The programs run nothing, and
-    # should not be restarted because one of those has changed.
+    # Services of NixOS have coreutils, systemd and others in PATH. The programs run none of them, and
+    # should not be restarted because one of them has changed.
     path = lib.mkForce [ ];
   };
 
-  # Likewise: these would change with the locales and the time zones of the system, which the programs do
-  # not use.
+  # Likewise: these change with the locales and the time zones of the system, which the programs do not
+  # use.
   plainEnvironment = {
     LOCALE_ARCHIVE = null;
     TZDIR = null;
   };
 
-  # A socket is left alone by switch, whatever has changed. After the daemon-reload systemd has
-  # closed what is no longer configured and has not opened what is new ("The socket unit is not
-  # fully functional until restarted", src/core/socket.c). So this unit restarts it: when nothing
-  # but X-Reload-Triggers= has changed, switch reloads a unit.
+  # Switch never restarts a socket. At the daemon-reload systemd closes addresses that are no longer
+  # configured, but does not open new ones ("The socket unit is not fully functional until restarted",
+  # src/core/socket.c). So this unit restarts the socket: switch reloads a unit when only its
+  # X-Reload-Triggers= have changed.
   #
-  # It is written as text, and with paths that stay the same, because anything else that changed
-  # in it would turn the reload into a restart, which does nothing. So does the start at boot.
+  # It is written as text with constant paths, because any other change would turn the reload into a
+  # restart, which does nothing here, like the start at boot.
   reopen = socket: addresses: {
     wantedBy = [ "multi-user.target" ];
     text = ''
@@ -69,17 +68,17 @@
     '';
   };
 
-  # A unit that is there while the services are: its start unlocks the proxy, its stop locks it.
+  # A unit that is active while the services are: its start unlocks the proxy, its stop locks it.
   # systemd starts it after them (Wants= of each of them, After=), and stops it before one of them is
   # stopped or restarted (Requires=, After=). If a service does not start, neither does this unit, and
   # the proxy stays locked: clients wait until a rollback or the end of the lease.
   #
-  # There is no ordering between this unit and the proxy: while the one stops the other could not
-  # start, and the lock must be able to start it. At a shutdown it could not either, so then there
-  # is no lock. Nor when the proxy is removed: switch leaves this unit alone then.
+  # This unit and the proxy are not ordered: with an order one could not start while the other stops,
+  # and the lock may have to start the proxy. At a shutdown nothing can be started, so there is no lock
+  # then, nor when the proxy is removed: switch leaves this unit alone then.
   #
-  # Its own changes take effect without a restart, which would lock the proxy for nothing; and its
-  # text does not change with the package.
+  # Its own changes take effect without a restart, which would lock the proxy needlessly; and its text
+  # does not change with the package.
   lock =
     name: options:
     let
@@ -87,7 +86,7 @@
       ctl = "/run/current-system/sw/bin/disnix-tcp-proxyctl --instance ${name}";
       systemctl = "/run/current-system/systemd/bin/systemctl";
       isStopping = ''[ "$(${systemctl} is-system-running)" = stopping ]'';
-      # A proxy that goes at the same time would be waited for, for the half minute of a restart.
+      # Otherwise the call waits half a minute, the time of a restart, for a proxy that stops at the same time.
       isThere = "${systemctl} is-active --quiet disnix-tcp-proxy-control@${name}.socket";
     in
     {

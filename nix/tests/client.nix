@@ -1,4 +1,4 @@
-# The machine of the clients.
+# The client machine.
 { pkgs, ... }:
 
 {

@@ -1,10 +1,10 @@
-"""Clients of hello-world-server who count what goes wrong.
+"""Clients of hello-world-server that count failures.
 
 load steady HOST PORT        one every 20 ms, until SIGTERM
 load crowd HOST PORT COUNT   all at once
-load held HOST PORT          one that stays until SIGTERM and then says hello once more
+load held HOST PORT          one that stays until SIGTERM and then sends hello once more
 
-Each says hello and reads the answer. The last line is `N served, N failed`, and so is the exit status.
+Each sends hello and reads the answer. The last line is `N served, N failed`; the exit status is 0 if it served some and failed none.
 """
 
 import collections

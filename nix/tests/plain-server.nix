@@ -1,4 +1,4 @@
-# A service that knows nothing of sockets from systemd, as most do: hello-world-server on port 5000.
+# A service without socket activation, as most are: hello-world-server on port 5000.
 {
   config,
   lib,

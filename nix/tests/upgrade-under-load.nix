@@ -1,5 +1,5 @@
-# A new version of everything, the proxy included, by switching to another configuration of NixOS. A
-# client every 20 ms, a hundred during the lock, one that is connected when it begins: none fails.
+# A switch to a configuration with new versions of both the server and the proxy. There is a client every
+# 20 ms, a hundred during the lock, and one that is connected when it begins: none fails.
 {
   name = "disnix-proxy-example-upgrade-under-load";
 
@@ -51,7 +51,7 @@
     wait_for_result("held", "connected")
     before = server.succeed(program)
 
-    with subtest("The lock waits for whoever is connected"):
+    with subtest("The lock waits for the connected client"):
         server.succeed("systemd-run --unit lock disnix-tcp-proxyctl lock --lease 10min")
         wait_for_gate("draining")
         client.succeed("systemd-run --unit crowd load crowd server 5001 100")
@@ -64,13 +64,13 @@
         assert server.succeed(program) != before, "the proxy was not restarted"
         wait_for_gate("locked")
 
-    with subtest("Whoever waited is served by the new version"):
+    with subtest("The new version serves the waiting clients"):
         server.succeed("disnix-tcp-proxyctl unlock")
         wait_for_result("crowd", "100 served, 0 failed")
         answer = client.succeed("echo hello | hello-world-client server 5001")
         assert answer.strip() == "Hello again!", answer
 
-    with subtest("Nobody has failed"):
+    with subtest("No client has failed"):
         client.succeed("systemctl stop steady.service")
         wait_for_result("steady", "[0-9] served, 0 failed")
   '';

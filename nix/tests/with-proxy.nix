@@ -1,4 +1,4 @@
-# A service that listens itself, and the proxy before it. Where the proxy leads is state.
+# A service with its own listener behind the proxy. The target is set at run time.
 {
   name = "disnix-proxy-example-with-proxy";
 
@@ -33,7 +33,7 @@
     def status() -> str:
         return server.succeed("disnix-tcp-proxyctl status")
 
-    with subtest("A client waits until the proxy leads somewhere"):
+    with subtest("A client waits until the proxy has a target"):
         client.succeed("systemd-run --unit early load crowd server 5001 1")
         server.wait_until_succeeds("systemctl is-active disnix-tcp-proxy@web.service")
         server.succeed("disnix-tcp-proxyctl set-target 127.0.0.1:5000")
@@ -43,7 +43,7 @@
         assert greeting() == "Hello world!"
         client.fail("hello-world-client --timeout 2s server 5000 </dev/null")
 
-    with subtest("While it is locked clients wait, whatever happens to server and proxy"):
+    with subtest("While the proxy is locked, clients wait, even if server and proxy restart"):
         server.succeed("disnix-tcp-proxyctl lock --lease 10min")
         client.succeed("systemd-run --unit crowd load crowd server 5001 100")
         server.succeed("systemctl stop hello.service")
@@ -54,14 +54,14 @@
         server.succeed("disnix-tcp-proxyctl unlock")
         client.wait_until_succeeds("journalctl -u crowd.service | grep '100 served, 0 failed'")
 
-    with subtest("Operators may steer it, others may not"):
+    with subtest("Operators may control it, others may not"):
         server.succeed("su alice -c 'disnix-tcp-proxyctl status'")
         server.fail("su bob -c 'disnix-tcp-proxyctl status'")
 
-    with subtest("The journal explains what has happened"):
+    with subtest("The journal explains the events"):
         server.succeed("journalctl -x -u disnix-tcp-proxy@web.service | grep 'The gate of the proxy is closed'")
 
-    with subtest("The target survives a reboot, and the lock does not"):
+    with subtest("The target survives a reboot, the lock does not"):
         server.succeed("disnix-tcp-proxyctl lock")
         server.shutdown()
         server.start()

@@ -1,4 +1,4 @@
-# Server and proxy both start with their first client, and end when nobody uses them.
+# Server and proxy both start for their first client, and exit when they are idle.
 {
   name = "disnix-proxy-example-with-socket-activation";
 
@@ -28,7 +28,7 @@
     server.wait_for_unit("hello-world-server.socket")
     client.wait_for_unit("multi-user.target")
 
-    with subtest("Nothing runs while nobody comes"):
+    with subtest("Nothing runs without clients"):
         for service in services:
             server.require_unit_state(service, "inactive")
 
@@ -37,7 +37,7 @@
             answer = client.succeed("echo hello | hello-world-client server 5001")
             assert answer.strip() == "Hello world!", answer
 
-        with subtest("Both end when they are idle"):
+        with subtest("Both exit when they are idle"):
             for service in services:
                 server.wait_until_succeeds(f"systemctl show -p ActiveState {service} | grep =inactive")
 

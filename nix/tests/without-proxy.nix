@@ -1,4 +1,4 @@
-# The server listens itself. While it is replaced nobody does: what the proxy is for.
+# The server has its own listener, so clients are refused while it is replaced. The proxy prevents that.
 {
   name = "disnix-proxy-example-without-proxy";
 
@@ -22,7 +22,7 @@
     with subtest("The server answers"):
         assert greeting() == "Hello world!"
 
-    with subtest("While it is stopped clients are refused"):
+    with subtest("While it is stopped, clients are refused"):
         server.succeed("systemctl stop hello.service")
         client.fail("echo hello | hello-world-client server 5000")
 
