@@ -1,7 +1,7 @@
-# Change the host names to those of your machines. `disnix-capture-infra` writes such a model from
-# what the machines say about themselves.
+# Change the host names to those of your machines. `disnix-capture-infra` writes such a model from the
+# machines' own descriptions.
 let
-  # What Dysnomia has on every machine
+  # Dysnomia's containers on every machine
   containers = {
     process = { };
     wrapper = { };

@@ -1,10 +1,10 @@
 {
-  # NixOps 2 refuses a network that does not say how it is called and where its state is.
+  # NixOps 2 requires a description and a place for the state.
   network = {
     description = "disnix-proxy-example";
     storage.legacy = { };
   };
 
-  test1 = import ../configurations/virtualbox.nix;
-  test2 = import ../configurations/virtualbox.nix;
+  test1 = import ../../deployment/configurations/virtualbox.nix;
+  test2 = import ../../deployment/configurations/virtualbox.nix;
 }

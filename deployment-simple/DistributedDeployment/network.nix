@@ -1,4 +1,4 @@
 {
-  test1 = import ../configurations/test-vm.nix;
-  test2 = import ../configurations/test-vm.nix;
+  test1 = import ../../deployment/configurations/test-vm.nix;
+  test2 = import ../../deployment/configurations/test-vm.nix;
 }

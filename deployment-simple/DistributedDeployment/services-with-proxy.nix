@@ -1,4 +1,4 @@
-# The client connects to the proxy, and the proxy to the server. An upgrade waits until nobody is
+# The client connects to the proxy, and the proxy to the server. An upgrade waits until no client is
 # connected, while new clients wait.
 { system
 , distribution
@@ -24,7 +24,7 @@ let
     inherit distribution;
   };
 
-  # Where the distribution model has no hello_world_route the proxy carries it, and depends on the server.
+  # Without hello_world_route in the distribution model the proxy includes it, and depends on the server.
   withRoute = if placement.hasRoute then _: proxy: proxy else customPkgs.proxyWithRoute;
 in
 placement.check rec {
@@ -45,7 +45,7 @@ placement.check rec {
     type = "package";
   };
 
-  # It does not depend on the server, so that a new server leaves it alone, and its listening socket.
+  # It does not depend on the server, so that a new server does not replace it and close its socket.
   disnix_tcp_proxy = withRoute { inherit hello_world_server; route = hello_world_route.pkg; } rec {
     name = "disnix_tcp_proxy";
     port = proxy.port or ids.ports.disnix_tcp_proxy or 0;
@@ -55,7 +55,7 @@ placement.check rec {
     requiresUniqueIdsFor = [ "ports" ];
   };
 
-  # Tells the proxy where the server is, locks it before an upgrade and unlocks it afterwards.
+  # Sets the proxy's target, locks the proxy before an upgrade and unlocks it afterwards.
   hello_world_route = {
     name = "hello_world_route";
     pkg = customPkgs.hello_world_route route;

@@ -1,17 +1,16 @@
-# Change the host names to those of your machines, and what Dysnomia has there. `disnix-capture-infra`
-# writes such a model from what the machines say about themselves.
+# Change the host names to those of your machines, and the containers to those of their Dysnomia.
+# `disnix-capture-infra` writes such a model from the machines' own descriptions.
 let
   containers = systemd: {
     process = { };
     systemd-unit = systemd;
-    # The proxy brings its units itself.
+    # The proxy brings its own units.
     wrapper = systemd;
   };
 
   onNixOS = containers { };
 
-  # On any other system Dysnomia has to be told where systemd looks for units, and what starts them when
-  # the machine boots.
+  # On other systems Dysnomia needs systemd's directory of units, and the target that starts them at a boot.
   onOtherLinux = containers {
     systemdTargetDir = "/etc/systemd/system";
     systemdRootTarget = "multi-user.target.wants";

@@ -1,5 +1,5 @@
 {
-  # NixOps 2 refuses a network that does not say how it is called and where its state is.
+  # NixOps 2 requires a description and a place for the state.
   network = {
     description = "disnix-proxy-example";
     storage.legacy = { };

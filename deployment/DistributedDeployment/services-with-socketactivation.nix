@@ -1,6 +1,6 @@
-# systemd holds the server's socket, starts it for the first client, and it ends when nobody uses it.
-# With a distribution model that has the proxy, clients connect to the proxy, which systemd starts in
-# the same way; without it, to the server.
+# systemd holds the server's socket and starts the server for the first client; it exits when it is idle.
+# With the proxy in the distribution model, clients connect to the proxy, which systemd starts in the same
+# way; otherwise to the server.
 { system
 , distribution
 , invDistribution
@@ -33,7 +33,7 @@ let
       forceDisableUserChange
       nix-processmgmt
       ;
-    processManager = "systemd"; # Nothing else has socket activation
+    processManager = "systemd"; # No other one has socket activation
     server = { enableSystemdSocketActivation = true; } // server;
   };
 in

@@ -1,4 +1,4 @@
-# The client connects to the server. An upgrade of the server cuts whoever is connected.
+# The client connects to the server. An upgrade of the server disconnects its clients.
 { system
 , distribution
 , invDistribution

@@ -8,7 +8,7 @@
 
   dysnomia.enableLegacyModules = false;
 
-  # The ports that services are given.
+  # The ports that services get.
   networking.firewall.allowedTCPPortRanges = [
     (
       let

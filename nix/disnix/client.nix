@@ -1,12 +1,11 @@
-# The client, knowing where to connect: to the proxy if the model has one, to the server if not.
-{ stdenv, writeScript, runCommand }:
-{ package }:
+# The client, with the address to connect to: of the proxy if the model has one, else of the server.
+{ stdenv, writeScript, runCommand, disnix-proxy-example }:
 { hello_world_server }:
 
 let
   client = writeScript "hello-world-client" ''
     #! ${stdenv.shell}
-    exec ${package}/bin/hello-world-client ${hello_world_server.target.properties.hostname} ${toString hello_world_server.port} "$@"
+    exec ${disnix-proxy-example}/bin/hello-world-client ${hello_world_server.target.properties.hostname} ${toString hello_world_server.port} "$@"
   '';
 in
 runCommand "hello-world-client" { } ''

@@ -1,6 +1,6 @@
-# Shell commands that write etc/MODULE_config for Dysnomia's modules of these names. Its legacy modules
-# have the same names and do something else: they make a job of the component for the system's service
-# manager. They read this file first, and then end with a sentence; the modules of today do not read it.
+# Shell commands that write etc/MODULE_config for Dysnomia's modules of these names. Its legacy modules have
+# the same names but turn the component into a job of the system's service manager. They read this file
+# first, which makes them fail with a message; the current modules do not read it.
 { lib, writeText }:
 
 modules:

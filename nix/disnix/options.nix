@@ -1,5 +1,5 @@
 # Command line options from an attribute set: { exit-idle-time = "30s"; } gives
-# [ "--exit-idle-time=30s" ]. What is null is left out.
+# [ "--exit-idle-time=30s" ]. Nulls are left out.
 { lib }:
 
 options:

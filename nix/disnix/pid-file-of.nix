@@ -1,6 +1,6 @@
-# A PID file for each version of a process. Dysnomia's module `process` stops a process without waiting
-# for its end, and takes whatever has its PID file for running already; with one name for all versions
-# the next one would at times not be started.
+# A PID file for each version of a process. Dysnomia's module `process` stops a process without waiting for
+# its end, and does not start one whose PID file exists; with one name for all versions it would sometimes
+# not start the next one.
 { lib, runtimeDir }:
 
 name: command:

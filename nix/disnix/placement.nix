@@ -1,4 +1,4 @@
-# Where the distribution model has the proxy and its route.
+# The machines of the proxy and its route in the distribution model.
 { lib, distribution }:
 
 let
@@ -15,12 +15,12 @@ let
   route = machines "hello_world_route";
 in
 rec {
-  # Whether the route is a service of its own. If not, the proxy carries it.
-  # disnix-gendist-roundrobin wants to see the services before there is a distribution.
+  # Whether the route is a service of its own, or part of the proxy.
+  # disnix-gendist-roundrobin evaluates the services before there is a distribution.
   hasRoute = distribution == null || route != [ ];
 
-  # The services that are distributed, or a sentence that says what is wrong: hello_world_route calls the
-  # proxy over its control socket, so it must be where the proxy is.
+  # The services that are distributed, or an error: hello_world_route calls the proxy over its control
+  # socket, so it must be on the proxy's machine.
   check =
     services:
     if distribution == null then

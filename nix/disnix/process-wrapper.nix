@@ -1,4 +1,4 @@
-# The script for Dysnomia's module `wrapper`, of a proxy that the module `process` runs.
+# The script for Dysnomia's module `wrapper`, for a proxy that the module `process` runs.
 { lib, stdenv, dysnomia, writeScript }:
 { package, control, lease }:
 

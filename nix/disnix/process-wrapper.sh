@@ -2,9 +2,9 @@
 # Called by Dysnomia: wrapper OPERATION CONTAINER. The proxy as a process of Dysnomia's module
 # `process`, without systemd.
 #
-# An upgrade of the proxy itself must not close its listening socket, because clients wait there. So
-# while the gate is locked, `deactivate` leaves the process alone, except that it ends when its lease
-# runs out; the next version takes its sockets over (--take-over), and then it ends at once.
+# An upgrade of the proxy itself must not close its listening socket, because clients wait there. So while
+# the gate is locked, `deactivate` only makes the process exit at the end of its lease. The next version
+# takes its sockets over (--take-over), and then the process exits at once.
 set -euo pipefail
 
 component=${0%/bin/wrapper}
@@ -17,7 +17,7 @@ module() { @module@ "$1" "$component" process; }
 
 is_locked() { [[ $(proxyctl --json status) = *'"gate":"locked"'* ]]; }
 
-# Whether the proxy that answers is the one of this version: a child of the process in the PID file.
+# Whether the proxy that answers is this version: a child of the process in the PID file.
 is_ready() {
     local pid
     pid=$(proxyctl --json status 2>/dev/null | sed --quiet 's/.*"pid":\([0-9]*\).*/\1/p') || return
@@ -27,7 +27,7 @@ is_ready() {
 activate() {
     local tries=0
     module activate
-    # The module starts it and looks no further; whatever depends on the proxy comes next.
+    # The module does not wait until the proxy is ready, and its dependents are activated next.
     until is_ready
     do
         tries=$((tries + 1))

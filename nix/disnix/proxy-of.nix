@@ -1,13 +1,43 @@
-# The name of a proxy's instance and its control socket, which other services need to know.
-{ parameters, disnix-proxy-example, runtimeDir, processManager ? null }:
+# A proxy of the models: its parameters, the name of its instance, its directories and its command line.
+# Other services need the path of its control socket.
+{ parameters, options, disnix-proxy-example, stateDir, runtimeDir, processManager ? null }:
 
 given:
 let
-  inherit (parameters.proxy ({ package = disnix-proxy-example; } // given)) instanceName port;
-  # Where the units put it, whatever the model says about directories.
-  directory = if processManager == "systemd" then "/run" else runtimeDir;
+  parameter = parameters.proxy ({ package = disnix-proxy-example; } // given);
+  underSystemd = processManager == "systemd";
+  # The units fix the runtime directory.
+  directory = if underSystemd then "/run" else runtimeDir;
 in
 rec {
-  instance = "${instanceName}-${toString port}";
+  inherit parameter;
+  instance = "${parameter.instanceName}-${toString parameter.port}";
   control = "${directory}/disnix-tcp-proxy/${instance}/control";
+  stateDirectory = "${stateDir}/lib/disnix-tcp-proxy/${instance}";
+  program = "${parameter.package}/bin/disnix-tcp-proxy";
+
+  arguments =
+    options {
+      connect-timeout = parameter.connectTimeout;
+      drain-timeout = parameter.drainTimeout;
+      idle-timeout = parameter.idleTimeout;
+      keepalive = parameter.keepalive;
+      connections-max = parameter.connectionsMax;
+      connections-max-per-source = parameter.connectionsMaxPerSource;
+      stall-timeout = parameter.stallTimeout;
+    }
+    ++ (
+      if underSystemd then
+        # The units have the others.
+        options { exit-idle-time = parameter.exitIdleTime; }
+      else
+        options {
+          listen = parameter.port;
+          bind-timeout = parameter.bindTimeout;
+          inherit control;
+          state-directory = stateDirectory;
+        }
+        # From the previous version, if it runs
+        ++ [ "--take-over" ]
+    );
 }

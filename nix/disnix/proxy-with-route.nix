@@ -1,9 +1,9 @@
-# The proxy and its route as one service, where the distribution model has no hello_world_route: it
-# depends on the server, sets its own target and is locked by itself.
+# The proxy and its route as one service, for a distribution model without hello_world_route: it depends on
+# the server, sets its own target and has its own lock.
 { stdenv, writeScript, runCommand, currentModules }:
 
-# The server of the services model, the function that makes the package of a route, and the proxy as a
-# service that knows nothing of either
+# The server of the services model, the function for the package of the route, and the proxy as a service
+# without a route
 { hello_world_server, route }:
 proxy:
 
@@ -46,7 +46,7 @@ let
     in
     runCommand "disnix-tcp-proxy-with-route" { } ''
       install -D -m 755 ${wrapper} $out/bin/wrapper
-      # For people: it comes into the profile of the proxy's machine.
+      # For administrators: in the profile of the proxy's machine.
       cp -d ${routePackage}/bin/disnix-tcp-proxyctl $out/bin/
       ${currentModules [ "wrapper" ]}
     '';

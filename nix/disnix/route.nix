@@ -1,11 +1,12 @@
-# Where the proxy leads, and its lock, as a service of its own: the server may change or move and the
-# proxy itself is left alone. It has no process; Dysnomia's module `wrapper` calls the script.
-{ lib, stdenv, writeScript, runCommand, parameters, currentModules }:
+# The target of the proxy, and its lock, as a service of its own, so that a server that changes or moves
+# does not replace the proxy. It has no process; Dysnomia's module `wrapper` calls the script.
+# Parameters: hello_world_route in nix/disnix/parameters.nix.
+{ lib, stdenv, writeScript, runCommand, parameters, currentModules, disnix-proxy-example }:
 given:
 { hello_world_server, disnix_tcp_proxy }:
 
 let
-  inherit (parameters.route given)
+  inherit (parameters.route ({ package = disnix-proxy-example; } // given))
     package
     drainTimeout
     lease
@@ -18,9 +19,9 @@ let
   bracketed = if lib.hasInfix ":" host then "[${host}]" else host; # IPv6
   target = "${bracketed}:${toString hello_world_server.port}";
 
-  # The lease counts from the call, so it has to last for the drain as well. Adjacent time spans add.
+  # The lease starts with the call, so it includes the drain. Adjacent time spans add up.
   lockOptions = [
-    # A proxy that does not run has no clients, and this upgrade may be what brings it back.
+    # A proxy that does not run has no clients, and this upgrade may be the one that starts it.
     "--if-running"
     "--timeout=${drainTimeout}"
     "--progress-timeout=${progressTimeout}"
@@ -28,7 +29,7 @@ let
   ]
   ++ lib.optional (drainTimeout != "infinity") "--lease=${drainTimeout} ${lease}";
 
-  # Nobody else notices when a server of the module `process` does not start.
+  # The module `process` does not notice that a server does not start.
   targetOptions = [ target ] ++ lib.optional (startTimeout != null) "--wait=${startTimeout}";
 
   wrapper = writeScript "hello-world-route" ''
@@ -50,7 +51,7 @@ let
             proxyctl unlock
             ;;
         deactivate)
-            # The proxy goes on leading where it led until the next route is activated.
+            # The proxy keeps its target until the next route is activated.
             ;;
         *)
             echo "hello_world_route: there is no operation $1" >&2
@@ -61,7 +62,7 @@ let
 in
 runCommand "hello-world-route" { } ''
   install -D -m 755 ${wrapper} $out/bin/wrapper
-  # For people: it comes into the profile of the proxy's machine.
+  # For administrators: in the profile of the proxy's machine.
   ln -s ${package}/bin/disnix-tcp-proxyctl $out/bin/
   ${currentModules [ "wrapper" ]}
 ''

@@ -1,6 +1,5 @@
-# Shell functions for postInstall, which turn the units that the package ships into units that go with
-# the service that nix-processmgmt has generated. So there is one list of hardening directives, in
-# systemd-units/.
+# Shell functions for postInstall that derive units from the shipped ones, to accompany the service that
+# nix-processmgmt generates. So there is one list of hardening directives, in systemd-units/.
 { package }:
 
 ''
@@ -8,8 +7,8 @@
   units=$out/etc/systemd/system
   unit=$(basename $units/*.service .service)
 
-  # edit FILE [PATTERN COMMAND]...: a command of sed(1) for the lines that match a pattern. If there are
-  # none, the shipped unit is not what it was.
+  # edit FILE [PATTERN COMMAND]...: runs a command of sed(1) on the lines that match a pattern. If none
+  # does, the shipped unit has changed, which is an error.
   edit() {
       local file=$1
       shift
@@ -25,13 +24,13 @@
       done
   }
 
-  # The module `systemd-unit` knows one service in a component, so there is no other one for the pause after a
-  # failure: what belongs to it is left out.
+  # The module `systemd-unit` allows one service in a component, so there is none for the pause after a
+  # failure, and its settings are left out.
   without_pause=('^# One that cannot be started' d '^# What systemd itself finds' d '-pause' d '^OnFailureJobMode=' d '^RestartPreventExitStatus=' d)
   without_limit=('^# If it had to be closed' d '-pause' d '^TriggerLimitIntervalSec=' 's/=.*/=0/' '^TriggerLimitBurst=' d)
 
-  # drop_in FROM [PATTERN COMMAND]...: what a shipped service says, except for its command and the time
-  # after which it ends, which the generated service has.
+  # drop_in FROM [PATTERN COMMAND]...: a shipped service as a drop-in, without its command and its idle time,
+  # which the generated service has.
   drop_in() {
       local from=$1
       shift

@@ -1,10 +1,10 @@
 { lib, stdenv, daemon, util-linux, writeScript, runCommand, pidFileOf, currentModules }:
 
-# A component for Dysnomia's module `process`: a program that is put into the background. Started by root it
-# runs as a user who has no name, a number that the port makes unique on its machine, and without capabilities.
+# A component for Dysnomia's module `process`: a program in the background. If root starts it, it runs
+# without capabilities, as a user without a name, whose ID the port makes unique on its machine.
 { name
 , command
-# Where it listens
+# Its listening port
 , port
 # Directories that it writes to
 , directories ? [ ]
@@ -15,10 +15,10 @@
 let
   pidFile = pidFileOf name command;
 
-  # Beyond those that people, packages and systemd have.
+  # Above the IDs of administrators, packages and systemd.
   user = toString (2100000000 + port);
 
-  # A port below 1024 takes a capability to be listened on.
+  # Listening on a port below 1024 needs a capability.
   capabilities = lib.optionalString (port < 1024) ",+net_bind_service";
 
   process = writeScript name ''

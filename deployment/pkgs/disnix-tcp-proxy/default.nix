@@ -3,52 +3,20 @@
 , systemdWrapper
 , processWrapper
 , plainWrapper
-, parameters
 , proxyOf
-, options
 , shippedUnits
 , pidFileOf
 , currentModules
 , processManager
-, stateDir
-, disnix-proxy-example
 }:
 
 # Parameters: disnix_tcp_proxy in nix/disnix/parameters.nix.
 given:
 
 let
-  parameter = parameters.proxy ({ package = disnix-proxy-example; } // given);
+  inherit (proxyOf given) parameter instance control stateDirectory program arguments;
   inherit (parameter) port package;
-  inherit (proxyOf given) instance control;
-
   underSystemd = processManager == "systemd";
-  program = "${package}/bin/disnix-tcp-proxy";
-
-  args =
-    options {
-      connect-timeout = parameter.connectTimeout;
-      drain-timeout = parameter.drainTimeout;
-      idle-timeout = parameter.idleTimeout;
-      keepalive = parameter.keepalive;
-      connections-max = parameter.connectionsMax;
-      connections-max-per-source = parameter.connectionsMaxPerSource;
-      stall-timeout = parameter.stallTimeout;
-    }
-    ++ (
-      if underSystemd then
-        # The rest comes from the units.
-        options { exit-idle-time = parameter.exitIdleTime; }
-      else
-        options {
-          listen = port;
-          bind-timeout = parameter.bindTimeout;
-          inherit control;
-          state-directory = "${stateDir}/lib/disnix-tcp-proxy/${instance}";
-        }
-        # From the previous version, if there is one.
-        ++ [ "--take-over" ]
-    );
 
   wrapper =
     if underSystemd then
@@ -58,7 +26,7 @@ let
     else
       plainWrapper;
 in
-# Without a process manager nix-processmgmt writes a description only, and no files beside it.
+# Without a process manager nix-processmgmt writes only a description, and no other files.
 assert lib.assertMsg (processManager != null)
   "disnix_tcp_proxy: say which process manager it is for, for example processManager = \"systemd\"";
 
@@ -67,7 +35,7 @@ createManagedProcess (
     name = "disnix-tcp-proxy-${instance}";
     description = "TCP proxy with a gate, port ${toString port}";
     foregroundProcess = program;
-    inherit args;
+    args = arguments;
 
     overrides.sysvinit.runlevels = [ 3 4 5 ];
 
@@ -93,10 +61,10 @@ createManagedProcess (
   }
   // lib.optionalAttrs (!underSystemd) {
     initialize = ''
-      mkdir -p ${dirOf control} ${stateDir}/lib/disnix-tcp-proxy/${instance}
+      mkdir -p ${dirOf control} ${stateDirectory}
     '';
   }
   // lib.optionalAttrs (processManager == "disnix") {
-    pidFile = pidFileOf "disnix-tcp-proxy-${instance}" ([ program ] ++ args);
+    pidFile = pidFileOf "disnix-tcp-proxy-${instance}" ([ program ] ++ arguments);
   }
 )

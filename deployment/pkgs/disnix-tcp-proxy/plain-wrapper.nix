@@ -1,6 +1,6 @@
-# The script for Dysnomia's module `wrapper`, of a proxy under a process manager that only starts and
-# stops it. An upgrade of the server waits for the drain as everywhere; an upgrade of the proxy itself
-# closes its listening socket.
+# The script for Dysnomia's module `wrapper`, for a proxy under a process manager that only starts and
+# stops it. An upgrade of the server waits for the drain, as always; an upgrade of the proxy itself closes
+# its listening socket.
 { stdenv, dysnomia, processType, writeScript }:
 
 writeScript "disnix-tcp-proxy-wrapper" ''

@@ -1,4 +1,4 @@
-# The script for Dysnomia's module `wrapper`, of a proxy that is a socket-activated systemd unit.
+# The script for Dysnomia's module `wrapper`, for a proxy that is a socket-activated systemd unit.
 { lib, stdenv, dysnomia, systemd, writeScript }:
 { package, control, lease, instanceName, port }:
 

@@ -1,10 +1,9 @@
 #! @shell@
 # Called by Dysnomia: wrapper OPERATION CONTAINER. The proxy as a socket-activated systemd unit.
 #
-# An upgrade of the proxy itself must not close its listening socket, because clients wait there. So
-# while the gate is locked, `deactivate` only parks it: the service ends, the sockets stay, and a timer
-# retires all of it unless the next version has been activated by then. `activate` adopts a parked
-# socket.
+# An upgrade of the proxy itself must not close its listening socket, because clients wait there. So while
+# the gate is locked, `deactivate` stops the service only. The sockets stay open, and a timer removes all
+# units unless the next version is activated first. `activate` adopts an open socket.
 set -euo pipefail
 
 component=${0%/bin/wrapper}
@@ -21,8 +20,8 @@ module() { @module@ "$1" "$component" systemd-unit; }
 
 is_locked() { [[ $(proxyctl --control @control@ --json status) = *'"gate":"locked"'* ]]; }
 
-# One transaction: stopped one after the other, the service of the one is started by a client of the
-# other, and brings the first back.
+# In one transaction: between two, a client of the socket that is left could start the service, which opens
+# the other socket again.
 remove() {
     systemctl stop "$unit.socket" "$unit-control.socket" "$unit.service"
     module deactivate
@@ -30,9 +29,9 @@ remove() {
 
 cancel_retirement() { systemctl stop "$unit-retire.timer" "$unit-retire.service" 2>/dev/null || true; }
 
-park() {
+stop_service_only() {
     cancel_retirement
-    # The timer's service has only what is passed to it here.
+    # The timer's service has only the environment that is passed here.
     local name environment=("--setenv=PATH=$PATH")
     for name in systemdTargetDir systemdRootTarget DYSNOMIA_STATEDIR
     do
@@ -45,7 +44,7 @@ park() {
     systemctl stop "$unit.service"
 }
 
-# Not by the module: when something fails it would close the socket.
+# Without the module, which closes the socket when something fails.
 adopt() {
     local file
     mkdir -p "$wanted"
@@ -56,15 +55,15 @@ adopt() {
     ln -sfn "$units/$unit.socket" "$wanted/"
     systemctl daemon-reload
     systemctl start "$unit-control.socket"
-    # The socket is as it was; the service is new, and it is ready before anything depends on it.
+    # The socket is unchanged; the service is new, and ready before its dependents are activated.
     systemctl restart "$unit.service" || {
         systemctl stop "$unit.service"
-        park
+        stop_service_only
         return 1
     }
 }
 
-# What Dysnomia does unless it is told otherwise fits NixOS only.
+# Dysnomia's default directory is right on NixOS only.
 check_directory() {
     local known
     known=$(systemctl show --property=UnitPath --value)
@@ -90,8 +89,8 @@ activate() {
     fi
 }
 
-# The control sockets of proxies with the same name and another port: if the port changes, the old
-# proxy is parked, and whoever waits there is led to the new one.
+# The control sockets of proxies with the same name and another port: if the port changes, the clients that
+# wait at the old proxy are connected to the new one.
 predecessors() {
     local directory
     for directory in "$(dirname "$(dirname @control@)")"/@instanceName@-*
@@ -108,20 +107,20 @@ case "$1" in
         activate
         for control in $(predecessors)
         do
-            # If one of them is gone, nobody waits there.
+            # At a proxy that is gone no client waits.
             proxyctl --control "$control" set-target 127.0.0.1:@port@ || true
         done
         ;;
     deactivate)
         if is_locked
         then
-            park
+            stop_service_only
         else
             remove
         fi
         ;;
     retire)
-        # Whoever still waits is led to where the proxy led last.
+        # Clients that still wait are connected to the last target.
         proxyctl --control @control@ unlock || true
         remove
         ;;

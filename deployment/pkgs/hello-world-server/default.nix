@@ -15,7 +15,7 @@ let
       drain-timeout = parameter.drainTimeout;
       connections-max = parameter.connectionsMax;
       greeting =
-        # In a unit these two begin something, systemd.service(5).
+        # Both are special characters in a unit, systemd.service(5).
         if underSystemd && parameter.greeting != null then
           lib.replaceStrings [ "%" "$" ] [ "%%" "$$" ] parameter.greeting
         else
@@ -57,7 +57,7 @@ createManagedProcess (
           ''
             drop_in hello-world-server.service '^PartOf=' d '^Sockets=' d
             cat > "$units/$unit.service.d/60-network.conf" <<EOF
-            # It listens by itself.
+            # It binds its own listener.
             [Service]
             PrivateNetwork=no
             RestrictAddressFamilies=AF_INET AF_INET6

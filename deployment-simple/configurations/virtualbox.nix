@@ -1,4 +1,0 @@
-{
-  deployment.targetEnv = "virtualbox";
-  deployment.virtualbox.memorySize = 1024;
-}

@@ -1,3 +1,0 @@
-{ client, disnix-proxy-example }:
-
-client { package = disnix-proxy-example; }
