@@ -1,5 +1,5 @@
-//! The audience: a steady stream of clients, and the one that stays. ([`crate::company`] has those that
-//! keep talking.)
+//! The clients: a stream of short ones, some that send hello over one connection each, and the real
+//! hello-world-client, which stays until the drain waits for it.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{self, MissedTickBehavior};
 
@@ -17,19 +17,22 @@ use crate::Fallible;
 use crate::record::{Outcome, Version, Who};
 use crate::recorder::Recorder;
 
-/// No client has to wait longer than this; one that does has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// A client that waits longer for an answer has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The longest answer that is read.
-pub const ANSWER_MAX: u64 = 1024;
+/// The longest answer that is read, in bytes.
+const ANSWER_MAX: u64 = 1024;
 
-/// What version 1 or 2 of the server is told to greet with.
+/// How often a client that stays sends hello.
+pub const EVERY: Duration = Duration::from_millis(20);
+
+/// The greeting of version 1 or 2 of the server.
 pub fn greeting(version: Version) -> String {
     format!("Hello world! (version {})", version as u8 + 1)
 }
 
-/// Which version greets like this.
-pub fn version_of(answer: &str) -> Result<Version, String> {
+/// The version with this greeting.
+fn version_of(answer: &str) -> Result<Version, String> {
     let answer = answer.trim_end();
     let mut versions = [Version::One, Version::Two].into_iter();
     let version = versions.find(|version| greeting(*version) == answer);
@@ -39,69 +42,82 @@ pub fn version_of(answer: &str) -> Result<Version, String> {
     })
 }
 
-/// One client: connects, says hello, reads the answer, quits. True if it was served.
+/// A connection to the service. Errors are reasons for the record.
+struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    async fn open(address: SocketAddr) -> Result<Self, String> {
+        let stream = TcpStream::connect(address).await;
+        let stream = stream.map_err(|error| format!("cannot connect: {error}"))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    async fn hello(&mut self) -> Result<Version, String> {
+        let exchange = async {
+            self.0.get_mut().write_all(b"hello\r\n").await?;
+            let mut answer = String::new();
+            let mut stream = (&mut self.0).take(ANSWER_MAX);
+            stream.read_line(&mut answer).await.map(|_| answer)
+        };
+        version_of(&exchange.await.map_err(|error| format!("no answer: {error}"))?)
+    }
+
+    /// Sends `quit` and waits until the server has closed the connection.
+    async fn quit(mut self) -> Result<(), String> {
+        let exchange = async {
+            self.0.get_mut().write_all(b"quit\r\n").await?;
+            self.0.take(ANSWER_MAX).read_to_end(&mut Vec::new()).await
+        };
+        match exchange.await {
+            Ok(0) => Ok(()),
+            Ok(_) => Err("more than one answer".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+async fn patiently<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let done = time::timeout(PATIENCE, work).await;
+    done.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+}
+
+/// A short client: connects, sends hello, reads the answer, quits. True if it was served.
 pub async fn visit(address: SocketAddr, recorder: &Recorder) -> bool {
     let number = recorder.visit_begun();
-    let failed = |reason: String| {
-        recorder.visit_ended(number, Outcome::Failed(reason));
-        false
-    };
-    let stream = match time::timeout(PATIENCE, hello(address)).await {
-        Err(_) => return failed(format!("no answer within {} s", PATIENCE.as_secs())),
-        Ok(Err(reason)) => return failed(reason),
-        Ok(Ok((stream, version))) => {
-            // Written down before the client quits: whoever sees the connection closed knows that
-            // its answer has been recorded.
+    let served = patiently(async {
+        let mut connection = Connection::open(address).await?;
+        let version = connection.hello().await?;
+        Ok((connection, version))
+    });
+    let result = match served.await {
+        Ok((connection, version)) => {
+            // Recorded before the client quits: when its connection counts as closed, its answer is in
+            // the record.
             recorder.visit_ended(number, Outcome::Served(version));
-            stream
+            let quit = connection.quit().await;
+            quit.map_err(|error| format!("broken after the answer: {error}"))
         }
+        Err(reason) => Err(reason),
     };
-    match quit(stream).await {
-        Ok(()) => true,
-        Err(error) => failed(format!("broken after the answer: {error}")),
+    if let Err(reason) = &result {
+        recorder.visit_ended(number, Outcome::Failed(reason.clone()));
     }
+    result.is_ok()
 }
 
-async fn hello(address: SocketAddr) -> Result<(TcpStream, Version), String> {
-    let connected = TcpStream::connect(address).await;
-    let mut stream = connected.map_err(|error| format!("cannot connect: {error}"))?;
-    let exchange = async {
-        stream.write_all(b"hello\r\n").await?;
-        let mut answer = String::new();
-        BufReader::new((&mut stream).take(ANSWER_MAX))
-            .read_line(&mut answer)
-            .await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = exchange
-        .await
-        .map_err(|error| format!("no answer: {error}"))?;
-    Ok((stream, version_of(&answer)?))
-}
-
-/// Says `quit` and waits until the server has closed.
-pub async fn quit(mut stream: TcpStream) -> Result<(), std::io::Error> {
-    stream.write_all(b"quit\r\n").await?;
-    let mut rest = Vec::new();
-    match stream.take(ANSWER_MAX).read_to_end(&mut rest).await? {
-        0 => Ok(()),
-        _ => Err(std::io::Error::other("more than one answer")),
-    }
-}
-
-/// A steady stream of clients, each independent of the others.
-pub struct Stream {
-    enough: oneshot::Sender<()>,
+/// Clients that continue until they are dismissed.
+pub struct Crowd {
+    enough: watch::Sender<bool>,
     clients: JoinHandle<()>,
 }
 
-impl Stream {
-    /// From now on a client comes `every` so often.
-    pub fn begin(address: SocketAddr, every: Duration, recorder: &Recorder) -> Self {
-        let (enough, mut end) = oneshot::channel();
+impl Crowd {
+    /// A new short client at this interval.
+    pub fn stream(address: SocketAddr, interval: Duration, recorder: &Recorder) -> Self {
+        let (enough, mut end) = watch::channel(false);
         let recorder = recorder.clone();
         let clients = tokio::spawn(async move {
-            let mut clock = time::interval(every);
+            let mut clock = time::interval(interval);
             clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
             let mut clients = JoinSet::new();
             loop {
@@ -111,22 +127,75 @@ impl Stream {
                         clients.spawn(async move { visit(address, &recorder).await });
                     }
                     Some(_) = clients.join_next() => {}
-                    _ = &mut end => break,
+                    _ = end.changed() => break,
                 }
             }
-            while clients.join_next().await.is_some() {}
+            clients.join_all().await;
         });
         Self { enough, clients }
     }
 
-    /// No more clients come; waits until the last one has gone.
-    pub async fn end(self) -> Fallible<()> {
-        let _ = self.enough.send(());
+    /// `count` clients that stay and send hello over one connection each. They are connected, and have
+    /// their first answer, when this is complete.
+    pub async fn company(
+        count: usize,
+        address: SocketAddr,
+        recorder: &Recorder,
+    ) -> Fallible<Self> {
+        let (enough, end) = watch::channel(false);
+        let mut clients = JoinSet::new();
+        for _ in 0..count {
+            let connection = Connection::open(address).await?;
+            let number = recorder.holds();
+            let mut talker = Talker(connection, number, recorder.clone());
+            talker.hello().await?;
+            clients.spawn(talker.talk(end.clone()));
+        }
+        recorder.enters(Who::Company);
+        let recorder = recorder.clone();
+        let clients = tokio::spawn(async move {
+            clients.join_all().await;
+            recorder.leaves(Who::Company);
+        });
+        Ok(Self { enough, clients })
+    }
+
+    /// Dismisses the clients, and waits until the last one has left.
+    pub async fn leave(self) -> Fallible<()> {
+        self.enough.send_replace(true);
         Ok(self.clients.await?)
     }
 }
 
-/// The client that stays: the real hello-world-client, as somebody at a keyboard would use it.
+/// A client of the company: its connection, and the number of that in the record.
+struct Talker(Connection, usize, Recorder);
+
+impl Talker {
+    async fn hello(&mut self) -> Result<(), String> {
+        let asked = self.2.now();
+        patiently(self.0.hello()).await?;
+        self.2.answered(self.1, asked);
+        Ok(())
+    }
+
+    /// Sends hello until it is dismissed or its connection is lost.
+    async fn talk(mut self, mut end: watch::Receiver<bool>) {
+        let mut result = Ok(());
+        while result.is_ok() && time::timeout(EVERY, end.wait_for(|enough| *enough)).await.is_err() {
+            result = self.hello().await;
+        }
+        if result.is_ok() {
+            result = match time::timeout(PATIENCE, self.0.quit()).await {
+                Ok(quit) => quit.map_err(|error| format!("broken at the end: {error}")),
+                Err(_) => Err("not closed at the end".to_owned()),
+            };
+        }
+        let result = result.map_err(|reason| format!("a connection that was held: {reason}"));
+        self.2.let_go(self.1, result);
+    }
+}
+
+/// The client that stays: the real hello-world-client, driven through its standard input.
 pub struct Guest {
     program: Child,
     keyboard: ChildStdin,
@@ -136,30 +205,28 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Starts the program; it connects.
+    /// Starts the program, which connects.
     pub fn arrive(program: &Path, address: SocketAddr, recorder: &Recorder) -> Fallible<Self> {
         let mut program = Command::new(program)
-            .arg(address.ip().to_string())
-            .arg(address.port().to_string())
+            .args([address.ip().to_string(), address.port().to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("{} cannot be started: {error}", program.display()))?;
         recorder.enters(Who::Guest);
-        let connection = recorder.holds();
         let keyboard = program.stdin.take().ok_or("no way to type")?;
         let screen = program.stdout.take().ok_or("no way to read")?;
         Ok(Self {
             program,
             keyboard,
             screen: BufReader::new(screen).lines(),
-            connection,
+            connection: recorder.holds(),
             recorder: recorder.clone(),
         })
     }
 
-    /// Types hello; the answer.
+    /// Types hello and returns the answer.
     pub async fn hello(&mut self) -> Fallible<String> {
         let asked = self.recorder.now();
         self.keyboard.write_all(b"hello\n").await?;
@@ -172,22 +239,24 @@ impl Guest {
         Ok(answer)
     }
 
-    /// Its connection is gone, and so is the program.
+    /// Ends the program after its connection was lost.
     pub async fn loses_it(mut self, reason: &str) -> Fallible<()> {
-        self.recorder.leaves(Who::Guest);
-        self.recorder
-            .let_go(self.connection, Err(reason.to_owned()));
+        self.ended(Err(reason.to_owned()));
         Ok(self.program.kill().await?)
     }
 
-    /// Types the end of its input, and waits until the program has ended.
+    /// Closes the program's input, and waits until it has ended.
     pub async fn leave(mut self) -> Fallible<()> {
-        self.recorder.leaves(Who::Guest); // from here on the drain may be complete
-        self.recorder.let_go(self.connection, Ok(()));
+        self.ended(Ok(())); // from here on the drain may be complete
         drop(self.keyboard);
         match time::timeout(PATIENCE, self.program.wait()).await?? {
             status if status.success() => Ok(()),
             status => Err(format!("the client that stays ended with {status}").into()),
         }
+    }
+
+    fn ended(&self, how: Result<(), String>) {
+        self.recorder.leaves(Who::Guest);
+        self.recorder.let_go(self.connection, how);
     }
 }

@@ -1,134 +1,103 @@
-//! The administrator's hand: calls the proxy over Varlink, as `disnix-tcp-proxyctl` and the Disnix
-//! wrapper do.
+//! The administrator's calls to the proxy, over Varlink, as `disnix-tcp-proxyctl` makes them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use disnix_proxy_example::ctl::client::{Client, Proxy};
 use disnix_proxy_example::interface::{
-    self, ConnectionReply, ConnectionStatus, GateReply, GateState, LockParameters, Status,
-    StatusReply,
+    ConnectionReply, ConnectionStatus, GateReply, GateState, LockParameters, Status, StatusReply,
 };
-use disnix_proxy_example::service::varlink::{Call, Reply, VarlinkConnection};
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
-use tokio::net::UnixStream;
+use serde_json::json;
 use tokio::time;
 
 use crate::Fallible;
 use crate::recorder::Recorder;
 
-/// The longest message that is accepted.
-const MESSAGE_MAX: usize = 64 * 1024;
-
-/// How often the proxy is asked for its status, for the record.
+/// How often the record gets a sample of the proxy's status.
 const SAMPLE: Duration = Duration::from_millis(25);
 
-/// A connection to a proxy's control socket.
-pub struct Control(VarlinkConnection);
+/// Calls the proxy at a control socket. A call starts a proxy that does not run.
+#[derive(Clone)]
+pub struct Control(Proxy);
 
 impl Control {
-    /// Connects; a proxy that does not run is started by this.
-    pub async fn connect(path: &Path) -> Fallible<Self> {
-        let stream = UnixStream::connect(path).await?;
-        Ok(Self(VarlinkConnection::new(stream, MESSAGE_MAX)))
+    /// The proxy at this control socket.
+    pub fn at(control: PathBuf) -> Self {
+        let name = control.display().to_string();
+        Self(Proxy { name, control })
     }
 
-    /// What there is to know of the proxy now.
-    pub async fn status(&mut self) -> Fallible<Status> {
-        self.send("GetStatus", json!({}), false).await?;
-        Ok(self.receive::<StatusReply>().await?.0.status)
+    /// The state of the proxy.
+    pub async fn status(&self) -> Fallible<Status> {
+        let reply: StatusReply = self.0.ask_once("GetStatus", json!({})).await?;
+        Ok(reply.status)
     }
 
     /// The open connections.
-    pub async fn connections(&mut self) -> Fallible<Vec<ConnectionStatus>> {
-        self.send("ListConnections", json!({}), true).await?;
+    pub async fn connections(&self) -> Fallible<Vec<ConnectionStatus>> {
+        let mut client = self.0.connect().await?;
+        client.call("ListConnections", json!({}), true).await?;
         let mut connections = Vec::new();
         loop {
-            let (reply, more) = self.receive::<ConnectionReply>().await?;
-            connections.extend(reply.connection);
-            if !more {
+            let answer = client.reply::<ConnectionReply>().await?;
+            connections.extend(answer.parameters.connection);
+            if !answer.continues {
                 return Ok(connections);
             }
         }
     }
 
     /// Opens the gate.
-    pub async fn unlock(&mut self) -> Fallible<()> {
-        self.send("Unlock", json!({}), false).await?;
-        self.receive::<GateReply>().await?;
+    pub async fn unlock(&self) -> Fallible<()> {
+        self.0.ask_once::<GateReply>("Unlock", json!({})).await?;
         Ok(())
     }
 
-    /// Closes the gate. The drain is complete when [`Drain::complete`] says so.
-    pub async fn lock(mut self, reason: &str) -> Fallible<(Drain, GateReply)> {
+    /// Closes the gate; the drain may take longer.
+    pub async fn lock(&self, reason: &str) -> Fallible<(Drain, GateReply)> {
         let parameters = LockParameters {
             reason: Some(reason.to_owned()),
             ..LockParameters::default()
         };
-        self.send("Lock", serde_json::to_value(parameters)?, true)
-            .await?;
-        let (first, more) = self.receive().await?;
-        let drain = Drain {
-            control: self,
-            complete: (!more).then_some(first),
-        };
-        Ok((drain, first))
+        let mut client = self.0.connect().await?;
+        client.call("Lock", parameters, true).await?;
+        let first = client.reply().await?;
+        let complete = (!first.continues).then_some(first.parameters);
+        Ok((Drain { client, complete }, first.parameters))
     }
 
-    async fn send(&mut self, method: &str, parameters: Value, more: bool) -> Fallible<()> {
-        let method = interface::qualified(method);
-        let call = Call {
-            method,
-            parameters,
-            more,
-            oneway: false,
-        };
-        Ok(self.0.send(&call).await?)
-    }
-
-    /// A reply, and whether more will follow.
-    async fn receive<T: DeserializeOwned>(&mut self) -> Fallible<(T, bool)> {
-        let reply: Reply = self.0.receive().await?.ok_or("the proxy hung up")?;
-        match reply.error {
-            None => Ok((serde_json::from_value(reply.parameters)?, reply.continues)),
-            Some(error) => Err(format!("the proxy answers {error} {}", reply.parameters).into()),
+    /// Samples the status until it is aborted; while the proxy does not answer, there is no sample.
+    pub async fn sample(self, recorder: Recorder) {
+        let mut clock = time::interval(SAMPLE);
+        loop {
+            clock.tick().await;
+            if let Ok(status) = self.status().await {
+                recorder.sample(status.open, status.queued);
+            }
         }
     }
 }
 
-/// A lock whose drain is awaited: the caller stays on the line, the proxy reports.
+/// A lock that waits for its drain.
 pub struct Drain {
-    control: Control,
+    client: Client,
     complete: Option<GateReply>,
 }
 
 impl Drain {
-    /// Waits until no connection is open any more.
+    /// Waits until no connection is open.
     pub async fn complete(mut self) -> Fallible<GateReply> {
         loop {
-            if let Some(reply) = self.complete {
-                return match reply.gate {
-                    GateState::Locked => Ok(reply),
-                    gate => Err(format!("the drain ended with the gate {gate:?}").into()),
-                };
+            match self.complete {
+                Some(reply) if reply.gate == GateState::Locked => return Ok(reply),
+                Some(reply) => {
+                    return Err(format!("the drain ended with the gate {:?}", reply.gate).into());
+                }
+                None => {
+                    let answer = self.client.reply().await?;
+                    self.complete = (!answer.continues).then_some(answer.parameters);
+                }
             }
-            let (reply, more) = self.control.receive().await?;
-            self.complete = (!more).then_some(reply);
-        }
-    }
-}
-
-/// Asks the proxy for its status again and again; a proxy that is away is asked again later.
-pub async fn sample(path: PathBuf, recorder: Recorder) {
-    let mut clock = time::interval(SAMPLE);
-    loop {
-        clock.tick().await;
-        let Ok(mut control) = Control::connect(&path).await else {
-            continue;
-        };
-        while let Ok(status) = control.status().await {
-            recorder.sample(status.open, status.queued);
-            clock.tick().await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! An atomic upgrade that anyone can watch, without root and without systemd:
+//! A demonstration of an atomic upgrade, without root and without systemd:
 //!
 //! ```sh
 //! cargo run --release --example atomic-upgrade
@@ -6,14 +6,14 @@
 //!
 //! The programs are the real ones. This example plays everything around them:
 //!
-//! - [`stage`] plays systemd: binds the sockets, hands them over, starts a program when a client
-//!   comes, waits for `READY=1`, keeps what it is given, starts again what was killed;
-//! - [`clients`] and [`company`] are the audience, and [`control`] the administrator's hand on the proxy;
-//! - [`story`] is the script, one method for each scene;
-//! - [`recorder`] writes down what is seen, [`record`] is what was seen, [`verdict`] judges it, [`timeline`] draws it.
+//! - [`stage`] plays systemd: it binds the sockets, passes them on, starts a program for a client, waits
+//!   for `READY=1`, stores descriptors, and starts a killed program again;
+//! - [`clients`] are the clients, and [`control`] makes the administrator's calls;
+//! - [`story`] is the script, with a method for each scene;
+//! - [`recorder`] writes the [`record`], [`verdict`] judges it, [`timeline`] draws it.
 //!
-//! It ends with status 1 when a single client failed, when the upgrade was not atomic, or when a
-//! connection was cut because the proxy was killed.
+//! The exit status is 1 if a client failed, if the upgrade was not atomic, or if a kill of the proxy cut
+//! a connection.
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,7 +25,6 @@ use disnix_proxy_example::service::program::raise_descriptor_limit;
 use disnix_proxy_example::service::timespan::TimeSpan;
 
 mod clients;
-mod company;
 mod control;
 mod narrator;
 mod programs;
@@ -36,10 +35,10 @@ mod story;
 mod timeline;
 mod verdict;
 
-/// What can go wrong, in one sentence.
+/// Errors are sentences.
 type Fallible<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// Longer than any machine should take; the script itself takes about eight seconds.
+/// The limit for the whole performance, which takes about eight seconds.
 const TOO_LONG: Duration = Duration::from_secs(60);
 
 /// Watch an atomic upgrade: real programs, real clients, no root, no systemd.
@@ -66,7 +65,7 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    raise_descriptor_limit(); // every client that waits is one here
+    raise_descriptor_limit(); // each waiting client takes a descriptor here
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -84,7 +83,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Performs the story, then shows the table, the timeline and the verdict. True if all is well.
+/// Performs the story, then prints the table, the timeline and the verdict. Returns whether all is well.
 async fn watch(options: &Options) -> Fallible<bool> {
     let programs = programs::find(options.programs.as_deref())?;
     let interval = options.every.finite().unwrap_or(Duration::MAX);

@@ -1,4 +1,4 @@
-//! Tells what happens, one line for each step: the time, a word, what to notice.
+//! The narration on standard output: a line for each step, with its time.
 
 use std::env;
 use std::io::{self, IsTerminal};
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::recorder::Recorder;
 
-/// Tells the story on standard output.
+/// Prints the narration.
 pub struct Narrator {
     recorder: Recorder,
     style: Style,
 }
 
 impl Narrator {
-    /// A narrator whose times are those of the record.
+    /// A narrator with the times of the record.
     pub fn new(recorder: &Recorder) -> Self {
         Self {
             recorder: recorder.clone(),
@@ -21,20 +21,20 @@ impl Narrator {
         }
     }
 
-    /// Begins a scene.
+    /// The title of a scene.
     pub fn scene(&self, title: &str) {
         println!("\n{}", self.style.bold(title));
     }
 
-    /// Something has happened.
-    pub fn tell(&self, word: &str, what: impl AsRef<str>) {
+    /// A step, with a word for it.
+    pub fn tell(&self, word: &str, what: &str) {
         let time = format!("{:6.2} s", self.recorder.now().as_secs_f64());
-        println!("{}  {word:<9} {}", self.style.dim(&time), what.as_ref());
+        println!("{}  {word:<9} {what}", self.style.dim(&time));
     }
 
-    /// Why it matters.
-    pub fn notice(&self, what: impl AsRef<str>) {
-        println!("{:20}{}", "", self.style.dim(what.as_ref()));
+    /// An explanation.
+    pub fn notice(&self, what: &str) {
+        println!("{:20}{}", "", self.style.dim(what));
     }
 }
 
@@ -46,7 +46,7 @@ pub struct Style {
 }
 
 impl Style {
-    /// Colour only on a terminal, and not when the user has said no: <https://no-color.org>.
+    /// Colour on a terminal only, unless the user has turned it off: <https://no-color.org>.
     pub fn of_stdout() -> Self {
         let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -74,7 +74,7 @@ impl Style {
     }
 }
 
-/// A length of time as people say it: `6 ms`, `1.53 s`.
+/// A time in words: `6 ms`, `1.53 s`.
 pub fn spoken(time: Duration) -> String {
     match time.as_micros() {
         0..1_000 => format!("{:.1} ms", time.as_secs_f64() * 1e3),
@@ -83,13 +83,13 @@ pub fn spoken(time: Duration) -> String {
     }
 }
 
-/// A number with its thousands apart, and what is counted: `1,040 clients`, `1 client`.
+/// A number with its noun: `1,040 clients`, `1 client`.
 pub fn counted(number: usize, what: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{} {what}{plural}", grouped(number))
 }
 
-/// A number with its thousands apart.
+/// A number with thousands separators.
 pub fn grouped(number: usize) -> String {
     match number {
         0..1_000 => number.to_string(),

@@ -1,6 +1,5 @@
-//! Finds the real programs: beside this example's own, where cargo puts them.
+//! Finds the real programs, and builds them if necessary.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::SystemTime;
@@ -8,7 +7,7 @@ use std::{env, fs};
 
 use crate::Fallible;
 
-/// Where the programs are.
+/// The paths of the programs.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// hello-world-server
@@ -19,42 +18,26 @@ pub struct Programs {
     pub client: PathBuf,
 }
 
-impl Programs {
-    fn in_directory(directory: &Path) -> Self {
-        Self {
-            server: directory.join("hello-world-server"),
-            proxy: directory.join("disnix-tcp-proxy"),
-            client: directory.join("hello-world-client"),
-        }
-    }
-
-    fn all(&self) -> [&PathBuf; 3] {
-        [&self.server, &self.proxy, &self.client]
-    }
-
-    fn missing(&self) -> Option<&PathBuf> {
-        self.all().into_iter().find(|path| !path.is_file())
-    }
-
-    /// Whether one of them is missing or older than this example. What only cargo can know, it is
-    /// asked by running it.
-    fn out_of_date(&self, than: &Path) -> bool {
-        let time = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
-        let example = time(than).unwrap_or(SystemTime::UNIX_EPOCH);
-        self.all()
-            .into_iter()
-            .any(|path| time(path).is_none_or(|built| built < example))
-    }
-}
-
-/// The programs in `directory` when it is given, else those beside this example, built when they
-/// are missing or out of date.
+/// The programs in `directory`, or else those beside this example, built if they are missing or older
+/// than it.
 pub fn find(directory: Option<&Path>) -> Fallible<Programs> {
-    let programs = match directory {
-        Some(directory) => Programs::in_directory(directory),
-        None => beside_the_example()?,
+    let example = env::current_exe()?;
+    let beside = example.parent().and_then(Path::parent);
+    let directory = directory.or(beside).ok_or("where is this example?")?;
+    let programs = Programs {
+        server: directory.join("hello-world-server"),
+        proxy: directory.join("disnix-tcp-proxy"),
+        client: directory.join("hello-world-client"),
     };
-    match programs.missing() {
+    let all = [&programs.server, &programs.proxy, &programs.client];
+    let time = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+    let newest = time(&example).unwrap_or(SystemTime::UNIX_EPOCH);
+    let is_old = |path: &&PathBuf| time(path).is_none_or(|built| built < newest);
+    if Some(directory) == beside && all.iter().any(is_old) {
+        println!("Building the programs themselves first: the first time takes minutes …");
+        build(directory)?;
+    }
+    match all.into_iter().find(|path| !path.is_file()) {
         None => Ok(programs),
         Some(path) => Err(format!(
             "{} is missing; build it with `cargo build --release --bins`",
@@ -64,39 +47,17 @@ pub fn find(directory: Option<&Path>) -> Fallible<Programs> {
     }
 }
 
-/// `cargo run --example` builds the example alone: the programs of the package are built here.
-fn beside_the_example() -> Fallible<Programs> {
-    let example = env::current_exe()?;
-    let directory = example
-        .parent()
-        .and_then(Path::parent)
-        .ok_or("where is this example?")?;
-    let programs = Programs::in_directory(directory);
-    if programs.out_of_date(&example) {
-        println!("Building the programs themselves first: the first time takes minutes …");
-        build(directory)?;
-    }
-    Ok(programs)
-}
-
-/// Runs cargo for the profile in whose directory the programs are.
+/// Runs cargo for the profile of this directory: `cargo run --example` builds the example alone.
 fn build(directory: &Path) -> Fallible<()> {
     let profile = match directory.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let status = Command::new(cargo)
-        .args([
-            "build",
-            "--bins",
-            // With the example, features are what they were for it: nothing is built twice.
-            "--example=atomic-upgrade",
-            "--profile",
-            profile,
-            "--manifest-path",
-        ])
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"))
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        // With the example the features are those that it was built with, so nothing is built twice.
+        .args(["build", "--bins", "--example=atomic-upgrade"])
+        .args(["--profile", profile, "--manifest-path", manifest])
         .status()
         .map_err(|error| format!("cargo cannot be run: {error}"))?;
     match status.success() {

@@ -1,7 +1,8 @@
-//! What was seen: every client with its times, samples of the proxy's status, when each program
-//! ran, the phases of the story, and when the proxy was killed. The drawings, the table and the verdict are made from this
-//! alone.
+//! The record of a performance: every client with its times, samples of the proxy's status, the time of
+//! each program and phase, and the kills of the proxy. The drawings, the table and the verdict are made
+//! from it alone.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use disnix_proxy_example::interface::GateState;
@@ -10,12 +11,12 @@ pub use held::{Held, Kill};
 
 mod held;
 
-/// One client: when it came, and how it ended.
+/// A short client.
 #[derive(Clone, Debug)]
 pub struct Visit {
     /// When it began to connect.
     pub arrived: Duration,
-    /// When it had its answer or knew that it would get none; `None` while it waits.
+    /// When it got its answer or failed; `None` while it waits.
     pub ended: Option<(Duration, Outcome)>,
 }
 
@@ -29,7 +30,7 @@ impl Visit {
 /// How a visit ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// This version of the server answered: 1 or 2.
+    /// This version of the server answered.
     Served(Version),
     /// It failed, for this reason.
     Failed(String),
@@ -44,12 +45,12 @@ pub enum Version {
     Two,
 }
 
-/// A stretch of the story between two things that the administrator did or saw.
+/// The time between two actions of the administrator.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Phase {
-    /// What it is called.
+    /// Its title.
     pub title: &'static str,
-    /// What the gate is in it.
+    /// The gate in it.
     pub gate: GateState,
     /// When it began.
     pub from: Duration,
@@ -57,12 +58,12 @@ pub struct Phase {
     pub to: Duration,
 }
 
-/// Who runs, or stays connected, in a lane.
+/// The subject of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// The client that stays.
     Guest,
-    /// Those that keep talking.
+    /// The clients that keep talking.
     Company,
     /// The proxy.
     Proxy,
@@ -71,7 +72,7 @@ pub enum Who {
 }
 
 impl Who {
-    /// Its name, as people read it.
+    /// Its title in the drawings.
     pub fn title(self) -> &'static str {
         match self {
             Self::Guest => "client that stays",
@@ -83,28 +84,26 @@ impl Who {
     }
 }
 
-/// When somebody was there: any number of times, with marks for what it did.
-#[derive(Clone, Debug)]
+/// When a program ran, or a client was connected.
+#[derive(Clone, Debug, Default)]
 pub struct Lane {
-    /// Who.
-    pub who: Who,
-    /// From and to; without end while it is there.
+    /// From and to; without end while it lasts.
     pub spans: Vec<(Duration, Option<Duration>)>,
-    /// Moments worth a dot.
+    /// Moments for a dot.
     pub marks: Vec<Duration>,
 }
 
-/// Everything that was seen.
+/// The record.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// From the beginning to the end, or until now.
+    /// The time from the beginning to the end.
     pub length: Duration,
-    /// The clients, in the order in which they came.
+    /// The short clients, in the order of their arrival.
     pub visits: Vec<Visit>,
-    /// What the proxy's status said: when, open connections, clients in the kernel's queue.
+    /// The proxy's status: the time, open connections, clients in the kernel's queue.
     pub samples: Vec<(Duration, usize, u32)>,
-    /// In the order of [`Who`].
-    pub lanes: Vec<Lane>,
+    /// The lanes, in the order of the drawings.
+    pub lanes: BTreeMap<Who, Lane>,
     /// When each phase began; [`Self::phases`] has the ends too.
     pub beginnings: Vec<(Duration, GateState, &'static str)>,
     /// The connections that stayed open.
@@ -113,14 +112,14 @@ pub struct Record {
     pub kills: Vec<Kill>,
 }
 
-/// What happened in one of equally wide slices of time.
+/// One of equally wide slices of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Column {
     /// The most clients that waited for an answer at once.
     pub waiting: u32,
     /// The most connections that were open.
     pub open: u32,
-    /// Clients that had come by its end.
+    /// Clients that had arrived by its end.
     pub arrived: u32,
     /// Clients that had been served by its end, by version.
     pub served: [u32; 2],
@@ -130,29 +129,21 @@ pub struct Column {
     pub failed_so_far: u32,
 }
 
-/// What changes from one moment to the next.
-enum Change {
-    Arrived,
-    Served(Version),
-    Failed,
-    Lost,
-    Open(u32),
-}
+/// A change at a moment, applied to the column with a number.
+type Change = (Duration, fn(&mut Column, usize), usize);
 
 impl Record {
     /// The phases, one after the other without gaps.
     pub fn phases(&self) -> Vec<Phase> {
         let ends = self.beginnings.iter().skip(1).map(|next| next.0);
         let ends = ends.chain([self.length]);
-        let with_end = self.beginnings.iter().zip(ends);
-        with_end
-            .map(|(&(from, gate, title), to)| Phase {
-                title,
-                gate,
-                from,
-                to,
-            })
-            .collect()
+        let phase = |(&(from, gate, title), to)| Phase {
+            title,
+            gate,
+            from,
+            to,
+        };
+        self.beginnings.iter().zip(ends).map(phase).collect()
     }
 
     /// When the phase with this title began.
@@ -160,21 +151,20 @@ impl Record {
         Some(self.beginnings.iter().find(|phase| phase.2 == title)?.0)
     }
 
-    /// The lane of `who`.
-    pub fn lane(&self, who: Who) -> Option<&Lane> {
-        self.lanes.iter().find(|lane| lane.who == who)
+    /// The lane of `who`, for an entry.
+    pub fn lane(&mut self, who: Who) -> &mut Lane {
+        self.lanes.entry(who).or_default()
     }
 
-    /// The clients that were served from `from` until before `to`, with the time and the version.
+    /// The clients that were served from `from` until before `to`, with the version.
     pub fn served(&self, from: Duration, to: Duration) -> impl Iterator<Item = (&Visit, Version)> {
-        self.visits
-            .iter()
-            .filter_map(move |visit| match &visit.ended {
-                Some((at, Outcome::Served(version))) if (from..to).contains(at) => {
-                    Some((visit, *version))
-                }
-                _ => None,
-            })
+        let visits = self.visits.iter();
+        visits.filter_map(move |visit| match visit.ended {
+            Some((at, Outcome::Served(version))) if (from..to).contains(&at) => {
+                Some((visit, version))
+            }
+            _ => None,
+        })
     }
 
     /// The clients that failed, with the time and the reason.
@@ -185,58 +175,73 @@ impl Record {
         })
     }
 
-    /// The story in `count` slices of the same length: what the drawings draw.
+    /// The longest wait of a client for its answer.
+    pub fn longest_wait(&self) -> Duration {
+        let waits = self.visits.iter().filter_map(Visit::waited);
+        waits.max().unwrap_or_default()
+    }
+
+    /// The data of the drawings: `count` slices of the same length.
     pub fn columns(&self, count: usize) -> Vec<Column> {
-        let mut changes = Vec::new();
-        for visit in &self.visits {
-            changes.push((visit.arrived, Change::Arrived));
-            match &visit.ended {
-                Some((at, Outcome::Served(version))) => {
-                    changes.push((*at, Change::Served(*version)));
-                }
-                Some((at, Outcome::Failed(_))) => changes.push((*at, Change::Failed)),
-                None => {}
-            }
-        }
-        changes.extend(self.losses().map(|loss| (loss.0, Change::Lost)));
-        for &(at, open, _) in &self.samples {
-            changes.push((at, Change::Open(open.try_into().unwrap_or(u32::MAX))));
-        }
-        changes.sort_by_key(|change| change.0);
         let width = self.length.max(Duration::from_millis(1)).as_secs_f64() / count.max(1) as f64;
-        let mut changes = changes.into_iter().peekable();
+        let mut changes = self.changes().into_iter().peekable();
         let mut columns = Vec::with_capacity(count);
         let mut now = Column::default();
         for index in 1..=count {
-            let last = index == count;
-            let mut column = now;
-            while let Some((_, change)) =
-                changes.next_if(|change| last || change.0.as_secs_f64() < width * index as f64)
-            {
-                match change {
-                    Change::Arrived => {
-                        (now.arrived, now.waiting) = (now.arrived + 1, now.waiting + 1)
-                    }
-                    Change::Served(version) => {
-                        now.served[version as usize] += 1;
-                        now.waiting = now.waiting.saturating_sub(1);
-                    }
-                    Change::Failed => {
-                        column.failed += 1;
-                        now.failed_so_far += 1;
-                        now.waiting = now.waiting.saturating_sub(1);
-                    }
-                    Change::Lost => column.failed += 1,
-                    Change::Open(open) => now.open = open,
-                }
-                column.waiting = column.waiting.max(now.waiting);
-                column.open = column.open.max(now.open);
+            let is_in = |change: &Change| {
+                index == count || change.0.as_secs_f64() < width * index as f64
+            };
+            now.failed = 0;
+            let (mut waiting, mut open) = (now.waiting, now.open);
+            while let Some((_, apply, number)) = changes.next_if(is_in) {
+                apply(&mut now, number);
+                (waiting, open) = (waiting.max(now.waiting), open.max(now.open));
             }
-            (column.arrived, column.served) = (now.arrived, now.served);
-            column.failed_so_far = now.failed_so_far;
-            columns.push(column);
+            columns.push(Column {
+                waiting,
+                open,
+                ..now
+            });
         }
         columns
+    }
+
+    /// All changes, in the order of time.
+    fn changes(&self) -> Vec<Change> {
+        let mut changes: Vec<Change> = Vec::new();
+        for visit in &self.visits {
+            let arrival = |now: &mut Column, _| {
+                now.arrived += 1;
+                now.waiting += 1;
+            };
+            changes.push((visit.arrived, arrival, 0));
+            match visit.ended {
+                None => {}
+                Some((at, Outcome::Served(version))) => {
+                    let service = |now: &mut Column, version: usize| {
+                        now.served[version] += 1;
+                        now.waiting = now.waiting.saturating_sub(1);
+                    };
+                    changes.push((at, service, version as usize));
+                }
+                Some((at, Outcome::Failed(_))) => {
+                    let failure = |now: &mut Column, _| {
+                        now.failed += 1;
+                        now.failed_so_far += 1;
+                        now.waiting = now.waiting.saturating_sub(1);
+                    };
+                    changes.push((at, failure, 0));
+                }
+            }
+        }
+        for (at, _) in self.losses() {
+            changes.push((at, |now, _| now.failed += 1, 0));
+        }
+        for &(at, open, _) in &self.samples {
+            changes.push((at, |now, open| now.open = open as u32, open));
+        }
+        changes.sort_by_key(|change| change.0);
+        changes
     }
 
     /// How many clients waited at this moment.
@@ -269,10 +274,10 @@ pub mod tests {
                 ended,
             }
         };
-        let lane = |who, from, to: Option<u64>| Lane {
-            who,
-            spans: vec![(ms(from), to.map(ms))],
-            marks: vec![ms(from + 20)],
+        let lane = |who, from, to: Option<u64>| {
+            let spans = vec![(ms(from), to.map(ms))];
+            let marks = vec![ms(from + 20)];
+            (who, Lane { spans, marks })
         };
         let held = |opened| Held {
             opened: ms(opened),
@@ -288,12 +293,12 @@ pub mod tests {
                 (ms(600), 9, 0),
                 (ms(700), 0, 0),
             ],
-            lanes: vec![
+            lanes: BTreeMap::from([
                 lane(Who::Guest, 0, Some(395)),
                 lane(Who::Proxy, 0, None),
                 lane(Who::Server(Version::One), 0, Some(450)),
                 lane(Who::Server(Version::Two), 460, None),
-            ],
+            ]),
             beginnings: vec![
                 (ms(0), GateState::Open, phase::BEFORE),
                 (ms(200), GateState::Draining, phase::DRAINING),

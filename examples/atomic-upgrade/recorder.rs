@@ -1,14 +1,14 @@
-//! Where everybody writes down what they see, with the time.
+//! Writes the record: each event with its time.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use disnix_proxy_example::interface::GateState;
 use tokio::sync::Notify;
 
-use crate::record::{Held, Kill, Lane, Outcome, Record, Visit, Who};
+use crate::record::{Held, Kill, Outcome, Record, Visit, Who};
 
-/// A [`Record`] that is being written, by any number of tasks.
+/// A [`Record`] that any number of tasks write.
 #[derive(Clone, Debug)]
 pub struct Recorder {
     record: Arc<Mutex<Record>>,
@@ -17,7 +17,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// An empty record that begins now.
+    /// An empty record that starts now.
     pub fn begin() -> Self {
         Self {
             record: Arc::default(),
@@ -26,153 +26,119 @@ impl Recorder {
         }
     }
 
-    /// The time since the beginning.
+    /// The time since the start.
     pub fn now(&self) -> Duration {
         self.begun.elapsed()
     }
 
-    /// What has been recorded so far.
+    /// A copy of the record until now.
     pub fn so_far(&self) -> Record {
-        let mut record = self.write().clone();
-        record.length = self.now();
-        record
+        self.note(|record, now| Record {
+            length: now,
+            ..record.clone()
+        })
     }
 
-    /// A new phase begins now.
+    /// A phase starts.
     pub fn phase(&self, title: &'static str, gate: GateState) {
-        let now = self.now();
-        self.write().beginnings.push((now, gate, title));
+        self.note(|record, now| record.beginnings.push((now, gate, title)));
     }
 
-    /// A client has come; the number it is given is for [`Self::visit_ended`].
+    /// A short client arrives. Returns its number.
     pub fn visit_begun(&self) -> usize {
-        let arrived = self.now();
-        let mut record = self.write();
-        record.visits.push(Visit {
-            arrived,
-            ended: None,
-        });
-        record.visits.len() - 1
+        self.note(|record, arrived| {
+            let ended = None;
+            record.visits.push(Visit { arrived, ended });
+            record.visits.len() - 1
+        })
     }
 
-    /// A client has been served, or has failed.
+    /// A short client was served, or has failed.
     pub fn visit_ended(&self, number: usize, outcome: Outcome) {
-        let now = self.now();
-        if let Some(visit) = self.write().visits.get_mut(number) {
-            visit.ended = Some((now, outcome));
-        }
+        self.note(|record, now| record.visits[number].ended = Some((now, outcome)));
         self.ended.notify_waiters();
     }
 
-    /// Waits until every client that is there now has been served or has failed.
+    /// Waits until every short client that has arrived by now was served or has failed.
     pub async fn all_served(&self) {
-        let count = self.write().visits.len();
+        let count = self.note(|record, _| record.visits.len());
+        let is_over = |record: &mut Record, _| {
+            let mut visits = record.visits.iter().take(count);
+            visits.all(|visit| visit.ended.is_some())
+        };
         loop {
             let ended = self.ended.notified();
-            if self
-                .write()
-                .visits
-                .iter()
-                .take(count)
-                .all(|visit| visit.ended.is_some())
-            {
+            if self.note(is_over) {
                 return;
             }
             ended.await;
         }
     }
 
-    /// A connection has been opened that is going to stay; its number is for what follows.
+    /// A connection is opened that is going to stay. Returns its number.
     pub fn holds(&self) -> usize {
-        let opened = self.now();
-        let mut record = self.write();
-        record.held.push(Held {
-            opened,
-            ..Held::default()
-        });
-        record.held.len() - 1
+        self.note(|record, opened| {
+            record.held.push(Held {
+                opened,
+                ..Held::default()
+            });
+            record.held.len() - 1
+        })
     }
 
-    /// Over a held connection an answer has come to what was asked then.
+    /// An answer arrives over a held connection, to a request of the time `asked`.
     pub fn answered(&self, number: usize, asked: Duration) {
-        let now = self.now();
-        if let Some(held) = self.write().held.get_mut(number) {
-            held.answers.push((asked, now));
-        }
+        self.note(|record, now| record.held[number].answers.push((asked, now)));
     }
 
-    /// A held connection has been closed by its client, or it was lost.
+    /// A held connection is closed by its client, or lost.
     pub fn let_go(&self, number: usize, how: Result<(), String>) {
-        let now = self.now();
-        if let Some(held) = self.write().held.get_mut(number) {
-            held.ended = Some((now, how));
-        }
+        self.note(|record, now| record.held[number].ended = Some((now, how)));
     }
 
     /// The proxy is about to be killed.
     pub fn killed(&self) {
-        let at = self.now();
-        self.write().kills.push(Kill { at, back: None });
+        self.note(|record, at| record.kills.push(Kill { at, back: None }));
     }
 
-    /// After a kill the proxy is ready again. How long it was not.
+    /// The proxy is ready after a kill. Returns the time since the kill.
     pub fn is_back(&self) -> Duration {
-        let now = self.now();
-        match self.write().kills.last_mut() {
-            Some(kill) => {
-                kill.back = Some(now);
-                now.saturating_sub(kill.at)
-            }
-            None => Duration::ZERO,
-        }
+        self.note(|record, now| {
+            let Some(kill) = record.kills.last_mut() else {
+                return Duration::ZERO;
+            };
+            kill.back = Some(now);
+            now.saturating_sub(kill.at)
+        })
     }
 
-    /// What the proxy's status said just now.
+    /// A sample of the proxy's status.
     pub fn sample(&self, open: usize, queued: u32) {
-        let now = self.now();
-        self.write().samples.push((now, open, queued));
+        self.note(|record, now| record.samples.push((now, open, queued)));
     }
 
-    /// Somebody is there from now on.
+    /// A program starts, or a client connects.
     pub fn enters(&self, who: Who) {
-        let now = self.now();
-        self.with_lane(who, |lane| lane.spans.push((now, None)));
+        self.note(|record, now| record.lane(who).spans.push((now, None)));
     }
 
-    /// Somebody is no longer there.
+    /// A program exits, or a client leaves.
     pub fn leaves(&self, who: Who) {
-        let now = self.now();
-        self.with_lane(who, |lane| {
-            if let Some((_, end @ None)) = lane.spans.last_mut() {
+        self.note(|record, now| {
+            if let Some((_, end @ None)) = record.lane(who).spans.last_mut() {
                 *end = Some(now);
             }
         });
     }
 
-    /// Somebody does something worth a dot.
+    /// A moment for a dot in the lane.
     pub fn mark(&self, who: Who) {
-        let now = self.now();
-        self.with_lane(who, |lane| lane.marks.push(now));
+        self.note(|record, now| record.lane(who).marks.push(now));
     }
 
-    fn with_lane(&self, who: Who, change: impl FnOnce(&mut Lane)) {
-        let mut record = self.write();
-        let lanes = &mut record.lanes;
-        let index = lanes.binary_search_by_key(&who, |lane| lane.who);
-        let index = index.unwrap_or_else(|place| {
-            let lane = Lane {
-                who,
-                spans: Vec::new(),
-                marks: Vec::new(),
-            };
-            lanes.insert(place, lane);
-            place
-        });
-        change(&mut lanes[index]);
-    }
-
-    fn write(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    fn note<T>(&self, event: impl FnOnce(&mut Record, Duration) -> T) -> T {
+        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        event(&mut record, self.now())
     }
 }
 
@@ -182,7 +148,7 @@ mod tests {
     use crate::record::Version;
 
     #[tokio::test]
-    async fn all_served_waits_for_those_who_are_there_and_for_nobody_else() {
+    async fn all_served_waits_for_the_clients_of_that_moment_only() {
         let recorder = Recorder::begin();
         let first = recorder.visit_begun();
         let waiting = tokio::spawn({

@@ -1,30 +1,33 @@
-//! Plays systemd, as far as socket activation and the descriptor store go.
+//! Plays systemd: socket activation, restarts and the file descriptor store.
 //!
-//! The listening sockets are bound here and stay open whatever becomes of the programs. A program
-//! gets them as sd_listen_fds(3) says: descriptors from 3 on, `LISTEN_FDS`, `LISTEN_FDNAMES`,
-//! `LISTEN_PID`. While it does not run, its sockets are watched, and the first client starts it.
-//! It is *ready* when it says `READY=1` to `NOTIFY_SOCKET`, sd_notify(3). What it stores there comes
-//! back to its next process. Whoever was killed is started again at once.
+//! The listening sockets are bound here and stay open. A program gets them as in sd_listen_fds(3):
+//! descriptors from 3 on, `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID`. While it does not run, its
+//! sockets are watched, and the first client starts it. It is *ready* when it sends `READY=1` to
+//! `NOTIFY_SOCKET`, sd_notify(3). Descriptors that it stores there are passed to its next process. After
+//! a kill it is started again at once.
 
 use std::fs;
 use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::net::UnixDatagram;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::Fallible;
 use crate::record::Who;
 use crate::recorder::Recorder;
-use notify::{NotifySocket, Store};
+use notify::Store;
 use process::Process;
 
 mod notify;
@@ -35,22 +38,26 @@ pub use process::inherit_children;
 /// As `FileDescriptorStoreMax=` of the shipped unit.
 const STORE_MAX: usize = 16;
 
-/// Clients that the kernel lets wait at a listener; it allows itself to hold fewer.
+/// The accept backlog, which `net.core.somaxconn` caps.
 const BACKLOG: i32 = 4096;
+
+/// The exit status after a stop with open connections for the next process
+/// (`RestartForceExitStatus=75` of the shipped unit).
+const LEFT_CONNECTIONS: i32 = 75;
 
 /// A listening socket and its `FileDescriptorName=`.
 #[derive(Clone, Debug)]
 pub struct Socket {
-    /// Names may not contain a colon.
+    /// The name, without a colon.
     pub name: &'static str,
     /// The socket.
     pub descriptor: Arc<OwnedFd>,
 }
 
-/// What a unit runs.
+/// The program of a unit.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// In whose lane it is recorded.
+    /// Its lane in the record.
     pub who: Who,
     /// The executable file.
     pub path: PathBuf,
@@ -58,12 +65,12 @@ pub struct Program {
     pub arguments: Vec<String>,
 }
 
-/// What a unit does.
+/// The state of a unit.
 #[derive(Clone, Debug)]
-pub enum State {
-    /// The program does not run; the first client starts it.
+enum State {
+    /// The first client starts the program.
     Waiting,
-    /// The program has been started and is not ready.
+    /// The program was started and is not ready.
     Starting,
     /// It is ready.
     Running(Running),
@@ -76,27 +83,22 @@ pub enum State {
 pub struct Running {
     /// Its number.
     pub process: Pid,
-    /// How long it took from its start to `READY=1`.
+    /// The time from its start to `READY=1`.
     pub took: Duration,
-    /// So many descriptors were in the store for it.
+    /// The number of descriptors that were stored for it.
     pub kept: usize,
 }
 
 /// A program with its sockets: a `.service` and its `.socket`.
 pub struct Unit {
-    orders: mpsc::Sender<Order>,
+    wanted: watch::Sender<Option<Program>>,
     state: watch::Receiver<State>,
-}
-
-/// End the program; then go on with another one, or not at all.
-struct Order {
-    next: Option<Program>,
-    done: oneshot::Sender<Fallible<()>>,
+    manager: JoinHandle<()>,
 }
 
 impl Unit {
-    /// A unit whose program does not run yet. Its files are made in `directory`; the program logs
-    /// to standard error, or to a file there.
+    /// A unit whose program does not run yet. Its files are in `directory`; the program logs to
+    /// standard error, or to a file there.
     pub fn load(
         program: Program,
         sockets: Vec<Socket>,
@@ -104,27 +106,28 @@ impl Unit {
         logs: bool,
         recorder: &Recorder,
     ) -> Fallible<Self> {
-        let name = program
-            .path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let log = directory.join(format!("{name}.log"));
-        let (orders, inbox) = mpsc::channel(1);
+        let name = program.path.file_name().unwrap_or_default();
+        let file = |extension| directory.join(name).with_extension(extension);
+        let notify_path = file("notify");
         let (state_sender, state) = watch::channel(State::Waiting);
+        let log = (!logs).then(|| file("log"));
+        let (wanted, wanted_receiver) = watch::channel(Some(program));
         let manager = Manager {
-            notify: NotifySocket::bind(directory.join(format!("{name}.notify")))?,
+            notify: UnixDatagram::bind(&notify_path)?,
+            notify_path,
             store: Store::of(STORE_MAX),
-            log: (!logs).then_some(log),
-            program,
+            log,
             sockets,
-            orders: inbox,
+            wanted: wanted_receiver,
             state: state_sender,
             recorder: recorder.clone(),
         };
-        tokio::spawn(manager.manage());
-        Ok(Self { orders, state })
+        let manager = tokio::spawn(manager.manage());
+        Ok(Self {
+            wanted,
+            state,
+            manager,
+        })
     }
 
     /// Waits until the program is ready.
@@ -132,7 +135,7 @@ impl Unit {
         self.ready_again(None).await
     }
 
-    /// Waits until the program is ready in another process than this one.
+    /// Waits until the program is ready in another process than `before`.
     pub async fn ready_again(&mut self, before: Option<Pid>) -> Fallible<Running> {
         let settled = |state: &State| match state {
             State::Running(running) => Some(running.process) != before,
@@ -146,51 +149,43 @@ impl Unit {
         }
     }
 
-    /// Waits until the program has ended by itself.
+    /// Waits until the program has exited by itself.
     pub async fn gone(&mut self) -> Fallible<()> {
-        self.state
-            .wait_for(|state| matches!(state, State::Waiting))
-            .await?;
+        let is_waiting = |state: &State| matches!(state, State::Waiting);
+        self.state.wait_for(is_waiting).await?;
         Ok(())
     }
 
-    /// `systemctl restart` with a new version: ends the program, and starts `next` with the same
-    /// sockets. Complete when it is ready.
-    pub async fn replace(&self, next: Program) -> Fallible<()> {
-        self.order(Some(next)).await
+    /// `systemctl restart` with a new version: ends the program, starts `next` with the same sockets,
+    /// and waits until it is ready.
+    pub async fn replace(&mut self, next: Program) -> Fallible<()> {
+        let before = match &*self.state.borrow() {
+            State::Running(running) => Some(running.process),
+            _ => None,
+        };
+        self.wanted.send_replace(Some(next));
+        self.ready_again(before).await.map(drop)
     }
 
-    /// `systemctl stop`, socket included: nobody starts the program again.
-    pub async fn stop(&self) -> Fallible<()> {
-        self.order(None).await
-    }
-
-    async fn order(&self, next: Option<Program>) -> Fallible<()> {
-        let (done, answer) = oneshot::channel();
-        let sent = self.orders.send(Order { next, done }).await;
-        sent.map_err(|_| "the unit has failed")?;
-        answer.await?
+    /// `systemctl stop`, sockets included.
+    pub async fn stop(self) -> Fallible<()> {
+        self.wanted.send_replace(None);
+        self.manager.await?;
+        match &*self.state.borrow() {
+            State::Failed(reason) => Err(reason.clone().into()),
+            _ => Ok(()),
+        }
     }
 }
 
-/// What a unit does next.
-enum Next {
-    /// Nothing, until a client comes.
-    Wait,
-    /// Run the program.
-    Run,
-    /// What it has been ordered.
-    Obey(Order),
-}
-
-/// The task behind a [`Unit`].
+/// The task of a [`Unit`].
 struct Manager {
-    program: Program,
+    wanted: watch::Receiver<Option<Program>>,
     sockets: Vec<Socket>,
-    notify: NotifySocket,
+    notify: UnixDatagram,
+    notify_path: PathBuf,
     store: Store,
     log: Option<PathBuf>,
-    orders: mpsc::Receiver<Order>,
     state: watch::Sender<State>,
     recorder: Recorder,
 }
@@ -198,120 +193,100 @@ struct Manager {
 impl Manager {
     async fn manage(mut self) {
         if let Err(error) = self.serve().await {
-            let program = self.program.path.display();
-            let log = self
-                .log
-                .as_ref()
-                .and_then(|path| fs::read_to_string(path).ok());
-            let reason = format!("{program}: {error}\n{}", log.unwrap_or_default());
+            let log = self.log.as_ref();
+            let log = log.and_then(|path| fs::read_to_string(path).ok());
+            let reason = format!("{error}\n{}", log.unwrap_or_default());
             self.state.send_replace(State::Failed(reason));
         }
     }
 
-    /// Starts the program whenever a client comes, until it is ordered to stop.
+    /// Runs the wanted program for each client that arrives, until none is wanted.
     async fn serve(&mut self) -> Fallible<()> {
-        let mut done = None;
-        let mut next = Next::Wait;
-        loop {
-            next = match next {
-                Next::Wait => {
-                    self.store.clear(); // whatever was still in it
-                    self.state.send_replace(State::Waiting);
-                    tokio::select! {
-                        client = client_comes(&self.sockets) => { client?; Next::Run }
-                        order = self.orders.recv() => match order {
-                            Some(order) => Next::Obey(order),
-                            None => return Ok(()),
-                        },
+        let mut at_once = false;
+        while let Some(program) = self.wanted.borrow_and_update().clone() {
+            if !at_once {
+                self.store.clear();
+                self.state.send_replace(State::Waiting);
+                tokio::select! {
+                    client = client_arrives(&self.sockets) => client?,
+                    changed = self.wanted.changed() => {
+                        changed?;
+                        at_once = true;
+                        continue;
                     }
                 }
-                Next::Run => self.run(done.take()).await?,
-                Next::Obey(order) => match order.next {
-                    Some(program) => {
-                        self.program = program;
-                        done = Some(order.done);
-                        Next::Run
-                    }
-                    None => {
-                        let _ = order.done.send(Ok(()));
-                        return Ok(());
-                    }
-                },
-            };
+            }
+            let run = self.run(&program).await;
+            at_once = run.map_err(|error| format!("{}: {error}", program.path.display()))?;
         }
+        Ok(())
     }
 
-    /// Runs the program once, until it ends by itself, by an order, or by the hand of somebody else.
-    /// `done` is told when it is ready.
-    async fn run(&mut self, mut done: Option<oneshot::Sender<Fallible<()>>>) -> Fallible<Next> {
+    /// Runs the program until its process ends. Returns whether the next process starts at once.
+    async fn run(&mut self, program: &Program) -> Fallible<bool> {
         let started = Instant::now();
         self.state.send_replace(State::Starting);
         let kept = self.store.iter().count();
         let sockets = self.sockets.iter();
         let sockets = sockets.map(|socket| (socket.name, socket.descriptor.as_fd()));
-        let mut process = Process::start(
-            &self.program,
-            sockets.chain(self.store.iter()),
-            self.notify.path(),
-            self.log.as_ref(),
-        )?;
-        let mut order = None;
-        self.recorder.enters(self.program.who);
+        let descriptors = sockets.chain(self.store.iter());
+        let mut process =
+            Process::start(program, descriptors, &self.notify_path, self.log.as_ref())?;
+        self.recorder.enters(program.who);
+        let (mut was_ready, mut is_stopped) = (false, false);
         let status = loop {
             tokio::select! {
-                biased; // what it said last is heard before its end is seen
-                notice = self.notify.next() => {
+                biased; // its last messages come before its end
+                notice = notify::receive(&self.notify) => {
                     let notice = notice?;
                     if notice.says("READY=1") {
+                        was_ready = true;
                         let (process, took) = (process.id, started.elapsed());
                         self.state.send_replace(State::Running(Running { process, took, kept }));
-                        done.take().map(|done| done.send(Ok(())));
                     }
                     self.store.hear(notice);
                 }
-                received = self.orders.recv(), if order.is_none() => {
-                    order = received;
+                _ = self.wanted.changed(), if !is_stopped => {
+                    is_stopped = true;
                     process.terminate()?;
                 }
                 status = process.ends() => break status?,
             }
         };
-        self.recorder.leaves(self.program.who);
-        process.leaves_nobody().await?;
-        let was_ready = matches!(&*self.state.borrow(), State::Running(_));
-        let has_left = process::has_left(status);
-        match ((status.success() || has_left) && was_ready, order) {
-            (true, Some(order)) => Ok(Next::Obey(order)),
-            (true, None) if !has_left => Ok(Next::Wait),
-            (_, None) if was_ready && (has_left || process::was_killed(status)) => Ok(Next::Run),
-            _ => Err(process::failure(status, was_ready).into()),
+        self.recorder.leaves(program.who);
+        process.group_ends().await?;
+        let was_killed = status.signal() == Some(Signal::KILL.as_raw());
+        match status.code() {
+            _ if !was_ready => Err(format!("it ended ({status}) before it was ready").into()),
+            Some(0) => Ok(is_stopped),
+            Some(LEFT_CONNECTIONS) => Ok(true),
+            None if was_killed && !is_stopped => Ok(true),
+            _ => Err(format!("it ended with {status}").into()),
         }
     }
 }
 
-/// A listening socket on a port that is free.
+/// A listening socket on a free port.
 pub fn listen() -> Fallible<(SocketAddr, Arc<OwnedFd>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     rustix::net::listen(&listener, BACKLOG)?; // the standard library's own is 128
     Ok((listener.local_addr()?, Arc::new(listener.into())))
 }
 
-/// Waits until one of the sockets has a client. Nothing is accepted.
-async fn client_comes(sockets: &[Socket]) -> io::Result<()> {
-    let mut watched = Vec::new();
-    for socket in sockets {
+/// Waits until a client arrives at one of the sockets, without accepting it.
+async fn client_arrives(sockets: &[Socket]) -> io::Result<()> {
+    let watched = sockets.iter().map(|socket| {
         let descriptor = socket.descriptor.as_fd();
         // SAFETY: the descriptor is borrowed from `sockets`, which outlive `watched`.
-        watched.push(unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }?);
-    }
+        unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }
+    });
+    let watched = watched.collect::<Result<Vec<_>, _>>()?;
     poll_fn(|context| {
-        let mut polled = watched.iter().map(|socket| socket.poll_read_ready(context));
-        polled
-            .find_map(|polled| match polled {
-                Poll::Ready(ready) => Some(Poll::Ready(ready.map(drop))),
-                Poll::Pending => None,
-            })
-            .unwrap_or(Poll::Pending)
+        let mut watched = watched.iter();
+        match watched.any(|socket| socket.poll_read_ready(context).is_ready()) {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
+        }
     })
     .await
 }

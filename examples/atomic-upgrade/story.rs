@@ -1,11 +1,13 @@
-//! The script. Every scene is a method of [`Show`]; [`perform`] is their order. [`prepare`] sets the
-//! stage, and [`kill`] is a scene of its own.
+//! The script. Every scene is a method of [`Show`]; [`perform`] calls them in order. [`kill`] is a scene
+//! of its own.
 //!
-//! Scenes wait for events, never for a time, with one exception: [`Show::pause`], where the script
-//! says that time passes (an administrator thinks, the audience looks on).
+//! Scenes wait for events, never for a time, except [`Show::pause`]: there time passes for the
+//! administrator and the audience.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::sync::Arc;
 use std::time::Duration;
 
 use disnix_proxy_example::interface::{GateReply, GateState};
@@ -14,57 +16,62 @@ use tokio::task::JoinHandle;
 use tokio::time;
 
 use crate::Fallible;
-use crate::clients::{self, Guest, Stream};
-use crate::company::{self, Company};
-use crate::control::{self, Control};
+use crate::clients::{self, Crowd, Guest};
+use crate::control::Control;
 use crate::narrator::{Narrator, counted, spoken};
 use crate::programs::Programs;
-use crate::record::{Record, Version};
+use crate::record::{Record, Version, Who};
 use crate::recorder::Recorder;
-use crate::stage::Unit;
-use prepare::server;
+use crate::stage::{self, Program, Socket, Unit};
 
 mod kill;
-mod prepare;
 
-/// The titles of the phases; the verdict asks for them.
+/// The titles of the phases, which the verdict refers to.
 pub mod phase {
     /// Before the upgrade.
     pub const BEFORE: &str = "version 1";
-    /// Before the upgrade as well, and the proxy is killed.
+    /// Before the upgrade; the proxy is killed.
     pub const KILLED: &str = "kill -9";
-    /// Locked, and somebody is still connected.
+    /// Locked, with open connections.
     pub const DRAINING: &str = "draining";
-    /// Locked, and nobody is connected.
+    /// Locked, without open connections.
     pub const LOCKED: &str = "locked";
     /// After the upgrade.
     pub const AFTER: &str = "version 2";
-    /// Nobody comes.
+    /// Without clients.
     pub const QUIET: &str = "idle";
 }
 
-/// After so long without connections the programs end by themselves.
+/// The idle time of the programs.
 const IDLE: &str = "1s";
 
-/// So many clients keep talking over one connection each.
+/// The number of clients that stay and talk.
 const COMPANY: usize = 20;
 
-/// Whoever waits for the end of the drain.
+/// Waits for the end of the drain.
 type Drained = JoinHandle<Fallible<GateReply>>;
 
-/// What is performed, and how.
+/// A line of the narration: `tell!(show, "word", "format", …)`.
+macro_rules! tell {
+    ($show:expr, $word:literal, $($text:tt)+) => {
+        $show.narrator.tell($word, &format!($($text)+))
+    };
+}
+use tell;
+
+/// The settings of a performance.
 pub struct Script {
-    /// What plays.
+    /// The programs.
     pub programs: Programs,
-    /// A new client comes so often.
+    /// The interval of short clients.
     pub every: Duration,
     /// Whether the programs log between the lines of the story.
     pub logs: bool,
-    /// Whether the proxy is told to keep connections.
+    /// Whether the proxy keeps connections.
     pub keep_connections: bool,
 }
 
-/// Performs all scenes and returns what was seen.
+/// Performs all scenes and returns the record.
 pub async fn perform(script: Script) -> Fallible<Record> {
     let mut show = Show::prepare(script)?;
     let guest = show.first_client().await?;
@@ -80,7 +87,7 @@ pub async fn perform(script: Script) -> Fallible<Record> {
     show.end().await
 }
 
-/// The stage, and who is on it.
+/// The stage and its equipment.
 struct Show {
     recorder: Recorder,
     narrator: Narrator,
@@ -88,105 +95,127 @@ struct Show {
     every: Duration,
     server: Unit,
     proxy: Unit,
-    /// Where clients connect.
+    /// The address for clients.
     address: SocketAddr,
-    /// The proxy's control socket.
-    control: PathBuf,
+    control: Control,
     sampler: Option<JoinHandle<()>>,
-    /// Removed with everything in it at the end.
+    /// Removed with its contents at the end.
     _directory: TempDir,
 }
 
 impl Show {
+    /// Binds the sockets. No program is started.
+    fn prepare(script: Script) -> Fallible<Self> {
+        let Script {
+            programs,
+            every,
+            logs,
+            keep_connections,
+        } = script;
+        stage::inherit_children()?;
+        let recorder = Recorder::begin();
+        let narrator = Narrator::new(&recorder);
+        let directory = tempfile::Builder::new()
+            .prefix("atomic-upgrade-")
+            .tempdir()?;
+        let path = directory.path();
+        let (server_address, server_socket) = stage::listen()?;
+        let (address, client_socket) = stage::listen()?;
+        let control = path.join("control");
+        let control_socket = Arc::new(OwnedFd::from(UnixListener::bind(&control)?));
+        let socket = |name, descriptor| Socket { name, descriptor };
+        let server_sockets = vec![socket("hello-world-server.socket", server_socket)];
+        let proxy_sockets = vec![
+            socket("clients", client_socket),
+            socket("varlink", control_socket),
+        ];
+        let server = server(&programs, Version::One);
+        let arguments = [
+            &server_address.to_string(),
+            "--runtime-directory",
+            &path.to_string_lossy(),
+            "--exit-idle-time",
+            IDLE,
+            "--keep-connections", // the default depends on systemd
+            if keep_connections { "yes" } else { "no" },
+        ];
+        let proxy = Program {
+            who: Who::Proxy,
+            path: programs.proxy.clone(),
+            arguments: arguments.map(str::to_owned).to_vec(),
+        };
+        let server = Unit::load(server, server_sockets, path, logs, &recorder)?;
+        let proxy = Unit::load(proxy, proxy_sockets, path, logs, &recorder)?;
+
+        narrator.scene("The sockets come first");
+        narrator.tell(
+            "bound",
+            &format!("{address} for clients, {server_address} for the server"),
+        );
+        narrator
+            .notice("No program runs. The sockets belong to nobody who could be upgraded or die:");
+        narrator.notice("here to this example, in real life to systemd.");
+        Ok(Self {
+            recorder,
+            narrator,
+            programs,
+            every,
+            server,
+            proxy,
+            address,
+            control: Control::at(control),
+            sampler: None,
+            _directory: directory,
+        })
+    }
+
     /// The first client starts the proxy, whose connection starts the server.
     async fn first_client(&mut self) -> Fallible<Guest> {
         self.recorder.phase(phase::BEFORE, GateState::Open);
         self.narrator.scene("The first client starts everything");
         let began = self.recorder.now();
         let mut guest = Guest::arrive(&self.programs.client, self.address, &self.recorder)?;
-        self.narrator.tell(
-            "arrives",
-            "hello-world-client connects; it is going to stay",
-        );
-        let took = self.proxy.ready().await?.took;
-        self.narrator.tell(
-            "starts",
-            format!(
-                "disnix-tcp-proxy, for this client; ready after {}",
-                spoken(took)
-            ),
-        );
-        let took = self.server.ready().await?.took;
-        self.narrator.tell(
-            "starts",
-            format!(
-                "hello-world-server version 1, for the proxy; ready after {}",
-                spoken(took)
-            ),
-        );
+        tell!(self, "arrives", "hello-world-client connects; it is going to stay");
+        let took = spoken(self.proxy.ready().await?.took);
+        tell!(self, "starts", "disnix-tcp-proxy, for this client; ready after {took}");
+        let took = spoken(self.server.ready().await?.took);
+        tell!(self, "starts", "hello-world-server version 1, for the proxy; ready after {took}");
         let answer = guest.hello().await?;
-        let took = self.recorder.now() - began;
-        self.narrator.tell(
-            "answered",
-            format!("“{answer}”, {} after the client was started", spoken(took)),
-        );
-        self.sampler = Some(tokio::spawn(control::sample(
-            self.control.clone(),
-            self.recorder.clone(),
-        )));
+        let took = self.since(began);
+        tell!(self, "answered", "“{answer}”, {took} after the client was started");
+        let sampling = self.control.clone().sample(self.recorder.clone());
+        self.sampler = Some(tokio::spawn(sampling));
         Ok(guest)
     }
 
-    /// Many clients, each short, and some who stay and talk.
-    async fn steady_stream(&mut self) -> Fallible<(Stream, Company)> {
-        let stream = Stream::begin(self.address, self.every, &self.recorder);
-        self.narrator.tell(
+    /// Many short clients, and some that stay and talk.
+    async fn steady_stream(&mut self) -> Fallible<(Crowd, Crowd)> {
+        let stream = Crowd::stream(self.address, self.every, &self.recorder);
+        let every = spoken(self.every);
+        tell!(
+            self,
             "stream",
-            format!(
-                "from now on a client comes every {}: says hello, reads the answer, quits",
-                spoken(self.every),
-            ),
+            "from now on a client comes every {every}: says hello, reads the answer, quits"
         );
-        let company = Company::gather(COMPANY, self.address, &self.recorder).await?;
-        self.narrator.tell(
-            "company",
-            format!(
-                "{} connect and stay; each says hello every {}",
-                counted(COMPANY, "more client"),
-                spoken(company::EVERY),
-            ),
-        );
+        let company = Crowd::company(COMPANY, self.address, &self.recorder).await?;
+        let (more, every) = (counted(COMPANY, "more client"), spoken(clients::EVERY));
+        tell!(self, "company", "{more} connect and stay; each says hello every {every}");
         self.pause(1_400).await;
         let record = self.recorder.so_far();
-        let longest = record
-            .visits
-            .iter()
-            .filter_map(|visit| visit.waited())
-            .max();
-        self.narrator.tell(
-            "so far",
-            format!(
-                "{} served, the longest wait for an answer {}",
-                counted(
-                    record.served(Duration::ZERO, record.length).count(),
-                    "client"
-                ),
-                spoken(longest.unwrap_or_default()),
-            ),
-        );
+        let served = record.served(Duration::ZERO, record.length).count();
+        let (served, longest) = (counted(served, "client"), spoken(record.longest_wait()));
+        tell!(self, "so far", "{served} served, the longest wait for an answer {longest}");
         Ok((stream, company))
     }
 
-    /// The administrator locks the proxy. The end of the drain is written down when it comes.
+    /// The administrator locks the proxy. The end of the drain is recorded when it comes.
     async fn lock(&mut self) -> Fallible<Drained> {
         self.narrator
             .scene("Lock: nobody new comes in, nobody is thrown out");
-        let control = Control::connect(&self.control).await?;
-        let (drain, reply) = control.lock("upgrade to version 2").await?;
+        let (drain, reply) = self.control.lock("upgrade to version 2").await?;
         self.recorder.phase(phase::DRAINING, GateState::Draining);
         let open = counted(reply.open, "connection");
-        self.narrator
-            .tell("LOCKED", format!("over Varlink; {open} still open"));
+        tell!(self, "LOCKED", "over Varlink; {open} still open");
         self.narrator
             .notice("Whoever comes from now on waits in the accept queue of the socket.");
         let recorder = self.recorder.clone();
@@ -199,63 +228,49 @@ impl Show {
         Ok(drained)
     }
 
-    /// Who blocks, who waits, and that the one who stays is served as before.
+    /// The status of the drain; the client that stays is served as before.
     async fn look_at_the_drain(&mut self, guest: &mut Guest) -> Fallible<()> {
-        let mut control = Control::connect(&self.control).await?;
-        let status = control.status().await?;
-        self.narrator.tell(
-            "status",
-            format!(
-                "{}, {} in the queue",
-                gate(status.gate),
-                counted(status.queued as usize, "client")
-            ),
-        );
-        for connection in control.connections().await? {
+        let status = self.control.status().await?;
+        let gate = match status.gate {
+            GateState::Open => "open",
+            GateState::Draining => "draining",
+            GateState::Locked => "locked",
+        };
+        let queued = counted(status.queued as usize, "client");
+        tell!(self, "status", "{gate}, {queued} in the queue");
+        for connection in self.control.connections().await? {
             let age = spoken(Duration::from_micros(connection.age_usec));
-            self.narrator.tell(
-                "blocks",
-                format!("{}, connected for {age}", connection.peer),
-            );
+            tell!(self, "blocks", "{}, connected for {age}", connection.peer);
         }
         let answer = guest.hello().await?;
-        self.narrator.tell(
-            "hello",
-            format!("the client that stays still has its server: “{answer}”"),
-        );
+        tell!(self, "hello", "the client that stays still has its server: “{answer}”");
         self.pause(900).await;
         Ok(())
     }
 
     /// The client that stays leaves, and the drain is complete.
     async fn guest_leaves(&mut self, guest: Guest, drained: Drained) -> Fallible<()> {
-        self.narrator
-            .tell("leaves", "the client that stayed goes, because it wants to");
+        tell!(self, "leaves", "the client that stayed goes, because it wants to");
         guest.leave().await?;
         let reply = drained.await??;
-        self.narrator.tell(
-            "DRAINED",
-            format!(
-                "{} open, {} in the queue, and none of them refused",
-                counted(reply.open, "connection"),
-                counted(reply.queued as usize, "client"),
-            ),
-        );
+        let open = counted(reply.open, "connection");
+        let queued = counted(reply.queued as usize, "client");
+        tell!(self, "DRAINED", "{open} open, {queued} in the queue, and none of them refused");
         Ok(())
     }
 
-    /// A new version of the server, while nobody is connected to the old one.
+    /// A new version of the server replaces the old one, which has no connection.
     async fn upgrade(&mut self) -> Fallible<()> {
         self.narrator
             .scene("The upgrade: nobody is connected, nobody can be");
         let began = self.recorder.now();
-        self.server
-            .replace(server(&self.programs, Version::Two))
-            .await?;
-        let took = spoken(self.recorder.now() - began);
-        self.narrator.tell(
+        let next = server(&self.programs, Version::Two);
+        self.server.replace(next).await?;
+        let took = self.since(began);
+        tell!(
+            self,
             "upgraded",
-            format!("version 1 has ended, version 2 is ready on the same socket, in {took}"),
+            "version 1 has ended, version 2 is ready on the same socket, in {took}"
         );
         self.narrator
             .notice("The administrator takes some time to check it.");
@@ -263,59 +278,53 @@ impl Show {
         Ok(())
     }
 
-    /// The administrator unlocks the proxy; everybody who waited is served.
+    /// The administrator unlocks the proxy; all waiting clients are served.
     async fn unlock(&mut self) -> Fallible<()> {
         self.narrator
             .scene("Unlock: those who waited are served, in the order they came");
-        let mut control = Control::connect(&self.control).await?;
-        let waiting = control.status().await?.queued as usize;
+        let waiting = counted(self.control.status().await?.queued as usize, "client");
         self.recorder.phase(phase::AFTER, GateState::Open);
         let began = self.recorder.now();
-        control.unlock().await?;
-        self.narrator.tell(
-            "UNLOCKED",
-            format!("{} had been waiting", counted(waiting, "client")),
-        );
+        self.control.unlock().await?;
+        tell!(self, "UNLOCKED", "{waiting} had been waiting");
         self.recorder.all_served().await;
-        let took = spoken(self.recorder.now() - began);
-        self.narrator.tell(
-            "served",
-            format!("all of them, by version 2, within {took}"),
-        );
+        let took = self.since(began);
+        tell!(self, "served", "all of them, by version 2, within {took}");
         self.pause(1_200).await;
         Ok(())
     }
 
-    /// No more clients come.
-    async fn last_clients(&mut self, stream: Stream) -> Fallible<()> {
-        stream.end().await?;
+    /// No more clients arrive.
+    async fn last_clients(&mut self, stream: Crowd) -> Fallible<()> {
+        stream.leave().await?;
         if let Some(sampler) = self.sampler.take() {
-            sampler.abort(); // its connection would keep the proxy from being idle
+            sampler.abort(); // its calls would keep the proxy from being idle
             let _ = sampler.await;
         }
         self.recorder.sample(0, 0);
         Ok(())
     }
 
-    /// Without clients the programs end; the next client starts them again.
+    /// Without clients the programs exit; the next client starts them again.
     async fn idle_exit(&mut self) -> Fallible<()> {
         self.recorder.phase(phase::QUIET, GateState::Open);
         self.narrator.scene("Nobody comes: nothing runs");
-        self.narrator
-            .tell("quiet", "the last client of the stream has gone");
+        tell!(self, "quiet", "the last client of the stream has gone");
         self.proxy.gone().await?;
         self.server.gone().await?;
-        self.narrator.tell(
+        tell!(
+            self,
             "idle exit",
-            format!("proxy and server have ended by themselves, after {IDLE}; the sockets stay"),
+            "proxy and server have ended by themselves, after {IDLE}; the sockets stay"
         );
         self.pause(400).await;
         let began = self.recorder.now();
         if clients::visit(self.address, &self.recorder).await {
-            let took = spoken(self.recorder.now() - began);
-            self.narrator.tell(
+            let took = self.since(began);
+            tell!(
+                self,
                 "awake",
-                format!("one more client came, started both, and was answered after {took}"),
+                "one more client came, started both, and was answered after {took}"
             );
         }
         self.pause(300).await;
@@ -329,16 +338,24 @@ impl Show {
         Ok(self.recorder.so_far())
     }
 
+    /// The time since then, in words.
+    fn since(&self, began: Duration) -> String {
+        spoken(self.recorder.now() - began)
+    }
+
     /// Time passes because the script says so.
     async fn pause(&self, milliseconds: u64) {
         time::sleep(Duration::from_millis(milliseconds)).await;
     }
 }
 
-fn gate(state: GateState) -> &'static str {
-    match state {
-        GateState::Open => "open",
-        GateState::Draining => "draining",
-        GateState::Locked => "locked",
+/// A version of the server: the same program with another greeting.
+fn server(programs: &Programs, version: Version) -> Program {
+    let greeting = clients::greeting(version);
+    let arguments = ["--greeting", &greeting, "--exit-idle-time", IDLE];
+    Program {
+        who: Who::Server(version),
+        path: programs.server.clone(),
+        arguments: arguments.map(str::to_owned).to_vec(),
     }
 }

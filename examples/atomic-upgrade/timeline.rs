@@ -1,11 +1,11 @@
-//! Draws a record over time, for a terminal and as a picture. Both show the same rows:
+//! Draws a record over time, for a terminal and as a picture. Both have the same rows:
 //!
-//! 1. the phases, whose borders run through all that follows;
-//! 2. *waiting*: clients that have come and have no answer yet;
-//! 3. *so far*: what became of all that have come, one layer on the other;
+//! 1. the phases, whose borders run through all rows below;
+//! 2. *waiting*: clients that wait for an answer;
+//! 3. *so far*: all clients that have arrived, in layers by their outcome;
 //! 4. *open*: connections through the proxy;
 //! 5. *failed*;
-//! 6. who ran, or was connected, when. A line through all rows is a kill of the proxy.
+//! 6. when each program ran and each client was connected. A line through all rows is a kill of the proxy.
 
 use std::time::Duration;
 
@@ -13,39 +13,38 @@ use crate::narrator::{counted, grouped, spoken};
 use crate::record::{Column, Record, Version, Who};
 
 mod blocks;
-mod shapes;
-mod style;
 pub mod svg;
 pub mod terminal;
 
-/// What is drawn in one colour.
+/// What has a colour of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ink {
-    /// Version 1 of the server, and whom it served.
+    /// Version 1 of the server, and the clients that it served.
     One,
     /// Version 2.
     Two,
-    /// Who waits.
+    /// Waiting clients.
     Waiting,
-    /// Who failed.
+    /// Failed clients.
     Failed,
-    /// The client that stays, and those that keep talking.
+    /// The clients that stay.
     Guest,
-    /// The proxy, and what is open in it.
+    /// The proxy, and its open connections.
     Proxy,
 }
 
-/// The colour of a lane.
-fn lane_ink(who: Who) -> Ink {
-    match who {
-        Who::Guest | Who::Company => Ink::Guest,
-        Who::Proxy => Ink::Proxy,
-        Who::Server(Version::One) => Ink::One,
-        Who::Server(Version::Two) => Ink::Two,
+impl From<Who> for Ink {
+    fn from(who: Who) -> Self {
+        match who {
+            Who::Guest | Who::Company => Self::Guest,
+            Who::Proxy => Self::Proxy,
+            Who::Server(Version::One) => Self::One,
+            Who::Server(Version::Two) => Self::Two,
+        }
     }
 }
 
-/// The layers of *so far* at one column, from the bottom: ink and upper edge.
+/// The layers of *so far* at a column, from the bottom: ink and upper edge.
 fn layers(column: &Column) -> [(Ink, u32); 4] {
     let one = column.served[0];
     let two = one + column.served[1];
@@ -57,7 +56,7 @@ fn layers(column: &Column) -> [(Ink, u32); 4] {
     ]
 }
 
-/// The columns and what they reach at most.
+/// The columns and their maxima; `failed` is the sum.
 struct Series {
     columns: Vec<Column>,
     waiting: u32,
@@ -80,46 +79,33 @@ impl Series {
     }
 }
 
-/// The whole in a sentence or two.
+/// The result in a sentence or two.
 fn summary(record: &Record) -> String {
-    let came = counted(record.visits.len(), "client");
-    let longest = record
-        .visits
-        .iter()
-        .filter_map(|visit| visit.waited())
-        .max();
-    let longest = spoken(longest.unwrap_or_default());
-    let failed = match record.failures().count() {
-        0 => "none failed".to_owned(),
-        some => format!("{} failed", grouped(some)),
+    let none_or = |number| match number {
+        0 => "none".to_owned(),
+        some => grouped(some),
     };
-    let mut text = format!("{came}: {failed}, and none waited longer than {longest}.");
-    let after = record.aftermath();
-    if !record.kills.is_empty() {
-        text += &format!(
-            " The proxy was killed {}: {} of {} cut.",
-            counted(record.kills.len(), "time"),
-            match after.cut {
-                0 => "none".to_owned(),
-                some => grouped(some),
-            },
-            counted(after.held, "open connection"),
-        );
+    let came = counted(record.visits.len(), "client");
+    let failed = none_or(record.failures().count());
+    let longest = spoken(record.longest_wait());
+    let text = format!("{came}: {failed} failed, and none waited longer than {longest}.");
+    if record.kills.is_empty() {
+        return text;
     }
-    text
+    let after = record.aftermath();
+    let times = counted(record.kills.len(), "time");
+    let cut = none_or(after.cut);
+    let held = counted(after.held, "open connection");
+    format!("{text} The proxy was killed {times}: {cut} of {held} cut.")
 }
 
-/// The moments for the time axis: a round number of them that does not crowd it.
+/// The moments for the time axis: round ones, at most `at_most`.
 fn ticks(length: Duration, at_most: usize) -> Vec<Duration> {
     let steps = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000];
-    let step = steps
-        .into_iter()
-        .find(|step| length.as_millis() / step < at_most as u128);
-    let step = Duration::from_millis(step.unwrap_or(600_000) as u64);
-    (0..)
-        .map(|number| step * number)
-        .take_while(|tick| *tick <= length)
-        .collect()
+    let fits = |step: &u64| length.as_millis() / u128::from(*step) < at_most as u128;
+    let step = Duration::from_millis(steps.into_iter().find(fits).unwrap_or(600_000));
+    let moments = (0..).map(|number| step * number);
+    moments.take_while(|tick| *tick <= length).collect()
 }
 
 /// A moment as a part of the whole, from 0 to 1.
@@ -151,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layers_lie_on_each_other_up_to_all_who_have_come() {
+    fn the_layers_add_up_to_all_clients_that_have_arrived() {
         for column in example().columns(50) {
             let layers = layers(&column);
             assert!(
@@ -159,12 +145,12 @@ mod tests {
                 "{layers:?}"
             );
             assert_eq!(layers[3].1, column.arrived);
-            assert_eq!(layers[2].1, layers[1].1, "nobody failed");
+            assert_eq!(layers[2].1, layers[1].1, "none failed");
         }
     }
 
     #[test]
-    fn the_summary_counts_who_failed() {
+    fn the_summary_counts_failed_clients() {
         assert!(summary(&example()).starts_with("100 clients: none failed"));
         assert!(summary(&example()).ends_with("1 time: none of 2 open connections cut."));
     }

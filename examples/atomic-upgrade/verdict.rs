@@ -1,49 +1,32 @@
-//! Judges a performance by its record: the table, whether the upgrade was atomic, and
-//! whether the kills went unnoticed.
+//! Judges a performance by its record: the table, whether the upgrade was atomic, and whether a
+//! connection was cut by the kills.
 
 use std::time::Duration;
 
 use crate::narrator::{Style, counted, grouped, spoken};
-use crate::record::{Outcome, Record, Version, Who};
+use crate::record::{Outcome, Record, Version, Visit, Who};
 use crate::story::phase;
 
-/// Who was served when, by which version, one line for each phase.
+/// A line for each phase, and the sum: the clients served, by version, and their waits.
 pub fn table(record: &Record) -> String {
-    let heads = [
-        ["", "", "", "", "served by", "", "", "most", "longest"],
+    let mut rows = vec![
+        ["", "", "", "", "served by", "", "", "most", "longest"].map(str::to_owned),
         [
             "phase", "from", "lasted", "came", "v1", "v2", "failed", "waiting", "wait",
-        ],
+        ]
+        .map(str::to_owned),
     ];
-    let mut rows: Vec<_> = heads
-        .into_iter()
-        .map(|head| head.map(str::to_owned))
-        .collect();
     for phase in record.phases() {
-        let title = phase.title.to_owned();
-        rows.push(row(record, title, phase.from, phase.to));
+        rows.push(row(record, phase.title, phase.from, phase.to));
     }
-    rows.push(row(
-        record,
-        "in all".to_owned(),
-        Duration::ZERO,
-        record.length,
-    ));
-    let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| {
-            rows.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    rows.push(row(record, "in all", Duration::ZERO, record.length));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
+    let widths: Vec<usize> = (0..9).filter_map(width).collect();
+    let ruler = "─".repeat(widths.iter().sum::<usize>() + 2 * widths.len() - 2);
     let mut text = String::new();
     for (number, row) in rows.iter().enumerate() {
-        if number == heads.len() || number + 1 == rows.len() {
-            text += &format!(
-                " {}\n",
-                "─".repeat(widths.iter().sum::<usize>() + 2 * widths.len() - 2)
-            );
+        if number == 2 || number + 1 == rows.len() {
+            text += &format!(" {ruler}\n");
         }
         let mut line = format!(" {:<width$}", row[0], width = widths[0]);
         for (cell, width) in row.iter().zip(&widths).skip(1) {
@@ -55,56 +38,33 @@ pub fn table(record: &Record) -> String {
     text
 }
 
-fn row(record: &Record, title: String, from: Duration, to: Duration) -> [String; 9] {
+fn row(record: &Record, title: &str, from: Duration, to: Duration) -> [String; 9] {
+    let lasted = to - from;
     // The end belongs to the last phase.
-    let to = if to == record.length {
-        Duration::MAX
-    } else {
-        to
-    };
+    let to = if to == record.length { Duration::MAX } else { to };
     let within = |moment: &Duration| (from..to).contains(moment);
-    let came = record
-        .visits
-        .iter()
-        .filter(|visit| within(&visit.arrived))
-        .count();
-    let by = |version| {
-        record
-            .served(from, to)
-            .filter(|served| served.1 == version)
-            .count()
-    };
-    let failed = record
-        .failures()
-        .filter(|failure| within(&failure.0))
-        .count();
-    let longest = record
-        .served(from, to)
-        .filter_map(|served| served.0.waited())
-        .max();
-    let arrivals = record
-        .visits
-        .iter()
-        .map(|visit| visit.arrived)
-        .filter(within);
-    // The queue is longest just after somebody has come, or at the very beginning.
-    let waiting = arrivals
-        .map(|at| record.waiting_at(at) + 1)
-        .chain([record.waiting_at(from)]);
+    let arrivals = record.visits.iter().map(|visit| visit.arrived);
+    let arrivals: Vec<Duration> = arrivals.filter(within).collect();
+    let failed = record.failures().filter(|failure| within(&failure.0));
+    let waits = record.served(from, to).filter_map(|(visit, _)| visit.waited());
+    // The queue is longest just after an arrival, or at the very beginning.
+    let waiting = arrivals.iter().map(|at| record.waiting_at(*at) + 1);
+    let waiting = waiting.chain([record.waiting_at(from)]);
+    let by = |version| grouped(served_by(record, version, from, to));
     [
-        title,
+        title.to_owned(),
         format!("{:.2} s", from.as_secs_f64()),
-        format!("{:.2} s", (to.min(record.length) - from).as_secs_f64()),
-        grouped(came),
-        grouped(by(Version::One)),
-        grouped(by(Version::Two)),
-        grouped(failed),
+        format!("{:.2} s", lasted.as_secs_f64()),
+        grouped(arrivals.len()),
+        by(Version::One),
+        by(Version::Two),
+        grouped(failed.count()),
         grouped(waiting.max().unwrap_or(0)),
-        longest.map_or("–".to_owned(), spoken),
+        waits.max().map_or("–".to_owned(), spoken),
     ]
 }
 
-/// Prints what the performance had to show, and whether it did. True if all of it is well.
+/// Prints the checks, the reasons of failures and the verdict. Returns whether all is well.
 pub fn announce(record: &Record) -> bool {
     let style = Style::of_stdout();
     let checks = checks(record);
@@ -120,18 +80,18 @@ pub fn announce(record: &Record) -> bool {
         println!("   at {:.3} s: {reason}", at.as_secs_f64());
     }
     let good = checks.iter().all(|check| check.0);
-    match good {
-        true => println!(
-            "\n{}\n",
-            style.bold("An atomic upgrade: every client was served, by one version or the other, and nobody noticed \
-                 that the proxy was killed.")
-        ),
-        false => println!("\n{}\n", style.bold("This did not go unnoticed.")),
-    }
+    let verdict = match good {
+        true => {
+            "An atomic upgrade: every client was served, by one version or the other, and nobody noticed \
+             that the proxy was killed."
+        }
+        false => "This did not go unnoticed.",
+    };
+    println!("\n{}\n", style.bold(verdict));
     good
 }
 
-/// What has to hold, each with whether it did.
+/// The requirements, each with whether it holds.
 fn checks(record: &Record) -> Vec<(bool, String)> {
     let moment = |title| record.beginning(title).unwrap_or(Duration::MAX);
     let (locked, drained) = (moment(phase::DRAINING), moment(phase::LOCKED));
@@ -140,20 +100,16 @@ fn checks(record: &Record) -> Vec<(bool, String)> {
     let late = served_by(record, Version::One, unlocked, Duration::MAX);
     let early = served_by(record, Version::Two, Duration::ZERO, unlocked);
     let passed = record.served(drained, unlocked).count();
-    let left = record
-        .lane(Who::Guest)
-        .and_then(|lane| lane.spans.last()?.1);
-    let queued = record.visits.iter().filter(|visit| {
+    let guest = record.lanes.get(&Who::Guest);
+    let left = guest.and_then(|lane| lane.spans.last()?.1);
+    let waited = left.is_some_and(|left| locked < left && left <= drained);
+    let was_queued = |visit: &&Visit| {
         let served = matches!(visit.ended, Some((at, Outcome::Served(_))) if at >= unlocked);
-        visit.arrived >= locked && visit.arrived < unlocked && served
-    });
-    let queued = queued.count();
-    let kernel = record
-        .samples
-        .iter()
-        .map(|sample| sample.2)
-        .max()
-        .unwrap_or(0) as usize;
+        (locked..unlocked).contains(&visit.arrived) && served
+    };
+    let queued = record.visits.iter().filter(was_queued).count();
+    let kernel = record.samples.iter().map(|sample| sample.2).max();
+    let kernel = kernel.unwrap_or(0) as usize;
     vec![
         (
             failed == 0 && !record.visits.is_empty(),
@@ -163,16 +119,13 @@ fn checks(record: &Record) -> Vec<(bool, String)> {
                 counted(record.visits.len(), "client")
             ),
         ),
-        match left.is_some_and(|left| locked < left && left <= drained) {
-            true => (
-                true,
-                "the drain waited for the client that stayed".to_owned(),
+        (
+            waited,
+            format!(
+                "the drain {} for the client that stayed",
+                if waited { "waited" } else { "did not wait" }
             ),
-            false => (
-                false,
-                "the drain did not wait for the client that stayed".to_owned(),
-            ),
-        },
+        ),
         (
             queued > 0 && kernel > 0,
             format!(
@@ -203,14 +156,14 @@ fn checks(record: &Record) -> Vec<(bool, String)> {
     ]
 }
 
-/// Nobody may notice that the proxy is killed, and somebody has to be there who could.
+/// No connection may be cut by a kill, and some have to be open.
 fn kills(record: &Record) -> (bool, String) {
     let after = record.aftermath();
     let cut = after.cut + after.failed;
     let good = after.held > 0 && cut == 0 && record.kills.iter().all(|kill| kill.back.is_some());
     let met = counted(after.held + after.short, "connection");
     let times = counted(record.kills.len(), "time");
-    let so_what = match cut {
+    let result = match cut {
         0 => format!(
             "none of {met} was cut, no answer took longer than {}",
             spoken(after.longest)
@@ -221,14 +174,12 @@ fn kills(record: &Record) -> (bool, String) {
             grouped(after.cut)
         ),
     };
-    (good, format!("the proxy was killed {times}: {so_what}"))
+    (good, format!("the proxy was killed {times}: {result}"))
 }
 
 fn served_by(record: &Record, version: Version, from: Duration, to: Duration) -> usize {
-    record
-        .served(from, to)
-        .filter(|served| served.1 == version)
-        .count()
+    let served = record.served(from, to);
+    served.filter(|served| served.1 == version).count()
 }
 
 #[cfg(test)]
@@ -236,7 +187,7 @@ mod tests {
     use super::*;
     use crate::record::tests::example;
 
-    /// The sentences that do not hold after `change` to a good record.
+    /// The failed checks of a good record after `change`.
     fn complaints(change: impl FnOnce(&mut Record)) -> Vec<String> {
         let mut record = example();
         change(&mut record);
@@ -244,12 +195,16 @@ mod tests {
         bad.map(|check| check.1).collect()
     }
 
+    fn assert_only(found: &[String], part: &str) {
+        assert!(found.len() == 1 && found[0].contains(part), "{found:?}");
+    }
+
     fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
     }
 
     #[test]
-    fn a_good_record_gives_no_reason_to_complain() {
+    fn a_good_record_passes_every_check() {
         assert_eq!(complaints(|_| {}), Vec::<String>::new());
     }
 
@@ -267,14 +222,11 @@ mod tests {
     fn version_1_may_not_answer_after_the_unlock() {
         let late = Outcome::Served(Version::One);
         let found = complaints(|record| record.visits[70].ended = Some((ms(701), late)));
-        assert!(
-            found.len() == 1 && found[0].contains("1 answer after"),
-            "{found:?}"
-        );
+        assert_only(&found, "1 answer after");
     }
 
     #[test]
-    fn nobody_may_be_served_while_the_gate_is_locked() {
+    fn no_client_may_be_served_while_the_gate_is_locked() {
         let early = Outcome::Served(Version::One);
         let found = complaints(|record| record.visits[40].ended = Some((ms(450), early)));
         assert!(
@@ -286,37 +238,28 @@ mod tests {
     #[test]
     fn the_drain_may_not_end_before_the_client_that_stays_has_left() {
         for left in [Some(ms(401)), Some(ms(100)), None] {
-            let found = complaints(|record| record.lanes[0].spans[0].1 = left);
-            assert!(
-                found.len() == 1 && found[0].contains("drain"),
-                "{left:?}: {found:?}"
-            );
+            let found = complaints(|record| record.lane(Who::Guest).spans[0].1 = left);
+            assert_only(&found, "drain");
         }
     }
 
     #[test]
-    fn an_upgrade_for_which_nobody_has_to_wait_shows_nothing() {
+    fn an_upgrade_for_which_no_client_waits_shows_nothing() {
         let found = complaints(|record| record.samples.clear());
-        assert!(found.len() == 1 && found[0].contains("waited"), "{found:?}");
+        assert_only(&found, "waited");
     }
 
     #[test]
     fn a_connection_that_is_cut_by_a_kill_is_one_too_many() {
         let reset = || Err("reset".to_owned());
         let found = complaints(|record| record.held[1].ended = Some((ms(146), reset())));
-        assert!(
-            found.len() == 1 && found[0].contains("1 of 2 "),
-            "{found:?}"
-        );
+        assert_only(&found, "1 of 2 ");
         let found = complaints(|record| record.held[1].answers.clear());
-        assert!(
-            found.len() == 1 && found[0].contains("1 of 2 "),
-            "{found:?}"
-        );
+        assert_only(&found, "1 of 2 ");
     }
 
     #[test]
-    fn a_kill_that_nobody_could_notice_shows_nothing() {
+    fn a_kill_without_open_connections_shows_nothing() {
         assert_eq!(complaints(|record| record.held.clear()).len(), 1);
         assert_eq!(complaints(|record| record.kills.clear()).len(), 1);
         assert_eq!(complaints(|record| record.kills[0].back = None).len(), 1);

@@ -1,1 +1,1 @@
-"""A laboratory with real systemds: every test gets a freshly booted host of its own."""
+"""A laboratory with real systemds: every test boots a host of its own."""

@@ -1,4 +1,4 @@
-"""What tests derive from: one with freshly booted hosts, one with Nix and no host."""
+"""Base classes of tests: with freshly booted hosts, or with Nix and no host."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from lab.nix import Nix, NixFailed
 
 @dataclass
 class Surroundings:
-    """What the test that runs in this process is given."""
+    """The surroundings of the test that runs in this process."""
 
     version: str
     layers: list
@@ -27,9 +27,9 @@ class Surroundings:
 surroundings: Surroundings = None
 
 VERSIONS = ("252", "257")
-# The newest there is, for tests that name it.
+# The newest one, for tests that name it.
 NEWEST = "262"
-# In their place, for a test that boots nothing: it runs once.
+# For a test that boots nothing: it runs once.
 NO_SYSTEMD = "-"
 
 
@@ -43,7 +43,7 @@ def only_on(*versions):
 
 
 def heavy(test):
-    """For a test that takes long: it is begun first."""
+    """For a long test, which starts first."""
     test.heavy = True
     return test
 
@@ -65,27 +65,27 @@ class NixTest(unittest.TestCase):
         self.nix = Nix()
 
     def assert_refused(self, sentence, evaluate, *arguments, **options):
-        """Evaluating must fail with a message that has this in it."""
+        """The evaluation must fail with a message that contains this."""
         with self.assertRaises(NixFailed) as refused:
             evaluate(*arguments, **options)
         self.assertIn(sentence, refused.exception.message)
 
 
 class LabTest(unittest.TestCase):
-    """A test with hosts of its own; no unit may have failed on any of them at the end."""
+    """A test with hosts of its own; at the end no unit may have failed on any of them."""
 
     versions = VERSIONS
     maxDiff = None
     longMessage = True
 
     def run(self, result=None):
-        """Keeps the end of the journals of a test that has failed."""
+        """Keeps the end of the journals if the test has failed."""
         self.post_mortem = ""
         self._hosts = []
         return super().run(result)
 
     def boot(self, name="", layers=None, **options):
-        """A host; `name` tells several ones of a test apart."""
+        """A host; `name` distinguishes the hosts of a test."""
         unique = "-".join(filter(None, [surroundings.name, name]))
         machine = Machine(unique, layers or surroundings.layers, surroundings.live / unique, **options)
         host = Host(machine, surroundings.version)
@@ -94,7 +94,7 @@ class LabTest(unittest.TestCase):
         return host
 
     def evidence(self):
-        """What tells why a test has failed."""
+        """Information about the failure of a test."""
         return "\n".join(f"{name}\n{host.journal.since_boot()}" for name, host in self._hosts)
 
     @contextlib.contextmanager
@@ -133,7 +133,7 @@ class HostTest(LabTest):
         self.host.systemctl("start", "disnix-tcp-proxy.socket", "disnix-tcp-proxy-control.socket")
 
     def ctl(self, *arguments, check=True, timeout=60):
-        """disnix-tcp-proxyctl, which must succeed; what it prints."""
+        """Runs disnix-tcp-proxyctl, which must succeed, and returns its output."""
         return self.host.run(["disnix-tcp-proxyctl", *arguments], check=check, timeout=timeout)
 
     def lock_in_background(self, *options):
@@ -142,7 +142,7 @@ class HostTest(LabTest):
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def status(self):
-        """The proxy's state, as `disnix-tcp-proxyctl --json status` tells it."""
+        """The proxy's state, from `disnix-tcp-proxyctl --json status`."""
         answer = json.loads(self.ctl("--json", "status"))
         return answer.get("status", answer)
 
@@ -161,5 +161,5 @@ class HostTest(LabTest):
         wait.until(lambda: self.status()["gate"] == gate, f"the gate to be {gate}", timeout)
 
     def wait_for_open(self, count, timeout=10):
-        """Waits until the proxy has that many open connections."""
+        """Waits until the proxy has this number of open connections."""
         wait.until(lambda: self.status()["open"] == count, f"{count} open connections", timeout)

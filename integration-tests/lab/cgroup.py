@@ -1,6 +1,6 @@
 """Each host gets control groups of its own: two systemds in the same one would end each other's
-services. Where this machine runs systemd itself, that is asked for a scope; elsewhere the groups
-are made by hand, in the hierarchies that systemd looks at."""
+services. If this machine runs systemd itself, systemd makes a scope; otherwise the groups are made by
+hand, in the hierarchies that systemd reads."""
 
 import contextlib
 import os
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def wrapper(name):
-    """What to put before a command line, so that it runs in a group that it may divide."""
+    """The prefix of a command line for a group that the command may divide."""
     if not Path("/run/systemd/system").is_dir():
         return []
     return ["systemd-run", "--quiet", "--scope", "--collect", f"--unit={name}", "-p", "Delegate=yes"]
 
 
 class Group:
-    """A group made by hand; does nothing where `wrapper` does the work."""
+    """A group made by hand; does nothing if `wrapper` is used."""
 
     def __init__(self, name):
         self._directories = [] if wrapper(name) else [path / name for path in _own_groups()]
@@ -27,7 +27,7 @@ class Group:
             (directory / "cgroup.procs").write_text(str(os.getpid()))
 
     def processes(self):
-        """Everything that still runs in it, as process numbers of this machine."""
+        """The processes in it, by their numbers on this machine."""
         found = set()
         for directory in self._directories:
             for members in directory.rglob("cgroup.procs"):
@@ -36,7 +36,7 @@ class Group:
         return found - {0}
 
     def remove(self):
-        """Succeeds when nothing runs in it any more."""
+        """Succeeds when it is empty."""
         for directory in self._directories:
             for below in sorted(directory.rglob("*/"), reverse=True):
                 _remove(below)
@@ -45,7 +45,7 @@ class Group:
 
 
 def sweep():
-    """Removes what a run that was killed has left; a group in which something runs stays."""
+    """Removes the groups of a killed run, except those with processes."""
     for path in _own_groups():
         for left in path.glob("lab-*"):
             for below in sorted(left.rglob("*/"), reverse=True):

@@ -1,4 +1,4 @@
-"""Clients: one that does what it is told, a crowd that arrives in a known order, and some that come and go."""
+"""Clients: a single one, a crowd that arrives in a known order, and a sequence."""
 
 import select
 import socket
@@ -24,7 +24,7 @@ class Peer:
 
     @property
     def name(self):
-        """Its own address, as the other side's PEER shows it."""
+        """Its own address, as in the other side's PEER."""
         host, port = self.socket.getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -34,7 +34,7 @@ class Peer:
         return self
 
     def line(self):
-        """The next line without its end; what came before the end of the stream, if it ends."""
+        """The next line without its end, or the rest of the stream if that ends."""
         while b"\n" not in self._unread:
             data = self.socket.recv(65536)
             if not data:
@@ -52,18 +52,18 @@ class Peer:
         return b"".join(chunks)
 
     def ask(self, line="hello"):
-        """Sends a line, returns the line that is answered."""
+        """Sends a line and returns the answer."""
         return self.send(f"{line}\r\n").line()
 
     def quit(self):
-        """Says goodbye to hello-world-server and waits for it to close."""
+        """Sends quit to hello-world-server and waits until it has closed the connection."""
         self.send(b"quit\r\n")
         rest = self.rest()
         self.close()
         return rest
 
     def finish(self):
-        """Half-closes: nothing more is sent, but there is still something to read."""
+        """Half-closes: ends the sending direction only."""
         self.socket.shutdown(socket.SHUT_WR)
         return self
 
@@ -73,11 +73,11 @@ class Peer:
         self.socket.close()
 
     def is_silent(self, seconds):
-        """Nothing comes within this time, neither a byte nor the end of the stream."""
+        """Asserts that nothing arrives within this time, neither a byte nor the end of the stream."""
         return not self._unread and not select.select([self.socket], [], [], seconds)[0]
 
     def is_reset(self):
-        """What comes next is a reset (True) or the orderly end of the stream (False)."""
+        """Whether the next event is a reset (True) or the orderly end of the stream (False)."""
         try:
             data = self.rest()
         except ConnectionResetError:
@@ -87,7 +87,7 @@ class Peer:
         return False
 
     def close(self):
-        """Closes it the ordinary way."""
+        """Closes it normally."""
         self.socket.close()
 
 
@@ -108,7 +108,7 @@ def connect(network, address, timeout=TIMEOUT):
 
 
 class Crowd:
-    """Many clients; each arrived (its handshake was complete) before the next one came."""
+    """Many clients; each completed its handshake before the next one connected."""
 
     def __init__(self, network, address, size, timeout=60):
         self.clients = [connect(network, address, timeout) for _ in range(size)]
@@ -126,17 +126,17 @@ class Crowd:
         return [client.name for client in self.clients]
 
     def send(self, line="hello"):
-        """Everybody says the same; nobody waits for an answer."""
+        """Sends the same line on each, without waiting for an answer."""
         for client in self.clients:
             client.send(f"{line}\r\n")
         return self
 
     def answers(self):
-        """One line from each, or what went wrong for it, as text."""
+        """One line from each, or its error as text."""
         return [_answer(client) for client in self.clients]
 
     def is_silent(self, seconds):
-        """Nobody gets anything within this time."""
+        """Asserts that nothing arrives for any of them within this time."""
         poller = select.poll()
         for client in self.clients:
             poller.register(client.socket, select.POLLIN)
@@ -151,7 +151,7 @@ def _answer(client):
 
 
 class Clients:
-    """One client after the other, all the time, until the end of the `with` block."""
+    """One client after the other, until the end of the `with` block."""
 
     def __init__(self, host, port):
         self._host, self._port = host, port

@@ -16,7 +16,7 @@ MODELS = prerequisites.PROJECT / "integration-tests" / "nix" / "models"
 PROXY_PORT = 3000
 GREETING = "Hello world!"
 
-# How long the client from before stays when the drain waits for it.
+# How long the first client stays when the drain waits for it.
 STAYS = 0.3
 CROWD = 100
 
@@ -25,7 +25,7 @@ BROKEN_SERVER = f"import {EXPRESSIONS}/broken-server.nix"
 
 
 def another_version(number):
-    """Nix for a package with other store paths than any number before."""
+    """Nix for a package whose store paths differ for each number."""
     return f'import {EXPRESSIONS}/another-version.nix {{ version = "{number}"; }}'
 
 
@@ -38,7 +38,7 @@ class Flavour:
     services: str
     frameworks: bool = True
     process_manager: str | None = None
-    # Whether the distribution has hello_world_route; if not, the proxy carries it.
+    # Whether the distribution has hello_world_route; if not, the proxy includes it.
     has_route: bool = True
 
     @property
@@ -56,8 +56,8 @@ MANAGED_PROCESSES = Flavour("processes of nix-processmgmt", "deployment", "servi
 
 @dataclass
 class Desired:
-    """What is to be deployed, said as the differences to the models as they are: the names of models
-    in nix/models, and parameters with their Nix."""
+    """A deployment, as the differences to the models: the names of models in nix/models, and parameters
+    with their Nix."""
 
     infrastructure: str = ""
     distribution: str = ""
@@ -68,14 +68,14 @@ class Desired:
 
 
 class DeploymentTest(NetworkTest):
-    """`self.deployer` deploys a flavour to `self.hosts`; clients come to the proxy on test1."""
+    """`self.deployer` deploys a flavour to `self.hosts`; clients connect to the proxy on test1."""
 
     flavour = SYSTEMD
     needs_package = True
 
     options = {
         "read_only": ["/nix/store", *([real.prefix()] if real.is_there() else [])],
-        # As on NixOS, where Dysnomia's units are.
+        # The directory of Dysnomia's units on NixOS.
         "environment": {"SYSTEMD_UNIT_PATH": "/etc/systemd-mutable/system:"},
     }
 
@@ -91,7 +91,7 @@ class DeploymentTest(NetworkTest):
         return f"{self.deployer.output}\n{super().evidence()}"
 
     def control(self, port=PROXY_PORT):
-        """The proxy's control socket, as seen from outside of its host."""
+        """The proxy's control socket, as a path outside of its host."""
         return self.hosts["test1"].machine.path(f"/run/disnix-tcp-proxy/hello-world-{port}/control")
 
     def models(self, desired):
@@ -130,11 +130,11 @@ class DeploymentTest(NetworkTest):
         return clients.connect(self.lan, (self.address("test1"), port))
 
     def is_refused(self, port=PROXY_PORT):
-        """Whether nobody listens there; without a client that tries."""
+        """Whether there is no listener, without connecting."""
         return not self.hosts["test1"].listens_on(port)
 
     def greeting(self, port=PROXY_PORT):
-        """What a client is answered now."""
+        """The answer to a client now."""
         with self.client(port) as client:
             answer = client.ask()
             client.quit()
@@ -145,7 +145,7 @@ class DeploymentTest(NetworkTest):
         return self.deployer.components(target, type)
 
     def proxy_status(self, port=PROXY_PORT):
-        """What the proxy says about itself."""
+        """The proxy's status."""
         with Watch(self.control(port)) as gate:
             return gate.status
 
@@ -156,8 +156,8 @@ class DeploymentTest(NetworkTest):
 
     @contextlib.contextmanager
     def clients(self, greetings):
-        """Somebody is there from before, and others come all the time. None of them may fail, and
-        each must get one of these answers, the one from before always the first."""
+        """A first client is connected before, and others arrive continuously. None of them may fail, and
+        each must get one of these answers, the first client always the first answer."""
         with contextlib.ExitStack() as ends:
             load = Load(self.lan, (self.address("test1"), PROXY_PORT), greetings)
             ends.callback(load.end)
@@ -167,8 +167,8 @@ class DeploymentTest(NetworkTest):
         self.assertEqual(load.failures, {}, f"why clients failed, and how many of {load.attempted}")
 
     def close_the_gate(self, gate, load):
-        """Waits until a deployment has closed the gate and only one is left; 100 clients come then,
-        and nothing happens for a while."""
+        """Waits until a deployment has closed the gate and only one client is left; then 100 clients
+        arrive, and must wait for a while."""
         gate.wait_for("draining")
         gate.wait_until(lambda status: status["open"] == 1, "one client to be left")
         load.crowd(CROWD)
@@ -176,8 +176,8 @@ class DeploymentTest(NetworkTest):
         self.assertEqual((gate.status["gate"], gate.status["open"]), ("draining", 1))
 
     def under_load(self, models, greetings):
-        """Deploys while clients come all the time, one is there from before, and 100 come when the
-        gate is closed. Returns what it was like for them."""
+        """Deploys while clients arrive continuously, a first one is connected, and 100 more arrive when
+        the gate is closed. Returns their results."""
         with self.clients(greetings) as (load, held):
             with Watch(self.control()) as gate:
                 deployment = self.deployer.start(models)
@@ -192,7 +192,7 @@ class DeploymentTest(NetworkTest):
 
 @dataclass
 class Upgrade:
-    """An upgrade that is over. No client has failed."""
+    """A finished upgrade. No client has failed."""
 
     succeeded: bool
     load: Load
@@ -200,7 +200,7 @@ class Upgrade:
 
     @property
     def answers_since(self):
-        """What those were answered who came when it was over."""
+        """The answers to clients that arrived after its end."""
         return set(self.load.answers(self.ended))
 
     def __str__(self):

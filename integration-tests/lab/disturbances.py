@@ -1,4 +1,4 @@
-"""What happens to a proxy while it carries connections, again and again."""
+"""Repeated disturbances of a proxy that carries connections."""
 
 import random
 import time
@@ -6,15 +6,15 @@ import time
 from lab import upstreams
 from lab.verified import UPSTREAM_PORT
 
-# What systemd is asked for takes no longer than that.
+# The limit for a job of systemd, in seconds.
 PATIENCE = 60
 
 
 class Disturbance:
-    """Something that ends a proxy's process; the next one has to go on.
+    """Ends a proxy's process; the next one must continue.
 
-    One turn after the other, `every` so many seconds, and not before the process that the last turn
-    has made necessary is there."""
+    There is a turn every `every` seconds, but not before the process that follows the last turn has
+    started."""
 
     name = ""
     every = 0.3
@@ -29,7 +29,7 @@ class Disturbance:
         self.longest_start = 0.0
 
     def last_while(self, load):
-        """Takes turns until the load's time is over."""
+        """Repeats turns until the end of the load."""
         due = time.monotonic()
         while True:
             due = max(due + self.every, time.monotonic())
@@ -40,11 +40,11 @@ class Disturbance:
             self.turn()
 
     def turn(self):
-        """Does it once."""
+        """Performs one turn."""
         raise NotImplementedError
 
     def _after_the_end_of(self, pid):
-        """The next main process, which is counted; None if there was no process to end."""
+        """Waits for the next main process and counts it; None if there was no process to end."""
         if pid is None:
             return self.service.wait_for_main()
         began = time.monotonic()
@@ -60,7 +60,7 @@ class Disturbance:
 
 
 class Nothing(Disturbance):
-    """Nobody disturbs."""
+    """No disturbance."""
 
     name = "nothing"
     every = 1
@@ -79,7 +79,7 @@ class KillMain(Disturbance):
 
 
 class KillEverything(Disturbance):
-    """kill -9 of everything in the control group, at once."""
+    """kill -9 of all processes in the control group at once."""
 
     name = "kill -9 of the cgroup"
 
@@ -90,7 +90,7 @@ class KillEverything(Disturbance):
 
 
 class KillDuringRestore(Disturbance):
-    """kill -9, and again within 30 ms after the next process has begun."""
+    """kill -9, and again within 30 ms after the start of the next process."""
 
     name = "kill -9 during restore"
     every = 0.5
@@ -109,7 +109,7 @@ class KillWhileUpstreamIsDown(Disturbance):
 
     def turn(self):
         away = upstreams.Away(self.host.network, UPSTREAM_PORT)
-        # Somebody comes, and waits.
+        # A client arrives, and waits.
         time.sleep(0.2)
         self._after_the_end_of(self._kill())
         time.sleep(random.uniform(0, 0.2))
@@ -128,7 +128,7 @@ class Systemctl(Disturbance):
 
 
 class Restart(Systemctl):
-    """systemctl restart; every fourth time systemd executes itself anew before."""
+    """systemctl restart; every fourth time after a daemon-reexec."""
 
     name = "restart"
     every = 0.5
@@ -149,7 +149,7 @@ class Reload(Systemctl):
 
 
 class Upgrade(Systemctl):
-    """Another program in the place of this one, and a restart."""
+    """Replaces the program, and restarts the service."""
 
     name = "upgrade"
     every = 1
@@ -174,7 +174,7 @@ class Upgrade(Systemctl):
 
 
 class UpgradeByKill(Upgrade):
-    """Another program in the place of this one, and kill -9: the heir executes what is there now."""
+    """Replaces the program, and kill -9: the heir executes the new one."""
 
     name = "upgrade by kill -9"
 

@@ -1,9 +1,9 @@
-"""The two things that can keep a test from passing without the project being at fault."""
+"""Two reasons for a failed test that are not the project's fault."""
 
 
 class Unmet(Exception):
-    """The machine lacks something that the laboratory needs; the text is for its administrator."""
+    """The machine lacks a prerequisite of the laboratory; the text is for its administrator."""
 
 
 class NotInTime(AssertionError):
-    """Something that was promised did not happen before the deadline."""
+    """An expected event did not happen before the deadline."""

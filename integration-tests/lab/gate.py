@@ -1,4 +1,4 @@
-"""The gate of a proxy, seen over its control socket, without a process for each look."""
+"""The gate of a proxy, watched over its control socket."""
 
 import json
 import socket
@@ -10,7 +10,7 @@ INTERFACE = "io.github.disnix-proxy-example.Proxy"
 
 
 class Watch:
-    """Follows every change of a proxy's state, from now on until it ends."""
+    """Follows every change of a proxy's state until the proxy exits."""
 
     def __init__(self, path):
         self._states = []
@@ -39,11 +39,11 @@ class Watch:
         return self._states[-1]
 
     def wait_for(self, gate, timeout=30):
-        """Waits until the gate is open, draining or locked. What is waited for next comes later."""
+        """Waits until the gate is open, draining or locked. A further wait starts after that state."""
         self.wait_until(lambda status: status["gate"] == gate, f"the gate to be {gate}", timeout)
 
     def wait_until(self, condition, what, timeout=30):
-        """Waits for a state that fulfils the condition, however short it lasts."""
+        """Waits for a state that fulfils the condition, even if it is short."""
         def come():
             while self._seen < len(self._states):
                 if condition(self._states[self._seen]):

@@ -1,21 +1,21 @@
-"""Descriptors that are on their way in sockets: sent, and received by nobody. The kernel counts them for each
-user, whatever container he is in."""
+"""Descriptors in flight: sent over sockets and never received. The kernel counts them for each user, across
+containers."""
 
 import contextlib
 import os
 import subprocess
 import sys
 
-# As many as one message may have, SCM_MAX_FD.
+# The maximum of one message, SCM_MAX_FD.
 AT_ONCE = 250
 
 
 @contextlib.contextmanager
 def hoard(uid, count):
-    """So many of them are this user's meanwhile."""
+    """Holds `count` of them for a user."""
     command = [sys.executable, "-B", __file__, str(uid), str(count)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        # It ends when its input does.
+        # It exits at the end of its input.
         assert process.stdout.readline() == b"hoarded\n"
         yield
 

@@ -10,7 +10,7 @@ from lab.machine import Machine
 
 
 class Failed(AssertionError):
-    """A command inside the host that should have succeeded has not."""
+    """A command inside the host has failed."""
 
 
 class Process:
@@ -21,7 +21,7 @@ class Process:
         self.stdout, self.stderr = popen.stdout, popen.stderr
 
     def kill(self, number=signal.SIGKILL):
-        """Sends a signal to the command itself (nsenter is between it and us) and reaps it."""
+        """Sends a signal to the command itself, not to nsenter, and reaps it."""
         try:
             os.killpg(self._popen.pid, number)
         except ProcessLookupError:
@@ -29,7 +29,7 @@ class Process:
         return self.wait()
 
     def is_running(self):
-        """Whether it has not ended yet."""
+        """Whether it still runs."""
         return self._popen.poll() is None
 
     def wait(self, timeout=clients.TIMEOUT):
@@ -37,7 +37,7 @@ class Process:
         return self._popen.wait(timeout)
 
     def output(self, timeout=clients.TIMEOUT):
-        """Waits for its end; exit status, standard output, standard error."""
+        """Waits for its end; returns exit status, standard output and standard error."""
         out, err = self._popen.communicate(timeout=timeout)
         return self._popen.returncode, (out or b"").decode(), (err or b"").decode()
 
@@ -55,7 +55,7 @@ class Host:
     # Commands
 
     def run(self, command, check=True, input=None, timeout=60):
-        """Runs a command inside; returns what it prints."""
+        """Runs a command inside and returns its output."""
         done = self.result(command, input, timeout)
         if check and done.returncode != 0:
             raise Failed(f"{' '.join(map(str, command))}: exit status {done.returncode}\n"
@@ -63,7 +63,7 @@ class Host:
         return done.stdout
 
     def result(self, command, input=None, timeout=60):
-        """Runs a command inside; returns its exit status and what it prints."""
+        """Runs a command inside and returns its exit status and output."""
         return subprocess.run(self.machine.enter(list(map(str, command))), input=input,
                               capture_output=True, text=True, timeout=timeout)
 
@@ -92,7 +92,7 @@ class Host:
         return self.show(unit, "ActiveState")
 
     def main_pid(self, unit):
-        """The main process of a service, as the host counts; 0 if there is none."""
+        """The main process of a service, by its number inside the host; 0 if there is none."""
         return int(self.show(unit, "MainPID"))
 
     def wait_for_state(self, unit, state, timeout=10):
@@ -109,7 +109,7 @@ class Host:
         return [line.split()[0] for line in listed.splitlines()]
 
     def drop_in(self, unit, text, name="test"):
-        """What `systemctl edit` would write."""
+        """Writes a drop-in, as `systemctl edit` does."""
         self.write(f"/etc/systemd/system/{unit}.d/{name}.conf", text)
         self.systemctl("daemon-reload")
 
@@ -126,7 +126,7 @@ class Host:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     def cpu_seconds(self, pid):
-        """The processor time that a process has used."""
+        """The processor time of a process."""
         fields = self.run(["cat", f"/proc/{pid}/stat"]).rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -146,11 +146,11 @@ class Host:
     # The network
 
     def client(self, port, address="127.0.0.1", timeout=clients.TIMEOUT):
-        """A client that has connected from inside."""
+        """A client that is connected from inside."""
         return clients.connect(self.network, (address, port), timeout)
 
     def listens_on(self, port):
-        """Whether somebody listens on this TCP port."""
+        """Whether there is a listener on this TCP port."""
         listening = f":{port:04X}", "0A"
         tables = [self.machine.path(f"/proc/1/net/{table}").read_text() for table in ("tcp", "tcp6")]
         return any((line.split()[1][-5:], line.split()[3]) == listening
@@ -161,11 +161,11 @@ class Host:
         return clients.connect(self.network, self.machine.path(path), timeout)
 
     def crowd(self, port, size):
-        """Many clients that have arrived one after the other."""
+        """Many clients that arrive one after the other."""
         return clients.Crowd(self.network, ("127.0.0.1", port), size)
 
     def upstream(self, port):
-        """A listener that the test plays by hand."""
+        """A listener that the test serves by hand."""
         return upstreams.Upstream(self.network, port)
 
     def echo_upstream(self, port):
@@ -173,7 +173,7 @@ class Host:
         return upstreams.EchoUpstream(self.network, port)
 
     def destroy(self):
-        """Pulls the plug."""
+        """Kills the host."""
         for process in self._processes:
             process.kill()
         self.machine.destroy()

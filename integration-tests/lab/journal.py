@@ -1,4 +1,4 @@
-"""The journal of a host: what has been said, and waiting for what will be."""
+"""The journal of a host: reading entries, and waiting for them."""
 
 import json
 import os
@@ -38,7 +38,7 @@ class Journal:
         self._host = host
 
     def cursor(self):
-        """This moment: give it to `entries` or `wait` as `after`."""
+        """The current position, for `after` of `entries` and `wait`."""
         self._host.run(["journalctl", "--sync"])
         shown = self._host.run(["journalctl", "--quiet", "--lines=1", "--show-cursor"])
         return shown.rsplit("-- cursor: ", 1)[1].strip()
@@ -50,7 +50,7 @@ class Journal:
         return [json.loads(line) for line in output.splitlines()]
 
     def wait(self, after=None, timeout=10, count=1, **fields):
-        """The first `count` entries with these fields, as soon as they are there.
+        """Waits for the first `count` entries with these fields.
 
         Returns the only one if `count` is 1, otherwise the list."""
         command = ["journalctl", "--follow", "--no-tail", *_arguments(after, fields)]
@@ -67,17 +67,17 @@ class Journal:
                         f"within {timeout} s")
 
     def explained(self, message_id):
-        """What `journalctl -x` tells a person about such an event."""
+        """The explanation of an event by `journalctl -x`."""
         self._host.run(["journalctl", "--sync"])
         return self._host.run(["journalctl", "--quiet", "-x", f"MESSAGE_ID={message_id}"])
 
     def since_boot(self, lines=80):
-        """The last lines since the boot, for the report on a test that has failed."""
+        """The last lines since the boot, for the report on a failed test."""
         text = self._host.run(["journalctl", "--quiet", "--no-hostname", "--output=short-precise"])
         return "\n".join(text.partition("Startup finished in")[2].splitlines()[1:][-lines:])
 
     def between(self, begin, end):
-        """What was said then, by everybody; times are those of time.time()."""
+        """All messages in this period; times are those of time.time()."""
         self._host.run(["journalctl", "--sync"])
         return self._host.run(["journalctl", "--quiet", "--no-hostname", "--output=short-precise",
                                f"--since=@{begin:.6f}", f"--until=@{end:.6f}"])

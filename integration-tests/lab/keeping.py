@@ -1,4 +1,4 @@
-"""Connections that have to outlive the proxy: a verified load, and what happens to the proxy meanwhile."""
+"""Connections that must outlive the proxy: a verified load, and the disturbances of the proxy."""
 
 import collections
 import re
@@ -14,22 +14,22 @@ from lab.subjects import Ours
 from lab.verified import Outcome, VerifiedLoad
 
 PROXY = Ours.unit
-# What the store may hold, however many connections there are.
+# The limit of the store, for any number of connections.
 STORE_AT_MOST = 64
-# Of those who are being accepted while everything is killed, one may be lost in so many kills.
+# One client that is being accepted may be lost in this number of kills of all processes.
 KILLS_FOR_ONE = 50
 
 
 @dataclass
 class Run:
-    """One load, and what has been done meanwhile."""
+    """A load, and the disturbance during it."""
 
     subject: object
     disturbance: Disturbance
     outcome: Outcome
 
     def row(self, what):
-        """A line of the table that HEAD begins."""
+        """A line of the table with the head HEAD."""
         done, told = self.disturbance, self.outcome
         turns = max(1, done.kills or done.turns)
         return (f"| {what} | {case.surroundings.version} | {told.told['seconds']:.0f} s | {done.kills or done.turns} "
@@ -46,7 +46,7 @@ class KeepingTest(HostTest):
     """Disturbs a proxy under load."""
 
     def disturb(self, subject, disturbance=Disturbance, seconds=10, every=None, load=None, **arguments):
-        """Has `seconds` of load through it, disturbed all the time."""
+        """Sends load through the proxy for `seconds`, with disturbances."""
         service = subject.start(self.host)
         running = VerifiedLoad(self.host, subject.port, seconds, **(load or {}))
         disturbing = disturbance(self.host, service, every=every, **arguments)
@@ -54,7 +54,7 @@ class KeepingTest(HostTest):
         return Run(subject, disturbing, running.outcome())
 
     def assert_nothing_lost(self, run, new=0):
-        """Of established connections none, of new ones at most so many; and the disturbance was one."""
+        """Asserts that no established connection was lost, at most `new` new ones, and that it was disturbed."""
         told = run.outcome
         about = "\n".join([
             f"{run.disturbance.kills} kills, {run.disturbance.starts} starts: of {told.opened} connections lost "
@@ -67,36 +67,36 @@ class KeepingTest(HostTest):
         self.assertGreater(told.finished, 0, about)
 
     def during_the_longest_pause(self, run, beside=0.1):
-        """What was said during it and `beside` it, in seconds."""
+        """The messages during the longest pause, and `beside` seconds around it."""
         told = run.outcome
         end = told.longest_pause_at + told.longest_pause / 1000
         return self.host.journal.between(told.longest_pause_at - beside, end + beside)
 
     def complaints(self, unit):
-        """What a service has warned of, each sentence with how often; numbers left out."""
+        """The warnings of a service, without their numbers, each with its count."""
         said = self.host.run(["journalctl", "--boot", "--output=cat", "--priority=warning", f"--unit={unit}"])
         sentences = collections.Counter(re.sub(r"[0-9]+", "N", line) for line in said.splitlines())
         return [f"{count} times: {sentence}" for sentence, count in sentences.most_common(10)]
 
     def assert_disturbed(self, run, turns):
-        """At least so many times, each with a new process."""
+        """Asserts the least number of turns, each with a new process."""
         done = run.disturbance
         self.assertGreaterEqual(done.turns, turns, f"{done.name}: too seldom")
         self.assertGreaterEqual(done.starts, turns, f"{done.name}: too few new processes")
 
     def assert_proxy_is_well(self):
-        """It knows of no connection any more, and has stored little."""
+        """Asserts that the proxy has no connection, and that the store is small."""
         self.wait_for_open(0)
         self.assertEqual(self.status()["gate"], "open")
         self.assertLessEqual(self.stored(), STORE_AT_MOST)
 
     def stored(self, unit=PROXY):
-        """How many descriptors systemd keeps for it."""
+        """The number of descriptors that systemd keeps for it."""
         return int(self.host.show(unit, "NFileDescriptorStore"))
 
 
 def another_build(directory):
-    """Another program that does the same: compiled differently, and not just a copy."""
+    """A program with the same behaviour, compiled differently."""
     command = ["cargo", "build", "--quiet", "--bin=disnix-tcp-proxy", f"--target-dir={directory}",
                "--config=profile.dev.strip=true"]
     if subprocess.run(command, cwd=prerequisites.PROJECT).returncode != 0:
@@ -105,8 +105,8 @@ def another_build(directory):
 
 
 def another_program(host, path="/usr/bin/disnix-tcp-proxy"):
-    """Both programs of an upgrade: the installed one, and the same with one more section, so that it
-    differs in what it is and not in what it does."""
+    """Both programs of an upgrade: the installed one, and the same with one more section, so that its content
+    differs but not its behaviour."""
     old, new = host.machine.directory / "old-program", host.machine.directory / "new-program"
     old.write_bytes(host.machine.path(path).read_bytes())
     note = host.machine.directory / "note"

@@ -1,4 +1,4 @@
-"""Clients under which an upgrade happens: each connects, says hello, checks the answer, and leaves."""
+"""The clients of an upgrade: each connects, sends hello, checks the answer, and leaves."""
 
 import collections
 import selectors
@@ -11,13 +11,13 @@ from lab import wait
 
 INTERVAL = 0.02
 
-# Longer than any upgrade in a test takes.
+# Longer than any upgrade in a test, in seconds.
 PATIENCE = 60
 
 
 @dataclass
 class Served:
-    """One client that had its answer; times are those of `time.monotonic`."""
+    """A client that got its answer; times are those of `time.monotonic`."""
 
     came: float
     answered: float
@@ -30,10 +30,9 @@ class Served:
 
 
 class Load:
-    """One client every 20 ms, in a thread of its own; `crowd` sends many at once.
+    """A client every 20 ms; `crowd` starts many at once.
 
-    One thread serves them all: a client costs no process and no thread, so that a busy machine
-    keeps up."""
+    One thread runs them all, without a thread or process for each, so that a busy machine keeps up."""
 
     def __init__(self, network, address, greetings):
         self.attempted = 0
@@ -50,11 +49,11 @@ class Load:
         self._thread.start()
 
     def crowd(self, size):
-        """So many clients come at this moment."""
+        """Starts `count` clients at this moment."""
         self._order(size)
 
     def end(self):
-        """Nobody comes any more; returns when everybody who is there has been served or has failed."""
+        """Starts no more clients, and returns when all have been served or have failed."""
         if self._thread.is_alive():
             self._order(None)
             self._thread.join()
@@ -66,11 +65,11 @@ class Load:
 
     @property
     def longest_wait(self):
-        """Of those who were served, in seconds."""
+        """The waits of the served clients, in seconds."""
         return max((client.waited for client in self.served), default=0)
 
     def answers(self, came_after=0):
-        """How often each answer was given to clients that came after that moment."""
+        """The counts of the answers to clients that arrived after this moment."""
         return collections.Counter(client.answer for client in list(self.served)
                                    if client.came > came_after)
 
@@ -79,7 +78,7 @@ class Load:
         self._bell.send(b"!")
 
     def _run(self):
-        # All sockets of this thread are made inside.
+        # All sockets of this thread are made inside the network.
         with self._network.entered():
             self._selector.register(self._bell_heard, selectors.EVENT_READ)
             due, ending = time.monotonic(), False
@@ -113,7 +112,7 @@ class Load:
 
     def _give_up_on_late_ones(self):
         late = time.monotonic() - PATIENCE
-        # In the order in which they came.
+        # In the order of their arrival.
         while (client := next(iter(self._clients), None)) and client.came < late:
             client.fail(f"not served within {PATIENCE} s")
 
@@ -139,7 +138,7 @@ class _Client:
             self.fail(f"connecting: {error}")
 
     def proceed(self):
-        """There is something to read, or the connection is there, or it has failed."""
+        """The socket is readable, connected, or has failed."""
         try:
             self._next()
         except BlockingIOError:
@@ -148,7 +147,7 @@ class _Client:
             self.fail(f"{self._next.__name__.strip('_')}: {error}")
 
     def fail(self, why):
-        """It has not been served as it should."""
+        """The client has failed."""
         self._load.failures[why] += 1
         self._gone()
 
@@ -190,7 +189,7 @@ class _Client:
 
 
 class Held(threading.Thread):
-    """A client that came before the upgrade and stays: it says hello now and then."""
+    """A client that connects before the upgrade and stays: it sends hello now and then."""
 
     PAUSE = 0.1
 
@@ -204,14 +203,14 @@ class Held(threading.Thread):
         self.start()
 
     def leave(self):
-        """Says goodbye; fails if the client was cut before, or had a wrong answer."""
+        """Sends quit; fails if the client was disconnected before, or got a wrong answer."""
         self._leaving.set()
         self.join()
         if self.error:
             raise AssertionError(f"the client that was there before: {self.error}")
 
     def run(self):
-        """Until it is told to leave."""
+        """Sends hello until the client leaves."""
         try:
             while not self._leaving.wait(self.PAUSE):
                 self._ask()

@@ -1,4 +1,4 @@
-"""Boots a root file system as a machine of its own, and ends it without a trace."""
+"""Boots a root file system as a machine, and removes all traces of it in the end."""
 
 import os
 import signal
@@ -13,10 +13,10 @@ BOOT_TIMEOUT = 60
 
 
 class Machine:
-    """A booted systemd. What it writes goes to `directory`/upper, over the layers below.
+    """A booted systemd. It writes to `directory`/upper, over the layers below.
 
-    `read_only` directories of this machine are seen inside under the same path; `environment` is
-    that of its systemd."""
+    `read_only` directories of this machine are mounted inside at the same path; `environment` is that of
+    its systemd."""
 
     def __init__(self, name, layers, directory, hostname=None, read_only=(), environment=None):
         self.name = name
@@ -39,8 +39,8 @@ class Machine:
             self.destroy()
             raise
         finally:
-            # Its systemd says READY=1 after every reload too. If nobody read that, it would wait for
-            # room in the end, and do nothing else any more.
+            # Its systemd sends READY=1 after every reload too, and would block when the unread socket is
+            # full.
             self._notices.close()
         self.network = namespaces.Network.of_process(self.leader)
 
@@ -56,7 +56,7 @@ class Machine:
         environment = dict(
             os.environ,
             NOTIFY_SOCKET=str(self.directory / "notify"),
-            # The same hierarchy in every host, whatever this machine has mounted.
+            # The same hierarchy in every host, independent of this machine's mounts.
             SYSTEMD_NSPAWN_UNIFIED_HIERARCHY="1",
         )
         command = [
@@ -66,7 +66,7 @@ class Machine:
         ]
 
         def prepare():
-            # On SIGTERM nspawn has its systemd shut down: no host outlives a killed test.
+            # On SIGTERM nspawn shuts its systemd down: no host outlives a killed test.
             namespaces.die_with_parent(signal.SIGTERM)
             self._group.enter()
 
@@ -96,17 +96,17 @@ class Machine:
         return ["nsenter", f"--target={self.leader}", "--all", "--", *command]
 
     def path(self, path):
-        """What `path` inside the machine is called outside."""
+        """The outside path of `path` inside the machine."""
         return Path(f"/proc/{self.leader}/root{path}")
 
     def destroy(self):
-        """Ends it as a power cut would, and clears everything away."""
+        """Ends it like a power cut, and removes its files."""
         if self.leader is not None:
             os.kill(self.leader, signal.SIGKILL)
         try:
             self._nspawn.wait(3 if self.leader is not None else 0)
         except subprocess.TimeoutExpired:
-            # It has seen its container end and waits for something else; nothing depends on it.
+            # Its container has ended; it waits for something irrelevant.
             self._nspawn.kill()
             self._nspawn.wait()
         wait.until(self._gone, f"the end of {self.name}")

@@ -17,7 +17,7 @@ from lab.machine import Machine  # noqa: E402
 
 
 def main():
-    """Prints `N passed, N failed` as its last line; the exit status says the same."""
+    """Prints `N passed, N failed` as its last line; the exit status is 0 if none failed."""
     arguments = _arguments()
     started = time.monotonic()
     try:
@@ -36,7 +36,7 @@ def main():
         cgroup.sweep()
         live = _private_scratch()
         if any(task.needs_package for task in tasks):
-            # Compiled once, and not on the time of a test.
+            # Compiled once, outside the time of any test.
             nix.Nix().build(prerequisites.PROJECT / "default.nix", "disnix-proxy-example")
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
@@ -73,7 +73,7 @@ def _timeout(arguments):
 
 
 def _private_scratch():
-    """A file system in memory, seen by nobody else, that goes when this process goes."""
+    """A file system in memory, visible to this process alone, which ends with it."""
     namespaces.leave_mount_namespace()
     nix.prepare()
     live = roots.cache_directory().parent / "live"
@@ -83,7 +83,7 @@ def _private_scratch():
 
 
 def _installed(version, base, binaries, live):
-    """The layers of a host with the project: what installing it on a running host has written."""
+    """The layers of a host with the project: the files that its installation on a running host has written."""
     name = f"lab-{version}-{os.getpid()}-install"
     host = Host(Machine(name, [base], live / name), version)
     try:

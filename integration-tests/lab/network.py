@@ -1,20 +1,20 @@
-"""Several hosts on a switch, which know each other by name."""
+"""Several hosts on a switch, which resolve each other's names."""
 
 from lab import case
 from lab.namespaces import Network
 
-# Seen by nobody but the hosts of one test.
+# Visible to the hosts of one test only.
 ADDRESS = "10.213.0.{}"
 PREFIX = 24
 INTERFACE = "lan0"
 
 
 class NetworkTest(case.LabTest):
-    """`self.hosts` are bare hosts by their names; `self.lan` is where their clients live."""
+    """`self.hosts` are bare hosts by their names; `self.lan` is the network of their clients."""
 
     names = ("test1", "test2")
 
-    # What `Machine` is told about each.
+    # The arguments of `Machine` for each.
     options = {}
 
     def setUp(self):
@@ -36,10 +36,10 @@ class NetworkTest(case.LabTest):
         return address(self.names.index(name) + 1)
 
     def unplug(self, name):
-        """Pulls the cable of a host: no packet reaches it or leaves it any more."""
+        """Disconnects a host: no packet reaches it or leaves it any more."""
         self.lan.run("ip", "link", "set", name, "down")
 
 
 def address(number):
-    """The switch's end of the wire is 0."""
+    """The switch's end of the link is 0."""
     return ADDRESS.format(number + 1)

@@ -1,4 +1,4 @@
-"""The Nix of the newest Debian that there is a root of, in a container of its own that boots nothing."""
+"""The Nix of the newest Debian root, in a container that boots nothing."""
 
 import os
 import subprocess
@@ -10,8 +10,8 @@ SYSTEMD = "257"
 
 
 class NewerNix(Nix):
-    """As `Nix`, but with an empty store, in memory, that goes when the command ends. It sees the
-    project, and the directories that it is given."""
+    """As `Nix`, but with an empty store in memory for each command. The project and the given directories are
+    mounted there."""
 
     def __init__(self, *directories):
         super().__init__()

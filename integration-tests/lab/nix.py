@@ -1,7 +1,7 @@
-"""Nix, with a store of its own, and the package set that the expressions are tried with.
+"""Nix, with a store of its own, and the package set for the tests of expressions.
 
-The store is kept in the cache directory and mounted at /nix where nobody but this process and its
-children sees it. So `prepare` wants a private mount namespace (`namespaces.leave_mount_namespace`).
+The store is in the cache directory and mounted at /nix for this process and its children only. So `prepare`
+needs a private mount namespace (`namespaces.leave_mount_namespace`).
 """
 
 import json
@@ -16,14 +16,14 @@ from lab.errors import Unmet
 STAND_INS = prerequisites.PROJECT / "integration-tests" / "nix"
 EVERYTHING = STAND_INS / "everything.nix"
 
-# As a user of this machine has it, whatever is in its /etc/nix.
+# Independent of the machine's /etc/nix.
 SETTINGS = """
 sandbox = false
 build-users-group =
 substitute = false
 """
 
-# Debian's; one that came from elsewhere may be in the /nix that is covered here.
+# Debian's; another one may be in the /nix that is covered here.
 PROGRAMS = Path("/usr/bin")
 
 EVALUATION_TIMEOUT = 120
@@ -35,7 +35,7 @@ class Expression(str):
 
 
 class NixFailed(AssertionError):
-    """Nix did not like an expression; `message` is what it said."""
+    """An expression was refused; `message` is the output of Nix."""
 
     def __init__(self, command, message):
         super().__init__(f"{' '.join(command)}\n{message}")
@@ -43,7 +43,7 @@ class NixFailed(AssertionError):
 
 
 def store_directory():
-    """Where the store stays between runs."""
+    """The directory of the store between runs."""
     return roots.cache_directory().parent / "nix"
 
 
@@ -64,7 +64,7 @@ class Nix:
         self.dysnomia = _given("DYSNOMIA") or _installed("dysnomia")
 
     def describe(self):
-        """Which Nix, and which package set and frameworks were used, for the report."""
+        """The versions of Nix, package set and frameworks, for the report."""
         version = self._run(["nix-instantiate", "--version"]).strip()
         return "\n".join([
             version,
@@ -85,7 +85,7 @@ class Nix:
 
     @property
     def frameworks(self):
-        """The argument that the models and what is made of them take."""
+        """The argument for the models and expressions that use them."""
         return {"nix-processmgmt": self.processmgmt}
 
     def parse(self, *files):
@@ -93,13 +93,13 @@ class Nix:
         self._run(["nix-instantiate", "--parse", *files])
 
     def evaluate(self, file, attribute="", arguments=None):
-        """The value of an expression, all of it."""
+        """The complete value of an expression."""
         return json.loads(self._run(
             ["nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode",
              *self._expression(file, attribute, arguments)]))
 
     def files_evaluated(self, file, attribute="", arguments=None):
-        """Which files the value of an expression, all of it, depends on."""
+        """The files that the complete value of an expression depends on."""
         done = self._finish(["nix-instantiate", "-vv", "--eval", "--strict", "--read-write-mode",
                              *self._expression(file, attribute, arguments)])
         read = {Path(line.split("'")[1]) for line in done.stderr.splitlines()
@@ -107,7 +107,7 @@ class Nix:
         return {Path(file), *(self._original(path) for path in read)}
 
     def _original(self, path):
-        """A directory that an expression uses as text is read from a copy in the store."""
+        """Maps the store copy of a directory, which an expression uses as text, to the directory."""
         if path.is_relative_to("/nix/store") and len(path.parts) > 4:
             if path.parts[3].partition("-")[2] == self.processmgmt.name:
                 return self.processmgmt.joinpath(*path.parts[4:])
@@ -118,13 +118,13 @@ class Nix:
         return self._run(["nix-instantiate", *self._expression(file, attribute, arguments)]).split()
 
     def build(self, file, attribute="", arguments=None):
-        """Builds what an expression describes; the paths in the store."""
+        """Builds an expression and returns the paths in the store."""
         printed = self._run(["nix-build", "--no-out-link", *self._expression(file, attribute, arguments)],
                             timeout=BUILD_TIMEOUT)
         return [Path(line) for line in printed.split()]
 
     def closure(self, *paths):
-        """Everything that these paths need at run time."""
+        """The run-time dependencies of these paths."""
         return [Path(line) for line in self._run(["nix-store", "--query", "--requisites", *paths]).split()]
 
     def flake(self, verb, checkout, output="", *arguments, options=()):
@@ -161,7 +161,7 @@ class Nix:
             command, env=self.environment(), capture_output=True, text=True, timeout=timeout)
 
     def environment(self):
-        """What Nix is to see of the environment: nothing of the user's own configuration."""
+        """The environment of Nix, without the user's own configuration."""
         return {
             "PATH": os.environ["PATH"],
             "HOME": str(Path.home()),
@@ -178,7 +178,7 @@ class Nix:
 
 
 def nix_value(value):
-    """A Python value as Nix would write it."""
+    """A Python value in Nix."""
     if isinstance(value, Expression):
         return value
     if value is None:
@@ -206,7 +206,7 @@ def _given(variable):
 
 
 def _installed(program):
-    """The prefix of a program that this machine has."""
+    """The prefix of an installed program."""
     found = shutil.which(program)
     return Path(found).resolve().parents[1] if found else None
 
@@ -227,7 +227,7 @@ def _whose(path):
 
 
 def _rust():
-    """Where the stand-in for buildRustPackage finds what this machine has compiled already."""
+    """Points the stand-in for buildRustPackage to this machine's build results."""
     cargo = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo/bin"))
     if cargo is None:
         return {}

@@ -1,8 +1,7 @@
-"""NixOS on one of our hosts, as far as its units go: configurations, and switching between them.
+"""The units of NixOS on one of our hosts: configurations, and switching between them.
 
-What `nixos-rebuild switch` does to units is decided by nixpkgs,
-pkgs/by-name/sw/switch-to-configuration-ng/src/main.rs; `Switch` does the same in the same order, for
-the kinds of units and of changes that there are here.
+`Switch` does the same as nixpkgs, pkgs/by-name/sw/switch-to-configuration-ng/src/main.rs, in the same order,
+for the kinds of units and changes in these tests.
 """
 
 import shutil
@@ -13,12 +12,12 @@ EVALUATE = STAND_INS / "modules" / "evaluate.nix"
 UNITS = "/etc/systemd/system"
 VERBS = ("stop", "reload", "restart", "start")
 
-# In [Unit], what makes no difference to a unit that runs.
+# Settings in [Unit] that do not change a running unit.
 IGNORED = {"Description", "Documentation"}
 
 
 class System:
-    """A configuration that has been built."""
+    """A built configuration."""
 
     def __init__(self, nix, configuration, changed=False):
         arguments = {"configuration": configuration, "changed": changed}
@@ -69,7 +68,7 @@ class Switch:
         host.run(["ln", "-s", "/usr", "/run/current-system/systemd"])
 
     def to(self, system):
-        """Switches; returns what it did, as { "restart": { units }, … }."""
+        """Switches, and returns its actions as { "restart": { units }, … }."""
         done = self._plan(system) if self._current else {verb: set() for verb in VERBS}
         self._each("stop", done)
         self.activate(system)
@@ -89,7 +88,7 @@ class Switch:
         return done
 
     def _verbs(self, unit, system):
-        """What is done to a unit that runs."""
+        """The action for a running unit."""
         old, new = self._current.settings(unit), system.settings(unit)
         if not system.has(unit):
             return [] if old.get(("Unit", "X-StopOnRemoval")) == ["false"] else ["stop"]
@@ -109,7 +108,7 @@ class Switch:
         return ["stop", "start"]
 
     def activate(self, system):
-        """Puts the units where NixOS has them, and has systemd read them."""
+        """Installs the units where NixOS has them, and reloads systemd."""
         machine = self._host.machine
         for path in system.closure:
             if not machine.path(path).exists():
@@ -139,7 +138,7 @@ class Switch:
             path.unlink(missing_ok=True)
 
     def _each(self, verb, done):
-        # All at once. NixOS goes on when a unit fails, and says so in the end.
+        # All at once. NixOS continues when a unit fails, and reports that in the end.
         jobs = [self._host.start(["systemctl", verb, unit]) for unit in sorted(done[verb])]
         for job in jobs:
             job.wait(timeout=60)

@@ -1,4 +1,4 @@
-"""What the machine must have; what Debian can install is installed, the rest is said clearly."""
+"""The prerequisites of this machine: installed from Debian if possible, otherwise reported."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from lab.errors import Unmet
 PROGRAMS = ("hello-world-server", "hello-world-client", "disnix-tcp-proxy", "disnix-tcp-proxyctl")
 PROJECT = Path(__file__).resolve().parents[2]
 
-# What the laboratory runs on this machine, and the Debian package that has it.
+# The programs that the laboratory uses, and their Debian packages.
 PACKAGES = {
     "systemd-nspawn": "systemd-container",
     "mmdebstrap": "mmdebstrap",
@@ -25,7 +25,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def ensure():
-    """Installs what is missing, or says why it can not be."""
+    """Installs what is missing, or fails with the reason."""
     if os.geteuid() != 0:
         raise Unmet("booting a systemd in a container needs root; run this with sudo")
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
@@ -59,7 +59,7 @@ def _install(packages):
 
 
 def build():
-    """Builds the release programs; returns the directory that they are in."""
+    """Builds the release programs and returns their directory."""
     directory = target_directory() / "release"
     cargo = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo/bin"))
     if cargo is None:
@@ -76,5 +76,5 @@ def build():
 
 
 def target_directory():
-    """Where cargo puts what it builds."""
+    """Cargo's target directory."""
     return Path(os.environ.get("CARGO_TARGET_DIR") or PROJECT / "target").absolute()

@@ -1,4 +1,4 @@
-"""Installs the project on a host, step by step as README.md and doc/installation.md tell an administrator."""
+"""Installs the project on a host, with the steps of README.md and doc/installation.md."""
 
 import shutil
 
@@ -51,7 +51,7 @@ def install_example(host, name):
 
 
 def services():
-    """The names of the service units; a template stands as one of its instances."""
+    """The names of the service units; a template is represented by an instance."""
     return [path.name.replace("@.", "@main.") for path in sorted(UNITS.glob("*.service"))]
 
 

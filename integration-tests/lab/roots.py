@@ -11,44 +11,44 @@ from pathlib import Path
 
 from lab.errors import Unmet
 
-# Which Debian has which systemd.
+# The Debian release of each systemd.
 SUITES = {"252": "bookworm", "257": "trixie", "262": "unstable"}
 
-# redis-server is the service that knows nothing of socket activation; python3-minimal is absent on
-# purpose: clients and upstreams run in the test's own process. daemon puts into the background what
-# Dysnomia's module `process` starts. haproxy and nginx are what the proxy is measured against.
+# redis-server is the service without socket activation; python3-minimal is absent on purpose: clients and
+# upstreams run in the test's own process. Dysnomia's module `process` uses daemon. haproxy and nginx are
+# compared with the proxy.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "netcat-openbsd",
             "redis-server", "redis-tools", "daemon", "haproxy", "nginx", "libnginx-mod-stream")
 
-# What their packages enable: here a test starts what it needs.
+# Enabled by their packages; here a test starts what it needs.
 DISABLED = ("redis", "haproxy", "nginx")
 
 # A newer Nix than this machine's, for tests/nix_today.py.
 PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",), "262": ()}
 
-# What a test has no use for, so that a host boots in well under a second.
+# Not needed by any test, so that a host boots in well under a second.
 MASKED = ("systemd-logind.service", "console-getty.service", "getty.target",
           "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "apt-daily.timer",
           "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
           "systemd-hostnamed.socket", "dev-hugepages.mount")
 
-# The tests look for single lines among those of thousands of connections.
+# The tests need single lines among those of thousands of connections.
 JOURNAL = "[Journal]\nStorage=volatile\nRuntimeMaxUse=512M\nRateLimitIntervalSec=0\n"
 
 
 def cache_directory():
-    """Where the roots stay between runs."""
+    """The directory of the roots between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "disnix-proxy-example" / "roots"
 
 
 def root(version):
-    """The directory with the root of a systemd version; made if the cache does not have it."""
+    """The directory with the root of a systemd version; made if it is not in the cache."""
     recipe = repr((SUITES[version], _packages(version), MASKED, JOURNAL))
     name = f"{version}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     finished = cache_directory() / name
     cache_directory().mkdir(parents=True, exist_ok=True)
-    # Two runs at the same time: the second waits for the first one's root.
+    # Of two runs at the same time the second waits for the first one's root.
     with open(cache_directory() / f"{version}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
@@ -83,7 +83,7 @@ def _make(version, directory):
     drop_in = directory / "etc/systemd/journald.conf.d/lab.conf"
     drop_in.parent.mkdir(parents=True, exist_ok=True)
     drop_in.write_text(JOURNAL)
-    # The machine is named by whoever boots it.
+    # The boot sets the name of the machine.
     (directory / "etc/hostname").unlink(missing_ok=True)
     # Not empty: on a first boot systemd would enable every unit it finds.
     (directory / "etc/machine-id").write_text("d15a1ab0" * 4 + "\n")
@@ -99,8 +99,8 @@ def _make(version, directory):
 
 
 def _apt_options(suite):
-    """This machine's apt may have been told to accept an old index (a snapshot mirror, no clock). That of
-    unstable is soon too old on a mirror that does not follow it every day."""
+    """The options of this machine's apt for old indices (of a snapshot mirror, or without a clock). The index of
+    unstable expires soon on a mirror that is not updated every day."""
     told = subprocess.run(["apt-config", "dump"], capture_output=True, text=True).stdout
     wanted = re.findall(r'^(Acquire::(?:Check-Valid-Until|Check-Date|https?::Proxy) "[^"]*";)$',
                         told, re.MULTILINE)
@@ -110,7 +110,7 @@ def _apt_options(suite):
 
 
 def debian_mirror():
-    """The mirror that this machine uses itself, from its apt sources."""
+    """The mirror in this machine's apt sources."""
     sources = list(_one_line_sources()) + list(_stanza_sources())
     own = _own_codename()
     for uri, suites, components in sources:

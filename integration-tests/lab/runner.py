@@ -1,4 +1,4 @@
-"""Runs every test on every systemd that it is for, several at a time, each in a process of its own."""
+"""Runs every test on each of its systemds, several at a time, each in a process of its own."""
 
 import concurrent.futures
 import io
@@ -31,7 +31,7 @@ class Task:
 
 
 def collect(directory, versions, pattern, timeout=TEST_TIMEOUT):
-    """The tests in a directory (those whose name contains `pattern`), heavy ones first."""
+    """The tests in a directory whose names contain `pattern`, long ones first."""
     found = unittest.defaultTestLoader.discover(
         str(directory), pattern="*.py", top_level_dir=str(directory.parent))
     tasks = []
@@ -55,7 +55,7 @@ def _flatten(suite):
 
 
 def run(tasks, layers, live, quick, jobs):
-    """Runs them all and reports on each as it ends; returns how many passed and failed."""
+    """Runs all of them and reports each at its end; returns the numbers of passed and failed ones."""
     passed = failed = 0
     fork = multiprocessing.get_context("fork")
     with concurrent.futures.ProcessPoolExecutor(jobs, mp_context=fork, initializer=_prepare) as pool:
@@ -70,14 +70,14 @@ def run(tasks, layers, live, quick, jobs):
                 error = _report(futures[future], *future.result())
                 passed, failed = passed + (not error), failed + bool(error)
         except KeyboardInterrupt:
-            # The tests that run are interrupted too; the others are not to begin.
+            # Running tests are interrupted too; the others must not start.
             pool.shutdown(cancel_futures=True)
             raise
     return passed, failed
 
 
 def _report(task, error, seconds, printed):
-    """Prints how a test ended; returns what went wrong."""
+    """Prints the result of a test and returns its failure."""
     print(f"{'FAILED' if error else 'ok    '} {task.version} {_readable(task.test)}"
           f"  ({seconds:.1f} s)", flush=True)
     for text in (printed, error):
@@ -101,12 +101,12 @@ def _prepare():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-# Whether this process is not to begin another test: the pool has handed it one ahead.
+# Whether this process must not start another test: the pool has queued one for it.
 _is_interrupted = False
 
 
 def _run_one(task, surroundings):
-    """Returns what went wrong (empty if nothing did), the time it took, and what it printed."""
+    """Returns its failure (or an empty text), its time and its output."""
     global _is_interrupted
     if _is_interrupted:
         return "the run was interrupted", 0, ""

@@ -1,7 +1,7 @@
-"""A service as its control group shows it from outside: who runs in it, and who dies.
+"""A service as seen in its control group: its processes, and their ends.
 
-Looking there takes microseconds, where asking systemd takes milliseconds of the processors that the
-service and its clients need."""
+Reading it takes microseconds; a call to systemd would take milliseconds of processor time from the service and its
+clients."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ class Service:
         self._group = host.machine.path(f"/sys/fs/cgroup{group}")
 
     def processes(self):
-        """Everything that runs in it."""
+        """All processes in it."""
         try:
             return [int(line) for line in (self._group / "cgroup.procs").read_text().split()]
         except OSError:
@@ -32,7 +32,7 @@ class Service:
             return []
 
     def main(self):
-        """The child of systemd that runs the program; None if there is none."""
+        """The child of systemd with the program; None if there is none."""
         return next((pid for pid in self.processes() if self._is_main(pid)), None)
 
     def _is_main(self, pid):
@@ -47,7 +47,7 @@ class Service:
                 and program.endswith(self._program))
 
     def wait_for_main(self, other_than=None, timeout=10):
-        """Waits until there is a main process, another one than that."""
+        """Waits until there is another main process."""
         deadline = time.monotonic() + timeout
         while True:
             pid = self.main()
@@ -58,7 +58,7 @@ class Service:
             time.sleep(INTERVAL)
 
     def kill_main(self):
-        """SIGKILL for the main process alone; which one it was, None if there was none."""
+        """Kills the main process alone and returns its number, or None if there was none."""
         pid = self.main()
         if pid is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -66,7 +66,7 @@ class Service:
         return pid
 
     def kill_everything(self):
-        """SIGKILL for all of it at once."""
+        """Kills all processes at once."""
         pid = self.main()
         with contextlib.suppress(OSError):
             (self._group / "cgroup.kill").write_text("1")

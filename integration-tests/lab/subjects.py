@@ -1,14 +1,14 @@
-"""Proxies that are disturbed while they carry connections: ours, and two that it is compared with.
+"""Proxies that are disturbed while they carry connections: ours, and two others.
 
-Each leads to port 5000."""
+The target of each is port 5000."""
 
 from lab.service import Service
 from lab.verified import UPSTREAM_PORT
 
-# As often as one likes, for all of them: here it is killed three times a second.
+# No limit of starts for any of them: here they are killed three times a second.
 NO_START_LIMIT = "[Unit]\nStartLimitIntervalSec=0\n"
 
-# As in Debian's unit, but that the roots have no /bin/kill.
+# As in Debian's unit, except that the roots have no /bin/kill.
 RELOAD = """ExecReload=
 ExecReload=/usr/sbin/haproxy -Ws -f $CONFIG -c -q $EXTRAOPTS
 ExecReload=/bin/sh -c "kill -USR2 $MAINPID"
@@ -28,7 +28,7 @@ listen proxy
 
 
 class Ours:
-    """The units that we ship."""
+    """The shipped units."""
 
     name = "disnix-tcp-proxy"
     unit = "disnix-tcp-proxy.service"
@@ -39,7 +39,7 @@ class Ours:
         self._options = {"target": target, **options}
 
     def start(self, host):
-        """Configures it and has it run."""
+        """Configures and starts it."""
         host.configure("disnix-tcp-proxy", **self._options)
         host.systemctl("start", "disnix-tcp-proxy.socket", "disnix-tcp-proxy-control.socket")
         host.systemctl("start", self.unit)
@@ -55,7 +55,7 @@ class HAProxy:
     port = 5002
 
     def start(self, host):
-        """Configures it and has it run."""
+        """Configures and starts it."""
         host.write("/etc/haproxy/haproxy.cfg", HAPROXY)
         host.drop_in(self.unit, f"{NO_START_LIMIT}[Service]\nLimitNOFILE=131072\n{RELOAD}")
         host.systemctl("start", self.unit)
@@ -63,7 +63,7 @@ class HAProxy:
 
 
 class SocketProxyd:
-    """As its manual page has it, behind a socket that systemd holds."""
+    """As in its manual page, behind a socket that systemd holds."""
 
     name = "systemd-socket-proxyd"
     unit = "socket-proxyd.service"
@@ -71,7 +71,7 @@ class SocketProxyd:
     port = 5003
 
     def start(self, host):
-        """Configures it and has it run."""
+        """Configures and starts it."""
         host.write("/etc/systemd/system/socket-proxyd.socket",
                    f"[Socket]\nListenStream={self.port}\nBacklog=4096\nTriggerLimitIntervalSec=0\n")
         host.write(f"/etc/systemd/system/{self.unit}",

@@ -1,4 +1,4 @@
-"""The files of the project as they are in the work tree, without what was built."""
+"""The files of the project in the work tree, without build results."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ def files():
 
 
 def copy(destination):
-    """A copy of the project; returns where it is."""
+    """Copies the project and returns the path of the copy."""
     for path in files():
         target = destination / path.relative_to(PROJECT)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ import subprocess
 
 
 def verify(test, directories, names):
-    """systemd must have nothing to say about these units, which it finds in these directories."""
+    """Asserts that systemd reports nothing about these units in these directories."""
     test.assertGreater(len(names), 0)
     path = ":".join(map(str, [*directories, "/usr/lib/systemd/system"]))
     done = subprocess.run(

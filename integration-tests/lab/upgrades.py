@@ -1,4 +1,4 @@
-"""The upgrades that must lose nobody. Each can be repeated, with another `number`."""
+"""The upgrades that must lose no client. Each can be repeated, with another `number`."""
 
 from lab.deployment import GREETING, DeploymentTest, Desired, another_version
 
@@ -13,7 +13,7 @@ class Upgrades(DeploymentTest):
         self.assertEqual(self.greeting(), GREETING)
 
     def server_moves(self, number):
-        """From one host to the other, with a new greeting."""
+        """Moves the server to the other host, with a new greeting."""
         return self._server_gets(number, distribution="server-on-test2.nix" if number % 2 else "")
 
     def server_changes(self, number):
@@ -30,8 +30,8 @@ class Upgrades(DeploymentTest):
         return upgrade
 
     def both_change_and_activation_fails(self, number):
-        """The new server on the other host and the new proxy are up already; then something fails,
-        and everything is again as before."""
+        """An activation fails when the new server on the other host and the new proxy are already up, and all
+        is rolled back."""
         before = self.proxy_program()
         upgrade = self.under_load(
             self.models(Desired(distribution="failure-and-server-on-test2.nix", fails=True,

@@ -1,4 +1,4 @@
-"""Upstreams that a test plays itself, with sockets of the host's network."""
+"""Upstreams in the test's own process, with sockets of the host's network."""
 
 import collections
 import selectors
@@ -9,7 +9,7 @@ from lab.clients import TIMEOUT, Peer
 
 
 class Upstream:
-    """Listens; every connection is accepted and answered by hand."""
+    """Listens; the test accepts and answers every connection."""
 
     def __init__(self, network, port, backlog=4096, address="127.0.0.1"):
         self._listener = network.socket()
@@ -106,8 +106,8 @@ def _echo(selector, connection, events, unsent):
 
 
 class Away:
-    """New connections to a port are refused, as if nobody listened; those that there are go on, and
-    nobody is lost in between."""
+    """New connections to a port are refused, as without a listener; existing ones continue, and no client is lost
+    at the change."""
 
     def __init__(self, network, port):
         self._network = network

@@ -1,6 +1,6 @@
 """The verified load: clients and the service behind the proxy, in one process inside the host.
 
-What it does and what it counts is told in examples/verified-load."""
+examples/verified-load describes it and its counts."""
 
 import json
 import shutil
@@ -12,12 +12,12 @@ from lab.errors import NotInTime
 
 PROGRAM = "verified-load"
 UPSTREAM_PORT = 5000
-# Beyond its own time, for those who are still open, and for a machine that does other things.
+# Time after its end, in seconds, for open connections and for a busy machine.
 PATIENCE = 60
 
 
 class VerifiedLoad:
-    """Runs from when everybody who stays is connected; ends by itself after `seconds`.
+    """Starts when all clients that stay are connected, and ends after `seconds`.
 
     Options are those of the program: `streams=300, talkers=64, no_half_closes=True`."""
 
@@ -55,7 +55,7 @@ class VerifiedLoad:
 
 
 class Outcome:
-    """What the load has counted."""
+    """The counts of the load."""
 
     def __init__(self, told, began_at):
         self.told = told
@@ -75,12 +75,12 @@ class Outcome:
 
     @property
     def first_losses(self):
-        """The first ones, described."""
+        """Descriptions of the first lost connections."""
         return "\n".join(self.told["first_losses"])
 
     @property
     def kinds(self):
-        """How they were lost: `reset 3, early end 1`."""
+        """Their kinds: `reset 3, early end 1`."""
         kinds = ("refused", "reset", "early_end", "timed_out", "other")
         counts = {kind: self.told["lost"][kind] for kind in kinds}
         return ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in counts.items() if count)

@@ -1,4 +1,4 @@
-"""Waiting for things that send no event: a condition, tried at short intervals, with a deadline."""
+"""Waiting without an event: a condition, tried at short intervals, with a deadline."""
 
 import time
 
@@ -8,7 +8,7 @@ INTERVAL = 0.02
 
 
 def until(condition, what, timeout=10):
-    """Returns the first true value of `condition()`, or fails with `what` was awaited in vain."""
+    """Returns the first true value of `condition()`, or fails and names `what`."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()

@@ -1,8 +1,7 @@
-"""From nothing to the first reply: the proxy is not running, systemd holds its socket, a client comes.
+"""The time to the first reply: the proxy is not running, systemd holds its socket, a client connects.
 
-Every proxy is started by its socket in the same plain unit; then, as a pair of their own, those two
-that a hardened unit is likely to be written for, with the directives of the unit that we ship. They
-take turns, so that what else this machine does meets all of them.
+Every proxy is started by its socket in the same plain unit; then, as a separate pair, the two most likely to have a
+hardened unit, with the directives of the shipped one. They take turns, so that other load affects all of them.
 """
 
 import random
@@ -17,7 +16,7 @@ CYCLES = 100
 UPSTREAM_PORT = 5000
 FIRST_PORT = 6000
 
-# What is of our unit alone: everything else that stands behind it is hardening.
+# Lines of our unit only; all lines after them are hardening.
 HARDENING_BEGINS = "# --- What the process may not do"
 SHIPPED_UNIT = "/etc/systemd/system/disnix-tcp-proxy.service"
 
@@ -33,8 +32,8 @@ listen proxy
   server upstream 127.0.0.1:{UPSTREAM_PORT}
 """
 
-# nginx knows inherited sockets from its own upgrades only: by their numbers in NGINX=, and by their
-# addresses, which have to be those of its `listen`.
+# nginx supports inherited sockets for its own upgrades only: by their numbers in NGINX=, and by their
+# addresses, which must be those of its `listen`.
 NGINX = """load_module modules/ngx_stream_module.so;
 daemon off;
 pid /run/nginx-cold.pid;
@@ -55,7 +54,7 @@ class Contestant:
 
     name: str
     service: str
-    # One that is installed already has no text.
+    # An installed one has no text.
     text: str = ""
 
 
@@ -73,7 +72,7 @@ class ColdStart(HostTest):
     def _compare(self, contestants):
         waited = {one.name: [] for one in contestants}
         for _ in range(times(CYCLES)):
-            # Nobody always comes after the same one: what that has left behind may still be cleared.
+            # In random order, because the cleanup after the one before may still run.
             random.shuffle(contestants)
             for contestant in contestants:
                 waited[contestant.name].append(self._cold(contestant))
@@ -125,7 +124,7 @@ class ColdStart(HostTest):
             self.start_proxy(target=f"127.0.0.1:{UPSTREAM_PORT}")
 
     def _works(self, contestant):
-        """Whether it can be started by a socket at all; and everything it needs is in memory."""
+        """Checks that a socket can start it, and loads its files into memory."""
         try:
             self._cold(contestant)
             return True
@@ -158,8 +157,8 @@ def _unit(name, service, command, service_lines="Type=notify"):
 
 
 def _table(waited):
-    """Ratios are those of the medians to the first: above 1, the first is faster. The lower quartile
-    is what it takes while this machine has nothing else to do."""
+    """Ratios compare the medians with the first: above 1, the first is faster. The lower quartile is the time on an
+    otherwise idle machine."""
     samples = list(waited.values())
     first = statistics.median(samples[0])
     print(f"| cold start, systemd {case.surroundings.version}, {len(samples[0])} cycles "

@@ -1,5 +1,5 @@
-"""What it takes to lose a connection: the proxy is killed, restarted and replaced for a minute, under
-load, three times; and so are two others."""
+"""Lost connections when the proxy is killed, restarted and upgraded under load, a minute each, three times; and those
+of two other proxies."""
 
 import statistics
 import tempfile
@@ -18,13 +18,13 @@ SECONDS = 60
 
 # Hundreds of new connections each second, 1 B to 3 MB both ways.
 CONNECTIONS = {"streams": 300, "idle": 50, "idle_packets": 500}
-# Bytes are always under way, with connections that come and go beside.
+# Bytes are always in flight, and connections come and go.
 PACKETS = {"streams": 50, "talkers": 64, "packets": 50_000, "sizes": "1-300000"}
 BOTH = {"streams": 150, "talkers": 64, "packets": 10_000, "idle": 50, "idle_packets": 500}
 
 # The longest pause that a client may see, in milliseconds.
 LONGEST_PAUSE = {100: 40, 1_000: 120, 9_000: 400}
-# Longer ones, in milliseconds, are shown with what the journal says of them.
+# Longer ones, in milliseconds, are shown with their journal.
 REMARKABLE_PAUSE = 500
 AT_LEAST_WITH_KEEPING = 0.95
 
@@ -105,7 +105,7 @@ class LongestPause(KeepingTest):
     """How long a client waits for its echo that the proxy is killed in between, and started anew."""
 
     def _measure(self, connections):
-        # At rest again before the next kill; so many packets that one is under way at each moment.
+        # Idle again before the next kill; enough packets that one is in flight at any moment.
         load = {"idle": connections, "idle_packets": 4000}
         pauses = []
         for number in range(1, RUNS + 1):
@@ -130,7 +130,7 @@ class LongestPause(KeepingTest):
 
 
 class Cost(KeepingTest):
-    """The same proxy with keeping and without, in turns, on a processor of its own."""
+    """The proxy alternately with and without keeping, on a processor of its own."""
 
     turns, seconds = 15, 4
 
@@ -180,7 +180,7 @@ class RestartAlone(Systemctl):
 
 
 class Others(KeepingTest):
-    """What they lose, with the same load; nothing is demanded of them."""
+    """Their losses under the same load, without a requirement."""
 
     def _measure(self, subject, disturbance, what="", **load):
         run = self.disturb(subject, disturbance, times(SECONDS), load={**BOTH, **load})
@@ -207,7 +207,7 @@ class Others(KeepingTest):
     def test_socket_proxyd_undisturbed(self):
         self._measure(SocketProxyd(), Nothing)
 
-    # It loses half-closed connections without any help; these are without.
+    # It loses half-closed connections even undisturbed, so this load has none.
 
     def test_socket_proxyd_undisturbed_without_half_closes(self):
         self._measure(SocketProxyd(), Nothing, ", no half-closes", no_half_closes=True)

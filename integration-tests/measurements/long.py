@@ -1,4 +1,4 @@
-"""Too long for every day: `integration-tests/measure`."""
+"""Long measurements: `integration-tests/measure`."""
 
 import statistics
 import threading

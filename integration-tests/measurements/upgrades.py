@@ -1,4 +1,4 @@
-"""Ten runs of every upgrade that must lose nobody, as a table."""
+"""Ten runs of every upgrade that must lose no client, as a table."""
 
 from lab import case
 from lab.deployment import PROCESSES, SOCKET_ACTIVATION, SYSTEMD
@@ -9,7 +9,7 @@ RUNS = 10
 
 class _TenTimes:
     def _measure(self, what, upgrade):
-        """A row for each run, and one for all of them."""
+        """A row for each run, and one for the total."""
         about = f"{what}, {self.flavour.name}, systemd {case.surroundings.version}"
         print(f"| {about} | clients | failed | longest wait |\n|---|---|---|---|")
         loads = []

@@ -1,4 +1,4 @@
-"""systemd holds the port; the programs are started by whoever comes first."""
+"""systemd holds the port, and starts the programs for the first client."""
 
 import time
 
@@ -98,9 +98,9 @@ class IdleExit(HostTest):
         self._cycles(5001, "disnix-tcp-proxy.service")
 
     def _cycles(self, port, unit):
-        """Clients one after the other, until the unit has started and ended often enough. They
-        come at every distance, of 0 to 20 ms, from the end of the one before: some while the unit
-        is ending, which is the moment in which one could be lost."""
+        """Clients one after the other, until the unit has started and exited often enough. They connect 0
+        to 20 ms after the end of the one before: some while the unit is exiting, when one could be
+        lost."""
         wanted, served, exits = times(1000), 0, 0
         while exits < wanted:
             for _ in range(wanted - exits):

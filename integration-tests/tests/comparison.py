@@ -1,4 +1,4 @@
-"""Side by side with systemd-socket-proxyd, which this proxy replaces."""
+"""Comparison with systemd-socket-proxyd, which this proxy replaces."""
 
 from lab.case import HostTest
 
@@ -11,7 +11,7 @@ class HalfClose(HostTest):
     def setUp(self):
         super().setUp()
         self.start_server()
-        # Warm: what is compared is the half-close, not the start.
+        # Already running: this compares the half-close, not the start.
         self.host.client(5000).ask("hello")
 
     def _answers(self, port):

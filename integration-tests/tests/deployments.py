@@ -1,4 +1,4 @@
-"""What else can happen to a deployment: the right thing, each time."""
+"""Failures and special cases of deployments."""
 
 import contextlib
 from dataclasses import replace
@@ -17,7 +17,7 @@ OTHER_PORT = 3100
 # There is no other machine.
 HERE = {"infrastructure": "only-test1.nix", "distribution": "everything-on-test1.nix"}
 
-# Where no systemd retires the proxy, it ends with the lock that the route has asked for.
+# Without systemd, the proxy exits at the end of the lock that the route has requested.
 SHORT_LEASE = Desired(proxy={"lease": '"2s"'}, route={"drainTimeout": '"1s"', "lease": '"1s"'})
 
 
@@ -86,7 +86,7 @@ class _Deployments:
                 gate.wait_for("locked")
                 deployment.kill()
                 gate.wait_for("open")
-            # What a person does then, see disnix-lock(1).
+            # What an administrator does then, see disnix-lock(1).
             self.deployer.unlock()
             self.deploy(Desired(server=says(OTHER)))
         self.assertEqual(self.greeting(), OTHER)

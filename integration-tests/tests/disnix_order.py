@@ -1,4 +1,4 @@
-"""The model of Disnix does things in Disnix's order: on paper, with machines that only take notes."""
+"""The order of operations in the model of Disnix, with machines that only record calls."""
 
 import threading
 import unittest
@@ -11,7 +11,7 @@ MACHINES = ("test1", "test2")
 
 
 class Notes:
-    """Machines that note what they are told, and refuse what they are to refuse."""
+    """Machines that record calls, and refuse those in `refuse`."""
 
     def __init__(self, refuse=()):
         self.told = []
@@ -19,7 +19,7 @@ class Notes:
         self._turn = threading.Lock()
 
     def run(self, target, *words):
-        """The words without what is the same in all of them."""
+        """The words without those that are the same in all calls."""
         if words[0] in ("activate", "deactivate"):
             said = f"{words[0]} {words[3]}"
         else:
@@ -29,7 +29,7 @@ class Notes:
         return said not in self._refuse
 
     def steps(self):
-        """Machines are told at the same time; in order, one list for each step."""
+        """The recorded calls, one list for each step of concurrent calls."""
         steps = []
         for said in self.told:
             word = said.split()[0]

@@ -1,4 +1,4 @@
-"""An end that was not one is a reset, also where it is systemd that closes the last descriptor."""
+"""An abnormal end is a reset, even if systemd closes the last descriptor."""
 
 from lab import wait
 from lab.keeping import PROXY
@@ -9,8 +9,8 @@ SOCKETS = ("disnix-tcp-proxy.socket", "disnix-tcp-proxy-control.socket")
 
 class Endings(ByHand):
     def ends(self):
-        """Three connections: in the middle of both directions; whose client has its whole answer; and whose upstream
-        has the whole upload."""
+        """Three connections: in the middle of both directions; with a complete answer; and with a complete
+        upload."""
         pairs = [self.connect(), self.another(), self.another()]
         for client, served in pairs:
             client.send("half of an upload")
@@ -82,11 +82,11 @@ class Endings(ByHand):
         slow, served = self.another()
         slow.finish()
         self.assertEqual(served.rest(), b"")
-        # More than a client takes that does not read.
+        # More than the buffers of a client that does not read.
         served.socket.sendall(b"7" * 150_000)
         served.close()
         self.wait_for_open(0)
-        # So many that what systemd keeps of those that have ended is thrown away.
+        # Enough to recycle the lot with the ended ones.
         for _ in range(300):
             client = self.host.client(PORT)
             other = self.upstream.accept()

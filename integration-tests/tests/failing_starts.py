@@ -1,5 +1,5 @@
-"""A client waits, and the service cannot be started for a reason that comes before its program: systemd tries again
-now and then, keeps no processor busy, and the client is served when the reason is gone."""
+"""A client waits, and the service cannot be started for a reason outside its program: systemd retries at
+intervals, without load, and the client is served when the reason is gone."""
 
 from lab import wait
 from lab.case import HostTest
@@ -17,7 +17,7 @@ class FailingStarts(HostTest):
         self.start_server()
 
     def _pauses(self, unit):
-        """How often the pause before the next start of this service has come to its end."""
+        """How many pauses before the next start of this service have ended."""
         entries = self.host.journal.entries(message_id=STARTED)
         return sum(entry.get("UNIT") == unit.replace(".service", "-pause.service") for entry in entries)
 
@@ -35,7 +35,7 @@ class FailingStarts(HostTest):
             self.assertEqual(client.line(), "Hello world!")
 
     def _without(self, unit):
-        """Takes the drop-in of a test back."""
+        """Removes the drop-in of a test."""
         self.host.drop_in(unit, "")
 
     def test_a_service_that_is_required_fails(self):
@@ -78,8 +78,8 @@ class FailingStarts(HostTest):
         self.assertEqual(caller.wait(30), 0)
 
     def test_a_condition_is_not_met(self):
-        """That is no failure for systemd, so there is no pause: it closes the socket, which resets those who
-        wait, and opens it again."""
+        """systemd does not count this as a failure, so there is no pause: it closes the socket, which resets
+        the waiting clients, and opens it again."""
         self.host.drop_in(PROXY, "[Unit]\nConditionPathExists=/run/wanted\n")
         self.start_proxy()
         with self.host.client(5001, timeout=30) as client:

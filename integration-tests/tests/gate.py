@@ -147,7 +147,7 @@ class LockOutlivesTheProxy(HostTest):
             self.assertEqual(waiting.line(), "Hello world!")
 
     def test_kill_9_in_the_middle_of_the_drain(self):
-        # Where connections are kept the drain goes on: tests/keeping.py.
+        # With kept connections the drain continues: tests/keeping.py.
         self.start_proxy(keep_connections="no")
         with self.host.client(5001) as staying:
             staying.ask("hello")
@@ -155,8 +155,8 @@ class LockOutlivesTheProxy(HostTest):
             self.wait_for_gate("draining")
             self.host.kill(PROXY, "KILL")
             lock.wait()
-        # The caller's connection broke with the process: its lock was its own and is gone, or it
-        # is kept; in neither case may the proxy be stuck.
+        # The caller's connection broke with the process: its lock is gone, or it stays for
+        # another caller; in neither case may the proxy be stuck.
         self.ctl("unlock")
         with self.host.client(5001) as client:
             self.assertEqual(client.ask("hello"), "Hello world!")

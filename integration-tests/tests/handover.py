@@ -1,4 +1,4 @@
-"""Direct handover: the proxy accepts, the server serves, systemd holds what both wait on."""
+"""Direct handover: the proxy accepts, the server serves, systemd holds both sockets."""
 
 from lab import journal, project
 from lab.case import HostTest, heavy, times
@@ -10,7 +10,7 @@ HELLO = "Hello world!"
 
 
 class Handover(HostTest):
-    """systemd-units/examples/handover, with the hardened units as they are shipped."""
+    """systemd-units/examples/handover, with the shipped units."""
 
     def start(self, server=None, **proxy):
         if server:

@@ -1,5 +1,5 @@
-"""A proxy that is killed has an heir: its last will becomes the next process, in the same sandbox, and systemd
-goes on with that one."""
+"""A killed proxy has an heir: its last will becomes the next process, in the same sandbox, and systemd adopts
+it as the main process."""
 
 import time
 
@@ -24,7 +24,7 @@ class Heir(ByHand):
         return new
 
     def said(self, message_id):
-        # Not only what comes behind a cursor: systemd 252 leaves out the first entry that matches.
+        # Not only after a cursor: systemd 252 omits the first entry that matches.
         return self.host.journal.entries(message_id=message_id, unit=PROXY)
 
     def restarts(self):
@@ -64,7 +64,7 @@ class Heir(ByHand):
                  "Seccomp_filters", "SigBlk", "SigIgn", "Umask")
         namespaces = self.host.run(["sh", "-c", f"cd /proc/{pid}/ns && readlink mnt user ipc uts pid net"])
         limits = self.host.run(["cat", f"/proc/{pid}/limits"])
-        # Besides itself its will, and nothing of the one that was killed.
+        # Itself and its will, and nothing of the killed process.
         beside = len(self.host.run(["cat", CGROUP]).split())
         return {name: status.get(name) for name in names} | {
             "namespaces": namespaces, "limits": limits, "processes": beside}
@@ -72,7 +72,7 @@ class Heir(ByHand):
     def test_nobody_but_root_can_look_into_it_and_a_crash_writes_no_dump(self):
         client, served = self.connect()
         for _ in range(2):
-            # What belongs to a process that is not dumpable is root's, proc(5): of its will, too.
+            # Files of a process that is not dumpable belong to root, proc(5); those of its will too.
             processes = self.host.run(["cat", CGROUP]).split()
             self.assertEqual(len(processes), 2)
             for pid in processes:
@@ -86,7 +86,7 @@ class Heir(ByHand):
         before = self._descriptors()
         for _ in range(2):
             self.kill()
-        # Neither may there be any left over.
+        # There may be none left either.
         self.assertEqual(self._descriptors(), before)
 
     def _descriptors(self):
@@ -104,7 +104,7 @@ class Heir(ByHand):
                 self.kill()
                 for client, served in everybody:
                     self.assert_connected(client, served)
-                # The next client's socket may not be there yet; otherwise nothing is left over.
+                # The next client's socket may not exist yet; otherwise nothing is left.
                 self.assertIn(len(self._descriptors()), (before, before - 1))
             self.assertEqual(self.status()["open"], len(everybody))
 
@@ -145,7 +145,7 @@ class Heir(ByHand):
         client, served = self.connect()
 
         def kill_twice():
-            # Without the pause of our own: on a busy machine it may still take too long.
+            # Without our own pause; on a busy machine it may still take too long.
             ByHand.kill(self)
             ByHand.kill(self)
             self.assert_connected(client, served)
@@ -175,7 +175,7 @@ class Heir(ByHand):
         self.assert_connected(client, served)
 
     def test_a_unit_that_says_half_of_it_loses_nothing(self):
-        # Several times: whether systemd hears first of the death or of the heir is a matter of chance.
+        # Several times: whether systemd is notified of the death or of the heir first is random.
         for half in ("ExitType=main", "NotifyAccess=main") * 4:
             with self.subTest(half):
                 self.host.drop_in(PROXY, f"[Service]\n{half}\nWatchdogSec=1s\nTimeoutAbortSec=1s\n",
@@ -190,7 +190,7 @@ class Heir(ByHand):
         client, served = self.connect()
         self.kill()
         pid = self.host.main_pid(PROXY)
-        # It says that it lives.
+        # It pings the watchdog.
         self.assertTrue(client.is_silent(2))
         self.assertEqual(self.host.main_pid(PROXY), pid)
         self.host.kill(PROXY, "STOP")

@@ -1,4 +1,4 @@
-"""Those who mean harm, and those who do not know better."""
+"""Hostile and broken clients."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ MEMORY_LIMIT = 60_000  # kB
 
 
 class HostileControl(HostTest):
-    """Costs a bounded amount, and disturbs neither data nor other control clients."""
+    """They cost a limited amount, and disturb neither data nor other control clients."""
 
     def setUp(self):
         super().setUp()
@@ -69,7 +69,7 @@ class HostileControl(HostTest):
             for _ in range(1000):
                 callers.append(self._control())
         except (BlockingIOError, TimeoutError):
-            pass  # It may leave them waiting; what it may not do is suffer.
+            pass  # It may let them wait, but must not be affected.
         for caller in callers:
             caller.close()
         self.assertGreater(len(callers), 100)
@@ -170,7 +170,7 @@ class HostileBytes(HostTest):
 
 
 def _send_anyway(peer, data):
-    """Sends; whether the other side still takes it."""
+    """Sends, and returns whether the other side still accepts it."""
     try:
         peer.send(data)
     except OSError:
@@ -179,12 +179,12 @@ def _send_anyway(peer, data):
 
 
 def _finish_anyway(peer):
-    """Half-closes, unless the other side was quicker."""
+    """Half-closes, unless the other side has closed first."""
     with contextlib.suppress(OSError):
         peer.finish()
 
 
 def _read_anyway(peer):
-    """Reads until the end of whatever kind; a connection left open and silent is no end."""
+    """Reads until an end of any kind; an open and silent connection has not ended."""
     with contextlib.suppress(ConnectionError):
         peer.rest()

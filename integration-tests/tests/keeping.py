@@ -1,4 +1,4 @@
-"""Open connections outlive the proxy's process: whatever ends it, the next one carries them on.
+"""Open connections outlive the proxy's process: whatever ends it, the next one continues them.
 
 Short versions; `measure -k keeping` takes a minute for each."""
 
@@ -14,9 +14,9 @@ from lab.subjects import Ours
 
 SECONDS = 8
 PORT = 5001
-# Descriptors on their way, where there are to be few.
+# A low limit of descriptors in flight.
 ROOM = 512
-# As much as several hosts at a time can have on a small machine.
+# As much as several hosts on a small machine can have.
 LOAD = {"streams": 80, "sizes": "1-1000000", "talkers": 20, "packets": 3000, "idle": 50, "idle_packets": 200}
 
 
@@ -45,8 +45,8 @@ class UnderLoad(KeepingTest):
 
     @heavy
     def test_kills_of_everything_lose_no_established_connection(self):
-        # Of those who are just being accepted one in fifty kills may be lost (measurements/keeping.py counts
-        # that over many); in so few kills it can be some more.
+        # One client that is being accepted may be lost in fifty kills (measurements/keeping.py counts that
+        # over many); in a few kills it can be more.
         self._keeps(KillEverything, turns=10, new=3)
 
     @heavy
@@ -93,7 +93,7 @@ class UnderLoad(KeepingTest):
 
 
 class ByHand(KeepingTest):
-    """Clients and an upstream that a test plays itself."""
+    """Clients and an upstream in the test's own process."""
 
     def setUp(self):
         super().setUp()
@@ -126,13 +126,13 @@ class ByHand(KeepingTest):
         self.host.wait_for_state(PROXY, "active")
 
     def limit_room(self):
-        """So that there may be none; to be called before the start."""
-        # No proxy in another container has the number of this user.
+        """Prevents a last will; called before the start."""
+        # No proxy in another container has this user ID.
         user = f"proxy-{secrets.token_hex(8)}"
         self.host.drop_in(PROXY, f"[Service]\nLimitNOFILE={ROOM}\nUser={user}\n", name="short")
 
     def no_room(self):
-        """Meanwhile nobody new can be parked."""
+        """No new client can be parked in this block."""
         uid = int(self.host.process_status(self.host.main_pid(PROXY))["Uid"].split()[0])
         return hoard(uid, ROOM + 1)
 
@@ -142,13 +142,13 @@ class ByHand(KeepingTest):
         self.host.run(["systemctl", "kill", "--signal=KILL", PROXY])
 
     def assert_ended(self, *peers):
-        """Nothing more comes to them, however they are told."""
+        """Asserts that nothing more arrives, whether as an end or a reset."""
         for peer in peers:
             peer.is_reset()
 
 
 class OneConnection(ByHand):
-    """What is true of one is true of all."""
+    """Asserts the same for all of them."""
 
     def test_it_goes_on_after_a_kill(self):
         client, served = self.connect()
@@ -164,7 +164,7 @@ class OneConnection(ByHand):
     def test_it_counts_for_its_source_in_the_next_process(self):
         client, served = self.connect(connections_max_per_source="1")
         for _ in range(2):
-            # The reset may come before connecting has returned.
+            # The reset may arrive before the connect has returned.
             with self.assertRaises(ConnectionResetError), self.host.client(PORT) as one_more:
                 one_more.rest()
             self.kill()
@@ -277,14 +277,14 @@ class OneConnection(ByHand):
 
 
 class Room(ByHand):
-    """The kernel allows each user only so many descriptors on their way."""
+    """The kernel limits the descriptors in flight of each user."""
 
     def test_whom_there_is_no_room_for_is_announced_and_kept_as_soon_as_there_is(self):
         self.limit_room()
         everybody = [self.connect()]
         with self.no_room():
             everybody.append(self.another())
-            # Announced once, when the first of them is found.
+            # Logged once, for the first of them.
             told = self.told()
             self.assertEqual(int(told["OPEN"]), 1, told)
             self.assertIn("1 connection is not safe", told["MESSAGE"])
@@ -307,7 +307,7 @@ class Room(ByHand):
 
 
 class Gate(ByHand):
-    """The gate counts what is kept."""
+    """The gate counts kept connections."""
 
     def test_a_drain_goes_on_counting_over_kills(self):
         client, served = self.connect()

@@ -1,4 +1,4 @@
-"""What an administrator does with systemctl, while clients come and go."""
+"""An administrator's use of systemctl, while clients come and go."""
 
 import re
 
@@ -42,7 +42,7 @@ class Lifecycle(HostTest):
         self.assertGreater(clients.served, 0)
 
     def without_keeping(self, **options):
-        """Connections end with the process, so that it waits for their end when it is told to stop."""
+        """Connections end with the process, so a stop waits for their end."""
         self.host.configure("disnix-tcp-proxy", target="127.0.0.1:5000", keep_connections="no", **options)
 
     def test_stop_lets_open_connections_finish_and_the_next_client_starts_it_again(self):

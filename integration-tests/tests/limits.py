@@ -1,4 +1,4 @@
-"""Too few descriptors, too many clients: the rest waits, nobody is refused."""
+"""Too few descriptors, too many clients: the rest waits, none is refused."""
 
 import select
 import time
@@ -22,7 +22,7 @@ class Limits(HostTest):
         self._all_are_served_in_turn(5000, 200)
 
     def _all_are_served_in_turn(self, port, size):
-        """Each leaves when it has been served; that makes room for the next."""
+        """Each leaves when it has been served, which makes room for the next."""
         with self.host.crowd(port, size) as crowd:
             crowd.send("hello")
             for client in crowd.clients:
@@ -35,7 +35,7 @@ class Limits(HostTest):
         with self.host.client(5001) as client:
             client.ask("hello")
         pid = self.host.main_pid(PROXY)
-        # Below what it believes to have: every accept beyond fails with EMFILE.
+        # Below its own limit: every further accept fails with EMFILE.
         self.host.run(["prlimit", "--pid", pid, "--nofile=40:40"])
         with self.host.crowd(5001, 100) as crowd:
             crowd.send("hello")

@@ -1,4 +1,4 @@
-"""Every .nix file: it is Nix, it evaluates, and something uses it."""
+"""Every .nix file can be parsed and evaluated, and is used."""
 
 from lab import tree
 from lab.case import NixTest
@@ -17,7 +17,7 @@ class Files(NixTest):
     def test_no_file_is_dead(self):
         print(self.nix.describe())
         used = self.nix.files_evaluated(EVERYTHING, arguments=self.nix.frameworks)
-        # What the flake of the stand-in does is seen by tests/nix_flake.py.
+        # tests/nix_flake.py tests the flake of the stand-in.
         unused = set(self.files) - used - {STAND_INS / "flake.nix"}
         if self.nix.has_real_nixpkgs:
             unused -= set((STAND_INS / "nixpkgs").rglob("*.nix"))

@@ -1,4 +1,4 @@
-"""The flake, with the package set in the place of its input."""
+"""The flake, with the package set as its input."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from lab.prerequisites import PROGRAMS, PROJECT
 class Flake(NixTest):
     def setUp(self):
         super().setUp()
-        # As a checkout has it: Nix copies all of a directory into the store.
+        # As in a checkout: Nix copies a whole directory into the store.
         self.checkout = tree.copy(case.surroundings.live / case.surroundings.name / "project")
         self.system = f"{os.uname().machine}-linux"
 

@@ -1,4 +1,4 @@
-"""The models of the machines: they agree with each other."""
+"""The models of the machines agree with each other."""
 
 from lab.case import NixTest
 from lab.nix import EVERYTHING, STAND_INS
@@ -39,7 +39,7 @@ class Machines(NixTest):
                 here = PROJECT / name / "DistributedDeployment"
                 network = self.nix.evaluate(here / "network-virtualbox.nix", "network")
                 self.assertEqual(network["description"], "disnix-proxy-example")
-                # disnixos-env without NixOps takes every name in this one for a machine.
+                # disnixos-env without NixOps treats every name in this file as a machine.
                 names = self.nix.evaluate(STAND_INS / "names.nix", arguments={"file": here / "network.nix"})
                 self.assertEqual(names, ["test1", "test2"])
 

@@ -1,4 +1,4 @@
-"""The Disnix models: what each service becomes, for every process manager."""
+"""The Disnix models: the result of each service, for every process manager."""
 
 import plistlib
 import re
@@ -14,7 +14,7 @@ MODELS = PROJECT / "nix" / "models.nix"
 PLACED = STAND_INS / "placed.nix"
 DIRECTORIES = ("deployment", "deployment-simple")
 
-# What Dysnomia's modules look for in the package of a process.
+# The files that Dysnomia's modules need in the package of a process.
 FILES = {
     "bsdrc": "etc/rc.d/{}",
     "cygrunsrv": "nix-process-{}-cygrunsrvparams",
@@ -34,7 +34,7 @@ SOCKET_ACTIVATED = "deployment.services-with-socketactivation"
 
 class ModelTest(NixTest):
     def paths(self, attribute="", **parameters):
-        """What is built for each service of DIRECTORY.SERVICES.DISTRIBUTION.MANAGER, without building."""
+        """The store path for each service of DIRECTORY.SERVICES.DISTRIBUTION.MANAGER, without building."""
         found = self.nix.evaluate(MODELS, attribute, {**self.nix.frameworks, "parameters": parameters})
         return _without_marks(found)
 
@@ -44,7 +44,7 @@ class ModelTest(NixTest):
         return package
 
     def placed(self, directory="deployment", **machines):
-        """As `paths`, with machines that are chosen here and not by a distribution model."""
+        """As `paths`, with these machines instead of a distribution model."""
         chosen = {"hello_world_server": ["test1"], "hello_world_client": ["test2"],
                   "disnix_tcp_proxy": ["test1"], "hello_world_route": ["test1"], **machines}
         chosen = {name: there for name, there in chosen.items() if there is not None}
@@ -61,7 +61,7 @@ def _without_marks(value):
 
 class Variants(ModelTest):
     def managers(self):
-        """The process managers; without the one for which the real nix-processmgmt downloads something."""
+        """The process managers, without the one that needs a download with the real nix-processmgmt."""
         if self.nix.has_stand_in_processmgmt or self.nix.has_real_nixpkgs:
             return list(FILES)
         print("not built: sysvinit, which needs the network")
@@ -111,7 +111,7 @@ class Variants(ModelTest):
 
 
 class Upgrades(ModelTest):
-    """What is not built anew is not deployed anew."""
+    """A service with the same store path is not deployed again."""
 
     def changed(self, before, after):
         self.assertEqual(set(before), set(after))
@@ -137,7 +137,7 @@ class Upgrades(ModelTest):
 
 
 class WithoutRoute(ModelTest):
-    """A distribution with the services that there were before hello_world_route."""
+    """A distribution without hello_world_route."""
 
     def test_three_services_are_enough(self):
         three = {"hello_world_server", "hello_world_client", "disnix_tcp_proxy"}
@@ -156,7 +156,7 @@ class WithoutRoute(ModelTest):
 
 
 class Units(ModelTest):
-    """What the models make of the shipped units."""
+    """Units that the models derive from the shipped ones."""
 
     def test_a_line_that_is_to_be_changed_and_is_gone_is_noticed(self):
         for unit, line, service in (
@@ -218,7 +218,7 @@ class Documents(NixTest):
 
 
 class Mistakes(ModelTest):
-    """Each is answered with a sentence that says what is wrong."""
+    """Each fails with an error that names it."""
 
     def test_a_route_that_is_not_where_the_proxy_is(self):
         for directory in DIRECTORIES:

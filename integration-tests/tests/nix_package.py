@@ -1,4 +1,4 @@
-"""The package: what is in it, and whether it works from the store."""
+"""The package: its contents, and its programs in the store."""
 
 import gzip
 import subprocess
@@ -40,7 +40,7 @@ class Package(NixTest):
                 for old, new in changed:
                     self.assertRegex(old, "^Exec(Start|Reload|Paths)=")
                     if old.startswith("ExecPaths="):
-                        # /usr for programs that are linked to the libraries of the machine, as here.
+                        # /usr for programs that are linked to the machine's libraries, as here.
                         self.assertEqual((old, new), ("ExecPaths=/usr", "ExecPaths=/nix/store -/usr"))
                         continue
                     program = new.partition("=")[2].split()[0]
@@ -52,7 +52,7 @@ class Package(NixTest):
     def test_systemd_analyze_verify_has_nothing_to_say(self):
         units = self.package / "lib/systemd/system"
         with tempfile.TemporaryDirectory() as directory:
-            # A template has no address before an administrator gives it one.
+            # A template has no address of its own.
             drop_in = Path(directory) / "disnix-tcp-proxy@main.socket.d" / "listen.conf"
             drop_in.parent.mkdir()
             drop_in.write_text("[Socket]\nListenStream=5101\n")

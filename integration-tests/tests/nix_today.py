@@ -1,4 +1,4 @@
-"""The same with a newer Nix than that of the machine."""
+"""The same with a newer Nix than the machine's."""
 
 import json
 

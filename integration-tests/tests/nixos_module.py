@@ -1,4 +1,4 @@
-"""nix/module.nix as Nix sees it: what options become, and what is not accepted."""
+"""The evaluation of nix/module.nix: the effect of options, and refused values."""
 
 import re
 
@@ -23,7 +23,7 @@ def server(**options):
 
 
 def program_defaults(program):
-    """What a program does when a variable is not set; without the prefix of the variables."""
+    """The defaults of a program, by variable without its prefix."""
     source = (PROJECT / "src" / program / "options.rs").read_text()
     attributes = re.findall(r"#\[arg\((.*?)\)\]", source, re.S)
     pattern = r'env = "[A-Z]+_[A-Z]+_[A-Z]+_(\w+)".*default_value(?:_t)? = "?([^",\n]+)'
@@ -32,7 +32,7 @@ def program_defaults(program):
 
 
 def unit_environment(unit):
-    """What a shipped unit sets; without the prefix of the variables."""
+    """The variables that a shipped unit sets, without their prefix."""
     return dict(re.findall(r"(?m)^Environment=[A-Z]+_[A-Z]+_[A-Z]+_(\w+)=(.*)$",
                            (project.UNITS / unit).read_text()))
 
@@ -51,7 +51,7 @@ class Module(NixTest):
         return [line for line in self.evaluate(configuration, "units")[unit].splitlines() if line]
 
     def refused(self, configuration):
-        """What Nix says about a configuration that it does not take."""
+        """The error of Nix for a refused configuration."""
         with self.assertRaises(NixFailed) as caught:
             self.evaluate(configuration, "units")
             self.evaluate(configuration, "ports")
@@ -120,7 +120,7 @@ class Options(Module):
         self.assertEqual(set(options["proxies"]), {"instances", "operators", "package"})
 
     def test_every_option_of_the_programs_is_there(self):
-        """Except those that have no meaning for a socket of systemd."""
+        """Except those without a meaning for a socket of systemd."""
         for program, options, elsewhere in (
             ("proxy", self.PROXY, {"listen", "bind_timeout", "take_over", "control", "runtime_directory",
                                    "state_directory"}),
@@ -339,7 +339,7 @@ class Units(Module):
         self.assertEqual(names - {"WantedBy"}, {"Environment", "X-StopIfChanged", "Backlog", "ListenStream"})
 
     def test_packages_may_differ(self):
-        """Two packages have units of the same names; each system takes its own from its own."""
+        """Two packages have units of the same names; each service uses those of its own package."""
         old, new = System(self.nix, both(WEB)), System(self.nix, both(WEB), changed=True)
         for unit in ("disnix-tcp-proxy@web.service", "hello-world-server.service"):
             before, after = old.settings(unit), new.settings(unit)

@@ -1,4 +1,4 @@
-"""The units of the NixOS module on a real systemd, and what a `nixos-rebuild switch` does to clients."""
+"""The units of the NixOS module on a real systemd, and the effect of a `nixos-rebuild switch` on clients."""
 
 import json
 import threading
@@ -20,7 +20,7 @@ HELLO, AGAIN = "Hello world!", "Hello again!"
 
 
 def configuration(greeting=HELLO, **options):
-    """A machine with the server, and with a proxy before it."""
+    """A machine with the server behind a proxy."""
     proxy = {"listen": [PORT], "target": "127.0.0.1:5000", **options}
     return {"services": {
         "disnix-tcp-proxy": {"instances": {"web": proxy}},
@@ -29,7 +29,7 @@ def configuration(greeting=HELLO, **options):
 
 
 class Load:
-    """A client every 20 ms, who says hello and reads the answer; until it is stopped."""
+    """A client every 20 ms that sends hello and reads the answer; until it is stopped."""
 
     def __init__(self, host, port=PORT):
         self.answers = []
@@ -55,11 +55,11 @@ class Load:
             self.answers.append(answer)
 
     def wait_for(self, answer):
-        """Until somebody has got this answer."""
+        """Waits until a client has got this answer."""
         wait.until(lambda: answer in self.answers, answer)
 
     def stop(self):
-        """Nobody comes any more, and all that came have their answer."""
+        """Starts no more clients, and waits until all have their answer."""
         self._enough.set()
         self._thread.join()
         for client in self._clients:
@@ -100,14 +100,14 @@ class NixosTest(HostTest):
 
 
 class Units(NixosTest):
-    # In what an instance may differ from one of the shipped template: where it is from, where programs
-    # are, what the module has to say, and that it starts with the machine.
+    # The differences between an instance here and one of the shipped template: its files, the paths of
+    # programs, the module's settings, and the start at boot.
     ORIGIN = {"FragmentPath", "DropInPaths", "UnitFileState"}
     SERVICE = ORIGIN | {"Environment", "ExecStart", "ExecStartEx", "ExecReload", "ExecReloadEx", "ExecPaths"}
     SOCKET = ORIGIN | {"Listen", "WantedBy", "Before"}
 
     def properties(self, unit):
-        """What systemd knows about a unit, with the name of the instance left out."""
+        """The properties of a unit, without the name of the instance."""
         shown = self.host.run(["systemctl", "show", "--all", unit])
         name = unit.partition("@")[2].partition(".")[0]
         if name:
@@ -232,7 +232,7 @@ class Switching(NixosTest):
         self.assert_refused(PORT)
 
     def test_without_opening_it_again_a_socket_with_another_address_would_not_work(self):
-        """Why there is a unit for that."""
+        """The reason for a unit that reopens the socket."""
         self.switch.to(self.system())
         self.switch.activate(self.system(listen=[PORT + 1]))
         self.assert_refused(PORT)
@@ -254,7 +254,7 @@ class Switching(NixosTest):
 
 
 class Locking(NixosTest):
-    """instances.NAME.lock.services: what is behind the proxy is replaced under lock."""
+    """instances.NAME.lock.services: services behind the proxy are replaced under lock."""
 
     APP = "hello-world-server-plain"
 
@@ -316,7 +316,7 @@ class Locking(NixosTest):
         self.host.wait_for_state(LOCK, "active")
 
     def locked(self):
-        """How often the proxy has been locked."""
+        """The number of locks so far."""
         return len(self.host.journal.entries(message_id=journal.LOCKED, unit=PROXY))
 
     def test_the_lease_ends_the_wait(self):

@@ -1,4 +1,4 @@
-"""nix/tests: tests in virtual machines. They need nixpkgs and KVM; here one sees that they could run."""
+"""nix/tests: tests in virtual machines. They need nixpkgs and KVM; here their scripts run on a host instead."""
 
 import ast
 import builtins
@@ -13,7 +13,7 @@ from lab.prerequisites import PROJECT
 TESTS = PROJECT / "nix" / "tests"
 NAMES = ("without-proxy", "with-proxy", "with-socket-activation", "upgrade-under-load")
 
-# What the driver of NixOS tests offers: its globals, and the methods of a machine.
+# The interface of the driver of NixOS tests: its globals, and the methods of a machine.
 GLOBALS = {"start_all", "subtest"}
 METHODS = {"fail", "require_unit_state", "shutdown", "start", "succeed", "wait_for_unit",
            "wait_until_succeeds"}
@@ -71,7 +71,7 @@ class Load(HostTest):
     """The clients of those tests."""
 
     def load(self, *arguments, **options):
-        """Starts it as a process of ours, in the network of the host."""
+        """Starts it in the network of the host."""
         network = ["nsenter", f"--target={self.host.machine.leader}", "--net", "--"]
         process = subprocess.Popen([*network, sys.executable, TESTS / "load.py", *arguments],
                                    stdout=subprocess.PIPE, text=True, **options)

@@ -1,4 +1,4 @@
-"""A unit that an administrator writes, with nothing but the lines that doc/promises.md offers to copy."""
+"""An administrator's own unit, with only the lines of doc/promises.md."""
 
 import re
 

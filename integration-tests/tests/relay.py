@@ -1,4 +1,4 @@
-"""What one side does reaches the other side: bytes, the end of the stream, a reset."""
+"""Everything reaches the other side: bytes, the end of the stream, a reset."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ class Relay(HostTest):
         self.served = self.upstream.accept()
         self.addCleanup(self.client.close)
         self.addCleanup(self.served.close)
-        # The relay has begun when something has gone each way.
+        # The relay has started when a line has passed in each direction.
         self.client.send("knock")
         self.assertEqual(self.served.socket.recv(5), b"knock")
         self.served.send("enter")

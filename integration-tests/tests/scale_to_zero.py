@@ -1,4 +1,4 @@
-"""A real service that knows nothing of socket activation, started by its first client."""
+"""A real service without socket activation, started for its first client."""
 
 import threading
 
@@ -16,7 +16,7 @@ class Redis(HostTest):
 
     def start_redis(self, idle_time):
         project.install_example(self.host, "redis-scale-to-zero")
-        # The recipe waits as long as people like; a test is in a hurry.
+        # Shorter than in the recipe.
         self.host.write(OPTIONS, self.host.read(OPTIONS) +
                         f"DISNIX_TCP_PROXY_EXIT_IDLE_TIME={idle_time}\n")
         self.host.systemctl("start", SOCKET)
@@ -59,7 +59,7 @@ class Redis(HostTest):
                 self._ping()
 
     def test_it_stays_stopped_while_it_is_masked(self):
-        """For an upgrade, as doc/scale-to-zero.md describes it: nobody is lost."""
+        """An upgrade as in doc/scale-to-zero.md loses no client."""
         self.start_redis(idle_time="1min")
         self._ping()
         self.ctl("--instance", "redis", "lock")
@@ -85,7 +85,7 @@ class Redis(HostTest):
                 failures.append(repr(error))
 
         for _ in range(cycles):
-            # The first starts it; the second comes while it starts, runs or ends.
+            # The first starts it; the second arrives while it starts, runs or exits.
             pair = [threading.Thread(target=client) for _ in range(2)]
             for one in pair:
                 one.start()

@@ -1,15 +1,15 @@
-"""What signals do to a proxy with open connections: unless it is systemd that stops it, all of them go on."""
+"""Signals to a proxy with open connections: unless systemd stops it, all connections continue."""
 
 from lab import case, journal, wait
 from lab.keeping import PROXY
 from lab.project import UNITS
 from tests.keeping import PORT, ByHand
 
-# Every signal that ends a process that does nothing about it. (Those of real time have no names in units.)
+# Every signal with a fatal default action. (Real-time signals have no names in units.)
 FATAL = ("HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
          "XCPU", "XFSZ", "VTALRM", "PROF", "IO", "PWR", "SYS", "KILL")
 # After these there is another process for certain. (Others may do nothing: SIGPIPE is ignored, and the standard
-# library takes the first SIGSEGV and SIGBUS for a stack overflow, which it is not.)
+# library ignores the first SIGSEGV and SIGBUS, after its check for a stack overflow.)
 ENDING = ("TERM", "INT", "KILL", "USR1", "ALRM")
 KEPT_OVER_STOP = UNITS / "systemd-254" / "10-keep-over-stop.conf"
 
@@ -24,7 +24,7 @@ class SignalTest(ByHand):
         self.host.wait_for_state(PROXY, "active")
 
     def assert_gone_on(self, signal, send, client, served):
-        """After this signal, which `send` sends."""
+        """Asserts that the connections continue after `send` has sent the signal."""
         with self.subTest(signal):
             pid = self.host.main_pid(PROXY)
             send(signal)
@@ -112,7 +112,7 @@ class WithoutConnections(SignalTest):
         self.addCleanup(waiting.close)
         pid = self.host.main_pid(PROXY)
         self.host.kill(PROXY, "TERM")
-        # Who waits starts it again.
+        # A waiting client starts it again.
         self.wait_for_another(pid)
         self.assertEqual(self.status()["gate"], "locked")
         self.ctl("unlock")

@@ -1,4 +1,4 @@
-"""What an administrator does with the sockets: restarts them, and has clients arrive somewhere else."""
+"""An administrator's changes of sockets: restarts, and other addresses."""
 
 from lab import project
 from lab.case import HostTest, times
@@ -10,7 +10,7 @@ PATH = "/run/disnix-tcp-proxy/default/control"
 
 
 class Restarts(HostTest):
-    """A socket that is restarted is open again: nothing has the old one any more, and nothing counts."""
+    """A restarted socket is open again: no process holds the old one, and there is no limit."""
 
     def setUp(self):
         super().setUp()
@@ -49,7 +49,7 @@ class RestartsOfTheServer(HostTest):
 
 
 class AnotherPort(HostTest):
-    """systemd-units/examples/another-port, and the same backwards."""
+    """systemd-units/examples/another-port: adding a port, and removing it."""
 
     def setUp(self):
         super().setUp()
@@ -76,7 +76,7 @@ class AnotherPort(HostTest):
             self.assertEqual(staying.ask("hello"), "Hello world!")
             with Clients(self.host, 5001) as others:
                 self.host.drop_in("disnix-tcp-proxy-another.socket", "")
-                # systemd has closed 5003 by now, the next process does not get it.
+                # systemd has closed 5003, so the next process does not get it.
                 self.host.systemctl("restart", PROXY)
                 with self.assertRaises(ConnectionRefusedError):
                     self.host.client(5003)

@@ -13,7 +13,7 @@ class Units(HostTest):
         names = [path.name.replace("@.", "@main.") for pattern in ("*.service", "*.socket")
                  for path in sorted(project.UNITS.glob(pattern))]
         self.assertGreater(len(names), 5)
-        # A template has no address before an administrator gives it one.
+        # A template has no address of its own.
         self.host.drop_in("disnix-tcp-proxy@main.socket", "[Socket]\nListenStream=5101\n")
         done = self.host.result(["systemd-analyze", "verify", "--man=no", *names])
         self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
@@ -25,7 +25,7 @@ class Units(HostTest):
                 report = self.host.run(["systemd-analyze", "security", "--no-pager", name])
                 score = float(re.search(r"Overall exposure level for \S+ ([\d.]+)", report)[1])
                 print(f"{name}: {score}")
-                # What the documents say.
+                # As in the documents.
                 self.assertLessEqual(score, 1.4 if "tcp-proxy" in name else 0.4, report)
 
     def test_what_a_proxy_writes_it_cannot_execute(self):

@@ -1,4 +1,4 @@
-"""An upgrade loses no client, whatever is upgraded, and waits for those who are there."""
+"""An upgrade loses no client, whatever is upgraded, and waits for connected clients."""
 
 from dataclasses import replace
 
@@ -38,7 +38,7 @@ class Processes(_LoseNobody, Upgrades):
 
 
 class ManagedProcesses(Upgrades):
-    """What differs from the processes above is made by nix-processmgmt: how they are started."""
+    """The difference from the processes above is their start, by nix-processmgmt."""
 
     flavour = MANAGED_PROCESSES
 
@@ -49,7 +49,7 @@ class ManagedProcesses(Upgrades):
 
 @only_on(VERSIONS[0])
 class SystemdWithoutRoute(_LoseNobody, Upgrades):
-    """A distribution with the three services that there were before hello_world_route."""
+    """A distribution with the three services without hello_world_route."""
 
     flavour = replace(SYSTEMD, has_route=False)
 

@@ -1,4 +1,4 @@
-"""Upstreams that are down, late, refuse, or hang up."""
+"""Upstreams that are down, start late, refuse, or hang up."""
 
 import threading
 import time
@@ -69,8 +69,8 @@ class UpstreamTrouble(HostTest):
             good = self.host.client(5001)
             kept = upstream.accept()
             with self.host.client(5001) as bad:
-                # A reset that comes before the proxy has seen the connection counts as a failed
-                # attempt; once a byte has passed it is the end.
+                # A reset before the proxy has noticed the connection counts as a failed attempt; after
+                # the first byte it is the end.
                 bad.send("hello\n")
                 served = upstream.accept()
                 self.assertEqual(served.line(), "hello")
@@ -133,7 +133,7 @@ class UpstreamTrouble(HostTest):
             self.assertEqual(self.status()["target"], "127.0.0.1:6002")
 
     def start_proxy_without_target(self):
-        """Whatever the unit says: this proxy is told later where it leads."""
+        """The proxy gets its target later."""
         self.host.drop_in(PROXY, "[Service]\nUnsetEnvironment=DISNIX_TCP_PROXY_TARGET\n")
         self.host.systemctl("start", "disnix-tcp-proxy.socket", "disnix-tcp-proxy-control.socket")
 

@@ -1,4 +1,4 @@
-"""Clients whose machine or cable is gone: not a FIN, not a RST, nothing."""
+"""Clients whose machine or link is gone, without a FIN or RST."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""The three variants, each deployed as it is, and used with the client that was deployed."""
+"""The three variants, deployed unchanged, and used with the deployed client."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ class _Variant(DeploymentTest):
         self.deploy(Desired(distribution=self.flavour.path / self.distribution))
 
     def ask(self):
-        """What the client on test2 says."""
+        """The output of the client on test2."""
         return self.hosts["test2"].run([f"{PROFILE}/hello-world-client"], input="hello\n").strip()
 
 
@@ -55,7 +55,7 @@ class SocketActivation(_WithoutProxy, _Variant):
 
 @only_on(VERSIONS[1])
 class OnAnotherLinux(DeploymentTest):
-    """Where systemd looks for units as everywhere but on NixOS."""
+    """Machines other than NixOS, with systemd's usual directory for units."""
 
     flavour = SYSTEMD
     options = {**DeploymentTest.options, "environment": {}}

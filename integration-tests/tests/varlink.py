@@ -1,4 +1,4 @@
-"""systemd's own tool speaks to the proxy (varlinkctl came with systemd 255)."""
+"""systemd's own tool calls the proxy (varlinkctl is new in systemd 255)."""
 
 import json
 import subprocess

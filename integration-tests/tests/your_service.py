@@ -11,7 +11,7 @@ PROXY = "disnix-tcp-proxy@web"
 
 
 def blocks():
-    """The page's blocks of commands, in order, without the first, which installs what the host has."""
+    """The page's blocks of commands, in order, without the first, the installation."""
     page = (PROJECT / "doc/your-service.md").read_text()
     return re.findall(r"```\n(.*?)```\n", page, re.DOTALL)[1:]
 

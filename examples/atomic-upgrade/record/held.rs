@@ -1,42 +1,41 @@
-//! Connections that stay open, and what became of them when the proxy was killed.
+//! Connections that stay open, and the effect of the kills on them.
 
 use std::time::Duration;
 
 use super::{Outcome, Record};
 
-/// A connection over which a client asks again and again.
+/// A connection over which a client sends hello repeatedly.
 #[derive(Clone, Debug, Default)]
 pub struct Held {
     /// When it was opened.
     pub opened: Duration,
-    /// When each question was asked, and when it was answered.
+    /// When each hello was sent, and when it was answered.
     pub answers: Vec<(Duration, Duration)>,
     /// When it ended: closed by its client, or lost for this reason.
     pub ended: Option<(Duration, Result<(), String>)>,
 }
 
-/// The proxy's process was killed.
+/// A kill of the proxy's process.
 #[derive(Clone, Copy, Debug)]
 pub struct Kill {
-    /// When.
+    /// The time.
     pub at: Duration,
     /// When the next one was ready.
     pub back: Option<Duration>,
 }
 
-/// What the kills have done.
+/// The effect of the kills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Aftermath {
-    /// Connections that were held open through at least one.
+    /// Held connections that were open at a kill.
     pub held: usize,
-    /// Those of them that were not answered after it.
+    /// Those of them without an answer after it.
     pub cut: usize,
-    /// Other clients that had come and had no answer yet.
+    /// Short clients that waited for an answer at a kill.
     pub short: usize,
     /// Those of them that failed.
     pub failed: usize,
-    /// The longest wait for an answer that was asked for before the proxy was back, over a connection
-    /// that was held.
+    /// The longest wait for an answer over a held connection, of those that a kill delayed.
     pub longest: Duration,
 }
 
@@ -46,23 +45,23 @@ impl Held {
         self.opened <= moment && ended.is_none_or(|ended| ended.0 > moment)
     }
 
-    /// Whether it was lost, or nobody can know, because nothing was asked since.
+    /// Whether it was lost, or not used since.
     fn is_cut(&self, last_kill: Duration) -> bool {
         let lost = matches!(self.ended, Some((_, Err(_))));
         lost || !self.answers.iter().any(|answer| answer.0 >= last_kill)
     }
 
-    /// The wait for the answers that a kill held up.
+    /// The waits for the answers that a kill delayed.
     fn waits(&self, kill: &Kill) -> impl Iterator<Item = Duration> {
         let (from, to) = (kill.at, kill.back.unwrap_or(Duration::MAX));
-        let held_up = move |answer: &&(Duration, Duration)| answer.1 >= from && answer.0 <= to;
-        let answers = self.answers.iter().filter(held_up);
+        let is_delayed = move |answer: &&(Duration, Duration)| answer.1 >= from && answer.0 <= to;
+        let answers = self.answers.iter().filter(is_delayed);
         answers.map(|answer| answer.1.saturating_sub(answer.0))
     }
 }
 
 impl Record {
-    /// What became of those whom the kills met.
+    /// The effect of all kills.
     pub fn aftermath(&self) -> Aftermath {
         let mut found = Aftermath::default();
         for held in &self.held {
@@ -88,7 +87,7 @@ impl Record {
         found
     }
 
-    /// The held connections that were lost, whenever, with the time and the reason.
+    /// The held connections that were lost at any time, with the time and the reason.
     pub fn losses(&self) -> impl Iterator<Item = (Duration, &str)> {
         self.held.iter().filter_map(|held| match &held.ended {
             Some((at, Err(reason))) => Some((*at, reason.as_str())),
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_answered_afterwards_went_through() {
+    fn a_connection_with_an_answer_afterwards_was_not_cut() {
         let found = killed_once().aftermath();
         assert_eq!((found.held, found.cut), (1, 0));
         assert_eq!(found.longest, ms(17));
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_there_is_not_met() {
+    fn a_connection_that_is_not_open_at_a_kill_does_not_count() {
         for (opened, ended) in [(10, 90), (101, 150)] {
             let mut record = killed_once();
             record.held[0].opened = ms(opened);
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_one_counts_when_it_had_come_and_had_no_answer() {
+    fn a_short_client_counts_if_it_waits_at_a_kill() {
         let mut record = killed_once();
         for (arrived, ended) in [(90, 99), (99, 111), (98, 101), (105, 111)] {
             let outcome = match ended {

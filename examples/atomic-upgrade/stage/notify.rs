@@ -1,72 +1,50 @@
-//! The notification socket, sd_notify(3), and the descriptor store behind it.
+//! The notification socket, sd_notify(3), and the descriptor store.
 //!
-//! A program that is going to die one day gives descriptors away in time: `FDSTORE=1`. They stay open
-//! here whatever becomes of it, and its next process gets them together with the listening sockets.
+//! A program stores descriptors with `FDSTORE=1`. They stay open here when its process ends, and its
+//! next process gets them together with the listening sockets.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 
-/// What a program that gives none is told its descriptors are called.
+/// The name of a descriptor without `FDNAME=`.
 const NAMELESS: &str = "stored";
 
-/// Where a program speaks to systemd.
-pub struct NotifySocket {
-    socket: UnixDatagram,
-    path: PathBuf,
-}
-
-/// What a program has said.
+/// A message from a program.
 pub struct Notice {
     text: String,
     descriptors: Vec<OwnedFd>,
 }
 
-impl NotifySocket {
-    /// A socket at `path`.
-    pub fn bind(path: PathBuf) -> io::Result<Self> {
-        let socket = UnixDatagram::bind(&path)?;
-        Ok(Self { socket, path })
-    }
-
-    /// What `NOTIFY_SOCKET` is to be.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Waits for the next notice.
-    pub async fn next(&self) -> io::Result<Notice> {
-        let receive = || receive(self.socket.as_fd());
-        self.socket.async_io(Interest::READABLE, receive).await
-    }
-}
-
-fn receive(socket: BorrowedFd<'_>) -> io::Result<Notice> {
-    let mut bytes = [0; 4096];
-    // As many as one message can carry.
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [IoSliceMut::new(&mut bytes)];
-    let message = recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    let rights = control.drain().filter_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
-        _ => None,
-    });
-    Ok(Notice {
-        descriptors: rights.flatten().collect(),
-        text: String::from_utf8_lossy(&bytes[..message.bytes]).into_owned(),
-    })
+/// Waits for the next message.
+pub async fn receive(socket: &UnixDatagram) -> io::Result<Notice> {
+    let receive = || {
+        let mut bytes = [0; 4096];
+        // As many as one message can carry.
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let message = recvmsg(socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let rights = control.drain().filter_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(descriptors) => Some(descriptors),
+            _ => None,
+        });
+        Ok(Notice {
+            descriptors: rights.flatten().collect(),
+            text: String::from_utf8_lossy(&bytes[..message.bytes]).into_owned(),
+        })
+    };
+    socket.async_io(Interest::READABLE, receive).await
 }
 
 impl Notice {
-    /// Whether it says this, as `READY=1`.
+    /// Whether it has this line.
     pub fn says(&self, line: &str) -> bool {
-        self.text.lines().any(|said| said == line)
+        self.text.lines().any(|own| own == line)
     }
 
     fn value(&self, key: &str) -> Option<&str> {
@@ -75,41 +53,39 @@ impl Notice {
     }
 }
 
-/// The descriptors that are kept for a program, with their names.
+/// The stored descriptors of a program, with their names.
 pub struct Store {
     most: usize,
     kept: Vec<(String, OwnedFd)>,
 }
 
 impl Store {
-    /// One with room for so many, `FileDescriptorStoreMax=`.
+    /// An empty store for at most `most` descriptors, `FileDescriptorStoreMax=`.
     pub fn of(most: usize) -> Self {
-        Self {
-            most,
-            kept: Vec::new(),
-        }
+        let kept = Vec::new();
+        Self { most, kept }
     }
 
-    /// Acts upon a notice. Descriptors that are not to be kept, or for which there is no room, are
-    /// closed: that of a `BARRIER=1` too, which is all the answer that its sender waits for.
+    /// Stores or removes descriptors. Others, and those without room, are closed: also that of
+    /// `BARRIER=1`, which is the answer that its sender waits for.
     pub fn hear(&mut self, notice: Notice) {
         let name = notice.value("FDNAME").unwrap_or(NAMELESS).to_owned();
         if notice.says("FDSTORE=1") {
             let room = self.most.saturating_sub(self.kept.len());
             let stored = notice.descriptors.into_iter().take(room);
-            self.kept
-                .extend(stored.map(|descriptor| (name.clone(), descriptor)));
+            let stored = stored.map(|descriptor| (name.clone(), descriptor));
+            self.kept.extend(stored);
         } else if notice.says("FDSTOREREMOVE=1") {
             self.kept.retain(|kept| kept.0 != name);
         }
     }
 
-    /// Closes everything.
+    /// Closes all descriptors.
     pub fn clear(&mut self) {
         self.kept.clear();
     }
 
-    /// What is kept.
+    /// The descriptors with their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
         let kept = self.kept.iter();
         kept.map(|(name, descriptor)| (name.as_str(), descriptor.as_fd()))
@@ -123,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// A notice with a descriptor, and what tells whether it has been closed.
+    /// A notice with a descriptor, and the other end of that.
     fn notice(text: &str) -> (Notice, UnixStream) {
         let (descriptor, mut other) = UnixStream::pair().unwrap();
         other.set_nonblocking(true).unwrap();
@@ -144,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stored_stays_open_until_it_is_removed_by_its_name() {
+    fn a_stored_descriptor_stays_open_until_it_is_removed_by_its_name() {
         let mut store = Store::of(16);
         let (one, its_end) = notice("FDSTORE=1\nFDNAME=one\nFDPOLL=0");
         store.hear(one);
@@ -157,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_barrier_and_what_there_is_no_room_for_are_closed() {
+    fn descriptors_of_a_barrier_and_without_room_are_closed() {
         let mut store = Store::of(1);
         store.hear(notice("FDSTORE=1\nFDNAME=one").0);
         for text in ["BARRIER=1", "FDSTORE=1\nFDNAME=two", "READY=1"] {

@@ -1,9 +1,8 @@
-//! One process of a program: how it begins, and how it has ended.
+//! A process of a program: its start and its end.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
@@ -15,13 +14,13 @@ use tokio::process::{Child, Command};
 use super::Program;
 use crate::Fallible;
 
-/// The first descriptor that is handed over, `SD_LISTEN_FDS_START`.
+/// The first descriptor that is passed, `SD_LISTEN_FDS_START`.
 const FIRST_DESCRIPTOR: i32 = 3;
 
-/// Sets `LISTEN_PID`, which only the new process itself knows, and becomes the program.
-const BECOME: &str = r#"export LISTEN_PID=$$; exec "$@""#;
+/// Sets `LISTEN_PID`, which is only known in the new process, and executes the program.
+const EXECUTE: &str = r#"export LISTEN_PID=$$; exec "$@""#;
 
-/// What a unit runs in, and how it ended.
+/// The process of a unit.
 pub struct Process {
     /// Its number.
     pub id: Pid,
@@ -29,7 +28,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the program with these descriptors and their names. It logs to `log`, or else to standard
+    /// Starts the program with these descriptors and their names. It logs to `log`, or to standard
     /// error.
     pub fn start<'a>(
         program: &Program,
@@ -38,7 +37,7 @@ impl Process {
         log: Option<&PathBuf>,
     ) -> Fallible<Self> {
         let (names, descriptors): (Vec<_>, Vec<_>) = descriptors.unzip();
-        // Copies far above the places they are to have, so that none overwrites another.
+        // Copies far above their final numbers, so that none overwrites another.
         let copies = descriptors.into_iter();
         let copies = copies.map(|descriptor| rustix::io::fcntl_dupfd_cloexec(descriptor, 100));
         let copies = copies.collect::<Result<Vec<_>, _>>()?;
@@ -48,7 +47,7 @@ impl Process {
         };
         let mut command = Command::new("/bin/sh");
         command
-            .args(["-c", BECOME, "sh"])
+            .args(["-c", EXECUTE, "sh"])
             .arg(&program.path)
             .args(&program.arguments)
             .env_clear()
@@ -62,10 +61,10 @@ impl Process {
             .kill_on_drop(true);
         let prepare = move || {
             set_parent_process_death_signal(Some(Signal::TERM))?;
-            for (place, copy) in (FIRST_DESCRIPTOR..).zip(&copies) {
+            for (number, copy) in (FIRST_DESCRIPTOR..).zip(&copies) {
                 // SAFETY: both are plain numbers; dup2 touches no memory and may be called
                 // between fork and exec.
-                if unsafe { libc::dup2(copy.as_raw_fd(), place) } < 0 {
+                if unsafe { libc::dup2(copy.as_raw_fd(), number) } < 0 {
                     return Err(io::Error::last_os_error());
                 }
             }
@@ -79,9 +78,8 @@ impl Process {
         Ok(Self { id, child })
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM, unless the process has ended.
     pub fn terminate(&self) -> io::Result<()> {
-        // Without a number it has ended and been waited for already.
         match self.child.id() {
             Some(_) => Ok(kill_process(self.id, Signal::TERM)?),
             None => Ok(()),
@@ -93,13 +91,12 @@ impl Process {
         self.child.wait().await
     }
 
-    /// Waits until nobody is left whom it has started, as systemd does before it starts a program
-    /// again: the proxy's last will still has to be carried out. Those are ours to wait for since
+    /// Waits until its children have ended too, as systemd does before it starts the program again:
+    /// the proxy's last will still has to do its work. They are our children since
     /// [`inherit_children`].
-    pub async fn leaves_nobody(self) -> Fallible<()> {
-        let group = self.id;
+    pub async fn group_ends(self) -> Fallible<()> {
         let wait = move || loop {
-            match waitpgid(group, WaitOptions::empty()) {
+            match waitpgid(self.id, WaitOptions::empty()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(_) => return, // there are none
             }
@@ -108,27 +105,8 @@ impl Process {
     }
 }
 
-/// From now on the children of a process that dies become ours.
+/// Makes this process the parent of orphaned descendants.
 pub fn inherit_children() -> io::Result<()> {
     let ourselves = rustix::process::getpid();
     Ok(rustix::process::set_child_subreaper(Some(ourselves))?)
-}
-
-/// Whether somebody has killed it: then it is to be started again.
-pub fn was_killed(status: ExitStatus) -> bool {
-    status.signal() == Some(Signal::KILL.as_raw())
-}
-
-/// Whether it was told to end and has left open connections to the next process
-/// (`RestartForceExitStatus=75` of the shipped unit).
-pub fn has_left(status: ExitStatus) -> bool {
-    status.code() == Some(75)
-}
-
-/// Why a program's end is a failure.
-pub fn failure(status: ExitStatus, was_ready: bool) -> String {
-    match was_ready {
-        true => format!("it ended with {status}"),
-        false => format!("it ended ({status}) before it was ready"),
-    }
 }

@@ -1,18 +1,18 @@
-//! Areas made of block characters: eighths of a line, and two colours in one character.
+//! Areas of block characters, with a resolution of 1/8 of a line, and two colours in one character.
 
 use super::Ink;
 
-/// An eighth of a line more in each.
+/// Each is 1/8 of a line higher.
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// One character: what, in which colour, on which.
+/// A character with its colours.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cell {
     /// The character.
     pub character: char,
     /// Its colour.
     pub ink: Option<Ink>,
-    /// What it stands on.
+    /// The colour of its background.
     pub paper: Option<Ink>,
 }
 
@@ -24,7 +24,7 @@ impl Cell {
         paper: None,
     };
 
-    /// A character on the terminal's own ground.
+    /// A character on the terminal's own background.
     pub fn new(character: char, ink: Ink) -> Self {
         Self {
             character,
@@ -34,7 +34,7 @@ impl Cell {
     }
 }
 
-/// A colour of the 256 that is legible on black and on white.
+/// One of 256 colours that is legible on black and on white.
 pub fn colour(ink: Ink) -> u8 {
     match ink {
         Ink::One => 33,
@@ -51,12 +51,12 @@ pub fn foreground(ink: Ink) -> String {
     format!("38;5;{}", colour(ink))
 }
 
-/// The part of some layers, each with its upper edge, that falls into one character of a drawing
-/// which is `lines` high and reaches `most`.
+/// The character of a line, counted from the bottom, of a column with these layers, each with its upper
+/// edge. The drawing has `lines` lines and shows values up to `most`.
 pub fn cell(layers: &[(Ink, u32)], most: u32, line: usize, lines: usize, colour: bool) -> Cell {
     let eighth = |value: u32| {
         let eighths = f64::from(value) / f64::from(most.max(1)) * (lines * 8) as f64;
-        // In a row of one line, something is never drawn as nothing.
+        // In a row of one line, a value above 0 is always visible.
         let least = usize::from(lines == 1 && value > 0);
         let eighths = (eighths.round() as usize).max(least);
         eighths.saturating_sub(line * 8).min(8)
@@ -83,20 +83,15 @@ pub fn cell(layers: &[(Ink, u32)], most: u32, line: usize, lines: usize, colour:
     }
 }
 
-/// The one of some layers, each with its upper edge, that is thickest.
+/// The thickest of these layers, each with its upper edge.
 fn largest(seen: &[(Ink, usize)]) -> Ink {
-    let mut bottom = 0;
-    let mut largest = (0, Ink::Waiting);
-    for &(ink, top) in seen {
-        if top - bottom > largest.0 {
-            largest = (top - bottom, ink);
-        }
-        bottom = top;
-    }
-    largest.1
+    let bottoms = [0].into_iter().chain(seen.iter().map(|layer| layer.1));
+    let layers = seen.iter().zip(bottoms);
+    let largest = layers.max_by_key(|((_, top), bottom)| top - bottom);
+    largest.map_or(Ink::Waiting, |((ink, _), _)| *ink)
 }
 
-/// Where there are no colours, inks are told apart by their shade.
+/// Without colours the shade distinguishes the inks.
 fn shade(ink: Ink, top: usize) -> Cell {
     match (ink, top) {
         (Ink::Waiting, 4..) => Cell::new('░', ink),
@@ -125,16 +120,10 @@ mod tests {
     }
 
     #[test]
-    fn without_colours_the_thickest_layer_is_seen_by_its_shade() {
+    fn without_colours_the_thickest_layer_has_its_shade() {
         let plain = |waiting, two| {
-            cell(
-                &[(Ink::Two, two), (Ink::Waiting, waiting + two)],
-                8,
-                0,
-                1,
-                false,
-            )
-            .character
+            let layers = [(Ink::Two, two), (Ink::Waiting, waiting + two)];
+            cell(&layers, 8, 0, 1, false).character
         };
         assert_eq!((plain(8, 0), plain(0, 8), plain(5, 3)), ('░', '▓', '░'));
         assert_eq!((plain(1, 3), plain(1, 0)), ('▄', ' '));

@@ -1,75 +1,68 @@
-//! The drawing as a picture: SVG that follows the reader's light or dark mode.
+//! The drawing as an SVG picture, for light and dark mode.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use disnix_proxy_example::interface::GateState;
 
-use super::shapes::{Shapes, escaped};
-use super::style::STYLE;
-use super::{Ink, Series, lane_ink, layers, part, summary, tick_label, ticks};
+use super::{Ink, Series, layers, part, summary, tick_label, ticks};
 use crate::narrator::{grouped, spoken};
 use crate::record::{Column, Record, Who};
 
+/// The appearance of the elements, by their class.
+const STYLE: &str = include_str!("style.css");
+
 const WIDTH: f64 = 880.0;
-/// Where the time begins and ends.
+/// The ends of the time axis.
 const LEFT: f64 = 184.0;
 const RIGHT: f64 = WIDTH - 32.0;
-/// Where the names of the rows begin.
+/// The left edge of the names of rows.
 const LABELS: f64 = 28.0;
-/// The head: title, sentence, phases.
+/// The baseline of the titles of phases.
 const PHASES: f64 = 96.0;
-/// Upper edge and height of the rows.
-const WAITING: Row = Row {
-    top: 144.0,
-    height: 84.0,
-};
-const SO_FAR: Row = Row {
-    top: 250.0,
-    height: 112.0,
-};
-const OPEN: Row = Row {
-    top: 384.0,
-    height: 26.0,
-};
-const FAILED: Row = Row {
-    top: 428.0,
-    height: 16.0,
-};
-const LANES: Row = Row {
-    top: 466.0,
-    height: 26.0,
-};
-
-/// One column is so wide.
+/// The width of a column.
 const COLUMN: f64 = 2.0;
 
-/// A row of the drawing.
-struct Row {
-    top: f64,
-    height: f64,
-}
+/// A row: its upper edge and its height.
+struct Row(f64, f64);
+
+const WAITING: Row = Row(144.0, 84.0);
+const SO_FAR: Row = Row(250.0, 112.0);
+const OPEN: Row = Row(384.0, 26.0);
+const FAILED: Row = Row(428.0, 16.0);
+const LANES: Row = Row(466.0, 26.0);
 
 impl Row {
     fn bottom(&self) -> f64 {
-        self.top + self.height
+        self.0 + self.1
     }
 
-    /// Where a value is that may reach `most`.
+    /// The height of a value on a scale up to `most`.
     fn y(&self, value: u32, most: u32) -> f64 {
-        self.bottom() - f64::from(value) / f64::from(most.max(1)) * self.height
+        self.bottom() - f64::from(value) / f64::from(most.max(1)) * self.1
     }
 }
 
 /// The picture as the text of an SVG file.
 pub fn draw(record: &Record) -> String {
     let series = Series::of(record, ((RIGHT - LEFT) / COLUMN) as usize);
-    let bottom = LANES.top + LANES.height * record.lanes.len() as f64 + 6.0;
+    let bottom = LANES.0 + LANES.1 * record.lanes.len() as f64 + 6.0;
+    let height = bottom + 40.0;
+    let summary = summary(record);
     let mut picture = Picture {
-        shapes: Shapes::default(),
+        text: format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+             width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"t d\">\n\
+             <title id=\"t\">An atomic upgrade</title>\n<desc id=\"d\">{}</desc>\n\
+             <style>{STYLE}</style>\n",
+            escaped(&summary)
+        ),
         length: record.length,
         bottom,
     };
-    picture.head(record);
+    picture.rectangle("card", 0.5, 0.5, WIDTH - 1.0, height - 1.0, 12.0);
+    picture.words("title", LABELS, 40.0, "An atomic upgrade, as its clients saw it");
+    picture.words("small", LABELS, 62.0, &summary);
     picture.phases(record);
     picture.waiting(&series);
     picture.so_far(&series);
@@ -77,54 +70,31 @@ pub fn draw(record: &Record) -> String {
     picture.lanes(record);
     picture.kills(record);
     picture.axis();
-    let height = bottom + 40.0;
-    format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
-         width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"t d\">\n\
-         <title id=\"t\">An atomic upgrade</title>\n<desc id=\"d\">{}</desc>\n\
-         <style>{STYLE}</style>\n\
-         <rect class=\"card\" x=\".5\" y=\".5\" width=\"{}\" height=\"{}\" rx=\"12\"/>\n\
-         {}</svg>\n",
-        escaped(&summary(record)),
-        WIDTH - 1.0,
-        height - 1.0,
-        picture.shapes,
-    )
+    picture.text + "</svg>\n"
 }
 
 struct Picture {
-    shapes: Shapes,
+    text: String,
     length: Duration,
     bottom: f64,
 }
 
 impl Picture {
-    fn head(&mut self, record: &Record) {
-        self.shapes.words(
-            "title",
-            (LABELS, 40.0),
-            "An atomic upgrade, as its clients saw it",
-        );
-        self.shapes.words("small", (LABELS, 62.0), &summary(record));
-    }
-
     fn phases(&mut self, record: &Record) {
         for (number, phase) in record.phases().iter().enumerate() {
             let (from, to) = (self.x(phase.from), self.x(phase.to));
+            let (top, bottom) = (PHASES - 16.0, self.bottom);
             let class = match phase.gate {
                 GateState::Open => None,
                 GateState::Draining => Some("draining"),
                 GateState::Locked => Some("locked"),
             };
-            let (top, bottom) = (PHASES - 16.0, self.bottom);
             if let Some(class) = class {
-                self.shapes
-                    .rectangle(class, (from, top), (to - from, bottom - top), 0.0);
+                self.rectangle(class, from, top, to - from, bottom - top, 0.0);
             }
             if number > 0 {
-                self.shapes.line("border", (from, top), (from, bottom));
+                self.line("border", (from, top), (from, bottom));
             }
-            let middle = (from + to) / 2.0;
             let lasted = spoken(phase.to.saturating_sub(phase.from));
             for (class, y, text) in [
                 ("phase middle", PHASES, phase.title),
@@ -132,150 +102,116 @@ impl Picture {
             ] {
                 // A character is about 7.5 wide.
                 if text.chars().count() as f64 * 7.5 < to - from {
-                    self.shapes.words(class, (middle, y), text);
+                    self.words(class, (from + to) / 2.0, y, text);
                 }
             }
         }
     }
 
     fn waiting(&mut self, series: &Series) {
-        let row = &WAITING;
-        self.name(row.top, "waiting");
-        self.shapes.words(
-            "small",
-            (LABELS, row.top + 30.0),
-            &format!("at most {}", grouped(series.waiting as usize)),
-        );
-        let edge = |column: &Column| row.y(column.waiting, series.waiting);
-        self.area(Ink::Waiting, series, edge, |_| row.bottom());
-        self.shapes
-            .line("line", (LEFT, row.bottom()), (RIGHT, row.bottom()));
+        let most = grouped(series.waiting as usize);
+        let ys = |column: &Column| WAITING.y(column.waiting, series.waiting);
+        self.area(Ink::Waiting, &WAITING, series.columns.iter().map(ys));
+        self.row(&WAITING, "waiting", &format!("at most {most}"));
         let highest = |column: &Column| column.waiting == series.waiting;
         let peak = series.columns.iter().rposition(highest);
         if let Some(peak) = peak.filter(|_| series.waiting > 0) {
-            let x = LEFT + COLUMN * peak as f64 - 6.0;
-            let most = grouped(series.waiting as usize);
-            self.shapes.words("end", (x, row.top), &most);
+            self.words("end", LEFT + COLUMN * peak as f64 - 6.0, WAITING.0, &most);
         }
     }
 
     fn so_far(&mut self, series: &Series) {
-        let row = &SO_FAR;
-        self.name(row.top, "all clients so far");
         let Some(last) = series.columns.last() else {
             return;
         };
-        for (layer, (ink, _)) in layers(last).into_iter().enumerate() {
-            let upper = |column: &Column| row.y(layers(column)[layer].1, series.arrived);
-            let lower = |column: &Column| match layer {
-                0 => row.bottom(),
-                _ => row.y(layers(column)[layer - 1].1, series.arrived),
-            };
-            self.area(ink, series, upper, lower);
+        // From the highest layer to the lowest, which covers the lower part of it.
+        for (layer, (ink, _)) in layers(last).into_iter().enumerate().rev() {
+            let ys = |column: &Column| SO_FAR.y(layers(column)[layer].1, series.arrived);
+            self.area(ink, &SO_FAR, series.columns.iter().map(ys));
         }
-        self.shapes
-            .line("line", (LEFT, row.bottom()), (RIGHT, row.bottom()));
-        let served = |version: usize| grouped(last.served[version] as usize);
+        self.row(&SO_FAR, "all clients so far", "");
+        let [one, two] = last.served.map(|served| grouped(served as usize));
         let legend = [
             (Ink::Waiting, "waiting".to_owned()),
-            (Ink::Two, format!("{} by version 2", served(1))),
-            (Ink::One, format!("{} by version 1", served(0))),
+            (Ink::Two, format!("{two} by version 2")),
+            (Ink::One, format!("{one} by version 1")),
         ];
         for (number, (ink, text)) in legend.into_iter().enumerate() {
-            let y = row.top + 32.0 + 21.0 * number as f64;
-            self.shapes
-                .rectangle(class(ink), (LABELS, y - 10.0), (11.0, 11.0), 2.0);
-            self.shapes.words("small", (LABELS + 18.0, y), &text);
+            let y = SO_FAR.0 + 32.0 + 21.0 * number as f64;
+            self.rectangle(class(ink), LABELS, y - 10.0, 11.0, 11.0, 2.0);
+            self.words("small", LABELS + 18.0, y, &text);
         }
     }
 
     fn open_and_failed(&mut self, series: &Series) {
-        self.name(OPEN.top, "open connections");
-        self.shapes.words(
-            "small",
-            (LABELS, OPEN.top + 30.0),
-            &format!("at most {}", series.open),
-        );
-        // One is still to be seen beside hundreds.
-        let edge = |column: &Column| match column.open {
+        // One is still visible beside hundreds.
+        let ys = |column: &Column| match column.open {
             0 => OPEN.bottom(),
             open => OPEN.y(open, series.open).min(OPEN.bottom() - 3.0),
         };
-        self.area(Ink::Proxy, series, edge, |_| OPEN.bottom());
-        self.shapes
-            .line("line", (LEFT, OPEN.bottom()), (RIGHT, OPEN.bottom()));
-        let middle = FAILED.top + FAILED.height / 2.0;
-        self.shapes.words("name", (LABELS, middle + 4.0), "failed");
+        self.area(Ink::Proxy, &OPEN, series.columns.iter().map(ys));
+        self.row(&OPEN, "open connections", &format!("at most {}", series.open));
+        let middle = FAILED.0 + FAILED.1 / 2.0;
+        self.words("name", LABELS, middle + 4.0, "failed");
         let count = match series.failed {
             0 => "none".to_owned(),
             some => grouped(some as usize),
         };
-        self.shapes
-            .words("small end", (LEFT - 14.0, middle + 4.0), &count);
-        self.shapes.line("line", (LEFT, middle), (RIGHT, middle));
+        self.words("small end", LEFT - 14.0, middle + 4.0, &count);
+        self.line("line", (LEFT, middle), (RIGHT, middle));
         for (number, column) in series.columns.iter().enumerate() {
             if column.failed > 0 {
                 let x = LEFT + COLUMN * number as f64;
-                self.shapes
-                    .rectangle("failed", (x, FAILED.top), (3.0, FAILED.height), 1.5);
+                self.rectangle("failed", x, FAILED.0, 3.0, FAILED.1, 1.5);
             }
         }
     }
 
     fn lanes(&mut self, record: &Record) {
-        for (number, lane) in record.lanes.iter().enumerate() {
-            let top = LANES.top + LANES.height * number as f64;
-            self.shapes
-                .words("name", (LABELS, top + 16.0), lane.who.title());
+        for (number, (who, lane)) in record.lanes.iter().enumerate() {
+            let top = LANES.0 + LANES.1 * number as f64;
+            self.words("name", LABELS, top + 16.0, who.title());
             for &(from, to) in &lane.spans {
                 let (from, to) = (self.x(from), self.x(to.unwrap_or(self.length)));
                 let (from, width) = (from.min(RIGHT - 3.0), (to - from).max(3.0));
-                self.shapes.rectangle(
-                    class(lane_ink(lane.who)),
-                    (from, top + 5.0),
-                    (width, 14.0),
-                    3.0,
-                );
+                let class = class(Ink::from(*who));
+                self.rectangle(class, from, top + 5.0, width, 14.0, 3.0);
             }
             let marks = lane.marks.iter();
             let marks: Vec<f64> = marks.map(|mark| self.x(*mark).max(LEFT + 7.0)).collect();
             for (number, &x) in marks.iter().enumerate() {
-                let y = top + 12.0;
-                self.shapes.dot("dot", (x, y), 3.0);
+                self.dot("dot", x, top + 12.0, 3.0);
                 // The word is about 30 wide.
                 if marks.get(number + 1).is_none_or(|next| next - x > 42.0) {
-                    self.shapes.words("said", (x + 7.0, y + 4.0), "hello");
+                    self.words("said", x + 7.0, top + 16.0, "hello");
                 }
             }
         }
     }
 
-    /// A line through all rows, and a cross where the proxy is.
+    /// A line through all rows, and a cross in the proxy's lane.
     fn kills(&mut self, record: &Record) {
-        let lane = record.lanes.iter().position(|lane| lane.who == Who::Proxy);
+        let lane = record.lanes.keys().position(|who| *who == Who::Proxy);
         for kill in &record.kills {
             let x = self.x(kill.at);
-            self.shapes.line("kill", (x, WAITING.top), (x, self.bottom));
+            self.line("kill", (x, WAITING.0), (x, self.bottom));
             if let Some(number) = lane {
-                let y = LANES.top + LANES.height * number as f64 + 12.0;
-                self.shapes.dot("failed", (x, y), 8.0);
-                self.shapes
-                    .line("cross", (x - 3.5, y - 3.5), (x + 3.5, y + 3.5));
-                self.shapes
-                    .line("cross", (x - 3.5, y + 3.5), (x + 3.5, y - 3.5));
+                let y = LANES.0 + LANES.1 * number as f64 + 12.0;
+                self.dot("failed", x, y, 8.0);
+                for slope in [3.5, -3.5] {
+                    self.line("cross", (x - 3.5, y - slope), (x + 3.5, y + slope));
+                }
             }
         }
     }
 
     fn axis(&mut self) {
-        self.shapes
-            .line("line", (LEFT, self.bottom), (RIGHT, self.bottom));
+        let y = self.bottom;
+        self.line("line", (LEFT, y), (RIGHT, y));
         for tick in ticks(self.length, 10) {
             let x = self.x(tick);
-            self.shapes
-                .line("line", (x, self.bottom), (x, self.bottom + 5.0));
-            self.shapes
-                .words("small middle", (x, self.bottom + 21.0), &tick_label(tick));
+            self.line("line", (x, y), (x, y + 5.0));
+            self.words("small middle", x, y + 21.0, &tick_label(tick));
         }
     }
 
@@ -283,24 +219,58 @@ impl Picture {
         LEFT + part(moment, self.length) * (RIGHT - LEFT)
     }
 
-    fn name(&mut self, top: f64, text: &str) {
-        self.shapes.words("name", (LABELS, top + 11.0), text);
+    /// The name, the remark and the base line of a row.
+    fn row(&mut self, row: &Row, name: &str, remark: &str) {
+        self.words("name", LABELS, row.0 + 11.0, name);
+        self.words("small", LABELS, row.0 + 30.0, remark);
+        self.line("line", (LEFT, row.bottom()), (RIGHT, row.bottom()));
     }
 
-    /// The area between two edges; nothing where there is nothing between them.
-    fn area(
-        &mut self,
-        ink: Ink,
-        series: &Series,
-        upper: impl Fn(&Column) -> f64,
-        lower: impl Fn(&Column) -> f64,
-    ) {
-        let edges = series
-            .columns
-            .iter()
-            .map(|column| (upper(column), lower(column)));
-        let edges: Vec<(f64, f64)> = edges.collect();
-        self.shapes.area(class(ink), LEFT, COLUMN, &edges);
+    /// The area between the bottom of a row and the upper edge of each column.
+    fn area(&mut self, ink: Ink, row: &Row, ys: impl Iterator<Item = f64>) {
+        let mut last = row.bottom();
+        let mut path = format!("M{LEFT} {last:.1}");
+        for (number, y) in ys.enumerate() {
+            if (y - last).abs() >= 0.05 {
+                let x = LEFT + COLUMN * number as f64;
+                let _ = write!(path, "H{x}V{y:.1}");
+                last = y;
+            }
+        }
+        let (class, bottom) = (class(ink), row.bottom());
+        self.add(format_args!(
+            "<path class=\"{class}\" d=\"{path}H{RIGHT}V{bottom:.1}Z\"/>"
+        ));
+    }
+
+    fn words(&mut self, class: &str, x: f64, y: f64, text: &str) {
+        let text = escaped(text);
+        self.add(format_args!(
+            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{text}</text>"
+        ));
+    }
+
+    fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+        self.add(format_args!(
+            "<line class=\"{class}\" x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\"/>"
+        ));
+    }
+
+    fn rectangle(&mut self, class: &str, x: f64, y: f64, width: f64, height: f64, radius: f64) {
+        self.add(format_args!(
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" \
+             height=\"{height:.1}\" rx=\"{radius}\"/>"
+        ));
+    }
+
+    fn dot(&mut self, class: &str, x: f64, y: f64, radius: f64) {
+        self.add(format_args!(
+            "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\"/>"
+        ));
+    }
+
+    fn add(&mut self, element: std::fmt::Arguments<'_>) {
+        let _ = writeln!(self.text, "{element}");
     }
 }
 
@@ -313,6 +283,12 @@ fn class(ink: Ink) -> &'static str {
         Ink::Guest => "guest",
         Ink::Proxy => "proxy",
     }
+}
+
+/// A text as SVG.
+fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;");
+    text.replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -337,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn it_shows_the_phases_the_queue_and_everybody_there() {
+    fn it_shows_the_phases_the_queue_and_the_lanes() {
         let svg = draw(&example());
         assert_well_formed(&svg);
         let wanted = [
@@ -361,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_colours_for_the_dark() {
+    fn it_has_colours_for_dark_mode() {
         assert!(draw(&example()).contains("prefers-color-scheme: dark"));
     }
 
@@ -376,7 +352,25 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_record_is_no_reason_to_panic() {
+    fn an_empty_record_can_be_drawn() {
         assert_well_formed(&draw(&Record::default()));
+    }
+
+    #[test]
+    fn an_area_has_a_step_for_each_change_and_nothing_where_there_is_nothing() {
+        let mut picture = Picture {
+            text: String::new(),
+            length: Duration::ZERO,
+            bottom: 0.0,
+        };
+        let ys = [1.0, 1.0, 2.0, 1.0];
+        picture.area(Ink::One, &Row(0.0, 2.0), ys.into_iter());
+        let path = "M184 2.0H184V1.0H188V2.0H190V1.0H848V2.0Z";
+        assert!(picture.text.contains(path), "{}", picture.text);
+    }
+
+    #[test]
+    fn a_text_is_no_markup() {
+        assert_eq!(escaped("<a & b>"), "&lt;a &amp; b&gt;");
     }
 }

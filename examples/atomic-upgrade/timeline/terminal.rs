@@ -1,32 +1,31 @@
-//! The drawing for a terminal: block characters, colours when there are any.
+//! The drawing for a terminal: block characters, with colours if possible.
 
 use std::io;
-use std::iter::repeat_n;
 use std::time::Duration;
 
 use super::blocks::{Cell, cell, colour, foreground};
 use super::{Ink, Series, layers, part, tick_label, ticks};
 use crate::narrator::{Style, grouped, spoken};
-use crate::record::{Column, Lane, Record, Who};
+use crate::record::{Column, Record, Who};
 
-/// Space for the names of the rows.
+/// The width of the names of rows.
 const LABEL: usize = 18;
-/// Space for figures at the end of the rows.
+/// The width of the figures at the end of rows.
 const FIGURE: usize = 6;
-/// Lines of *waiting* and of *so far*.
+/// The heights of *waiting* and of *so far*, in lines.
 const WAITING_LINES: usize = 4;
 const SO_FAR_LINES: usize = 7;
 
-/// What the drawing has to fit.
+/// The size and the style of the drawing.
 pub struct Screen {
     /// Characters in a line.
     pub width: usize,
-    /// Whether there are colours.
+    /// The style.
     pub style: Style,
 }
 
 impl Screen {
-    /// That of standard output; 80 characters where it is no terminal.
+    /// That of standard output; 80 characters if it is no terminal.
     pub fn of_stdout() -> Self {
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
         let width = size.map_or(80, |size| usize::from(size.ws_col));
@@ -40,222 +39,182 @@ impl Screen {
 /// The drawing, ready to be printed.
 pub fn draw(record: &Record, screen: &Screen) -> String {
     let width = screen.width.saturating_sub(LABEL + FIGURE + 1).max(10);
-    let series = Series::of(record, width);
-    let place =
-        |moment: Duration| ((part(moment, record.length) * width as f64) as usize).min(width - 1);
-    let borders: Vec<usize> = record
-        .phases()
-        .iter()
-        .skip(1)
-        .map(|phase| place(phase.from))
-        .collect();
-    let mut lines = Lines {
+    let phases = record.phases();
+    let mut drawing = Drawing {
         style: screen.style,
-        borders,
+        length: record.length,
+        width,
+        borders: Vec::new(),
         text: String::new(),
     };
-
     let (mut titles, mut lengths) = (vec![' '; width], vec![' '; width]);
-    for phase in record.phases() {
-        let (from, to) = (place(phase.from), place(phase.to));
-        write_centred(&mut titles, from, to, phase.title);
-        write_centred(&mut lengths, from, to, &spoken(phase.to - phase.from));
+    for phase in &phases {
+        let (from, to) = (drawing.place(phase.from), drawing.place(phase.to));
+        write_centred(&mut titles[from..to], phase.title);
+        write_centred(&mut lengths[from..to], &spoken(phase.to - phase.from));
     }
-    lines.heading(&titles);
-    lines.heading(&lengths);
-
-    let columns = series.columns.iter();
-    for line in (0..WAITING_LINES).rev() {
-        let edges = Edges::of_line(line, WAITING_LINES, "waiting", series.waiting);
-        let draw = |column: &Column| {
-            let layers = [(Ink::Waiting, column.waiting)];
-            cell(&layers, series.waiting, line, WAITING_LINES, true)
-        };
-        lines.add(edges, columns.clone().map(draw));
-    }
-    lines.add(Edges::default(), repeat_n(Cell::BLANK, width));
-    for line in (0..SO_FAR_LINES).rev() {
-        let edges = Edges::of_line(line, SO_FAR_LINES, "so far", series.arrived);
-        let draw = |column: &Column| {
-            let layers = layers(column);
-            cell(
-                &layers,
-                series.arrived,
-                line,
-                SO_FAR_LINES,
-                screen.style.colour,
-            )
-        };
-        lines.add(with_legend(edges, line), columns.clone().map(draw));
-    }
-    lines.add(Edges::default(), repeat_n(Cell::BLANK, width));
-    let open = |column: &Column| cell(&[(Ink::Proxy, column.open)], series.open, 0, 1, true);
-    lines.add(Edges::new("open", series.open), columns.clone().map(open));
-    let failed = |column: &Column| match column.failed {
-        0 => Cell {
-            character: '·',
-            ..Cell::BLANK
-        },
-        _ => Cell::new('✗', Ink::Failed),
-    };
-    lines.add(Edges::new("failed", series.failed), columns.map(failed));
-    for lane in &record.lanes {
-        let mut cells = lane_cells(lane, record.length, width, place);
-        if lane.who == Who::Proxy {
-            for kill in &record.kills {
-                cells[place(kill.at)] = Cell::new('†', Ink::Failed);
-            }
-        }
-        let edges = Edges {
-            label: lane.who.title(),
-            ..Edges::default()
-        };
-        lines.add(edges, cells.into_iter());
-    }
-    let mut axis = vec![' '; width + FIGURE];
-    for tick in ticks(record.length, width / 7) {
-        let label = tick_label(tick);
-        let from = (part(tick, record.length) * width as f64) as usize;
-        for (offset, character) in label.chars().enumerate().take(axis.len() - from) {
-            axis[from + offset] = character;
-        }
-    }
-    lines.heading(&axis);
-    lines.text
+    let borders = phases.iter().skip(1);
+    drawing.borders = borders.map(|phase| drawing.place(phase.from)).collect();
+    drawing.heading(&titles);
+    drawing.heading(&lengths);
+    drawing.areas(&Series::of(record, width));
+    drawing.lanes(record);
+    drawing.axis();
+    drawing.text
 }
 
 /// The lines drawn so far.
-struct Lines {
+struct Drawing {
     style: Style,
+    length: Duration,
+    width: usize,
     borders: Vec<usize>,
     text: String,
 }
 
-impl Lines {
+impl Drawing {
+    /// The column of a moment.
+    fn place(&self, moment: Duration) -> usize {
+        ((part(moment, self.length) * self.width as f64) as usize).min(self.width - 1)
+    }
+
     fn heading(&mut self, characters: &[char]) {
         let text: String = characters.iter().collect();
         self.text += format!(" {:LABEL$}{text}", "").trim_end();
-        self.text += "
-";
+        self.text += "\n";
     }
 
-    /// A line with the borders of the phases where nothing else is.
-    fn add(&mut self, edges: Edges, cells: impl Iterator<Item = Cell>) {
-        let Edges {
-            sample,
-            label,
-            figure,
-        } = edges;
-        let mut line = match sample {
-            None => format!(" {label:LABEL$}"),
-            Some((ink, plain)) => {
-                let sample = if self.style.colour { '█' } else { plain };
-                let sample = self.style.paint(&foreground(ink), &sample.to_string());
-                format!("  {sample} {label:width$}", width = LABEL - 3)
-            }
-        };
-        let cells = cells.enumerate().map(|(place, cell)| match cell {
-            Cell::BLANK if self.borders.contains(&place) => Cell {
-                character: '┊',
-                ..cell
-            },
-            cell => cell,
+    fn areas(&mut self, series: &Series) {
+        let colour = self.style.colour;
+        for line in (0..WAITING_LINES).rev() {
+            let (label, figure) = edges(line, WAITING_LINES, "waiting", series.waiting);
+            self.row(self.label(label), &figure, series, |column| {
+                let layers = [(Ink::Waiting, column.waiting)];
+                cell(&layers, series.waiting, line, WAITING_LINES, true)
+            });
+        }
+        self.row(self.label(""), "", series, |_| Cell::BLANK);
+        for line in (0..SO_FAR_LINES).rev() {
+            let (label, figure) = edges(line, SO_FAR_LINES, "so far", series.arrived);
+            let label = match line {
+                5 => self.sample(Ink::Waiting, '░', "waiting"),
+                4 => self.sample(Ink::Two, '▓', "by version 2"),
+                3 => self.sample(Ink::One, '█', "by version 1"),
+                _ => self.label(label),
+            };
+            self.row(label, &figure, series, |column| {
+                cell(&layers(column), series.arrived, line, SO_FAR_LINES, colour)
+            });
+        }
+        self.row(self.label(""), "", series, |_| Cell::BLANK);
+        let figure = grouped(series.open as usize);
+        self.row(self.label("open"), &figure, series, |column| {
+            cell(&[(Ink::Proxy, column.open)], series.open, 0, 1, true)
         });
-        let cells: Vec<Cell> = cells.collect();
+        let figure = grouped(series.failed as usize);
+        let none = Cell {
+            character: '·',
+            ..Cell::BLANK
+        };
+        self.row(self.label("failed"), &figure, series, |column| {
+            match column.failed {
+                0 => none,
+                _ => Cell::new('✗', Ink::Failed),
+            }
+        });
+    }
+
+    fn lanes(&mut self, record: &Record) {
+        for (who, lane) in &record.lanes {
+            let ink = Ink::from(*who);
+            let mut cells = vec![Cell::BLANK; self.width];
+            for &(from, to) in &lane.spans {
+                let (from, to) = (self.place(from), self.place(to.unwrap_or(self.length)));
+                cells[from..=to].fill(Cell::new('━', ink));
+            }
+            for mark in &lane.marks {
+                cells[self.place(*mark)] = Cell::new('●', ink);
+            }
+            let kills = record.kills.iter().filter(|_| *who == Who::Proxy);
+            for kill in kills {
+                cells[self.place(kill.at)] = Cell::new('†', Ink::Failed);
+            }
+            self.add(self.label(who.title()), "", cells);
+        }
+    }
+
+    fn axis(&mut self) {
+        let mut axis = vec![' '; self.width + FIGURE];
+        for tick in ticks(self.length, self.width / 7) {
+            let from = (part(tick, self.length) * self.width as f64) as usize;
+            for (cell, character) in axis[from..].iter_mut().zip(tick_label(tick).chars()) {
+                *cell = character;
+            }
+        }
+        self.heading(&axis);
+    }
+
+    fn label(&self, name: &str) -> String {
+        format!(" {name:LABEL$}")
+    }
+
+    /// A label with a sample of its colour, or with this character if there are no colours.
+    fn sample(&self, ink: Ink, plain: char, name: &str) -> String {
+        let sample = if self.style.colour { '█' } else { plain };
+        let sample = self.style.paint(&foreground(ink), &sample.to_string());
+        format!("  {sample} {name:width$}", width = LABEL - 3)
+    }
+
+    /// A line with a cell for each column.
+    fn row(&mut self, label: String, figure: &str, series: &Series, draw: impl Fn(&Column) -> Cell) {
+        self.add(label, figure, series.columns.iter().map(draw).collect());
+    }
+
+    /// A line of cells, with the borders of the phases in blank ones.
+    fn add(&mut self, label: String, figure: &str, mut cells: Vec<Cell>) {
+        for &border in &self.borders {
+            if cells[border] == Cell::BLANK {
+                cells[border].character = '┊';
+            }
+        }
+        let mut line = label;
         for run in cells.chunk_by(|a, b| (a.ink, a.paper) == (b.ink, b.paper)) {
             let text: String = run.iter().map(|cell| cell.character).collect();
-            let parameters = match (run[0].ink, run[0].paper) {
-                (None, _) if text.trim().is_empty() => None,
-                (None, _) => Some("2".to_owned()),
-                (Some(ink), None) => Some(foreground(ink)),
+            line += &match (run[0].ink, run[0].paper) {
+                (None, _) if text.trim().is_empty() => text,
+                (None, _) => self.style.dim(&text),
+                (Some(ink), None) => self.style.paint(&foreground(ink), &text),
                 (Some(ink), Some(paper)) => {
-                    Some(format!("{};48;5;{}", foreground(ink), colour(paper)))
+                    let both = format!("{};48;5;{}", foreground(ink), colour(paper));
+                    self.style.paint(&both, &text)
                 }
             };
-            line += &parameters.map_or(text.clone(), |parameters| {
-                self.style.paint(&parameters, &text)
-            });
         }
         self.text += format!("{line} {figure}").trim_end();
         self.text += "\n";
     }
 }
 
-/// What stands before and behind a row.
-#[derive(Default)]
-struct Edges {
-    /// A sample of this colour, or this character where there are no colours.
-    sample: Option<(Ink, char)>,
-    label: &'static str,
-    figure: String,
-}
-
-impl Edges {
-    fn new(label: &'static str, figure: u32) -> Self {
-        Self {
-            sample: None,
-            label,
-            figure: grouped(figure as usize),
-        }
-    }
-
-    /// For one line of a row of several: the name and the highest figure at the first one, 0 at the
-    /// last one.
-    fn of_line(line: usize, lines: usize, label: &'static str, most: u32) -> Self {
-        match line {
-            0 => Self::new("", 0),
-            _ if line + 1 == lines => Self::new(label, most),
-            _ => Self::default(),
-        }
+/// The label and the figure of a line, counted from the bottom, of a row with several lines: the name and
+/// the maximum at the top, 0 at the bottom.
+fn edges(line: usize, lines: usize, name: &str, most: u32) -> (&str, String) {
+    match line {
+        0 => ("", grouped(0)),
+        _ if line + 1 == lines => (name, grouped(most as usize)),
+        _ => ("", String::new()),
     }
 }
 
-/// *So far* has a legend beside it.
-fn with_legend(edges: Edges, line: usize) -> Edges {
-    let (sample, label) = match line {
-        5 => ((Ink::Waiting, '░'), "waiting"),
-        4 => ((Ink::Two, '▓'), "by version 2"),
-        3 => ((Ink::One, '█'), "by version 1"),
-        _ => return edges,
-    };
-    Edges {
-        sample: Some(sample),
-        label,
-        ..edges
-    }
-}
-
-fn lane_cells(
-    lane: &Lane,
-    length: Duration,
-    width: usize,
-    place: impl Fn(Duration) -> usize,
-) -> Vec<Cell> {
-    let ink = super::lane_ink(lane.who);
-    let mut cells = vec![Cell::BLANK; width];
-    for &(from, to) in &lane.spans {
-        let (from, to) = (place(from), place(to.unwrap_or(length)));
-        cells[from..=to].fill(Cell::new('━', ink));
-    }
-    for mark in &lane.marks {
-        cells[place(*mark)] = Cell::new('●', ink);
-    }
-    cells
-}
-
-/// Writes a text into the middle of `from..to`; as much of it as fits.
-fn write_centred(line: &mut [char], from: usize, to: usize, text: &str) {
-    let room = to.saturating_sub(from);
-    let length = text.chars().count();
-    let text: String = match length <= room {
-        true => text.to_owned(),
+/// Writes a text into the middle of these characters, as much as fits.
+fn write_centred(line: &mut [char], text: &str) {
+    let (room, length) = (line.len(), text.chars().count());
+    let text: Vec<char> = match length <= room {
+        true => text.chars().collect(),
         false if room < 3 => return,
         false => text.chars().take(room - 1).chain(['…']).collect(),
     };
-    let start = from + (room - text.chars().count()).div_ceil(2);
-    for (cell, character) in line[start..].iter_mut().zip(text.chars()) {
-        *cell = character;
-    }
+    let start = (room - text.len()).div_ceil(2);
+    line[start..start + text.len()].copy_from_slice(&text);
 }
 
 #[cfg(test)]
@@ -265,13 +224,8 @@ mod tests {
     use crate::record::tests::example;
 
     fn plain(record: &Record, width: usize) -> String {
-        draw(
-            record,
-            &Screen {
-                width,
-                style: Style { colour: false },
-            },
-        )
+        let style = Style { colour: false };
+        draw(record, &Screen { width, style })
     }
 
     #[test]
@@ -284,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn it_shows_the_phases_the_queue_and_everybody_there() {
+    fn it_shows_the_phases_the_queue_and_the_lanes() {
         let drawing = plain(&example(), 100);
         let wanted = [
             "draining",
@@ -323,13 +277,8 @@ mod tests {
 
     #[test]
     fn colours_add_nothing_but_colours() {
-        let coloured = draw(
-            &example(),
-            &Screen {
-                width: 90,
-                style: Style { colour: true },
-            },
-        );
+        let (width, style) = (90, Style { colour: true });
+        let coloured = draw(&example(), &Screen { width, style });
         assert!(coloured.contains("\x1b[38;5;214m"));
         assert_eq!(
             coloured.lines().count(),
@@ -338,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_record_is_no_reason_to_panic() {
+    fn an_empty_record_can_be_drawn() {
         plain(&Record::default(), 80);
     }
 }

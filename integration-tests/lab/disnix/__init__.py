@@ -1,2 +1,2 @@
-"""A small model of Disnix: what it does to which machine, in which order, and what it does when a
-step fails. Where the real one is installed, the same tests run through that."""
+"""A small model of Disnix: its operations on machines, their order, and its reaction to a failed step. If the real
+one is installed, the same tests use that."""

@@ -20,8 +20,8 @@ PROFILE = "default"
 
 
 def deploy(manifest, previous, machines):
-    """`machines.run(target, *words)` runs the program on a machine, and says whether it succeeded.
-    Returns whether the manifest is deployed."""
+    """`machines.run(target, *words)` runs the program on a machine and returns whether it succeeded. Returns
+    whether the manifest is deployed."""
     locked = _everywhere(machines, manifest.profiles, "lock", PROFILE)
     if len(locked) < len(manifest.profiles):
         # A machine that could not be locked has unlocked its services itself.
@@ -43,15 +43,15 @@ def deploy(manifest, previous, machines):
 
 
 def _everywhere(machines, targets, *words):
-    """On all machines at the same time; on which ones it succeeded."""
+    """Runs it on all machines at the same time, and returns those on which it succeeded."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         done = {target: pool.submit(machines.run, target, *words) for target in targets}
     return [target for target, future in done.items() if future.result()]
 
 
 class Machines:
-    """The booted ones. What is done on a machine is a unit there, so that it goes on when the
-    coordinator dies, as a job of Disnix's service does."""
+    """The booted machines. An operation is a unit there, so that it continues when the coordinator dies, like a
+    job of Disnix's service."""
 
     def __init__(self, program, leaders, manifest):
         self._program = program
@@ -60,7 +60,7 @@ class Machines:
         self._started = time.monotonic()
 
     def run(self, target, *words):
-        """Says what it does, as disnix-env."""
+        """Prints its steps, like disnix-env."""
         self._say(target, *words)
         if self._leaders[target] is None:
             return False
@@ -78,7 +78,7 @@ class Machines:
 
 
 def main():
-    """Exit status 0 if the manifest is deployed; then the profile leads to it."""
+    """The exit status is 0 if the manifest is deployed; then the profile refers to it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--target-program", required=True)
     parser.add_argument("--profile", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""Deploys models to hosts: through the model of Disnix that is here."""
+"""Deploys models to hosts with the model of Disnix."""
 
 import os
 import signal
@@ -16,8 +16,8 @@ TIMEOUT = 120
 
 @dataclass(frozen=True)
 class Models:
-    """What a user gives to disnix-env. Without services everything is undeployed; `parameters` is
-    the Nix of --extra-params."""
+    """The arguments of disnix-env. Without services everything is undeployed; `parameters` is the Nix of
+    --extra-params."""
 
     infrastructure: Path
     services: Path | None = None
@@ -26,7 +26,7 @@ class Models:
 
 
 class Deployment:
-    """A deployment that has begun: everything is built, and on its way."""
+    """A running deployment, after its build."""
 
     def __init__(self, command, log, environment=None):
         with open(log, "wb") as output:
@@ -35,7 +35,7 @@ class Deployment:
                                            env=environment)
 
     def is_running(self):
-        """Whether it has not ended yet."""
+        """Whether it still runs."""
         return self._popen.poll() is None
 
     def wait(self):
@@ -43,16 +43,16 @@ class Deployment:
         return self._popen.wait(TIMEOUT) == 0
 
     def pause(self):
-        """The coordinator does nothing more; what it has asked the machines for goes on."""
+        """Interrupts the coordinator; running operations on the machines continue."""
         os.killpg(self._popen.pid, signal.SIGSTOP)
 
     def kill(self):
-        """The coordinator is gone without a word, with its connections to the machines."""
+        """Kills the coordinator, which breaks its connections to the machines."""
         os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()
 
 class Deployer:
-    """One coordinator, which remembers what it has deployed."""
+    """A coordinator, which remembers its last deployment."""
 
     def __init__(self, hosts, directory):
         self.hosts = hosts
@@ -63,11 +63,11 @@ class Deployer:
 
     @property
     def output(self):
-        """What the last deployment has said so far."""
+        """The output of the last deployment so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def start(self, models):
-        """Builds the models and begins to deploy them."""
+        """Builds the models and starts their deployment."""
         raise NotImplementedError
 
     def deploy(self, models):
@@ -76,11 +76,11 @@ class Deployer:
             raise AssertionError(f"the deployment has failed:\n{self.output}")
 
     def colleague(self, directory):
-        """Another coordinator, that knows what this one has deployed."""
+        """Another coordinator with the same last deployment."""
         raise NotImplementedError
 
     def unlock(self):
-        """As `disnix-lock --unlock`, after a deployment that was interrupted."""
+        """As `disnix-lock --unlock`, after an interrupted deployment."""
         raise NotImplementedError
 
     def components(self, target, type):

@@ -1,4 +1,4 @@
-"""What is to be where, as integration-tests/nix/disnix/manifest.nix has written it down."""
+"""The placement of services, from integration-tests/nix/disnix/manifest.nix."""
 
 import json
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, order=True)
 class Mapping:
-    """A service on a machine. `service` identifies it with its package and all that it depends on:
-    what is not the same any more is another service."""
+    """A service on a machine. `service` identifies it with its package and all its dependencies: a change of any of
+    them makes it another service."""
 
     service: str
     target: str
@@ -17,7 +17,7 @@ class Mapping:
 
 @dataclass(frozen=True)
 class Service:
-    """What is known of a service, wherever it is."""
+    """A service, independent of its machines."""
 
     name: str
     type: str
@@ -27,7 +27,7 @@ class Service:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All machines, what each has in its profile, and the services with their places."""
+    """All machines, their profiles, and the services with their machines."""
 
     targets: dict
     profiles: dict
@@ -36,7 +36,7 @@ class Manifest:
 
     @classmethod
     def read(cls, path):
-        """From the file that Nix has built."""
+        """Reads the file that Nix has built."""
         written = json.loads(Path(path).read_text())
         services = {
             identity: Service(entry["name"], entry["type"], entry["pkg"],
@@ -47,6 +47,6 @@ class Manifest:
                    tuple(sorted(Mapping(**place) for place in written["mappings"])))
 
     def properties(self, mapping):
-        """The properties of the container, as words for the machine."""
+        """The properties of the container, as arguments for the machine."""
         container = self.targets[mapping.target]["containers"].get(mapping.container, {})
         return [f"{name}={value}" for name, value in container.items()]

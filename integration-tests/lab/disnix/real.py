@@ -1,4 +1,4 @@
-"""Deploys models to hosts by the real disnix-env, where it is on the PATH."""
+"""Deploys models to hosts with the real disnix-env, if it is on the PATH."""
 
 import shlex
 import shutil
@@ -8,10 +8,9 @@ from pathlib import Path
 from lab.disnix.deployer import Deployer, Deployment
 from lab.errors import Unmet
 
-# Disnix's interface to a machine: the coordinator runs it with an operation and its arguments. The
-# store is the same on all hosts, so nothing is ever missing there; everything else is done by Disnix
-# and Dysnomia on the host. It is a unit, so that it goes on when the coordinator dies, as a job of
-# Disnix's service does.
+# Disnix's interface to a machine: the coordinator runs it with an operation and its arguments. All hosts share
+# the store, so nothing is copied; Disnix and Dysnomia on the host do the rest. It is a unit, so that it
+# continues when the coordinator dies, like a job of Disnix's service.
 INTERFACE = """#!/bin/bash
 set -euo pipefail
 
@@ -57,7 +56,7 @@ def is_there():
 
 
 def prefix():
-    """Where Disnix and Dysnomia are installed, both in one place."""
+    """The common prefix of Disnix and Dysnomia."""
     directory = Path(shutil.which("disnix-env")).parent
     if not (directory / "dysnomia").exists():
         raise Unmet(f"disnix-env is in {directory}, and dysnomia is not")

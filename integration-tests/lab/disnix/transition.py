@@ -1,5 +1,5 @@
-"""The step from one manifest to the next: deactivate what is not the same any more, activate what is
-new, and undo it all if something fails."""
+"""The transition from one manifest to the next: deactivates what has changed, activates what is new, and rolls back
+after a failure."""
 
 import enum
 
@@ -13,8 +13,8 @@ class _Step(enum.Enum):
 
 
 class Transition:
-    """`perform(operation, mapping, service)` does one thing on one machine, and says whether that
-    went well. One thing is done at a time; what is not in the way of a failure is still done."""
+    """`perform(operation, mapping, service)` performs one operation on one machine, and returns whether it succeeded.
+    Operations run one at a time; those that do not depend on a failed one are still performed."""
 
     def __init__(self, manifest, previous, perform):
         self._targets = manifest.targets
@@ -26,14 +26,14 @@ class Transition:
         self._state.update({mapping: _State.ACTIVE for mapping in old})
 
     def run(self):
-        """Whether the new manifest is reached; if not, the old one is again, as far as possible."""
+        """Whether the new manifest is reached; if not, the old one is restored as far as possible."""
         obsolete = [mapping for mapping in self._old if mapping not in set(self._new)]
         added = [mapping for mapping in self._new if mapping not in set(self._old)]
         if not self._traverse(obsolete, self._deactivate):
             self._roll_back()
             return False
         if not self._traverse(added, self._activate):
-            # What failed while it was activated counts as not active: its module has cleared up.
+            # A service whose activation failed counts as inactive: its module has cleaned up.
             self._take_failed_for(_State.INACTIVE)
             if self._traverse(added, self._deactivate):
                 self._roll_back()
@@ -50,7 +50,7 @@ class Transition:
                 self._state[mapping] = state
 
     def _traverse(self, mappings, step):
-        """In rounds, at most one thing for each mapping in each, until nothing is left to do."""
+        """In rounds with at most one operation for each mapping, until nothing is left."""
         success = True
         while True:
             steps = [step(mapping) for mapping in mappings]
@@ -69,7 +69,7 @@ class Transition:
         return self._do("activate", mapping, _State.INACTIVE, _State.ACTIVE)
 
     def _deactivate(self, mapping):
-        """Dependents first. On a machine that is not there any more nothing is done."""
+        """Dependents first. Machines that are gone are skipped."""
         for dependent in sorted(self._state):
             if mapping in self._services[dependent.service].depends_on:
                 step = self._deactivate(dependent)
