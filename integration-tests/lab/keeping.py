@@ -30,12 +30,13 @@ class Run:
 
     def row(self, what):
         """A line of the table with the head HEAD."""
-        done, told = self.disturbance, self.outcome
+        done, outcome = self.disturbance, self.outcome
         turns = max(1, done.kills or done.turns)
-        return (f"| {what} | {case.surroundings.version} | {told.told['seconds']:.0f} s | {done.kills or done.turns} "
-                f"| {told.opened} | {told.bytes / 2**30:.1f} GiB | {told.packets_per_second:.0f} "
-                f"| {told.lost}{f' ({told.kinds})' if told.lost else ''} | {told.lost / turns:.1f} "
-                f"| {told.corrupt} | {told.waiting} | {told.longest_pause:.0f} ms |")
+        return (f"| {what} | {case.surroundings.version} | {outcome.report['seconds']:.0f} s "
+                f"| {done.kills or done.turns} "
+                f"| {outcome.opened} | {outcome.bytes / 2**30:.1f} GiB | {outcome.packets_per_second:.0f} "
+                f"| {outcome.lost}{f' ({outcome.kinds})' if outcome.lost else ''} | {outcome.lost / turns:.1f} "
+                f"| {outcome.corrupt} | {outcome.waiting} | {outcome.longest_pause:.0f} ms |")
 
 
 HEAD = ("| what | systemd | time | times | connections | bytes | packets/s | lost | lost each time | corrupt "
@@ -55,22 +56,22 @@ class KeepingTest(HostTest):
 
     def assert_nothing_lost(self, run, new=0):
         """Asserts that no established connection was lost, at most `new` new ones, and that it was disturbed."""
-        told = run.outcome
+        outcome = run.outcome
         about = "\n".join([
-            f"{run.disturbance.kills} kills, {run.disturbance.starts} starts: of {told.opened} connections lost "
-            f"{told.lost} ({told.kinds}), corrupt {told.corrupt}, left waiting {told.waiting}",
-            told.first_losses, "what the proxy has said about it:", *self.complaints(run.subject.unit)])
-        self.assertEqual(told.corrupt, 0, about)
-        self.assertEqual(told.lost_established, 0, about)
-        self.assertLessEqual(told.lost_new, new, about)
-        self.assertEqual(told.waiting, 0, about)
-        self.assertGreater(told.finished, 0, about)
+            f"{run.disturbance.kills} kills, {run.disturbance.starts} starts: of {outcome.opened} connections lost "
+            f"{outcome.lost} ({outcome.kinds}), corrupt {outcome.corrupt}, left waiting {outcome.waiting}",
+            outcome.first_losses, "what the proxy has said about it:", *self.complaints(run.subject.unit)])
+        self.assertEqual(outcome.corrupt, 0, about)
+        self.assertEqual(outcome.lost_established, 0, about)
+        self.assertLessEqual(outcome.lost_new, new, about)
+        self.assertEqual(outcome.waiting, 0, about)
+        self.assertGreater(outcome.finished, 0, about)
 
     def during_the_longest_pause(self, run, beside=0.1):
         """The messages during the longest pause, and `beside` seconds around it."""
-        told = run.outcome
-        end = told.longest_pause_at + told.longest_pause / 1000
-        return self.host.journal.between(told.longest_pause_at - beside, end + beside)
+        outcome = run.outcome
+        end = outcome.longest_pause_at + outcome.longest_pause / 1000
+        return self.host.journal.between(outcome.longest_pause_at - beside, end + beside)
 
     def complaints(self, unit):
         """The warnings of a service, without their numbers, each with its count."""

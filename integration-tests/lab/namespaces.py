@@ -1,8 +1,8 @@
-"""Network namespaces, entered by a thread for as long as it takes to make a socket.
+"""Network namespaces, which a thread enters to make a socket.
 
-A socket belongs for ever to the namespace that it was made in, so clients and upstreams are plain
-sockets of the test's own process although they live inside the booted host. Nothing here has a
-name in the file system: when the test's process ends, the kernel clears everything away.
+A socket always belongs to the namespace that it was made in, so clients and upstreams are plain sockets of the
+test's own process, but inside the booted host. Nothing here has a name in the file system: when the test's
+process ends, the kernel removes all of it.
 """
 
 import contextlib
@@ -26,13 +26,13 @@ def _call(function, *arguments):
 
 
 def leave_mount_namespace():
-    """From here on mounts of this process and its children are seen by nobody else."""
+    """Hides further mounts of this process and its children from all others."""
     _call(_libc.unshare, CLONE_NEWNS)
     subprocess.run(["mount", "--make-rslave", "/"], check=True)
 
 
 def die_with_parent(signal_number):
-    """For a child between fork and exec: no host outlives the test that booted it."""
+    """For a child between fork and exec: ties a host to the test that boots it."""
     _call(_libc.prctl, PR_SET_PDEATHSIG, int(signal_number), 0, 0, 0)
 
 
@@ -44,12 +44,12 @@ class Network:
 
     @classmethod
     def of_process(cls, pid):
-        """The namespace that a process lives in."""
+        """The namespace of a process."""
         return cls(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
 
     @classmethod
     def new(cls):
-        """A new one; a thread that has left this process's namespace is asked for it."""
+        """A new one, made by a thread that has left this process's namespace."""
         made = []
 
         def leave():
@@ -67,7 +67,7 @@ class Network:
 
     @contextlib.contextmanager
     def entered(self):
-        """The calling thread is inside; no other thread is."""
+        """Moves the calling thread, and no other one, into it."""
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             _call(_libc.setns, self._descriptor, CLONE_NEWNET)
@@ -77,7 +77,7 @@ class Network:
             os.close(home)
 
     def socket(self, family=socket.AF_INET, kind=socket.SOCK_STREAM):
-        """A socket that belongs to this namespace."""
+        """A socket in this namespace."""
         with self.entered():
             return socket.socket(family, kind)
 
@@ -89,20 +89,20 @@ class Network:
             ).stdout
 
     def join(self, other, here, there):
-        """Lays a cable between two namespaces; `here` and `there` are (interface, address/prefix)."""
+        """Links two namespaces; `here` and `there` are (interface, address/prefix)."""
         self._add_cable(here[0], other, there[0])
         for network, (interface, address) in ((self, here), (other, there)):
             network.run("ip", "address", "add", address, "dev", interface)
             network.run("ip", "link", "set", interface, "up")
 
     def add_bridge(self, name, address):
-        """A switch for cables to be plugged into, with an address of this namespace's own."""
+        """A switch for links, with an address of this namespace."""
         self.run("ip", "link", "add", name, "type", "bridge", "forward_delay", "0")
         self.run("ip", "address", "add", address, "dev", name)
         self.run("ip", "link", "set", name, "up")
 
     def plug_in(self, bridge, plug, other, there):
-        """Lays a cable from a bridge of this namespace to `there`, an (interface, address/prefix) of
+        """Links a bridge of this namespace to `there`, an (interface, address/prefix) of
         another one."""
         self._add_cable(plug, other, there[0])
         self.run("ip", "link", "set", plug, "master", bridge, "up")
@@ -118,7 +118,7 @@ class Network:
             )
 
     def drop_everything(self):
-        """From now on no packet leaves or reaches this namespace: not a FIN, not a RST."""
+        """Drops all further packets of this namespace, also FIN and RST."""
         self.run("nft", "-f", "-", input="""
             table inet vanished {
                 chain input { type filter hook input priority 0; policy drop; }
@@ -127,5 +127,5 @@ class Network:
         """)
 
     def close(self):
-        """The namespace goes with its last socket."""
+        """Leaves the namespace, which ends with its last socket."""
         os.close(self._descriptor)

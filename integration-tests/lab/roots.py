@@ -101,9 +101,9 @@ def _make(version, directory):
 def _apt_options(suite):
     """The options of this machine's apt for old indices (of a snapshot mirror, or without a clock). The index of
     unstable expires soon on a mirror that is not updated every day."""
-    told = subprocess.run(["apt-config", "dump"], capture_output=True, text=True).stdout
+    options = subprocess.run(["apt-config", "dump"], capture_output=True, text=True).stdout
     wanted = re.findall(r'^(Acquire::(?:Check-Valid-Until|Check-Date|https?::Proxy) "[^"]*";)$',
-                        told, re.MULTILINE)
+                        options, re.MULTILINE)
     if suite == "unstable":
         wanted.append('Acquire::Check-Valid-Until "false";')
     return [f"--aptopt={option}" for option in wanted]

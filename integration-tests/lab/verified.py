@@ -57,36 +57,36 @@ class VerifiedLoad:
 class Outcome:
     """The counts of the load."""
 
-    def __init__(self, told, began_at):
-        self.told = told
-        self.opened = sum(told["opened"].values())
-        self.finished = sum(told["finished"].values())
-        self.lost = told["lost"]["total"]
-        self.lost_established = told["lost"]["established"]
-        self.lost_new = told["lost"]["new"]
-        self.corrupt = told["corrupt"]
-        self.waiting = told["waiting"]
-        self.bytes = told["bytes"]
-        self.packets_per_second = told["packets_per_second"]
+    def __init__(self, report, began_at):
+        self.report = report
+        self.opened = sum(report["opened"].values())
+        self.finished = sum(report["finished"].values())
+        self.lost = report["lost"]["total"]
+        self.lost_established = report["lost"]["established"]
+        self.lost_new = report["lost"]["new"]
+        self.corrupt = report["corrupt"]
+        self.waiting = report["waiting"]
+        self.bytes = report["bytes"]
+        self.packets_per_second = report["packets_per_second"]
         self.longest_pause, begin = max(
-            ((group["longest_pause_ms"], group["longest_pause_at"]) for group in told["pauses"].values()),
+            ((group["longest_pause_ms"], group["longest_pause_at"]) for group in report["pauses"].values()),
             default=(0, 0))
         self.longest_pause_at = began_at + begin
 
     @property
     def first_losses(self):
         """Descriptions of the first lost connections."""
-        return "\n".join(self.told["first_losses"])
+        return "\n".join(self.report["first_losses"])
 
     @property
     def kinds(self):
         """Their kinds: `reset 3, early end 1`."""
         kinds = ("refused", "reset", "early_end", "timed_out", "other")
-        counts = {kind: self.told["lost"][kind] for kind in kinds}
+        counts = {kind: self.report["lost"][kind] for kind in kinds}
         return ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in counts.items() if count)
 
     def __str__(self):
-        return json.dumps(self.told)
+        return json.dumps(self.report)
 
 
 def _installed(host):

@@ -110,11 +110,11 @@ class LongestPause(KeepingTest):
         pauses = []
         for number in range(1, RUNS + 1):
             run = self.disturb(Ours(), KillMain, times(SECONDS), every=3, load={**load, "seed": number})
-            told = run.outcome.told
-            pauses.append(told["pauses"]["idle"]["longest_pause_ms"])
+            report = run.outcome.report
+            pauses.append(report["pauses"]["idle"]["longest_pause_ms"])
             print(f"{connections} connections, systemd {case.surroundings.version}, run {number}: "
                   f"{run.disturbance.kills} kills, {run.outcome.lost} lost, longest pause {pauses[-1]:.0f} ms "
-                  f"(p99 {told['pauses']['idle']['p99_ms']:.1f} ms; the load itself {told['own_pause_ms']:.0f} ms; "
+                  f"(p99 {report['pauses']['idle']['p99_ms']:.1f} ms; the load itself {report['own_pause_ms']:.0f} ms; "
                   f"kill to start {run.disturbance.longest_start * 1000:.0f} ms)", flush=True)
             self.assert_nothing_lost(run)
         self.assertLessEqual(max(pauses), LONGEST_PAUSE[connections])
@@ -143,11 +143,11 @@ class Cost(KeepingTest):
             for keep, port in ports.items():
                 running = VerifiedLoad(self.host, port, max(1, times(self.seconds)), processor=0,
                                        seed=turn, workers=32, packet_sizes="100-100", **load)
-                told = running.outcome()
-                self.assertEqual((told.lost, told.corrupt), (0, 0), str(told))
+                outcome = running.outcome()
+                self.assertEqual((outcome.lost, outcome.corrupt), (0, 0), str(outcome))
                 # The first one warms up.
                 if turn:
-                    with_and_without.setdefault(keep, []).append(told.told[figure])
+                    with_and_without.setdefault(keep, []).append(outcome.report[figure])
         pairs = zip(with_and_without["yes"], with_and_without["no"], strict=True)
         ratio = statistics.median(kept / not_kept for kept, not_kept in pairs)
         medians = {keep: statistics.median(rates) for keep, rates in with_and_without.items()}

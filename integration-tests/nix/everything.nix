@@ -1,5 +1,5 @@
-# Every Nix expression of the project, evaluated as far as building it needs: nothing of the project may
-# fail here, and no file may be left out (tests/nix_files.py). The derivations are named by their paths.
+# Every Nix expression of the project, evaluated down to derivations: none may fail, and no file may be left out
+# (tests/nix_files.py). The derivations are represented by their paths.
 { nix-processmgmt }:
 
 let
@@ -18,7 +18,7 @@ let
     else
       { };
 
-  # A NixOS configuration, as far as it says something without NixOS.
+  # A NixOS configuration, evaluated without NixOS.
   configuration =
     module:
     if builtins.isFunction module then

@@ -1,4 +1,4 @@
-# For --override-input nixpkgs path:…; not in nixpkgs/, which needs what is beside it.
+# For --override-input nixpkgs path:…; not in nixpkgs/, which needs files outside of it.
 {
   description = "A package set for tests, with the interface of nixpkgs";
 

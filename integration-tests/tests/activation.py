@@ -87,12 +87,12 @@ class IdleExit(HostTest):
         self.host.wait_for_state("hello-world-server.service", "inactive")
 
     @heavy
-    def test_a_thousand_starts_and_exits_of_the_server_lose_nobody(self):
+    def test_a_thousand_starts_and_exits_of_the_server_lose_no_client(self):
         self.start_server(exit_idle_time="0")
         self._cycles(5000, "hello-world-server.service")
 
     @heavy
-    def test_a_thousand_starts_and_exits_of_the_proxy_lose_nobody(self):
+    def test_a_thousand_starts_and_exits_of_the_proxy_lose_no_client(self):
         self.start_server()
         self.start_proxy(exit_idle_time="0")
         self._cycles(5001, "disnix-tcp-proxy.service")
@@ -123,7 +123,7 @@ class Backlog(HostTest):
         client.send("hello\r\n").finish()
         self.assertEqual(client.rest(), b"Hello world!\r\n")
 
-    def test_a_client_that_gave_up_in_the_queue_disturbs_nobody(self):
+    def test_a_client_that_gave_up_in_the_queue_disturbs_no_other(self):
         self.start_server()
         self.start_proxy()
         self.ctl("lock")

@@ -28,7 +28,7 @@ def says(greeting):
 
 class _Deployments:
     @heavy
-    def test_a_server_that_does_not_start_is_taken_back_and_nobody_fails(self):
+    def test_a_server_that_does_not_start_is_rolled_back_and_no_client_fails(self):
         route = {"startTimeout": '"1s"'}
         self.deploy(Desired(route=route))
         upgrade = self.under_load(
@@ -37,7 +37,7 @@ class _Deployments:
         self.assertEqual(upgrade.answers_since, {GREETING})
 
     @heavy
-    def test_the_route_goes_and_comes_back_and_nobody_fails(self):
+    def test_the_route_is_removed_and_added_and_no_client_fails(self):
         self.deploy(Desired())
         for has_route in (False, True):
             self.flavour = replace(self.flavour, has_route=has_route)
@@ -176,7 +176,7 @@ class Processes(_Deployments, DeploymentTest):
         self.assertEqual(self.greeting(OTHER_PORT), GREETING)
         wait.until(self.is_refused, "the proxy on the old port to be gone")
 
-    def test_the_processes_are_nobody_and_may_nothing(self):
+    def test_the_processes_have_a_user_without_a_name_and_without_privileges(self):
         self.deploy(Desired())
         programs = [(host, pid, program) for host in self.hosts.values() for pid, program in _running(host)
                     if program in ("disnix-tcp-proxy", "hello-world-server")]

@@ -14,7 +14,7 @@ class Notes:
     """Machines that record calls, and refuse those in `refuse`."""
 
     def __init__(self, refuse=()):
-        self.told = []
+        self.calls = []
         self._refuse = refuse
         self._turn = threading.Lock()
 
@@ -25,13 +25,13 @@ class Notes:
         else:
             said = " ".join([words[0], target, *words[2:]])
         with self._turn:
-            self.told.append(said)
+            self.calls.append(said)
         return said not in self._refuse
 
     def steps(self):
         """The recorded calls, one list for each step of concurrent calls."""
         steps = []
-        for said in self.told:
+        for said in self.calls:
             word = said.split()[0]
             if not steps or steps[-1][0].split()[0] != word or word.endswith("activate"):
                 steps.append([])
@@ -117,7 +117,7 @@ class Order(unittest.TestCase):
             [LOCK, ["deactivate server1"], ["activate server2"], ["activate proxy2"],
              ["deactivate server2"], UNLOCK])
 
-    def test_a_machine_that_is_not_in_the_model_any_more_is_told_nothing(self):
+    def test_a_machine_that_has_left_the_model_gets_no_call(self):
         old = manifest({"server": "server1"}, {"server": "test2"})
         new = manifest({"server": "server1"}, targets=("test1",))
         self.assertEqual(self._told(new, old), [

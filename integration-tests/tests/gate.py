@@ -42,7 +42,7 @@ class Gate(HostTest):
                 self.ctl("unlock")
                 self.assertEqual(early.line(), "early")
 
-    def test_while_the_gate_is_closed_nobody_reaches_the_upstream(self):
+    def test_while_the_gate_is_closed_no_client_reaches_the_upstream(self):
         self.ctl("lock")
         before = self.upstream.accepted
         with self.host.crowd(5001, 50) as crowd:
@@ -91,7 +91,7 @@ class Gate(HostTest):
             with self.host.client(5001) as late:
                 self.assertEqual(late.ask("late"), "late")
 
-    def test_force_after_resets_those_who_do_not_leave(self):
+    def test_force_after_resets_clients_that_do_not_leave(self):
         with self.host.client(5001) as client:
             client.ask("hello")
             self.ctl("lock", "--force-after", "500ms")
@@ -218,7 +218,7 @@ class Callers(HostTest):
         self.assertTrue(self.host.client(5001).is_silent(1))
         self.assertEqual(self.status()["gate"], "locked")
 
-    def test_unlock_tells_those_who_wait_for_the_drain(self):
+    def test_unlock_notifies_callers_that_wait_for_the_drain(self):
         lock = self.lock_in_background("--timeout", "infinity")
         self.wait_for_gate("draining")
         self.ctl("unlock")

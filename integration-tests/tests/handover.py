@@ -61,7 +61,7 @@ class Handover(HostTest):
             self.wait_for_open(1)
         self.wait_for_open(0)
 
-    def test_a_killed_server_ends_those_it_served_and_serves_those_who_had_not_begun(self):
+    def test_a_killed_server_ends_served_clients_and_serves_those_that_had_sent_nothing(self):
         self.start()
         served, silent = self.host.client(PORT), self.host.client(PORT)
         self.assertEqual(served.ask("hello"), HELLO)
@@ -72,7 +72,7 @@ class Handover(HostTest):
         self.wait_for_open(1)
 
     @heavy
-    def test_a_thousand_starts_and_exits_of_the_server_lose_nobody(self):
+    def test_a_thousand_starts_and_exits_of_the_server_lose_no_client(self):
         self.start(server={"exit_idle_time": "0"})
         wanted, served, exits = times(1000), 0, 0
         while exits < wanted:
@@ -87,7 +87,7 @@ class Handover(HostTest):
         print(f"{served} clients over {exits} exits: none lost")
 
     @heavy
-    def test_restarts_of_the_server_and_the_proxy_under_load_lose_nobody(self):
+    def test_restarts_of_the_server_and_the_proxy_under_load_lose_no_client(self):
         self.start()
         load = Load(self.host.network, ("127.0.0.1", PORT), {HELLO})
         self.addCleanup(load.end)

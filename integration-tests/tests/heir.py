@@ -15,10 +15,10 @@ CGROUP = "/sys/fs/cgroup/system.slice/disnix-tcp-proxy.service/cgroup.procs"
 class Heir(ByHand):
     def kill(self, *, heir=True):
         """Kills the main process, and waits until another one has served long enough to have an heir."""
-        ready, told = self.said(journal.READY), self.said(journal.RESPAWNED)
+        ready, entries = self.said(journal.READY), self.said(journal.RESPAWNED)
         super().kill()
         wait.until(lambda: len(self.said(journal.READY)) > len(ready), "another process to be ready")
-        new = self.said(journal.RESPAWNED)[len(told):]
+        new = self.said(journal.RESPAWNED)[len(entries):]
         self.assertEqual(len(new), int(heir))
         time.sleep(SERVED_AT_LEAST)
         return new
@@ -39,9 +39,9 @@ class Heir(ByHand):
         client, served = self.connect()
         for _ in range(3):
             killed = self.host.main_pid(PROXY)
-            told, = self.kill()
-            self.assertEqual(int(told["KILLED_PID"]), killed)
-            self.assertEqual(int(told["_PID"]), self.host.main_pid(PROXY))
+            [entry] = self.kill()
+            self.assertEqual(int(entry["KILLED_PID"]), killed)
+            self.assertEqual(int(entry["_PID"]), self.host.main_pid(PROXY))
             self.assertEqual(self.host.state(PROXY), "active")
             self.assertEqual(self.host.show(PROXY, "Result"), "success")
             self.assert_connected(client, served)
@@ -69,7 +69,7 @@ class Heir(ByHand):
         return {name: status.get(name) for name in names} | {
             "namespaces": namespaces, "limits": limits, "processes": beside}
 
-    def test_nobody_but_root_can_look_into_it_and_a_crash_writes_no_dump(self):
+    def test_only_root_can_read_it_and_a_crash_writes_no_dump(self):
         client, served = self.connect()
         for _ in range(2):
             # Files of a process that is not dumpable belong to root, proc(5); those of its will too.
@@ -96,17 +96,17 @@ class Heir(ByHand):
 
     def test_it_has_also_whom_there_was_no_room_for(self):
         self.limit_room()
-        everybody = [self.connect()]
+        connections = [self.connect()]
         with self.no_room():
-            everybody += [self.another() for _ in range(3)]
+            connections += [self.another() for _ in range(3)]
             for _ in range(2):
                 before = len(self._descriptors())
                 self.kill()
-                for client, served in everybody:
+                for client, served in connections:
                     self.assert_connected(client, served)
                 # The next client's socket may not exist yet; otherwise nothing is left.
                 self.assertIn(len(self._descriptors()), (before, before - 1))
-            self.assertEqual(self.status()["open"], len(everybody))
+            self.assertEqual(self.status()["open"], len(connections))
 
     def test_an_idle_exit_or_a_stop_after_it_is_no_failure(self):
         client, served = self.connect(exit_idle_time="300ms")

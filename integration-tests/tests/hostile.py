@@ -156,14 +156,14 @@ class HostileBytes(HostTest):
                 _finish_anyway(client)
                 _read_anyway(client)
 
-    def test_a_flood_of_questions_whose_answers_nobody_reads(self):
+    def test_a_flood_of_calls_without_reading_the_answers(self):
         with self.host.client(5000) as deaf:
             deaf.socket.settimeout(1)
             for _ in range(200):
                 if not _send_anyway(deaf, b"hello\n" * 20_000):
                     break
 
-    def test_a_thousand_who_say_nothing(self):
+    def test_a_thousand_silent_clients(self):
         with self.host.crowd(5000, 1000):
             with self.host.client(5000) as client:
                 self.assertEqual(client.ask("hello"), "Hello world!")

@@ -84,7 +84,7 @@ class UnderLoad(KeepingTest):
         self._keeps(KillMain, turns=10, subject=Ours(threads="2", target=upstream), load={"upstream": upstream})
 
     @heavy
-    def test_kills_lose_nobody_who_is_handed_over(self):
+    def test_kills_lose_no_client_that_is_handed_over(self):
         path = "/run/verified/handover"
         self.host.run(["mkdir", "-p", "-m", "0777", "/run/verified"])
         self.host.drop_in(PROXY, "[Service]\nReadWritePaths=/run/verified\n", name="handover")
@@ -281,22 +281,22 @@ class Room(ByHand):
 
     def test_whom_there_is_no_room_for_is_announced_and_kept_as_soon_as_there_is(self):
         self.limit_room()
-        everybody = [self.connect()]
+        connections = [self.connect()]
         with self.no_room():
-            everybody.append(self.another())
+            connections.append(self.another())
             # Logged once, for the first of them.
-            told = self.told()
-            self.assertEqual(int(told["OPEN"]), 1, told)
-            self.assertIn("1 connection is not safe", told["MESSAGE"])
-            self.assertIn("raise LimitNOFILE=", told["MESSAGE"])
-            everybody += [self.another(), self.another()]
-        self.told("all connections are safe")
+            entry = self.announcement()
+            self.assertEqual(int(entry["OPEN"]), 1, entry)
+            self.assertIn("1 connection is not safe", entry["MESSAGE"])
+            self.assertIn("raise LimitNOFILE=", entry["MESSAGE"])
+            connections += [self.another(), self.another()]
+        self.announcement("all connections are safe")
         # The lot alone has them.
         self.host.run(["systemctl", "kill", "--signal=KILL", PROXY])
-        for client, served in everybody:
+        for client, served in connections:
             self.assert_connected(client, served)
 
-    def told(self, what="not safe"):
+    def announcement(self, what="not safe"):
         def entries():
             said = self.host.journal.entries(message_id=journal.KEEPS, unit=PROXY)
             return [entry for entry in said if what in entry["MESSAGE"]]
@@ -341,7 +341,7 @@ class Gate(ByHand):
                 self.addCleanup(served.close)
                 self.assertEqual(served.line(), "hello")
 
-    def test_a_connection_that_is_told_to_go_goes_after_a_kill_too(self):
+    def test_a_connection_can_be_closed_after_a_kill_too(self):
         client, served = self.connect()
         self.kill()
         self.ctl("lock", "--force-after", "0", timeout=20)

@@ -33,7 +33,7 @@ class Machines(NixTest):
             for configuration in deployment["networks"]["network-virtualbox.nix"].values():
                 self.assertEqual(configuration["deployment"]["targetEnv"], "virtualbox")
 
-    def test_nixops_is_told_what_the_network_is_called(self):
+    def test_nixops_gets_the_description_of_the_network(self):
         for name in self.deployments:
             with self.subTest(name):
                 here = PROJECT / name / "DistributedDeployment"

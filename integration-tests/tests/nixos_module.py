@@ -150,7 +150,7 @@ class Options(Module):
                 name = line.partition("=")[0]
                 self.assertEqual(rows[option], defaults.get(name, "none"), option)
 
-    def test_a_lock_is_told_of_its_services(self):
+    def test_a_lock_has_its_services(self):
         lock = {"services": ["myapp", "other@1"], "timeout": 60, "progressTimeout": "30s", "lease": "1h"}
         unit = "disnix-tcp-proxy-lock-web.service"
         text = self.evaluate(proxies(web=WEB | {"lock": lock}), "units")[unit]
@@ -161,7 +161,7 @@ class Options(Module):
         self.assertEqual(wanted, ["myapp.service", "other@1.service"])
         self.assertNotIn(unit, self.evaluate(proxies(web=WEB), "units"))
 
-    def test_a_socket_listens_wherever_it_is_told_to(self):
+    def test_a_socket_listens_at_each_of_its_addresses(self):
         addresses = [80, "192.0.2.1:8080", "[2001:db8::1]:8080", "/run/web.sock"]
         self.assertEqual(
             self.lines(proxies(web={"listen": addresses, "backlog": 9}), "disnix-tcp-proxy@web.socket"),
@@ -275,7 +275,7 @@ class Assertions(Module):
                 self.assert_failed(
                     proxies(**{name: WEB}), f"{re.escape(name)}.*letters, digits, - and _, at most 27")
 
-    def test_a_proxy_that_nobody_can_reach(self):
+    def test_a_proxy_that_no_client_can_reach(self):
         self.assert_failed(proxies(web={}), r"instances\.web\.listen is empty.*for example")
         self.assert_failed(server(listen=[]), r"hello-world-server\.listen is empty")
 

@@ -176,7 +176,7 @@ class Starting(NixosTest):
 
 
 class Switching(NixosTest):
-    def test_under_lock_everything_is_upgraded_and_nobody_fails(self):
+    def test_under_lock_everything_is_upgraded_and_no_client_fails(self):
         self.switch.to(self.system())
         new = self.system(changed=True, greeting=AGAIN, keepalive="30s")
         load = self.load()
@@ -198,7 +198,7 @@ class Switching(NixosTest):
         load.wait_for(AGAIN)
         self.assertEqual(set(load.stop()), {HELLO, AGAIN})
 
-    def test_without_a_lock_whoever_comes_meanwhile_waits(self):
+    def test_without_a_lock_clients_that_arrive_in_between_wait(self):
         self.switch.to(self.system())
         new = self.system(changed=True, greeting=AGAIN, keepalive="30s")
         load = self.load()
@@ -281,7 +281,7 @@ class Locking(NixosTest):
         self.addCleanup(thread.join)
         return thread
 
-    def test_a_switch_waits_for_who_is_connected_and_the_others_wait_for_it(self):
+    def test_a_switch_waits_for_connected_clients_and_new_ones_wait_for_it(self):
         self.start()
         load = self.load()
         with self.host.client(PORT) as held:

@@ -96,7 +96,7 @@ class Load(HostTest):
                 connection.send("Go away!\r\n")
             self.assert_result(wrong, 1, "^0 served, 1 failed$")
 
-    def test_it_goes_on_until_it_is_told_to_stop(self):
+    def test_it_continues_until_it_is_stopped(self):
         with self.host.echo_upstream(5000) as upstream:
             steady = self.load("steady", "127.0.0.1", "5000")
             wait.until(lambda: upstream.accepted >= 10, "ten clients")

@@ -74,7 +74,7 @@ class Redis(HostTest):
             self.assertEqual(waiting.line(), "+PONG")
 
     @heavy
-    def test_two_hundred_cycles_lose_nobody(self):
+    def test_two_hundred_cycles_lose_no_client(self):
         self.start_redis(idle_time="0")
         cycles, failures = times(200), []
 

@@ -47,7 +47,7 @@ class WithConnections(SignalTest):
             self.assert_gone_on(signal, lambda signal: self.host.run(["systemctl", "kill", f"--signal={signal}", PROXY]),
                                 client, served)
 
-    def test_one_that_comes_before_it_has_begun_cuts_nobody(self):
+    def test_one_that_arrives_before_the_start_cuts_no_connection(self):
         client, served = self.connect()
         for signal in ("TERM", "INT", "HUP", "PIPE") * 5:
             pid = self.host.main_pid(PROXY)
@@ -64,14 +64,14 @@ class WithConnections(SignalTest):
 
     def test_its_heir_has_also_whom_there_was_no_room_for(self):
         self.limit_room()
-        everybody = [self.connect()]
+        connections = [self.connect()]
         wait.until(self.has_served_long_enough, "the time after which it has an heir")
         with self.no_room():
-            everybody.append(self.another())
+            connections.append(self.another())
             pid = self.host.main_pid(PROXY)
             self.host.kill(PROXY, "TERM")
             self.wait_for_another(pid)
-            for client, served in everybody:
+            for client, served in connections:
                 self.assert_connected(client, served)
 
     def has_served_long_enough(self):
@@ -80,7 +80,7 @@ class WithConnections(SignalTest):
         return now > started / 1e6 + 0.5
 
     @case.only_on("257")
-    def test_a_stop_cuts_nobody_where_the_unit_preserves_the_store(self):
+    def test_a_stop_cuts_no_connection_if_the_unit_preserves_the_store(self):
         self.host.drop_in(PROXY, KEPT_OVER_STOP.read_text(), name="preserve")
         client, served = self.connect()
         self.host.systemctl("stop", PROXY)
@@ -105,7 +105,7 @@ class WithoutConnections(SignalTest):
         self.assertEqual(self.stored(), 0)
         self.another()
 
-    def test_a_lock_stays_and_who_waits_is_served_after_it(self):
+    def test_a_lock_stays_and_waiting_clients_are_served_after_it(self):
         self.start_proxy()
         self.ctl("lock")
         waiting = self.host.client(PORT).send("hello\n")

@@ -60,7 +60,7 @@ class AnotherPort(HostTest):
         project.install_example(self.host, "another-port")
         self.host.systemctl("restart", PROXY)
 
-    def test_it_is_added_and_nobody_is_refused(self):
+    def test_it_is_added_and_no_client_is_refused(self):
         with self.host.client(5001) as staying:
             self.assertEqual(staying.ask("hello"), "Hello world!")
             with Clients(self.host, 5001) as others:
@@ -69,7 +69,7 @@ class AnotherPort(HostTest):
             self.assertEqual(others.failures, [])
             self.assertEqual(staying.ask("hello"), "Hello world!")
 
-    def test_one_of_several_is_given_up_and_nobody_is_refused_at_the_others(self):
+    def test_one_of_several_is_removed_and_no_client_is_refused_at_the_others(self):
         self.host.drop_in("disnix-tcp-proxy-another.socket", "[Socket]\nListenStream=5003\n")
         self._add()
         with self.host.client(5003) as staying:

@@ -26,7 +26,7 @@ class UpstreamTrouble(HostTest):
             with self.host.echo_upstream(5000):
                 self.assertEqual(set(crowd.answers()), {"hello"})
 
-    def test_when_it_stays_down_the_client_is_told_and_the_journal_says_so(self):
+    def test_when_it_stays_down_the_client_is_reset_and_the_journal_has_the_reason(self):
         self.start_proxy(connect_timeout="1s")
         started = time.monotonic()
         with self.host.client(5001) as client:

@@ -93,7 +93,7 @@ class SocketActivationWithProxy(_Variant):
         self.assertEqual(self.ask(), GREETING)
         self.assertEqual([host.state(unit) for unit in (PROXY, SERVER)], ["active", "active"])
 
-    def test_the_proxy_can_be_asked_by_whoever_is_on_its_machine(self):
-        told = self.hosts["test1"].run([f"{PROFILE}/disnix-tcp-proxyctl"])
-        self.assertIn("hello-world-3000", told)
-        self.assertIn("test1:3001", told)
+    def test_the_proxy_can_be_called_on_its_machine(self):
+        output = self.hosts["test1"].run([f"{PROFILE}/disnix-tcp-proxyctl"])
+        self.assertIn("hello-world-3000", output)
+        self.assertIn("test1:3001", output)

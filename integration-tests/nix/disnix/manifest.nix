@@ -1,13 +1,12 @@
-# What a deployment needs to know, from the three models: as disnix-manifest, with the same identity of
-# a service, the hash of its name, its type, its package and everything that it depends on. JSON instead
-# of XML, and without what this project has no use for (several systems, state, containers that are
-# services).
+# The manifest of a deployment, from the three models, like disnix-manifest: a service has the same identity, the hash
+# of its name, type, package and dependencies. It is JSON instead of XML, and without unused features (several systems,
+# state, containers as services).
 { nixpkgs ? <nixpkgs>
 , infrastructure
   # null: nothing is deployed any more
 , services ? null
 , distribution ? null
-  # For those of the services model's parameters that have these names
+  # For the services model's parameters of these names
 , extraParams ? { }
 }:
 
@@ -24,7 +23,7 @@ let
     mapping: type:
     map
       (entry: {
-        # Machines are told apart by their host names.
+        # Machines are identified by their host names.
         target = lib.head (
           lib.filter (name: machines.${name}.properties.hostname == entry.target.properties.hostname) (lib.attrNames machines)
         );
@@ -65,7 +64,7 @@ let
 
   placesOf = service: references (distributed.${service.name} or [ ]) service.type;
 
-  # What the function that makes a package is told about what the service depends on.
+  # The arguments of a package function: the dependencies of the service.
   dependenciesOf =
     service:
     lib.mapAttrs (
@@ -109,12 +108,12 @@ let
 
   deployed = lib.filter (service: placesOf service != [ ]) (lib.attrValues model);
 
-  # Packages are copied and nothing is done with them.
+  # Packages are only copied.
   activated = lib.filter (service: service.type != "package") deployed;
 
   mappings = lib.concatMap (service: map (place: place // { service = identityOf service; }) (placesOf service)) activated;
 
-  # What a machine knows about itself: TYPE CONTAINER PACKAGE of each service, and all packages.
+  # The profile of a machine: TYPE CONTAINER PACKAGE of each service, and all packages.
   profileOf =
     target:
     let
@@ -135,7 +134,7 @@ let
         mkdir -p $out/bin
         printf %s "$services" > $out/services
         printf '%s\n' $packages > $out/packages
-        # What people run. Two packages may have a program of the same name.
+        # Programs for users. Two packages may have a program of the same name.
         for package in $packages
         do
             for program in $package/bin/*

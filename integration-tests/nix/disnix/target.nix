@@ -1,4 +1,4 @@
-# What runs on a machine for the coordinator, in place of Disnix's service.
+# The program on a machine for the coordinator, instead of Disnix's service.
 let
   pkgs = import <nixpkgs> { };
 in

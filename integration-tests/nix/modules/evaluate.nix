@@ -1,8 +1,7 @@
-# What a configuration becomes. With nixpkgs it is evaluated as a NixOS system, otherwise with the
-# stand-ins beside this file.
+# The result of a configuration, evaluated as a NixOS system with nixpkgs, or with the stand-ins in this directory.
 {
   configuration,
-  # With another version of the package, which does the same.
+  # With another version of the package, with the same behaviour.
   changed ? false,
   nixpkgs ? import <nixpkgs>,
   module ? ../../../nix/module.nix,
@@ -59,7 +58,7 @@ let
   text = lib.mapAttrs (_: unit: unit.text) units;
 in
 {
-  # The messages of the assertions that do not hold.
+  # The messages of failed assertions.
   failed = map (assertion: assertion.message) (
     lib.filter (assertion: !assertion.assertion) config.assertions
   );
@@ -70,7 +69,7 @@ in
   operators = config.users.groups.disnix-tcp-proxy.members;
   programs = map toString config.environment.systemPackages;
 
-  # What describes each service that somebody may be using.
+  # The descriptions of the services.
   services = lib.mapAttrs (
     name: unit: [ unit.text ] ++ lib.optionals (isOurs name) (map toString unitPackages)
   ) (lib.filterAttrs (name: _: isService name) config.systemd.units);
@@ -83,7 +82,7 @@ in
     server = lib.attrNames hello-world-server;
   };
 
-  # /etc/systemd/system, as far as it is ours. A unit that a package has gets a drop-in.
+  # Our part of /etc/systemd/system. A unit of a package gets a drop-in.
   directory = pkgs.runCommand "system-units" { } (
     ''
       mkdir $out

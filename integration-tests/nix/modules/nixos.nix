@@ -95,7 +95,7 @@ in
     assertions = option (types.listOf types.unspecified) [ ];
     environment.systemPackages = option (types.listOf types.package) [ ];
     networking.firewall.allowedTCPPorts = option (types.listOf types.port) [ ];
-    # Set by tests in virtual machines, and not looked at here.
+    # Set by tests in virtual machines, and ignored here.
     specialisation = option types.unspecified { };
     users.users = option types.unspecified { };
 
@@ -114,7 +114,7 @@ in
   };
 
   config.systemd = {
-    # As every NixOS has them, paths of packages; the module has to keep them away from its services.
+    # Paths of packages, as on every NixOS; the module must keep them out of its services.
     globalEnvironment = {
       LOCALE_ARCHIVE = "${pkgs.coreutils}/lib/locale/locale-archive";
       TZDIR = "${pkgs.coreutils}/share/zoneinfo";

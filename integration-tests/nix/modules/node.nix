@@ -2,7 +2,7 @@
 {
   test,
   node,
-  # The name of a specialisation that it has been switched to.
+  # The name of its current specialisation.
   specialisation ? null,
 }:
 

@@ -1,4 +1,4 @@
-# What modules declare options with, and the properties of definitions.
+# The declarations of options, and the properties of definitions.
 { lib }:
 
 rec {

@@ -1,4 +1,4 @@
-# nixosTest, as far as it goes without virtual machines: the units of every machine, and the script.
+# nixosTest without virtual machines: the units of every machine, and the script.
 { pkgs }:
 
 file:

@@ -1,4 +1,4 @@
-# Types of options: what they accept, and how several definitions become one value.
+# Types of options: accepted values, and merging of several definitions.
 { lib }:
 
 let

@@ -1,7 +1,7 @@
 # A package set for tests on a machine that has Nix and no nixpkgs: the part of nixpkgs' interface that
 # this project, nix-processmgmt and Disnix's own expressions use. Compilers and tools are those of the
-# machine, a Debian; a package such as coreutils is a directory of links into /usr/bin. So a build takes
-# a second, and its result runs on every Debian that has the same tools.
+# machine, a Debian; a package such as coreutils is a directory of links into /usr/bin. So a build takes a
+# second, and its result runs on every Debian with the same tools.
 { system ? builtins.currentSystem
 , overlays ? [ ]
 , config ? { }

@@ -1,4 +1,4 @@
-# Packages that are a text, a script, a command or a collection of others.
+# Packages made of a text, a script, a command or other packages.
 { lib, stdenv }:
 
 let
@@ -32,7 +32,7 @@ let
     writeScriptBin = name: text: self.writeTextFile { inherit name text; executable = true; destination = "/bin/${name}"; };
     writeShellScript = name: text: self.writeScript name "#!${stdenv.shell}\n${text}";
 
-    # Directories are merged; of two files with the same path the first one stays.
+    # Directories are merged; of two files with the same path the first one wins.
     buildEnv =
       { name
       , paths

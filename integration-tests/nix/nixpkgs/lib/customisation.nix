@@ -1,5 +1,5 @@
 {
-  # Calls the function in a file with what it asks for.
+  # Calls the function in a file with its arguments from a set.
   callPackageWith =
     scope: path: arguments:
     let

@@ -1,4 +1,4 @@
-# The functions of nixpkgs' lib that are used here, under the same names and with the same meaning.
+# The functions of nixpkgs' lib that are used here, with the same names and meanings.
 let
   trivial = import ./trivial.nix;
   lists = import ./lists.nix;

@@ -41,7 +41,7 @@ rec {
   escape = characters: replaceStrings characters (map (character: "\\${character}") characters);
   escapeRegex = escape (stringToCharacters "\\[{()^$?*+|.");
 
-  # Quotes only what needs it.
+  # Quotes only if necessary.
   escapeShellArg =
     argument:
     let

@@ -1,6 +1,6 @@
-# buildRustPackage. The package's own code is compiled from `src`, as it should be, but dependencies
-# come from where the machine's cargo has them, compiled if it can be, and what was compiled stays for
-# the next build. The tests of the package are not run: the project runs them outside of Nix.
+# buildRustPackage. The package's own code is compiled from `src`; dependencies come from the machine's cargo, already
+# compiled if possible, and build results stay for the next build. The tests of the package are not run here, but
+# outside of Nix.
 { lib, stdenv, util-linux, cargo }:
 
 { cargoLock ? throw "buildRustPackage: this package set knows no other way than cargoLock"
@@ -13,7 +13,7 @@
 let
   lock = builtins.fromTOML (builtins.readFile cargoLock.lockFile);
 
-  # What real nixpkgs would download: by checksum, or from git by a hash in outputHashes.
+  # Real nixpkgs downloads these: by checksum, or from git by a hash in outputHashes.
   fetchable =
     package:
     !(package ? source)

@@ -1,5 +1,5 @@
-# Rust, from the machine: its cargo, its crates, its build directory. The harness says where they are,
-# in the environment (see integration-tests/lab/nix.py).
+# The machine's Rust: its cargo, its crates, its build directory. The harness sets their paths in the environment
+# (see integration-tests/lab/nix.py).
 { lib, pkgs }:
 
 let
@@ -13,7 +13,7 @@ let
 in
 {
   inherit cargo;
-  # Whether it is new enough cargo says when it runs.
+  # Cargo checks the version when it runs.
   rustc = cargo // { version = "1.999-of-this-machine"; };
   clippy = cargo;
   rustfmt = cargo;

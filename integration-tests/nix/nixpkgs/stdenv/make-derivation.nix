@@ -2,7 +2,7 @@
 { lib, system, shell, initialPath }:
 
 let
-  # What is about the package and not for its builder
+  # Attributes of the package that its builder does not get
   aside = [ "meta" "passthru" "env" "pos" ];
 
   derive =

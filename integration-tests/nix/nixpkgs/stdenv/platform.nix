@@ -1,4 +1,4 @@
-# What stdenv says about a system such as x86_64-linux.
+# The platform attributes of stdenv for a system such as x86_64-linux.
 { lib, system }:
 
 let

@@ -1,11 +1,10 @@
-# A package that is nothing but links to programs of the machine. It must not use stdenv, which is made
-# of such packages. A program that this machine lacks is a link to nowhere: it may be there where the
-# package is used.
+# A package of links to programs of the machine. It must not use stdenv, which is made of such packages. A missing
+# program becomes a dangling link, because it may exist where the package is used.
 { system }:
 
 name:
 { programs ? [ ]
-  # What else to link: { "lib/systemd" = "/usr/lib/systemd"; }
+  # Further links: { "lib/systemd" = "/usr/lib/systemd"; }
 , links ? { }
 , meta ? { }
 , passthru ? { }
