@@ -1,24 +1,24 @@
-//! Where clients come from, and what the upstream is told of it.
+//! The addresses of clients, and their PROXY headers.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// A header that says where a client comes from, as the PROXY protocol has it.
+/// A header of the PROXY protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Header {
-    /// As a line.
+    /// Version 1: a line.
     V1,
-    /// In binary.
+    /// Version 2: binary.
     V2,
 }
 
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 impl Header {
-    /// The client's address and the length of the header, once all of it is there.
+    /// The client's address and the length of the header, if it is complete.
     ///
     /// # Errors
     ///
-    /// This is no header of a TCP client over IPv4.
+    /// If this is no header of a TCP client over IPv4.
     pub fn parse(self, bytes: &[u8]) -> Result<Option<(SocketAddr, usize)>, String> {
         let wrong = || format!("no PROXY header: {:?}", String::from_utf8_lossy(bytes));
         match self {

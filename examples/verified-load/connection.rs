@@ -1,4 +1,4 @@
-//! What both ends of a connection know of it.
+//! The state of a connection that both ends share.
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -12,42 +12,42 @@ use crate::event::Event;
 use crate::failure::Failure;
 use crate::plan::Plan;
 
-/// How the connection of one of our clients begins: with these bytes, and its number.
+/// The first bytes of each of our clients; its number follows.
 const MAGIC: [u8; 8] = *b"verified";
 
-/// How long that is.
+/// The length of both.
 pub const GREETING: usize = 16;
 
-/// What the two ends are to do.
+/// The task of the two ends.
 #[derive(Debug)]
 pub enum Role {
     Stream(Box<Plan>),
-    /// The client says this, and everything is echoed.
+    /// The upstream echoes these bytes of the client.
     Echo(Bytes),
 }
 
-/// How it ended for the upstream.
+/// The result for the upstream.
 pub type Verdict = Result<(), Failure>;
 
-/// One connection, as long as it lasts.
+/// An open connection.
 #[derive(Debug)]
 pub struct Connection {
     pub id: u64,
     pub group: &'static str,
     pub role: Role,
     pub begun: Instant,
-    /// Its client has been here before, and was lost.
+    /// Its client has lost a connection before.
     pub again: Cell<bool>,
-    /// The upstream has heard which one it is.
+    /// The upstream has identified it.
     pub heard: Event,
-    /// Both have heard everything: of a stream alone.
+    /// Both ends have received everything; streams only.
     pub complete: Event,
-    /// Where the client is.
+    /// The client's address.
     pub client: Cell<Option<SocketAddr>>,
-    /// Bytes that have come to the upstream, and to the client.
+    /// Bytes received by the upstream, and by the client.
     pub up: Cell<u64>,
     pub down: Cell<u64>,
-    /// When the last of them came.
+    /// When the last of them arrived.
     pub last: Cell<Instant>,
     verdict: RefCell<Option<oneshot::Sender<Verdict>>>,
     upstream: RefCell<Option<AbortHandle>>,
@@ -75,7 +75,7 @@ impl Connection {
         (connection, told)
     }
 
-    /// What its client says first.
+    /// The greeting of its client.
     pub fn greeting(&self) -> [u8; GREETING] {
         let mut greeting = [0; GREETING];
         greeting[..8].copy_from_slice(&MAGIC);
@@ -83,13 +83,13 @@ impl Connection {
         greeting
     }
 
-    /// So many bytes have come to one end.
+    /// Counts bytes that one end has received.
     pub fn moved(&self, counter: &Cell<u64>, count: u64, now: Instant) {
         counter.set(counter.get() + count);
         self.last.set(now);
     }
 
-    /// Something has been heard.
+    /// Records a receive.
     pub fn may_be_complete(&self) {
         if let Role::Stream(plan) = &self.role
             && self.up.get() == plan.client.amount
@@ -99,12 +99,12 @@ impl Connection {
         }
     }
 
-    /// The upstream's end is carried out by this task.
+    /// Sets the task of the upstream's end.
     pub fn is_served_by(&self, task: AbortHandle) {
         *self.upstream.borrow_mut() = Some(task);
     }
 
-    /// Tells the client's end how it went; the first word counts.
+    /// Passes the upstream's result to the client's end; the first one counts.
     pub fn is_over(&self, verdict: Verdict) {
         if let Some(sender) = self.verdict.borrow_mut().take() {
             // The client may have given up.
@@ -112,7 +112,7 @@ impl Connection {
         }
     }
 
-    /// There is nothing left to do for the upstream.
+    /// The upstream's end is done.
     pub fn abort_upstream(&self) {
         if let Some(task) = self.upstream.borrow_mut().take() {
             task.abort();
@@ -120,7 +120,7 @@ impl Connection {
     }
 }
 
-/// Which connection a greeting is of.
+/// The connection of a greeting.
 pub fn greeted(greeting: &[u8]) -> Option<u64> {
     let id = greeting.strip_prefix(&MAGIC)?;
     Some(u64::from_be_bytes(id.try_into().ok()?))

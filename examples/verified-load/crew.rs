@@ -15,14 +15,14 @@ use crate::talk::Group;
 use crate::worker::{self, Done};
 use crate::{ticker, upstream};
 
-/// Those who stay have to be answered within this time.
+/// The limit for the first answers of the connections that stay.
 const UNTIL_READY: Duration = Duration::from_secs(60);
 
-/// Does everything.
+/// Performs the run.
 ///
 /// # Errors
 ///
-/// The upstream could not listen, or those who stay were not answered.
+/// If the upstream cannot listen, or connections that stay are not answered.
 pub async fn run(options: Options) -> io::Result<Report> {
     let load = Rc::new(Load::new(options));
     let options = &load.options;

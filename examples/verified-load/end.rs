@@ -1,4 +1,4 @@
-//! One end of a connection: a socket, and what is heard through it.
+//! One end of a connection: a socket and its received data.
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind};
@@ -15,11 +15,11 @@ use crate::bytes::Bytes;
 use crate::connection::Connection;
 use crate::failure::Failure;
 
-/// The most that is received at a time.
+/// The largest receive, in bytes.
 const MOST: usize = 256 * 1024;
 
 thread_local! {
-    /// Everybody receives into it, and is done with it before somebody else has a turn.
+    /// Shared by all ends: its contents are processed before another end's turn.
     static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; MOST]);
 }
 
@@ -27,9 +27,9 @@ thread_local! {
 #[derive(Debug)]
 pub struct End {
     stream: TcpStream,
-    /// Whose end it is, for people.
+    /// The name of the end, for reports.
     pub whose: &'static str,
-    /// Sending has failed: the kernel tells of a reset once, so it is not for who receives to see.
+    /// Sending has failed. The kernel reports a reset once, so the receiver may not see it.
     broken: Cell<Option<ErrorKind>>,
     // Dropped last: ends the connection if it was handed over.
     _handed_over: Option<ClientSocket>,
@@ -46,7 +46,7 @@ impl End {
         })
     }
 
-    /// The end of a local socket. It is used as any stream socket.
+    /// The end of a local socket, used like any stream socket.
     pub fn local(stream: UnixStream, whose: &'static str) -> io::Result<Self> {
         let socket = OwnedFd::from(stream.into_std()?);
         Ok(Self {
@@ -67,7 +67,7 @@ impl End {
         Ok(end)
     }
 
-    /// Receives once and has `take` use it; nothing is the end.
+    /// Receives once and passes the bytes to `take`; no bytes mean the end.
     pub async fn receive<T>(&self, mut take: impl FnMut(&[u8]) -> T) -> Result<T, Failure> {
         loop {
             let ready = self.stream.readable().await;
@@ -80,7 +80,7 @@ impl End {
                     received = Some(count);
                     match count {
                         0 | MOST => Ok(()),
-                        // There is no more: epoll tells of what comes later.
+                        // There is no more: epoll reports later data.
                         _ => Err(ErrorKind::WouldBlock.into()),
                     }
                 });
@@ -97,7 +97,7 @@ impl End {
         }
     }
 
-    /// Sends what the socket takes now.
+    /// Sends as much as the socket accepts now.
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         let result = self.stream.try_write(bytes);
         if let Err(error) = &result
@@ -121,25 +121,25 @@ impl End {
         }
     }
 
-    /// Says that nothing more is said.
+    /// Shuts down the writing side.
     pub fn finish(&self) -> Result<(), Failure> {
         let result = rustix::net::shutdown(&self.stream, Shutdown::Write);
         result.map_err(|error| self.failure(&error.into()))
     }
 
-    /// Its receive buffer does not grow beyond this.
+    /// Limits its receive buffer.
     pub fn has_receive_buffer(&self, size: usize) {
-        // That it could not be limited matters to nobody.
+        // Without the limit the test still works.
         let _ = SockRef::from(&self.stream).set_recv_buffer_size(size);
     }
 
-    /// Breaks the connection.
+    /// Resets the connection.
     pub fn reset(self) -> Result<(), Failure> {
         let result = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
         result.map_err(|error| self.failure(&error))
     }
 
-    /// What an end that came too early means.
+    /// The failure of an early end.
     pub fn ended(&self, received: u64, expected: u64) -> Failure {
         match self.broken.get() {
             Some(kind) => self.failure(&kind.into()),
@@ -152,18 +152,18 @@ impl End {
     }
 }
 
-/// What one end hears, checked byte by byte.
+/// The received data of one end, checked byte by byte.
 #[derive(Debug)]
 pub struct Hearing<'a> {
     pub connection: &'a Connection,
     pub says: Bytes,
-    /// Where it is counted.
+    /// Its counter.
     pub counter: &'a Cell<u64>,
     pub whose: &'static str,
 }
 
 impl Hearing<'_> {
-    /// Takes what has come.
+    /// Checks received bytes.
     pub fn take(&self, bytes: &[u8], now: Instant) -> Result<(), Failure> {
         let offset = self.counter.get();
         if let Some(at) = self.says.first_error(offset, bytes) {

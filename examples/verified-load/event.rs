@@ -1,10 +1,10 @@
-//! Something that happens once.
+//! An event that happens once.
 
 use std::cell::Cell;
 
 use tokio::sync::Notify;
 
-/// Something that others of this thread wait for.
+/// An event that other tasks of this thread wait for.
 #[derive(Debug, Default)]
 pub struct Event {
     happened: Cell<bool>,
@@ -12,7 +12,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// Now it has happened.
+    /// Marks it as happened.
     pub fn tell(&self) {
         self.happened.set(true);
         self.told.notify_waiters();

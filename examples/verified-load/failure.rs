@@ -1,36 +1,36 @@
-//! What can become of a connection other than that it comes to its end.
+//! The failures of a connection.
 
 use std::io::{self, ErrorKind};
 
 use serde::Serialize;
 
-/// How a connection was lost.
+/// The kinds of lost connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Nobody listened.
+    /// Refused.
     Refused,
-    /// It was broken.
+    /// Reset.
     Reset,
-    /// It ended before everything was said.
+    /// It ended too early.
     EarlyEnd,
-    /// It has not come to its end in time.
+    /// It did not end in time.
     TimedOut,
     /// Some other error of the kernel.
     Other,
 }
 
-/// Why a connection has not come to its end.
+/// The failure of a connection.
 #[derive(Clone, Debug)]
 pub enum Failure {
     /// It was lost.
     Lost(Kind, String),
-    /// What was heard is not what was said.
+    /// The received data differs from the sent data.
     Corrupt(String),
 }
 
 impl Failure {
-    /// What an error of a socket means; `whose` is the end that saw it.
+    /// The failure for an error of a socket; `whose` is the end that saw it.
     pub fn of(error: &io::Error, whose: &str) -> Self {
         let kind = match error.kind() {
             ErrorKind::ConnectionRefused => Kind::Refused,
@@ -43,7 +43,7 @@ impl Failure {
         Self::Lost(kind, format!("{error} at the {whose}"))
     }
 
-    /// The other side has stopped before its time.
+    /// The other side has ended too early.
     pub fn early(whose: &str, received: u64, expected: u64) -> Self {
         let text = format!("an end at the {whose} after {received} of {expected} bytes");
         Self::Lost(Kind::EarlyEnd, text)

@@ -1,4 +1,4 @@
-//! What all connections share: who is there, and what has become of the others.
+//! The state of all connections: the open ones, and the results of the others.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -15,21 +15,21 @@ use crate::failure::{Failure, Kind};
 use crate::options::Options;
 use crate::report::Tally;
 
-/// More than anybody asks for.
+/// More than any plan needs.
 const DESCRIPTORS: u64 = 200_000;
 
 /// One run.
 #[derive(Debug)]
 pub struct Load {
     pub options: Options,
-    /// The connections that are there.
+    /// The open connections.
     pub connections: RefCell<HashMap<u64, Rc<Connection>>>,
-    /// Nobody is there any more.
+    /// No connection is open.
     pub empty: RefCell<Option<Rc<Event>>>,
-    /// No connection begins any more, and those that stay end.
+    /// No connection starts any more, and those that stay end.
     pub ending: Event,
     pub tally: RefCell<Tally>,
-    /// When everybody who stays had been answered.
+    /// When all connections that stay had been answered.
     pub beginning: Cell<Instant>,
     next: Cell<u64>,
 }
@@ -47,8 +47,8 @@ impl Load {
         }
     }
 
-    /// Carries out one connection: `client` is what its client does, and the upstream does the rest.
-    /// Whether it came to its end.
+    /// Runs a connection: `client` is its client's part, the upstream does the rest.
+    /// Returns whether it came to its end.
     pub async fn carry(
         &self,
         group: &'static str,
@@ -64,7 +64,7 @@ impl Load {
             .insert(id, Rc::clone(&connection));
         self.tally.borrow_mut().opened(group);
         let upstream = async {
-            // Whoever serves it says so, or it would still be in the table.
+            // The upstream reports the result, or the connection would still be in the table.
             verdict.await.unwrap_or(Ok(()))
         };
         let result = tokio::try_join!(client(&connection), upstream);
@@ -84,7 +84,7 @@ impl Load {
         finished
     }
 
-    /// Waits until nobody is there.
+    /// Waits until no connection is open.
     pub async fn is_empty(&self) {
         if self.connections.borrow().is_empty() {
             return;
@@ -94,8 +94,8 @@ impl Load {
         event.wait().await;
     }
 
-    /// Those who are still there have had time enough: they are lost, but for those of which the
-    /// upstream has never heard, who may wait for someone to accept them.
+    /// Counts all open connections as lost, after their time, except those that have not reached
+    /// the upstream, which may still wait to be accepted.
     pub fn give_up(&self) {
         let left: Vec<_> = self.connections.borrow_mut().drain().collect();
         let mut tally = self.tally.borrow_mut();
@@ -110,7 +110,7 @@ impl Load {
         }
     }
 
-    /// A client that has connected and said who it is.
+    /// A client that is connected and has sent its greeting.
     pub async fn connect(
         &self,
         connection: &Connection,
@@ -140,16 +140,16 @@ impl Load {
         Ok(end)
     }
 
-    /// Seconds since the beginning.
+    /// Seconds since the start.
     pub fn seconds(&self) -> f64 {
         self.beginning.get().elapsed().as_secs_f64()
     }
 }
 
-/// Packets that are on their way: where each ends, and when it was sent.
+/// Packets in flight: the end position of each, and the time of its send.
 pub type UnderWay = VecDeque<(u64, Instant)>;
 
-/// Every connection has two descriptors here. Beyond the hard limit only root goes.
+/// Every connection takes two descriptors here. Only root can exceed the hard limit.
 pub fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let hard = getrlimit(Resource::Nofile).maximum;

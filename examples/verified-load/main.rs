@@ -1,21 +1,21 @@
-//! Clients and the service that they want, in one process, with a proxy between them: whatever happens
-//! to the proxy, each byte is checked, and who loses a connection is counted.
+//! Clients and their service in one process, with a proxy between them. Each byte is checked, and lost
+//! connections are counted, while the proxy is disturbed.
 //!
 //! ```sh
 //! cargo run --release --example verified-load -- --connect 127.0.0.1:5001 --upstream 127.0.0.1:5000 \
 //!     --streams 300 --packets 50000 --talkers 64 --idle 1000 --seconds 60
 //! ```
 //!
-//! Three kinds of connections, each as many as it is told:
+//! There are three kinds of connections:
 //!
-//! - [`stream`]: comes, says much or little both ways with pauses, half-closes at either side, goes;
-//! - [`talk`]: stays, sends small packets at a rate that does not depend on the answers, has them echoed,
+//! - [`stream`]: sends much or little in both directions with pauses, half-closes at either side, ends;
+//! - [`talk`]: stays, sends small packets that are echoed, at a rate that does not depend on the answers,
 //!   and measures the longest pause;
-//! - [`worker`]: asks as fast as it is answered, to measure what a connection and a request cost.
+//! - [`worker`]: sends requests as fast as they are answered, to measure the cost of connections and requests.
 //!
-//! A client says first which connection it is, so [`upstream`] knows what it is to hear ([`connection`]).
-//! `ready` on standard error says that all who stay have been answered, and that the time begins. At the
-//! end there is one line of JSON ([`report`]), and the status is 1 if anything was lost or wrong.
+//! A client first sends its number, from which [`upstream`] knows the expected data ([`connection`]).
+//! `ready` on standard error means that all connections that stay have been answered, and starts the time. At
+//! the end there is one line of JSON ([`report`]); the exit status is 1 if anything was lost or wrong.
 
 use std::process::ExitCode;
 

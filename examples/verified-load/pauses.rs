@@ -1,15 +1,15 @@
-//! How long answers took.
+//! The times of answers.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// A tenth of a millisecond.
+/// The resolution: 0.1 ms.
 const STEP: Duration = Duration::from_micros(100);
-/// Ten seconds; what takes longer is counted here.
+/// Ten seconds; longer times are counted here too.
 const STEPS: usize = 100_000;
 
-/// How many answers took how long.
+/// A histogram of the times of answers.
 #[derive(Debug)]
 pub struct Pauses {
     counts: Vec<u64>,
@@ -18,14 +18,14 @@ pub struct Pauses {
     longest_at: Duration,
 }
 
-/// What is told of them.
+/// The summary of a histogram.
 #[derive(Debug, Serialize)]
 pub struct Summary {
     pub answers: u64,
     pub median_ms: f64,
     pub p99_ms: f64,
     pub longest_pause_ms: f64,
-    /// When the packet was sent that waited longest, in seconds after the beginning.
+    /// When the packet with the longest wait was sent, in seconds after the start.
     pub longest_pause_at: f64,
 }
 
@@ -41,7 +41,7 @@ impl Default for Pauses {
 }
 
 impl Pauses {
-    /// An answer came now to what was sent then.
+    /// Records an answer now to a packet of that time.
     pub fn add(&mut self, sent: Instant, now: Instant, beginning: Instant) {
         let took = now.duration_since(sent);
         let step = (took.as_micros() / STEP.as_micros()) as usize;
@@ -53,12 +53,12 @@ impl Pauses {
         }
     }
 
-    /// Forgets everything.
+    /// Clears it.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// How long the given part of all answers took at most, in milliseconds.
+    /// The quantile of this part of all answers, in milliseconds.
     fn quantile(&self, part: f64) -> f64 {
         let rank = (self.count as f64 * part).ceil() as u64;
         let mut seen = 0;
@@ -85,7 +85,7 @@ pub fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
 }
 
-/// With three digits behind the point.
+/// With three decimals.
 pub fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }

@@ -1,4 +1,4 @@
-//! What the two ends of a stream are going to do: a function of a seed.
+//! The plan of the two ends of a stream: a function of a seed.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -6,39 +6,39 @@ use std::time::Duration;
 use crate::bytes::{Bytes, Random};
 use crate::options::Options;
 
-/// One in so many ends has a receive buffer so small that the proxy has to keep what it sends.
+/// One of this number of ends has a small receive buffer, so that the proxy has to hold data.
 const SMALL_BUFFERS: u64 = 4;
-/// Streams that say more would take too long with it.
+/// Larger streams would take too long with it.
 const SMALL_BUFFERS_UP_TO: u64 = 200_000;
 
-/// A stream from its begin to its end.
+/// The plan of a stream.
 #[derive(Debug)]
 pub struct Plan {
     pub client: Side,
     pub upstream: Side,
-    /// The client resets it after it has said this much of it.
+    /// The client resets it after this part of its data.
     pub reset_after: Option<u64>,
 }
 
-/// What one end does.
+/// The plan of one end.
 #[derive(Debug)]
 pub struct Side {
     pub says: Bytes,
     pub amount: u64,
-    /// The most it writes at a time.
+    /// Its largest write, in bytes.
     pub piece: usize,
-    /// It listens to the end, and only then begins: the connection is half-closed meanwhile.
+    /// It receives to the end before it starts: the connection is half-closed until then.
     pub answers: bool,
-    /// It ends only when both have heard everything: nothing is under way then.
+    /// It ends only when both ends have received everything.
     pub ends_last: bool,
     pub write_pauses: Pauses,
     pub read_pauses: Pauses,
-    /// How long it stays silent before it shuts down its writing side.
+    /// The pause before it shuts down its writing side.
     pub before_end: Duration,
     pub receive_buffer: Option<usize>,
 }
 
-/// Where in a stream one end rests, and for how long; in order.
+/// The positions and lengths of an end's pauses, in order.
 pub type Pauses = Vec<(u64, Duration)>;
 
 impl Plan {
@@ -79,7 +79,7 @@ impl Side {
         Self {
             says: Bytes::new(random.next()),
             amount,
-            // What takes a system call for each few bytes is for those who have little to say.
+            // Small writes, with a system call for each, are for small streams.
             piece: piece.max((amount / 100) as usize),
             answers: false,
             ends_last: false,
@@ -94,7 +94,7 @@ impl Side {
     }
 }
 
-/// Each order of magnitude is as likely as every other.
+/// All orders of magnitude are equally likely.
 fn amount(sizes: &RangeInclusive<u64>, random: &mut Random) -> u64 {
     let (least, most) = (*sizes.start() as f64, *sizes.end() as f64);
     let part = random.below(1 << 32) as f64 / f64::from(u32::MAX);

@@ -1,4 +1,4 @@
-//! What is counted, and the line that tells it.
+//! The counts and the report.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::pauses::{Summary, milliseconds, rounded};
 use crate::talk::Group;
 use crate::worker::Done;
 
-/// So many that went wrong are described.
+/// The number of failures that are described.
 const DESCRIBED: usize = 8;
 
-/// What has become of all connections so far.
+/// The results of all connections so far.
 #[derive(Debug, Default)]
 pub struct Tally {
     opened: BTreeMap<&'static str, u64>,
@@ -25,19 +25,19 @@ pub struct Tally {
     waiting: u64,
     bytes: u64,
     described: Vec<String>,
-    /// How often one who had been lost came again in vain.
+    /// Failed reconnects of lost connections.
     refused_again: u64,
-    /// Streams that did not begin, because too many were open.
+    /// Streams that were not started, because too many were open.
     pub held_back: u64,
-    /// Connections to the upstream that ended before they said which one they were.
+    /// Connections to the upstream that ended before their greeting.
     pub wordless: u64,
-    /// Connections to the upstream of clients that were lost already.
+    /// Connections to the upstream whose clients were already lost.
     pub strays: u64,
-    /// How long this program itself made others wait.
+    /// The pauses of this program itself.
     pub own_pause: Duration,
 }
 
-/// Connections that were lost.
+/// Lost connections.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Lost {
     total: u64,
@@ -46,14 +46,14 @@ pub struct Lost {
     early_end: u64,
     timed_out: u64,
     other: u64,
-    /// Of those: the upstream had heard of them.
+    /// Those that had reached the upstream.
     established: u64,
-    /// Of those: the upstream had not.
+    /// Those that had not.
     new: u64,
     by_group: BTreeMap<&'static str, u64>,
 }
 
-/// The line.
+/// The report.
 #[derive(Debug, Serialize)]
 pub struct Report {
     opened: BTreeMap<&'static str, u64>,
@@ -82,7 +82,7 @@ impl Tally {
         *self.opened.entry(group).or_default() += 1;
     }
 
-    /// A connection has come to its end, or has not.
+    /// Counts the result of a connection.
     pub fn ended(&mut self, load: &Load, connection: &Connection, result: Result<(), Failure>) {
         self.bytes += connection.up.get() + connection.down.get();
         let text = match result {
@@ -91,7 +91,7 @@ impl Tally {
                 return;
             }
             Err(Failure::Lost(Kind::Refused, _)) if connection.again.get() => {
-                // It was counted when it was lost.
+                // It was counted as lost before.
                 *self.opened.entry(connection.group).or_default() -= 1;
                 self.refused_again += 1;
                 return;
@@ -108,13 +108,13 @@ impl Tally {
         self.describe(load, connection, &text);
     }
 
-    /// It waits for someone to accept it.
+    /// Counts a connection that still waits to be accepted.
     pub fn waits(&mut self, load: &Load, connection: &Connection) {
         self.waiting += 1;
         self.describe(load, connection, "the upstream has never heard of it");
     }
 
-    /// Something came that nobody has said.
+    /// Counts data that was not sent.
     pub fn is_wrong(&mut self, text: String) {
         self.corrupt += 1;
         if self.described.len() < DESCRIBED {
@@ -158,7 +158,7 @@ impl Lost {
 }
 
 impl Report {
-    /// What is known when the time is over.
+    /// The counts at the end of the time.
     pub fn new(
         seconds: f64,
         in_flight: usize,
@@ -190,7 +190,7 @@ impl Report {
         }
     }
 
-    /// What is known when nobody is there any more.
+    /// The counts when no connection is open.
     pub fn finish(&mut self, load: &Load, groups: &[(std::rc::Rc<Group>, f64)]) {
         let tally = load.tally.take();
         self.pauses = groups

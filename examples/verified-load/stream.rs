@@ -1,4 +1,4 @@
-//! A stream: each side says what its plan says, checks what it hears, and shuts down its side.
+//! A stream: each side sends the data of its plan, checks the received data, and shuts down its side.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::load::Load;
 use crate::plan::{Plan, Side};
 
-/// One stream, from its client's begin.
+/// A stream, started by its client.
 pub async fn run(load: Rc<Load>, plan: Plan) {
     let carried = load.carry(
         "streams",
@@ -43,7 +43,7 @@ async fn client(end: End, connection: &Connection, plan: &Plan) -> Result<(), Fa
     };
     let until = async {
         party.say(after).await?;
-        // Who is reset before it is accepted is no client.
+        // A client that is reset before it is accepted does not count.
         connection.heard.wait().await;
         Ok(())
     };
@@ -77,7 +77,7 @@ pub async fn upstream(
     );
     party.hearing.take(first, Instant::now())?;
     match (party.talk().await, plan.reset_after) {
-        // However it is told of it.
+        // Whether as an end or a reset.
         (Err(Failure::Lost(..)), Some(_)) => Ok(()),
         (result, _) => result,
     }
@@ -116,7 +116,7 @@ impl<'a> Party<'a> {
         }
     }
 
-    /// Everything that it does.
+    /// Performs its plan.
     async fn talk(&self) -> Result<(), Failure> {
         let say = async {
             self.say(self.side.amount).await?;

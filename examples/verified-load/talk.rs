@@ -1,4 +1,4 @@
-//! Connections that stay: small packets, echoed by the upstream, and how long that takes.
+//! Connections that stay: small packets that the upstream echoes, and their times.
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;
@@ -16,10 +16,10 @@ use crate::failure::Failure;
 use crate::load::{Load, UnderWay};
 use crate::pauses::Pauses;
 
-/// So many connect at a time.
+/// The number that connects at a time.
 const AT_ONCE: usize = 200;
 
-/// Who has lost its connection comes again after this time.
+/// The pause before a lost connection is replaced.
 const BEFORE_NEXT: Duration = Duration::from_millis(50);
 
 /// Connections that share a rate.
@@ -27,12 +27,12 @@ const BEFORE_NEXT: Duration = Duration::from_millis(50);
 pub struct Group {
     pub name: &'static str,
     size: usize,
-    /// Those who can talk.
+    /// The connected members.
     pub members: RefCell<Vec<Rc<Talker>>>,
-    /// All can talk.
+    /// All members are connected.
     pub complete: Event,
     pub pauses: RefCell<Pauses>,
-    /// Packets that were sent, and those that were echoed.
+    /// Sent packets, and echoed packets.
     pub packets: Cell<u64>,
     doors: Semaphore,
 }
@@ -42,11 +42,11 @@ pub struct Group {
 pub struct Talker {
     end: End,
     says: Bytes,
-    /// How much it has to say, and how much of it the kernel has taken.
+    /// The bytes to send, and the bytes that the kernel has accepted.
     said: Cell<u64>,
     sent: Cell<u64>,
     under_way: RefCell<UnderWay>,
-    /// Some of it has been echoed.
+    /// It has received an echo.
     echoed: Notify,
 }
 
@@ -67,7 +67,7 @@ impl Group {
         Rc::new(group)
     }
 
-    /// Has all of them connect, each again when it was lost.
+    /// Connects all members, and replaces lost connections.
     pub fn begin(self: &Rc<Self>, load: &Rc<Load>) {
         let mut random = Random::new(load.options.seed ^ self.name.len() as u64);
         for _ in 0..self.size {
@@ -114,7 +114,7 @@ impl Group {
         carried.await;
     }
 
-    /// The time is over: what is still to be echoed has taken so long at the least.
+    /// The time is over: records the time of missing echoes so far.
     pub fn close(&self, load: &Load) {
         let now = Instant::now();
         let mut pauses = self.pauses.borrow_mut();
@@ -137,7 +137,7 @@ impl Group {
         }
     }
 
-    /// Hears some of the echo; whether it is over.
+    /// Receives a part of the echo, and returns whether the connection is over.
     async fn hear(
         &self,
         load: &Load,
@@ -189,7 +189,7 @@ impl Group {
     }
 }
 
-/// Being a member, which ends however the connection does.
+/// A membership, which ends with the connection.
 struct Member<'a> {
     group: &'a Group,
     talker: Rc<Talker>,
@@ -203,17 +203,17 @@ impl Drop for Member<'_> {
 }
 
 impl Talker {
-    /// One more packet. If the socket is full, it is sent with the next one.
+    /// Adds a packet. If the socket is full, it is sent with the next one.
     pub fn say(&self, size: u64, now: Instant) {
         self.said.set(self.said.get() + size);
         self.under_way
             .borrow_mut()
             .push_back((self.said.get(), now));
-        // That it is broken is seen by who hears.
+        // The receiver detects a broken connection.
         let _ = self.push();
     }
 
-    /// Sends what has not been sent; whether that was all.
+    /// Sends pending bytes, and returns whether none are left.
     fn push(&self) -> std::io::Result<bool> {
         while self.sent.get() < self.said.get() {
             let left = (self.said.get() - self.sent.get()) as usize;
@@ -239,7 +239,7 @@ impl Talker {
     }
 }
 
-/// The upstream's end: says what it hears.
+/// The upstream's end: echoes received data.
 pub async fn echo(
     end: End,
     connection: &Connection,
@@ -266,6 +266,6 @@ pub async fn echo(
         });
         is_over = taken.await??;
     }
-    // Whether it came too early is for the client to know: what it has said was echoed, or not.
+    // The client detects an early end: its data was echoed, or not.
     end.finish()
 }

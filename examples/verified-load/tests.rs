@@ -1,4 +1,4 @@
-//! Does it find what it is there to find? A relay that does everything right, and some that do not.
+//! Tests with a correct relay and with faulty ones.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,13 +12,13 @@ use crate::crew;
 use crate::options::Options;
 use crate::report::Report;
 
-/// What a relay does to a piece of what it carries.
+/// The treatment of a piece of data by a relay.
 type Fault = fn(&mut Vec<u8>);
 
 fn faultless(_: &mut Vec<u8>) {}
 
-/// An upstream that nobody else has, and a relay in front of it that treats a piece of what each
-/// client says in this way.
+/// An upstream, and a relay in front of it that treats a piece of each client's data in
+/// this way.
 fn relay(fault: Fault) -> (SocketAddr, SocketAddr) {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let [.., high, low] = std::process::id().to_be_bytes();
@@ -44,7 +44,7 @@ fn carry(mut from: TcpStream, mut to: TcpStream, fault: Fault) {
     let mut carried = 0;
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         let mut piece = buffer[..count].to_vec();
-        // Behind the greeting.
+        // After the greeting.
         if carried > 0 {
             fault(&mut piece);
         }
@@ -81,7 +81,7 @@ fn run(front: SocketAddr, upstream: SocketAddr, options: &[&str]) -> Report {
 }
 
 const ALL: [&str; 4] = ["--streams=50", "--talkers=3", "--idle=3", "--workers=2"];
-/// Those of which each says something behind its greeting.
+/// Options for clients that send data after their greeting.
 const STREAMS: [&str; 2] = ["--streams=50", "--sizes=100000-300000"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rates that do not depend on the answers: what is due is done every millisecond.
+//! Rates that do not depend on the answers, with a resolution of a millisecond.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -32,12 +32,12 @@ async fn at_rate(load: &Load, rate: f64, mut act: impl FnMut(u64)) {
     }
 }
 
-/// Has a group's members say something, one after the other.
+/// Makes the members of a group send packets, one after the other.
 pub async fn talk(load: Rc<Load>, group: Rc<Group>, packets: f64) {
     let mut random = Random::new(load.options.seed ^ 0x7a1c);
     let (least, most) = load.options.packet_sizes.clone().into_inner();
     let mut turn = 0;
-    // The echo is a packet, too.
+    // The echo counts as a packet, too.
     at_rate(&load, packets / 2.0, |due| {
         let members = group.members.borrow();
         let now = Instant::now();
@@ -53,7 +53,7 @@ pub async fn talk(load: Rc<Load>, group: Rc<Group>, packets: f64) {
     .await;
 }
 
-/// Has streams begin.
+/// Starts streams.
 pub async fn streams(load: Rc<Load>) {
     let mut random = Random::new(load.options.seed);
     let open = Rc::new(Cell::new(0));
@@ -75,7 +75,7 @@ pub async fn streams(load: Rc<Load>) {
     .await;
 }
 
-/// Measures how long this program itself makes others wait.
+/// Measures the pauses of this program itself.
 pub async fn own_pauses(load: Rc<Load>) {
     let mut last = Instant::now();
     at_rate(&load, 1000.0, |_| {

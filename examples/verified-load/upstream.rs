@@ -20,7 +20,7 @@ use crate::{stream, talk};
 
 const BACKLOG: u32 = 4096;
 
-/// Listens, and serves whoever comes, as long as the program runs.
+/// Listens and serves all clients until the program exits.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ async fn accept(load: Rc<Load>, listener: TcpListener) {
     }
 }
 
-/// As [`accept`], at a local socket.
+/// Like [`accept`], at a local socket.
 async fn accept_local(load: Rc<Load>, listener: UnixListener) {
     loop {
         let accepted = listener.accept().await;
@@ -78,7 +78,7 @@ async fn accept_local(load: Rc<Load>, listener: UnixListener) {
     }
 }
 
-/// As [`accept`], where clients are handed over.
+/// Like [`accept`], for handed-over clients.
 async fn receive(load: Rc<Load>, socket: UnixDatagram) {
     let queue = Queue::default();
     loop {
@@ -101,7 +101,7 @@ async fn receive(load: Rc<Load>, socket: UnixDatagram) {
 async fn serve(load: Rc<Load>, end: End) {
     let (id, header, first) = match greeting(&load, &end).await {
         Ok(Some(greeting)) => greeting,
-        // One who has nothing to say: a try, a look whether we are there.
+        // Without data: a probe of the target.
         Ok(None) | Err(Failure::Lost(..)) => {
             load.tally.borrow_mut().wordless += 1;
             return;
@@ -152,7 +152,7 @@ async fn carry_out(end: End, connection: &Connection, first: &[u8]) -> Result<()
     }
 }
 
-/// Which connection it is, where the PROXY header says that its client is, and what came after that.
+/// The connection, the client's address in the PROXY header, and the bytes after it.
 type Greeting = (u64, Option<SocketAddr>, Vec<u8>);
 
 async fn greeting(load: &Load, end: &End) -> Result<Option<Greeting>, Failure> {

@@ -1,4 +1,4 @@
-//! Clients that ask as fast as they are answered.
+//! Clients that send requests as fast as they are answered.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,14 +10,14 @@ use crate::end::Hearing;
 use crate::failure::Failure;
 use crate::load::Load;
 
-/// What they got done.
+/// The counts of the workers.
 #[derive(Debug, Default)]
 pub struct Done {
     pub connections: Cell<u64>,
     pub requests: Cell<u64>,
 }
 
-/// One of them, to the end.
+/// Runs a worker to the end.
 pub async fn run(load: Rc<Load>, done: Rc<Done>, seed: u64) {
     let mut random = Random::new(seed);
     while !load.ending.has_happened() {
@@ -28,7 +28,7 @@ pub async fn run(load: Rc<Load>, done: Rc<Done>, seed: u64) {
         if carried.await && !load.ending.has_happened() {
             done.connections.set(done.connections.get() + 1);
         } else {
-            // Nobody listens: others have a turn.
+            // Without a listener: lets others run.
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
     }
