@@ -59,7 +59,11 @@ impl Connection {
             let mut stream = (&mut self.0).take(ANSWER_MAX);
             stream.read_line(&mut answer).await.map(|_| answer)
         };
-        version_of(&exchange.await.map_err(|error| format!("no answer: {error}"))?)
+        version_of(
+            &exchange
+                .await
+                .map_err(|error| format!("no answer: {error}"))?,
+        )
     }
 
     /// Sends `quit` and waits until the server has closed the connection.
@@ -137,11 +141,7 @@ impl Crowd {
 
     /// `count` clients that stay and send hello over one connection each. They are connected, and have
     /// their first answer, when this is complete.
-    pub async fn company(
-        count: usize,
-        address: SocketAddr,
-        recorder: &Recorder,
-    ) -> Fallible<Self> {
+    pub async fn company(count: usize, address: SocketAddr, recorder: &Recorder) -> Fallible<Self> {
         let (enough, end) = watch::channel(false);
         let mut clients = JoinSet::new();
         for _ in 0..count {
@@ -181,7 +181,11 @@ impl Talker {
     /// Sends hello until it is dismissed or its connection is lost.
     async fn talk(mut self, mut end: watch::Receiver<bool>) {
         let mut result = Ok(());
-        while result.is_ok() && time::timeout(EVERY, end.wait_for(|enough| *enough)).await.is_err() {
+        while result.is_ok()
+            && time::timeout(EVERY, end.wait_for(|enough| *enough))
+                .await
+                .is_err()
+        {
             result = self.hello().await;
         }
         if result.is_ok() {

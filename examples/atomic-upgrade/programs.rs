@@ -37,13 +37,14 @@ pub fn find(directory: Option<&Path>) -> Fallible<Programs> {
         println!("Building the programs themselves first: the first time takes minutes …");
         build(directory)?;
     }
-    match all.into_iter().find(|path| !path.is_file()) {
+    let missing = all.into_iter().find(|path| !path.is_file());
+    let missing = missing.map(|path| path.display().to_string());
+    match missing {
         None => Ok(programs),
-        Some(path) => Err(format!(
-            "{} is missing; build it with `cargo build --release --bins`",
-            path.display()
-        )
-        .into()),
+        Some(path) => {
+            let advice = "build it with `cargo build --release --bins`";
+            Err(format!("{path} is missing; {advice}").into())
+        }
     }
 }
 

@@ -188,9 +188,8 @@ impl Record {
         let mut columns = Vec::with_capacity(count);
         let mut now = Column::default();
         for index in 1..=count {
-            let is_in = |change: &Change| {
-                index == count || change.0.as_secs_f64() < width * index as f64
-            };
+            let is_in =
+                |change: &Change| index == count || change.0.as_secs_f64() < width * index as f64;
             now.failed = 0;
             let (mut waiting, mut open) = (now.waiting, now.open);
             while let Some((_, apply, number)) = changes.next_if(is_in) {

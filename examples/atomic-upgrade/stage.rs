@@ -203,7 +203,11 @@ impl Manager {
     /// Runs the wanted program for each client that arrives, until none is wanted.
     async fn serve(&mut self) -> Fallible<()> {
         let mut at_once = false;
-        while let Some(program) = self.wanted.borrow_and_update().clone() {
+        loop {
+            let wanted = self.wanted.borrow_and_update().clone();
+            let Some(program) = wanted else {
+                return Ok(());
+            };
             if !at_once {
                 self.store.clear();
                 self.state.send_replace(State::Waiting);
@@ -219,7 +223,6 @@ impl Manager {
             let run = self.run(&program).await;
             at_once = run.map_err(|error| format!("{}: {error}", program.path.display()))?;
         }
-        Ok(())
     }
 
     /// Runs the program until its process ends. Returns whether the next process starts at once.

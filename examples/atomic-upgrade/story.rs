@@ -130,10 +130,12 @@ impl Show {
             socket("varlink", control_socket),
         ];
         let server = server(&programs, Version::One);
+        let target = server_address.to_string();
+        let runtime_directory = path.to_string_lossy();
         let arguments = [
-            &server_address.to_string(),
+            target.as_str(),
             "--runtime-directory",
-            &path.to_string_lossy(),
+            &runtime_directory,
             "--exit-idle-time",
             IDLE,
             "--keep-connections", // the default depends on systemd
@@ -175,14 +177,30 @@ impl Show {
         self.narrator.scene("The first client starts everything");
         let began = self.recorder.now();
         let mut guest = Guest::arrive(&self.programs.client, self.address, &self.recorder)?;
-        tell!(self, "arrives", "hello-world-client connects; it is going to stay");
+        tell!(
+            self,
+            "arrives",
+            "hello-world-client connects; it is going to stay"
+        );
         let took = spoken(self.proxy.ready().await?.took);
-        tell!(self, "starts", "disnix-tcp-proxy, for this client; ready after {took}");
+        tell!(
+            self,
+            "starts",
+            "disnix-tcp-proxy, for this client; ready after {took}"
+        );
         let took = spoken(self.server.ready().await?.took);
-        tell!(self, "starts", "hello-world-server version 1, for the proxy; ready after {took}");
+        tell!(
+            self,
+            "starts",
+            "hello-world-server version 1, for the proxy; ready after {took}"
+        );
         let answer = guest.hello().await?;
         let took = self.since(began);
-        tell!(self, "answered", "“{answer}”, {took} after the client was started");
+        tell!(
+            self,
+            "answered",
+            "“{answer}”, {took} after the client was started"
+        );
         let sampling = self.control.clone().sample(self.recorder.clone());
         self.sampler = Some(tokio::spawn(sampling));
         Ok(guest)
@@ -199,12 +217,20 @@ impl Show {
         );
         let company = Crowd::company(COMPANY, self.address, &self.recorder).await?;
         let (more, every) = (counted(COMPANY, "more client"), spoken(clients::EVERY));
-        tell!(self, "company", "{more} connect and stay; each says hello every {every}");
+        tell!(
+            self,
+            "company",
+            "{more} connect and stay; each says hello every {every}"
+        );
         self.pause(1_400).await;
         let record = self.recorder.so_far();
         let served = record.served(Duration::ZERO, record.length).count();
         let (served, longest) = (counted(served, "client"), spoken(record.longest_wait()));
-        tell!(self, "so far", "{served} served, the longest wait for an answer {longest}");
+        tell!(
+            self,
+            "so far",
+            "{served} served, the longest wait for an answer {longest}"
+        );
         Ok((stream, company))
     }
 
@@ -243,19 +269,31 @@ impl Show {
             tell!(self, "blocks", "{}, connected for {age}", connection.peer);
         }
         let answer = guest.hello().await?;
-        tell!(self, "hello", "the client that stays still has its server: “{answer}”");
+        tell!(
+            self,
+            "hello",
+            "the client that stays still has its server: “{answer}”"
+        );
         self.pause(900).await;
         Ok(())
     }
 
     /// The client that stays leaves, and the drain is complete.
     async fn guest_leaves(&mut self, guest: Guest, drained: Drained) -> Fallible<()> {
-        tell!(self, "leaves", "the client that stayed goes, because it wants to");
+        tell!(
+            self,
+            "leaves",
+            "the client that stayed goes, because it wants to"
+        );
         guest.leave().await?;
         let reply = drained.await??;
         let open = counted(reply.open, "connection");
         let queued = counted(reply.queued as usize, "client");
-        tell!(self, "DRAINED", "{open} open, {queued} in the queue, and none of them refused");
+        tell!(
+            self,
+            "DRAINED",
+            "{open} open, {queued} in the queue, and none of them refused"
+        );
         Ok(())
     }
 

@@ -41,12 +41,18 @@ pub fn table(record: &Record) -> String {
 fn row(record: &Record, title: &str, from: Duration, to: Duration) -> [String; 9] {
     let lasted = to - from;
     // The end belongs to the last phase.
-    let to = if to == record.length { Duration::MAX } else { to };
+    let to = if to == record.length {
+        Duration::MAX
+    } else {
+        to
+    };
     let within = |moment: &Duration| (from..to).contains(moment);
     let arrivals = record.visits.iter().map(|visit| visit.arrived);
     let arrivals: Vec<Duration> = arrivals.filter(within).collect();
     let failed = record.failures().filter(|failure| within(&failure.0));
-    let waits = record.served(from, to).filter_map(|(visit, _)| visit.waited());
+    let waits = record
+        .served(from, to)
+        .filter_map(|(visit, _)| visit.waited());
     // The queue is longest just after an arrival, or at the very beginning.
     let waiting = arrivals.iter().map(|at| record.waiting_at(*at) + 1);
     let waiting = waiting.chain([record.waiting_at(from)]);

@@ -70,7 +70,11 @@ impl Show {
         );
         let reason: String = match answer {
             Ok((answer, took)) => {
-                tell!(self, "hello", "the client that stays has asked: “{answer}”, after {took}");
+                tell!(
+                    self,
+                    "hello",
+                    "the client that stays has asked: “{answer}”, after {took}"
+                );
                 return Ok(guest);
             }
             Err(reason) => reason,

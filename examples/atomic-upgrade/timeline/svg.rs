@@ -61,7 +61,12 @@ pub fn draw(record: &Record) -> String {
         bottom,
     };
     picture.rectangle("card", 0.5, 0.5, WIDTH - 1.0, height - 1.0, 12.0);
-    picture.words("title", LABELS, 40.0, "An atomic upgrade, as its clients saw it");
+    picture.words(
+        "title",
+        LABELS,
+        40.0,
+        "An atomic upgrade, as its clients saw it",
+    );
     picture.words("small", LABELS, 62.0, &summary);
     picture.phases(record);
     picture.waiting(&series);
@@ -150,7 +155,11 @@ impl Picture {
             open => OPEN.y(open, series.open).min(OPEN.bottom() - 3.0),
         };
         self.area(Ink::Proxy, &OPEN, series.columns.iter().map(ys));
-        self.row(&OPEN, "open connections", &format!("at most {}", series.open));
+        self.row(
+            &OPEN,
+            "open connections",
+            &format!("at most {}", series.open),
+        );
         let middle = FAILED.0 + FAILED.1 / 2.0;
         self.words("name", LABELS, middle + 4.0, "failed");
         let count = match series.failed {

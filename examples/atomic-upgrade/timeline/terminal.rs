@@ -116,12 +116,15 @@ impl Drawing {
             character: '·',
             ..Cell::BLANK
         };
-        self.row(self.label("failed"), &figure, series, |column| {
-            match column.failed {
+        self.row(
+            self.label("failed"),
+            &figure,
+            series,
+            |column| match column.failed {
                 0 => none,
                 _ => Cell::new('✗', Ink::Failed),
-            }
-        });
+            },
+        );
     }
 
     fn lanes(&mut self, record: &Record) {
@@ -166,7 +169,13 @@ impl Drawing {
     }
 
     /// A line with a cell for each column.
-    fn row(&mut self, label: String, figure: &str, series: &Series, draw: impl Fn(&Column) -> Cell) {
+    fn row(
+        &mut self,
+        label: String,
+        figure: &str,
+        series: &Series,
+        draw: impl Fn(&Column) -> Cell,
+    ) {
         self.add(label, figure, series.columns.iter().map(draw).collect());
     }
 
