@@ -177,7 +177,7 @@ impl ProxyOptions {
     ///
     /// # Errors
     ///
-    /// As [`command_line::parse`].
+    /// As `command_line::parse`.
     pub fn read() -> Result<Self, clap::Error> {
         let options: Self = command_line::parse()?;
         match options.contradiction() {

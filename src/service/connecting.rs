@@ -1,4 +1,4 @@
-//! Connecting to the first address of several that answers.
+//! Connecting to the first of several addresses that answers.
 
 use std::future::{pending, poll_fn};
 use std::io;

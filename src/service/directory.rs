@@ -262,7 +262,7 @@ mod tests {
         ] {
             chmod(&way, mode);
             match sticky {
-                // As /tmp: everybody can make their own, and remove nobody else's.
+                // As /tmp: users can remove only their own files.
                 true => drop(Directory::open(&end).unwrap()),
                 false => refused(&end, "others can write to"),
             }

@@ -1,10 +1,10 @@
 //! How a connection ends: in order, or by a reset.
 //!
-//! As soon as both sockets of a connection exist, closing either resets it ([`reset_on_close`]), whoever closes
-//! the last descriptor: this process, the kernel when the process dies, or systemd when it empties its store. So
-//! nobody takes half an answer for a whole one. That is undone for a socket when the other side's end is forwarded
-//! to it ([`end_orderly`], [`close_orderly`]): what was sent is delivered then, and the end after it, also when
-//! all descriptors are closed.
+//! As soon as both sockets of a connection exist, closing the last descriptor of either resets it
+//! ([`reset_on_close`]): by this process, by the kernel when the process dies, or by systemd when it empties its
+//! store. So a part of an answer is never taken for the whole. That is undone for a socket when the other side's end
+//! is forwarded to it ([`end_orderly`], [`close_orderly`]): what was sent is delivered then, and the end after it,
+//! also when all descriptors are closed.
 //!
 //! It costs each socket one system call at the beginning and one at the end. A listener never has the option,
 //! although sockets would inherit it: another program may get the listener next.
@@ -114,7 +114,7 @@ mod tests {
                 .map_err(|error| error.kind()),
             reset
         );
-        // Who has got the end already reads it once more, and cannot send.
+        // A peer that has read the end reads it again, and cannot send.
         let mut peer = after_reset(|ours, peer| {
             ours.shutdown(std::net::Shutdown::Write).unwrap();
             assert_eq!(peer.read(&mut [0]).unwrap(), 0);
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn who_closes_in_the_middle_resets_and_who_has_passed_the_end_on_does_not() {
+    fn closing_in_the_middle_resets_and_closing_after_the_forwarded_end_does_not() {
         let end = |prepare: fn(&TcpStream)| {
             let (mut ours, mut peer) = pair();
             reset_on_close(&ours);

@@ -42,10 +42,13 @@ pub struct TooFew(#[source] io::Error);
 ///
 /// When they cannot.
 pub fn make_sure_of(count: usize) -> Result<(), TooFew> {
-    let error = io::stderr();
-    let copies = (0..count).map(|_| error.as_fd().try_clone_to_owned());
-    let all: io::Result<Vec<OwnedFd>> = copies.collect();
-    all.map(drop).map_err(TooFew)
+    check_room(count).map_err(TooFew)
+}
+
+pub(super) fn check_room(count: usize) -> io::Result<()> {
+    let stderr = io::stderr();
+    let copies = (0..count).map(|_| stderr.as_fd().try_clone_to_owned());
+    copies.collect::<io::Result<Vec<OwnedFd>>>().map(drop)
 }
 
 /// The pause of accepting.

@@ -57,7 +57,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn whoever_waits_is_woken_and_finds_everything_in_order() {
+    fn a_thread_that_waits_is_woken_and_finds_everything_in_order() {
         let inbox = Arc::new(Inbox::new().unwrap());
         let poller = Poller::new().unwrap();
         poller.add(&*inbox, 1, Flags::IN).unwrap();

@@ -43,12 +43,6 @@ impl Events {
     }
 }
 
-impl Default for Events {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl AsFd for Poller {
     /// Readable when an event waits.
     fn as_fd(&self) -> BorrowedFd<'_> {

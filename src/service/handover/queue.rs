@@ -15,6 +15,7 @@ use rustix::net::{SocketAddrAny, SocketType, sockopt};
 use super::wire::{self, ClientWithToken, DESCRIPTORS, Datagram};
 use crate::service::arrival::{Accepted, Arrival};
 use crate::service::client_socket::ClientSocket;
+use crate::service::exhausted::check_room;
 use crate::service::kernel::is_tcp;
 use crate::service::mutex::lock;
 use crate::service::socket_file::remove_stale_datagram;
@@ -43,9 +44,9 @@ impl Queue {
         let mut clients = lock(&self.clients);
         if clients.is_empty() {
             if self.is_short.load(Relaxed)
-                && let Err(errno) = check_room(socket)
+                && let Err(error) = check_room(DESCRIPTORS)
             {
-                return Ok(Accepted::Exhausted(errno.into()));
+                return Ok(Accepted::Exhausted(error));
             }
             let datagram = wire::receive(socket, &mut *clients);
             match datagram {
@@ -81,15 +82,6 @@ impl Queue {
 fn foreign(why: &str) -> Accepted {
     tracing::warn!(ERROR = why, "what was handed over is no client: {why}");
     Accepted::Gone
-}
-
-/// Checks that the descriptors of a client can be opened now.
-fn check_room(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    let mut copies = Vec::with_capacity(DESCRIPTORS);
-    for _ in 0..DESCRIPTORS {
-        copies.push(rustix::io::fcntl_dupfd_cloexec(socket, 0)?);
-    }
-    Ok(())
 }
 
 /// Checks that a descriptor is the socket of a client, and returns the peer's address, if it has one; `None` when
