@@ -74,9 +74,9 @@ class Redis(HostTest):
             self.assertEqual(waiting.line(), "+PONG")
 
     @heavy
-    def test_two_hundred_cycles_lose_no_client(self):
+    def test_fifty_cycles_lose_no_client(self):
         self.start_redis(idle_time="0")
-        cycles, failures = times(200), []
+        cycles, failures = times(50), []
 
         def client():
             try:
