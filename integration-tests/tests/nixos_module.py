@@ -319,8 +319,8 @@ class Units(Module):
         for unit, template in shipped.items():
             text = (system.directory / unit).read_text()
             text = re.sub(r"/nix/store/[^/]*-disnix-proxy-example-[^/]*/bin/", "/usr/bin/", text)
-            text = re.sub(r"ExecReload=\S+ ", "ExecReload=/bin/sh ", text)
-            text = re.sub(r"ExecStart=\S+/sleep ", "ExecStart=/bin/sleep ", text)
+            text = re.sub(r"(?m)^ExecReload=\S+ ", "ExecReload=/bin/sh ", text)
+            text = re.sub(r"(?m)^ExecStart=\S+/sleep ", "ExecStart=/bin/sleep ", text)
             text = text.replace("ExecPaths=/nix/store -/usr\n", "ExecPaths=/usr\n")
             self.assertEqual(text, (project.UNITS / template).read_text(), unit)
 
