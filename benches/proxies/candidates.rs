@@ -4,6 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use socket2::{Domain, Protocol, Socket as Socket2, Type};
 
@@ -36,6 +37,8 @@ pub enum Candidate {
     },
     /// disnix-tcp-proxy that hands clients over.
     Handover,
+    /// Another build of disnix-tcp-proxy: [`compare_with`].
+    Other,
     /// HAProxy, mode tcp.
     Haproxy {
         /// `nbthread`
@@ -61,6 +64,7 @@ pub const ALL: &[Candidate] = &[
     Candidate::Ours { threads: None },
     Candidate::Ours { threads: Some(1) },
     Candidate::Handover,
+    Candidate::Other,
     Candidate::Haproxy {
         threads: 1,
         splice: false,
@@ -84,6 +88,19 @@ pub const ALL: &[Candidate] = &[
     Candidate::Nobody,
 ];
 
+static OTHER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Gives [`Candidate::Other`] its program.
+pub fn compare_with(program: PathBuf) {
+    // There is one command line.
+    let _ = OTHER.set(program);
+}
+
+/// The program of [`Candidate::Other`], if it takes part.
+pub fn other() -> Option<PathBuf> {
+    OTHER.get().cloned()
+}
+
 impl Candidate {
     /// As it is called in tables.
     pub fn name(self) -> String {
@@ -91,6 +108,7 @@ impl Candidate {
             Self::Ours { threads: None } => "disnix-tcp-proxy".to_owned(),
             Self::Ours { threads: Some(n) } => format!("disnix-tcp-proxy --threads {n}"),
             Self::Handover => "disnix-tcp-proxy, handover".to_owned(),
+            Self::Other => "disnix-tcp-proxy, other build".to_owned(),
             Self::Haproxy { threads, splice } => {
                 let threads = many(threads, "thread");
                 format!("HAProxy, {threads}{}", if splice { ", splice" } else { "" })
@@ -106,6 +124,7 @@ impl Candidate {
     pub fn family(self) -> &'static str {
         match self {
             Self::Ours { .. } | Self::Handover => "ours",
+            Self::Other => "other",
             Self::Haproxy { .. } => "haproxy",
             Self::SocketProxyd => "socket-proxyd",
             Self::Nginx { .. } => "nginx",
@@ -138,6 +157,7 @@ impl Candidate {
         };
         match self {
             Self::Ours { .. } | Self::Handover => Ok(OURS.into()),
+            Self::Other => other().ok_or_else(|| "--compare-with is missing".to_owned()),
             Self::Haproxy { .. } => installed("haproxy", "haproxy"),
             Self::SocketProxyd => installed("systemd-socket-proxyd", "systemd"),
             Self::Nginx { .. } => {
@@ -164,7 +184,7 @@ impl Candidate {
         let (socket, port) = match self {
             Self::Nobody => return Ok(None),
             Self::Haproxy { .. } | Self::Nginx { .. } => (Socket::Own, free_port()?),
-            Self::Ours { .. } | Self::Handover | Self::SocketProxyd => {
+            Self::Ours { .. } | Self::Handover | Self::Other | Self::SocketProxyd => {
                 let (listener, port) = listener(0)?;
                 (Socket::Activated(listener), port)
             }
@@ -183,6 +203,10 @@ impl Candidate {
                             .into_iter()
                             .chain(threads),
                     )
+                }
+                Self::Other => {
+                    let max = format!("--connections-max={connections}");
+                    words(["--log-level=warn".to_owned(), max, target])
                 }
                 Self::SocketProxyd => words([format!("--connections-max={connections}"), target]),
                 Self::Handover => {

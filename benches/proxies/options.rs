@@ -31,6 +31,9 @@ pub struct Options {
     /// Leave this peer away; repeatable
     #[arg(long, value_name = "PEER", value_parser = families())]
     pub without: Vec<String>,
+    /// Measure another build of disnix-tcp-proxy as one of the peers
+    #[arg(long, value_name = "PROGRAM")]
+    pub compare_with: Option<PathBuf>,
     /// Write the table into DIR/benchmark.md, and DIR/benchmark.svg
     #[arg(long, value_name = "DIR")]
     pub write: Option<PathBuf>,
@@ -64,7 +67,13 @@ impl Options {
     pub fn plan(&self) -> Plan {
         let only =
             |column: &Column| self.only.is_empty() || self.only.iter().any(|it| it == column.key);
-        let with = |candidate: &Candidate| !self.without.iter().any(|it| it == candidate.family());
+        if let Some(program) = &self.compare_with {
+            candidates::compare_with(program.clone());
+        }
+        let with = |candidate: &Candidate| {
+            let is_there = *candidate != Candidate::Other || candidates::other().is_some();
+            is_there && !self.without.iter().any(|it| it == candidate.family())
+        };
         let plan = Plan {
             rounds: self.rounds.max(1),
             length: Duration::from_secs_f64(self.seconds.clamp(0.01, 600.0)),
