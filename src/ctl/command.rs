@@ -20,11 +20,11 @@ use super::failure::CtlFailure;
 use super::lock::parameters;
 use super::options::LockOptions;
 use super::output::note;
-use super::signals::TerminationSignals;
 use super::view::{View, progress};
-use super::wait::{CallEvent, DrainCall, PendingCall};
+use super::wait::{CallEvent, DrainCall, PendingCall, catch_signals};
 use crate::interface::{GateState, Status, StatusReply};
 use crate::service::plural::count;
+use crate::service::signals::Signals;
 
 /// How long the proxy may take to notice that we have hung up, before others are said to keep the gate closed.
 const HANG_UP_TIME: Duration = Duration::from_secs(2);
@@ -36,7 +36,7 @@ const NOT_STARTED: u8 = 126;
 /// Locks, runs the command, unlocks, and returns the command's exit status. Without the lock the command is not
 /// run.
 pub async fn run(proxy: &NamedProxy, options: &LockOptions) -> Result<u8, CtlFailure> {
-    let mut signals = TerminationSignals::catch()?;
+    let mut signals = catch_signals()?;
     let mut call = PendingCall::start(proxy, DrainCall::Lock(parameters(options, true)));
     let mut view = View::new(proxy, false);
     let reply = call.complete(&mut view, &mut signals).await?;
@@ -69,7 +69,7 @@ fn start(proxy: &NamedProxy, command: &[OsString]) -> io::Result<Child> {
 }
 
 /// Waits for the command, passes signals on to it, and warns when the lock is in danger.
-async fn attend(child: &mut Child, call: &mut PendingCall, signals: &mut TerminationSignals) -> u8 {
+async fn attend(child: &mut Child, call: &mut PendingCall, signals: &mut Signals) -> u8 {
     loop {
         tokio::select! {
             status = child.wait() => return match status {
@@ -166,8 +166,7 @@ fn describe(status: &Status) -> String {
         false => count(lock.callers, "other caller"),
     };
     let reason = lock.reason.as_ref();
-    let reason = reason.map(|reason| format!(" ({reason})"));
-    let reason = reason.unwrap_or_default();
+    let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
     format!(
         "the gate stays closed, kept by {holder}{reason}; `disnix-tcp-proxyctl unlock` opens it for \
          everybody"

@@ -5,8 +5,7 @@
 //! - `status`, `connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`: the verbs;
 //! - `description`, `view`, `display`, `output`: what they print; `blockers`, `queued`: the clients that hold
 //!   up a drain;
-//! - `failure`: failures, as sentences and exit statuses;
-//! - `signals`: signals that ask a program to end.
+//! - `failure`: failures, as sentences and exit statuses.
 //!
 //! Nothing here decides about the gate: the proxy does.
 
@@ -36,7 +35,6 @@ pub mod options;
 mod output;
 mod patience;
 mod queued;
-mod signals;
 mod sockets;
 mod status;
 mod switch;

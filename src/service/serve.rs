@@ -8,6 +8,8 @@ mod service;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 pub use service::{Lifetime, Service};
 
 use super::alarm::Alarm;
@@ -19,7 +21,7 @@ use super::listener::Listener;
 use super::notify;
 use super::plural::clause;
 use super::program::Failure;
-use super::signals::{Order, Signals};
+use super::signals::Signals;
 
 /// How long the service may take to accept a client that waits.
 const ACCEPTING_TAKES: Duration = Duration::from_millis(1);
@@ -87,13 +89,6 @@ enum EndReason {
     Wish,
 }
 
-/// What has woken the loop.
-enum Wakeup {
-    Change,
-    Time,
-    Signal(Order),
-}
-
 struct Serving<S: Service> {
     service: Arc<S>,
     listeners: Arc<[Listener]>,
@@ -131,24 +126,17 @@ impl<S: Service> Serving<S> {
                 tokio::task::yield_now().await;
             }
             let due = due.into_iter().chain([self.idle.deadline()]).flatten();
-            match self.next(due.min()).await {
-                Wakeup::Time => {}
-                Wakeup::Change => {
+            tokio::select! {
+                biased;
+                signal = self.signals.next() => match signal {
+                    Signal::HUP => self.reload(),
+                    _ => return Ok(EndReason::Signal),
+                },
+                () = self.service.changed() => {
                     self.status_due = self.status_due.min(self.status_sent + STATUS_SOON);
                 }
-                Wakeup::Signal(Order::Reload) => self.reload(),
-                Wakeup::Signal(Order::Stop) => return Ok(EndReason::Signal),
+                () = self.alarm.wait(due.min()) => {}
             }
-        }
-    }
-
-    /// Waits for the next event, at most until `due`.
-    async fn next(&mut self, due: Option<Uptime>) -> Wakeup {
-        tokio::select! {
-            biased;
-            order = self.signals.next() => Wakeup::Signal(order),
-            () = self.service.changed() => Wakeup::Change,
-            () = self.alarm.wait(due) => Wakeup::Time,
         }
     }
 
@@ -271,7 +259,7 @@ impl<S: Service> Serving<S> {
                 }
             };
             tokio::select! {
-                order = self.signals.next() => if order == Order::Stop {
+                signal = self.signals.next() => if signal != Signal::HUP {
                     let open = self.service.open();
                     if std::mem::replace(&mut by_signal, true) {
                         return tracing::warn!(OPEN = open, "told twice to stop: {} cut off", were(open));

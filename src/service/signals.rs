@@ -1,27 +1,19 @@
-//! The signals of a service.
+//! The signals that ask a program to end or to reload.
 
 use std::io;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use rustix::process::Signal;
+use tokio::signal::unix::{self, SignalKind, signal};
 
-/// What a signal means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// SIGTERM, SIGINT.
-    Stop,
-    /// SIGHUP.
-    Reload,
-}
-
-/// The handlers of these signals.
+/// SIGTERM, SIGINT and SIGHUP, handled from the moment this exists.
 pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
 }
 
 impl Signals {
-    /// Handles them from now on. Fails when the kernel refuses.
+    /// Fails when the kernel refuses.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -31,11 +23,11 @@ impl Signals {
     }
 
     /// Waits for the next signal. Cancel safe.
-    pub async fn next(&mut self) -> Order {
+    pub async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => Order::Stop,
-            _ = self.interrupt.recv() => Order::Stop,
-            _ = self.hangup.recv() => Order::Reload,
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.hangup.recv() => Signal::HUP,
         }
     }
 }
