@@ -64,15 +64,14 @@ impl AsRawFd for ClientSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::loopback;
     use std::io::{ErrorKind, Read, Write};
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpStream;
 
     /// A client; the socket that serves it; the other process's descriptor of that, and its end of
     /// the token.
     fn handed_over() -> (TcpStream, ClientSocket, OwnedFd, std::io::PipeReader) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, _) = listener.accept().unwrap();
+        let (client, accepted) = loopback::pair();
         let other = OwnedFd::from(accepted.try_clone().unwrap());
         let (end, token) = std::io::pipe().unwrap();
         let socket = ClientSocket::handed_over(accepted.into(), token.into());

@@ -65,14 +65,9 @@ pub fn is_to_be_reset(socket: BorrowedFd<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::loopback::pair;
     use std::io::{ErrorKind, Read, Write};
-    use std::net::{TcpListener, TcpStream};
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let active = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (active, listener.accept().unwrap().0)
-    }
+    use std::net::TcpStream;
 
     /// The peer of a socket that is reset while a copy of it lives on, after `prepare`.
     fn after_reset(prepare: impl Fn(&mut TcpStream, &mut TcpStream)) -> TcpStream {

@@ -17,9 +17,8 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 /// Whether descriptors or memory had run out.
 pub fn is_exhausted(error: &io::Error) -> bool {
     let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-    error
-        .raw_os_error()
-        .is_some_and(|number| exhausted.contains(&number))
+    let number = error.raw_os_error();
+    number.is_some_and(|number| exhausted.contains(&number))
 }
 
 /// Whether the error, or a cause of it, is that descriptors had run out.
@@ -37,10 +36,6 @@ pub fn is_of_descriptors(error: &(dyn Error + 'static)) -> bool {
 pub struct TooFew(#[source] io::Error);
 
 /// Checks that `count` more descriptors can be opened now.
-///
-/// # Errors
-///
-/// When they cannot.
 pub fn make_sure_of(count: usize) -> Result<(), TooFew> {
     check_room(count).map_err(TooFew)
 }

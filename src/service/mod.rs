@@ -10,7 +10,8 @@
 //! - the life cycle: `serve`, `idle`, `drain`, `signals`, `notify`;
 //! - threads: `poller`, `inbox`, `mutex`, `processors`, `alarm`;
 //! - messages: `log`, `event`, `plural`, `printable`, `varlink`, `rights`;
-//! - programs: `program`, `clock`, `kernel`.
+//! - programs: `program`, `clock`, `kernel`;
+//! - unit tests: `loopback`.
 
 pub mod activation;
 pub mod address;
@@ -26,7 +27,7 @@ pub(crate) mod directory;
 pub(crate) mod drain;
 pub mod ending;
 pub(crate) mod event;
-pub mod exhausted;
+pub(crate) mod exhausted;
 mod grammar;
 pub mod handover;
 pub(crate) mod happy_eyeballs;
@@ -36,6 +37,8 @@ pub mod kernel;
 pub(crate) mod leads_to;
 pub(crate) mod listener;
 pub(crate) mod log;
+#[cfg(test)]
+pub(crate) mod loopback;
 pub(crate) mod mutex;
 pub mod notify;
 pub(crate) mod path_check;

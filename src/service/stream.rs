@@ -187,19 +187,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_reset_is_seen_without_receiving() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
+        let (client, server) = crate::service::loopback::pair();
         server.set_nonblocking(true).unwrap();
         let stream = Stream::of(server).unwrap();
         ending::reset_on_close(&client);
         drop(client);
         stream.broken().await;
         assert!(stream.tcp_info().unwrap().closed);
-        assert_eq!(
-            stream.take_error().unwrap().kind(),
-            io::ErrorKind::ConnectionReset
-        );
+        let error = stream.take_error().unwrap();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]

@@ -137,16 +137,10 @@ pub fn check_kind(fd: &OwnedFd) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::service::arrival::Peer;
+    use crate::service::loopback::pair;
+    use socket2::{Domain, Socket, Type};
     use std::io::Read;
     use std::net::{TcpListener, TcpStream, UdpSocket};
-
-    /// A client, the socket that was accepted for it, and its address.
-    fn tcp_client() -> (TcpStream, TcpStream, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (accepted, address) = listener.accept().unwrap();
-        (client, accepted, address)
-    }
 
     fn hand_over(queue: &UnixDatagram, client: impl AsFd) -> std::io::PipeReader {
         let (end, token) = std::io::pipe().unwrap();
@@ -158,10 +152,11 @@ mod tests {
         matches!(end.read(&mut [0]), Ok(0))
     }
 
-    /// Receives the client with this address.
-    fn receive(queue: &Queue, socket: &UnixDatagram, address: SocketAddr) {
+    /// Receives this client.
+    fn receive(queue: &Queue, socket: &UnixDatagram, client: &TcpStream) {
+        let peer = Peer::Tcp(client.local_addr().unwrap());
         match queue.receive(socket.as_fd()).unwrap() {
-            Accepted::Client(arrival) => assert_eq!(arrival.peer, Peer::Tcp(address)),
+            Accepted::Client(arrival) => assert_eq!(arrival.peer, peer),
             other => panic!("{other:?}"),
         }
     }
@@ -169,9 +164,9 @@ mod tests {
     #[test]
     fn a_client_is_taken_with_its_address() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
-        let (_client, accepted, address) = tcp_client();
+        let (client, accepted) = pair();
         let end = hand_over(&ours, &accepted);
-        receive(&Queue::default(), &theirs, address);
+        receive(&Queue::default(), &theirs, &client);
         assert!(is_done(end));
         let error = Queue::default().receive(theirs.as_fd()).unwrap_err();
         assert_eq!(error, Errno::AGAIN);
@@ -180,15 +175,13 @@ mod tests {
     #[test]
     fn a_client_that_has_gone_and_what_is_no_client_are_passed_over() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
-        let (client, accepted, _) = tcp_client();
+        let (client, accepted) = pair();
         crate::service::ending::reset_on_close(&client);
         drop(client);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
-        let unconnected =
-            rustix::net::socket(rustix::net::AddressFamily::INET, SocketType::STREAM, None)
-                .unwrap();
+        let unconnected = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         for strange in [
             accepted.as_fd(),
             listener.as_fd(),
@@ -209,15 +202,15 @@ mod tests {
     #[test]
     fn clients_that_came_together_are_received_one_by_one_or_go_to_somebody_else() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
-        let clients: [_; 3] = std::array::from_fn(|_| tcp_client());
+        let clients: [_; 3] = std::array::from_fn(|_| pair());
         let (ends, tokens): (Vec<_>, Vec<_>) = (0..3).map(|_| std::io::pipe().unwrap()).unzip();
-        let sockets = clients.iter().map(|(_, accepted, _)| accepted.as_fd());
+        let sockets = clients.iter().map(|(_, accepted)| accepted.as_fd());
         wire::send(&ours, sockets.zip(tokens.iter().map(AsFd::as_fd))).unwrap();
         drop(tokens);
         let queue = Queue::default();
         assert!(!queue.has_waiting());
-        receive(&queue, &theirs, clients[0].2);
-        receive(&queue, &theirs, clients[1].2);
+        receive(&queue, &theirs, &clients[0].0);
+        receive(&queue, &theirs, &clients[1].0);
         assert!(queue.has_waiting());
         drop(queue);
         for end in ends {
