@@ -52,12 +52,8 @@ const EXAMPLES: &str = "examples: localhost:5000, [::1]:5000, unix:/run/app.sock
 /// The longest path or name of an AF_UNIX address: `sun_path` less its NUL, unix(7).
 pub const UNIX_PATH_MAX: usize = 107;
 
-/// Reads the path of a socket, for an option.
-///
-/// # Errors
-///
-/// A sentence, when it is too long.
-pub fn socket_path(path: PathBuf) -> Result<PathBuf, String> {
+/// Reads the path of a socket, for an option. The error is a sentence, for one that is too long.
+pub(crate) fn socket_path(path: PathBuf) -> Result<PathBuf, String> {
     match path.as_os_str().len() {
         0..=UNIX_PATH_MAX => Ok(path),
         length => Err(format!(
@@ -109,11 +105,15 @@ mod tests {
     }
 
     /// Checks that each text is refused, and that the error contains the sentence beside it.
-    fn refused(parse: fn(&str) -> Result<Address, AddressError>, table: &[(&str, &str)]) {
+    fn refused_by(parse: fn(&str) -> Result<Address, AddressError>, table: &[(&str, &str)]) {
         for (text, reason) in table {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");
         }
+    }
+
+    fn refused(table: &[(&str, &str)]) {
+        refused_by(str::parse, table);
     }
 
     #[test]
@@ -145,106 +145,91 @@ mod tests {
 
     #[test]
     fn a_host_or_port_that_is_none_is_refused_with_the_reason() {
-        refused(
-            str::parse,
-            &[
-                ("", "is empty"),
-                (
-                    "5000",
-                    "host is missing (write localhost:5000 for a service",
-                ),
-                ("99999", "a port is a number from 1 to 65535 (examples"),
-                ("localhost", "port is missing"),
-                ("localhost:http", "not a number"),
-                ("localhost:65536", "not a number"),
-                (":80", "host is missing (write localhost:80 for"),
-                (":http", "host is missing (examples"),
-                ("*:80", "host is missing (write localhost:80"),
-                ("localhost:0", "port 0 cannot be connected to"),
-                ("localhost:+80", "not a number"),
-                ("localhost:80:90", "too many colons"),
-                ("eth%0:80", "not a name"),
-                ("a b:80", "not a name"),
-            ],
-        );
+        refused(&[
+            ("", "is empty"),
+            (
+                "5000",
+                "host is missing (write localhost:5000 for a service",
+            ),
+            ("99999", "a port is a number from 1 to 65535 (examples"),
+            ("localhost", "port is missing"),
+            ("localhost:http", "not a number"),
+            ("localhost:65536", "not a number"),
+            (":80", "host is missing (write localhost:80 for"),
+            (":http", "host is missing (examples"),
+            ("*:80", "host is missing (write localhost:80"),
+            ("localhost:0", "port 0 cannot be connected to"),
+            ("localhost:+80", "not a number"),
+            ("localhost:80:90", "too many colons"),
+            ("eth%0:80", "not a name"),
+            ("a b:80", "not a name"),
+        ]);
     }
 
     #[test]
     fn a_url_is_refused_with_what_to_write_instead() {
-        refused(
-            str::parse,
-            &[
-                ("http://localhost:80", "URL (write localhost:80)"),
-                ("http://localhost/", "URL (write localhost:80)"),
-                ("https://u@db.example/x?y", "URL (write db.example:443)"),
-                ("tcp://db.example:80", "URL (write db.example:80)"),
-                ("tcp://[::1]:80/", "URL (write [::1]:80)"),
-                ("tcp:localhost:80", "URL (write localhost:80)"),
-                ("localhost:80/", "URL (write localhost:80)"),
-                ("tcp://localhost", "URL (write HOST:PORT alone)"),
-            ],
-        );
+        refused(&[
+            ("http://localhost:80", "URL (write localhost:80)"),
+            ("http://localhost/", "URL (write localhost:80)"),
+            ("https://u@db.example/x?y", "URL (write db.example:443)"),
+            ("tcp://db.example:80", "URL (write db.example:80)"),
+            ("tcp://[::1]:80/", "URL (write [::1]:80)"),
+            ("tcp:localhost:80", "URL (write localhost:80)"),
+            ("localhost:80/", "URL (write localhost:80)"),
+            ("tcp://localhost", "URL (write HOST:PORT alone)"),
+        ]);
     }
 
     #[test]
     fn ipv6_without_its_brackets_or_scope_is_refused_with_the_reason() {
-        refused(
-            str::parse,
-            &[
-                ("::1", "brackets"),
-                ("::1:80", "brackets"),
-                ("[::1:80", "bracket"),
-                ("[localhost]:80", "brackets"),
-                ("fe80::1%eth0:80", "brackets"),
-                ("[::1]", "port is missing"),
-                ("[fe80::1%]:80", "brackets"),
-                ("[fe80::1%a/b]:80", "brackets"),
-                ("[10.0.0.1%eth0]:80", "brackets"),
-                ("[fe80::1%25eth0]:80", "(write [fe80::1%eth0]:80)"),
-                ("[fe80::1%25]]:80", "port is missing"),
-            ],
-        );
+        refused(&[
+            ("::1", "brackets"),
+            ("::1:80", "brackets"),
+            ("[::1:80", "bracket"),
+            ("[localhost]:80", "brackets"),
+            ("fe80::1%eth0:80", "brackets"),
+            ("[::1]", "port is missing"),
+            ("[fe80::1%]:80", "brackets"),
+            ("[fe80::1%a/b]:80", "brackets"),
+            ("[10.0.0.1%eth0]:80", "brackets"),
+            ("[fe80::1%25eth0]:80", "(write [fe80::1%eth0]:80)"),
+            ("[fe80::1%25]]:80", "port is missing"),
+        ]);
     }
 
     #[test]
     fn a_path_or_name_that_is_none_is_refused_with_the_reason() {
-        refused(
-            str::parse,
-            &[
-                ("unix:app.sock", "begins with /"),
-                ("unix:", "missing"),
-                ("unix:@", "missing"),
-                ("handover:app", "begins with /"),
-                ("handover:", "path is missing"),
-                ("handover:@app", "begins with /"),
-                ("vsock:4294967295:1", "cannot be connected to"),
-                ("vsock:2", "CID:PORT"),
-                ("vsock:x:1", "CID"),
-                (&format!("unix:/{}", "x".repeat(107)), "107 bytes"),
-            ],
-        );
+        refused(&[
+            ("unix:app.sock", "begins with /"),
+            ("unix:", "missing"),
+            ("unix:@", "missing"),
+            ("handover:app", "begins with /"),
+            ("handover:", "path is missing"),
+            ("handover:@app", "begins with /"),
+            ("vsock:4294967295:1", "cannot be connected to"),
+            ("vsock:2", "CID:PORT"),
+            ("vsock:x:1", "CID"),
+            (&format!("unix:/{}", "x".repeat(107)), "107 bytes"),
+        ]);
     }
 
     #[test]
     fn hidden_characters_are_refused_and_printed_visibly() {
-        refused(
-            str::parse,
-            &[
-                ("unix:/run/\0", "control character"),
-                (
-                    "unix:/run/\x1b[2Jx",
-                    "“unix:/run/\\u{1b}[2Jx” is not an address",
-                ),
-                ("unix:@\u{9b}31m", "control character"),
-                ("a\u{202e}b:80", "cannot be seen"),
-                ("a:80\n", "control character"),
-            ],
-        );
+        refused(&[
+            ("unix:/run/\0", "control character"),
+            (
+                "unix:/run/\x1b[2Jx",
+                "“unix:/run/\\u{1b}[2Jx” is not an address",
+            ),
+            ("unix:@\u{9b}31m", "control character"),
+            ("a\u{202e}b:80", "cannot be seen"),
+            ("a:80\n", "control character"),
+        ]);
     }
 
     #[test]
     fn an_address_to_listen_on_may_have_port_0_and_is_no_handover() {
-        refused(
+        refused_by(
             Address::parse_listen,
             &[
                 ("99999", "a port is a number from 1 to 65535"),

@@ -6,29 +6,30 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::ioctl::{Getter, Opcode, ioctl};
 use rustix::net::{ipproto, sockopt};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// TCP's states (`include/net/tcp_states.h`). Closed: by a reset, or because both sides have ended it.
-pub const TCP_CLOSE: u8 = 7;
+pub(crate) const TCP_CLOSE: u8 = 7;
 /// Neither side has ended it.
-pub const TCP_ESTABLISHED: u8 = 1;
+pub(crate) const TCP_ESTABLISHED: u8 = 1;
 /// Only the peer has ended it.
-pub const TCP_CLOSE_WAIT: u8 = 8;
+pub(crate) const TCP_CLOSE_WAIT: u8 = 8;
 /// Only we have ended it, and the peer has not acknowledged that.
-pub const TCP_FIN_WAIT1: u8 = 4;
+pub(crate) const TCP_FIN_WAIT1: u8 = 4;
 /// Only we have ended it.
-pub const TCP_FIN_WAIT2: u8 = 5;
+pub(crate) const TCP_FIN_WAIT2: u8 = 5;
 /// Both have ended it, the peer first.
-pub const TCP_LAST_ACK: u8 = 9;
+pub(crate) const TCP_LAST_ACK: u8 = 9;
 /// Both have ended it, at once.
-pub const TCP_CLOSING: u8 = 11;
+pub(crate) const TCP_CLOSING: u8 = 11;
 const TCP_TIME_WAIT: u8 = 6;
 
 /// What decisions need of `struct tcp_info` (`include/uapi/linux/tcp.h`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TcpInfo {
+pub(crate) struct TcpInfo {
     /// The connection was reset or has ended: nobody will answer.
     pub closed: bool,
     /// Segments that are not acknowledged. Of a listener: clients in the accept backlog (`tcp_get_info`
@@ -54,12 +55,8 @@ pub struct TcpInfo {
     pub writable: bool,
 }
 
-/// Returns the [`TcpInfo`] of a socket.
-///
-/// # Errors
-///
-/// When the socket is not a TCP socket.
-pub fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
+/// Returns the [`TcpInfo`] of a socket. Fails when it is not a TCP socket.
+pub(crate) fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
     let info = raw_tcp_info(socket.as_fd())?;
     let state = info.tcpi_state;
     // Our FIN counts as a byte while it waits behind others to be sent.
@@ -110,7 +107,7 @@ unsafe fn socket_option<T>(
 
 /// The kernel's counters of a TCP socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TcpCounters {
+pub(crate) struct TcpCounters {
     /// One of TCP's states, such as [`TCP_ESTABLISHED`].
     pub state: u8,
     /// The next call on the socket will return an error.
@@ -132,17 +129,14 @@ const STABLE_TRIES: usize = 1000;
 
 /// Whether a socket is plain TCP. A socket of MPTCP answers the same calls, but for one of its subflows
 /// (`mptcp_getsockopt_first_sf_only`, net/mptcp/sockopt.c).
-pub fn is_tcp(socket: impl AsFd) -> bool {
+pub(crate) fn is_tcp(socket: impl AsFd) -> bool {
     sockopt::socket_protocol(socket) == Ok(Some(ipproto::TCP))
 }
 
 /// Returns the [`TcpCounters`] of one moment. The kernel has a call for each, and reads the state before it
-/// locks the socket (`tcp_get_info`): they are read until nothing changes in between.
-///
-/// # Errors
-///
-/// When the socket is not a TCP socket; `WouldBlock` if the counters do not hold still.
-pub fn tcp_counters(socket: BorrowedFd<'_>) -> io::Result<TcpCounters> {
+/// locks the socket (`tcp_get_info`): they are read until nothing changes in between. Fails when the socket is not
+/// a TCP socket; with `WouldBlock` if the counters do not hold still.
+pub(crate) fn tcp_counters(socket: BorrowedFd<'_>) -> io::Result<TcpCounters> {
     if !is_tcp(socket) {
         return Err(io::ErrorKind::Unsupported.into());
     }
@@ -176,12 +170,8 @@ pub fn tcp_counters(socket: BorrowedFd<'_>) -> io::Result<TcpCounters> {
 }
 
 /// Whether an accepted TCP connection is as it was: we have not ended it, and nothing was received or sent. Does not
-/// allocate.
-///
-/// # Errors
-///
-/// As [`tcp_counters`].
-pub fn is_untouched(socket: BorrowedFd<'_>) -> io::Result<bool> {
+/// allocate. Fails as [`tcp_counters`].
+pub(crate) fn is_untouched(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let counters = tcp_counters(socket)?;
     // The peer's FIN counts as a byte.
     let fin = match counters.state {
@@ -194,21 +184,15 @@ pub fn is_untouched(socket: BorrowedFd<'_>) -> io::Result<bool> {
         && counters.acknowledged + counters.unacknowledged == 0)
 }
 
-/// Returns which of `flags`, `ERR` and `HUP` hold now: poll(2). It does not clear a socket's error.
-///
-/// # Errors
-///
-/// When the kernel has no memory.
-pub fn poll_now(descriptor: BorrowedFd<'_>, flags: PollFlags) -> io::Result<PollFlags> {
+/// Returns which of `flags`, `ERR` and `HUP` hold now: poll(2). It does not clear a socket's error. Fails when the
+/// kernel has no memory.
+pub(crate) fn poll_now(descriptor: BorrowedFd<'_>, flags: PollFlags) -> io::Result<PollFlags> {
     poll_for(descriptor, flags, Duration::ZERO)
 }
 
-/// As [`poll_now`], but waits for one of them, at most for `limit`; none then.
-///
-/// # Errors
-///
-/// When the kernel has no memory, or a signal interrupts it.
-pub fn poll_for(
+/// As [`poll_now`], but waits for one of them, at most for `limit`; none then. Fails also when a signal interrupts
+/// it.
+pub(crate) fn poll_for(
     descriptor: BorrowedFd<'_>,
     flags: PollFlags,
     limit: Duration,
@@ -219,7 +203,7 @@ pub fn poll_for(
 }
 
 /// A time as the kernel takes it; the longest one for a longer one.
-pub fn timespec(time: Duration) -> Timespec {
+pub(crate) fn timespec(time: Duration) -> Timespec {
     Timespec::try_from(time).unwrap_or(Timespec {
         tv_sec: i64::MAX,
         tv_nsec: 0,
@@ -228,18 +212,14 @@ pub fn timespec(time: Duration) -> Timespec {
 
 /// Whether bytes have arrived that were not received. Those from urgent data on are not readable
 /// (`tcp_inq`, include/net/tcp.h).
-pub fn has_unread(socket: BorrowedFd<'_>) -> bool {
+pub(crate) fn has_unread(socket: BorrowedFd<'_>) -> bool {
     rustix::io::ioctl_fionread(socket).is_ok_and(|unread| unread > 0)
         || poll_now(socket, PollFlags::PRI).is_ok_and(|flags| flags.contains(PollFlags::PRI))
 }
 
 /// Makes each `MSG_PEEK` continue behind the one before, from the start; if not `on`, show the same again:
-/// `SO_PEEK_OFF`, socket(7).
-///
-/// # Errors
-///
-/// When the socket is not one of AF_UNIX.
-pub fn peek_onwards(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
+/// `SO_PEEK_OFF`, socket(7). Fails when the socket is not one of AF_UNIX.
+pub(crate) fn peek_onwards(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
     let offset: libc::c_int = if on { 0 } else { -1 };
     // SAFETY: the kernel reads one int from `offset`.
     let set = unsafe {
@@ -258,12 +238,8 @@ pub fn peek_onwards(socket: BorrowedFd<'_>, on: bool) -> io::Result<()> {
 }
 
 /// Returns the number of a socket's network namespace (`SO_NETNS_COOKIE`,
-/// `include/uapi/asm-generic/socket.h`).
-///
-/// # Errors
-///
-/// When the kernel is older than 5.14.
-pub fn network_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+/// `include/uapi/asm-generic/socket.h`). Fails when the kernel is older than 5.14.
+pub(crate) fn network_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
     // SAFETY: any bytes are a valid number.
     unsafe { socket_option(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE) }
 }
@@ -274,20 +250,17 @@ pub fn network_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
 ///
 /// When the socket has no such queue.
 pub fn unacknowledged_bytes(socket: BorrowedFd<'_>) -> io::Result<usize> {
-    let mut bytes: libc::c_int = 0;
-    // SAFETY: the kernel writes one int to `bytes`. SIOCOUTQ and TIOCOUTQ are one number.
-    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &mut bytes) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    // SAFETY: the kernel writes one int. SIOCOUTQ and TIOCOUTQ are one number.
+    let bytes = unsafe { ioctl(socket, Getter::<{ libc::TIOCOUTQ as Opcode }, i32>::new())? };
     Ok(bytes.try_into().unwrap_or(0))
 }
 
-/// Makes the runtime watch a descriptor.
-///
-/// # Errors
-///
-/// When memory or watches have run out (epoll(7), `/proc/sys/fs/epoll/max_user_watches`).
-pub fn watch<F: AsFd + AsRawFd>(descriptor: F, interest: Interest) -> io::Result<AsyncFd<F>> {
+/// Makes the runtime watch a descriptor. Fails when memory or watches have run out (epoll(7),
+/// `/proc/sys/fs/epoll/max_user_watches`).
+pub(crate) fn watch<F: AsFd + AsRawFd>(
+    descriptor: F,
+    interest: Interest,
+) -> io::Result<AsyncFd<F>> {
     // SAFETY: what can be borrowed as a descriptor stays open and the same as long as it lives (I/O safety,
     // `std::os::fd`); the `AsyncFd` owns it.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest)? })

@@ -110,11 +110,9 @@ pub fn status(status: &str) -> bool {
 
 /// `RELOADING=1`; [`ready`] follows. Since systemd 253 it needs the time of the monotonic clock.
 pub fn reloading() {
-    let states = [
-        Some(NotifyState::Reloading),
-        NotifyState::monotonic_usec_now().ok(),
-    ];
-    send(&states.into_iter().flatten().collect::<Vec<_>>());
+    let mut states = vec![NotifyState::Reloading];
+    states.extend(NotifyState::monotonic_usec_now());
+    send(&states);
 }
 
 /// `STOPPING=1`: the end has begun.
@@ -156,37 +154,23 @@ pub fn is_systemd() -> bool {
 
 /// Puts descriptors into systemd's store, from which the next process gets them under this name. They are in
 /// one message, so that systemd keeps all of them or, if this process dies right now, none; also those whose
-/// other end is closed (`FDPOLL=0`). It silently closes those above `FileDescriptorStoreMax=`.
-///
-/// # Errors
-///
-/// When systemd cannot be notified.
-pub fn store(name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
+/// other end is closed (`FDPOLL=0`). It silently closes those above `FileDescriptorStoreMax=`. Fails when systemd
+/// cannot be notified.
+pub(crate) fn store(name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
     let unwatched = NotifyState::Custom("FDPOLL=0");
-    send_with(
-        &[NotifyState::FdStore, NotifyState::FdName(name), unwatched],
-        descriptors,
-    )
+    let states = [NotifyState::FdStore, NotifyState::FdName(name), unwatched];
+    send_with(&states, descriptors)
 }
 
-/// Makes systemd close what it has stored under this name.
-///
-/// # Errors
-///
-/// When systemd cannot be notified.
-pub fn unstore(name: &str) -> Result<(), StoreError> {
-    send_with(
-        &[NotifyState::FdStoreRemove, NotifyState::FdName(name)],
-        &[],
-    )
+/// Makes systemd close what it has stored under this name. Fails when systemd cannot be notified.
+pub(crate) fn unstore(name: &str) -> Result<(), StoreError> {
+    let states = [NotifyState::FdStoreRemove, NotifyState::FdName(name)];
+    send_with(&states, &[])
 }
 
-/// Waits until systemd has processed every message before (`BARRIER=1`, sd_notify(3)).
-///
-/// # Errors
-///
-/// When systemd cannot be notified, or does not answer within `limit`.
-pub fn barrier(limit: Duration) -> Result<(), StoreError> {
+/// Waits until systemd has processed every message before (`BARRIER=1`, sd_notify(3)). Fails when systemd cannot be
+/// notified, or does not answer within `limit`.
+pub(crate) fn barrier(limit: Duration) -> Result<(), StoreError> {
     match manager()?.wait_for_barrier(limit) {
         Ok(true) => Ok(()),
         Ok(false) => Err(StoreError::NoAnswer),

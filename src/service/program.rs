@@ -26,11 +26,8 @@ pub struct WithStatus {
 
 /// A failure for an argument or a variable that makes no sense, with the exit status that clap has for it.
 pub fn wrong_usage(sentence: &str) -> Failure {
-    let failure = WithStatus {
-        status: WRONG_USAGE,
-        failure: sentence.into(),
-    };
-    failure.into()
+    let (status, failure) = (WRONG_USAGE, sentence.into());
+    WithStatus { status, failure }.into()
 }
 
 const WRONG_USAGE: u8 = 2;
@@ -46,11 +43,8 @@ const TO_RUN: usize = 12;
 const FAILED_START: Duration = Duration::from_millis(500);
 
 /// Runs a future to its end on a single-threaded runtime. A thread that still looks up a name is not waited for.
-///
-/// # Errors
-///
-/// When the runtime cannot be made.
-pub fn block_on<T>(body: impl Future<Output = T>) -> io::Result<T> {
+/// Fails when the runtime cannot be made.
+pub(crate) fn block_on<T>(body: impl Future<Output = T>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -93,13 +87,11 @@ pub fn run<T: Termination + Send + 'static>(
 
 fn fail(failure: &(dyn Error + 'static)) -> ExitCode {
     let mut text = failure.to_string();
-    let mut cause = failure.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
+    for cause in std::iter::successors(failure.source(), |&error| error.source()) {
+        let more = cause.to_string();
         if !text.contains(&more) {
             text = format!("{text}: {more}");
         }
-        cause = error.source();
     }
     if is_of_descriptors(failure) && !text.contains("LimitNOFILE=") {
         text.push_str(" (raise LimitNOFILE=)");
@@ -162,32 +154,20 @@ pub fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Reads a port, for an option.
-///
-/// # Errors
-///
-/// A sentence, when it is none.
-pub fn port(text: &str) -> Result<u16, String> {
+/// Reads a port, for an option. The error is a sentence.
+pub(crate) fn port(text: &str) -> Result<u16, String> {
     text.parse()
         .map_err(|_| "a port is a number from 0 to 65535".to_owned())
 }
 
-/// Reads the number of a connection, for an option.
-///
-/// # Errors
-///
-/// A sentence, when it is no number.
-pub fn number(text: &str) -> Result<u64, String> {
+/// Reads the number of a connection, for an option. The error is a sentence.
+pub(crate) fn number(text: &str) -> Result<u64, String> {
     text.parse()
         .map_err(|error| not_a_number(&error, "a number is needed"))
 }
 
-/// Reads a number of at least one, for an option.
-///
-/// # Errors
-///
-/// A sentence, when it is not such a number.
-pub fn positive(text: &str) -> Result<usize, String> {
+/// Reads a number of at least one, for an option. The error is a sentence.
+pub(crate) fn positive(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least 1 is needed".to_owned()),
         Ok(number) => Ok(number),

@@ -43,12 +43,8 @@ impl TimeSpan {
     }
 }
 
-/// Reads a limit, for an option.
-///
-/// # Errors
-///
-/// A sentence, when it is not a time, or 0.
-pub fn limit(text: &str) -> Result<TimeSpan, String> {
+/// Reads a limit, for an option: a time, and not 0. The error is a sentence.
+pub(crate) fn limit(text: &str) -> Result<TimeSpan, String> {
     match text.parse::<TimeSpan>() {
         Ok(TimeSpan::Finite(Duration::ZERO)) => Err(
             "0 would be over before anything can happen: write infinity for no limit".to_owned(),
@@ -140,18 +136,11 @@ impl fmt::Display for TimeSpan {
         if left == 0 {
             return f.write_str("0");
         }
-        let units: [(&str, u128); 7] = [
-            ("w", 604_800_000_000),
-            ("d", 86_400_000_000),
-            ("h", 3_600_000_000),
-            ("min", 60_000_000),
-            ("s", 1_000_000),
-            ("ms", 1_000),
-            ("us", 1),
-        ];
         let mut separator = "";
-        for (name, size) in units {
-            if left >= size {
+        for name in ["w", "d", "h", "min", "s", "ms", "us"] {
+            if let Some(size) = unit_micros(name).map(u128::from)
+                && left >= size
+            {
                 write!(f, "{separator}{}{name}", left / size)?;
                 left %= size;
                 separator = " ";
@@ -206,10 +195,8 @@ mod tests {
     #[test]
     fn a_limit_of_no_time_is_refused() {
         for text in ["0", "0s", "0.1us"] {
-            assert!(
-                limit(text).unwrap_err().contains("write infinity"),
-                "{text}"
-            );
+            let error = limit(text).unwrap_err();
+            assert!(error.contains("write infinity"), "{text}");
         }
         assert!(limit("soon").unwrap_err().contains("number"));
         assert_eq!(limit("infinity"), Ok(TimeSpan::Infinity));
