@@ -59,15 +59,11 @@ impl NamedProxy {
 
     /// Fails if another user could have put the socket there: one that says all is drained.
     fn check_owner(&self, stream: &UnixStream) -> Result<(), CtlFailure> {
-        let path = || self.control.clone();
         let peer = stream.peer_cred();
-        let user = peer.map_err(|error| CtlFailure::Unreachable {
-            path: path(),
-            error,
-        });
-        let user = user?.uid();
+        let peer = peer.map_err(|error| CtlFailure::of_connection(&self.control, error))?;
+        let user = peer.uid();
         directory::is_place_of(&self.control, user).map_err(|error| CtlFailure::NotOurs {
-            path: path(),
+            path: self.control.clone(),
             user,
             error,
         })

@@ -92,10 +92,8 @@ fn open(status: &Status) -> String {
         0 => String::new(),
         count => format!(", {count} of them in the process that was taken over"),
     };
-    format!(
-        "{} of at most {}{before}",
-        status.open, status.connections_max
-    )
+    let (open, most) = (status.open, status.connections_max);
+    format!("{open} of at most {most}{before}")
 }
 
 fn queue(status: &Status, queued: usize) -> String {

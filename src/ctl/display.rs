@@ -40,12 +40,8 @@ pub fn moment(usec: u64) -> String {
 /// The time of day of a moment, in UTC.
 pub fn time_of_day(usec: u64) -> String {
     let seconds = usec / 1_000_000 % 86_400;
-    format!(
-        "{:02}:{:02}:{:02} UTC",
-        seconds / 3_600,
-        seconds / 60 % 60,
-        seconds % 60
-    )
+    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
+    format!("{hours:02}:{minutes:02}:{:02} UTC", seconds % 60)
 }
 
 /// The date `days` after 1970-01-01 in the Gregorian calendar. Counting years from March

@@ -5,15 +5,12 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::failure::CtlFailure;
-use crate::interface::INTERFACE;
+use crate::interface::qualified;
 use crate::service::plural::clause;
 
 /// From the error `name` that the proxy behind `path` replied with.
 pub fn failure_of(path: &Path, name: &str, parameters: &Value) -> CtlFailure {
-    let own_name = name
-        .strip_prefix(INTERFACE)
-        .and_then(|rest| rest.strip_prefix('.'));
-    let error = own_name.unwrap_or_default();
+    let error = name.strip_prefix(&qualified("")).unwrap_or_default();
     match error {
         "DrainTimedOut" => CtlFailure::DrainTimedOut(number(parameters, "open")),
         "DrainStalled" => CtlFailure::DrainStalled(number(parameters, "open")),
@@ -90,7 +87,7 @@ fn refusal(error: &str, parameters: &Value) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::interface::{DESCRIPTION, qualified};
+    use crate::interface::DESCRIPTION;
     use serde_json::json;
 
     fn failure(name: &str, parameters: Value) -> CtlFailure {

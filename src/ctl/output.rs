@@ -36,11 +36,8 @@ pub fn done(as_json: bool, value: &impl Serialize, text: impl std::fmt::Display)
         true => json(value),
         false => line(text),
     };
-    if let Err(CtlFailure::Output(error)) = printed {
-        note(format_args!(
-            "warning: it is done, but {}",
-            CtlFailure::Output(error)
-        ));
+    if let Err(failure @ CtlFailure::Output(_)) = printed {
+        note(format_args!("warning: it is done, but {failure}"));
     }
 }
 
@@ -58,9 +55,6 @@ pub async fn reader_gone() {
 /// Prints a sentence to standard error. A failure to do so is ignored: there is no place to report it.
 pub fn note(text: impl std::fmt::Display) {
     let text = text.to_string();
-    let _ = writeln!(
-        io::stderr().lock(),
-        "disnix-tcp-proxyctl: {}",
-        sentence(&text)
-    );
+    let text = sentence(&text);
+    let _ = writeln!(io::stderr().lock(), "disnix-tcp-proxyctl: {text}");
 }

@@ -93,7 +93,10 @@ impl View {
     /// Waits until it is time to draw, and draws. Cancel safe.
     pub async fn refresh(&mut self) {
         match self {
-            Self::Live(live) => live.refresh().await,
+            Self::Live(live) => {
+                live.picture.blockers = live.watch.next().await;
+                live.draw();
+            }
             Self::Lines {
                 last,
                 watch,
@@ -145,11 +148,6 @@ impl Live {
         }
     }
 
-    async fn refresh(&mut self) {
-        self.picture.blockers = self.watch.next().await;
-        self.draw();
-    }
-
     fn draw(&mut self) {
         let width = match rustix::termios::tcgetwinsize(io::stderr()) {
             Ok(size) if size.ws_col > 0 => size.ws_col.into(),
@@ -194,10 +192,8 @@ impl Picture {
     fn lines(&self, width: usize) -> Vec<String> {
         let elapsed = age(micros(self.elapsed));
         let Some(reply) = &self.reply else {
-            return vec![fit(
-                &format!("waiting for the proxy to answer ({elapsed})"),
-                width,
-            )];
+            let text = format!("waiting for the proxy to answer ({elapsed})");
+            return vec![fit(&text, width)];
         };
         let closed = self.most - reply.open.min(self.most);
         let bar_width = width.saturating_sub(32).clamp(10, 40);

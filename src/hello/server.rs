@@ -38,11 +38,8 @@ pub fn main() -> ExitCode {
     let inherited = activation::inherited();
     let options: ServerOptions =
         command_line::parse().unwrap_or_else(|error| program::refuse(&error));
-    program::run(
-        "hello-world-server",
-        options.log_level,
-        run(options, inherited),
-    )
+    let level = options.log_level;
+    program::run("hello-world-server", level, run(options, inherited))
 }
 
 async fn run(
@@ -70,11 +67,8 @@ async fn run(
         drain_timeout: options.drain_timeout.finite(),
     };
     let listeners: Arc<[Listener]> = listeners.into();
-    tokio::spawn(acceptor::accept(
-        Arc::clone(&server),
-        Arc::clone(&listeners),
-        alarm,
-    ));
+    let accepting = acceptor::accept(Arc::clone(&server), Arc::clone(&listeners), alarm);
+    tokio::spawn(accepting);
     serve(server, listeners, lifetime).await?;
     Ok(())
 }

@@ -97,15 +97,12 @@ fn check_open(promised: u64) -> Result<usize, ActivationError> {
 /// Takes the descriptors of systemd.
 fn named() -> Result<Vec<Inherited>, ActivationError> {
     let fail = |error: libsystemd::errors::SdError| ActivationError(error.to_string());
-    let names = libsystemd::activation::receive_descriptors_with_names(false).map_err(fail)?;
-    if names.is_empty() {
-        let fds = libsystemd::activation::receive_descriptors(false).map_err(fail)?;
-        return Ok(fds
-            .into_iter()
-            .map(|fd| take(fd.into_raw_fd(), String::new()))
-            .collect());
+    let mut fds = libsystemd::activation::receive_descriptors_with_names(false).map_err(fail)?;
+    if fds.is_empty() {
+        let nameless = libsystemd::activation::receive_descriptors(false).map_err(fail)?;
+        fds.extend(nameless.into_iter().map(|fd| (fd, String::new())));
     }
-    Ok(names
+    Ok(fds
         .into_iter()
         .map(|(fd, name)| take(fd.into_raw_fd(), name))
         .collect())
@@ -116,9 +113,8 @@ fn anonymous(count: usize) -> Result<Vec<Inherited>, ActivationError> {
     let fail = |error: io::Error| ActivationError(error.to_string());
     let mut manager = listenfd::ListenFd::from_env();
     (0..count)
-        .map(|index| manager.take_raw_fd(index).map_err(fail))
-        .filter_map(Result::transpose)
-        .map(|fd| fd.map(|fd| take(fd, String::new())))
+        .filter_map(|index| manager.take_raw_fd(index).map_err(fail).transpose())
+        .map(|fd| Ok(take(fd?, String::new())))
         .collect()
 }
 

@@ -72,10 +72,7 @@ pub const USEC_MAX: u64 = i64::MAX as u64;
 
 /// A duration in microseconds, for the control interface and the journal; at most [`USEC_MAX`].
 pub fn micros(duration: Duration) -> u64 {
-    duration
-        .as_micros()
-        .try_into()
-        .map_or(USEC_MAX, |usec: u64| usec.min(USEC_MAX))
+    duration.as_micros().min(USEC_MAX.into()) as u64
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Connecting to the first of several addresses that answers.
 
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -32,13 +32,14 @@ where
         if race.is_lost() {
             return Err(error);
         }
+        let due = race.due();
         let (address, failure) = tokio::select! {
             biased;
             (address, result) = finished(&mut attempts) => match result {
                 Ok(connected) => return Ok(connected),
                 Err(failure) => (address, failure),
             },
-            () = sleep_to(race.due()) => continue,
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => continue,
         };
         let now = Instant::now();
         if is_exhausted(&failure) && !attempts.is_empty() {
@@ -78,17 +79,11 @@ where
     (address, result)
 }
 
-async fn sleep_to(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => pending().await,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::cell::RefCell;
+    use std::future::pending;
     use std::time::Duration;
 
     const fn local(port: u16) -> SocketAddr {

@@ -320,10 +320,8 @@ mod tests {
         for name in ["lock", "target", "target"] {
             directory.remove(name).unwrap();
         }
-        assert_eq!(
-            directory.read("lock").unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        let error = directory.read("lock").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
         let inner = directory.subdirectory("inner", true).unwrap();
         inner.replace("x", b"").unwrap();
         directory.subdirectory("inner", false).unwrap();

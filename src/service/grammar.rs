@@ -49,14 +49,7 @@ impl Address {
             let host = Ipv6Addr::UNSPECIFIED.to_string();
             return Ok(Self::Tcp { host, port });
         }
-        match read(text, Purpose::Listen)? {
-            Self::Handover(_) => Err(AddressError {
-                text: text.to_owned(),
-                reason: "clients are handed over there by a proxy, and nobody can connect to it",
-                advice: None,
-            }),
-            address => Ok(address),
-        }
+        read(text, Purpose::Listen)
     }
 }
 
@@ -107,7 +100,13 @@ fn address(text: &str, purpose: Purpose) -> Result<Address, Problem> {
     if let Some(rest) = text.strip_prefix("handover:")
         && number::<u16>(rest).is_none()
     {
-        return path(rest).map(Address::Handover);
+        let path = path(rest)?;
+        return match purpose {
+            Purpose::Connect => Ok(Address::Handover(path)),
+            Purpose::Listen => {
+                Err("clients are handed over there by a proxy, and nobody can connect to it".into())
+            }
+        };
     }
     if let Some(rest) = text.strip_prefix("vsock:") {
         return vsock(rest, purpose);

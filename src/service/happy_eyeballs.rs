@@ -121,11 +121,8 @@ mod tests {
     #[test]
     fn the_next_address_is_tried_after_a_quarter_of_a_second_or_when_one_fails() {
         let now = Instant::now();
-        let mut race = Race::new(
-            addresses(&["1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1"]),
-            now,
-            None,
-        );
+        let given = addresses(&["1.0.0.1:1", "1.0.0.2:1", "1.0.0.3:1"]);
+        let mut race = Race::new(given, now, None);
         assert!(race.begin(now).is_some() && race.begin(now).is_none());
         let later = now + DELAY;
         assert_eq!(race.due(), Some(later));

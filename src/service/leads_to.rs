@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr, SockRef};
+use socket2::{Domain, SockRef};
 use tokio::net::lookup_host;
 use tokio::time::timeout;
 
@@ -144,17 +144,14 @@ fn has_name(target: &Address, listener: &Listener) -> bool {
         Address::Abstract(name) => {
             bound.as_abstract_namespace() == Some(name.as_bytes()) && is_in_our_network(listener)
         }
-        Address::Vsock { cid, port } => is_vsock(&bound, *cid, *port),
+        Address::Vsock { cid, port } => {
+            let bound = bound.as_vsock_address();
+            bound.is_some_and(|(bound_cid, bound_port)| {
+                bound_port == *port && (*cid == VSOCK_LOCAL || *cid == bound_cid)
+            })
+        }
         Address::Tcp { .. } | Address::Handover(_) => false,
     }
-}
-
-fn is_vsock(bound: &SockAddr, cid: u32, port: u32) -> bool {
-    bound
-        .as_vsock_address()
-        .is_some_and(|(bound_cid, bound_port)| {
-            bound_port == port && (cid == VSOCK_LOCAL || cid == bound_cid)
-        })
 }
 
 /// Whether a listener is in our network namespace; an inherited one need not be. Kernels before 5.14 do not say:
@@ -178,12 +175,9 @@ mod tests {
     fn is_reached(bound: &str, only_v6: bool, target: &str) -> bool {
         let local: [IpAddr; 3] =
             ["127.0.0.9", "192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap());
-        is_reached_by(
-            bound.parse().unwrap(),
-            only_v6,
-            target.parse().unwrap(),
-            |ip| ip.is_loopback() || local.contains(&ip),
-        )
+        let is_local = |ip: IpAddr| ip.is_loopback() || local.contains(&ip);
+        let [bound, target] = [bound, target].map(|address| address.parse().unwrap());
+        is_reached_by(bound, only_v6, target, is_local)
     }
 
     #[test]
@@ -206,11 +200,8 @@ mod tests {
             ("[::]:80", "0.0.0.0:80", true),
             ("[::1]:80", "[::]:80", true),
         ] {
-            assert_eq!(
-                is_reached(bound, false, target),
-                expected,
-                "{bound} {target}"
-            );
+            let reached = is_reached(bound, false, target);
+            assert_eq!(reached, expected, "{bound} {target}");
         }
         assert!(is_reached("[::]:80", true, "[::1]:80"));
         assert!(!is_reached("[::]:80", true, "127.0.0.1:80"));

@@ -59,14 +59,10 @@ impl ListenError {
     pub(super) fn of_bind(address: &Address, source: io::Error) -> Self {
         let address = address.clone();
         let found = match &address {
-            Address::Unix(path) | Address::Handover(path)
-                if source.kind() == io::ErrorKind::AddrInUse =>
-            {
-                instead_of_socket(path)
-            }
+            Address::Unix(path) | Address::Handover(path) => instead_of_socket(path),
             _ => None,
         };
-        match found {
+        match found.filter(|_| source.kind() == io::ErrorKind::AddrInUse) {
             Some(found) => Self::Occupied { address, found },
             None => Self::Bind { address, source },
         }

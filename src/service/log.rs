@@ -23,12 +23,12 @@ impl FromStr for Level {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "error" | "warn" | "info" | "debug" | "trace" => {
-                text.parse().map(Self).map_err(|_| unknown_level(text))
-            }
-            _ => Err(unknown_level(text)),
-        }
+        let is_known = ["error", "warn", "info", "debug", "trace"].contains(&text);
+        let level = text.parse().ok().filter(|_| is_known).map(Self);
+        level.ok_or_else(|| {
+            let text = Printable(text);
+            format!("“{text}” is not a level: error, warn, info, debug and trace are")
+        })
     }
 }
 
@@ -36,11 +36,6 @@ impl Default for Level {
     fn default() -> Self {
         Self(LevelFilter::INFO)
     }
-}
-
-fn unknown_level(text: &str) -> String {
-    let text = Printable(text);
-    format!("“{text}” is not a level: error, warn, info, debug and trace are")
 }
 
 /// Starts logging for the program `name`; call it once.

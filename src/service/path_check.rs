@@ -167,10 +167,8 @@ mod tests {
         ] {
             assert_eq!(passes(check(None), way), good, "{way:?}");
         }
-        let link = PathEntry {
-            owner: MALLORY,
-            mode: 0o777,
-        };
+        let (owner, mode) = (MALLORY, 0o777);
+        let link = PathEntry { owner, mode };
         assert!(check(None).link(Path::new("/x"), &link).is_err());
     }
 

@@ -103,6 +103,5 @@ async fn unix(path: &Path) -> io::Result<Stream> {
 }
 
 fn open(socket: io::Result<impl Into<OwnedFd>>) -> io::Result<Stream> {
-    let socket: OwnedFd = socket?.into();
-    Stream::of(socket)
+    Stream::of(socket?.into())
 }

@@ -99,9 +99,6 @@ impl ClientFailure {
 /// Prints a sentence to standard error. A failure to do so is ignored: there is no place to report it.
 pub fn note(text: impl std::fmt::Display) {
     let text = text.to_string();
-    let _ = writeln!(
-        io::stderr().lock(),
-        "hello-world-client: {}",
-        sentence(&text)
-    );
+    let text = sentence(&text);
+    let _ = writeln!(io::stderr().lock(), "hello-world-client: {text}");
 }

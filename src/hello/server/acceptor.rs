@@ -45,9 +45,8 @@ impl Drop for ServedClient {
 /// Accepts clients from all listeners until one of them breaks.
 pub(super) async fn accept(server: Arc<Server>, listeners: Arc<[Listener]>, alarm: Alarm) {
     if let Err(error) = accept_all(&server, &listeners, alarm).await {
-        let _ = server
-            .failure
-            .set(format!("no client can be accepted: {error}"));
+        let failure = format!("no client can be accepted: {error}");
+        let _ = server.failure.set(failure);
         server.changed.notify_one();
     }
 }
@@ -149,11 +148,9 @@ async fn attend(mut client: ServedClient) {
     let Some(socket) = &client.socket else {
         return;
     };
-    let result = match Stream::of(socket.as_fd()) {
-        Ok(stream) => converse(&stream, &client.server.greeting).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = result {
+    let conversation =
+        async { converse(&Stream::of(socket.as_fd())?, &client.server.greeting).await };
+    if let Err(error) = conversation.await {
         tracing::debug!(ERROR = %error, "a client was lost: {error}");
     }
     client.is_served = true;

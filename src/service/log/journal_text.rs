@@ -75,10 +75,8 @@ mod tests {
             let mut texts = Texts::default();
             event.record(&mut texts);
             let named = |(field, text): (Field, String)| (field.name().to_owned(), text);
-            self.0
-                .lock()
-                .unwrap()
-                .extend(texts.0.into_iter().map(named));
+            let mut recorded = self.0.lock().unwrap();
+            recorded.extend(texts.0.into_iter().map(named));
         }
     }
 

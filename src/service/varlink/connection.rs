@@ -277,19 +277,13 @@ mod tests {
 
     #[tokio::test]
     async fn descriptors_arrive_with_their_message_and_only_where_they_are_expected() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut sender, mut receiver) = (
-            VarlinkConnection::new(ours, 0),
-            VarlinkConnection::new(theirs, 1000),
-        );
+        let (mut sender, receiver) = pair(0);
+        let mut receiver = VarlinkConnection::new(receiver, 1000);
         let (kept, sent) = std::os::unix::net::UnixStream::pair().unwrap();
         let reply = Reply::last(json!({ "count": 2 }));
         let fds = [sent.as_fd(), sent.as_fd()];
         sender.send_with(&reply, &fds).await.unwrap();
-        assert_eq!(
-            receiver.receive::<Reply>().await.unwrap(),
-            Some(reply.clone())
-        );
+        assert_eq!(receiver.receive().await.unwrap(), Some(reply.clone()));
         assert_eq!(receiver.take_descriptors().len(), 0);
 
         receiver.accept_descriptors(2 * DESCRIPTORS_MAX + 1);
@@ -319,11 +313,8 @@ mod tests {
 
     #[tokio::test]
     async fn after_the_end_of_reading_what_had_come_is_read_and_nothing_more_comes() {
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        let (mut ours, theirs) = (
-            VarlinkConnection::new(ours, 1000),
-            VarlinkConnection::new(theirs, 0),
-        );
+        let (mut ours, theirs) = pair(1000);
+        let theirs = VarlinkConnection::new(theirs, 0);
         theirs.send_now(&Reply::last(1)).unwrap();
         ours.shutdown_read();
         assert!(theirs.send_now(&Reply::last(2)).is_err());
@@ -349,9 +340,7 @@ mod tests {
         peer.try_write(b"{\"method\":\"a.B\"}\0").unwrap();
         drop(peer);
         connection.hung_up().await;
-        assert_eq!(
-            connection.receive::<Call>().await.unwrap().unwrap().method,
-            "a.B"
-        );
+        let call: Call = connection.receive().await.unwrap().unwrap();
+        assert_eq!(call.method, "a.B");
     }
 }

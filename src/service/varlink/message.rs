@@ -40,7 +40,8 @@ impl Reply {
     /// The only or last reply.
     pub fn last(parameters: impl Serialize) -> Self {
         Self {
-            parameters: to_value(parameters),
+            // It cannot fail: our types have string keys and ordinary numbers.
+            parameters: serde_json::to_value(parameters).unwrap_or(Value::Null),
             ..Self::default()
         }
     }
@@ -61,29 +62,23 @@ impl Reply {
         }
     }
 
+    /// An error of the interface that every Varlink service has.
+    pub(super) fn service_error(name: &str, parameters: Value) -> Self {
+        Self::error(format!("{SERVICE_INTERFACE}.{name}"), parameters)
+    }
+
     /// The error for a parameter that is missing or of the wrong type.
     pub fn invalid_parameter(parameter: &str) -> Self {
-        Self::error(
-            format!("{SERVICE_INTERFACE}.InvalidParameter"),
-            json!({ "parameter": parameter }),
-        )
+        Self::service_error("InvalidParameter", json!({ "parameter": parameter }))
     }
 
     /// The error for a method that the interface does not have.
     pub fn method_not_found(method: &str) -> Self {
-        Self::error(
-            format!("{SERVICE_INTERFACE}.MethodNotFound"),
-            json!({ "method": method }),
-        )
+        Self::service_error("MethodNotFound", json!({ "method": method }))
     }
 
     /// The error for a call that makes sense only with `more`.
     pub fn expected_more() -> Self {
-        Self::error(format!("{SERVICE_INTERFACE}.ExpectedMore"), json!({}))
+        Self::service_error("ExpectedMore", json!({}))
     }
-}
-
-/// It cannot fail: our types have string keys and ordinary numbers.
-fn to_value(parameters: impl Serialize) -> Value {
-    serde_json::to_value(parameters).unwrap_or(Value::Null)
 }

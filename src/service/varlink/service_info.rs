@@ -72,10 +72,7 @@ impl ServiceInfo {
 }
 
 fn interface_not_found(interface: &str) -> Reply {
-    Reply::error(
-        format!("{SERVICE_INTERFACE}.InterfaceNotFound"),
-        json!({ "interface": interface }),
-    )
+    Reply::service_error("InterfaceNotFound", json!({ "interface": interface }))
 }
 
 #[cfg(test)]
