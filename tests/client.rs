@@ -141,7 +141,7 @@ fn a_server_that_closes_without_an_answer_is_an_error_of_its_own() {
 }
 
 #[test]
-fn a_reset_is_told_from_an_orderly_end_and_loses_no_answer_before_it() {
+fn a_reset_is_distinguished_from_an_orderly_end_and_loses_no_answer_before_it() {
     let port = server(|stream| {
         let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
         lines.next();
@@ -200,7 +200,7 @@ fn wrong_usage_has_an_exit_status_of_its_own() {
 }
 
 #[test]
-fn a_silent_server_is_waited_for_as_long_as_it_was_said() {
+fn a_silent_server_is_waited_for_until_the_timeout() {
     let (keep, kept) = mpsc::channel();
     let port = server(move |stream| keep.send(stream).unwrap());
     let options = ["127.0.0.1", &port, "--answer-timeout", "50ms"];
@@ -276,7 +276,7 @@ fn a_line_that_the_server_refuses_is_an_error_behind_its_answer() {
 }
 
 #[test]
-fn what_is_no_hello_world_server_is_told() {
+fn what_is_no_hello_world_server_is_named() {
     let port = server(|stream| (&stream).write_all(&[0xff, b'\n']).unwrap());
     expect(
         &client(&["127.0.0.1", &port], "hello\n"),
@@ -287,7 +287,7 @@ fn what_is_no_hello_world_server_is_told() {
 }
 
 #[test]
-fn a_reader_who_has_seen_enough_is_no_error() {
+fn a_reader_that_closes_the_pipe_is_no_error() {
     let port = server(answer_all);
     let mut child = start(&["127.0.0.1", &port]);
     drop(child.stdout.take());
@@ -355,7 +355,7 @@ fn a_person_is_prompted_and_sees_the_answer_before_the_next_prompt() {
 }
 
 #[test]
-fn a_person_is_told_at_the_prompt_that_the_server_has_closed() {
+fn the_prompt_reports_that_the_server_has_closed() {
     let (close, closing) = mpsc::channel();
     let port = server(move |_stream| closing.recv().unwrap());
     let (mut child, mut person) = at_a_terminal(&port);
@@ -367,7 +367,7 @@ fn a_person_is_told_at_the_prompt_that_the_server_has_closed() {
 }
 
 #[test]
-fn what_a_server_says_is_shown_to_a_person_and_passed_on_as_it_is() {
+fn what_a_server_sends_is_made_visible_on_a_terminal_and_passed_on_unchanged_elsewhere() {
     let evil = |mut stream: TcpStream| {
         let mut request = [0; 6];
         stream.read_exact(&mut request).unwrap();

@@ -13,7 +13,7 @@ fn pages() -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_page_belongs_to_the_project_and_not_to_whoever_shows_it() {
+fn a_page_names_the_project_and_not_the_system_that_shows_it() {
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         assert_eq!(

@@ -24,7 +24,7 @@ fn answer(address: SocketAddr, bytes: &[u8]) -> String {
 }
 
 #[test]
-fn a_client_that_has_said_everything_still_gets_its_answer() {
+fn a_client_that_has_ended_its_side_still_gets_its_answer() {
     let (_server, address) = server();
     assert_eq!(answer(address, b"hello\r\n"), "Hello world!\r\n");
     assert_eq!(answer(address, b"hello"), "Hello world!\r\n");
@@ -44,7 +44,7 @@ fn quit_ends_the_connection() {
 }
 
 #[test]
-fn what_is_not_understood_is_said_in_one_line() {
+fn what_is_not_understood_is_answered_in_one_line() {
     let (_server, address) = server();
     assert!(answer(address, b"help\n").contains("hello and quit"));
     assert!(answer(address, &[b'x'; 5000]).contains("1024"));

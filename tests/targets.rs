@@ -186,7 +186,7 @@ fn a_target_that_is_the_proxy_itself_is_refused() {
 }
 
 #[test]
-fn a_proxy_that_is_told_to_lead_to_itself_does_not_start() {
+fn a_proxy_whose_target_is_itself_does_not_start() {
     let mut address = None;
     let unit = Unit::new(PROXY).listener(&mut address);
     let unit = unit.arg(address.unwrap().to_string());

@@ -193,7 +193,7 @@ pub mod tests {
     }
 
     #[test]
-    fn of_a_lock_one_sees_since_when_why_how_long_and_for_whom() {
+    fn a_lock_is_shown_with_its_begin_reason_lease_and_callers() {
         let mut status = status();
         (status.gate, status.target, status.lock) = (GateState::Locked, None, Some(lock()));
         let lines = describe("default", &status, 0, 91_000_000);
@@ -210,7 +210,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_lease_that_ends_the_proxy_and_connections_of_the_one_before_are_told() {
+    fn a_lease_that_ends_the_proxy_and_connections_of_the_one_before_are_shown() {
         let mut status = status();
         status.open_in_predecessor = 2;
         status.lock = Some(LockStatus {

@@ -176,7 +176,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_bar_is_always_as_wide_as_it_is_told(done in 0usize..99, total in 0usize..99) {
+        fn a_bar_always_has_the_given_width(done in 0usize..99, total in 0usize..99) {
             let bar = bar(done, total, 20);
             prop_assert_eq!(bar.chars().count(), 20);
             prop_assert_eq!(done >= total, !bar.contains('░'));

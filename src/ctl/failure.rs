@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn absence_is_told_from_refusal() {
+    fn absence_is_distinguished_from_refusal() {
         use io::ErrorKind::*;
         let unreachable = |kind: io::ErrorKind| CtlFailure::Unreachable {
             path: "/c".into(),

@@ -104,7 +104,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn those_who_were_not_accepted_count_if_their_address_is_connected() {
+    fn queued_clients_count_if_their_address_is_connected() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let here = listener.local_addr().unwrap();
         let _waiting = TcpStream::connect(here).unwrap();
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_means_is_said_only_if_there_is_somebody() {
+    fn the_meaning_is_shown_only_if_a_client_counts() {
         assert!(warning(0).is_empty());
         assert!(warning(1)[0].starts_with("1 client waits in the queue"));
     }

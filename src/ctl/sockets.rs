@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_control_socket_tells_its_unit() {
+    fn the_path_of_a_control_socket_gives_its_unit() {
         for (control, name) in [
             ("default", "disnix-tcp-proxy-control.socket"),
             ("web", "disnix-tcp-proxy-control@web.socket"),

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn who_blocks_the_drain_is_listed_and_who_is_idle_for_longest_comes_first() {
+    fn clients_that_block_the_drain_are_listed_longest_idle_first() {
         let picture = Picture {
             reply: reply(GateState::Draining, 12, 1),
             most: 16,
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_that_are_connected_and_wait_in_the_queue_are_told_while_it_drains() {
+    fn peers_that_are_connected_and_wait_in_the_queue_are_shown_while_it_drains() {
         let mut picture = Picture::default();
         picture.blockers.queued = 2;
         for (gate, is_told) in [(GateState::Draining, true), (GateState::Locked, false)] {

@@ -113,7 +113,7 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn a_port_is_listened_on_unless_it_is_said_where_to_listen() {
+    fn a_port_is_listened_on_unless_an_address_is_given() {
         let port = |words: &[&str]| {
             ServerOptions::parse_from([&["hello-world-server"], words].concat()).port()
         };

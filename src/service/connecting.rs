@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_all_refuse_it_is_told_and_when_one_is_silent_it_is_waited_for() {
+    async fn it_fails_when_all_refuse_and_waits_for_one_that_is_silent() {
         let error = connect(race(&[REFUSING]), attempt).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let until = Instant::now() + Duration::from_millis(20);

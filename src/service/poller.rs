@@ -88,7 +88,7 @@ mod tests {
     use std::io::Write;
 
     #[test]
-    fn it_tells_of_what_it_watches_and_of_nothing_else() {
+    fn it_reports_what_it_watches_and_nothing_else() {
         let poller = Poller::new().unwrap();
         let mut events = Events::new();
         let (read, mut write) = std::io::pipe().unwrap();

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_path_of_a_socket_is_whose_it_is_to_remove() {
+    async fn the_path_of_a_socket_is_removed_only_by_its_owner() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let there = UnixListener::bind(&path).unwrap();

@@ -9,7 +9,7 @@ use crate::server;
 use crate::support::*;
 
 #[test]
-fn after_the_idle_time_it_ends_with_success_and_says_why() {
+fn after_the_idle_time_it_exits_with_success_and_logs_why() {
     let mut address = None;
     let mut server = server(&mut address).arg("--exit-idle-time=100ms").ready();
     let client = connect(address.unwrap());

@@ -126,7 +126,7 @@ fn nowhere(command: &mut std::process::Command) -> String {
 }
 
 #[test]
-fn sockets_for_another_process_are_not_taken_and_it_is_said_what_to_do() {
+fn sockets_for_another_process_are_not_taken_and_the_error_has_the_remedy() {
     let mut proxy = std::process::Command::new(PROXY);
     // The names do not fit, which is no affair of the proxy.
     proxy.envs([

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::support::*;
 
 #[test]
-fn without_systemd_it_listens_where_it_is_told() {
+fn without_systemd_it_listens_at_the_given_addresses() {
     let free = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -61,7 +61,7 @@ fn a_listener_of_its_own_would_be_lost_so_it_stays() {
 }
 
 #[test]
-fn what_is_no_socket_is_not_waited_for_and_named() {
+fn a_path_that_is_no_socket_is_not_waited_for_and_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "").unwrap();

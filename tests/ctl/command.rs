@@ -125,7 +125,7 @@ fn the_lock_is_held_again_when_the_proxy_is_restarted_under_the_command() {
 }
 
 #[test]
-fn when_the_lease_ends_under_the_command_it_goes_on_with_a_warning() {
+fn when_the_lease_ends_the_command_continues_with_a_warning() {
     let proxy = StandIn::new();
     let mut child = proxy.start(&["lock", "--", "sh", "-c", "read line; exit 7"]);
     let mut caller = hold(&proxy);
@@ -139,7 +139,7 @@ fn when_the_lease_ends_under_the_command_it_goes_on_with_a_warning() {
 }
 
 #[test]
-fn a_gate_that_others_keep_closed_is_told() {
+fn a_gate_that_others_keep_closed_is_reported() {
     let proxy = StandIn::new();
     let child = proxy.start(&["lock", "--", "true"]);
     hold(&proxy).hangs_up();

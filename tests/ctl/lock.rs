@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::stand_in::{StandIn, end, gate, read_until, signal, terminal};
 
 #[test]
-fn lock_waits_for_the_drain_and_says_when_it_has_got_further() {
+fn lock_waits_for_the_drain_and_reports_its_progress() {
     let proxy = StandIn::new();
     let child = proxy.start(&["lock", "--reason", "upgrade", "--lease", "5min"]);
     let mut caller = proxy.caller();
@@ -26,7 +26,7 @@ fn lock_waits_for_the_drain_and_says_when_it_has_got_further() {
 }
 
 #[test]
-fn what_happens_at_the_end_of_the_lease_is_said_only_when_asked_for() {
+fn what_happens_at_the_end_of_the_lease_is_sent_only_if_it_is_given() {
     let proxy = StandIn::new();
     for what in ["open", "exit"] {
         let child = proxy.start(&["lock", "--lease", "1s", "--at-lease-end", what]);
@@ -97,7 +97,7 @@ fn a_gate_that_somebody_opens_meanwhile_is_an_error() {
 }
 
 #[test]
-fn a_lock_that_is_interrupted_hangs_up_and_says_so() {
+fn a_lock_that_is_interrupted_hangs_up_and_reports_that() {
     let proxy = StandIn::new();
     for number in [Signal::INT, Signal::TERM] {
         let mut child = proxy.start(&["lock"]);
@@ -161,7 +161,7 @@ fn switch_is_over_with_the_last_reply() {
 }
 
 #[test]
-fn a_person_sees_who_still_blocks_the_drain() {
+fn a_terminal_shows_the_clients_that_block_the_drain() {
     let proxy = StandIn::new();
     let (program, mut person) = terminal();
     let child = proxy.ctl(&["lock"]).stderr(program).spawn().unwrap();

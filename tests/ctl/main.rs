@@ -29,7 +29,7 @@ fn without_a_verb_it_shows_the_status() {
 }
 
 #[test]
-fn json_is_what_the_proxy_said() {
+fn json_has_every_value_of_the_reply() {
     let proxy = StandIn::new();
     let child = proxy.start(&["status", "--json"]);
     proxy.called("GetStatus").reply(status("open", None));
@@ -120,7 +120,7 @@ fn a_refusal_is_an_error_with_the_proxys_reason() {
 }
 
 #[test]
-fn what_is_no_proxy_is_told() {
+fn what_is_no_proxy_is_an_error() {
     let proxy = StandIn::new();
     for answer in [
         "HTTP/1.1 400 Bad Request\r\n\0",
@@ -251,7 +251,7 @@ fn a_call_that_is_longer_than_a_proxy_takes_is_refused_at_once() {
 }
 
 #[test]
-fn a_reader_who_has_seen_enough_is_no_error() {
+fn a_reader_that_closes_the_pipe_is_no_error() {
     let proxy = StandIn::new();
     let mut child = proxy.start(&["watch"]);
     drop(child.stdout.take());

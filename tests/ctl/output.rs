@@ -18,7 +18,7 @@ fn full() -> Stdio {
 }
 
 #[test]
-fn what_is_done_is_a_success_although_it_cannot_be_told() {
+fn a_change_is_a_success_although_it_cannot_be_printed() {
     let proxy = StandIn::new();
     for (words, method, reply) in [
         (&["lock"][..], "Lock", gate("locked", 0)),
@@ -42,7 +42,7 @@ fn what_is_done_is_a_success_although_it_cannot_be_told() {
 }
 
 #[test]
-fn what_was_only_asked_for_and_cannot_be_told_is_an_error() {
+fn an_answer_that_cannot_be_printed_is_an_error() {
     let proxy = StandIn::new();
     let child = proxy.ctl(&["status"]).stdout(full()).spawn().unwrap();
     proxy.called("GetStatus").reply(status("open", None));

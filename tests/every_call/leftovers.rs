@@ -58,7 +58,7 @@ fn what_an_earlier_version_called_otherwise_is_taken_out() {
 }
 
 #[test]
-fn what_nobody_knows_is_told_and_not_used() {
+fn unknown_descriptors_are_logged_and_not_used() {
     let (service, mut open) = killed();
     service.put("something", pipe());
     service.put("else", memory(b"kept-tcp"));

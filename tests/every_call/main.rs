@@ -114,7 +114,7 @@ fn killed_in_a_first_start() {
 }
 
 #[test]
-fn told_to_end_in_a_first_start() {
+fn stopped_in_a_first_start() {
     FIRST_START.with_term().tell();
 }
 
@@ -124,17 +124,17 @@ fn killed_in_a_start_with_a_store() {
 }
 
 #[test]
-fn told_to_end_in_a_start_with_a_store() {
+fn stopped_in_a_start_with_a_store() {
     START.with_term().tell();
 }
 
 #[test]
-fn killed_while_it_goes_on_with_connections() {
+fn killed_while_it_restores_connections() {
     RESTORE.tell();
 }
 
 #[test]
-fn told_to_end_while_it_goes_on_with_connections() {
+fn stopped_while_it_restores_connections() {
     RESTORE.with_term().tell();
 }
 
@@ -144,7 +144,7 @@ fn killed_while_it_ends() {
 }
 
 #[test]
-fn told_to_end_again_while_it_ends() {
+fn stopped_again_while_it_ends() {
     END.with_term().tell();
 }
 
@@ -154,6 +154,6 @@ fn killed_while_it_leaves_connections() {
 }
 
 #[test]
-fn told_to_end_again_while_it_leaves_connections() {
+fn stopped_again_while_it_leaves_connections() {
     LEAVE.with_term().tell();
 }

@@ -112,7 +112,7 @@ fn state_is_not_written_through_links() {
 }
 
 #[test]
-fn a_record_that_cannot_be_removed_is_told_and_removed_by_the_next_unlock() {
+fn a_record_that_cannot_be_removed_is_reported_and_removed_by_the_next_unlock() {
     let setup = crate::Setup::new();
     let _proxy = setup.unit().arg("localhost:1").ready();
     setup.does(&["lock"]);
@@ -172,7 +172,7 @@ fn mallory_listens(path: &Path) -> UnixListener {
 }
 
 #[test]
-fn who_answers_at_the_control_path_has_to_be_ours_to_be_taken_over_from_or_believed() {
+fn a_process_of_another_user_at_the_control_path_is_neither_taken_over_nor_believed() {
     if !can_be_others() {
         return;
     }

@@ -55,7 +55,7 @@ fn a_client_is_counted_with_its_bytes_until_the_server_is_done_with_it() {
 }
 
 #[test]
-fn a_lock_waits_for_those_who_were_handed_over_and_lets_nobody_else_in() {
+fn a_lock_waits_for_handed_over_clients_and_accepts_no_other() {
     let setup = Setup::new();
     let (_server, _proxy) = (setup.server(), setup.proxy());
     let client = setup.client();
@@ -109,7 +109,7 @@ fn what_is_no_client_is_not_served_and_disturbs_nobody() {
 }
 
 #[test]
-fn a_client_whose_socket_would_block_holds_up_nobody() {
+fn a_client_whose_socket_would_block_delays_no_other() {
     use std::os::fd::AsFd;
     let setup = Setup::new();
     let (_server, _proxy) = (setup.server(), setup.proxy());

@@ -40,7 +40,7 @@ fn when_the_proxy_is_killed_its_connections_go_on_and_the_next_one_waits_for_the
 }
 
 #[test]
-fn a_lock_that_the_proxy_was_killed_in_goes_on_with_those_who_are_still_there() {
+fn a_lock_that_outlives_a_kill_waits_for_handed_over_clients() {
     let setup = Setup::new();
     let (_server, mut proxy) = (setup.server(), setup.proxy());
     let client = setup.client();
@@ -59,7 +59,7 @@ fn a_lock_that_the_proxy_was_killed_in_goes_on_with_those_who_are_still_there() 
 }
 
 #[test]
-fn when_the_server_is_killed_those_it_served_see_the_end_at_once() {
+fn when_the_server_is_killed_its_clients_see_the_end_at_once() {
     let setup = Setup::new();
     let (server, _proxy) = (setup.server(), setup.proxy());
     let client = setup.client();
@@ -77,7 +77,7 @@ fn when_the_server_is_killed_those_it_served_see_the_end_at_once() {
 }
 
 #[test]
-fn when_the_server_is_killed_those_it_has_not_begun_to_serve_go_to_the_next_one() {
+fn when_the_server_is_killed_clients_that_it_has_not_served_go_to_the_next_one() {
     let setup = Setup::new();
     let (server, _proxy) = (setup.server(), setup.proxy());
     let silent: Vec<TcpStream> = (0..5).map(|_| setup.connect()).collect();
@@ -91,7 +91,7 @@ fn when_the_server_is_killed_those_it_has_not_begun_to_serve_go_to_the_next_one(
 }
 
 #[test]
-fn a_proxy_that_is_told_to_stop_goes_at_once_and_its_connections_stay() {
+fn a_proxy_that_is_stopped_exits_at_once_and_its_connections_stay() {
     let setup = Setup::new();
     let (_server, proxy) = (setup.server(), setup.proxy());
     let client = setup.client();
@@ -118,7 +118,7 @@ fn a_proxy_is_not_idle_while_one_that_it_handed_over_is_open() {
 }
 
 #[test]
-fn a_successor_counts_those_that_its_predecessor_handed_over_once() {
+fn a_successor_counts_each_connection_that_its_predecessor_handed_over_once() {
     let setup = Setup::new();
     let _server = setup.server();
     let address = free_address();

@@ -116,7 +116,7 @@ fn a_server_without_descriptors_lets_clients_wait() {
 }
 
 #[test]
-fn the_target_can_change_between_the_kinds_and_those_who_wait_follow() {
+fn the_target_can_change_between_the_kinds_and_waiting_clients_follow() {
     let setup = Setup::new();
     // Nobody else listens at this address once it is given up.
     let upstream = TcpListener::bind("127.64.7.1:0").unwrap();

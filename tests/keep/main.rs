@@ -164,12 +164,12 @@ fn no_new_connection_is_lost_when_the_process_is_killed() {
 }
 
 #[test]
-fn only_who_is_being_accepted_is_lost_when_the_will_is_killed_too() {
+fn only_clients_being_accepted_are_lost_when_the_will_is_killed_too() {
     only_the_unaccepted(&run(Some(Kill::Group), 24, Plan::random, Kind::Tcp));
 }
 
 #[test]
-fn of_new_connections_only_those_being_accepted_are_lost_when_the_will_is_killed_too() {
+fn of_new_connections_only_clients_being_accepted_are_lost_when_the_will_is_killed_too() {
     only_the_unaccepted(&run(Some(Kill::Group), 12, Plan::small, Kind::Tcp));
 }
 
@@ -179,7 +179,7 @@ fn nothing_is_lost_when_the_upstream_is_a_local_socket() {
 }
 
 #[test]
-fn nothing_is_lost_when_the_process_ends_in_order_and_another_goes_on() {
+fn nothing_is_lost_when_the_process_ends_in_order_and_another_continues() {
     nobody(&run(None, 24, Plan::random, Kind::Tcp));
 }
 
@@ -215,7 +215,7 @@ fn after_an_end_without_connections_nothing_is_stored() {
 }
 
 #[test]
-fn connections_of_another_version_are_reset_and_it_is_said() {
+fn connections_of_another_version_are_reset_and_that_is_logged() {
     let upstream = Upstream::start(Kind::Tcp);
     let mut manager = Manager::new(upstream.target(), 1);
     manager.start();
@@ -265,6 +265,6 @@ fn nothing_is_lost_when_there_is_hardly_room_for_all() {
 }
 
 #[test]
-fn only_who_is_being_accepted_is_lost_when_there_is_hardly_room_for_all() {
+fn only_clients_being_accepted_are_lost_when_there_is_hardly_room_for_all() {
     only_the_unaccepted(&under_a_limit(Kill::Group, 1_600_000_001));
 }

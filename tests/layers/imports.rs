@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_tests_import_is_told_from_the_rest() {
+    fn imports_of_tests_are_distinguished_from_the_rest() {
         for (text, expected) in [
             (
                 "#[cfg(test)] mod tests { use super::*; use crate::x::Y; }\nuse crate::z::Z;",

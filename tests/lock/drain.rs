@@ -29,7 +29,7 @@ fn a_drain_that_nobody_leaves_any_more_opens_the_gate_again_and_exits_with_3() {
 }
 
 #[test]
-fn whoever_blocks_the_drain_can_be_seen_and_sent_away() {
+fn connections_that_block_the_drain_are_listed_and_can_be_closed() {
     let setup = Setup::new();
     let _proxy = setup.start();
     let (client, _upstream) = setup.pair();
@@ -43,7 +43,7 @@ fn whoever_blocks_the_drain_can_be_seen_and_sent_away() {
 }
 
 #[test]
-fn a_peer_that_is_connected_and_waits_in_the_queue_is_told() {
+fn a_peer_that_is_connected_and_waits_in_the_queue_is_reported() {
     let setup = Setup::new();
     let _proxy = setup.start();
     let (client, upstream) = setup.pair();

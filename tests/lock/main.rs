@@ -35,7 +35,7 @@ fn a_client_that_arrives_during_the_drain_is_served_after_unlock() {
 }
 
 #[test]
-fn those_who_wait_are_let_in_in_the_order_in_which_they_came() {
+fn waiting_clients_are_accepted_in_the_order_of_their_arrival() {
     let setup = Setup::new();
     let _proxy = setup.start();
     setup.does(&["lock"]);

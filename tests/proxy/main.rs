@@ -149,7 +149,7 @@ fn when_descriptors_run_out_clients_wait_and_are_served_later() {
 }
 
 #[test]
-fn when_descriptors_run_out_later_those_who_were_accepted_do_not_starve() {
+fn when_descriptors_run_out_later_accepted_clients_do_not_starve() {
     let setup = proxy_with(&["--connect-timeout=2s"]);
     let limit = libc::rlimit {
         rlim_cur: 40,
@@ -179,7 +179,7 @@ fn when_descriptors_run_out_later_those_who_were_accepted_do_not_starve() {
 }
 
 #[test]
-fn the_client_that_starts_the_proxy_is_probed_like_those_who_come_later() {
+fn the_client_that_starts_the_proxy_is_probed_like_later_ones() {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let first = connect(listener.local_addr().unwrap());

@@ -57,7 +57,7 @@ fn a_name_whose_first_address_is_silent_is_reached_at_the_next_one() {
 }
 
 #[test]
-fn an_upstream_that_never_comes_is_told_by_a_reset_and_in_the_log() {
+fn a_client_whose_upstream_cannot_be_reached_is_reset_and_logged() {
     let mut address = None;
     let mut proxy = Unit::new(PROXY)
         .listener(&mut address)
@@ -90,7 +90,7 @@ fn a_client_that_leaves_while_the_upstream_is_down_is_not_waited_for() {
 }
 
 #[test]
-fn the_upstream_learns_who_the_client_is() {
+fn the_upstream_learns_the_address_of_the_client() {
     let setup = proxy_with(&["--proxy-protocol=v1"]);
     let (mut client, upstream) = setup.pair();
     client.write_all(b"hello\n").unwrap();

@@ -12,7 +12,7 @@ const PATHS: [Path; 3] = [Path::Usual, Path::Threads(1), Path::NoPipes];
 
 /// The kernel tells of a reset once; here it tells the direction that sends to who resets.
 #[test]
-fn a_reset_is_not_taken_for_the_end_by_who_still_has_something_to_say_to_the_one_who_resets() {
+fn a_client_with_bytes_on_the_way_sees_the_reset_of_its_upstream_as_a_reset() {
     for path in PATHS {
         for _ in 0..20 {
             let front = Front::new(path, Wiring::TcpToTcp);
@@ -69,7 +69,7 @@ fn a_reset_behind_bulk_comes_after_every_byte_that_was_taken() {
 /// Whoever writes everything before it reads cannot read before somebody takes what it writes: of a peer
 /// that is gone the proxy has to.
 #[test]
-fn a_peer_that_is_gone_is_heard_to_the_end_by_who_reads_only_when_it_has_written_everything() {
+fn a_peer_that_writes_everything_before_it_reads_gets_all_bytes_of_one_that_is_gone() {
     for path in PATHS {
         for (wiring, client_leaves) in [
             (Wiring::TcpToTcp, true),

@@ -47,7 +47,7 @@ fn stalled_connections_hold_one_buffer_or_pipe_each_way_and_then_go_on() {
 }
 
 #[test]
-fn stalled_connections_of_a_user_who_runs_out_of_pipe_pages_are_copied_and_then_go_on() {
+fn stalled_connections_of_a_user_without_pipe_pages_are_copied_and_then_continue() {
     stalled(Path::Unprivileged);
 }
 

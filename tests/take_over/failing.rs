@@ -64,7 +64,7 @@ fn a_successor_that_would_not_find_the_lock_or_the_target_is_refused() {
 }
 
 #[test]
-fn of_two_successors_at_once_the_second_is_told_so() {
+fn of_two_successors_at_once_the_second_fails_with_the_reason() {
     let setup = Setup::new();
     let mut old = setup.start();
     let mut first = setup.caller();
@@ -109,7 +109,7 @@ fn of_successors_that_race_one_serves_and_no_client_is_lost() {
 }
 
 #[test]
-fn a_version_that_knows_nothing_of_it_goes_on() {
+fn a_version_without_take_over_continues() {
     let setup = Setup::new();
     let control = UnixListener::bind(setup.control()).unwrap();
     let clients = TcpListener::bind(setup.address).unwrap();

@@ -81,7 +81,7 @@ fn callers_that_come_all_the_time_are_answered() {
 }
 
 #[test]
-fn a_connection_goes_on_in_the_old_process_and_counts_in_the_new_one() {
+fn a_connection_continues_in_the_old_process_and_counts_in_the_new_one() {
     let setup = Setup::new();
     let mut old = setup.start();
     let (mut client, mut upstream) = setup.pair();
@@ -109,7 +109,7 @@ fn a_connection_goes_on_in_the_old_process_and_counts_in_the_new_one() {
 }
 
 #[test]
-fn a_lock_that_waits_for_the_drain_goes_on_with_the_successor() {
+fn a_lock_that_waits_for_the_drain_continues_in_the_successor() {
     let setup = Setup::new();
     let old = setup.start();
     let held = setup.pair();
@@ -160,7 +160,7 @@ fn a_lock_that_is_held_for_a_command_is_held_by_the_successor() {
 }
 
 #[test]
-fn a_process_that_was_told_to_stop_can_still_be_taken_over() {
+fn a_process_that_is_stopping_can_still_be_taken_over() {
     let setup = Setup::new();
     let mut old = setup.start();
     let held = setup.pair();
@@ -321,12 +321,12 @@ fn more_sockets_are_taken_over_than_one_message_carries() {
     );
     let client = UnixStream::connect(directory.join("599")).unwrap();
     drop((setup.accept(), client));
-    ends_well_when_told(new);
+    ends_well_after_a_signal(new);
     assert!(!directory.join("599").exists());
 }
 
 #[track_caller]
-fn ends_well_when_told(process: Running) {
+fn ends_well_after_a_signal(process: Running) {
     process.signal(libc::SIGTERM);
     ends_well(process);
 }

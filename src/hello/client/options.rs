@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_told_in_the_words_that_were_given() {
+    fn an_error_repeats_the_words_that_were_given() {
         for (words, says) in [
             (
                 ["localhost:5", "5"],

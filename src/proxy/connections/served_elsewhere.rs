@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_seen_by_the_client_and_by_who_serves_it() {
+    fn a_cut_is_seen_by_the_client_and_by_the_service() {
         let (mut client, mut served) = pair();
         ending::end_by_reset(&served);
         for stream in [&mut client, &mut served] {

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_refusals_few_are_told_and_none_is_forgotten() {
+    fn of_many_refusals_few_are_logged_and_all_are_counted() {
         let mut sources = Sources::new(1);
         let at = |seconds: u64| Uptime::from_micros(seconds * 1_000_000);
         assert_eq!(sources.refuse(at(100)), Some(1));

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_does_not_take_its_answer_goes_behind_those_who_are_silent() {
+    fn a_caller_that_has_its_answer_is_evicted_after_silent_ones() {
         let mut places = Places::new(4);
         let numbers: Vec<u64> = (0..4).map(|_| places.enter(1, ()).0).collect();
         for number in &numbers[..3] {
@@ -182,7 +182,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_is_always_room_for_one_more_and_who_waits_stays(
+        fn there_is_always_room_for_one_more_and_waiting_callers_stay(
             acts in prop::collection::vec((0u32..4, 0usize..5), 1..400),
             most in 4usize..20,
         ) {

@@ -259,7 +259,7 @@ fn a_lease_can_end_the_process_instead_and_then_the_gate_never_opens() {
 }
 
 #[test]
-fn of_what_happens_at_the_end_of_a_lease_what_was_said_last_counts() {
+fn of_what_happens_at_the_end_of_a_lease_the_last_request_counts() {
     let exit = exit_after(10, Mode::AtOnce);
     let with_end = |lease, at_lease_end| LockRequest {
         at_lease_end,
@@ -329,7 +329,7 @@ fn a_lock_that_cannot_be_written_changes_nothing() {
 }
 
 #[test]
-fn a_full_disk_when_the_drain_is_complete_is_told_and_opens_the_gate() {
+fn a_full_disk_at_the_end_of_the_drain_is_reported_and_opens_the_gate() {
     let mut gate = TestGate::with(1);
     gate.lock(A, WAIT, 1);
     gate.disk.full = true;

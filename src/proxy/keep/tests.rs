@@ -223,7 +223,7 @@ fn what_is_not_counted_is_given_up_and_both_sides_are_reset() {
 }
 
 #[test]
-fn of_two_that_claim_one_buffer_none_goes_on() {
+fn of_two_connections_that_claim_one_buffer_neither_continues() {
     let keep = first();
     let mut both = [Through::new(keep), Through::new(keep)];
     let buffers = both

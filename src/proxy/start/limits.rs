@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_said_once_for_each_change() {
+    fn each_change_is_logged_once() {
         let directory = tempfile::tempdir().unwrap();
         let path = Some(directory.path());
         for (text, known) in [
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_where_there_is_enough() {
+    fn nothing_is_logged_where_there_is_enough() {
         for (open, kept, sentences) in [(10, Some(10), 0), (10, None, 0), (8, Some(6), 2)] {
             let asked = 10;
             let limits = Limits { asked, open, kept };

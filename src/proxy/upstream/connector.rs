@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_wait_follow_when_the_target_changes() {
+    async fn waiting_clients_follow_a_change_of_the_target() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let there = local(&listener);
         let targets = Mutex::new(vec![there.clone(), "unix:/nonexistent".parse().unwrap()]);

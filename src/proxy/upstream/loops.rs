@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_told_of_once() {
+    fn a_loop_is_reported_once_for_each_target() {
         let detection = LoopDetection::default();
         assert!(detection.is_report_due() && !detection.is_report_due());
         detection.expect(true);

@@ -98,7 +98,7 @@ async fn one_thread_carries_everything_as_long_as_it_is_not_full() {
 }
 
 #[tokio::test]
-async fn a_full_one_has_another_carry_who_comes_if_there_is_a_processor_for_it() {
+async fn a_full_thread_gives_new_clients_to_another_one_if_a_processor_is_idle() {
     for (threads, idle, there_are) in [
         (given(1), 1000, 1),
         (given(2), 0, 2),
@@ -145,7 +145,7 @@ fn admitted(route: &Route) -> (AdmittedClient, (TcpStream, TcpStream)) {
 }
 
 #[tokio::test]
-async fn a_full_one_gives_half_of_those_away_that_make_work_and_they_go_on() {
+async fn a_full_thread_gives_half_of_its_active_connections_away_and_they_continue() {
     let (workers, _, _service) = workers(given(2));
     let handle = WorkerHandle::new().unwrap();
     workers.members().handles.push(Arc::clone(&handle));

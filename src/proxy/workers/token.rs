@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_says_what_it_was_made_of_whatever_its_side() {
+    fn a_token_gives_back_what_it_was_made_of() {
         for (key, generation) in [(0, 0), (7, 1), (0xffff_ffff, GENERATIONS - 1)] {
             let token = token(key, generation);
             for side in [CLIENT, UPSTREAM] {

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_told_in_words_and_leaves_no_descriptor_behind() {
+    fn any_other_message_is_refused_with_a_reason_and_leaves_no_descriptor_open() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         let (mut end, token) = std::io::pipe().unwrap();
         let long = [b'x'; 5000];

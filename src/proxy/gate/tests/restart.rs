@@ -26,7 +26,7 @@ fn a_process_that_ends_leaves_the_lock_to_the_next_one() {
 }
 
 #[test]
-fn a_drain_that_the_end_of_the_process_completes_is_told_by_the_next_one() {
+fn a_drain_that_the_end_of_the_process_completes_is_reported_by_the_next_one() {
     let mut gate = TestGate::with(1);
     gate.lock(A, WAIT, 1);
     gate.stopping();

@@ -33,7 +33,7 @@ fn connections_that_an_earlier_process_handed_over_count_until_their_end() {
 }
 
 #[test]
-fn what_a_predecessor_has_handed_over_goes_on_counting_when_it_ends() {
+fn connections_that_a_predecessor_has_handed_over_count_after_its_end() {
     let mut next = TestGate::with(0);
     next.took_over(3).unwrap();
     next.lock(A, WAIT, 3);

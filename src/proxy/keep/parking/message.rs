@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_does_not_fit_its_descriptors_says_nothing() {
+    fn a_message_that_does_not_fit_its_descriptors_is_ignored() {
         let pair = LotEntry {
             kind: Kind::Pair,
             ..LotEntry::STRAY

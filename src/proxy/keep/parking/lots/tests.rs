@@ -85,7 +85,7 @@ fn a_lot_keeps_descriptors_open_and_emptying_it_closes_them() {
 }
 
 #[test]
-fn a_full_lot_says_so_and_full_messages_hold_tens_of_thousands() {
+fn a_full_lot_refuses_and_full_messages_hold_tens_of_thousands() {
     let lots = lots();
     let (end, _other) = UnixStream::pair().unwrap();
     let mut count = 0;

@@ -160,7 +160,7 @@ fn what_waits_to_be_sent_is_sent_and_the_end_behind_it_is_not_counted() {
 /// What waits behind urgent data is not among what can be read, and the urgent byte is never received:
 /// while it is ahead, nothing is known, however much came.
 #[test]
-fn in_front_of_urgent_data_nothing_is_said() {
+fn in_front_of_urgent_data_the_count_is_unknown() {
     let mut socket = SocketPeers::new(Opener::Peer);
     let mut peer = socket.peer.take().unwrap();
     let counters = |socket: &SocketPeers| tcp_counters(socket.ours.as_fd()).unwrap();
