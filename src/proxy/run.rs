@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::assembly::{Leaving, Proxy};
-use super::control::server::ControlServer;
+use super::assembly::Leaving;
 use super::gate::Gate;
 use super::keep;
 use super::options::ProxyOptions;
@@ -60,41 +59,28 @@ async fn run(
     };
     let mut assembled = AssembledProxy::new(preparation, &options, stored)?;
     assembled.start()?;
-    let AssembledProxy {
-        proxy,
-        control,
-        listeners,
-        ..
-    } = assembled;
+    // Without a copy, so that they are closed once another process has them.
+    let listeners = std::mem::take(&mut assembled.listeners);
+    let service = Arc::new(assembled);
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
     };
-    let service = ProxyService {
-        proxy: Arc::clone(&proxy),
-        control,
-    };
-    let outcome = serve(Arc::new(service), listeners, lifetime).await;
+    let outcome = serve(Arc::clone(&service), listeners, lifetime).await;
     let leaving = match outcome {
         Ok(ServeOutcome::Over) => Leaving::Nowhere,
         Ok(ServeOutcome::Left) => Leaving::ToHeir,
         // As a process that is killed does; but systemd decides about one that cannot go on.
         Err(_) => Leaving::ToNext,
     };
-    let has_left = proxy.end(leaving);
+    let has_left = service.proxy.end(leaving);
     outcome.map(|_| match has_left {
         true => LEFT.into(),
         false => ExitCode::SUCCESS,
     })
 }
 
-/// A proxy with its control socket, as a service.
-struct ProxyService {
-    proxy: Arc<Proxy>,
-    control: ControlServer,
-}
-
-impl Service for ProxyService {
+impl Service for AssembledProxy {
     fn may_accept(&self) -> bool {
         self.proxy.admission.look(Gate::may_accept)
     }
@@ -124,17 +110,18 @@ impl Service for ProxyService {
     }
 
     fn in_use(&self) -> bool {
-        self.open() > 0 || self.control.callers() > 0
+        self.open() > 0 || self.callers.count() > 0
     }
 
     fn may_exit(&self) -> bool {
-        !self.control.has_waiting()
+        let control = self.callers.backlog.listeners();
+        !control.iter().any(Listener::has_waiting)
     }
 
     async fn changed(&self) {
         tokio::select! {
             () = self.proxy.admission.wakers.life_cycle() => {}
-            () = self.control.changed() => {}
+            () = self.callers.all_gone() => {}
             () = self.proxy.last_will.ends() => {}
         }
     }

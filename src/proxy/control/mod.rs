@@ -7,7 +7,7 @@
 //!
 //! No decision is taken here.
 
-mod callers;
+pub mod callers;
 mod methods;
 mod places;
 pub mod server;

@@ -31,50 +31,19 @@ const DISCARDED_MAX: usize = 1 << 20;
 /// The pause when a caller could not be accepted.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// The control sockets and their callers.
-pub struct ControlServer {
-    callers: Arc<Callers>,
-}
-
-impl ControlServer {
-    pub fn new(listeners: Arc<[Listener]>) -> Self {
-        Self {
-            callers: Arc::new(Callers::new(listeners)),
+/// Starts accepting callers.
+pub fn start(callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
+    let listeners = callers.backlog.listeners();
+    if listeners.is_empty() {
+        return;
+    }
+    let (callers, proxy) = (Arc::clone(callers), Arc::clone(proxy));
+    tokio::spawn(async move {
+        tokio::select! {
+            () = callers.dismissed() => {}
+            () = accept_callers(listeners, &callers, &proxy) => {}
         }
-    }
-
-    /// Starts accepting callers.
-    pub fn start(&self, proxy: &Arc<Proxy>) {
-        let listeners = self.callers.backlog.listeners();
-        if listeners.is_empty() {
-            return;
-        }
-        let (callers, proxy) = (Arc::clone(&self.callers), Arc::clone(proxy));
-        tokio::spawn(async move {
-            tokio::select! {
-                () = callers.dismissed() => {}
-                () = accept_callers(listeners, &callers, &proxy) => {}
-            }
-        });
-    }
-
-    pub fn callers(&self) -> usize {
-        self.callers.count()
-    }
-
-    /// Whether a caller waits in a backlog.
-    pub fn has_waiting(&self) -> bool {
-        self.callers
-            .backlog
-            .listeners()
-            .iter()
-            .any(Listener::has_waiting)
-    }
-
-    /// Waits until the last caller has left.
-    pub async fn changed(&self) {
-        self.callers.all_gone().await;
-    }
+    });
 }
 
 async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, proxy: &Arc<Proxy>) {

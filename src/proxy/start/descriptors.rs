@@ -1,7 +1,6 @@
 //! Dividing the descriptors between connections, pipes and everything else.
 
 use crate::proxy::relay;
-use crate::service::exhausted::{self, TooFew};
 use crate::service::program;
 
 /// Descriptors for everything else: logging, epoll, signals, listeners, control.
@@ -9,7 +8,7 @@ const RESERVED: u64 = 64;
 
 /// Descriptors that serving needs at least: a client, its upstream and what looking up its name opens; a caller;
 /// signals and timers.
-const TO_SERVE: usize = 8;
+pub const TO_SERVE: usize = 8;
 
 /// The most pipes for each thread. A pipe is memory, and used only while a receiver of bulk is slow.
 const PIPES_EACH: usize = 64;
@@ -23,12 +22,6 @@ pub fn share(asked: usize, threads: usize) -> usize {
     let (connections, pipes) = shares(descriptors, asked, threads);
     relay::allow_pipes(pipes);
     connections
-}
-
-/// Checks that a client can be served when everything else is open.
-/// Fails if there are too few descriptors left.
-pub fn suffice() -> Result<(), TooFew> {
-    exhausted::make_sure_of(TO_SERVE)
 }
 
 /// The number of connections and of pipes. Each needs two descriptors.

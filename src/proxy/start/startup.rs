@@ -8,14 +8,15 @@ use super::{descriptors, keeping, resumption};
 use crate::proxy::admission::Admission;
 use crate::proxy::assembly::Proxy;
 use crate::proxy::connections::Sweep;
-use crate::proxy::control::server::ControlServer;
+use crate::proxy::control::callers::Callers;
+use crate::proxy::control::server;
 use crate::proxy::event;
 use crate::proxy::keep;
 use crate::proxy::options::ProxyOptions;
 use crate::proxy::route::Route;
 use crate::proxy::take_over::Predecessor;
 use crate::proxy::workers::Threads;
-use crate::service::exhausted::is_of_descriptors;
+use crate::service::exhausted::{self, is_of_descriptors};
 use crate::service::listener::Listener;
 use crate::service::plural::clause;
 use crate::service::program::Failure;
@@ -23,7 +24,7 @@ use crate::service::program::Failure;
 /// A proxy with its listeners. It carries nothing before [`Self::start`].
 pub struct AssembledProxy {
     pub proxy: Arc<Proxy>,
-    pub control: ControlServer,
+    pub callers: Arc<Callers>,
     pub listeners: Arc<[Listener]>,
     kept: Option<keep::Started>,
 }
@@ -76,11 +77,11 @@ impl AssembledProxy {
             None => proxy.adopt_orphans(),
         }
         tokio::spawn(Arc::clone(&proxy).look_after_connections());
-        let control = ControlServer::new(control);
-        control.start(&proxy);
+        let callers = Arc::new(Callers::new(control));
+        server::start(&callers, &proxy);
         Ok(Self {
             proxy,
-            control,
+            callers,
             listeners,
             kept,
         })
@@ -91,7 +92,7 @@ impl AssembledProxy {
         let kept = self.kept.take();
         let proxy = &self.proxy;
         let start = proxy.workers.start().map_err(Failure::from);
-        let can_serve = start.and_then(|()| Ok(descriptors::suffice()?));
+        let can_serve = start.and_then(|()| Ok(exhausted::make_sure_of(descriptors::TO_SERVE)?));
         if let Err(failure) = can_serve {
             return Err(cannot_carry(kept, failure));
         }
