@@ -8,14 +8,8 @@ use tokio::time::Instant;
 
 use super::admission::Admission;
 use super::connections::Connection;
-use super::upstream::{Connected, Spare};
+use super::upstream::{Connected, Spare, pause_after};
 use crate::service::address::Address;
-
-/// The pause before a client that came back is handed over again; it doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A client that was admitted: counted until this is dropped, after its sockets are closed.
 #[derive(Debug)]
@@ -44,18 +38,16 @@ impl AdmittedClient {
         }
     }
 
-    /// The connection.
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The client's socket.
     pub fn socket(&self) -> BorrowedFd<'_> {
         self.connection.client.as_fd()
     }
 
     /// The client was handed over, with the token of this slot.
-    pub fn is_handed_over(&self, slot: u32, target: &Arc<Address>) {
+    pub fn set_handed_over(&self, slot: u32, target: &Arc<Address>) {
         if self.connection.handed_over(slot, Arc::clone(target)) {
             self.count.0.connections.cut_later(slot);
         }
@@ -66,9 +58,8 @@ impl AdmittedClient {
     pub fn comes_back(&mut self, patience: Option<Duration>) -> Option<Duration> {
         let (since, times) = self.returns.unwrap_or((Instant::now(), 0));
         self.returns = Some((since, times + 1));
-        let pause = (FIRST_PAUSE * 2_u32.saturating_pow(times.min(10))).min(LONGEST_PAUSE);
         let is_over = patience.is_some_and(|patience| since.elapsed() >= patience);
-        (!is_over).then_some(pause)
+        (!is_over).then(|| pause_after(times))
     }
 
     /// Parks the sockets, so that they outlive the process.

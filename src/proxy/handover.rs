@@ -35,7 +35,6 @@ pub use sender::{SendPermit, Sender};
 use slots::Release;
 use table::{SlotTable, Token};
 
-/// The handover of clients.
 #[derive(Debug)]
 pub struct Handover {
     runtime_directory: Option<PathBuf>,
@@ -248,7 +247,7 @@ impl Handover {
             if let Some(slot) = slot(&client) {
                 slot.handed();
             }
-            client.is_handed_over(token.number, &sender.target);
+            client.set_handed_over(token.number, &sender.target);
             table.slots.hand_over(token.number, client);
         }
         Ok(())

@@ -197,14 +197,14 @@ impl Connection {
 
     /// The upstream is connected. From now on each side sees a reset when its socket is closed, until the
     /// end of the other side is passed on to it ([`ending`]).
-    pub fn is_connected(&self, connected: Connected) -> &Connected {
+    pub fn set_upstream(&self, connected: Connected) -> &Connected {
         let connected = self.upstream.get_or_init(|| connected);
         self.reset_on_close();
         connected
     }
 
     /// The upstream was connected by an earlier process, which has also prepared how the connection ends.
-    pub fn goes_on_with(&self, connected: Connected) {
+    pub fn restore_upstream(&self, connected: Connected) {
         self.upstream.get_or_init(|| connected);
     }
 
@@ -214,7 +214,7 @@ impl Connection {
     }
 
     /// Both sides have seen the end: only the sockets are left to be closed.
-    pub fn has_finished(&self) {
+    pub fn set_complete(&self) {
         self.end.is_complete.store(true, Relaxed);
     }
 

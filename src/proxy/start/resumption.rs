@@ -33,8 +33,8 @@ pub fn resume(proxy: &Arc<Proxy>, started: Started) {
             Stage::Connected { upstream, flows } if has_begun(&upstream, slot) => {
                 let connected = Connected::new(upstream.into(), target(proxy, &text));
                 match has_carried(slot) {
-                    true => client.connection().goes_on_with(connected),
-                    false => _ = client.connection().is_connected(connected),
+                    true => client.connection().restore_upstream(connected),
+                    false => _ = client.connection().set_upstream(connected),
                 }
                 proxy.workers.carry_on(client, slot, flows);
             }
@@ -78,9 +78,7 @@ fn has_begun(upstream: &OwnedFd, slot: Slot) -> bool {
 }
 
 fn has_carried(slot: Slot) -> bool {
-    Way::BOTH
-        .iter()
-        .any(|way| slot.flow(*way).taken() > 0 || slot.flow(*way).is_finished())
+    Way::BOTH.iter().any(|way| slot.flow(*way).has_begun())
 }
 
 fn admit(proxy: &Proxy, client: OwnedFd, slot: Slot) -> AdmittedClient {

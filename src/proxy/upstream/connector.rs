@@ -21,11 +21,16 @@ use crate::service::leads_to;
 use crate::service::listener::Listener;
 use crate::service::stream::keep_alive;
 
-/// The pause after the first failed attempt; it doubles with every further one.
+/// The first pause between two attempts; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// The longest pause between two attempts.
+/// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The pause before the next attempt, after `attempts` of them and the first one.
+pub fn pause_after(attempts: u32) -> Duration {
+    (FIRST_PAUSE * 2_u32.saturating_pow(attempts.min(10))).min(LONGEST_PAUSE)
+}
 
 /// How long one attempt may take for all addresses of a name together. The next one looks the target and its
 /// name up again.
@@ -77,7 +82,7 @@ impl Connector {
         mut spare: Spare,
     ) -> Result<Connected, Unreachable> {
         let deadline = Instant::now() + limit.unwrap_or(LONGEST_LIMIT).min(LONGEST_LIMIT);
-        let mut pause = FIRST_PAUSE;
+        let mut attempts = 0;
         loop {
             let target_now = target();
             let last = deadline.max(Instant::now() + LAST_ATTEMPT);
@@ -97,8 +102,8 @@ impl Connector {
             tracing::debug!(
                 UPSTREAM = %target_now, ERROR = %error, "{target_now} is not there yet: {error}"
             );
-            sleep_until((Instant::now() + pause).min(deadline)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            sleep_until((Instant::now() + pause_after(attempts)).min(deadline)).await;
+            attempts = attempts.saturating_add(1);
         }
     }
 

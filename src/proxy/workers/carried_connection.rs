@@ -41,12 +41,10 @@ impl CarriedConnection {
         flows: [RestoredFlow; 2],
         route: &Route,
     ) -> Self {
-        let up = slot.flow(Way::Up);
-        let has_begun = up.taken() > 0 || up.is_finished();
         let mut carried = Self::silent(admitted, None);
         let (client, upstream) = (carried.relay.client, carried.relay.upstream);
         carried.relay = Relay::restored(client, upstream, slot, flows);
-        if !has_begun {
+        if !slot.flow(Way::Up).has_begun() {
             carried.announce(route);
         }
         carried
@@ -98,10 +96,9 @@ impl CarriedConnection {
         self.connecting.is_some()
     }
 
-    /// The upstream has answered.
-    pub(super) fn is_connected(&mut self, route: &Route) {
+    pub(super) fn upstream_answered(&mut self, route: &Route) {
         if let Some(connecting) = self.connecting.take() {
-            self.connection().is_connected(*connecting);
+            self.connection().set_upstream(*connecting);
             self.announce(route);
         }
     }

@@ -18,6 +18,7 @@ use crate::proxy::upstream::{Connected, Spare};
 use crate::service::address::Address;
 use crate::service::client_socket::ClientSocket;
 use crate::service::listener::{Arrival, Listener, Peer};
+use crate::service::loopback::pair;
 use crate::service::stream::Family;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -120,19 +121,17 @@ async fn a_full_thread_gives_new_clients_to_another_one_if_a_processor_is_idle()
 /// An admitted client whose upstream is connected, and both peers.
 fn admitted(route: &Route) -> (AdmittedClient, (TcpStream, TcpStream)) {
     let connected = || {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (ours, address) = listener.accept().unwrap();
+        let (theirs, ours) = pair();
         ours.set_nonblocking(true).unwrap();
-        (OwnedFd::from(ours), address, theirs)
+        (OwnedFd::from(ours), theirs)
     };
-    let (socket, address, theirs) = connected();
-    let (upstream, _, service) = connected();
+    let (socket, theirs) = connected();
+    let (upstream, service) = connected();
     let admission = &route.admission;
     admission.with_gate_silently(Gate::accepted);
     let client = Arrival {
         socket: ClientSocket::accepted(socket),
-        peer: Peer::Tcp(address),
+        peer: Peer::Tcp(theirs.local_addr().unwrap()),
         family: Family::Tcp,
     };
     let connection = admission.connections.add(client, None);
@@ -140,7 +139,7 @@ fn admitted(route: &Route) -> (AdmittedClient, (TcpStream, TcpStream)) {
     let target = route.target().unwrap();
     client
         .connection()
-        .is_connected(Connected::new(upstream.into(), target));
+        .set_upstream(Connected::new(upstream.into(), target));
     (client, (theirs, service))
 }
 

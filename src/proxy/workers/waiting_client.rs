@@ -135,7 +135,7 @@ impl Wait<'_> {
         if matches!(*connected.target, Address::Handover(_)) {
             return Ok(self.again(connection, &connected.target));
         }
-        let connected = connection.is_connected(connected);
+        let connected = connection.set_upstream(connected);
         tracing::debug!(
             CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = %connected.target,
             "connection {}: {} leads to {}", connection.id, connection.peer, connected.target

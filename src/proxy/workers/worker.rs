@@ -236,7 +236,7 @@ impl Worker {
         let connection = match route.connector.begin(&target, &mut client.spare) {
             Some(Ok(Begun::Decided(upstream))) => {
                 let connected = Connected::new(upstream, target);
-                client.connection().is_connected(connected);
+                client.connection().set_upstream(connected);
                 CarriedConnection::relaying(client, route)
             }
             Some(Ok(Begun::Pending(upstream))) => {
@@ -294,7 +294,7 @@ impl Worker {
                 }
                 return;
             }
-            connection.is_connected(&self.pool.route);
+            connection.upstream_answered(&self.pool.route);
         }
         self.turn(key, token & !UPSTREAM);
     }
@@ -330,7 +330,7 @@ impl Worker {
             Ending::Orderly => {
                 let carried = self.carried.take_ended(key);
                 log::ended(carried.connection());
-                carried.connection().has_finished();
+                carried.connection().set_complete();
                 return;
             }
             Ending::ClientBroken(kind) => (Side::Client, kind),

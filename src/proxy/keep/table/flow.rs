@@ -150,6 +150,11 @@ impl Flow {
         self.act() & FINISHED != 0
     }
 
+    /// Whether something came in, or the end was passed on.
+    pub fn has_begun(self) -> bool {
+        self.taken() > 0 || self.is_finished()
+    }
+
     /// Whether the source was reset.
     pub fn is_broken(self) -> bool {
         self.act() & BROKEN != 0
