@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering::Release;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use super::error::KeepError;
 use super::parking::lots::Lots;
@@ -16,6 +16,7 @@ use super::table::layout::{Header, LEFT, OVER};
 use super::will::{Heir, Testament};
 use crate::service::activation::Inherited;
 use crate::service::clock::Uptime;
+use crate::service::mutex;
 
 /// What connections are kept with: first of all, where they are parked. A copy is the same object.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +143,6 @@ impl Keep {
     }
 
     fn testament(self) -> MutexGuard<'static, Testament> {
-        let testament = &self.core.testament;
-        testament.lock().unwrap_or_else(PoisonError::into_inner)
+        mutex::lock(&self.core.testament)
     }
 }

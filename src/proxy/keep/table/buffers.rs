@@ -4,11 +4,12 @@ use std::fmt;
 use std::io;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::BorrowedFd;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::layout::BUFFER;
 use super::mapping::Mapping;
+use crate::service::mutex;
 
 /// Free buffers that keep their memory.
 const WARM: usize = 16;
@@ -70,7 +71,7 @@ impl Buffers {
 
     /// A free buffer, with any content; `None` if there is none.
     pub fn take(&'static self) -> Option<Buffer> {
-        let mut free = self.lock();
+        let mut free = mutex::lock(&self.free);
         let number = match free.warm.pop().or_else(|| free.cold.pop()) {
             Some(number) => number,
             None if free.top < free.count => {
@@ -90,7 +91,7 @@ impl Buffers {
     ) -> Option<Vec<Buffer>> {
         numbers.sort_unstable();
         numbers.dedup();
-        let mut free = self.lock();
+        let mut free = mutex::lock(&self.free);
         let top = numbers.last().map_or(0, |last| last + 1);
         if top > free.count {
             return None;
@@ -126,17 +127,13 @@ impl Buffers {
         if self.left.load(Relaxed) {
             return;
         }
-        let mut free = self.lock();
+        let mut free = mutex::lock(&self.free);
         if free.warm.len() < WARM {
             free.warm.push(number);
         } else {
             self.clear(number, number + 1);
             free.cold.push(number);
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FreeBuffers> {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Which slots or pipes of the table are free.
 
+use std::sync::Mutex;
 use std::sync::atomic::{
     AtomicU32,
     Ordering::{Relaxed, Release},
 };
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::service::mutex;
 
 /// The free indices.
 #[derive(Debug)]
@@ -31,19 +33,19 @@ impl FreeIndices {
 
     /// Sets how many may be in use at a time.
     pub(super) fn allow(&self, most: u32) {
-        self.lock().most = most;
+        mutex::lock(&self.0).most = most;
     }
 
     /// Below `top`, these are free and no others.
     pub(super) fn set(&self, indices: Vec<u32>, top: u32) {
-        let mut free = self.lock();
+        let mut free = mutex::lock(&self.0);
         free.used = top - indices.len() as u32;
         free.indices = indices;
     }
 
     /// Takes a free one, or else the one at `top`, which moves up as far as `most`.
     pub(super) fn claim(&self, top: &AtomicU32, most: u32) -> Option<u32> {
-        let mut free = self.lock();
+        let mut free = mutex::lock(&self.0);
         if free.used >= free.most {
             return None;
         }
@@ -65,12 +67,8 @@ impl FreeIndices {
     }
 
     pub(super) fn give_back(&self, index: u32) {
-        let mut free = self.lock();
+        let mut free = mutex::lock(&self.0);
         free.indices.push(index);
         free.used = free.used.saturating_sub(1);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FreeList> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
