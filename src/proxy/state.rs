@@ -60,7 +60,6 @@ struct LockFile {
     lock: LockRecord,
 }
 
-/// The directory of the lock.
 #[derive(Debug)]
 pub struct LockDirectory {
     place: FileDirectory,
@@ -143,7 +142,6 @@ impl LockStore for LockDirectory {
     }
 }
 
-/// The file of the target.
 #[derive(Debug)]
 pub struct TargetFile(FileDirectory);
 
@@ -268,20 +266,19 @@ mod tests {
 
     #[test]
     fn without_a_place_nothing_is_promised() {
-        let error = LockDirectory::new(None)
-            .save(Some(&record()))
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("RuntimeDirectory="), "{error}");
         LockDirectory::new(None).save(None).unwrap();
-        let error = TargetFile::new(None)
-            .save(&"a:1".parse().unwrap())
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("StateDirectory="), "{error}");
-        let mut gone = LockDirectory::new(Some(Path::new("/nonexistent/directory")));
-        let error = gone.save(Some(&record())).unwrap_err().to_string();
-        assert!(error.contains("/nonexistent/directory"), "{error}");
+        let gone = "/nonexistent/directory";
+        let lock_in =
+            |path: Option<&str>| LockDirectory::new(path.map(Path::new)).save(Some(&record()));
+        let target = TargetFile::new(None).save(&"a:1".parse().unwrap());
+        for (result, word) in [
+            (lock_in(None), "RuntimeDirectory="),
+            (target, "StateDirectory="),
+            (lock_in(Some(gone)), gone),
+        ] {
+            let error = result.unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

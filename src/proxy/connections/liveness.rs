@@ -25,25 +25,17 @@ mod tests {
 
     #[test]
     fn a_peer_is_gone_when_it_was_asked_and_was_silent_for_the_whole_time() {
-        let silent = TcpInfo {
-            unacked: 3,
-            retransmits: 7,
-            last_ack_recv_ms: 60_000,
-            ..TcpInfo::default()
-        };
-        assert!(is_gone(&silent, LIMIT));
-        let last_ack_recv_ms = 59_999;
-        let (not_yet, not_asked) = (
-            TcpInfo {
+        for (retransmits, last_ack_recv_ms, gone) in
+            [(7, 60_000, true), (7, 59_999, false), (0, 60_000, false)]
+        {
+            let silent = TcpInfo {
+                unacked: 3,
+                retransmits,
                 last_ack_recv_ms,
-                ..silent
-            },
-            TcpInfo {
-                retransmits: 0,
-                ..silent
-            },
-        );
-        assert!(!is_gone(&not_yet, LIMIT) && !is_gone(&not_asked, LIMIT));
+                ..TcpInfo::default()
+            };
+            assert_eq!(is_gone(&silent, LIMIT), gone);
+        }
     }
 
     #[test]

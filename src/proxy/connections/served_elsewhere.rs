@@ -80,15 +80,9 @@ pub fn quiet(socket: impl AsFd) -> Option<Duration> {
 mod tests {
     use super::*;
     use crate::service::ending;
+    use crate::service::loopback::pair;
     use std::io::{ErrorKind, Read, Write};
-    use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (client, listener.accept().unwrap().0)
-    }
 
     fn until(holds: impl Fn() -> bool) {
         while !holds() {

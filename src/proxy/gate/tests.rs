@@ -303,15 +303,11 @@ fn a_process_that_starts_after_the_end_of_the_lease_opens_its_gate() {
 #[test]
 fn force_is_used_once_and_only_while_draining() {
     let mut gate = TestGate::with(1);
-    let force_after = seconds(5);
-    gate.lock(
-        A,
-        LockRequest {
-            force_after,
-            ..WAIT
-        },
-        0,
-    );
+    let force = LockRequest {
+        force_after: seconds(5),
+        ..WAIT
+    };
+    gate.lock(A, force, 0);
     assert_eq!(gate.tick(4), []);
     assert_eq!(gate.tick(5), [Notice::Force]);
     assert_eq!(gate.tick(6), []);

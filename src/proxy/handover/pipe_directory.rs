@@ -35,7 +35,6 @@ pub(super) struct PipeDirectory(Option<OwnedFd>);
 pub(super) struct FoundPipe {
     /// Its name.
     pub(super) number: u32,
-    /// Its reading end.
     pub(super) read: OwnedFd,
     /// Whether it is open for writing: then it has the token of an open connection.
     pub(super) has_writer: bool,
@@ -165,11 +164,8 @@ mod tests {
     #[test]
     fn the_next_process_finds_the_pipes_that_have_a_writer() {
         let directory = tempfile::tempdir().unwrap();
-        assert!(
-            PipeDirectory::find(Some(directory.path()))
-                .unwrap()
-                .is_none()
-        );
+        let find = || PipeDirectory::find(Some(directory.path())).unwrap();
+        assert!(find().is_none());
         let pipes = PipeDirectory::make(Some(directory.path())).unwrap();
         let reads = [1, 2, 3].map(|number| pipes.create(number).unwrap());
         let error = pipes.create(2).unwrap_err();
@@ -181,9 +177,7 @@ mod tests {
         std::fs::write(directory.path().join(NAME).join("other"), "").unwrap();
         drop((reads, pipes));
 
-        let pipes = PipeDirectory::find(Some(directory.path()))
-            .unwrap()
-            .unwrap();
+        let pipes = find().unwrap();
         let look = || -> BTreeMap<_, _> {
             let found = pipes.found(|number| number == 3).unwrap().into_iter();
             found.map(|pipe| (pipe.number, pipe.has_writer)).collect()

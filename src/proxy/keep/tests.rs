@@ -15,11 +15,12 @@ use rustix::pipe::{SpliceFlags, splice};
 use socket2::{Domain, Socket, Type};
 
 use super::account::{Place, Unclear};
-use super::restoring::Restoration;
+use super::restoring::{Restoration, cookie};
 use super::start::{adopt, restore};
 use super::store::{self, Parts, Stored};
 use super::*;
 use crate::service::clock::Uptime;
+use crate::service::loopback::pair;
 
 fn options() -> KeepOptions<'static> {
     KeepOptions {
@@ -67,12 +68,6 @@ pub(in crate::proxy) struct Through {
     pub(in crate::proxy) slot: Slot,
 }
 
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let active = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (active, listener.accept().unwrap().0)
-}
-
 impl Through {
     pub(in crate::proxy) fn new(keep: Keep) -> Self {
         let (client, accepted) = pair();
@@ -111,6 +106,15 @@ impl Through {
 fn pipe(keep: Keep) -> ParkedPipe {
     let (read, write) = rustix::pipe::pipe().unwrap();
     keep.pipe(read, write).unwrap()
+}
+
+impl Stage {
+    pub(in crate::proxy) fn connected(self) -> (OwnedFd, [RestoredFlow; 2]) {
+        match self {
+            Self::Connected { upstream, flows } => (upstream, flows),
+            _ => panic!("it has no upstream"),
+        }
+    }
 }
 
 fn in_hand(restored: &Restored) -> Vec<u8> {
@@ -289,10 +293,7 @@ fn the_last_upstream_counts() {
     let (connected, mut upstream) = pair();
     keep.park(through.slot, through.ours[0].as_fd(), connected.as_fd());
     let (_, found) = next(keep);
-    let Stage::Connected { upstream: ours, .. } = &found.restored[0].stage else {
-        panic!("it has no upstream");
-    };
-    rustix::io::write(ours, b"x").unwrap();
+    rustix::io::write(upstream_of(found), b"x").unwrap();
     assert_eq!(upstream.read(&mut [0]).unwrap(), 1);
     through.upstream.set_nonblocking(true).unwrap();
     assert!(through.upstream.read(&mut [0]).is_err());
@@ -311,14 +312,9 @@ fn ahead(keep: Keep, upstream: impl Into<OwnedFd>) -> (TcpStream, [OwnedFd; 2], 
 
 fn upstream_of(mut found: Restoration) -> OwnedFd {
     assert_eq!(found.restored.len(), 1);
-    let Stage::Connected { upstream, flows } = found.restored.remove(0).stage else {
-        panic!("it has no upstream");
-    };
-    assert!(
-        flows
-            .iter()
-            .all(|flow| !flow.finished && !flow.source_broken)
-    );
+    let (upstream, flows) = found.restored.remove(0).stage.connected();
+    let is_open = |flow: &RestoredFlow| !flow.finished && !flow.source_broken;
+    assert!(flows.iter().all(is_open));
     upstream
 }
 

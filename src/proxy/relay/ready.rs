@@ -185,7 +185,7 @@ impl Ready {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{TcpListener, TcpStream};
+    use crate::service::loopback::pair;
     use std::os::fd::AsFd;
 
     fn receipt(bytes: usize, full: bool) -> Result<Receipt, Errno> {
@@ -219,9 +219,7 @@ mod tests {
 
     #[test]
     fn urgent_data_is_known_before_a_receive_goes_past_it() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (socket, _) = listener.accept().unwrap();
+        let (peer, socket) = pair();
         let mut ready = Ready::new(Family::Tcp);
         ready.update(Flags::IN);
         // It is reported that something else comes first.
@@ -256,8 +254,7 @@ mod tests {
 
     #[test]
     fn small_pieces_are_sent_at_once_from_the_second_on() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (socket, _peer) = pair();
         let mut ready = Ready::new_with_delay(Family::Tcp);
         ready.update(Flags::OUT);
         for at_once in [false, true, true] {

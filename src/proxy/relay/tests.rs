@@ -1,7 +1,7 @@
 //! The relay between real sockets: urgent data, the end, and a reset.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 
 use proptest::prelude::*;
@@ -10,8 +10,9 @@ use rustix::net::{SendFlags, send};
 
 use super::*;
 use crate::proxy::keep::tests::{Through, first, next};
-use crate::proxy::keep::{BUFFER, Stage, Way};
+use crate::proxy::keep::{BUFFER, Way};
 use crate::service::kernel::poll_now;
+use crate::service::loopback::pair;
 use crate::service::poller::Flags;
 use crate::service::stream::Family;
 
@@ -68,15 +69,10 @@ const URGENT: u8 = 255;
 impl World {
     fn new(down: bool) -> Self {
         allow_pipes(100);
-        let pair = || {
-            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (ours, _) = listener.accept().unwrap();
-            ours.set_nonblocking(true).unwrap();
-            peer.set_nonblocking(true).unwrap();
-            (peer, ours)
-        };
         let ((client_peer, client), (upstream_peer, upstream)) = (pair(), pair());
+        for socket in [&client_peer, &client, &upstream_peer, &upstream] {
+            socket.set_nonblocking(true).unwrap();
+        }
         let (source, sink) = match down {
             false => (client_peer, upstream_peer),
             true => (upstream_peer, client_peer),
@@ -180,9 +176,7 @@ fn what_came_before_a_reset_is_delivered_by_the_next_process_and_then_it_is_a_re
     through.slot.flow(Way::Up).breaks();
     let (_, mut found) = next(keep);
     let restored = found.restored.remove(0);
-    let Stage::Connected { upstream, flows } = restored.stage else {
-        panic!("it has no upstream");
-    };
+    let (upstream, flows) = restored.stage.connected();
     for socket in [&restored.client, &upstream] {
         rustix::io::ioctl_fionbio(socket, true).unwrap();
     }

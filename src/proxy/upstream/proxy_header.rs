@@ -102,20 +102,12 @@ mod tests {
     fn version_1_is_one_line() {
         let v4 = pair("192.0.2.1:1234", "192.0.2.2:80");
         let v6 = pair("[2001:db8::1]:1", "[2001:db8::2]:2");
-        assert_eq!(
-            ProxyProtocol::V1.header(v4),
-            b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n"
-        );
-        assert_eq!(
-            ProxyProtocol::V1.header(v6),
-            b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n"
-        );
-        assert_eq!(ProxyProtocol::V1.header(None), b"PROXY UNKNOWN\r\n");
+        let header = |addresses| ProxyProtocol::V1.header(addresses);
+        assert_eq!(header(v4), b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n");
+        assert_eq!(header(v6), b"PROXY TCP6 2001:db8::1 2001:db8::2 1 2\r\n");
+        assert_eq!(header(None), b"PROXY UNKNOWN\r\n");
         let mapped = pair("[::ffff:192.0.2.1]:1234", "[::ffff:192.0.2.2]:80");
-        assert_eq!(
-            ProxyProtocol::V1.header(mapped),
-            ProxyProtocol::V1.header(v4)
-        );
+        assert_eq!(header(mapped), header(v4));
     }
 
     #[test]

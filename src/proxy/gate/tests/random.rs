@@ -80,8 +80,8 @@ impl GateModel {
         }
     }
 
-    fn step(&mut self, event: GateEvent) -> Result<(), TestCaseError> {
-        let mut notices = self.apply(event)?;
+    fn step(&mut self, event: GateEvent) {
+        let mut notices = self.apply(event);
         let TestGate { gate, disk } = &mut self.gate;
         notices.extend(gate.tick(self.now, disk));
         let is_left = |notice: &Notice| matches!(notice, Notice::RecordLeft(_));
@@ -93,84 +93,79 @@ impl GateModel {
         if !is_left && !disk.full {
             // A record that was left may still be there; that of a lock in force is always right.
             let record = gate.lock_record();
-            prop_assert!(record.is_none() || disk.record.as_ref() == record);
+            assert!(record.is_none() || disk.record.as_ref() == record);
         }
-        check(gate, self.now)
+        check(gate, self.now);
     }
 
-    fn apply(&mut self, event: GateEvent) -> Result<Vec<Notice>, TestCaseError> {
+    fn apply(&mut self, event: GateEvent) -> Vec<Notice> {
         let TestGate { gate, disk } = &mut self.gate;
         match event {
             GateEvent::Arrival if gate.may_accept() => gate.accepted(),
-            GateEvent::End if gate.own > 0 => return Ok(gate.closed(self.now, disk)),
+            GateEvent::End if gate.own > 0 => return gate.closed(self.now, disk),
             GateEvent::Arrival | GateEvent::End => {}
             GateEvent::Lock(caller, request) => return self.lock(caller, request),
             GateEvent::Unlock => {
                 let notices = gate.unlock(disk);
-                prop_assert_eq!(gate.state(), GateState::Open);
-                return Ok(notices);
+                assert_eq!(gate.state(), GateState::Open);
+                return notices;
             }
-            GateEvent::CallerGone(caller) => return Ok(gate.caller_gone(caller, disk)),
+            GateEvent::CallerGone(caller) => return gate.caller_gone(caller, disk),
             GateEvent::Pause(time) => self.now = self.now + time,
             GateEvent::Stop => gate.stopping(),
-            GateEvent::Restart => self.restart()?,
-            GateEvent::TakeOver => self.take_over()?,
+            GateEvent::Restart => self.restart(),
+            GateEvent::TakeOver => self.take_over(),
             GateEvent::PredecessorEnd => {
                 let left = gate.open_in_predecessor().saturating_sub(1);
-                return Ok(gate.predecessor_has(left, self.now, disk));
+                return gate.predecessor_has(left, self.now, disk);
             }
             GateEvent::DiskFull(full) => disk.full = full,
             GateEvent::Target(known) => gate.set_has_target(known),
         }
-        Ok(Vec::new())
+        Vec::new()
     }
 
-    fn lock(
-        &mut self,
-        caller: CallerId,
-        request: LockRequest,
-    ) -> Result<Vec<Notice>, TestCaseError> {
+    fn lock(&mut self, caller: CallerId, request: LockRequest) -> Vec<Notice> {
         let TestGate { gate, disk } = &mut self.gate;
         gate.callers.remove(&caller); // a caller has one call at a time
         let before = gate.clone();
         if let Ok(notices) = gate.lock(caller, request, self.now, disk) {
-            prop_assert!(disk.record.is_some() || gate.lock.is_none());
-            return Ok(notices);
+            assert!(disk.record.is_some() || gate.lock.is_none());
+            return notices;
         }
-        prop_assert_eq!(gate.lock_record(), before.lock_record());
-        prop_assert_eq!(gate.callers.len(), before.callers.len());
+        assert_eq!(gate.lock_record(), before.lock_record());
+        assert_eq!(gate.callers.len(), before.callers.len());
         // The earlier call of the caller has ended.
-        Ok(gate.take_back(Opened::NoCaller, disk))
+        gate.take_back(Opened::NoCaller, disk)
     }
 
     /// Kept locks are found again, and no other lock.
-    fn restart(&mut self) -> Result<(), TestCaseError> {
+    fn restart(&mut self) {
         let next = TestGate::new(CONNECTIONS_MAX, self.gate.disk.clone(), self.now);
         let before = std::mem::replace(&mut self.gate, next);
         if !self.is_record_left {
-            prop_assert_eq!(self.gate.lock_record(), before.lock_record());
+            assert_eq!(self.gate.lock_record(), before.lock_record());
         }
         self.is_record_left = false;
-        Ok(())
     }
 
     /// The count goes on, and so does the lock, whose lease ends no successor.
-    fn take_over(&mut self) -> Result<(), TestCaseError> {
+    fn take_over(&mut self) {
         let expected = self.gate.lock_record().map(|record| LockRecord {
             at_lease_end: LeaseEnd::Open,
             ..record.clone()
         });
         let open = self.gate.open();
-        self.retire()?;
+        self.retire();
         let mut next = TestGate::new(CONNECTIONS_MAX, self.gate.disk.clone(), self.now);
         let saved = next.took_over(open);
-        prop_assert_eq!(next.open(), open);
+        assert_eq!(next.open(), open);
         let record = next.lock_record().cloned();
         if let Some(record) = &record {
-            prop_assert_eq!(record.at_lease_end, LeaseEnd::Open);
+            assert_eq!(record.at_lease_end, LeaseEnd::Open);
         }
         if !self.is_record_left {
-            prop_assert_eq!(&record, &expected);
+            assert_eq!(&record, &expected);
         }
         if saved.is_err() {
             // It is logged, and repaired by hand.
@@ -178,41 +173,39 @@ impl GateModel {
             self.is_record_left = false;
         }
         self.gate = next;
-        Ok(())
     }
 
     /// A process that has retired accepts no client and writes nothing.
-    fn retire(&mut self) -> Result<(), TestCaseError> {
+    fn retire(&mut self) {
         let TestGate { gate, disk } = &mut self.gate;
         gate.retire();
         let record = disk.record.clone();
-        prop_assert!(!gate.may_accept());
-        prop_assert!(gate.tick(self.now + GRACE, disk).is_empty());
-        prop_assert!(gate.unlock(disk).is_empty());
-        prop_assert_eq!(&disk.record, &record);
-        Ok(())
+        assert!(!gate.may_accept());
+        assert!(gate.tick(self.now + GRACE, disk).is_empty());
+        assert!(gate.unlock(disk).is_empty());
+        assert_eq!(&disk.record, &record);
     }
 }
 
 /// What must hold after every event.
-fn check(gate: &Gate, now: Uptime) -> Result<(), TestCaseError> {
+fn check(gate: &Gate, now: Uptime) {
     let record = gate.lock_record();
     let closed = record.is_some()
         || !gate.has_target
         || gate.stopping
         || gate.open() >= gate.connections_max;
-    prop_assert_eq!(gate.may_accept(), !closed);
-    prop_assert_eq!(gate.state() == GateState::Open, record.is_none());
+    assert_eq!(gate.may_accept(), !closed);
+    assert_eq!(gate.state() == GateState::Open, record.is_none());
     for caller in gate.callers.values() {
         match &caller.outcome {
             // It stays true until the gate opens, and the lock is one that stays.
             Some(Outcome::Drained) => {
-                prop_assert!(record.is_none_or(|record| record.kept && gate.open() == 0));
+                assert!(record.is_none_or(|record| record.kept && gate.open() == 0));
             }
             // No caller waits without a lock, or for a drain that is complete.
             None => {
-                prop_assert!(record.is_some());
-                prop_assert!(caller.hold || gate.open() > 0 || gate.stopping);
+                assert!(record.is_some());
+                assert!(caller.hold || gate.open() > 0 || gate.stopping);
             }
             Some(_) => {}
         }
@@ -220,11 +213,10 @@ fn check(gate: &Gate, now: Uptime) -> Result<(), TestCaseError> {
     // A lock that is not kept has callers, or they may still come back.
     if let Some(lock) = &gate.lock {
         let owned = gate.callers() > 0 || lock.grace_until.is_some() || gate.stopping;
-        prop_assert!(lock.record.kept || owned);
+        assert!(lock.record.kept || owned);
     }
     // What is due has been done, so that the main loop never spins.
-    prop_assert!(gate.next_deadline().is_none_or(|deadline| deadline > now));
-    Ok(())
+    assert!(gate.next_deadline().is_none_or(|deadline| deadline > now));
 }
 
 proptest! {
@@ -236,7 +228,7 @@ proptest! {
     ) {
         let mut model = GateModel::new();
         for event in events {
-            model.step(event)?;
+            model.step(event);
         }
     }
 }

@@ -30,10 +30,7 @@ pub struct Restoration {
 
 impl Restoration {
     /// What is found in the table and in the lots, and in the will's `queue`.
-    ///
-    /// # Errors
-    ///
-    /// When they cannot be read.
+    /// Fails if they cannot be read.
     pub fn of(
         parking: &'static Parking,
         buffers: &'static Buffers,
@@ -186,7 +183,7 @@ impl Restoration {
             return;
         }
         let clients = self.restored.iter().map(|restored| &restored.client);
-        let known = clients.filter_map(|client| strays::cookie(client.as_fd()));
+        let known = clients.filter_map(strays::cookie);
         let known: BTreeSet<u64> = known.collect();
         let crowded = parking.table.header().crowded.load(Relaxed) != 0;
         for client in strays::clients(strays, &options.listeners, known, crowded) {

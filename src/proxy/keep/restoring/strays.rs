@@ -22,13 +22,13 @@ pub(super) fn clients(
     let is_new_client = |socket: &OwnedFd| {
         LocalAddress::of(socket).is_some_and(|address| addresses.contains(&address))
             && is_untouched(socket.as_fd(), crowded)
-            && cookie(socket.as_fd()).is_none_or(|cookie| known.insert(cookie))
+            && cookie(socket).is_none_or(|cookie| known.insert(cookie))
     };
     sockets.into_iter().filter(is_new_client).collect()
 }
 
 /// What identifies a socket whatever its descriptor's number.
-pub fn cookie(socket: BorrowedFd<'_>) -> Option<u64> {
+pub fn cookie(socket: impl AsFd) -> Option<u64> {
     sockopt::socket_cookie(socket).ok()
 }
 
@@ -85,11 +85,11 @@ mod tests {
         answered.write_all(b"x").unwrap();
         let (_b, other) = accepted(&theirs);
         let (_c, known) = accepted(&ours);
-        let cookies = cookie(known.as_fd()).into_iter().collect();
+        let cookies = cookie(&known).into_iter().collect();
         let sockets = [&fresh, &fresh, &used, &answered, &other, &known, &client];
         let found = clients(sockets.map(copy).into(), &[ours.as_fd()], cookies, true);
-        let found: Vec<_> = found.iter().map(|socket| cookie(socket.as_fd())).collect();
-        assert_eq!(found, [cookie(fresh.as_fd())]);
+        let found: Vec<_> = found.iter().map(cookie).collect();
+        assert_eq!(found, [cookie(&fresh)]);
     }
 
     #[test]

@@ -10,9 +10,10 @@
 use super::layout::BUFFER;
 
 /// Where bytes in hand are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// Nowhere yet.
+    #[default]
     Nowhere,
     /// In this buffer.
     Buffer(u32),
@@ -43,10 +44,11 @@ impl Place {
 }
 
 /// What was under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Act {
     /// Nothing.
+    #[default]
     Nothing = 0,
     /// A receive, into the place.
     Receiving = 1,
@@ -63,7 +65,7 @@ impl Act {
 }
 
 /// What is written down of a direction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// Where bytes in hand are, or will be when the act is over.
     pub place: Place,

@@ -11,10 +11,6 @@ struct Expected {
     sockets: [Option<u64>; 2],
 }
 
-fn cookie(socket: &impl AsFd) -> Option<u64> {
-    restoring::cookie(socket.as_fd())
-}
-
 fn recycle(keep: Keep, goes_on: GoesOn<'_>) -> bool {
     let lots = keep.core.parking.lots();
     keep.core.parking.work_through(&lots, goes_on)

@@ -29,10 +29,8 @@ fn urgent(keep: Keep, length: usize) -> Through {
 
 fn source_broken(keep: Keep) -> bool {
     let (_, mut found) = next(keep);
-    match found.restored.remove(0).stage {
-        Stage::Connected { flows, .. } => flows[0].source_broken,
-        _ => panic!("it has no upstream"),
-    }
+    let (_, flows) = found.restored.remove(0).stage.connected();
+    flows[0].source_broken
 }
 
 #[test]

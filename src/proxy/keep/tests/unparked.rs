@@ -14,10 +14,6 @@ fn small() -> Keep {
     core.leak()
 }
 
-fn cookie(socket: &OwnedFd) -> Option<u64> {
-    restoring::cookie(socket.as_fd())
-}
-
 fn connection(keep: Keep) -> (Slot, [OwnedFd; 2]) {
     let sockets: [OwnedFd; 2] = [pair().0.into(), pair().0.into()];
     let slot = keep.claim().unwrap();
@@ -93,19 +89,13 @@ fn an_heir_takes_what_was_left_open() {
     }
     let (_, found) = next_with(keep, &heir);
     assert_eq!((found.restored.len(), found.given_up.len()), (5, 0));
-    let mut connections = found.restored.iter();
+    let mut connections = found.restored.into_iter();
     let connection = connections.find(|it| it.slot.index() == slot.index());
-    let Some(Restored {
-        client,
-        stage: Stage::Connected { upstream, .. },
-        ..
-    }) = connection
-    else {
-        panic!("{connection:?}");
-    };
-    assert_eq!([client, upstream].map(AsRawFd::as_raw_fd), numbers);
-    assert_eq!([client, upstream].map(cookie), cookies);
-    let flags = rustix::io::fcntl_getfd(client).unwrap();
+    let Restored { client, stage, .. } = connection.unwrap();
+    let sockets = [client, stage.connected().0];
+    assert_eq!(sockets.each_ref().map(AsRawFd::as_raw_fd), numbers);
+    assert_eq!(sockets.each_ref().map(cookie), cookies);
+    let flags = rustix::io::fcntl_getfd(&sockets[0]).unwrap();
     assert!(
         flags.contains(rustix::io::FdFlags::CLOEXEC),
         "it is found once"
@@ -120,11 +110,8 @@ fn an_heir_of_another_version_ends_what_was_left_open() {
     let (_listening, kept) = pair();
     rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::empty()).unwrap();
     let numbers = [&ours, &kept].map(|socket| socket.as_raw_fd() as u32);
-    assert!(
-        numbers
-            .iter()
-            .all(|number| will::open_numbers().contains(number))
-    );
+    let open = will::open_numbers();
+    assert!(numbers.iter().all(|number| open.contains(number)));
     std::mem::forget(ours);
     assert_eq!(will::reset_left_open(numbers.to_vec()), 1);
     let error = client.read(&mut [0]).unwrap_err();

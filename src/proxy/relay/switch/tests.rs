@@ -43,30 +43,27 @@ const BUFFER: usize = 64 * 1024;
 struct Path {
     unread: usize,
     read: usize,
-    in_memory: std::ops::Range<usize>,
-    in_pipe: std::ops::Range<usize>,
+    in_hand: std::ops::Range<usize>,
+    is_in_pipe: bool,
     written: usize,
     finished: bool,
     splices: bool,
 }
 
 impl Path {
-    /// Takes up to `most` bytes from the source, which has `available` now.
-    fn take(&mut self, most: usize, available: usize) -> std::ops::Range<usize> {
+    /// Takes up to `most` bytes from the source, which has `available` now. Returns their number.
+    fn take(&mut self, most: usize, available: usize, is_in_pipe: bool) -> usize {
         let count = most.min(available).min(self.unread);
-        let range = self.read..self.read + count;
+        self.in_hand = self.read..self.read + count;
+        self.is_in_pipe = is_in_pipe;
         self.read += count;
         self.unread -= count;
-        range
+        count
     }
 
-    /// Gives the sink, which has `room`, the first bytes of `range`.
-    fn put(
-        switch: &mut Switch,
-        range: &mut std::ops::Range<usize>,
-        written: &mut usize,
-        room: usize,
-    ) {
+    /// Gives the sink, which has `room`, the first bytes in hand.
+    fn put(&mut self, switch: &mut Switch, room: usize) {
+        let (range, written) = (&mut self.in_hand, &mut self.written);
         assert_eq!(range.start, *written, "lost, doubled or out of order");
         let count = room.min(range.len());
         *written += count;
@@ -75,7 +72,7 @@ impl Path {
     }
 
     fn step(&mut self, switch: &mut Switch, answer: KernelAnswer) {
-        let nothing_between = self.in_memory.is_empty() && self.in_pipe.is_empty();
+        let nothing_between = self.in_hand.is_empty();
         match (switch.next(), answer) {
             (Next::Receive | Next::Fill, KernelAnswer::Blocks) if self.unread > 0 => {
                 assert!(nothing_between, "waits for more with bytes in hand");
@@ -83,8 +80,7 @@ impl Path {
             }
             (Next::Receive, answer) => {
                 assert!(nothing_between);
-                self.in_memory = self.take(BUFFER, answer.bytes());
-                let bytes = self.in_memory.len();
+                let bytes = self.take(BUFFER, answer.bytes(), false);
                 switch.received(bytes, bytes == BUFFER);
             }
             (Next::Fill, KernelAnswer::NoPipe) => switch.copies_next(),
@@ -100,21 +96,20 @@ impl Path {
             (Next::Fill, _) if self.unread == 0 => switch.ended(),
             (Next::Fill, answer) => {
                 assert!(nothing_between && self.splices);
-                self.in_pipe = self.take(switch.reach(), answer.bytes());
-                switch.filled(self.in_pipe.len());
+                switch.filled(self.take(switch.reach(), answer.bytes(), true));
             }
             (Next::Send | Next::Drain, KernelAnswer::Blocks) => {
                 switch.waits_for_sink();
                 assert_eq!(switch.reach(), REACH);
             }
             (Next::Send, answer) => {
-                let (range, written) = (&mut self.in_memory, &mut self.written);
-                Self::put(switch, range, written, answer.bytes());
+                assert!(!self.is_in_pipe);
+                self.put(switch, answer.bytes());
             }
             (Next::Drain, answer) => {
-                assert_eq!(switch.in_pipe(), self.in_pipe.len());
-                let (range, written) = (&mut self.in_pipe, &mut self.written);
-                Self::put(switch, range, written, answer.bytes());
+                assert!(self.is_in_pipe);
+                assert_eq!(switch.in_pipe(), self.in_hand.len());
+                self.put(switch, answer.bytes());
             }
             (Next::Finish, _) => {
                 assert!(nothing_between && self.unread == 0, "ends too soon");

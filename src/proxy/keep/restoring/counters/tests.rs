@@ -1,13 +1,13 @@
 //! The meaning of the kernel's counters, compared with a real socket in every state.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsFd;
 
-use socket2::SockRef;
-
 use super::*;
+use crate::service::ending;
 use crate::service::kernel::tcp_counters;
+use crate::service::loopback::pair;
 use SocketStep::*;
 
 /// A socket of ours, its peer, and what was really received and sent.
@@ -37,9 +37,7 @@ const STEPS: [SocketStep; 7] = [
 
 impl SocketPeers {
     fn new(opener: Opener) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let active = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (passive, _) = listener.accept().unwrap();
+        let (active, passive) = pair();
         let (ours, peer) = match opener {
             Opener::Us => (active, passive),
             Opener::Peer => (passive, active),
@@ -66,9 +64,7 @@ impl SocketPeers {
             (PeerShuts, Some(peer)) => drop(peer.shutdown(Shutdown::Write)),
             (PeerResets, peer) => {
                 if let Some(peer) = peer.take() {
-                    SockRef::from(&peer)
-                        .set_linger(Some(std::time::Duration::ZERO))
-                        .unwrap();
+                    ending::reset_on_close(&peer);
                 }
             }
             (WeReceive, _) => return self.ours.read(&mut [0; 7]).unwrap_or(0) as u64,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// What is really the case.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Model {
     record: Record,
     /// Bytes that were received from the source, and that the sink has.
@@ -27,20 +27,9 @@ enum Move {
 
 impl Model {
     fn new(counted: bool) -> Self {
-        let record = Record {
-            place: Place::Nowhere,
-            base: 0,
-            taken: 0,
-            given: 0,
-            prefix: 0,
-            act: Act::Nothing,
-        };
         Self {
-            record,
-            received: 0,
-            sent: 0,
-            piped: 0,
             counted,
+            ..Self::default()
         }
     }
 
@@ -260,11 +249,10 @@ fn a_place_is_read_as_it_was_written() {
 fn a_sink_that_is_over_gets_nothing_more() {
     let record = Record {
         place: Place::Buffer(1),
-        base: 0,
         taken: 10,
         given: 4,
-        prefix: 0,
         act: Act::Sending,
+        ..Record::default()
     };
     let kernel = Kernel {
         received: Some(10),
