@@ -50,11 +50,9 @@ pub enum Attempt {
 /// for a change. The gate is changed here and nowhere else.
 #[derive(Debug)]
 pub struct Admission {
-    /// The open connections.
     pub connections: Connections,
     /// The clients that wait.
     pub backlog: Backlog,
-    /// The parts of the process that wait for a change.
     pub wakers: Wakers,
     /// What connections are kept with, if they are.
     pub keep: Option<Keep>,
@@ -141,7 +139,6 @@ impl Admission {
         self.locked(|inner| f(&mut inner.gate))
     }
 
-    /// Looks at the gate.
     pub fn look<T>(&self, f: impl FnOnce(&Gate) -> T) -> T {
         self.locked(|inner| f(&inner.gate))
     }
@@ -238,7 +235,6 @@ impl Admission {
         })
     }
 
-    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.look(Gate::open)
     }

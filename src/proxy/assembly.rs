@@ -208,7 +208,6 @@ impl Proxy {
         false
     }
 
-    /// The status of the proxy.
     pub fn status(&self) -> Status {
         let connections = &self.admission.connections;
         let (received_bytes, sent_bytes) = connections.carried();

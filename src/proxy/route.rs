@@ -45,16 +45,12 @@ impl RouteSettings {
 /// Why the target was not set.
 #[derive(Debug, thiserror::Error)]
 pub enum SetTargetError {
-    /// The target is given on the command line.
     #[error("the target {0} is given on the command line or by the environment")]
     Fixed(Address),
-    /// The target contradicts an option.
     #[error("{0}")]
     Contradiction(&'static str),
-    /// The target leads back to this listener.
     #[error("it leads back to this proxy, which listens on {0} itself")]
     LeadsBack(String),
-    /// The target could not be written.
     #[error("the target could not be saved: {0}")]
     NotSaved(#[from] io::Error),
 }
@@ -64,7 +60,6 @@ pub enum SetTargetError {
 pub struct Route {
     /// The gate that clients come through.
     pub admission: Arc<Admission>,
-    /// The options.
     pub settings: RouteSettings,
     /// The way to an upstream.
     pub connector: Connector,
@@ -79,7 +74,6 @@ pub struct Route {
 }
 
 impl Route {
-    /// A route to this target.
     pub fn new(
         admission: Arc<Admission>,
         settings: RouteSettings,

@@ -17,7 +17,6 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// The backlogs of these listeners.
     pub fn new(listeners: Arc<[Listener]>) -> Self {
         Self {
             listeners: Mutex::new(listeners),

@@ -29,7 +29,6 @@ impl Doors {
         }
     }
 
-    /// Opens or closes them.
     pub(super) fn follow(&mut self, may_accept: bool) {
         let open = may_accept && !self.is_paused;
         if open == self.are_open {

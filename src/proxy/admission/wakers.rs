@@ -19,7 +19,6 @@ impl Wakers {
         self.life_cycle.notified().await;
     }
 
-    /// Wakes the life cycle's loop.
     pub fn wake_life_cycle(&self) {
         self.life_cycle.notify_one();
     }

@@ -159,10 +159,8 @@ impl Connections {
     pub fn abort(&self, id: u64, why: Abort) -> bool {
         let open = self.open();
         let connection = open.get(&id);
-        connection.is_some_and(|connection| {
-            self.end(connection, why);
-            true
-        })
+        let ended = connection.inspect(|connection| self.end(connection, why));
+        ended.is_some()
     }
 
     /// Ends all of them.

@@ -49,7 +49,6 @@ impl Gate {
         self.callers.clear();
     }
 
-    /// A client was accepted.
     pub fn accepted(&mut self) {
         debug_assert!(self.may_accept(), "a client was accepted by a closed gate");
         self.own += 1;
@@ -77,7 +76,6 @@ impl Gate {
         callers.for_each(|caller| caller.connection_ended(now));
     }
 
-    /// Sets whether there is a target.
     pub fn set_has_target(&mut self, has_target: bool) {
         self.has_target = has_target;
     }

@@ -68,7 +68,6 @@ impl Gate {
         self.stopping
     }
 
-    /// Open, draining or locked.
     pub fn state(&self) -> GateState {
         match (&self.lock, self.open()) {
             (None, _) => GateState::Open,
@@ -87,7 +86,6 @@ impl Gate {
         self.predecessor
     }
 
-    /// The most connections that may be open.
     pub fn connections_max(&self) -> usize {
         self.connections_max
     }

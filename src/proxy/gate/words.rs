@@ -51,7 +51,6 @@ pub enum Mode {
 /// The parameters of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockRequest {
-    /// How the caller takes part.
     pub mode: Mode,
     /// For people.
     pub reason: Option<String>,

@@ -31,7 +31,6 @@ pub struct Sender {
 /// The right to send next.
 #[derive(Debug)]
 pub struct SendPermit {
-    /// To this receiver.
     pub sender: Arc<Sender>,
     _turn: OwnedMutexGuard<()>,
 }

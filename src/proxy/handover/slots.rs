@@ -81,7 +81,6 @@ impl<C> Slots<C> {
         self.orphans += 1;
     }
 
-    /// Whether there is a slot of this number.
     pub(super) fn contains(&self, number: u32) -> bool {
         self.slots.contains_key(&number)
     }
@@ -179,7 +178,6 @@ impl<C> Slots<C> {
         given_up
     }
 
-    /// The number of free slots.
     pub(super) fn free(&self) -> usize {
         self.free.len()
     }

@@ -31,7 +31,6 @@ const ANSWER_TIME: Duration = Duration::from_secs(30);
 const LOOKS: u32 = 40;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The process whose place is taken.
 #[derive(Debug)]
 pub struct Predecessor {
     connection: VarlinkConnection,
@@ -177,10 +176,8 @@ impl Predecessor {
     /// number of connections that are still open there.
     /// Fails if it has not done so; then it goes on.
     pub async fn retire(&mut self) -> Result<usize, TakeOverError> {
-        let RetireReply { open } = match self.call_retire().await {
-            Ok(reply) => reply,
-            Err(obstacle) => return Err(self.failure(obstacle)),
-        };
+        let retired = self.call_retire().await;
+        let RetireReply { open } = retired.map_err(|obstacle| self.failure(obstacle))?;
         // Surplus listeners are closed, with their paths.
         for listener in self.surplus.drain(..) {
             listener.keep();

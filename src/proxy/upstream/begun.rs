@@ -12,7 +12,6 @@ use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::stream::Stream;
 
-/// The socket of an upstream.
 #[derive(Debug)]
 pub struct Upstream {
     own_address: Option<OwnAddress>,

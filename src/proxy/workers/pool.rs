@@ -31,7 +31,6 @@ const IDLE: u32 = 500;
 /// How many threads there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Threads {
-    /// The most.
     pub most: usize,
     /// Whether another one is started only if a processor is idle.
     pub if_idle: bool,
@@ -203,7 +202,6 @@ impl WorkerPool {
         Ok(handle)
     }
 
-    /// Sends a message to all threads.
     fn post_to_all(&self, message: impl Fn() -> Message) {
         for handle in &self.members().handles {
             handle.inbox.post(message());

@@ -74,7 +74,6 @@ fn reply(outcome: &Outcome, now: GateReply) -> CallResult {
     }
 }
 
-/// Answers `Lock`.
 pub(super) async fn lock(exchange: &mut Exchange<'_>) -> CallResult {
     let asked: LockParameters = parameters(exchange.call)?;
     let limits = [
@@ -101,7 +100,6 @@ pub(super) async fn lock(exchange: &mut Exchange<'_>) -> CallResult {
     }
 }
 
-/// Answers `Switch`.
 pub(super) async fn switch(exchange: &mut Exchange<'_>) -> CallResult {
     let SwitchParameters {
         target,

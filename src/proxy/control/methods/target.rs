@@ -14,7 +14,6 @@ use crate::proxy::upstream::Spare;
 use crate::service::address::Address;
 use crate::service::varlink::Reply;
 
-/// Answers `SetTarget`.
 pub(super) async fn set(exchange: &mut Exchange<'_>) -> CallResult {
     let TargetParameters { target, probe_usec } = parameters(exchange.call)?;
     let proxy = exchange.proxy;

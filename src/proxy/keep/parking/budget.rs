@@ -28,9 +28,7 @@ pub struct Budget {
     pub parked: usize,
     /// Descriptors in a message that is sent while recycling, in addition.
     pub message: usize,
-    /// Connections.
     pub connections: u32,
-    /// Pipes.
     pub pipes: u32,
 }
 

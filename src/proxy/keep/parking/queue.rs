@@ -69,10 +69,7 @@ pub fn take(socket: BorrowedFd<'_>) -> Option<Vec<OwnedFd>> {
 
 /// Looks at everything in a queue, from the oldest to the newest, and leaves out what makes no sense.
 /// Returns the number of messages.
-///
-/// # Errors
-///
-/// `MFILE` when not all descriptors could be received.
+/// Fails with `MFILE` when not all descriptors could be received.
 pub fn look(socket: BorrowedFd<'_>, each: &mut impl FnMut(LotMessage)) -> Result<usize, Errno> {
     let mut count = 0;
     peek_while(socket, || {

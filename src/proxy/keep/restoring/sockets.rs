@@ -10,7 +10,6 @@ use crate::proxy::keep::table::layout::State;
 use crate::proxy::keep::table::{NONE, Slot, Way};
 use crate::service::ending;
 
-/// Client and upstream.
 pub struct Sockets {
     pub client: OwnedFd,
     pub upstream: Option<OwnedFd>,

@@ -17,7 +17,6 @@ use crate::proxy::keep::table::mapping;
 
 /// The content of the store.
 pub enum Stored {
-    /// Nothing.
     Nothing,
     /// What this version does not understand.
     Foreign(Vec<OwnedFd>),
@@ -34,7 +33,6 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Makes them.
     pub fn new(options: &KeepOptions<'_>) -> Result<Self, KeepError> {
         let table = Table::new(options.connections, options.buffers)?;
         let buffers = mapping::memory_file("kept-bytes", table.buffer_bytes())?;

@@ -59,10 +59,7 @@ impl Table {
     ///
     /// The memory that it takes does not depend on what the table says, but on how many connections this
     /// process may have, or any process may have had: [`LEFT_MAX`].
-    ///
-    /// # Errors
-    ///
-    /// `InvalidData` if it is no table, or one of another version.
+    /// Fails with `InvalidData` if it is no table, or one of another version.
     pub fn adopt(file: OwnedFd, slots: u32) -> io::Result<Self> {
         let foreign = || {
             let why = "it is of another version of this program";

@@ -109,15 +109,11 @@ impl Mapping {
         Some(unsafe { address.cast::<T>().as_ref() })
     }
 
-    /// Bytes that only the caller uses.
+    /// Bytes that only the caller uses. Panics outside of the mapping.
     ///
     /// # Safety
     ///
     /// Nothing else may use these bytes as long as the reference lives.
-    ///
-    /// # Panics
-    ///
-    /// Outside of the mapping.
     #[allow(clippy::mut_from_ref, reason = "the caller ensures that there is one")]
     pub(super) unsafe fn bytes(&self, offset: usize, length: usize) -> &mut [u8] {
         let address = self.address(offset, length).expect("inside of the mapping");
@@ -125,15 +121,12 @@ impl Mapping {
         unsafe { std::slice::from_raw_parts_mut(address.as_ptr(), length) }
     }
 
-    /// Gives the memory of a range of whole pages back, which reads as zeros from then on.
+    /// Gives the memory of a range of whole pages back, which reads as zeros from then on. Panics outside
+    /// of the mapping.
     ///
     /// # Safety
     ///
     /// As for [`Self::bytes`].
-    ///
-    /// # Panics
-    ///
-    /// Outside of the mapping.
     pub(super) unsafe fn clear(&self, offset: usize, length: usize) {
         let address = self.address(offset, length).expect("inside of the mapping");
         let advice = match self.is_shared {

@@ -67,15 +67,13 @@ unsafe impl Sync for Heir {}
 impl Heir {
     /// Of this process, with the sockets that systemd has handed to it and with what it keeps for it, all
     /// of which have to stay open. It is never freed: the will has it.
-    ///
-    /// # Errors
-    ///
-    /// When something is missing: the program's path, or systemd's socket.
+    /// Fails if something is missing: the program's path, or systemd's socket.
     pub fn new(sockets: Vec<Inherited>, stored: &[BorrowedFd<'_>]) -> io::Result<&'static Self> {
         let program = std::env::current_exe()?.into_os_string().into_vec();
         if sockets.len() + stored.len() > HANDED_MAX {
             return Err(io::Error::other("there are too many sockets"));
         }
+        let no_systemd = || io::Error::new(io::ErrorKind::NotFound, "NOTIFY_SOCKET is not set");
         let mut heir = Self {
             program: CString::new(program)?,
             arguments: Vec::new(),
@@ -192,10 +190,6 @@ pub(super) fn is_to_end() -> bool {
             .iter()
             .any(|signal| libc::sigismember(&pending, *signal) == 1)
     }
-}
-
-fn no_systemd() -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, "NOTIFY_SOCKET is not set")
 }
 
 /// A text that is never freed.

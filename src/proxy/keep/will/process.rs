@@ -33,10 +33,7 @@ fn collect_ended(child: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// Whether the kernel has what the will needs: pidfd_open(2) is of Linux 5.3, `P_PIDFD` of 5.4.
-///
-/// # Errors
-///
-/// [`KeepError::Kernel`] when it has not; no other error, which may be gone another time.
+/// Fails with [`KeepError::Kernel`] if it has not, and for no other reason, which may be gone another time.
 pub fn is_possible() -> Result<(), KeepError> {
     match this().map(|this| collect_ended(this.as_fd())) {
         Err(Errno::NOSYS) => Err(KeepError::Kernel("pidfd_open(2)")),

@@ -38,10 +38,7 @@ impl Testament {
 
     /// Makes the last will, if there is none, or if it has ended. It sends to `queue`, which has to stay
     /// open.
-    ///
-    /// # Errors
-    ///
-    /// When the kernel does not allow one more process, or no descriptor is left.
+    /// Fails if the kernel does not allow one more process, or no descriptor is left.
     pub fn make_will(&mut self, table: &'static Table, queue: BorrowedFd<'_>) -> io::Result<()> {
         match &self.will {
             Some(will) if !process::has_ended(will.child.as_fd()) => return Ok(()),
@@ -63,10 +60,7 @@ impl Testament {
     }
 
     /// A descriptor that becomes readable when the last will ends; `None` if there is none.
-    ///
-    /// # Errors
-    ///
-    /// When no descriptor is left.
+    /// Fails if no descriptor is left.
     pub fn end_of_will(&self) -> io::Result<Option<OwnedFd>> {
         let will = self.will.as_ref();
         will.map(|will| will.child.try_clone()).transpose()
