@@ -295,7 +295,7 @@ fn a_reader_that_closes_the_pipe_is_no_error() {
     expect(&child.wait_with_output().unwrap(), 0, "", "");
 }
 
-/// A client at a terminal, and who sits there.
+/// A client at a terminal, and its user.
 fn at_a_terminal(port: &str) -> (Child, Person) {
     use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;

@@ -1,4 +1,4 @@
-//! What all four programs say of their command lines and of the environment.
+//! Messages of all four programs about their command lines and the environment.
 
 use std::fs::File;
 use std::process::{Command, Output};

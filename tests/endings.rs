@@ -65,7 +65,7 @@ fn setup(end: End) -> Setup {
 }
 
 impl Setup {
-    /// A client and the upstream's side of its connection; each has half of what the other one says.
+    /// A client and the upstream's side of its connection; each has half of what the other one sends.
     fn pair(&self) -> (TcpStream, TcpStream) {
         let mut client = connect(self.address);
         client.write_all(b"half of an upload\n").unwrap();

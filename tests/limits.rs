@@ -83,7 +83,7 @@ fn bytes_that_wait_for_a_receiver_that_takes_none_end_the_connection_and_idle_on
     let (mut idle, mut its_upstream) = setup.served(1);
     let (deaf, mut floods) = setup.served(2);
     floods.set_write_timeout(Some(PATIENCE)).unwrap();
-    // Both sides see a reset, the one who sends first.
+    // Both sides see a reset, the sender first.
     let piece = vec![7; 1 << 20];
     let broken = std::iter::repeat_with(|| floods.write_all(&piece)).find_map(Result::err);
     let kind = broken.unwrap().kind();

@@ -35,7 +35,7 @@ fn text_after_a_list_is_a_paragraph_of_its_own() {
     }
 }
 
-/// What a program says about each page, but for how long the lines of its source are and for what depends on
+/// The findings of a program about each page, but for how long the lines of its source are and for what depends on
 /// which other pages this machine has.
 fn complaints(program: &str, arguments: &[&str]) {
     for page in pages() {

@@ -38,7 +38,7 @@ fn quit_ends_the_connection() {
     let mut stream = connect(address);
     stream.write_all(b"hello\nquit\nhello\n").unwrap();
     let mut answer = String::new();
-    // What was said after quit may make the end a reset; the answer has come by then.
+    // Bytes after quit may make the end a reset; the answer has arrived by then.
     let _ = stream.read_to_string(&mut answer);
     assert_eq!(answer, "Hello world!\r\n");
 }

@@ -62,20 +62,20 @@ impl Setup {
     }
 }
 
-/// An upstream that says a word to whoever comes.
+/// An upstream that sends a word to each client.
 fn serving() -> SocketAddr {
     let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = upstream.local_addr().unwrap();
     std::thread::spawn(move || {
         for stream in upstream.incoming() {
-            // Those who come by way of what was a loop may have gone.
+            // Clients by way of the former loop may have gone.
             let _ = stream.unwrap().write_all(b"served");
         }
     });
     address
 }
 
-/// An address where nobody listens: the socket that has it does not.
+/// An address where no process listens: the socket that has it does not.
 fn refusing() -> (Socket, String) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
@@ -179,7 +179,7 @@ fn a_target_that_is_the_proxy_itself_is_refused() {
             assert!(text.contains("leads back to this proxy"), "{text}");
         }
     }
-    // Nothing has changed: who came meanwhile waits for a target.
+    // Nothing has changed: a client that came meanwhile waits for a target.
     let client = connect(address.unwrap());
     setup.leads_to(&serving().to_string());
     assert_eq!(rest(&client).unwrap(), b"served");
@@ -214,7 +214,7 @@ fn a_saved_target_that_leads_back_is_left_out_and_another_one_can_be_set() {
     assert_eq!(rest(&client).unwrap(), b"served");
 }
 
-/// Its listener is of one interface, so that its address says nothing: it leads back all the same.
+/// Its listener is of one interface, so its address does not show the loop: it leads back all the same.
 #[test]
 fn a_client_that_is_the_proxy_itself_is_known_when_it_is_accepted() {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
@@ -297,7 +297,7 @@ fn places_come_back(speak: impl Fn(&TcpStream)) {
             .iter()
             .all(|bytes| *bytes == setup.received()[0])
     });
-    // An orderly end goes on to where nobody accepts it.
+    // An orderly end is passed on to where no process accepts it.
     drop(client);
     let waiting = connect(first);
     setup.leads_to(&serving().to_string());

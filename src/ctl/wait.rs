@@ -26,7 +26,7 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum DrainCall {
-    /// Complete when the drain is. With `hold` it goes on until the caller hangs up.
+    /// Complete when the drain is. With `hold` the wait lasts until the caller hangs up.
     Lock(LockParameters),
     /// Complete when the gate has been opened again.
     Switch(SwitchParameters),

@@ -134,7 +134,7 @@ impl Admission {
         result
     }
 
-    /// Runs `f` on the gate and wakes nobody.
+    /// Runs `f` on the gate and wakes no thread.
     pub fn with_gate_silently<T>(&self, f: impl FnOnce(&mut Gate) -> T) -> T {
         self.locked(|inner| f(&mut inner.gate))
     }
@@ -333,7 +333,7 @@ impl Admission {
         self.is_leaving.load(Relaxed)
     }
 
-    /// Removes a connection that is about to be closed, unless it goes on in the next process.
+    /// Removes a connection that is about to be closed, unless it continues in the next process.
     pub fn remove(&self, connection: &Connection) {
         self.connections.remove(connection);
         if let Some(keep) = self.keep

@@ -30,9 +30,9 @@ const TRIM_EVERY: Duration = Duration::from_secs(10);
 pub enum Leaving {
     /// They end with the process.
     Nowhere,
-    /// They go on in the next process.
+    /// They continue in the next process.
     ToNext,
-    /// They go on in the heir, if the last will can become it.
+    /// They continue in the heir, if the last will can become it.
     ToHeir,
 }
 

@@ -47,7 +47,7 @@ pub struct Handover {
 /// Why clients were not handed over at once.
 #[derive(Debug)]
 pub enum HandoverError {
-    /// There is no room for them, and nobody waits for some.
+    /// There is no room for them, and no other client waits for room.
     Full(Arc<Sender>),
     /// Other clients wait for room, or no process receives.
     Wait,
@@ -75,7 +75,7 @@ impl Handover {
 
     /// Finds the open connections that an earlier process handed over, and returns the number of those that
     /// were not known. [`Self::ended`] reports their end. Fails if they cannot be found or watched: then
-    /// some may be open that nobody counts.
+    /// some may be open and not counted.
     pub fn adopt(&self) -> io::Result<usize> {
         let mut table = mutex::lock(&self.table);
         let table = &mut *table;
@@ -319,7 +319,7 @@ impl Handover {
         }
     }
 
-    /// The number of connections that go on when this process ends, and that the next one finds.
+    /// The number of connections that continue when this process ends, and that the next one finds.
     pub fn lasting(&self) -> usize {
         let table = mutex::lock(&self.table);
         match table.pipes.as_ref().is_some_and(PipeDirectory::is_lasting) {

@@ -50,7 +50,7 @@ async fn run(
     let preparation = match Preparation::new(&options, sockets).await {
         Ok(preparation) => preparation,
         Err(failure) => {
-            // A process that may have more descriptors goes on with what is kept.
+            // A process that may have more descriptors continues with what is kept.
             if !is_of_descriptors(failure.as_ref()) {
                 keeping::give_up(stored);
             }
@@ -70,7 +70,7 @@ async fn run(
     let leaving = match outcome {
         Ok(ServeOutcome::Over) => Leaving::Nowhere,
         Ok(ServeOutcome::Left) => Leaving::ToHeir,
-        // As a process that is killed does; but systemd decides about one that cannot go on.
+        // As a process that is killed does; but systemd decides about one that cannot continue.
         Err(_) => Leaving::ToNext,
     };
     let has_left = service.proxy.end(leaving);
@@ -103,7 +103,7 @@ impl Service for AssembledProxy {
         let admission = &self.proxy.admission;
         let (open, stopping) = admission.look(|gate| (gate.open(), gate.is_stopping()));
         match stopping {
-            // The lasting ones go on without this process.
+            // The lasting ones continue without this process.
             true => open.saturating_sub(self.proxy.route.handover.lasting()),
             false => open,
         }

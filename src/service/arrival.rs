@@ -11,7 +11,7 @@ use super::client_socket::ClientSocket;
 use super::kernel::is_tcp;
 use super::stream::Family;
 
-/// Who a client is, as far as its socket shows.
+/// The identity of a client, as far as its socket shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// A TCP client; an IPv4 client of an IPv6 socket has its IPv4 address.
@@ -38,7 +38,7 @@ impl fmt::Display for Peer {
 pub struct Arrival {
     /// Its socket, not watched yet: the thread that serves it does that. Non-blocking if it was accepted here.
     pub socket: ClientSocket,
-    /// Who it is.
+    /// Its identity.
     pub peer: Peer,
     /// The family of its socket.
     pub family: Family,

@@ -25,7 +25,7 @@ const LINKS_MAX: usize = 40;
 /// The most bytes that are read. A file of state has a few hundred.
 const FILE_MAX: u64 = 1 << 20;
 
-/// Opened only to go on from there.
+/// Opened only as the start of the next step.
 const STEP: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A directory to which only root and our user can write.

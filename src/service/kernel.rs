@@ -30,7 +30,7 @@ const TCP_TIME_WAIT: u8 = 6;
 /// What decisions need of `struct tcp_info` (`include/uapi/linux/tcp.h`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TcpInfo {
-    /// The connection was reset or has ended: nobody will answer.
+    /// The connection was reset or has ended: no answer comes.
     pub closed: bool,
     /// Segments that are not acknowledged. Of a listener: clients in the accept backlog (`tcp_get_info`
     /// fills in `sk_ack_backlog`).

@@ -46,7 +46,7 @@ pub fn watchdog_interval() -> Option<Duration> {
 
 /// Sends a message, and waits until there is room for it.
 fn send(states: &[NotifyState<'_>]) {
-    // An error helps nobody: without systemd there is nobody to notify, and systemd itself notices.
+    // An error would not help: without systemd there is no recipient, and systemd itself notices.
     match send_with(states, &[]) {
         Ok(()) | Err(StoreError::NoManager) => {}
         Err(error) => tracing::debug!(ERROR = %error, "{error}"),

@@ -17,7 +17,7 @@ fn hold(proxy: &StandIn) -> Caller {
     caller
 }
 
-/// Waits for the end of the hold and tells that the gate is open.
+/// Waits for the end of the hold and reports that the gate is open.
 #[track_caller]
 fn release(proxy: &StandIn, mut caller: Caller) {
     caller.hangs_up();
@@ -76,7 +76,7 @@ fn a_signal_is_passed_on_and_the_command_waited_for() {
         // sh waits for `read` in itself, so that the trap runs at once.
         let script = format!("trap 'echo trapped; exit 5' {name}; echo ready; read never");
         let mut setsid = std::process::Command::new("setsid");
-        // In a session without a terminal nobody else sends the signal to the command.
+        // In a session without a terminal nothing else sends the signal to the command.
         let ctl = env!("CARGO_BIN_EXE_disnix-tcp-proxyctl");
         setsid.args([ctl, "lock", "--", "sh", "-c", &script]);
         let pipe = std::process::Stdio::piped;

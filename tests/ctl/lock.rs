@@ -165,7 +165,7 @@ fn a_terminal_shows_the_clients_that_block_the_drain() {
     let proxy = StandIn::new();
     let (program, mut person) = terminal();
     let child = proxy.ctl(&["lock"]).stderr(program).spawn().unwrap();
-    // The call and the question who is connected come on two connections, in any order.
+    // `Lock` and `ListConnections` come on two connections, in any order.
     let mut callers = [proxy.caller(), proxy.caller()];
     if callers[0].next_method() != "Lock" {
         callers.swap(0, 1);

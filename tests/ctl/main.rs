@@ -29,7 +29,7 @@ fn without_a_verb_it_shows_the_status() {
 }
 
 #[test]
-fn json_has_every_value_of_the_reply() {
+fn json_has_the_known_fields_of_the_reply() {
     let proxy = StandIn::new();
     let child = proxy.start(&["status", "--json"]);
     proxy.called("GetStatus").reply(status("open", None));
@@ -189,7 +189,7 @@ fn a_proxy_that_ends_in_the_moment_of_the_call_is_asked_again() {
     let ended = end(child).expect(0, "");
     assert_eq!(ended.output, "open: 3 connections open, 2 clients wait\n");
 
-    // After a restart the number could be somebody else's.
+    // After a restart the number could be that of another connection.
     let child = proxy.start(&["close", "7"]);
     drop(proxy.called("CloseConnection"));
     end(child).expect(4, "ended the connection before it had answered");

@@ -1,4 +1,4 @@
-//! A stand-in for the proxy: the test itself says what it answers.
+//! A stand-in for the proxy: the test itself gives its answers.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -60,7 +60,7 @@ impl StandIn {
         std::fs::remove_file(self.path()).unwrap();
     }
 
-    /// Waits for somebody to call.
+    /// Waits for a caller.
     #[track_caller]
     pub fn caller(&self) -> Caller {
         let listener = self.listener.as_ref().unwrap();
@@ -91,7 +91,7 @@ impl StandIn {
     }
 }
 
-/// The control program, pointed at nobody.
+/// The control program without a proxy.
 pub fn ctl(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_disnix-tcp-proxyctl"));
     command
@@ -231,7 +231,7 @@ impl Ended {
         serde_json::from_str(&self.output).unwrap()
     }
 
-    /// Fails unless it ended with `status` and said `words` on standard error.
+    /// Fails unless it ended with `status` and with `words` on standard error.
     #[track_caller]
     pub fn expect(self, status: i32, words: &str) -> Self {
         assert_eq!(self.status, Some(status), "{self:#?}");

@@ -1,8 +1,8 @@
 //! A proxy that dies at any moment can be followed by one that serves.
 //!
-//! It is killed, or told to end, at every system call that may leave a trace: of a first start, of a start with
-//! a store, of one that goes on with connections, and of its end. After each the next process serves a new
-//! client, goes on with all connections, and nothing is left in the store that nobody needs.
+//! It is killed, or stopped by a signal, at every system call that may leave a trace: of a first start, of a start with
+//! a store, of one that restores connections, and of its end. After each the next process serves a new
+//! client, continues all connections, and nothing useless is left in the store.
 
 mod failing_calls;
 mod leftovers;
@@ -71,8 +71,8 @@ impl Story {
         }
     }
 
-    /// Tells it once for every call.
-    fn tell(self) {
+    /// Runs it once for every call.
+    fn run(self) {
         let service = Service::new(upstream());
         service.start();
         let mut connections: Vec<Open> =
@@ -87,7 +87,7 @@ impl Story {
             Open::new(&service);
             connections.iter_mut().for_each(Open::echo);
             let open = connections.len();
-            // The new one has left, and it hears of that.
+            // The new client has left; wait until the service has noticed.
             while service.open() > open {}
             assert_eq!(service.stored(), ["kept-connections"; STORED], "{}", what());
             if !struck {
@@ -110,50 +110,50 @@ const AT_LEAST: usize = 10;
 
 #[test]
 fn killed_in_a_first_start() {
-    FIRST_START.tell();
+    FIRST_START.run();
 }
 
 #[test]
 fn stopped_in_a_first_start() {
-    FIRST_START.with_term().tell();
+    FIRST_START.with_term().run();
 }
 
 #[test]
 fn killed_in_a_start_with_a_store() {
-    START.tell();
+    START.run();
 }
 
 #[test]
 fn stopped_in_a_start_with_a_store() {
-    START.with_term().tell();
+    START.with_term().run();
 }
 
 #[test]
 fn killed_while_it_restores_connections() {
-    RESTORE.tell();
+    RESTORE.run();
 }
 
 #[test]
 fn stopped_while_it_restores_connections() {
-    RESTORE.with_term().tell();
+    RESTORE.with_term().run();
 }
 
 #[test]
 fn killed_while_it_ends() {
-    END.tell();
+    END.run();
 }
 
 #[test]
 fn stopped_again_while_it_ends() {
-    END.with_term().tell();
+    END.with_term().run();
 }
 
 #[test]
 fn killed_while_it_leaves_connections() {
-    LEAVE.tell();
+    LEAVE.run();
 }
 
 #[test]
 fn stopped_again_while_it_leaves_connections() {
-    LEAVE.with_term().tell();
+    LEAVE.with_term().run();
 }

@@ -37,7 +37,7 @@ pub enum From {
     Term,
 }
 
-/// What `PTRACE_GET_SYSCALL_INFO` tells, as far as it is of interest.
+/// The result of `PTRACE_GET_SYSCALL_INFO`, as far as it is of interest.
 #[repr(C)]
 struct CallInfo {
     /// 1 at the entry, 2 at the exit.
@@ -55,7 +55,7 @@ struct CallInfo {
 const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
 
 impl CallInfo {
-    /// Whether nobody but the process itself could tell that it was called: memory, signals, time, what only
+    /// Whether only the process itself could notice the call: memory, signals, time, what only
     /// asks; and what the end of the process does, too, so that nothing changes by doing it before.
     fn leaves_no_trace(&self) -> bool {
         let number = self.number as libc::c_long;
@@ -186,8 +186,8 @@ impl Tracee {
         }
     }
 
-    /// Up to the next system call, or to the end if it was struck. One that is about to die cannot be told so,
-    /// and that is all right.
+    /// Up to the next system call, or to the end if it was struck. One that is about to die cannot be resumed
+    /// like that, and that is all right.
     fn go_on(&self, thread: libc::pid_t, signal: libc::c_int) {
         let how = match self.is_struck {
             true => libc::PTRACE_CONT,
@@ -198,7 +198,7 @@ impl Tracee {
 
     /// Whether it enters a system call that may leave a trace.
     fn is_counted(&self, thread: libc::pid_t) -> bool {
-        // SAFETY: zeros are valid, and the kernel writes at most as much as it is told there is room for.
+        // SAFETY: zeros are valid, and the kernel writes at most the given number of bytes.
         let info = unsafe {
             let mut info: CallInfo = std::mem::zeroed();
             let size = size_of::<CallInfo>();

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::*;
 
-/// Somebody else. Only root can act for others: for anybody else these tests have nothing to say.
+/// Another user. Only root can act as one: without root these tests do nothing.
 const MALLORY: u32 = 4321;
 
 fn can_be_others() -> bool {
@@ -66,7 +66,7 @@ fn a_directory_in_the_hands_of_others_is_refused() {
     fs::write(&secret, "precious").unwrap();
     symlink(&secret, directory.join("lock.new")).unwrap();
     refuses(&directory.join("control"), "belongs to user 4321");
-    // What is in it is no better, whoever owns that.
+    // Its contents are no safer, whatever their owner.
     fs::create_dir(directory.join("ours")).unwrap();
     refuses(&directory.join("ours/control"), "belongs to user 4321");
     // A link of theirs leads where they want.
@@ -198,7 +198,7 @@ fn a_process_of_another_user_at_the_control_path_is_neither_taken_over_nor_belie
         assert_eq!(status.code(), Some(1), "{log}");
         assert!(log.contains("belongs to user 4321"), "{log}");
         assert!(victim.path().join("precious").exists());
-        // Nobody has called, so that it waits: root may ask whom it has given a directory, and nobody else.
+        // It was not called and waits: root trusts only itself and the user to whom it has given the directory.
         let (status, text) = run_ctl(&control, &["status"]);
         if directory.starts_with(place.path()) {
             assert_eq!(status, 1, "{text}");
@@ -211,7 +211,7 @@ fn a_process_of_another_user_at_the_control_path_is_neither_taken_over_nor_belie
     }
 }
 
-/// Answers whoever comes first as a proxy that hands over does.
+/// Answers the first caller as a proxy that hands over does.
 fn answer_one(listener: &UnixListener, surplus: &UnixListener) {
     let (mut stream, _) = listener.accept().unwrap();
     let mut call = [0; 4096];

@@ -12,7 +12,7 @@ use crate::support::*;
 const REASON: &str =
     "x\x1b[2J\x1b]0;T\x07\n2026-01-01T00:00:00Z  INFO the gate is open\u{9b}31m\u{202e}y";
 
-/// What a caller of the control socket can say that `disnix-tcp-proxyctl` would not.
+/// What a caller of the control socket can send and `disnix-tcp-proxyctl` would not.
 fn call(setup: &Setup, method: &str, parameters: Value) -> Value {
     let mut stream = UnixStream::connect(setup.control()).unwrap();
     let method = format!("io.github.disnix-proxy-example.Proxy.{method}");
@@ -55,7 +55,7 @@ fn the_reason_of_a_lock_is_read_and_nothing_else() {
 fn a_call_that_is_too_long_is_answered() {
     let setup = Setup::new();
     let _proxy = setup.unit().arg("localhost:1").ready();
-    // More than a socket holds: whoever calls is still sending when it is answered.
+    // More than a socket holds: the caller is still sending when it is answered.
     for length in [64 * 1024, 512 * 1024] {
         let reply = call(&setup, "Lock", json!({ "reason": "x".repeat(length) }));
         assert!(reply["error"].as_str().unwrap().ends_with(".CallTooLong"));
@@ -116,7 +116,7 @@ fn an_address_has_no_character_that_cannot_be_seen() {
 
 #[test]
 fn systemd_hears_one_sentence_and_no_message_of_others() {
-    // What fails is told to systemd with the names that were given.
+    // systemd is notified of the failure with the names that were given.
     let setup = Setup::new();
     let listener = setup.listener.try_clone().unwrap();
     let unit = Unit::new(PROXY).socket("one:two\nMAINPID=1", listener);

@@ -120,7 +120,7 @@ fn a_client_whose_socket_would_block_delays_no_other() {
     let (blocking, _) = listener.accept().unwrap();
     let (_end, token) = std::io::pipe().unwrap();
     send_raw(&stranger, b"clients/1", &[blocking.as_fd(), token.as_fd()]);
-    // Having been answered, it has nothing to say: whoever receives from it then would wait.
+    // It has its answer and sends nothing more: a receive would block.
     assert_eq!(hello(&client), "Hello world!");
     assert_eq!(hello(&setup.client()), "Hello world!");
     assert_eq!(hello(&client), "Hello world!");

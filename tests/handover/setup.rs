@@ -74,7 +74,7 @@ impl Setup {
         self.proxy_with(&[])
     }
 
-    /// One that tells nobody of its state: for a long test, in which nobody reads what it tells.
+    /// One without a channel to systemd: for a long test that does not read its messages.
     pub fn quiet_proxy(&self, options: &[&str]) -> Running {
         // Nobody reads what it logs, and a pipe that is full would hold it up.
         let unit = self.unit_with(options).arg("--log-level=error");

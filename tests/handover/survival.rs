@@ -1,4 +1,4 @@
-//! What goes on when the proxy or the server ends.
+//! What continues when the proxy or the server ends.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -66,7 +66,7 @@ fn when_the_server_is_killed_its_clients_see_the_end_at_once() {
     server.signal(libc::SIGKILL);
     assert_eq!(rest(&client).unwrap(), b"");
     setup.open_becomes(0);
-    // What nobody has read makes the end a reset, as ever.
+    // Bytes that were not read make the end a reset, as always.
     let server = setup.server();
     let mut client = setup.client();
     server.signal(libc::SIGSTOP);

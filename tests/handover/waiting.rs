@@ -39,7 +39,7 @@ fn a_server_that_comes_and_goes_all_the_time_loses_nobody() {
     let _proxy = setup.quiet_proxy(&[]);
     for _ in 0..30 {
         let client = setup.connect();
-        // A server that finds nobody ends at once, and nobody starts it again here.
+        // A server without a client exits at once, and here nothing starts it again.
         setup.open_becomes(1);
         let unit = setup.server_unit().arg("--exit-idle-time=0");
         let server = unit.spawn();
@@ -74,7 +74,7 @@ fn a_client_that_gave_up_while_no_server_ran_is_not_waited_for() {
     let clients: Vec<TcpStream> = (0..1000).map(|_| setup.connect()).collect();
     setup.open_becomes(1000);
     clients.into_iter().for_each(reset);
-    // But for those that wait in the socket's queue: nobody looks at them there.
+    // Except clients in the socket's queue, where no process looks at them.
     eventually("they are gone", || {
         setup.status()["open"].as_u64().unwrap() <= in_queue()
     });
@@ -123,7 +123,7 @@ fn the_target_can_change_between_the_kinds_and_waiting_clients_follow() {
     let ordinary = upstream.local_addr().unwrap().to_string();
     let nobody = format!("handover:{}", setup.path("nobody").display());
     let _proxy = setup.proxy_unit().ready();
-    // Those who wait for a handover are relayed when the target says so, ...
+    // Clients that wait for a handover are relayed after a change of the target, ...
     setup.does(&["set-target", &nobody]);
     let client = setup.connect();
     setup.open_becomes(1);
@@ -131,7 +131,7 @@ fn the_target_can_change_between_the_kinds_and_waiting_clients_follow() {
     upstream.accept().unwrap().0.write_all(b"relayed").unwrap();
     assert_eq!(rest(&client).unwrap(), b"relayed");
     drop(client);
-    // ... and those who wait for an upstream are handed over.
+    // ... and clients that wait for an upstream are handed over.
     drop(upstream);
     let client = setup.connect();
     setup.open_becomes(1);
@@ -155,7 +155,7 @@ fn a_target_that_nobody_receives_at_is_given_up_after_the_connect_timeout() {
     proxy.until_logged("cannot reach handover:");
     setup.open_becomes(0);
     assert_eq!(setup.status()["unreachable"], 1);
-    // And one at which nobody takes what comes.
+    // And one from which no process receives.
     drop(proxy);
     let _proxy = setup.quiet_proxy(&["--connect-timeout=500ms"]);
     let clients: Vec<TcpStream> = (0..600).map(|_| setup.connect()).collect();

@@ -1,4 +1,4 @@
-//! What keeping costs, and how long it takes to go on. Not part of the tests: it prints.
+//! What keeping costs, and how long restoring takes. Not part of the tests: it prints.
 //!
 //! `cargo test --release --test keep -- --ignored --nocapture cost`
 

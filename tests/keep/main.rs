@@ -140,7 +140,7 @@ fn seconds() -> Duration {
     Duration::from_secs(seconds.unwrap_or(5))
 }
 
-/// Nobody who has been answered is lost, and of the others few: those who were being accepted. (With
+/// No client that was answered is lost, and of the others few: those being accepted. (With
 /// thousands of new connections a second on a busy machine that is one in some twenty kills.)
 fn only_the_unaccepted(run: &Run) {
     let served = |outcome: &&&Outcome| outcome.answered;

@@ -136,7 +136,7 @@ impl Manager {
     }
 
     /// As `LimitNOFILE=` and `DynamicUser=`: without privileges, which would lift the limit for
-    /// descriptors on their way, and as a user that nobody else is, who would count too.
+    /// descriptors on their way, and as a user of its own: other processes of that user would count too.
     pub fn limit(&mut self, descriptors: u64, user: u32) {
         use std::os::unix::fs::PermissionsExt;
         let everybody = std::fs::Permissions::from_mode(0o777);
@@ -157,7 +157,7 @@ impl Manager {
         self.room.store(count, Relaxed);
     }
 
-    /// Has the table be one of another version.
+    /// Makes the table one of another version.
     pub fn change_version(&self) {
         for (_, file) in self.store.lock().unwrap().iter() {
             let mut magic = [0; 8];
@@ -229,7 +229,7 @@ impl Manager {
         let child = command.spawn();
         self.child = Some(child.expect("the process cannot be started (as another user, perhaps)"));
         for copy in copies {
-            // SAFETY: it was made above, and nobody else knows of it.
+            // SAFETY: it was made above, and nothing else has it.
             unsafe { libc::close(copy) };
         }
     }
@@ -274,7 +274,7 @@ impl Manager {
         self.wait();
     }
 
-    /// Kills it, and waits until nobody is left, as systemd does.
+    /// Kills it, and waits until no process is left, as systemd does.
     pub fn kill(&mut self, kill: Kill) {
         let group = self.child.as_ref().unwrap().id() as i32;
         let whom = match kill {
@@ -289,7 +289,7 @@ impl Manager {
     /// Waits until all of them have ended.
     fn wait(&mut self) {
         let group = self.child.take().unwrap().id() as i32;
-        // SAFETY: waitpid(2) may be told not to say how they ended.
+        // SAFETY: waitpid(2) takes a null pointer for the status.
         while unsafe { libc::waitpid(-group, std::ptr::null_mut(), libc::__WALL) } > 0 {}
     }
 }

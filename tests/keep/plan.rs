@@ -112,7 +112,7 @@ pub fn write_stream(mut to: impl Write, seed: u64, length: u64) -> io::Result<()
     Ok(())
 }
 
-/// Reads to the end; the error says what is wrong with the bytes.
+/// Reads to the end; the error is what is wrong with the bytes.
 pub fn read_stream(
     mut from: impl Read,
     seed: u64,

@@ -108,7 +108,7 @@ fn nobody_waits_in_vain_while_nothing_is_killed() {
     }
 }
 
-/// What the upstream hears of the client before all else is no byte of the client's.
+/// What the upstream receives first is no byte of the client's.
 #[test]
 fn the_header_for_a_local_socket_comes_once_and_first() {
     let directory = tempfile::tempdir().unwrap();
@@ -131,7 +131,7 @@ fn the_header_for_a_local_socket_comes_once_and_first() {
         client.shutdown(Shutdown::Write).unwrap();
         let mut heard = String::new();
         while heard.is_empty() {
-            // One that was not told anything before the kill is told nothing after it.
+            // A connection that carried nothing before the kill carries nothing after it.
             let (mut upstream, _) = listener.accept().unwrap();
             upstream.read_to_string(&mut heard).unwrap();
         }

@@ -127,7 +127,7 @@ impl Thread {
         loop {
             self.wait();
             if ENDS.load(Relaxed) {
-                // They stay open: the next process goes on with them.
+                // They stay open: the next process continues them.
                 return std::mem::ManuallyDrop::new(self.connections).len();
             }
             self.accept();
@@ -191,7 +191,7 @@ impl Thread {
         }
     }
 
-    /// Returns whether the connection goes on.
+    /// Returns whether the connection continues.
     fn work(&mut self, connection: &mut Connection) -> bool {
         if !connection.connected && !self.connect(connection) {
             return true;

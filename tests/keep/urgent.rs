@@ -74,7 +74,7 @@ fn hear(mut stream: &TcpStream) -> Result<Came, String> {
     }
 }
 
-/// Says and hears at the same time. The kernel tells of a reset once: to the one that writes, perhaps, and
+/// Sends and receives at the same time. The kernel reports a reset once: to the writer, perhaps, and
 /// then what is read looks like an end.
 fn talk(stream: &TcpStream, seed: u64) -> Result<Came, String> {
     let patience = Some(Duration::from_secs(20));

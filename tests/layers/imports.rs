@@ -19,7 +19,7 @@ pub struct Import {
     pub is_test: bool,
 }
 
-/// What the text of `module` imports from its own crate. `is_module` tells a module from any other
+/// What the text of `module` imports from its own crate. `is_module` distinguishes a module from any other
 /// first name of a path, which may be a crate.
 ///
 /// # Errors
@@ -84,7 +84,7 @@ impl Reader<'_> {
                 return true;
             }
             "mod" => return self.inline_module(tokens),
-            // What a `pub(in PATH)` names is who may see it.
+            // A `pub(in PATH)` names the module that may use the item.
             "pub" => _ = tokens.next_if(|next| is_group(next, Delimiter::Parenthesis)),
             first => self.path(first, tokens),
         }

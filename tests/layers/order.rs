@@ -11,7 +11,7 @@ pub struct Layers {
 }
 
 /// The lists of a text: its blocks of plain text. A line is the names of modules with a `|` between
-/// them, then two spaces, then what they are for; lines that begin with a space go on with that.
+/// them, then two spaces, then what they are for; lines that begin with a space continue that.
 pub fn layers(text: &str) -> Vec<Layers> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("//!"));
     let text: Vec<_> = lines

@@ -1,4 +1,4 @@
-//! What the proxy says that it carried is what it carried, to the byte.
+//! The counts of the proxy are exact, to the byte.
 
 use std::io::{Read, Write};
 use std::rc::Rc;

@@ -10,7 +10,7 @@ use crate::support::*;
 
 const PATHS: [Path; 3] = [Path::Usual, Path::Threads(1), Path::NoPipes];
 
-/// The kernel tells of a reset once; here it tells the direction that sends to who resets.
+/// The kernel reports a reset once; here to the direction that sends to the peer that resets.
 #[test]
 fn a_client_with_bytes_on_the_way_sees_the_reset_of_its_upstream_as_a_reset() {
     for path in PATHS {
@@ -31,7 +31,7 @@ fn a_client_with_bytes_on_the_way_sees_the_reset_of_its_upstream_as_a_reset() {
     }
 }
 
-/// Whoever closes without having read everything resets; what it said before is whole.
+/// A close with unread bytes is a reset; what was sent before it arrives whole.
 #[test]
 fn a_client_that_asks_and_closes_is_heard_to_the_end_though_it_is_answered_in_vain() {
     for path in PATHS {
@@ -66,7 +66,7 @@ fn a_reset_behind_bulk_comes_after_every_byte_that_was_taken() {
     }
 }
 
-/// Whoever writes everything before it reads cannot read before somebody takes what it writes: of a peer
+/// A peer that writes everything before it reads cannot read before its bytes are taken: of a peer
 /// that is gone the proxy has to.
 #[test]
 fn a_peer_that_writes_everything_before_it_reads_gets_all_bytes_of_one_that_is_gone() {
@@ -103,7 +103,7 @@ fn a_peer_that_writes_everything_before_it_reads_gets_all_bytes_of_one_that_is_g
     }
 }
 
-/// Says as much as is taken while nobody reads; how much that was.
+/// Sends as much as is taken while nothing is read, and returns how much that was.
 fn fill(end: &Socket) -> usize {
     let mut said = 0;
     end.set_nonblocking(true).unwrap();

@@ -1,4 +1,4 @@
-//! Bulk does not starve those who have little to say.
+//! Bulk does not starve connections with few bytes.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

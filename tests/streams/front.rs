@@ -22,7 +22,7 @@ pub enum Path {
     Usual,
     /// So many threads.
     Threads(usize),
-    /// No pipe can be had, and whoever splices is killed: everything must be copied.
+    /// No pipe can be had, and a process that splices is killed: everything must be copied.
     NoPipes,
     /// Its user has no pages left for pipes: those it gets hold two pages.
     SmallPipes,
@@ -131,7 +131,7 @@ impl Front {
         }
     }
 
-    /// What the upstream hears before anything else.
+    /// What the upstream receives before anything else.
     pub fn header(&self, client: &Socket) -> Vec<u8> {
         let Some((from, to)) = client.addresses else {
             return Vec::new();
@@ -231,7 +231,7 @@ impl Front {
         (client, upstream)
     }
 
-    /// What `disnix-tcp-proxyctl --json` says with these arguments.
+    /// The output of `disnix-tcp-proxyctl --json` with these arguments.
     pub fn asks(&self, arguments: &[&str]) -> serde_json::Value {
         let (status, text) = run_ctl(&self.control, &[arguments, &["--json"]].concat());
         assert_eq!(status, 0, "{text}");
@@ -239,7 +239,7 @@ impl Front {
     }
 }
 
-/// An address of this machine that nobody else uses: a stray client of another test would be taken
+/// An address of this machine that no other test uses: a stray client of another test would be taken
 /// for one of ours.
 fn own_ip() -> Ipv4Addr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
@@ -275,7 +275,7 @@ fn unit(path: Path, directory: &tempfile::TempDir) -> (Unit, Vec<OwnedFd>) {
 pub fn as_user(user: u32, directory: &tempfile::TempDir) -> Unit {
     let program = directory.path().join("program");
     // By another process: what this one has open for writing, a child that another test starts just
-    // then has open as well, and nobody can execute it meanwhile.
+    // then has open as well, and no process can execute it meanwhile.
     let copied = std::process::Command::new("cp")
         .arg(PROXY)
         .arg(&program)
@@ -287,5 +287,5 @@ pub fn as_user(user: u32, directory: &tempfile::TempDir) -> Unit {
     Unit::new(program.to_str().unwrap()).run_as(user)
 }
 
-/// The rule that tells whether a process splices: it would not survive it.
+/// The rule that shows whether a process splices: it would not survive it.
 pub const SPLICE_KILLS: sandbox::Rule = (libc::SYS_splice, Verdict::Kills);

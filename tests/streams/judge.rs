@@ -3,7 +3,7 @@
 use crate::peer::{End, Report};
 use crate::plan::{Ending, Plan, Side};
 
-/// One end: what it planned, and what it has to tell.
+/// One end: its plan and its report.
 #[derive(Clone, Copy)]
 struct Told<'a> {
     name: &'static str,

@@ -1,4 +1,4 @@
-//! One end of a connection does what its plan says, and checks every byte that it hears.
+//! One end of a connection does what its plan says, and checks every byte that it receives.
 
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -57,15 +57,15 @@ impl Between {
 /// How it ended for one end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It heard the orderly end of what the other said.
+    /// It received the orderly end of the other's bytes.
     Finished,
-    /// It was told by an error that the connection is broken.
+    /// An error reported that the connection is broken.
     Broken(ErrorKind),
     /// It left by itself before either.
     Left,
 }
 
-/// What one end has to tell.
+/// The report of one end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Report {
     /// Bytes that it wrote.
@@ -84,7 +84,7 @@ pub struct Peer<'a> {
     pub other: &'a Side,
     pub is_client: bool,
     pub between: &'a Between,
-    /// What it hears before the other's words.
+    /// What it receives before the other's bytes.
     pub header: Vec<u8>,
     pub progress: &'a Progress,
 }
@@ -100,7 +100,7 @@ pub struct Progress {
 }
 
 impl Peer<'_> {
-    /// Does everything. An error says which byte was wrong.
+    /// Does everything. An error names the byte that was wrong.
     pub async fn talk(self) -> Result<Report, String> {
         if self.side.tiny_window {
             self.socket.has_tiny_buffers();
@@ -142,7 +142,7 @@ impl Peer<'_> {
         let sent = progress.sent.get();
         let report = Report {
             sent,
-            // Of an end that is told that it broke nothing more is known.
+            // After an error nothing more is known of this end.
             delivered: sent.saturating_sub(self.socket.on_the_way()),
             received: progress.received.get(),
             end,
@@ -248,7 +248,7 @@ impl Peer<'_> {
             let most = most.min(usize::try_from(until - received).unwrap_or(usize::MAX));
             let count = match self.socket.receive(&mut buffer[..most]).await {
                 Ok(0) => {
-                    // The kernel tells of a reset once; perhaps it told the one who writes.
+                    // The kernel reports a reset once; perhaps to the writer.
                     return Ok(self
                         .progress
                         .broken

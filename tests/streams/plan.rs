@@ -12,7 +12,7 @@ pub struct Plan {
 /// What one end does.
 #[derive(Clone, Debug)]
 pub struct Side {
-    /// What it says.
+    /// What it sends.
     pub says: Bytes,
     /// How much of it.
     pub amount: u64,
@@ -23,7 +23,7 @@ pub struct Side {
     pub stalls: Vec<u64>,
     /// Its socket's buffers are as small as the kernel allows.
     pub tiny_window: bool,
-    /// It listens until the other end has said everything, and only then begins.
+    /// It receives until the other end has sent everything, and only then begins.
     pub answers: bool,
     pub ending: Ending,
 }
@@ -48,12 +48,12 @@ pub enum Ending {
     CloseTogether,
     /// It resets the connection after so many bytes.
     Reset(u64),
-    /// It shuts down its writing side after what it says, and resets after so much was received.
+    /// It shuts down its writing side after its bytes, and resets after this number was received.
     HalfCloseThenReset(u64),
 }
 
 impl Plan {
-    /// Both ends say so much, as fast as they can.
+    /// Both ends send this number of bytes, as fast as they can.
     pub fn bulk(seed: u64, up: u64, down: u64) -> Self {
         let side = |seed, amount| Side {
             says: Bytes::new(seed),
@@ -72,7 +72,7 @@ impl Plan {
         }
     }
 
-    /// Anything that two peers may do who do not break the connection.
+    /// Anything that two peers may do without breaking the connection.
     pub fn orderly(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut amount = || match random.below(200) {
@@ -95,7 +95,7 @@ impl Plan {
                 _ => {}
             }
         }
-        // What takes a system call for every few bytes is for those who have little to say.
+        // A system call for every few bytes is for plans with few bytes.
         plan.client.slow_down(&mut random);
         plan.upstream.slow_down(&mut random);
         if up + down <= 50_000 {

@@ -43,7 +43,7 @@ pub fn one_at_a_time() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Has this process, and those that it starts, be allowed to open so many descriptors.
+/// Sets the limit of open descriptors of this process and of those that it starts.
 pub fn need_descriptors(count: u64) {
     let mut limit = libc::rlimit {
         rlim_cur: 0,

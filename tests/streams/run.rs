@@ -23,7 +23,7 @@ const AT_ONCE: usize = 64;
 struct Shared {
     front: Rc<Front>,
     upstream: AsyncFd<Upstream>,
-    /// Held from connecting to accepting, so that it is clear who belongs together.
+    /// Held from connecting to accepting, so that it is clear which ends belong together.
     pairing: Mutex<()>,
     places: Semaphore,
 }

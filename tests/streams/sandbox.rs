@@ -15,14 +15,14 @@ use crate::support::Unit;
 /// What a pipe holds unless its user has used up the pages, pipe(7).
 const DEFAULT_PIPE: usize = 64 * 1024;
 
-/// A system call by its number, and what happens to who makes it.
+/// A system call by its number, and what happens to its caller.
 pub type Rule = (libc::c_long, Verdict);
 
 #[derive(Clone, Copy, Debug)]
 pub enum Verdict {
     /// It fails with this error.
     Fails(i32),
-    /// The process is killed by SIGSYS: nobody can make the call unnoticed.
+    /// The process is killed by SIGSYS: no call stays unnoticed.
     Kills,
 }
 
@@ -65,7 +65,7 @@ pub fn restrict(unit: Unit, rules: &[Rule]) -> Unit {
     })
 }
 
-/// A user nobody else is, so that what one test uses up is not missed by another.
+/// A user of its own, so that what one test uses up is not missed by another.
 pub fn new_user() -> u32 {
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
     static NEXT: AtomicU32 = AtomicU32::new(0);

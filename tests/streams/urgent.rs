@@ -36,7 +36,7 @@ fn passes(path: Path, pieces: &[usize]) {
     }
     client.shutdown(Shutdown::Write).unwrap();
     let received = reader.join().unwrap();
-    // The urgent byte itself may be left out, as it is for everybody who does not ask for it.
+    // The urgent byte itself may be left out, as it is for every receiver that does not ask for it.
     let (mut left, mut at) = (&received[..], 0);
     for piece in pieces {
         left = expect(bytes, at, *piece, left);
@@ -96,7 +96,7 @@ fn what_came_behind_it_is_not_forgotten_when_nothing_more_comes() {
     }
 }
 
-/// An end behind it is not taken for one in front of it, whoever sends it and however late it is read.
+/// An end behind it is not taken for one in front of it, whichever side sends it and however late it is read.
 #[test]
 fn nothing_is_cut_short_when_the_end_is_there_already() {
     const LENGTH: usize = 2_000_000;

@@ -92,7 +92,7 @@ impl Unit {
         self
     }
 
-    /// Passes a TCP listener on a free port of 127.0.0.1, and tells where it is.
+    /// Passes a TCP listener on a free port of 127.0.0.1, and returns its address.
     pub fn listener(self, address: &mut Option<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         *address = Some(listener.local_addr().unwrap());
@@ -116,7 +116,7 @@ impl Unit {
         self
     }
 
-    /// Has the new process do something before it becomes the program: system calls only.
+    /// Runs this in the new process before it becomes the program: system calls only.
     pub fn in_the_child(
         mut self,
         act: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
@@ -126,7 +126,7 @@ impl Unit {
         self
     }
 
-    /// Runs it as another user, who gets its directory. Only root can do that.
+    /// Runs it as another user, the owner of its directory then. Only root can do that.
     pub fn run_as(mut self, user: u32) -> Self {
         let directory = self.directory.path();
         for path in [directory.to_owned(), directory.join("notify")] {

@@ -1,4 +1,4 @@
-//! Successors that fail, and those that come at the same time: the proxy that runs goes on.
+//! Successors that fail, or start at the same time: the proxy that runs continues.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -127,7 +127,7 @@ fn a_version_without_take_over_continues() {
         setup.unit(&[setup.address.to_string()]),
         "cannot hand over its sockets; it goes on",
     );
-    // The socket and who waits there are as they were.
+    // The socket and the clients that wait there are as they were.
     let _control = old.join().unwrap();
     let _caller = UnixStream::connect(setup.control()).unwrap();
     let _client = connect(setup.address);

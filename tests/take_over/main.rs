@@ -65,7 +65,7 @@ fn callers_that_come_all_the_time_are_answered() {
         let stop = std::sync::Arc::clone(&stop);
         std::thread::spawn(move || {
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                // There is always somebody at the socket.
+                // There is always a process at the socket.
                 drop(UnixStream::connect(&control).unwrap());
                 let (status, text) = run_ctl(&control, &["status"]);
                 assert_eq!(status, 0, "{text}");
@@ -202,7 +202,7 @@ fn when_a_successor_dies_so_do_the_connections_that_it_counted() {
     assert!(!new.ends().0.success());
     assert!(rest(&client).is_err());
     ends_well(old);
-    // The next one finds nobody, and a socket that nobody listens on.
+    // The next one finds no process, and a socket that is not listened on.
     let _next = setup.start();
     setup.serves();
 }

@@ -110,7 +110,7 @@ impl Setup {
         child
     }
 
-    /// Somebody who calls the control socket by hand.
+    /// A caller of the control socket without `disnix-tcp-proxyctl`.
     pub fn caller(&self) -> Caller {
         Caller(BufReader::new(UnixStream::connect(self.control()).unwrap()))
     }

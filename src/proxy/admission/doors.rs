@@ -13,7 +13,7 @@ pub struct Doors {
     first_token: u64,
     listeners: Arc<[Listener]>,
     are_open: bool,
-    /// Whether nobody is accepted, whatever the gate says.
+    /// Whether accepting pauses, whatever the state of the gate.
     pub(super) is_paused: bool,
 }
 

@@ -145,7 +145,7 @@ impl Connection {
         self.traffic.set_carried((received, down.given()));
     }
 
-    /// Has the connection end. Returns the handover slot to be cut if the connection is handed over: then
+    /// Requests the end of the connection. Returns the handover slot to be cut if the connection is handed over: then
     /// nothing here waits for [`Self::aborted`].
     pub(super) fn abort(&self, why: Abort) -> Option<u32> {
         // Locked first: a handover sees either the reason, or has its slot in place.
@@ -208,7 +208,7 @@ impl Connection {
         self.upstream.get_or_init(|| connected);
     }
 
-    /// Has both sides see a reset when the connection is closed.
+    /// From now on closing the connection resets both sides.
     pub fn reset_on_close(&self) {
         self.sockets().for_each(ending::reset_on_close);
     }

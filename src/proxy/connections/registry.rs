@@ -219,7 +219,7 @@ impl Connections {
         }
     }
 
-    /// Has the connection of a handover slot cut.
+    /// Requests that the connection of a handover slot be cut.
     pub fn cut_later(&self, slot: u32) {
         self.cut(|cuts| cuts.slots.push(slot));
     }

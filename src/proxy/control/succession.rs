@@ -1,6 +1,6 @@
 //! Handing the listening sockets over to a process that takes over.
 //!
-//! The successor calls `HandOver`, gets the sockets, and prepares itself while this process goes on. Then it
+//! The successor calls `HandOver`, gets the sockets, and prepares itself while this process continues. Then it
 //! calls `Retire` on the same connection. Answering that and the end of accepting here are one step: either
 //! the successor has the answer and accepts, or nothing has changed. From then on the connections that are
 //! open here count as the successor's: it is sent their number, and they end when it ends.

@@ -58,7 +58,7 @@ pub struct LockRequest {
     pub realtime_usec: u64,
     /// How long the drain may take.
     pub timeout: Option<Duration>,
-    /// How long the drain may go on without a connection ending.
+    /// How long the drain may last without a connection ending.
     pub progress_timeout: Option<Duration>,
     /// The longest time that the lock may last.
     pub lease: Option<Duration>,

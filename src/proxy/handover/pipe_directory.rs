@@ -2,7 +2,7 @@
 //!
 //! They have names in the runtime directory, `handed-over/NUMBER` (fifo(7)), so that they outlive
 //! the process: a pipe with a writer belongs to a connection that an earlier process handed over.
-//! Without a directory they have no names, and nobody counts those connections after a kill.
+//! Without a directory they have no names, and after a kill those connections are not counted.
 //!
 //! Each connection opens a pipe for writing. That costs less than half of making a pipe, and the
 //! reading end need not be watched anew.

@@ -59,7 +59,7 @@ impl Sender {
         wire::send(&self.socket, clients)
     }
 
-    /// The right to send next, if nobody waits for it.
+    /// The right to send next, if no client waits for it.
     pub fn permit_at_once(self: &Arc<Self>) -> Option<SendPermit> {
         let turn = Arc::clone(&self.turn).try_lock_owned().ok()?;
         Some(self.permit_of(turn))

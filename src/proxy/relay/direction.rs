@@ -45,7 +45,7 @@ pub(super) struct Direction {
     /// What a slow sink has not taken of what was received.
     rest: Option<Rest>,
     pub(super) pipe: Option<Pipe>,
-    /// Why the direction has ended; `None` while it goes on.
+    /// Why the direction has ended; `None` before.
     pub(super) end: Option<End>,
     /// Bytes of [`Self::preface`] that were not sent yet.
     pub(super) preface: usize,
@@ -127,7 +127,7 @@ impl Direction {
     /// Carries what can be carried now, at most [`TURN`], and calls `count` with the bytes of the source that
     /// were sent. Returns whether there is more to be done at once. `back` is the end of the other direction.
     ///
-    /// If the sink is broken, discards what the source sends, while the other direction goes on: the source
+    /// If the sink is broken, discards what the source sends, while the other direction continues: the source
     /// may not read before it has sent everything.
     pub(super) fn turn(
         &mut self,
@@ -161,7 +161,7 @@ impl Direction {
         }
     }
 
-    /// Receives up to [`TURN`] for nobody. Returns whether there may be more at once.
+    /// Receives and discards up to [`TURN`]. Returns whether there may be more at once.
     fn discard(&mut self, endpoints: &mut Endpoints<'_>) -> bool {
         self.loses_count();
         let Some(mut buffer) = memory::take() else {

@@ -32,7 +32,7 @@ pub async fn deliver_then_reset<S: AsFd + AsRawFd>(stream: &Stream<S>) {
     stream.reset_on_close();
 }
 
-/// Receives for nobody, and never returns. Cancel safe.
+/// Receives and discards, and never returns. Cancel safe.
 async fn discard<S: AsFd + AsRawFd>(stream: &Stream<S>) {
     let mut buffer = Vec::new();
     while stream.readable().await.is_ok() {

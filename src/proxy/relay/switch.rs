@@ -7,7 +7,7 @@
 //! On a kept connection, if the kernel does not count the bytes of its sockets, everything is spliced: what is
 //! in a pipe can be counted after a kill, so that it is known how far each byte has come.
 
-/// The fewest bytes between two waits for the source with which a direction goes on splicing.
+/// The fewest bytes between two waits for the source with which a direction continues splicing.
 pub(super) const BULK: usize = 32 * 1024;
 
 /// The bytes that are spliced at once at first, and to a slow sink: they stay in the pipe, which is memory.

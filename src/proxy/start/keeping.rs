@@ -104,7 +104,7 @@ fn log_not_kept(why: &KeepError) {
 }
 
 /// Resets the connections that another process has left, because this one cannot start: the next one might
-/// not either, and nobody should wait for what never comes.
+/// not either, and no peer should wait in vain.
 pub fn give_up(stored: Vec<OwnedFd>) {
     discard(stored, "this process cannot start");
 }

@@ -1,4 +1,4 @@
-//! Going on with the connections that another process has left.
+//! Continuing the connections that another process has left.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::service::ending;
 use crate::service::listener::Arrival;
 use crate::service::plural::{self, clause};
 
-/// Goes on with all of them. They are counted; no client was accepted yet.
+/// Continues all of them. They are counted; no client was accepted yet.
 pub fn resume(proxy: &Arc<Proxy>, started: Started) {
     log(&started);
     let (handed_over, ours): (Vec<Restored>, Vec<Restored>) = started
@@ -48,8 +48,8 @@ pub fn resume(proxy: &Arc<Proxy>, started: Started) {
     }
 }
 
-/// Ends all of them, because this process cannot carry any: the next one might not either, and nobody should
-/// wait for what never comes.
+/// Ends all of them, because this process cannot carry any: the next one might not either, and no peer should
+/// wait in vain.
 pub fn give_up(started: Started) {
     let count = started.restored.len();
     for Restored { client, stage, .. } in &started.restored {
@@ -71,7 +71,7 @@ pub fn give_up(started: Started) {
     }
 }
 
-/// Whether the connection has to go on with this upstream. If that has neither answered nor received
+/// Whether the connection has to keep this upstream. If that has neither answered nor received
 /// anything, another attempt is as good.
 fn has_begun(upstream: &OwnedFd, slot: Slot) -> bool {
     rustix::net::getpeername(upstream).is_ok() || has_carried(slot)
@@ -140,7 +140,7 @@ fn log(started: &Started) {
     }
 }
 
-/// Takes the client of a connection that an earlier process handed over. The service goes on, or is done with
+/// Takes the client of a connection that an earlier process handed over. The service continues, or is done with
 /// it by now.
 fn reclaim(proxy: &Proxy, client: OwnedFd, slot: Slot) {
     let (number, text) = (slot.note() as u32, slot.text());

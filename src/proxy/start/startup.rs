@@ -87,7 +87,7 @@ impl AssembledProxy {
         })
     }
 
-    /// Goes on with the connections of the process before, and then opens the doors.
+    /// Continues the connections of the process before, and then opens the doors.
     pub fn start(&mut self) -> Result<(), Failure> {
         let kept = self.kept.take();
         let proxy = &self.proxy;
@@ -107,7 +107,7 @@ impl AssembledProxy {
     }
 }
 
-/// Goes on with the open connections of the predecessor, and with a target that was set while this process
+/// Continues with the open connections of the predecessor, and with a target that was set while this process
 /// prepared itself.
 fn succeed(predecessor: Predecessor, open: usize, proxy: &Arc<Proxy>) {
     proxy.took_over(open);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::service::listener::ListenError;
 
-/// The place of another process could not be taken. That process goes on as if nothing had happened.
+/// The place of another process could not be taken. That process continues unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot take over from {} {}: {obstacle}", .obstacle.subject(), .path.display())]
 pub struct TakeOverError {

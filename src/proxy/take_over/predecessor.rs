@@ -172,9 +172,9 @@ impl Predecessor {
         Ok((listeners, control))
     }
 
-    /// Has the other process stop accepting: from then on clients and callers come here. Returns the
+    /// Makes the other process stop accepting: from then on clients and callers come here. Returns the
     /// number of connections that are still open there.
-    /// Fails if it has not done so; then it goes on.
+    /// Fails if it has not done so; then it continues.
     pub async fn retire(&mut self) -> Result<usize, TakeOverError> {
         let retired = self.call_retire().await;
         let RetireReply { open } = retired.map_err(|obstacle| self.failure(obstacle))?;

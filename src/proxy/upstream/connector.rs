@@ -39,7 +39,7 @@ pub const ATTEMPT: Duration = Duration::from_secs(5);
 /// How long the last attempt may take, which begins when the time is over.
 const LAST_ATTEMPT: Duration = Duration::from_millis(100);
 
-/// As good as for ever, and not too long for an [`Instant`].
+/// No limit in practice (95 years), and not too long for an [`Instant`].
 const LONGEST_LIMIT: Duration = Duration::from_secs(3_000_000_000);
 
 /// The upstream could not be reached.
@@ -85,8 +85,8 @@ impl Connector {
         let mut attempts = 0;
         loop {
             let target_now = target();
-            let last = deadline.max(Instant::now() + LAST_ATTEMPT);
-            let error = match self.attempt(&target_now, last, &mut spare).await {
+            let until = deadline.max(Instant::now() + LAST_ATTEMPT);
+            let error = match self.attempt(&target_now, until, &mut spare).await {
                 Ok(upstream) => return Ok(Connected::new(upstream, target_now)),
                 Err(error) => error,
             };
@@ -110,12 +110,12 @@ impl Connector {
     async fn attempt(
         &self,
         target: &Address,
-        last: Instant,
+        deadline: Instant,
         spare: &mut Spare,
     ) -> io::Result<Upstream> {
         match self.begin(target, spare) {
-            Some(begun) => by(last.min(Instant::now() + ATTEMPT), begun?.decided()).await,
-            None => self.connect_to_name(target, last, spare).await,
+            Some(begun) => by(deadline.min(Instant::now() + ATTEMPT), begun?.decided()).await,
+            None => self.connect_to_name(target, deadline, spare).await,
         }
     }
 
@@ -135,7 +135,7 @@ impl Connector {
         }))
     }
 
-    /// Connects a datagram socket: it shows that somebody receives clients there.
+    /// Connects a datagram socket: that shows whether a process receives clients there.
     fn begin_handover(&self, path: &Path, spare: &mut Spare) -> io::Result<Begun> {
         // Its descriptor is for the datagram socket.
         spare.give_up();
@@ -160,15 +160,15 @@ impl Connector {
     async fn connect_to_name(
         &self,
         target: &Address,
-        last: Instant,
+        deadline: Instant,
         spare: &mut Spare,
     ) -> io::Result<Upstream> {
         let Address::Tcp { host, port } = target else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        let addresses = by(last, lookup_host((host.as_str(), *port))).await?;
+        let addresses = by(deadline, lookup_host((host.as_str(), *port))).await?;
         let now = Instant::now();
-        let until = last.min(now + ATTEMPT);
+        let until = deadline.min(now + ATTEMPT);
         let race = Race::new(addresses, now, Some(until));
         let connected = connecting::connect(race, |address| {
             let begun = self.begin_tcp(address, spare);

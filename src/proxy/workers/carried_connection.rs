@@ -73,7 +73,7 @@ impl CarriedConnection {
         }
     }
 
-    /// Has the relay send the PROXY header first, if there is one.
+    /// Makes the relay send the PROXY header first, if there is one.
     fn announce(&mut self, route: &Route) {
         let bytes = route.announcement(self.admitted.connection());
         self.relay.announce(&bytes);

@@ -81,7 +81,7 @@ impl CarriedConnections {
         self.connections.remove(key)
     }
 
-    /// Takes out a connection that goes on elsewhere, and watches its sockets no more.
+    /// Takes out a connection that continues elsewhere, and watches its sockets no more.
     pub(super) fn take(&mut self, key: usize) -> Box<CarriedConnection> {
         let connection = self.connections.remove(key);
         for socket in connection.sockets() {

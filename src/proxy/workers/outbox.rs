@@ -24,7 +24,7 @@ pub(super) struct Outbox {
     handle: Arc<WorkerHandle>,
     clients: Vec<AdmittedClient>,
     target: Option<Arc<Address>>,
-    /// There is no room for the clients. Nobody is accepted meanwhile, so that a burst of clients waits in
+    /// There is no room for the clients. No client is accepted meanwhile, so that a burst of clients waits in
     /// the backlog, at no cost and in order.
     blockage: Option<Blockage>,
 }
@@ -122,7 +122,7 @@ impl Outbox {
         }
     }
 
-    /// Has each client wait by itself, so that others can be accepted.
+    /// Lets each client wait by itself, so that others can be accepted.
     pub(super) fn give_up(&mut self) {
         let are_parked = self.is_blocked();
         for client in self.clients.drain(..) {

@@ -130,7 +130,7 @@ impl WorkerPool {
         self.first.inbox.post(Message::Retire);
     }
 
-    /// Goes on with a connection of another process.
+    /// Continues a connection of another process.
     pub fn carry_on(&self, client: AdmittedClient, slot: Slot, flows: [RestoredFlow; 2]) {
         let connection = CarriedConnection::restored(client, slot, flows, &self.route);
         self.first.inbox.post(Message::Carry(Box::new(connection)));
@@ -208,7 +208,7 @@ impl WorkerPool {
         }
     }
 
-    /// Has the runtime wait for the client's upstream, and a thread carry the connection then.
+    /// Leaves the client to the runtime until its upstream is connected; then a thread carries the connection.
     pub fn wait(self: &Arc<Self>, client: AdmittedClient) {
         self.wait_after(Duration::ZERO, client);
     }
@@ -234,7 +234,7 @@ impl WorkerPool {
         });
     }
 
-    /// Has the runtime run a task.
+    /// Runs a task in the runtime.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
     }

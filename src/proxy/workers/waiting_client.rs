@@ -15,7 +15,7 @@ use crate::proxy::upstream::Spare;
 use crate::service::address::Address;
 use crate::service::stream::Stream;
 
-/// The pause when a client could not be handed over for lack of memory or descriptors.
+/// The pause before the next attempt.
 const HANDOVER_PAUSE: Duration = Duration::from_millis(20);
 
 /// How often a client that waits for a handover checks whether the target is still the same.
@@ -29,7 +29,7 @@ enum WaitOutcome {
     Connected,
     /// The client can be handed over.
     HandOver(SendPermit),
-    /// The client has to go on waiting.
+    /// The client waits for the next attempt.
     Again,
 }
 
@@ -120,7 +120,7 @@ impl Wait<'_> {
         }
         let target = || self.route.target().unwrap_or_else(|| first_target.clone());
         let connected = tokio::select! {
-            biased; // what a client said before it left is still delivered if the upstream is there
+            biased; // bytes of a client that has left are still delivered if the upstream is there
             result = self.route.connector.connect(target, self.left(), spare) => result,
             () = client.broken() => return Ok(WaitOutcome::Over),
         };
@@ -163,7 +163,7 @@ impl Wait<'_> {
         }
     }
 
-    /// Has the client go on waiting, unless its time is over.
+    /// Returns [`WaitOutcome::Again`]; gives the client up if its time is over.
     fn again(&self, connection: &Connection, target: &Address) -> WaitOutcome {
         if self.until.is_none_or(|until| Instant::now() < until) {
             return WaitOutcome::Again;

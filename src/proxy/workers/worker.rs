@@ -24,7 +24,7 @@ use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::poller::{Events, Flags};
 
-/// A connection that has carried something in this time makes work.
+/// A connection that has carried something in this time is active.
 const LATELY_USEC: u64 = 50_000;
 
 /// A thread that carries connections. The first one accepts, too.
@@ -346,7 +346,7 @@ impl Worker {
         });
     }
 
-    /// The upstream has not answered: the runtime goes on trying.
+    /// The upstream has not answered: the runtime retries.
     fn try_again(&mut self, key: usize) {
         let connection = self.carried.take(key);
         // Before the upstream's socket is closed, so that the next process does not take it for the upstream.
@@ -354,7 +354,7 @@ impl Worker {
         self.pool.wait(connection.into_client());
     }
 
-    /// Has another thread carry half of the connections that make work, if one has time.
+    /// Gives half of the active connections to another thread, if one has time.
     pub(super) fn give_away(&mut self) {
         let Some(handle) = self.pool.another(&self.handle) else {
             return;

@@ -30,7 +30,7 @@ pub trait Service: Send + Sync + 'static {
         self.open() > 0
     }
 
-    /// Whether nobody waits, other than clients: for the last look before an idle exit.
+    /// Whether none but clients wait: for the last look before an idle exit.
     fn may_exit(&self) -> bool {
         true
     }

@@ -149,7 +149,7 @@ impl GateModel {
         self.is_record_left = false;
     }
 
-    /// The count goes on, and so does the lock, whose lease ends no successor.
+    /// The count continues, and so does the lock, whose lease ends no successor.
     fn take_over(&mut self) {
         let expected = self.gate.lock_record().map(|record| LockRecord {
             at_lease_end: LeaseEnd::Open,

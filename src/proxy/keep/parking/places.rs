@@ -1,6 +1,6 @@
 //! Which lot each connection and pipe is in, as far as this process knows.
 //!
-//! The content of a lot does not tell: of a connection that was parked more than once the last message
+//! The content of a lot does not show that: of a connection that was parked more than once the last message
 //! counts, and of one that has ended none. So this is written down, in memory of our own, under the lock of
 //! the lots, and with it how many descriptors in the lots are of use.
 

@@ -68,7 +68,7 @@ pub(super) fn has_ended(counters: &TcpCounters) -> bool {
 
 /// Whether the socket was reset and that was reported, which happens once: `received` bytes were received
 /// from it, there is no end in the count, and no error is left. If the count is not known (`None`), an end
-/// behind which the socket was closed cannot be told from a reset, and is taken for one.
+/// behind which the socket was closed cannot be distinguished from a reset, and counts as one.
 pub(super) fn reset_was_reported(counters: &TcpCounters, received: Option<u64>) -> bool {
     counters.state == TCP_CLOSE
         && !counters.broken

@@ -88,7 +88,7 @@ impl Flow {
     /// The source has ended, and the sink has got everything. To be called before the sink is shut down: if
     /// the process dies in between, the next one shuts it down.
     ///
-    /// (The other way round would leave a socket of which the next process could not tell an end in
+    /// (The other way round would leave a socket of which the next process could not distinguish an end in
     /// order from a reset, once the peer has ended it too.)
     pub fn finish(self) {
         self.set(FINISHED);

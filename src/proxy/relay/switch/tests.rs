@@ -88,7 +88,7 @@ impl Path {
                 switch.cannot_splice();
                 self.splices = false;
             }
-            // Urgent data and the end both come to nothing, and a peek tells them apart.
+            // Urgent data and the end both come to nothing, and a peek distinguishes them.
             (Next::Fill, KernelAnswer::Urgent) if self.unread > 0 => {
                 switch.copies_next();
                 assert_eq!(switch.next(), Next::Receive);
