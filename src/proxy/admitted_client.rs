@@ -17,8 +17,12 @@ pub struct AdmittedClient {
     connection: Arc<Connection>,
     /// For its upstream.
     pub spare: Spare,
-    /// When it came back from a handover for the first time, and how often it has.
-    returns: Option<(Instant, u32)>,
+    /// When its wait for an upstream began: when it was accepted. It begins anew when this process takes the
+    /// client over from the one before, and when the client comes back from a handover for the first time:
+    /// nobody has tried in between.
+    pub wait_start: Instant,
+    /// How often it has come back from a handover.
+    returns: u32,
     /// Dropped after the connection.
     count: Count,
 }
@@ -33,7 +37,8 @@ impl AdmittedClient {
         Self {
             connection,
             spare,
-            returns: None,
+            wait_start: Instant::now(),
+            returns: 0,
             count: Count(admission),
         }
     }
@@ -56,10 +61,13 @@ impl AdmittedClient {
     /// The client came back from a handover and was not served. Returns the pause before the next handover;
     /// `None` if that has gone on for `patience`, as with a receiver that only ever hangs up.
     pub fn comes_back(&mut self, patience: Option<Duration>) -> Option<Duration> {
-        let (since, times) = self.returns.unwrap_or((Instant::now(), 0));
-        self.returns = Some((since, times + 1));
-        let is_over = patience.is_some_and(|patience| since.elapsed() >= patience);
-        (!is_over).then(|| pause_after(times))
+        if self.returns == 0 {
+            self.wait_start = Instant::now();
+        }
+        let pause = pause_after(self.returns);
+        self.returns += 1;
+        let is_over = patience.is_some_and(|patience| self.wait_start.elapsed() >= patience);
+        (!is_over).then_some(pause)
     }
 
     /// Parks the sockets, so that they outlive the process.

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
+use std::time::Instant;
 
 use crate::setup::*;
 use crate::support::*;
@@ -54,6 +55,28 @@ fn a_name_whose_first_address_is_silent_is_reached_at_the_next_one() {
     let client = connect(address.unwrap());
     upstream.accept().unwrap().0.write_all(b"here").unwrap();
     assert_eq!(rest(&client).unwrap(), b"here");
+}
+
+/// The first attempt waits as long as all attempts together may.
+#[test]
+fn a_silent_upstream_is_given_up_when_the_connect_timeout_since_the_client_came_is_over() {
+    let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    silent
+        .bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into())
+        .unwrap();
+    silent.listen(0).unwrap();
+    let target = silent.local_addr().unwrap().as_socket().unwrap();
+    let _waiting = connect(target);
+    let mut address = None;
+    let _proxy = Unit::new(PROXY)
+        .listener(&mut address)
+        .arg(target.to_string())
+        .arg("--connect-timeout=2s")
+        .ready();
+    let start = Instant::now();
+    assert!(is_reset(&rest(&connect(address.unwrap()))));
+    let waited = start.elapsed();
+    assert!((2.0..3.5).contains(&waited.as_secs_f64()), "{waited:?}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::service::leads_to;
 use crate::service::listener::Listener;
 use crate::service::stream::keep_alive;
 
-/// The first pause between two attempts; it doubles each time.
+/// The pause after the first failed attempt; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// The longest such pause.
@@ -52,6 +52,45 @@ pub struct Unreachable {
     source: io::Error,
 }
 
+/// The time for attempts to reach an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempts {
+    limit: Option<Duration>,
+    deadline: Instant,
+    failed: u32,
+}
+
+impl Attempts {
+    /// Until `limit` has passed since `start`; `failed` attempts have been made.
+    pub fn new(start: Instant, limit: Option<Duration>, failed: u32) -> Self {
+        Self {
+            limit,
+            deadline: start + limit.unwrap_or(LONGEST_LIMIT).min(LONGEST_LIMIT),
+            failed,
+        }
+    }
+
+    /// The first attempt is made now.
+    pub fn from_now(limit: Option<Duration>) -> Self {
+        Self::new(Instant::now(), limit, 0)
+    }
+
+    /// When the last attempt begins.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Whether no further attempt is made.
+    pub fn are_over(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+
+    async fn pause(&mut self) {
+        sleep_until((Instant::now() + pause_after(self.failed)).min(self.deadline)).await;
+        self.failed = self.failed.saturating_add(1);
+    }
+}
+
 /// How upstreams are connected.
 #[derive(Clone, Debug, Default)]
 pub struct Connector {
@@ -71,39 +110,36 @@ impl Connector {
         Self { keepalive, loops }
     }
 
-    /// Connects to the target, again and again until it answers or `limit` is over, so that a service
+    /// Connects to the target, again and again until it answers or the time is over, so that a service
     /// that is just being started loses no client. Each attempt asks `target` anew, so that waiting
     /// clients follow a change. Cancel safe.
     /// Fails with the last error when the time is over.
     pub async fn connect(
         &self,
         target: impl Fn() -> Arc<Address>,
-        limit: Option<Duration>,
+        mut attempts: Attempts,
         mut spare: Spare,
     ) -> Result<Connected, Unreachable> {
-        let deadline = Instant::now() + limit.unwrap_or(LONGEST_LIMIT).min(LONGEST_LIMIT);
-        let mut attempts = 0;
         loop {
             let target_now = target();
-            let until = deadline.max(Instant::now() + LAST_ATTEMPT);
+            let until = attempts.deadline.max(Instant::now() + LAST_ATTEMPT);
             let error = match self.attempt(&target_now, until, &mut spare).await {
                 Ok(upstream) => return Ok(Connected::new(upstream, target_now)),
                 Err(error) => error,
             };
             // If that fails, a later attempt makes one.
             let _ = spare.reserve(&target_now);
-            if Instant::now() >= deadline {
+            if attempts.are_over() {
                 return Err(Unreachable {
                     target: target_now,
-                    limit: limit.unwrap_or_default(),
+                    limit: attempts.limit.unwrap_or_default(),
                     source: error,
                 });
             }
             tracing::debug!(
                 UPSTREAM = %target_now, ERROR = %error, "{target_now} is not there yet: {error}"
             );
-            sleep_until((Instant::now() + pause_after(attempts)).min(deadline)).await;
-            attempts = attempts.saturating_add(1);
+            attempts.pause().await;
         }
     }
 
@@ -190,7 +226,8 @@ mod tests {
         limit: Option<Duration>,
     ) -> Result<Connected, Unreachable> {
         let connector = Connector::default();
-        connector.connect(target, limit, Spare::default()).await
+        let attempts = Attempts::from_now(limit);
+        connector.connect(target, attempts, Spare::default()).await
     }
 
     fn local(listener: &TcpListener) -> Address {

@@ -7,7 +7,7 @@ mod proxy_header;
 mod spare;
 
 pub use begun::{Begun, Connected};
-pub use connector::{ATTEMPT, Connector, pause_after};
+pub use connector::{ATTEMPT, Attempts, Connector, pause_after};
 pub use loops::is_this_process;
 pub use proxy_header::ProxyProtocol;
 pub use spare::Spare;

@@ -17,6 +17,7 @@ use crate::proxy::admission::Doors;
 use crate::proxy::admitted_client::AdmittedClient;
 use crate::proxy::keep::{RestoredFlow, Slot};
 use crate::proxy::route::Route;
+use crate::proxy::upstream::pause_after;
 use crate::service::clock::Uptime;
 use crate::service::exhausted::is_of_descriptors;
 use crate::service::mutex;
@@ -210,23 +211,28 @@ impl WorkerPool {
 
     /// Leaves the client to the runtime until its upstream is connected; then a thread carries the connection.
     pub fn wait(self: &Arc<Self>, client: AdmittedClient) {
-        self.wait_after(Duration::ZERO, client);
+        self.wait_after(Duration::ZERO, 0, client);
+    }
+
+    /// The same, for a client whose first attempt to reach its upstream has failed.
+    pub(super) fn wait_after_failure(self: &Arc<Self>, client: AdmittedClient) {
+        self.wait_after(pause_after(0), 1, client);
     }
 
     /// Handles the end of a connection that was handed over.
     pub fn comes_back(self: &Arc<Self>, client: AdmittedClient) {
         if let Some((pause, client)) = waiting_client::comes_back(client, &self.route) {
-            self.wait_after(pause, client);
+            self.wait_after(pause, 0, client);
         }
     }
 
-    fn wait_after(self: &Arc<Self>, pause: Duration, client: AdmittedClient) {
+    fn wait_after(self: &Arc<Self>, pause: Duration, failed: u32, client: AdmittedClient) {
         let pool = Arc::clone(self);
         self.spawn(async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            if let Some(client) = waiting_client::wait(client, &pool.route).await {
+            if let Some(client) = waiting_client::wait(client, failed, &pool.route).await {
                 let connection = CarriedConnection::relaying(client, &pool.route);
                 let handle = pool.choose(&pool.first);
                 handle.inbox.post(Message::Carry(Box::new(connection)));

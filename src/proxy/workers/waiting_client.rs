@@ -11,7 +11,7 @@ use crate::proxy::admitted_client::AdmittedClient;
 use crate::proxy::connections::{Connection, log};
 use crate::proxy::handover::{SendPermit, Sender};
 use crate::proxy::route::Route;
-use crate::proxy::upstream::Spare;
+use crate::proxy::upstream::{Attempts, Spare};
 use crate::service::address::Address;
 use crate::service::stream::Stream;
 
@@ -36,19 +36,19 @@ enum WaitOutcome {
 /// The wait of one client.
 struct Wait<'a> {
     route: &'a Route,
-    until: Option<Instant>,
-    is_first_attempt: bool,
+    attempts: Attempts,
 }
 
 /// Waits until the client's upstream is connected, and returns the client, parked; `None` if it was handed
-/// over or given up.
-pub(super) async fn wait(mut client: AdmittedClient, route: &Route) -> Option<AdmittedClient> {
+/// over or given up. `failed` attempts to connect have been made.
+pub(super) async fn wait(
+    mut client: AdmittedClient,
+    failed: u32,
+    route: &Route,
+) -> Option<AdmittedClient> {
     let limit = route.settings.connect_timeout;
-    let mut wait = Wait {
-        route,
-        until: limit.map(|limit| Instant::now() + limit),
-        is_first_attempt: true,
-    };
+    let attempts = Attempts::new(client.wait_start, limit, failed);
+    let wait = Wait { route, attempts };
     loop {
         let spare = std::mem::take(&mut client.spare);
         match wait.attempt(client.connection(), spare).await {
@@ -67,20 +67,10 @@ pub(super) async fn wait(mut client: AdmittedClient, route: &Route) -> Option<Ad
             }
         }
         tokio::time::sleep(HANDOVER_PAUSE).await;
-        wait.is_first_attempt = false;
     }
 }
 
 impl Wait<'_> {
-    fn left(&self) -> Option<Duration> {
-        match self.until {
-            Some(until) if !self.is_first_attempt => {
-                Some(until.saturating_duration_since(Instant::now()))
-            }
-            _ => self.route.settings.connect_timeout,
-        }
-    }
-
     /// Waits until a client can be carried or handed over, or for its end.
     async fn attempt(&self, connection: &Connection, spare: Spare) -> WaitOutcome {
         tokio::select! {
@@ -121,7 +111,7 @@ impl Wait<'_> {
         let target = || self.route.target().unwrap_or_else(|| first_target.clone());
         let connected = tokio::select! {
             biased; // bytes of a client that has left are still delivered if the upstream is there
-            result = self.route.connector.connect(target, self.left(), spare) => result,
+            result = self.route.connector.connect(target, self.attempts, spare) => result,
             () = client.broken() => return Ok(WaitOutcome::Over),
         };
         let connected = match connected {
@@ -150,8 +140,10 @@ impl Wait<'_> {
         client: &Stream<BorrowedFd<'_>>,
         sender: Arc<Sender>,
     ) -> io::Result<WaitOutcome> {
-        let attempt = Instant::now() + HANDOVER_ATTEMPT;
-        let attempt = self.until.map_or(attempt, |until| until.min(attempt));
+        let attempt = self
+            .attempts
+            .deadline()
+            .min(Instant::now() + HANDOVER_ATTEMPT);
         let permit = tokio::select! {
             biased;
             permit = Box::pin(tokio::time::timeout_at(attempt, sender.permit())) => permit,
@@ -165,7 +157,7 @@ impl Wait<'_> {
 
     /// Returns [`WaitOutcome::Again`]; gives the client up if its time is over.
     fn again(&self, connection: &Connection, target: &Address) -> WaitOutcome {
-        if self.until.is_none_or(|until| Instant::now() < until) {
+        if !self.attempts.are_over() {
             return WaitOutcome::Again;
         }
         let why = format!("nobody takes clients at {target}");

@@ -242,9 +242,12 @@ impl Worker {
             Some(Ok(Begun::Pending(upstream))) => {
                 CarriedConnection::connecting(client, Connected::new(upstream, target))
             }
-            Some(Err(_)) | None => {
+            undecided => {
                 client.park();
-                self.pool.wait(client);
+                match undecided {
+                    Some(_) => self.pool.wait_after_failure(client),
+                    None => self.pool.wait(client),
+                }
                 return None;
             }
         };
@@ -351,7 +354,7 @@ impl Worker {
         let connection = self.carried.take(key);
         // Before the upstream's socket is closed, so that the next process does not take it for the upstream.
         connection.admitted.park();
-        self.pool.wait(connection.into_client());
+        self.pool.wait_after_failure(connection.into_client());
     }
 
     /// Gives half of the active connections to another thread, if one has time.

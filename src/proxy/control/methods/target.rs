@@ -10,7 +10,7 @@ use super::refused::{CallResult, Refused, gone, not_saved, parameters, refuse};
 use crate::interface::TargetParameters;
 use crate::proxy::assembly::Proxy;
 use crate::proxy::route::SetTargetError;
-use crate::proxy::upstream::Spare;
+use crate::proxy::upstream::{Attempts, Spare};
 use crate::service::address::Address;
 use crate::service::varlink::Reply;
 
@@ -74,12 +74,12 @@ async fn failure(
     let Some(usec) = usec else {
         return Ok(None);
     };
-    let limit = Some(Duration::from_micros(usec));
+    let attempts = Attempts::from_now(Some(Duration::from_micros(usec)));
     let target = Arc::new(target.clone());
     let connector = &exchange.proxy.route.connector;
     tokio::select! {
         biased;
-        connected = connector.connect(|| Arc::clone(&target), limit, Spare::default()) => {
+        connected = connector.connect(|| Arc::clone(&target), attempts, Spare::default()) => {
             Ok(connected.err().map(|error| error.to_string()))
         }
         () = exchange.connection.hung_up() => Err(gone()),
