@@ -1,4 +1,4 @@
-//! The lack of descriptors or memory: accepting pauses, and clients wait until a connection ends.
+//! The lack of descriptors or memory: accepting pauses and is tried again, and clients wait until it succeeds.
 
 use std::error::Error;
 use std::io;
@@ -65,8 +65,8 @@ impl Pause {
             MESSAGE_ID = event::NO_DESCRIPTORS,
             ERROR = %error,
             OPEN = open,
-            "cannot accept: {error}; clients wait until a connection ends (raise LimitNOFILE= or \
-             lower --connections-max)"
+            "cannot accept: {error}; clients wait until it succeeds, which is tried every 100 ms \
+             (raise LimitNOFILE= or lower --connections-max)"
         );
     }
 
