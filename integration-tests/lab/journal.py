@@ -8,7 +8,8 @@ import time
 
 from lab.errors import NotInTime
 
-# The catalog's identifiers; the same list is in src/service/event.rs and src/proxy/event.rs.
+# The catalog's identifiers; a unit test compares the list with those in src/service/event.rs
+# and src/proxy/event.rs.
 READY = "7f1d6a3c9b5e4d0f8a2b6c4e1f3d5a70"
 IDLE_EXIT = "2c9e4b7a1d8f4f36b05e9a7c3d1f6e82"
 STOPPING = "5a3e8d1c7b924e6fa0d4c2b8f1e6937d"
@@ -17,13 +18,18 @@ LOCKED = "91c5f3e7a2d84b60b7e3d9f05c1a486e"
 DRAINED = "3d7a09e5c81b4f2e96d4b7f3a05e1c98"
 UNLOCKED = "b86f2d41e93c47a5802c5e7fd1a9360b"
 LEASE_OVER = "c07d5e9f3a1b46848e2fb6d90c7a351e"
+LEASE_EXIT = "1b8d5f0e6a934c27b3f9e27c50d8a461"
+TOOK_OVER = "a9e3c7416d0b4f5e92c8f1703b5d6e28"
+RETIRED = "70c2a5d98e1f4b36a4d7b09e6c3f8512"
 LOCK_TAKEN_BACK = "d2f8410b7e6c4935a1c87d3e5f09b64a"
 UPSTREAM_UNREACHABLE = "6e0b9d5a4f2c41738bd7e1c5a39f082d"
+REFUSED = "c4e19a7d5b3f4068a2d7f08e6b1c9354"
 QUEUE_FULL = "f5a2c8e06d7b4193b4e09f8d2c6a175b"
 TARGET_CHANGED = "08e3b6d2f7c54a19ad5f1e8b4c0d7293"
 LEADS_BACK = "6f1c0a7e42d94b58a3e9c7105d8b26f4"
 PEER_GONE = "47bc1e9d05f84a32863e7f0cd5a92b1f"
 KEEPS = "84f3b6d07e1a4c29a5d2708c9e4b61f5"
+LAST_WILL = "c6f09a3d7b1e4825b94d02e7f18a6c53"
 WENT_ON = "5d80e2c6f13b4a97b6c8d40e97f25a13"
 RESPAWNED = "93d4c0b17ae5426f8f1b6e2d7c05a3e9"
 NOT_KEPT = "e1a47f9b2c6d4035918be53d07c6f2a8"

@@ -39,3 +39,30 @@ pub const TARGET_CHANGED: &str = "08e3b6d2f7c54a19ad5f1e8b4c0d7293";
 pub const PEER_GONE: &str = "47bc1e9d05f84a32863e7f0cd5a92b1f";
 /// The target leads back to the proxy itself.
 pub const LEADS_BACK: &str = "6f1c0a7e42d94b58a3e9c7105d8b26f4";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// The identifiers that a file of the project has; `None` if there is no such file.
+    fn ids(path: &str) -> Option<BTreeSet<String>> {
+        let root = env!("CARGO_MANIFEST_DIR");
+        let text = std::fs::read_to_string(format!("{root}/{path}")).ok()?;
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric());
+        let is_id = |word: &&str| word.len() == 32 && word.chars().all(|c| c.is_ascii_hexdigit());
+        Some(words.filter(is_id).map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn the_catalog_the_page_and_the_integration_tests_have_every_event() {
+        let mut events = ids("src/service/event.rs").unwrap();
+        events.extend(ids("src/proxy/event.rs").unwrap());
+        let [catalog, page] = ["systemd-units/disnix-tcp-proxy.catalog", "doc/journal.md"];
+        assert_eq!(ids(catalog).unwrap(), events);
+        assert_eq!(ids(page).unwrap(), events);
+        // The source of the Nix package has no integration tests.
+        if let Some(tested) = ids("integration-tests/lab/journal.py") {
+            assert_eq!(tested, events);
+        }
+    }
+}
