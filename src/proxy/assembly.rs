@@ -76,7 +76,7 @@ impl Proxy {
             .filter(|_| !self.admission.is_leaving())
             .and_then(|keep| self.last_will.renew(keep, now));
         if !self.admission.look(|gate| gate.may_accept()) {
-            self.admission.backlog.watch();
+            self.admission.backlog.watch(now);
         }
         [self.admission.tick(now), sweep, unparked, last_will]
             .into_iter()
