@@ -270,3 +270,6 @@ pub struct ConnectionParameters {
     /// The connection's number.
     pub id: u64,
 }
+
+#[cfg(test)]
+mod tests;
