@@ -82,7 +82,7 @@ impl Backlog {
         {
             tracing::warn!(
                 MESSAGE_ID = event::QUEUE_FULL, LISTENER = %listener, QUEUED = waiting,
-                "{} on {listener}, more cannot: who comes now tries again by itself (raise \
+                "{} on {listener}, more cannot: further clients try again by themselves (raise \
                  Backlog= and net.core.somaxconn)",
                 clause(waiting, "client", ("waits", "wait"))
             );

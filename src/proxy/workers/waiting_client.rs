@@ -61,7 +61,7 @@ pub(super) async fn wait(
             WaitOutcome::HandOver(permit) => {
                 let mut clients = vec![client];
                 if let Err(error) = route.handover.hand_over(&permit, &mut clients) {
-                    tracing::debug!(ERROR = %error, "a client waits on: {error}");
+                    tracing::debug!(ERROR = %error, "a client goes on waiting for its handover: {error}");
                 }
                 client = clients.pop()?;
             }
@@ -180,7 +180,7 @@ pub(super) fn comes_back(
     let pause = client.comes_back(route.settings.connect_timeout);
     let connection = client.connection();
     let Some(pause) = pause else {
-        let why = "whoever it is handed over to closes it unserved, again and again";
+        let why = "the process that gets it closes it unserved, again and again";
         route.count_unreachable(connection, &why);
         connection.reset_on_close();
         return None;
