@@ -17,12 +17,10 @@ use crate::interface::{CALL_MAX, qualified};
 use crate::service::directory;
 use crate::service::varlink::{Call, ReceiveError, Reply, VarlinkConnection};
 
-/// The most bytes of a reply. The longest is the status of a proxy with very many listeners, some 150 bytes
-/// each.
+/// The most bytes of a reply. The longest is the status of a proxy with very many listeners: 150 bytes for each.
 const REPLY_MAX: usize = 1 << 20;
 
-/// The time limit for an answer that needs no waiting. A proxy that is just being started needs milliseconds;
-/// a machine that is very busy, seconds.
+/// The time limit for an answer that needs no waiting. A busy machine may need seconds.
 pub const ANSWER_TIME: Duration = Duration::from_secs(30);
 
 /// A proxy, by its control socket.

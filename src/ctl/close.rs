@@ -7,8 +7,7 @@ use super::failure::CtlFailure;
 use super::output;
 use crate::interface::ConnectionParameters;
 
-/// Resets the connection `id`. The call is never repeated: after a restart of the proxy another connection may
-/// have the number.
+/// Resets the connection `id`. The call is never repeated: a restarted proxy may have given the number to another.
 pub async fn run(proxy: &NamedProxy, id: u64, as_json: bool) -> Result<(), CtlFailure> {
     let parameters = ConnectionParameters { id };
     let reply = proxy.ask_once(ANSWER_TIME, "CloseConnection", parameters);

@@ -33,8 +33,7 @@ const HANG_UP_TIME: Duration = Duration::from_secs(2);
 const NOT_FOUND: u8 = 127;
 const NOT_STARTED: u8 = 126;
 
-/// Locks, runs the command, unlocks, and returns the command's exit status. Without the lock the command is not
-/// run.
+/// Locks, runs the command, unlocks, and returns the command's exit status. Without the lock it is not run.
 pub async fn run(proxy: &NamedProxy, options: &LockOptions) -> Result<u8, CtlFailure> {
     let mut signals = catch_signals()?;
     let mut call = PendingCall::start(proxy, DrainCall::Lock(parameters(options, true)));
@@ -111,8 +110,7 @@ fn warn(event: &Result<CallEvent, CtlFailure>) {
     }
 }
 
-/// Passes a signal on, unless it comes from the terminal (Ctrl-C, hanging up): that one goes to every process in
-/// the foreground, the command among them.
+/// Passes a signal on, unless it comes from the terminal (Ctrl-C, hanging up): the command gets that one itself.
 fn forward(signal: Signal, child: &Child) {
     if signal != Signal::TERM && in_foreground() {
         return;

@@ -17,8 +17,7 @@ pub async fn run(proxy: &NamedProxy, as_json: bool) -> Result<(), CtlFailure> {
     }
 }
 
-/// Asks for all open connections, over `client` if there is one; a new one is left there for the next time.
-/// After a failure it is of no more use.
+/// Asks for all open connections, over `client`, connected here if need be. After a failure it is of no use.
 pub async fn list(
     proxy: &NamedProxy,
     client: &mut Option<Client>,

@@ -2,16 +2,8 @@
 
 use super::display::{age, bytes, moment};
 use super::queued;
-use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus, Status};
+use crate::interface::{LeaseEnd, ListenerStatus, LockStatus, Status};
 use crate::service::plural::{clause, count};
-
-pub fn gate_word(gate: GateState) -> &'static str {
-    match gate {
-        GateState::Open => "open",
-        GateState::Draining => "draining",
-        GateState::Locked => "locked",
-    }
-}
 
 /// The whole status, a line for each field, as systemctl does it. `queued`: the number of clients in the queue from
 /// addresses that hold up a drain; `now`: the time of day in microseconds since 1970.
@@ -50,7 +42,7 @@ pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<Str
 }
 
 fn gate(status: &Status, now: u64) -> String {
-    let word = gate_word(status.gate);
+    let word = status.gate.as_str();
     let Some(lock) = &status.lock else {
         return word.to_owned();
     };
@@ -136,6 +128,7 @@ fn target(status: &Status) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::interface::GateState;
 
     pub fn status() -> Status {
         Status {

@@ -8,8 +8,7 @@ use super::view::progress;
 use super::wait::{self, DrainCall};
 use crate::interface::LockParameters;
 
-/// Locks and waits. The lock outlasts this program. With `--if-running` the absence of a proxy is a success:
-/// a deployment may be what brings it back.
+/// Locks and waits. The lock outlasts this program. With `--if-running` the absence of a proxy is a success.
 pub async fn run(
     proxy: Result<NamedProxy, CtlFailure>,
     options: &LockOptions,

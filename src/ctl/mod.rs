@@ -3,13 +3,12 @@
 //! - [`options`], `find`, `sockets`: the command line, and which proxy it means;
 //! - `client`, `error_reply`, `patience`, `wait`: calls, and calls that wait across restarts of the proxy;
 //! - `status`, `connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`: the verbs;
-//! - `description`, `view`, `display`, `output`: what they print; `blockers`, `queued`: the clients that hold
-//!   up a drain;
+//! - `description`, `view`, `display`, `output`: what they print; `blockers`, `queued`: clients that block a drain;
 //! - `failure`: failures, as sentences and exit statuses.
 //!
 //! Nothing here decides about the gate: the proxy does.
 
-use std::ffi::OsString;
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -68,10 +67,12 @@ async fn run(options: CtlOptions) -> Result<u8, CtlFailure> {
     let directory = Path::new(sockets::DIRECTORY);
     let one = || selection.one(directory);
     let json = options.json;
+    // No option takes it as its value.
+    let ends_in_dashes = env::args_os().next_back().is_some_and(|word| word == "--");
     match options.verb.unwrap_or(Verb::Status) {
         Verb::Status => status::run(&selection.all(directory)?, json).await?,
         Verb::Connections => connections::run(&one()?, json).await?,
-        Verb::Lock(lock) if lock.command.is_empty() && ends_in_dashes(std::env::args_os()) => {
+        Verb::Lock(lock) if lock.command.is_empty() && ends_in_dashes => {
             return Err(CtlFailure::Usage(
                 "no COMMAND stands behind `--`, and without one the lock would stay: say which, or \
                  leave `--` away to lock until `unlock`; nothing was locked"
@@ -107,9 +108,4 @@ fn check_call(verb: Option<&Verb>) -> Result<(), CtlFailure> {
         }
         _ => Ok(()),
     }
-}
-
-/// Whether the last word is `--`, which no option takes as its value.
-fn ends_in_dashes(words: impl Iterator<Item = OsString>) -> bool {
-    words.last().is_some_and(|word| word == "--")
 }

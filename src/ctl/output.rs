@@ -29,8 +29,7 @@ pub fn json(value: &impl Serialize) -> Result<(), CtlFailure> {
     write_line(&printable_json(&text))
 }
 
-/// Reports what was done: `value` as JSON, or `text` for people. A failure to print it is only a warning, because
-/// it is done all the same.
+/// Reports what was done: `value` as JSON, or `text` for people. A failure to print it is only a warning.
 pub fn done(as_json: bool, value: &impl Serialize, text: impl std::fmt::Display) {
     let printed = match as_json {
         true => json(value),

@@ -1,5 +1,5 @@
-//! Clients in the queue from addresses that are still connected: one that needs a new connection to end an old
-//! one makes a drain that never ends.
+//! Clients in the queue from addresses that are still connected. If one ends its old connection only after it has a
+//! new one, the drain never ends.
 //!
 //! The kernel lists a connection that is not yet accepted without an inode, at its listener's port
 //! (`get_tcp4_sock`, net/ipv4/tcp_ipv4.c). This program reads the list, because it has no sandbox. It finds none

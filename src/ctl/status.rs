@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client::{ANSWER_TIME, NamedProxy};
 use super::connections;
-use super::description::{describe, gate_word};
+use super::description::describe;
 use super::display::{Align, table};
 use super::failure::CtlFailure;
 use super::output;
@@ -94,7 +94,7 @@ fn overview(entries: &[Entry]) -> Vec<String> {
     let row = |entry: &Entry| {
         let [gate, open, queued, target] = match &entry.state {
             EntryState::Status(status) => [
-                gate_word(status.gate),
+                status.gate.as_str(),
                 &status.open.to_string(),
                 &status.queued.to_string(),
                 status.target.as_deref().unwrap_or("none yet"),

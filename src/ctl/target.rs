@@ -9,8 +9,7 @@ use super::output;
 use crate::interface::TargetParameters;
 use crate::service::timespan::TimeSpan;
 
-/// Sets the target. The proxy checks it, and with `wait` tries first for that time to reach it: a deployment
-/// wants to know before clients do.
+/// Sets the target. The proxy checks it, and with `wait` tries first for that time to reach it.
 pub async fn run(
     proxy: &NamedProxy,
     target: &str,

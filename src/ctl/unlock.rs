@@ -8,8 +8,7 @@ use super::output;
 use super::view::progress;
 use crate::interface::UnlockReply;
 
-/// Opens the gate. The absence of a proxy is a success: a deployment that is rolled back unlocks what may never
-/// have been there.
+/// Opens the gate. The absence of a proxy is a success: a deployment that is rolled back may never have had one.
 pub async fn run(proxy: Result<NamedProxy, CtlFailure>, as_json: bool) -> Result<(), CtlFailure> {
     let reply = async { proxy?.ask(ANSWER_TIME, "Unlock", json!({})).await };
     let reply: Option<UnlockReply> = match reply.await {

@@ -1,5 +1,4 @@
-//! The progress of a drain: a live view on a terminal, lines elsewhere. All of it goes to standard error;
-//! standard output is for results.
+//! The progress of a drain, on standard error: a live view on a terminal, lines elsewhere.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -9,7 +8,6 @@ use tokio::time::Instant;
 use super::blockers::{Blockers, Rhythm, Watch};
 use super::client::NamedProxy;
 use super::connections;
-use super::description::gate_word;
 use super::display::{age, bar, fit};
 use super::output::note;
 use super::queued;
@@ -124,7 +122,7 @@ impl View {
 pub fn progress(reply: &GateReply) -> String {
     format!(
         "{}: {} open, {}",
-        gate_word(reply.gate),
+        reply.gate.as_str(),
         count(reply.open, "connection"),
         clause(reply.queued, "client", ("waits", "wait")),
     )

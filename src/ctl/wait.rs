@@ -56,8 +56,7 @@ impl DrainCall {
         }
     }
 
-    /// The longest time until the last reply, if the drain has a timeout. The proxy tries to reach a new target
-    /// before the drain and after it.
+    /// The longest time until the last reply, if the drain has a timeout. A new target is tried before and after it.
     fn limit(&self) -> Option<Duration> {
         let (timeout, probe) = match self {
             Self::Lock(parameters) => (parameters.timeout_usec, None),

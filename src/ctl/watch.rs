@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use super::client::NamedProxy;
-use super::description::gate_word;
 use super::display::time_of_day;
 use super::failure::CtlFailure;
 use super::output::{self, note};
@@ -77,7 +76,7 @@ fn describe(status: &Status) -> String {
     let reason = reason.map(|reason| format!("  reason {reason}"));
     format!(
         "{:<8}  {} open  {} queued  target {}{}",
-        gate_word(status.gate),
+        status.gate.as_str(),
         status.open,
         status.queued,
         status.target.as_deref().unwrap_or("none yet"),

@@ -11,8 +11,7 @@ pub const MAX_LINE: usize = 1024;
 /// Cuts a stream of bytes into lines, however the stream was cut into pieces.
 ///
 /// It holds at most one unfinished line and the last piece, provided that the lines are taken before the next
-/// piece is pushed. After an error, which leaves the start of the next line unknown, it holds nothing and yields
-/// nothing.
+/// piece is pushed. After an error, it holds nothing and yields nothing: the start of the next line is unknown.
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
     buffer: Vec<u8>,

@@ -21,8 +21,7 @@ pub enum Address {
     Unix(PathBuf),
     /// `unix:@NAME`: an AF_UNIX socket in the abstract namespace, see unix(7).
     Abstract(String),
-    /// `handover:/PATH`: the handover socket of a service on this machine, see [`super::handover`]. Only a target;
-    /// nobody listens there.
+    /// `handover:/PATH`: the handover socket of a service on this machine, see [`super::handover`]. Only a target.
     Handover(PathBuf),
     /// `vsock:CID:PORT`: a socket of a virtual machine or its host, see vsock(7).
     Vsock {

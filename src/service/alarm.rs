@@ -34,8 +34,7 @@ impl Alarm {
         })
     }
 
-    /// Waits until `due`, or until an earlier moment of a wait that was cancelled; `None`: for ever. Cancel
-    /// safe.
+    /// Waits until `due`, or until an earlier moment of a cancelled wait; `None`: for ever. Cancel safe.
     pub async fn wait(&mut self, due: Option<Uptime>) {
         let Some(due) = due else {
             return std::future::pending().await;

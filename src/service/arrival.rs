@@ -65,8 +65,7 @@ impl Arrival {
         Self::new(ClientSocket::accepted(socket), address, is_tcp)
     }
 
-    /// A client that accept(2) has returned. A listener of MPTCP (`may_be_mptcp`) returns sockets of TCP for
-    /// clients that do not speak it.
+    /// A client that accept(2) has returned; from a listener of MPTCP (`may_be_mptcp`) it may be one of TCP.
     pub(super) fn accepted(
         fd: OwnedFd,
         address: Option<SocketAddrAny>,

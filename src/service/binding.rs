@@ -128,8 +128,7 @@ impl Listener {
     }
 }
 
-/// Whether binding failed only because the kernel has no IPv6. Then every address of the machine is every IPv4
-/// address.
+/// Whether binding failed only because the kernel has no IPv6. Then every address is every IPv4 address.
 fn is_ipv6_missing(error: &io::Error, address: &SockAddr) -> bool {
     is_unspecified(address) && error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }

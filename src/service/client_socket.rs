@@ -68,8 +68,7 @@ mod tests {
     use std::io::{ErrorKind, Read, Write};
     use std::net::TcpStream;
 
-    /// A client; the socket that serves it; the other process's descriptor of that, and its end of
-    /// the token.
+    /// A client; the socket that serves it; the other process's descriptor of that, and its end of the token.
     fn handed_over() -> (TcpStream, ClientSocket, OwnedFd, std::io::PipeReader) {
         let (client, accepted) = loopback::pair();
         let other = OwnedFd::from(accepted.try_clone().unwrap());
@@ -78,21 +77,11 @@ mod tests {
         (client, socket, other, end)
     }
 
-    fn send(socket: &ClientSocket, bytes: &[u8]) {
-        let flags = rustix::net::SendFlags::empty();
-        assert_eq!(rustix::net::send(socket, bytes, flags), Ok(bytes.len()));
-    }
-
-    fn wait_for_bytes(socket: &ClientSocket) {
-        while rustix::io::ioctl_fionread(socket).unwrap() == 0 {
-            std::thread::yield_now();
-        }
-    }
-
     #[test]
     fn the_client_reads_everything_and_then_the_end_although_another_descriptor_is_open() {
         let (mut client, socket, other, mut end) = handed_over();
-        send(&socket, b"answer");
+        let sent = rustix::net::send(&socket, b"answer", rustix::net::SendFlags::empty());
+        assert_eq!(sent, Ok(6));
         drop(socket);
         let mut text = String::new();
         client.read_to_string(&mut text).unwrap();
@@ -102,24 +91,22 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_nobody_received_make_it_a_reset_when_the_other_descriptor_is_closed() {
-        let (mut client, socket, other, mut end) = handed_over();
-        client.write_all(b"unread").unwrap();
-        wait_for_bytes(&socket);
-        drop(socket);
-        assert_eq!(end.read(&mut [0]).unwrap(), 0);
-        drop(other);
-        let error = client.read(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-    }
-
-    #[test]
-    fn one_that_was_to_be_reset_is() {
-        let (mut client, socket, other, _end) = handed_over();
-        ending::reset_on_close(&socket);
-        drop(socket);
-        drop(other);
-        let error = client.read(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    fn unread_bytes_or_a_reset_that_was_asked_for_reset_it_when_the_other_descriptor_is_closed() {
+        for is_asked_for in [false, true] {
+            let (mut client, socket, other, mut end) = handed_over();
+            if is_asked_for {
+                ending::reset_on_close(&socket);
+            } else {
+                client.write_all(b"unread").unwrap();
+                while rustix::io::ioctl_fionread(&socket).unwrap() == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            drop(socket);
+            assert_eq!(end.read(&mut [0]).unwrap(), 0);
+            drop(other);
+            let error = client.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        }
     }
 }

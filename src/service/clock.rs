@@ -6,49 +6,33 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
-/// Time since the boot, including suspension: `CLOCK_BOOTTIME`, clock_gettime(2). The clock of all decisions.
+/// Microseconds since the boot, including suspension: `CLOCK_BOOTTIME`, clock_gettime(2). The clock of all decisions.
 ///
-/// It is the same for every process of one boot, and nobody can set it: a lease that one process saves ends at
-/// the right moment in the next one, whatever happens to the time of day.
+/// It is the same for every process of one boot, and cannot be set: a lease that one process saves ends at the right
+/// moment in the next one, whatever happens to the time of day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "u64", into = "u64")]
-pub struct Uptime(Duration);
-
-impl From<u64> for Uptime {
-    fn from(micros: u64) -> Self {
-        Self::from_micros(micros)
-    }
-}
-
-impl From<Uptime> for u64 {
-    fn from(uptime: Uptime) -> Self {
-        uptime.as_micros()
-    }
-}
+pub struct Uptime(u64);
 
 impl Uptime {
     /// Now.
     pub fn now() -> Self {
-        let time = clock_gettime(ClockId::Boottime);
-        Self(Duration::new(
-            time.tv_sec.try_into().unwrap_or(0),
-            time.tv_nsec.try_into().unwrap_or(0),
-        ))
+        let time = Duration::try_from(clock_gettime(ClockId::Boottime));
+        Self::default() + time.unwrap_or_default()
     }
 
     /// The moment `micros` microseconds after the boot.
     pub fn from_micros(micros: u64) -> Self {
-        Self(Duration::from_micros(micros))
+        Self(micros)
     }
 
     /// Microseconds since the boot.
     pub fn as_micros(self) -> u64 {
-        self.0.as_micros().try_into().unwrap_or(u64::MAX)
+        self.0
     }
 
     /// The time that has passed since `earlier`; zero if it is later.
     pub fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 }
 
@@ -57,7 +41,8 @@ impl Add<Duration> for Uptime {
 
     /// Saturates.
     fn add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(duration))
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(micros))
     }
 }
 
@@ -73,6 +58,12 @@ pub const USEC_MAX: u64 = i64::MAX as u64;
 /// A duration in microseconds, for the control interface and the journal; at most [`USEC_MAX`].
 pub fn micros(duration: Duration) -> u64 {
     duration.as_micros().min(USEC_MAX.into()) as u64
+}
+
+/// A moment, in seconds since the boot.
+#[cfg(test)]
+pub fn at(seconds: u64) -> Uptime {
+    Uptime::from_micros(seconds * 1_000_000)
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use std::sync::OnceLock;
 
 use rustix::net::{getsockname, sockopt};
 
-/// Never paces, is in every kernel, and is allowed for every user (`tcp_allowed_congestion_control`,
-/// Documentation/networking/ip-sysctl.rst).
+/// Never paces, is in every kernel, and is allowed for every user (`tcp_allowed_congestion_control`, tcp(7)).
 const UNPACED: &str = "reno";
 
 /// Whether only this machine can reach an address.

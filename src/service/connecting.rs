@@ -11,8 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::exhausted::is_exhausted;
 use super::happy_eyeballs::Race;
 
-/// Runs the race: `attempt` connects to one address. Returns the first connection and drops the other attempts.
-/// Cancel safe.
+/// Runs the race: `attempt` connects to one address. Returns the first connection. Cancel safe.
 ///
 /// If an attempt fails for lack of descriptors, the oldest one is given up for it: one descriptor is enough to
 /// get past a silent address. Fails with the last error when all attempts have failed.

@@ -83,8 +83,7 @@ impl Directory {
     }
 
     /// Replaces the file `name`; it is on disk when this returns: a new temporary file, fsync, rename, fsync of
-    /// the directory (rename(2), fsync(2)). Fails as open(2), write(2), fsync(2) and rename(2); the old file
-    /// stays then.
+    /// the directory. Fails as open(2), write(2), fsync(2) and rename(2); the old file stays then.
     pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let temporary = format!("{name}.new");
         let write = || -> io::Result<()> {
@@ -138,8 +137,7 @@ impl From<Directory> for OwnedFd {
 }
 
 /// Checks that a socket at this path may be one of `user`: root, our user, or a user to whom root or we have
-/// given the directory. Anybody may have made one that is in a directory like /tmp. The error is a sentence
-/// that says why not.
+/// given the directory (not one like /tmp). The error is a sentence that says why not.
 pub fn is_place_of(socket: &Path, user: u32) -> io::Result<()> {
     if PathCheck::strict().trusts(user) {
         return Ok(());

@@ -69,11 +69,8 @@ impl Drain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::clock::at;
     use proptest::prelude::*;
-
-    fn at(seconds: u64) -> Uptime {
-        Uptime::from_micros(seconds * 1_000_000)
-    }
 
     #[test]
     fn without_connections_it_is_complete_and_without_time_it_is_over_at_once() {

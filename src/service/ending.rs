@@ -3,14 +3,12 @@
 //! As soon as both sockets of a connection exist, closing the last descriptor of either resets it
 //! ([`reset_on_close`]): by this process, by the kernel when the process dies, or by systemd when it empties its
 //! store. So a part of an answer is never taken for the whole. That is undone for a socket when the other side's end
-//! is forwarded to it ([`end_orderly`], [`close_orderly`]): what was sent is delivered then, and the end after it,
-//! also when all descriptors are closed.
+//! is forwarded to it ([`end_orderly`], [`close_orderly`]): what was sent is then delivered, and the end after it.
 //!
 //! It costs each socket one system call at the beginning and one at the end. A listener never has the option,
 //! although sockets would inherit it: another program may get the listener next.
 //!
-//! AF_UNIX and vsock have no reset. Closing shows the end, or a reset for an AF_UNIX socket with bytes that were
-//! not received.
+//! AF_UNIX and vsock have no reset: closing shows the end, or an error for an AF_UNIX socket with unread bytes.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -20,8 +18,7 @@ use rustix::net::{Shutdown, connect_unspec, shutdown, sockopt};
 
 use super::kernel::has_unread;
 
-/// Makes closing the last descriptor a reset: `SO_LINGER` with zero seconds, socket(7). What was not acknowledged
-/// by then is lost.
+/// Makes closing the last descriptor a reset, which loses unacknowledged bytes: `SO_LINGER` with 0 s, socket(7).
 pub fn reset_on_close(socket: impl AsFd) {
     // It cannot fail on a socket.
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
@@ -56,8 +53,8 @@ pub fn resets_on_close(socket: impl AsFd) -> bool {
     matches!(sockopt::socket_linger(socket), Ok(Some(Duration::ZERO)))
 }
 
-/// Whether closing the only descriptor would reset the connection: [`reset_on_close`] is in effect, or bytes were
-/// not received (RFC 2525, section 2.17).
+/// Whether closing the only descriptor would reset the connection: [`resets_on_close`], or bytes were not received
+/// (RFC 2525, section 2.17).
 pub fn is_to_be_reset(socket: BorrowedFd<'_>) -> bool {
     resets_on_close(socket) || has_unread(socket)
 }

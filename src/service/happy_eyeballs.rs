@@ -1,5 +1,4 @@
-//! The order and the times in which the addresses of a name are tried: Happy Eyeballs, RFC 8305. Pure;
-//! [`super::connecting`] connects.
+//! When each address of a name is tried: Happy Eyeballs, RFC 8305. Pure; [`super::connecting`] connects.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -64,8 +63,7 @@ impl Race {
         self.next = now;
     }
 
-    /// The attempt at this address failed for lack of descriptors, and an older one was given up: it is due again
-    /// at once.
+    /// The attempt at this address failed for lack of descriptors, and an older one was given up: it is due now.
     pub fn retry_instead(&mut self, address: SocketAddr, now: Instant) {
         self.failed(now);
         self.failed(now);
@@ -134,11 +132,7 @@ mod tests {
         assert!(!race.is_lost());
         race.failed(later);
         assert!(race.is_lost());
-    }
-
-    #[test]
-    fn a_name_without_addresses_is_lost_from_the_start() {
-        assert!(Race::new([], Instant::now(), None).is_lost());
+        assert!(Race::new([], now, None).is_lost(), "no address");
     }
 
     proptest! {

@@ -55,11 +55,8 @@ impl IdleTimer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::clock::at;
     use proptest::prelude::*;
-
-    fn at(seconds: u64) -> Uptime {
-        Uptime::from_micros(seconds * 1_000_000)
-    }
 
     #[test]
     fn it_expires_after_the_limit_without_use() {

@@ -32,8 +32,7 @@ const TCP_TIME_WAIT: u8 = 6;
 pub(crate) struct TcpInfo {
     /// The connection was reset or has ended: no answer comes.
     pub closed: bool,
-    /// Segments that are not acknowledged. Of a listener: clients in the accept backlog (`tcp_get_info`
-    /// fills in `sk_ack_backlog`).
+    /// Segments that are not acknowledged. Of a listener: clients in the accept backlog (`sk_ack_backlog`).
     pub unacked: u32,
     /// Of a listener: the size of the backlog (`sk_max_ack_backlog`).
     pub sacked: u32,
@@ -169,8 +168,8 @@ pub(crate) fn tcp_counters(socket: BorrowedFd<'_>) -> io::Result<TcpCounters> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
-/// Whether an accepted TCP connection is as it was: we have not ended it, and nothing was received or sent. Does not
-/// allocate. Fails as [`tcp_counters`].
+/// Whether we have neither ended an accepted TCP connection, nor received or sent a byte. Does not allocate. Fails as
+/// [`tcp_counters`].
 pub(crate) fn is_untouched(socket: BorrowedFd<'_>) -> io::Result<bool> {
     let counters = tcp_counters(socket)?;
     // The peer's FIN counts as a byte.
@@ -190,8 +189,7 @@ pub(crate) fn poll_now(descriptor: BorrowedFd<'_>, flags: PollFlags) -> io::Resu
     poll_for(descriptor, flags, Duration::ZERO)
 }
 
-/// As [`poll_now`], but waits for one of them, at most for `limit`; none then. Fails also when a signal interrupts
-/// it.
+/// As [`poll_now`], but waits for one of them, at most for `limit`. Fails also when a signal interrupts it.
 pub(crate) fn poll_for(
     descriptor: BorrowedFd<'_>,
     flags: PollFlags,
@@ -210,8 +208,7 @@ pub(crate) fn timespec(time: Duration) -> Timespec {
     })
 }
 
-/// Whether bytes have arrived that were not received. Those from urgent data on are not readable
-/// (`tcp_inq`, include/net/tcp.h).
+/// Whether bytes were not received. Those from urgent data on are not readable (`tcp_inq`, include/net/tcp.h).
 pub(crate) fn has_unread(socket: BorrowedFd<'_>) -> bool {
     rustix::io::ioctl_fionread(socket).is_ok_and(|unread| unread > 0)
         || poll_now(socket, PollFlags::PRI).is_ok_and(|flags| flags.contains(PollFlags::PRI))

@@ -35,14 +35,15 @@ pub async fn listener_at_name<'a>(
     target: &Address,
     listeners: &'a [Listener],
 ) -> Option<&'a Listener> {
-    let Address::Tcp { host, port } = target else {
-        return listener_at(target, listeners);
+    let name = match target {
+        Address::Tcp { host, port } if target.literal().is_none() => (host.as_str(), *port),
+        _ => return listener_at(target, listeners),
     };
-    if target.literal().is_some() || !has_port(target, listeners) {
-        return listener_at(target, listeners);
+    if !has_port(name.1, listeners) {
+        return None;
     }
     // An unknown name leads nowhere.
-    let found = timeout(RESOLVER, lookup_host((host.as_str(), *port))).await;
+    let found = timeout(RESOLVER, lookup_host(name)).await;
     let addresses: Vec<SocketAddr> = found.ok()?.ok()?.collect();
     listeners
         .iter()
@@ -53,7 +54,7 @@ pub async fn listener_at_name<'a>(
 /// or both are AF_UNIX. A redirection of packets to another port is not seen.
 pub fn may_lead_to_one(target: &Address, listeners: &[Listener]) -> bool {
     match target {
-        Address::Tcp { .. } => has_port(target, listeners),
+        Address::Tcp { port, .. } => has_port(*port, listeners),
         Address::Unix(_) | Address::Abstract(_) => listeners.iter().any(|listener| {
             let bound = SockRef::from(listener).local_addr();
             bound.is_ok_and(|bound| bound.domain() == Domain::UNIX)
@@ -62,13 +63,10 @@ pub fn may_lead_to_one(target: &Address, listeners: &[Listener]) -> bool {
     }
 }
 
-/// Whether a TCP listener in our network namespace has the port of this address.
-fn has_port(target: &Address, listeners: &[Listener]) -> bool {
-    let Address::Tcp { port, .. } = target else {
-        return false;
-    };
+/// Whether a TCP listener in our network namespace has this port.
+fn has_port(port: u16, listeners: &[Listener]) -> bool {
     listeners.iter().any(|listener| {
-        bound_to(listener).is_some_and(|address| address.port() == *port)
+        bound_to(listener).is_some_and(|address| address.port() == port)
             && is_in_our_network(listener)
     })
 }
@@ -154,8 +152,7 @@ fn has_name(target: &Address, listener: &Listener) -> bool {
     }
 }
 
-/// Whether a listener is in our network namespace; an inherited one need not be. Kernels before 5.14 do not say:
-/// then those that we have bound are.
+/// Whether a listener is in our network namespace. Before Linux 5.14, only those that we have bound count as such.
 fn is_in_our_network(listener: &Listener) -> bool {
     is_our_network(listener).unwrap_or(!listener.is_inherited())
 }

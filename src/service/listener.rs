@@ -98,14 +98,12 @@ pub struct Listener {
     /// Whether another process has it, and decides on its end.
     is_shared: AtomicBool,
     keepalive: Option<Duration>,
-    /// Whether clients may wait that came before [`Self::set_options`], so that they have not inherited the
-    /// options, or that may have gone since.
+    /// Whether a client may wait that came before [`Self::set_options`], without the options, or that has gone.
     has_old: AtomicBool,
 }
 
 impl Listener {
-    /// Takes an inherited socket. Fails when it is no listening stream socket, with a sentence that names it
-    /// and says what it is.
+    /// Takes an inherited socket. Fails with a sentence when it is no listening stream socket.
     pub fn inherited(fd: OwnedFd) -> Result<Self, ListenError> {
         check_kind(&fd).map_err(ListenError::WrongKind)?;
         rustix::io::ioctl_fionbio(&fd, true).map_err(io::Error::from)?;
@@ -209,8 +207,7 @@ impl Listener {
     /// `keepalive`. Nothing to do for AF_UNIX.
     ///
     /// Accepted sockets inherit that from the listener, at no cost. It is set one by one for clients that wait
-    /// already, such as the one for which systemd has started the service. Fails when the kernel does not take
-    /// the values.
+    /// already. Fails when the kernel does not take the values.
     pub fn set_options(&mut self, keepalive: Option<Duration>) -> io::Result<()> {
         if self.is_handover() {
             // The process that accepts them has done it.
@@ -231,8 +228,7 @@ impl Listener {
         self.has_old.store(true, Relaxed);
     }
 
-    /// Waits until a client may be waiting; [`Self::accept`] finds out. Fails when the runtime cannot watch the
-    /// socket.
+    /// Waits until a client may be waiting. Fails when the runtime cannot watch the socket.
     pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let ready = ready!(self.watch()?.poll_read_ready(context));
         if let Ok(mut guard) = ready {
@@ -305,8 +301,7 @@ impl Listener {
         kernel::poll_now(self.as_fd(), PollFlags::IN).is_ok_and(|flags| !flags.is_empty())
     }
 
-    /// The number of clients that wait, and the size of the backlog; `None` where the kernel does not say
-    /// (AF_UNIX).
+    /// The clients that wait, and the size of the backlog; `None` where the kernel does not say (AF_UNIX).
     pub fn queue(&self) -> Option<(u32, u32)> {
         kernel::tcp_info(&*self.fd)
             .ok()

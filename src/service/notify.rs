@@ -25,12 +25,9 @@ static SYSTEMD: OnceLock<Channel> = OnceLock::new();
 /// Whether [`ready`] was called.
 static WAS_READY: AtomicBool = AtomicBool::new(false);
 
-/// The channel to systemd, opened by the first call; `None` without `NOTIFY_SOCKET`.
-///
-/// # Errors
-///
-/// When `NOTIFY_SOCKET` is not an address, or descriptors have run out.
-pub fn systemd() -> io::Result<Option<&'static Channel>> {
+/// The channel to systemd, opened by the first call; `None` without `NOTIFY_SOCKET`. Fails when that is not an
+/// address, or descriptors have run out.
+pub(crate) fn systemd() -> io::Result<Option<&'static Channel>> {
     if let Some(channel) = SYSTEMD.get() {
         return Ok(Some(channel));
     }
@@ -38,8 +35,7 @@ pub fn systemd() -> io::Result<Option<&'static Channel>> {
     Ok(channel.map(|channel| SYSTEMD.get_or_init(|| channel)))
 }
 
-/// How often to ping the watchdog; `None` without one. Half of `WatchdogSec=`, as sd_watchdog_enabled(3)
-/// recommends.
+/// How often to ping the watchdog: half of `WatchdogSec=`, see sd_watchdog_enabled(3). `None` without one.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2)
 }
@@ -152,10 +148,9 @@ pub fn is_systemd() -> bool {
         .is_some_and(|path| std::path::Path::new(&path).ends_with("systemd/notify"))
 }
 
-/// Puts descriptors into systemd's store, from which the next process gets them under this name. They are in
-/// one message, so that systemd keeps all of them or, if this process dies right now, none; also those whose
-/// other end is closed (`FDPOLL=0`). It silently closes those above `FileDescriptorStoreMax=`. Fails when systemd
-/// cannot be notified.
+/// Puts descriptors into systemd's store, from which the next process gets them under this name: all of them or, if
+/// this process dies right now, none; also those whose other end is closed (`FDPOLL=0`). systemd silently closes
+/// those above `FileDescriptorStoreMax=`. Fails when it cannot be notified.
 pub(crate) fn store(name: &str, descriptors: &[BorrowedFd<'_>]) -> Result<(), StoreError> {
     let unwatched = NotifyState::Custom("FDPOLL=0");
     let states = [NotifyState::FdStore, NotifyState::FdName(name), unwatched];

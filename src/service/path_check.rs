@@ -9,8 +9,7 @@ use std::path::Path;
 
 use rustix::process::geteuid;
 
-/// Writable by the group or by all. With an access control list, the group's bits are the most that it allows
-/// anybody: acl(5).
+/// Writable by the group or by all. The group's bits also limit an access control list: acl(5).
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 

@@ -70,8 +70,7 @@ impl Poller {
         let _ = epoll::delete(&self.epoll, descriptor);
     }
 
-    /// Waits for an event, at most for `limit`; `None`: without limit. A signal ends it early. Fails only for
-    /// good.
+    /// Waits for an event, at most for `limit`, if any. A signal ends it early. Fails only for good.
     pub fn wait(&self, events: &mut Events, limit: Option<Duration>) -> io::Result<()> {
         let limit = limit.map(timespec);
         events.0.clear();

@@ -1,7 +1,7 @@
 //! The listening sockets of a predecessor: which of them are wanted.
 
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use socket2::{SockAddr, SockRef};
 
@@ -18,16 +18,14 @@ impl PredecessorSockets {
         Self(sockets)
     }
 
-    /// Takes the socket that is bound to exactly this address. "Every address" does not match one of them, IPv6
-    /// with IPv4 does not match IPv6 alone, and a path has to be absolute: the predecessor may have another
-    /// working directory.
+    /// Takes the socket that is bound to exactly this address. "Every address" does not match one of them, IPv6 with
+    /// IPv4 does not match IPv6 alone. A path must be absolute: working directories may differ.
     pub(super) fn take(&mut self, address: &SockAddr) -> Option<OwnedFd> {
         let index = self.0.iter().position(|socket| is_at(socket, address))?;
         Some(self.0.swap_remove(index))
     }
 
-    /// The remaining sockets as listeners, so that closing them removes their paths. Fails when one of them is
-    /// no listening stream socket.
+    /// The remaining sockets as listeners, which remove their paths. Fails when one is no listening stream socket.
     pub fn rest(self) -> Result<Vec<Listener>, ListenError> {
         self.0
             .into_iter()
@@ -41,24 +39,11 @@ impl PredecessorSockets {
 
 fn is_at(socket: &OwnedFd, address: &SockAddr) -> bool {
     let socket = SockRef::from(socket);
-    let Ok(local) = socket.local_addr() else {
-        return false;
-    };
-    if let (Some(local), Some(wanted)) = (local.as_socket(), address.as_socket()) {
-        // As it was bound: [::] alone means IPv4 as well.
-        let same_family = wanted.is_ipv4()
-            || socket
-                .only_v6()
-                .is_ok_and(|only| only != is_unspecified(address));
-        return local == wanted && same_family;
-    }
-    if let (Some(local), Some(wanted)) = (local.as_pathname(), address.as_pathname()) {
-        return local == wanted && wanted.is_absolute();
-    }
-    let name = local.as_abstract_namespace();
-    let vsock = local.as_vsock_address();
-    name.is_some() && name == address.as_abstract_namespace()
-        || vsock.is_some() && vsock == address.as_vsock_address()
+    // As it was bound: [::] alone means IPv4 as well.
+    let has_same_family = || socket.only_v6().ok() == Some(!is_unspecified(address));
+    socket.local_addr().is_ok_and(|local| local == *address)
+        && address.as_pathname().is_none_or(Path::is_absolute)
+        && (!address.is_ipv6() || has_same_family())
 }
 
 fn path(socket: &OwnedFd) -> Option<PathBuf> {

@@ -1,8 +1,7 @@
 //! Text from others, made safe for a terminal, a log or JSON.
 //!
-//! A terminal obeys control characters, a log begins a new message after a line break, and characters that
-//! change the direction of writing change how a line reads. All of them are escaped. Everything that this project
-//! prints or logs goes through here.
+//! Control characters, which a terminal obeys, line breaks, which begin a new message of a log, and changes of the
+//! direction of writing are escaped in everything that this project prints or logs.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -46,31 +45,23 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A text for people: as [`printable`], without the error numbers of the standard library, as in `Address already
-/// in use (os error 98)`.
-pub fn sentence(text: &str) -> Cow<'_, str> {
+/// A text for people: as [`printable`], without error numbers as in `Address already in use (os error 98)`.
+pub fn sentence(text: &str) -> String {
     const NUMBER: &str = " (os error ";
-    let mut safe = printable(text);
-    let mut from = 0;
-    while let Some(start) = safe[from..].find(NUMBER).map(|found| from + found) {
-        let number = start + NUMBER.len();
-        let digits = safe[number..]
-            .bytes()
-            .take_while(u8::is_ascii_digit)
-            .count();
-        let end = number + digits;
-        if digits > 0 && safe[end..].starts_with(')') {
-            safe.to_mut().replace_range(start..=end, "");
-            from = start;
-        } else {
-            from = number;
+    let safe = printable(text);
+    let mut parts = safe.split(NUMBER);
+    let mut sentence = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        match part[digits..].strip_prefix(')').filter(|_| digits > 0) {
+            Some(rest) => sentence += rest,
+            None => sentence.extend([NUMBER, part]),
         }
     }
-    safe
+    sentence
 }
 
-/// JSON with hidden characters as `\u` sequences (RFC 8259, section 7). They are in strings only, if the JSON is
-/// one line.
+/// JSON of one line, which has hidden characters in strings only, with `\u` sequences (RFC 8259, section 7).
 pub fn printable_json(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();

@@ -31,11 +31,7 @@ pub fn send(
 }
 
 /// As [`send`], to an address.
-///
-/// # Errors
-///
-/// As [`send`].
-pub fn send_to(
+pub(crate) fn send_to(
     socket: impl AsFd,
     address: &SocketAddrUnix,
     bytes: &[u8],

@@ -32,8 +32,8 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How late `STATUS=` may follow [`Service::changed`]: at most one message in this time.
 const STATUS_SOON: Duration = Duration::from_millis(100);
 
-/// Serves `listeners` until the service is not used any more or has to stop. Fails when a listener breaks, or
-/// signals cannot be received.
+/// Serves until the service is not used any more or has to stop. Fails when a listener breaks, or signals cannot be
+/// received.
 pub async fn serve<S: Service>(
     service: Arc<S>,
     listeners: Arc<[Listener]>,
@@ -222,8 +222,8 @@ impl<S: Service> Serving<S> {
         );
     }
 
-    /// Lets open connections end, and asks systemd for the time that takes. A second signal to stop ends it;
-    /// `by_signal`: the first one has come.
+    /// Lets open connections end, and asks systemd for the time that takes. A second signal ends it; `by_signal`: the
+    /// first has come.
     async fn drain(&mut self, timeout: Option<Duration>, mut by_signal: bool) {
         self.service.stopping();
         let open = self.service.open();

@@ -1,21 +1,20 @@
 //! Listening sockets as the kernel has them: their kinds, names and addresses, and making new ones.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, chmod, fchmod};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, sockopt};
-use socket2::{Domain, SockAddr, Socket, Type};
+use rustix::net::{SocketType, sockopt};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::address::Address;
 
 /// The backlog of a socket that we bind. The kernel lowers it to `net.core.somaxconn`, listen(2).
 const BACKLOG: i32 = 4096;
 
-/// Checks that an inherited descriptor is a listening stream socket. The error is a sentence that says what it is
-/// instead.
+/// Checks that an inherited descriptor is a listening stream socket. The error is a sentence: what it is instead.
 pub(super) fn check_kind(fd: &OwnedFd) -> Result<(), String> {
     let number = fd.as_raw_fd();
     let Ok(kind) = sockopt::socket_type(fd) else {
@@ -43,20 +42,18 @@ pub(super) fn check_kind(fd: &OwnedFd) -> Result<(), String> {
 
 /// The address that a socket is bound to, for people.
 pub(super) fn local_name(fd: impl AsFd) -> String {
-    let Ok(address) = rustix::net::getsockname(&fd) else {
+    let Ok(address) = SockRef::from(&fd).local_addr() else {
         return "unknown".to_owned();
     };
-    if let Ok(address) = SocketAddr::try_from(address.clone()) {
+    if let Some(address) = address.as_socket() {
         return address.to_string();
     }
-    match SocketAddrUnix::try_from(address.clone()) {
-        Ok(unix) => match (unix.path_bytes(), unix.abstract_name()) {
-            (Some(path), _) => format!("unix:{}", String::from_utf8_lossy(path)),
-            (_, Some(name)) => format!("unix:@{}", String::from_utf8_lossy(name)),
-            _ => "unix:unnamed".to_owned(),
-        },
-        Err(_) if address.address_family() == AddressFamily::VSOCK => "vsock".to_owned(),
-        Err(_) => "unknown".to_owned(),
+    match (address.as_pathname(), address.as_abstract_namespace()) {
+        (Some(path), _) => format!("unix:{}", path.display()),
+        (_, Some(name)) => format!("unix:@{}", String::from_utf8_lossy(name)),
+        _ if address.is_unix() => "unix:unnamed".to_owned(),
+        _ if address.domain() == Domain::VSOCK => "vsock".to_owned(),
+        _ => "unknown".to_owned(),
     }
 }
 

@@ -90,8 +90,7 @@ pub fn instead_of_socket(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// Removes a stream socket on which nobody listens, left by a killed process. Anything else stays, and bind(2)
-/// fails.
+/// Removes a stream socket without a listener, left by a killed process. Anything else stays, and bind(2) fails.
 pub(super) fn remove_stale(path: &Path) {
     remove_if_refused(path, || UnixStream::connect(path).map(drop));
 }

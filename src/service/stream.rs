@@ -12,8 +12,7 @@ use tokio::io::unix::AsyncFd;
 use super::ending;
 use super::kernel::{self, TcpInfo};
 
-/// Whether a socket is TCP: then the kernel counts the bytes received and sent, and a short receive has emptied
-/// the socket.
+/// Whether a socket is TCP: then the kernel counts its bytes, and a short receive has emptied it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
     /// TCP, over IPv4 or IPv6.
@@ -24,8 +23,7 @@ pub enum Family {
 
 /// A connected stream socket that the runtime watches; owned, so that dropping it closes it, or borrowed.
 ///
-/// [`Self::receive`] and [`Self::send`] never block; the rest needs `O_NONBLOCK`, which a handed-over socket may
-/// lack.
+/// [`Self::receive`] and [`Self::send`] never block, also without `O_NONBLOCK`: a handed-over socket may lack it.
 #[derive(Debug)]
 pub struct Stream<F: AsFd + AsRawFd = OwnedFd> {
     fd: AsyncFd<F>,
@@ -39,8 +37,7 @@ impl Stream {
 }
 
 impl<F: AsFd + AsRawFd> Stream<F> {
-    /// Makes the runtime of the calling thread watch a connected stream socket. Fails when memory or watches
-    /// have run out.
+    /// Makes the calling thread's runtime watch a connected stream socket. Fails as [`kernel::watch`].
     pub fn of(fd: F) -> io::Result<Self> {
         let fd = kernel::watch(fd, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { fd })
@@ -63,8 +60,7 @@ impl<F: AsFd + AsRawFd> Stream<F> {
         Ok(())
     }
 
-    /// Waits until bytes can be sent, or connect(2) has succeeded or failed. Fails when the runtime is shutting
-    /// down.
+    /// Waits until bytes can be sent, or connect(2) has succeeded or failed. Fails as [`Self::readable`].
     pub async fn writable(&self) -> io::Result<()> {
         self.fd.writable().await?.retain_ready();
         Ok(())
@@ -90,14 +86,12 @@ impl<F: AsFd + AsRawFd> Stream<F> {
         Ok(())
     }
 
-    /// Shuts down the writing side: the peer reads the end after everything that was sent. Fails when the
-    /// connection is broken.
+    /// Shuts down the writing side: the peer reads the end after everything sent. Fails if the connection is broken.
     pub fn shutdown_write(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(&self.fd, Shutdown::Write)?)
     }
 
-    /// Waits until the connection is broken: reset by the peer, or given up by the kernel. A half-close is not a
-    /// break. Cancel safe.
+    /// Waits until the connection is reset by the peer or given up by the kernel; a half-close is neither. Cancel safe.
     pub async fn broken(&self) {
         // It fails only when the runtime shuts down, which drops the task.
         if let Ok(mut guard) = self.fd.ready(Interest::ERROR).await {
@@ -159,8 +153,7 @@ pub fn keep_alive(socket: impl AsFd, limit: Duration) -> io::Result<()> {
     }
 }
 
-/// Seconds until the first probe, seconds between probes, and the number of probes: together at most `limit`, as
-/// far as whole seconds allow it.
+/// Seconds until the first probe, seconds between probes, and the number of probes: together at most `limit`.
 fn keepalive_parameters(limit: Duration) -> (u64, u64, u32) {
     // The kernel takes at most 32,767 s for each (MAX_TCP_KEEPIDLE, include/net/tcp.h).
     let limit = limit.as_secs().clamp(2, 60_000);

@@ -36,11 +36,6 @@ impl TimeSpan {
             Self::Infinity => None,
         }
     }
-
-    /// From microseconds; `None` is [`Self::Infinity`].
-    pub fn from_micros(micros: Option<u64>) -> Self {
-        micros.map_or(Self::Infinity, |us| Self::Finite(Duration::from_micros(us)))
-    }
 }
 
 /// Reads a limit, for an option: a time, and not 0. The error is a sentence.
@@ -170,7 +165,7 @@ mod tests {
             ("7µs", 7),
             ("55s500ms", 55_500_000),
         ] {
-            let span = TimeSpan::from_micros(Some(micros));
+            let span = TimeSpan::Finite(Duration::from_micros(micros));
             assert_eq!(text.parse(), Ok(span), "{text}");
         }
         assert_eq!("infinity".parse(), Ok(TimeSpan::Infinity));

@@ -87,8 +87,7 @@ async fn lookup(host: &str, port: u16) -> Result<Vec<SocketAddr>, ClientFailure>
     }
 }
 
-/// Connects to an AF_UNIX socket. While its backlog is full a non-blocking connect fails with EAGAIN,
-/// connect(2), where TCP would wait.
+/// Connects to an AF_UNIX socket. A non-blocking connect fails with EAGAIN while its backlog is full, connect(2).
 async fn unix(path: &Path) -> io::Result<Stream> {
     let mut pause = Duration::from_millis(10);
     loop {

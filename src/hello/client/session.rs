@@ -24,8 +24,7 @@ struct Session<'a> {
     progress: Instant,
 }
 
-/// Talks to the server until the input has ended and everything is answered. The server has the time `limit` for
-/// each answer.
+/// Talks to the server until the input has ended and everything is answered, each request within `limit`.
 pub async fn run(
     stream: &Stream,
     address: &Address,

@@ -85,8 +85,7 @@ async fn accept_all(
     }
 }
 
-/// Accepts a batch of waiting clients at most. Pending while no client waits or may be accepted; the inner error:
-/// no descriptors are left.
+/// Accepts at most a batch of clients. Pending while none waits or may be accepted; the inner error: no descriptors.
 fn accept_batch(
     server: &Arc<Server>,
     listeners: &[Listener],

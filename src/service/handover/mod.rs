@@ -13,4 +13,5 @@ pub mod wire;
 
 mod queue;
 
-pub use queue::{Queue, bind, check_kind};
+pub(crate) use queue::check_kind;
+pub use queue::{Queue, bind};

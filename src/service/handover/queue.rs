@@ -27,8 +27,7 @@ use crate::service::socket_file::remove_stale_datagram;
 /// we check that there is room before we receive, so that it does not happen to each client.
 #[derive(Debug, Default)]
 pub struct Queue {
-    /// Clients that came in one datagram with another, and are not returned yet. If we end, they go to another
-    /// process, as those in the socket do.
+    /// Clients that came in one datagram with another. If we end, they go to another process, as those in the socket.
     clients: Mutex<VecDeque<ClientWithToken>>,
     /// Whether descriptors have run out since the queue was last empty.
     is_short: AtomicBool,
@@ -112,12 +111,8 @@ pub fn bind(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
-/// Checks that an inherited descriptor is a handover socket.
-///
-/// # Errors
-///
-/// A sentence that says what it is instead.
-pub fn check_kind(fd: &OwnedFd) -> Result<(), String> {
+/// Checks that an inherited descriptor is a handover socket. The error is a sentence that says what it is instead.
+pub(crate) fn check_kind(fd: &OwnedFd) -> Result<(), String> {
     let is_unix = || {
         let address = rustix::net::getsockname(fd).map_err(|error| error.to_string())?;
         Ok::<bool, String>(SocketAddr::try_from(address).is_err())

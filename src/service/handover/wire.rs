@@ -1,11 +1,9 @@
 //! The datagrams of a handover socket: one client or several, at most [`CLIENTS_MAX`].
 //!
-//! The bytes are [`MESSAGE`]. With them come two descriptors for each client (`SCM_RIGHTS`, unix(7)), in the order
-//! in which the clients came:
+//! The bytes are [`MESSAGE`]. With them come two descriptors (`SCM_RIGHTS`, unix(7)) for each client, in turn:
 //!
 //! 1. the client's socket, a connected stream socket;
-//! 2. the token. The receiver neither writes nor reads it, and closes it when it is done with the client, after
-//!    the socket.
+//! 2. the token. The receiver neither writes nor reads it, and closes it when it is done, after the socket.
 //!
 //! Before it closes the socket, the receiver shuts down its writing side, or sets `SO_LINGER` to zero seconds for a
 //! reset: the sender has the socket too. A client whose socket was closed without either may be handed over again,

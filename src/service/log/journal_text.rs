@@ -43,7 +43,7 @@ struct Texts(Vec<(Field, String)>);
 impl Texts {
     fn add(&mut self, field: &Field, text: &str) {
         let text = match field.name() {
-            "message" | "ERROR" => sentence(text).into_owned(),
+            "message" | "ERROR" => sentence(text),
             _ => text.to_owned(),
         };
         self.0.push((field.clone(), text));

@@ -74,12 +74,8 @@ impl Channel {
     }
 
     /// Waits until systemd has processed all messages before (`BARRIER=1`, sd_notify(3)), at most for `limit`.
-    /// Returns whether it has. Does not allocate.
-    ///
-    /// # Errors
-    ///
-    /// When systemd cannot be notified, or descriptors have run out.
-    pub fn wait_for_barrier(&self, limit: Duration) -> io::Result<bool> {
+    /// Returns whether it has. Does not allocate. Fails when systemd cannot be notified, or descriptors have run out.
+    pub(crate) fn wait_for_barrier(&self, limit: Duration) -> io::Result<bool> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
         self.send(b"BARRIER=1", &[write.as_fd()], SendFlags::empty())?;
         drop(write);

@@ -31,8 +31,9 @@ pub struct VarlinkConnection {
     stream: UnixStream,
     received: Vec<u8>,
     limit: usize,
-    /// Descriptors that came with the bytes, if they are accepted.
-    descriptors: Option<Vec<OwnedFd>>,
+    /// Descriptors that came with the bytes.
+    descriptors: Vec<OwnedFd>,
+    /// The most that are accepted.
     descriptors_max: usize,
 }
 
@@ -43,29 +44,26 @@ impl VarlinkConnection {
             stream,
             received: Vec::new(),
             limit,
-            descriptors: None,
+            descriptors: Vec::new(),
             descriptors_max: 0,
         }
     }
 
     /// Accepts descriptors from now on, at most `most` until they are [taken](Self::take_descriptors).
     pub fn accept_descriptors(&mut self, most: usize) {
-        self.descriptors = Some(Vec::new());
         self.descriptors_max = most;
     }
 
     /// Takes the descriptors that have come until now.
     pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
-        let descriptors = self.descriptors.as_mut();
-        descriptors.map(std::mem::take).unwrap_or_default()
+        std::mem::take(&mut self.descriptors)
     }
 
     /// Receives the next message; `None` when the peer has hung up between two messages. Cancel safe.
     ///
     /// # Errors
     ///
-    /// When the connection breaks, or the message is too long or malformed. The connection cannot be used any
-    /// more then.
+    /// When the connection breaks, or the message is too long or malformed. It cannot be used any more then.
     pub async fn receive<T: DeserializeOwned>(&mut self) -> Result<Option<T>, ReceiveError> {
         loop {
             if let Some(end) = self.received.iter().position(|byte| *byte == 0) {
@@ -125,13 +123,9 @@ impl VarlinkConnection {
     }
 
     /// Sends one message with descriptors, at least one: 253 with the first byte, 253 with the second and so on.
-    /// Not cancel safe.
-    ///
-    /// # Errors
-    ///
-    /// When the connection breaks, too many descriptors are in flight (`ETOOMANYREFS`, unix(7)), or the message
-    /// has too few bytes for all.
-    pub async fn send_with(
+    /// Not cancel safe. Fails when the connection breaks, too many descriptors are in flight (`ETOOMANYREFS`,
+    /// unix(7)), or the message has too few bytes for all.
+    pub(crate) async fn send_with(
         &mut self,
         message: &impl Serialize,
         descriptors: &[BorrowedFd<'_>],
@@ -149,13 +143,9 @@ impl VarlinkConnection {
         self.send_bytes(&bytes[count..]).await
     }
 
-    /// Sends one message, if the peer is there and the socket has room for all of it now.
-    ///
-    /// # Errors
-    ///
-    /// When it was not sent. If a part was, which happens only if the peer does not read, the connection cannot be
-    /// used any more.
-    pub fn send_now(&self, message: &impl Serialize) -> io::Result<()> {
+    /// Sends one message, if the peer is there and the socket has room for all of it now. Fails when it was not
+    /// sent. If a part was, which happens only if the peer does not read, the connection cannot be used any more.
+    pub(crate) fn send_now(&self, message: &impl Serialize) -> io::Result<()> {
         let bytes = to_bytes(message)?;
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         match rustix::net::send(&self.stream, &bytes, flags)? {
@@ -175,11 +165,10 @@ impl VarlinkConnection {
 
     async fn read_some(&mut self) -> Result<usize, ReceiveError> {
         let mut chunk = [0; 4096];
-        let (stream, most) = (&self.stream, self.descriptors_max);
-        let descriptors = &mut self.descriptors;
-        let read = || match descriptors {
-            None => Ok(rustix::io::read(stream, &mut chunk)?),
-            Some(descriptors) => read_with(stream, &mut chunk, descriptors, most),
+        let (stream, descriptors) = (&self.stream, &mut self.descriptors);
+        let read = || match self.descriptors_max {
+            0 => Ok(rustix::io::read(stream, &mut chunk)?),
+            most => read_with(stream, &mut chunk, descriptors, most),
         };
         let count = stream.async_io(Interest::READABLE, read).await?;
         if self.received.len() + count > self.limit {

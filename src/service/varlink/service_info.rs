@@ -38,8 +38,7 @@ error ExpectedMore ()
 ";
 
 impl ServiceInfo {
-    /// Answers a call of `org.varlink.service` or of an unknown interface; `None` for a call of
-    /// [`Self::interface`].
+    /// Answers a call of `org.varlink.service` or an unknown interface; `None` for one of [`Self::interface`].
     pub fn answer(&self, call: &Call) -> Option<Reply> {
         let (interface, method) = call.method.rsplit_once('.').unwrap_or(("", &call.method));
         if interface == self.interface {
