@@ -1,6 +1,6 @@
 //! `lock -- COMMAND`: hold the lock while a command runs, like flock(1).
 //!
-//! The lock lasts as long as our connection, so that it ends whatever happens to this process.
+//! The lock lasts as long as our connection, so that it ends with this process at the latest.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -71,7 +71,6 @@ pub enum CtlFailure {
     /// The gate was opened meanwhile, by `unlock`, `lease` or `exit`.
     #[error("{}", unlocked(.0))]
     Unlocked(String),
-    /// The proxy refused the call.
     #[error("{0}")]
     Refused(String),
     #[error(
@@ -79,7 +78,6 @@ pub enum CtlFailure {
          gate opens again unless others keep it locked"
     )]
     Interrupted,
-    /// Standard output has no reader any more.
     #[error("nobody reads the output")]
     ReaderGone,
     #[error("the output could not be written: {0}")]

@@ -154,22 +154,22 @@ mod tests {
     fn the_only_proxy_needs_no_name_and_several_do() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
-        let nobody = selection(&[], &[]);
+        let unnamed = selection(&[], &[]);
         for empty in [directory, &directory.join("gone")] {
-            assert!(matches!(nobody.one(empty), Err(CtlFailure::NoProxy(_))));
+            assert!(matches!(unnamed.one(empty), Err(CtlFailure::NoProxy(_))));
         }
 
         fs::create_dir(directory.join("stopped")).unwrap();
         fs::create_dir(directory.join("odd")).unwrap();
         fs::write(directory.join("odd/control"), "not a socket").unwrap();
         instance(directory, "web");
-        assert_eq!(nobody.one(directory).unwrap(), proxy(directory, "web"));
+        assert_eq!(unnamed.one(directory).unwrap(), proxy(directory, "web"));
 
         instance(directory, "api");
-        let failure = nobody.one(directory).unwrap_err();
+        let failure = unnamed.one(directory).unwrap_err();
         assert_eq!(failure.exit_status(), 2);
         assert!(failure.to_string().contains("(api, web)"), "{failure}");
-        assert_eq!(nobody.all(directory).unwrap().len(), 2);
+        assert_eq!(unnamed.all(directory).unwrap().len(), 2);
         let web = selection(&["--instance", "web"], &[]).one(directory);
         assert_eq!(web.unwrap().control, directory.join("web/control"));
     }

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_behind_two_dashes_is_the_command_whatever_it_looks_like() {
+    fn words_behind_two_dashes_are_the_command_even_if_they_look_like_options() {
         let options = parse(&["lock", "--lease", "1min 30s", "--", "sh", "-c", "--json"]).unwrap();
         let Some(Verb::Lock(lock)) = options.verb else {
             panic!("{options:?}");

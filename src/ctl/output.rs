@@ -10,7 +10,7 @@ use super::failure::CtlFailure;
 use crate::service::kernel;
 use crate::service::printable::{printable, printable_json, sentence};
 
-/// Prints the text, as one line whatever is in it.
+/// Prints the text as one line, also if it has several.
 pub fn line(text: impl std::fmt::Display) -> Result<(), CtlFailure> {
     write_line(&printable(&text.to_string()))
 }

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_such_line_is_nobody() {
+    fn other_lines_have_no_client() {
         for line in [
             "",
             "sl local_address rem_address",

@@ -272,11 +272,11 @@ mod tests {
     fn peers_that_are_connected_and_wait_in_the_queue_are_shown_while_it_drains() {
         let mut picture = Picture::default();
         picture.blockers.queued = 2;
-        for (gate, is_told) in [(GateState::Draining, true), (GateState::Locked, false)] {
+        for (gate, is_shown) in [(GateState::Draining, true), (GateState::Locked, false)] {
             picture.reply = reply(gate, 1, 3);
             let lines = picture.lines(100);
             let line = "2 clients wait in the queue from addresses that are still connected:";
-            assert_eq!(lines.contains(&line.to_owned()), is_told, "{lines:#?}");
+            assert_eq!(lines.contains(&line.to_owned()), is_shown, "{lines:#?}");
         }
     }
 

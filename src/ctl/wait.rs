@@ -66,12 +66,6 @@ impl DrainCall {
         Some(Duration::from_micros(timeout?) + 2 * probe + GRACE)
     }
 
-    /// The drain is complete: its timeouts are over for repetitions of the call too.
-    fn drop_timeouts(&mut self) {
-        let [timeout, progress_timeout, _] = self.drain_times();
-        (*timeout, *progress_timeout) = (None, None);
-    }
-
     fn is_hold(&self) -> bool {
         matches!(self, Self::Lock(parameters) if parameters.hold == Some(true))
     }
@@ -113,7 +107,6 @@ pub enum CallEvent {
     Back,
 }
 
-/// Catches the signals that ask this program to end.
 pub fn catch_signals() -> Result<Signals, CtlFailure> {
     let what = "signals cannot be caught";
     Signals::new().map_err(|error| CtlFailure::System { what, error })
@@ -131,7 +124,6 @@ pub async fn complete(
         .await
 }
 
-/// A call under way.
 pub struct PendingCall {
     events: mpsc::Receiver<Result<CallEvent, CtlFailure>>,
     task: JoinHandle<()>,
@@ -247,8 +239,10 @@ impl CallTask {
             }
             let complete = call.is_complete(&reply, last);
             if complete {
+                // The drain is complete: it cannot time out any more, nor can a repetition of the call.
                 deadline = None;
-                self.call.drop_timeouts();
+                let [timeout, progress_timeout, _] = self.call.drain_times();
+                (*timeout, *progress_timeout) = (None, None);
             }
             self.notify(Ok(CallEvent::Reply { reply, complete })).await;
             if last {

@@ -89,13 +89,12 @@ pub struct ServerOptions {
     pub log_level: Level,
 }
 
-/// The default port.
-const PORT: u16 = 5000;
+const DEFAULT_PORT: u16 = 5000;
 
 impl ServerOptions {
     /// The port to listen on: none with --listen, and the default one only without --handover too.
     pub fn port(&self) -> Option<u16> {
-        let default = self.handover.is_empty().then_some(PORT);
+        let default = self.handover.is_empty().then_some(DEFAULT_PORT);
         self.port.or(default).filter(|_| self.listen.is_empty())
     }
 }

@@ -19,12 +19,8 @@ pub struct Inherited {
 }
 
 impl Inherited {
-    /// Duplicates the descriptor, with `O_CLOEXEC`.
-    ///
-    /// # Errors
-    ///
-    /// When descriptors have run out.
-    pub fn try_clone(&self) -> io::Result<Self> {
+    /// Duplicates the descriptor, with `O_CLOEXEC`. Fails when descriptors have run out.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self {
             fd: self.fd.try_clone()?,
             name: self.name.clone(),

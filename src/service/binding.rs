@@ -71,43 +71,32 @@ async fn patiently<T>(
 }
 
 impl Listener {
-    /// Listens at every socket address of `address`: a name may have several.
+    /// Listens at `socket_address`, one of those of `address`.
     fn take_or_bind(
         address: &Address,
+        (domain, socket_address): (Domain, &SockAddr),
         sockets: &mut PredecessorSockets,
-    ) -> Result<Vec<Self>, ListenError> {
-        let fail = |error| ListenError::of_bind(address, error);
+    ) -> Result<Self, ListenError> {
         let path = match address {
             Address::Unix(path) => Some(path.as_path()),
             _ => None,
         };
-        let mut listeners = Vec::new();
-        for (domain, socket_address) in socket_addresses(address).map_err(fail)? {
-            if let Some(socket) = sockets.take(&socket_address) {
-                listeners.push(Self::of_predecessor(socket, path)?);
-                continue;
-            }
-            if let Some(path) = path {
-                remove_stale(path);
-            }
-            let socket = match bind_socket(domain, &socket_address) {
-                Err(error) if is_ipv6_missing(&error, &socket_address) => {
-                    let port = socket_address
-                        .as_socket()
-                        .map_or(0, |address| address.port());
-                    let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into();
-                    if let Some(socket) = sockets.take(&anywhere) {
-                        listeners.push(Self::of_predecessor(socket, None)?);
-                        continue;
-                    }
-                    bind_socket(Domain::IPV4, &anywhere)
-                }
-                result => result,
-            }
-            .map_err(fail)?;
-            listeners.push(Self::new(socket.into(), path.and_then(SocketFile::bound))?);
+        if let Some(socket) = sockets.take(socket_address) {
+            return Self::of_predecessor(socket, path);
         }
-        Ok(listeners)
+        if let Some(path) = path {
+            remove_stale(path);
+        }
+        match bind_socket(domain, socket_address) {
+            Ok(socket) => Ok(Self::new(socket.into(), path.and_then(SocketFile::bound))?),
+            // Every address of the machine is every IPv4 address then.
+            Err(error) if is_ipv6_missing(&error, socket_address) => {
+                let port = socket_address.as_socket().map_or(0, |v6| v6.port());
+                let anywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into();
+                Self::take_or_bind(address, (Domain::IPV4, &anywhere), sockets)
+            }
+            Err(error) => Err(ListenError::of_bind(address, error)),
+        }
     }
 
     /// Listens at all addresses. Fails for the first that is unknown, taken or forbidden.
@@ -122,13 +111,18 @@ impl Listener {
     ) -> Result<Vec<Self>, ListenError> {
         let mut listeners = Vec::new();
         for address in addresses {
-            listeners.extend(Self::take_or_bind(address, sockets)?);
+            let fail = |error| ListenError::of_bind(address, error);
+            // A name may have several.
+            for (domain, socket_address) in socket_addresses(address).map_err(fail)? {
+                let place = (domain, &socket_address);
+                listeners.push(Self::take_or_bind(address, place, sockets)?);
+            }
         }
         Ok(listeners)
     }
 }
 
-/// Whether binding failed only because the kernel has no IPv6. Then every address is every IPv4 address.
+/// Whether binding at every address failed only because the kernel has no IPv6.
 fn is_ipv6_missing(error: &io::Error, address: &SockAddr) -> bool {
-    is_unspecified(address) && error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+    address.is_ipv6() && is_unspecified(address) && error.raw_os_error() == Some(libc::EAFNOSUPPORT)
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// Microseconds since the boot, including suspension: `CLOCK_BOOTTIME`, clock_gettime(2). The clock of all decisions.
 ///
 /// It is the same for every process of one boot, and cannot be set: a lease that one process saves ends at the right
-/// moment in the next one, whatever happens to the time of day.
+/// moment in the next one, also if the time of day changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Uptime(u64);
 

@@ -153,7 +153,6 @@ pub fn parent(path: &Path) -> &Path {
     }
 }
 
-/// An error with its path.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
 struct PathError {

@@ -40,7 +40,7 @@ pub fn end_orderly(socket: impl AsFd) -> Result<(), Errno> {
     shutdown(socket, Shutdown::Write)
 }
 
-/// Resets a connection, whatever other descriptors of its socket there are. Without reset, it shows the end.
+/// Resets a connection, also if its socket has other descriptors. Without reset, it shows the end.
 pub fn end_by_reset(socket: impl AsFd) {
     if connect_unspec(&socket).is_err() {
         // It fails only on a connection that is broken already.
@@ -48,15 +48,11 @@ pub fn end_by_reset(socket: impl AsFd) {
     }
 }
 
-/// Whether [`reset_on_close`] is in effect.
-pub fn resets_on_close(socket: impl AsFd) -> bool {
-    matches!(sockopt::socket_linger(socket), Ok(Some(Duration::ZERO)))
-}
-
-/// Whether closing the only descriptor would reset the connection: [`resets_on_close`], or bytes were not received
-/// (RFC 2525, section 2.17).
+/// Whether closing the only descriptor would reset the connection, after [`reset_on_close`] or because bytes were not
+/// received (RFC 2525, section 2.17).
 pub fn is_to_be_reset(socket: BorrowedFd<'_>) -> bool {
-    resets_on_close(socket) || has_unread(socket)
+    let linger = sockopt::socket_linger(socket);
+    linger == Ok(Some(Duration::ZERO)) || has_unread(socket)
 }
 
 #[cfg(test)]

@@ -16,9 +16,10 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Whether descriptors or memory had run out.
 pub fn is_exhausted(error: &io::Error) -> bool {
-    let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-    let number = error.raw_os_error();
-    number.is_some_and(|number| exhausted.contains(&number))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
+    )
 }
 
 /// Whether the error, or a cause of it, is that descriptors had run out.
@@ -30,7 +31,6 @@ pub fn is_of_descriptors(error: &(dyn Error + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| error.source()).any(is_one)
 }
 
-/// Too few descriptors to serve anybody.
 #[derive(Debug, thiserror::Error)]
 #[error("there are too few descriptors to serve anybody: {0} (raise LimitNOFILE=)")]
 pub struct TooFew(#[source] io::Error);
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_lack_of_descriptors_is_known_whatever_it_has_caused() {
+    fn a_lack_of_descriptors_is_found_among_the_causes() {
         let none_left = || io::Error::from_raw_os_error(libc::EMFILE);
         let caused = crate::service::listener::ListenError::Watch(none_left());
         assert!(is_of_descriptors(&none_left()) && is_of_descriptors(&caused));

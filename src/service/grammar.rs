@@ -114,7 +114,7 @@ fn address(text: &str, purpose: Purpose) -> Result<Address, Problem> {
     tcp(text, purpose)
 }
 
-/// A path must be absolute, because nobody chooses the working directory of a daemon.
+/// A path must be absolute: a daemon has no working directory of its own.
 fn path(text: &str) -> Result<PathBuf, Problem> {
     match text.len() {
         0 => Err("the path is missing".into()),

@@ -86,14 +86,15 @@ fn interleaved(addresses: impl IntoIterator<Item = SocketAddr>) -> VecDeque<Sock
         }
     }
     let first_is_v6 = all.front().is_some_and(SocketAddr::is_ipv6);
-    let (mut first, mut second): (VecDeque<_>, VecDeque<_>) = all
-        .into_iter()
-        .partition(|address| address.is_ipv6() == first_is_v6);
+    let is_first = |address: &SocketAddr| address.is_ipv6() == first_is_v6;
+    let (first, second): (Vec<_>, Vec<_>) = all.into_iter().partition(is_first);
+    let mut second = second.into_iter();
     let mut ordered = VecDeque::new();
-    while !first.is_empty() || !second.is_empty() {
-        ordered.extend(first.pop_front());
-        ordered.extend(second.pop_front());
+    for address in first {
+        ordered.push_back(address);
+        ordered.extend(second.next());
     }
+    ordered.extend(second);
     ordered
 }
 

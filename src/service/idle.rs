@@ -59,18 +59,6 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn it_expires_after_the_limit_without_use() {
-        let mut timer = IdleTimer::new(Some(Duration::from_secs(10)));
-        assert!(!timer.expired(at(100)), "it has not been started");
-        timer.update(false, at(100));
-        timer.update(false, at(105));
-        assert!(!timer.expired(at(109)));
-        assert!(timer.expired(at(110)));
-        timer.update(true, at(110));
-        assert!(!timer.expired(at(200)));
-    }
-
-    #[test]
     fn zero_expires_at_once_and_infinity_never() {
         let mut timer = IdleTimer::new(Some(Duration::ZERO));
         timer.update(false, at(5));

@@ -35,7 +35,6 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Takes all messages.
     pub fn take(&self) -> Vec<T> {
         let mut messages = lock(&self.messages);
         let _ = rustix::io::read(&self.event, &mut [0; 8]);

@@ -50,8 +50,8 @@ pub async fn listener_at_name<'a>(
         .find(|listener| addresses.iter().any(|address| leads_to(*address, listener)))
 }
 
-/// Whether an address could lead to a listener, whatever names and interfaces there are: it has the port of one,
-/// or both are AF_UNIX. A redirection of packets to another port is not seen.
+/// Whether an address could lead to a listener by some name or interface: it has the port of one, or both are AF_UNIX.
+/// A redirection of packets to another port is not seen.
 pub fn may_lead_to_one(target: &Address, listeners: &[Listener]) -> bool {
     match target {
         Address::Tcp { port, .. } => has_port(*port, listeners),
@@ -226,7 +226,7 @@ mod tests {
             (format!("{path}.other"), None),
             (format!("127.0.0.1:{port}"), Some(1)),
             (format!("localhost:{port}"), Some(1)),
-            (format!("nobody.invalid:{port}"), None),
+            (format!("unknown.invalid:{port}"), None),
             (format!("127.0.0.1:{}", port ^ 1), None),
         ] {
             let target: Address = target.parse().unwrap();

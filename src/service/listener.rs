@@ -30,20 +30,12 @@ use super::stream::{keep_alive, send_at_once};
 /// Why a socket cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// It could not be bound.
     #[error("cannot listen on {address}: {source}{}", hint(.source))]
-    Bind {
-        /// Where.
-        address: Address,
-        /// Why not.
-        source: io::Error,
-    },
+    Bind { address: Address, source: io::Error },
     /// Something else is at its path.
     #[error("cannot listen on {address}: there is {found}, and no socket; name another path")]
     Occupied {
-        /// Where.
         address: Address,
-        /// What is there.
         found: &'static str,
     },
     /// It is not a listening stream socket.
@@ -55,7 +47,6 @@ pub enum ListenError {
 }
 
 impl ListenError {
-    /// For a socket that could not be bound.
     pub(super) fn of_bind(address: &Address, source: io::Error) -> Self {
         let address = address.clone();
         let found = match &address {
@@ -193,7 +184,6 @@ impl Listener {
         self.is_shared.store(true, Relaxed);
     }
 
-    /// Whether it is a handover socket.
     pub fn is_handover(&self) -> bool {
         self.queue.is_some()
     }

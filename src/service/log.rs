@@ -41,32 +41,26 @@ impl Default for Level {
 /// Starts logging for the program `name`; call it once.
 ///
 /// The journal gets each field (`PEER=`, `CONNECTION_ID=`, …), and a `MESSAGE_ID`. Without journald, or if standard
-/// error is not the journal (`JOURNAL_STREAM`, systemd.exec(5)), standard error gets lines for people; unless it is
-/// a listener, as `StandardInput=socket` makes it, where nobody reads.
+/// error is neither the journal (`JOURNAL_STREAM`, systemd.exec(5)) nor a listener, as `StandardInput=socket` makes
+/// it, standard error gets lines for people.
 pub fn start(name: &str, level: Level) {
-    let nobody_reads = rustix::net::sockopt::socket_acceptconn(std::io::stderr()) == Ok(true);
-    if (libsystemd::logging::connected_to_journal() || nobody_reads)
-        && let Ok(journal) = tracing_journald::layer()
-    {
+    let is_listener = rustix::net::sockopt::socket_acceptconn(std::io::stderr()) == Ok(true);
+    let is_journal = is_listener || libsystemd::logging::connected_to_journal();
+    let registry = tracing_subscriber::registry().with(level.0);
+    // It fails only if logging was started before.
+    let _ = if let Some(Ok(journal)) = is_journal.then(tracing_journald::layer) {
         let journal = journal
             .with_field_prefix(None)
             .with_syslog_identifier(name.to_owned());
-        // It fails only if logging was started before.
-        let _ = tracing_subscriber::registry()
-            .with(level.0)
-            .with(JournalText(journal))
-            .try_init();
-        return;
-    }
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .with_target(false)
-        .fmt_fields(format::debug_fn(write_field));
-    let _ = tracing_subscriber::registry()
-        .with(level.0)
-        .with(lines)
-        .try_init();
+        registry.with(JournalText(journal)).try_init()
+    } else {
+        let lines = tracing_subscriber::fmt::layer()
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .with_target(false)
+            .fmt_fields(format::debug_fn(write_field));
+        registry.with(lines).try_init()
+    };
 }
 
 /// Writes the message, as one line. The other fields are for queries of the journal.

@@ -3,8 +3,7 @@
 //! - options: `address`, `grammar`, `timespan`, `command_line`;
 //! - listeners: `activation` (from systemd), `predecessor` (from another process), `binding` (new ones),
 //!   `listener`, `socket`, `exhausted` (descriptors have run out);
-//! - clients: `arrival`, `handover` (their sockets come from another process), `client_socket`, `stream`,
-//!   `ending`;
+//! - clients: `arrival`, `handover` (from another process), `client_socket`, `stream`, `ending`;
 //! - upstreams: `happy_eyeballs`, `connecting`, `congestion`, `leads_to`;
 //! - files: `directory`, `path_check`, `socket_file`;
 //! - the life cycle: `serve`, `idle`, `drain`, `signals`, `notify`;

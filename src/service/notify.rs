@@ -196,19 +196,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_offered_waits_for_nobody() {
+    fn an_offer_does_not_wait() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
         let channel = Channel::to(path.as_os_str().as_bytes()).unwrap();
-        let say = |text: &str| offer(Ok(Some(&channel)), NotifyState::Status(&sentence(text)));
-        let said = (0..100_000).take_while(|_| say("busy\n")).count();
-        assert!(said < 100_000, "nobody reads");
+        let offer = |text: &str| offer(Ok(Some(&channel)), NotifyState::Status(&sentence(text)));
+        let count = (0..100_000).take_while(|_| offer("busy\n")).count();
+        assert!(count < 100_000, "the queue has a limit");
         let mut buffer = [0; 100];
         let length = systemd.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], br"STATUS=busy\n");
-        assert!(say("there is room again"));
+        assert!(offer("there is room again"));
         drop(systemd);
-        assert!(say("nobody is there, and nobody will be"));
+        assert!(offer("the recipient is gone for good"));
     }
 }

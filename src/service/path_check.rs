@@ -1,8 +1,7 @@
 //! Checks that root and this process alone can change what is at a path. Pure, except for the user of the process.
 //!
-//! Each directory on the way must belong to root or to our user, and nobody else may be able to write to it. A
-//! sticky one (/tmp) is allowed on the way, where nobody can remove what others own, but not at the end. A link
-//! must belong to root or to us.
+//! Each directory must belong to root or to our user, and no other user may be able to write to it, except to a sticky
+//! one (/tmp) on the way: there users remove only their own files. A link must belong to root or to us.
 
 use std::io;
 use std::path::Path;
@@ -151,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_ours_and_roots_and_nobody_else_can_write() {
+    fn only_root_and_we_own_the_way_and_can_write_to_it() {
         let tmp = (ROOT, 0o1777);
         for (way, good) in [
             (&[(ROOT, 0o755), (US, 0o755)][..], true),
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_somebodys_if_root_or_we_have_given_it_to_them() {
+    fn a_place_belongs_to_a_user_if_root_or_we_have_given_it_to_them() {
         let (dir, own) = ((ROOT, 0o755), (MALLORY, 0o755));
         for (way, good) in [
             (&[dir, own][..], true),

@@ -31,7 +31,6 @@ impl Events {
         Self(Vec::with_capacity(EVENTS))
     }
 
-    /// The number of events.
     pub fn len(&self) -> usize {
         self.0.len()
     }

@@ -13,7 +13,6 @@ use super::socket::is_unspecified;
 pub struct PredecessorSockets(Vec<OwnedFd>);
 
 impl PredecessorSockets {
-    /// All its sockets.
     pub fn new(sockets: Vec<OwnedFd>) -> Self {
         Self(sockets)
     }

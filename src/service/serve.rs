@@ -82,7 +82,6 @@ pub enum ServeOutcome {
     Left,
 }
 
-/// Why the loop ended.
 enum EndReason {
     Idle,
     Signal,

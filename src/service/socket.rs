@@ -87,11 +87,10 @@ pub(super) fn bind_private_socket(path: &Path) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Makes a listening socket.
 pub(super) fn bind_socket(domain: Domain, address: &SockAddr) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::STREAM.nonblocking().cloexec(), None)?;
     if domain == Domain::IPV6 {
-        // [::] alone means IPv4 as well, whatever net.ipv6.bindv6only says.
+        // [::] alone means IPv4 as well, also where net.ipv6.bindv6only is set.
         socket.set_only_v6(!is_unspecified(address))?;
     }
     if domain == Domain::IPV4 || domain == Domain::IPV6 {

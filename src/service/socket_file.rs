@@ -15,7 +15,6 @@ use rustix::io::Errno;
 use super::directory::{Directory, parent};
 use super::path_check::PathCheck;
 
-/// The file of a socket.
 #[derive(Debug)]
 pub struct SocketFile {
     directory: OwnedFd,
@@ -172,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_listens_on_is_removed_and_what_is_no_socket_stays() {
+    fn a_socket_without_a_listener_is_removed_and_every_other_file_stays() {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
         let listener = UnixListener::bind(path("live")).unwrap();

@@ -30,7 +30,6 @@ pub struct Stream<F: AsFd + AsRawFd = OwnedFd> {
 }
 
 impl Stream {
-    /// The socket itself.
     pub fn into_fd(self) -> OwnedFd {
         self.fd.into_inner()
     }
@@ -107,7 +106,6 @@ impl<F: AsFd + AsRawFd> Stream<F> {
         }
     }
 
-    /// See [`ending::reset_on_close`].
     pub fn reset_on_close(&self) {
         ending::reset_on_close(&self.fd);
     }

@@ -23,7 +23,6 @@ impl Dialogue {
         }
     }
 
-    /// The input has ended.
     pub fn end_input(&mut self) {
         if let Some(line) = self.requests.finish() {
             self.count(line);

@@ -11,7 +11,6 @@ use crate::service::timespan::TimeSpan;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientFailure {
-    /// The arguments make no sense.
     #[error("{0}")]
     Usage(String),
     #[error("the host {0} is unknown ({1}): check its spelling and this machine's DNS")]
@@ -46,7 +45,6 @@ pub enum ClientFailure {
     Unreachable(Address, io::Error),
     #[error("the input cannot be read: {0}")]
     Input(String),
-    /// Standard output has no reader any more.
     #[error("nobody reads the output")]
     ReaderGone,
     #[error("the output cannot be written: {0}")]

@@ -90,7 +90,6 @@ impl Session<'_> {
         self.progress = Instant::now();
     }
 
-    /// The result of sending.
     fn advance(&mut self, result: io::Result<usize>) {
         // Receiving returns the error, after the answers that came before it.
         let Ok(count) = result else {

@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_that_came_together_are_received_one_by_one_or_go_to_somebody_else() {
+    fn clients_that_came_together_are_received_one_by_one_or_go_to_another_process() {
         let (ours, theirs) = UnixDatagram::pair().unwrap();
         let clients: [_; 3] = std::array::from_fn(|_| pair());
         let (ends, tokens): (Vec<_>, Vec<_>) = (0..3).map(|_| std::io::pipe().unwrap()).unzip();

@@ -25,7 +25,7 @@ pub const CLIENTS_MAX: usize = 32;
 /// The number of descriptors for each client.
 pub const DESCRIPTORS: usize = 2;
 
-/// The descriptors of a client, of whatever kind they are.
+/// The descriptors of a client, unchecked.
 #[derive(Debug)]
 pub struct ClientWithToken {
     /// What should be the client's socket.

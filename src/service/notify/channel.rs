@@ -92,30 +92,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_calling_process_claims_to_be_the_main_process() {
+    fn the_calling_process_claims_to_be_the_main_process_at_a_path_and_at_a_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
-        let systemd = UnixDatagram::bind(&path).unwrap();
-        let channel = Channel::to(path.as_os_str().as_bytes()).unwrap();
-        channel.claim_main_process();
-        let mut buffer = [0; 100];
-        let length = systemd.recv(&mut buffer).unwrap();
-        let expected = format!("MAINPID={}", std::process::id());
-        assert_eq!(&buffer[..length], expected.as_bytes());
-    }
-
-    #[test]
-    fn a_name_without_a_path_is_reached() {
-        let name = format!("notify-test-{}", std::process::id());
-        let address = SocketAddr::from_abstract_name(&name).unwrap();
-        let systemd = UnixDatagram::bind_addr(&address).unwrap();
-        let channel = Channel::to(format!("@{name}").as_bytes()).unwrap();
-        channel
-            .send(b"WATCHDOG=1", &[], SendFlags::empty())
-            .unwrap();
-        let mut buffer = [0; 100];
-        let length = systemd.recv(&mut buffer).unwrap();
-        assert_eq!(&buffer[..length], b"WATCHDOG=1");
+        let name = format!("@notify-test-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name[1..]).unwrap();
+        for (systemd, name) in [
+            (UnixDatagram::bind(&path), path.as_os_str().as_bytes()),
+            (UnixDatagram::bind_addr(&address), name.as_bytes()),
+        ] {
+            let systemd = systemd.unwrap();
+            Channel::to(name).unwrap().claim_main_process();
+            let mut buffer = [0; 100];
+            let length = systemd.recv(&mut buffer).unwrap();
+            let expected = format!("MAINPID={}", std::process::id());
+            assert_eq!(&buffer[..length], expected.as_bytes());
+        }
     }
 
     #[test]
