@@ -10,15 +10,7 @@
 //!
 //! Imports run downwards only. Modules on one line do not import from each other, files do not import in
 //! circles, and no file imports from the file of a module that it is in. `tests/layers` reads this list and
-//! enforces that. The programs in `src/bin` are above.
-//!
-//! Three absences:
-//!
-//! - nothing outside `proxy::relay` touches a byte of payload;
-//! - `proxy::control` and `service::serve` make no decision: they feed the pure state machines (`Gate`,
-//!   `IdleTimer`, `Drain`);
-//! - nothing outside `service::activation` reads `LISTEN_FDS`; nothing outside `service::notify` writes to
-//!   `NOTIFY_SOCKET`.
+//! enforces that. The programs in `src/bin` are above. `doc/architecture.md` has the laws and the paths.
 
 pub mod ctl;
 pub mod hello;

@@ -10,8 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
-use super::admission::Admission;
-use super::connections::{Abort, Cuts, Sweep};
+use super::admission::{Admission, Cuts, Sweep};
 use super::event;
 use super::route::Route;
 use super::workers::{self, Threads, WorkerPool};
@@ -39,11 +38,8 @@ pub enum Leaving {
 /// A proxy that is running.
 #[derive(Debug)]
 pub struct Proxy {
-    /// The gate and the connections that it has let in.
     pub admission: Arc<Admission>,
-    /// Where clients go.
     pub route: Arc<Route>,
-    /// The threads that carry connections.
     pub workers: Arc<WorkerPool>,
     /// The guardian of kept connections.
     pub last_will: LastWill,
@@ -116,11 +112,6 @@ impl Proxy {
             }
             self.predecessor_cut.notify_one();
         }
-    }
-
-    /// Ends all open connections, here and in the predecessor.
-    pub fn cut_all(&self, why: Abort) {
-        self.admission.connections.abort_all(why);
     }
 
     /// Waits until the predecessor has to cut its connections. Cancel safe.

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::admission::Gate;
 use super::assembly::Leaving;
-use super::gate::Gate;
 use super::keep;
 use super::options::ProxyOptions;
 use super::start::keeping;

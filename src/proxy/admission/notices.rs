@@ -1,7 +1,7 @@
 //! The gate in the journal.
 
+use super::gate::{Gate, Notice, Opened};
 use crate::proxy::event;
-use crate::proxy::gate::{Gate, Notice, Opened};
 use crate::service::clock::{Uptime, micros};
 use crate::service::plural::clause;
 use crate::service::printable::Printable;

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::places::{Activity, Places};
 use crate::interface::qualified;
-use crate::proxy::admission::backlog::Backlog;
+use crate::proxy::admission::Backlog;
 use crate::service::listener::{Listener, Peer};
 use crate::service::mutex;
 use crate::service::varlink::{Reply, VarlinkConnection};

@@ -20,8 +20,8 @@ use crate::interface::{
     ConnectionParameters, ConnectionReply, DESCRIPTION, INTERFACE, StatusReply, UnlockReply,
     qualified,
 };
+use crate::proxy::admission::Abort;
 use crate::proxy::assembly::Proxy;
-use crate::proxy::connections::Abort;
 use crate::service::varlink::{Call, Reply, ServiceInfo, VarlinkConnection};
 
 const INFO: ServiceInfo = ServiceInfo {

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::callers::{Callers, PATIENCE, send};
 use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
+use crate::proxy::admission::Abort;
 use crate::proxy::assembly::Proxy;
-use crate::proxy::connections::Abort;
 use crate::service::listener::{Listener, Peer};
 use crate::service::mutex;
 use crate::service::varlink::{Call, Reply, VarlinkConnection};
@@ -151,7 +151,7 @@ async fn attend(mut connection: VarlinkConnection, proxy: Arc<Proxy>, mut left: 
         if open != left {
             left = open;
             if send(&mut connection, &retire_reply(open)).await.is_err() {
-                return proxy.cut_all(Abort::Successor);
+                return proxy.admission.connections.abort_all(Abort::Successor);
             }
             continue;
         }
@@ -159,7 +159,7 @@ async fn attend(mut connection: VarlinkConnection, proxy: Arc<Proxy>, mut left: 
             _ = changes.changed() => {}
             () = connection.hung_up(), if !cut => {
                 cut = true;
-                proxy.cut_all(Abort::Successor);
+                proxy.admission.connections.abort_all(Abort::Successor);
             }
         }
     }

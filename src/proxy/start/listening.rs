@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::take_over::{self, Predecessor, TakeOverError};
 use crate::proxy::options::ProxyOptions;
-use crate::proxy::take_over::{self, Predecessor, TakeOverError};
 use crate::service::activation::{self, Inherited};
 use crate::service::binding;
 use crate::service::listener::Listener;

@@ -8,3 +8,4 @@ pub mod listening;
 pub mod preparation;
 pub mod resumption;
 pub mod startup;
+mod take_over;

@@ -3,11 +3,10 @@
 
 use super::first_target::first_target;
 use super::listening::{self, not_taken_over};
-use crate::proxy::handover::Handover;
+use super::take_over::Predecessor;
+use crate::proxy::admission::{LockDirectory, TargetFile, check_directory};
 use crate::proxy::options::ProxyOptions;
-use crate::proxy::route::RouteSettings;
-use crate::proxy::state::{self, LockDirectory, TargetFile};
-use crate::proxy::take_over::Predecessor;
+use crate::proxy::route::{Handover, RouteSettings};
 use crate::service::activation::Inherited;
 use crate::service::address::Address;
 use crate::service::listener::Listener;
@@ -36,7 +35,7 @@ impl ListeningSockets {
             .into_iter()
             .partition(|socket| socket.name == CONTROL_NAME);
         for directory in listening::directories(options, control.is_empty()) {
-            state::check(&directory)?;
+            check_directory(&directory)?;
         }
         let mut predecessor = listening::predecessor(options, count).await?;
         let (clients, control) = match &mut predecessor {

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::proxy::admitted_client::AdmittedClient;
+use crate::proxy::admission::AdmittedClient;
 use crate::proxy::assembly::Proxy;
 use crate::proxy::event;
 use crate::proxy::keep::{self, GivenUp, Restored, Slot, Stage, Started, Way};

@@ -4,8 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::proxy::admission::Attempt;
-use crate::proxy::admitted_client::AdmittedClient;
+use crate::proxy::admission::{AdmittedClient, Attempt};
 use crate::proxy::keep::Slot;
 use crate::proxy::route::Route;
 use crate::proxy::upstream::Spare;

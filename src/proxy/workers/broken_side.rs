@@ -3,8 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::proxy::admitted_client::AdmittedClient;
-use crate::proxy::connections::{Side, log};
+use crate::proxy::admission::{AdmittedClient, Side, log};
 use crate::proxy::relay;
 use crate::service::ending;
 use crate::service::stream::Stream;

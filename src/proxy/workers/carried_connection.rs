@@ -2,8 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::proxy::admitted_client::AdmittedClient;
-use crate::proxy::connections::Connection;
+use crate::proxy::admission::{AdmittedClient, Connection};
 use crate::proxy::keep::{RestoredFlow, Slot, SlotSockets, Way};
 use crate::proxy::relay::{Ready, Relay};
 use crate::proxy::route::Route;

@@ -8,7 +8,7 @@ use slab::Slab;
 use super::carried_connection::CarriedConnection;
 use super::handle::WorkerHandle;
 use super::token::{CLIENT, GENERATIONS, UPSTREAM, key_and_generation, token};
-use crate::proxy::connections::log;
+use crate::proxy::admission::log;
 use crate::proxy::relay::WATCHED;
 use crate::service::clock::Uptime;
 

@@ -7,13 +7,10 @@ use std::time::{Duration, Instant};
 use super::carried_connection::CarriedConnection;
 use super::worker::Worker;
 use super::{Threads, WorkerHandle, WorkerPool, pool};
-use crate::proxy::admission::Admission;
-use crate::proxy::admitted_client::AdmittedClient;
-use crate::proxy::connections::Connection;
-use crate::proxy::gate::Gate;
-use crate::proxy::handover::Handover;
-use crate::proxy::route::{Route, RouteSettings};
-use crate::proxy::state::{LockDirectory, TargetFile};
+use crate::proxy::admission::{
+    Admission, AdmittedClient, Connection, Gate, LockDirectory, TargetFile,
+};
+use crate::proxy::route::{Handover, Route, RouteSettings};
 use crate::proxy::upstream::{Connected, Spare};
 use crate::service::address::Address;
 use crate::service::client_socket::ClientSocket;

@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::proxy::admitted_client::AdmittedClient;
-use crate::proxy::connections::{Connection, log};
-use crate::proxy::handover::{SendPermit, Sender};
-use crate::proxy::route::Route;
+use crate::proxy::admission::{AdmittedClient, Connection, log};
+use crate::proxy::route::{Route, SendPermit, Sender};
 use crate::proxy::upstream::{Attempts, Spare};
 use crate::service::address::Address;
 use crate::service::stream::Stream;

@@ -9,8 +9,8 @@ use super::exchange::{Exchange, gate_reply};
 use super::refused::{CallResult, Refused, not_saved, parameters, refuse};
 use super::target;
 use crate::interface::{GateReply, GateState, LeaseEnd, LockParameters, SwitchParameters};
+use crate::proxy::admission::{CallerId, LockRequest, Mode, Opened, Outcome};
 use crate::proxy::assembly::Proxy;
-use crate::proxy::gate::{CallerId, LockRequest, Mode, Opened, Outcome};
 use crate::service::clock;
 use crate::service::varlink::Reply;
 

@@ -1,7 +1,6 @@
 //! What must hold of the gate, whatever happens in whatever order.
 
 mod random;
-mod restart;
 mod succession;
 
 use std::io;

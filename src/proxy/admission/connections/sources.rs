@@ -54,7 +54,7 @@ pub struct Sources {
     /// The most connections of one source.
     most: usize,
     open: HashMap<Source, usize>,
-    refused: u64,
+    pub(super) refused: u64,
     /// How many of them were reported, and when.
     reported: u64,
     reported_at: Option<Uptime>,
@@ -104,10 +104,6 @@ impl Sources {
         self.reported_at = Some(now);
         let reported = std::mem::replace(&mut self.reported, self.refused);
         Some(self.refused - reported)
-    }
-
-    pub fn refused(&self) -> u64 {
-        self.refused
     }
 }
 
@@ -167,6 +163,6 @@ mod tests {
         assert_eq!(sources.refuse(at(101)), None);
         assert_eq!(sources.refuse(at(109)), None);
         assert_eq!(sources.refuse(at(110)), Some(3));
-        assert_eq!(sources.refused(), 4);
+        assert_eq!(sources.refused, 4);
     }
 }

@@ -13,8 +13,8 @@ use tokio::time::{sleep, timeout};
 
 use super::error::{Obstacle, TakeOverError};
 use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
+use crate::proxy::admission::{LockDirectory, TargetFile};
 use crate::proxy::assembly::Proxy;
-use crate::proxy::state::{LockDirectory, TargetFile};
 use crate::service::address::Address;
 use crate::service::listener::{ListenError, Listener};
 use crate::service::path_check::PathCheck;
@@ -51,15 +51,13 @@ pub async fn ask(control: &Path) -> Result<Option<Predecessor>, TakeOverError> {
         match meet(control).await {
             // It is just ending: soon it will be gone.
             Err(Obstacle::Lost) if looks < LOOKS => looks += 1,
-            result => return result.map_err(|obstacle| failure(control, obstacle)),
+            result => {
+                let path = control.to_owned();
+                return result.map_err(|obstacle| TakeOverError { path, obstacle });
+            }
         }
         sleep(LOOK_EVERY).await;
     }
-}
-
-fn failure(path: &Path, obstacle: Obstacle) -> TakeOverError {
-    let path = path.to_owned();
-    TakeOverError { path, obstacle }
 }
 
 async fn meet(path: &Path) -> Result<Option<Predecessor>, Obstacle> {
@@ -112,7 +110,8 @@ async fn connect(path: &Path) -> Result<Option<UnixStream>, Obstacle> {
 
 impl Predecessor {
     fn failure(&self, obstacle: Obstacle) -> TakeOverError {
-        failure(&self.path, obstacle)
+        let path = self.path.clone();
+        TakeOverError { path, obstacle }
     }
 
     /// Checks that its lock will be found here, and its target too if that is needed.

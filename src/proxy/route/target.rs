@@ -6,12 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use super::admission::Admission;
-use super::connections::Connection;
-use super::event;
 use super::handover::Handover;
-use super::state::TargetFile;
-use super::upstream::{ATTEMPT, Connector, ProxyProtocol};
+use crate::proxy::admission::{Admission, Connection, TargetFile};
+use crate::proxy::event;
+use crate::proxy::upstream::{ATTEMPT, Connector, ProxyProtocol};
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::leads_to;
@@ -55,15 +53,12 @@ pub enum SetTargetError {
     NotSaved(#[from] io::Error),
 }
 
-/// The target, and the two ways to it: an upstream connection, and direct handover.
+/// The target, and the two ways to it: an upstream connection, and handover to a service that accepts itself.
 #[derive(Debug)]
 pub struct Route {
-    /// The gate that clients come through.
     pub admission: Arc<Admission>,
     pub settings: RouteSettings,
-    /// The way to an upstream.
     pub connector: Connector,
-    /// The way to a service that accepts clients itself.
     pub handover: Handover,
     /// The control sockets, which no client may reach; none once another process has them.
     control: Weak<[Listener]>,

@@ -81,7 +81,6 @@ impl Gate {
         self.own + self.predecessor
     }
 
-    /// Open connections of the predecessor.
     pub fn open_in_predecessor(&self) -> usize {
         self.predecessor
     }

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::admission::Admission;
 use super::connections::Connection;
-use super::upstream::{Connected, Spare, pause_after};
+use super::entrance::Admission;
+use crate::proxy::upstream::{Connected, Spare, pause_after};
 use crate::service::address::Address;
 
 /// A client that was admitted: counted until this is dropped, after its sockets are closed.
 #[derive(Debug)]
 pub struct AdmittedClient {
     connection: Arc<Connection>,
-    /// For its upstream.
     pub spare: Spare,
     /// When its wait for an upstream began: when it was accepted. It begins anew when this process takes the
     /// client over from the one before, and when the client comes back from a handover for the first time:

@@ -1,9 +1,23 @@
-//! How long a receiver has taken nothing of what waits for it. Pure.
+//! Whether a peer is gone, and how long a receiver has taken nothing of what waits for it. Pure.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::service::clock::Uptime;
+use crate::service::kernel::TcpInfo;
+
+/// Whether the peer was asked and has not answered for `limit`: segments were retransmitted, or its closed
+/// window was probed more than once. A peer that is alive answers a probe within one round trip, however
+/// long it does not read.
+///
+/// The kernel probes only connections that have nothing to send (`tcp_keepalive_timer`,
+/// `net/ipv4/tcp_timer.c`). With bytes in flight it gives up after `tcp_retries2`, about fifteen minutes,
+/// and a lock would have to wait for that. `TCP_USER_TIMEOUT` also ends connections whose peer is alive and
+/// merely does not read.
+pub(super) fn is_gone(info: &TcpInfo, limit: Duration) -> bool {
+    let asked = info.retransmits >= 1 && info.unacked > 0 || info.probes >= 2;
+    asked && Duration::from_millis(info.last_ack_recv_ms.into()) >= limit
+}
 
 /// What was seen of the receiver of one direction. Only one thread looks.
 #[derive(Debug, Default)]
@@ -33,6 +47,29 @@ impl Stall {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_is_gone_when_it_was_asked_and_was_silent_for_the_whole_time() {
+        // The kernel probes every 120 s in the end, so that the last answer is up to so old.
+        for (unacked, retransmits, probes, last_ack_recv_ms, expected) in [
+            (3, 7, 0, 60_000, true),
+            (3, 7, 0, 59_999, false),
+            (3, 0, 0, 60_000, false),
+            (0, 0, 1, 119_000, false),
+            (0, 0, 2, 119_000, true),
+            (0, 0, 0, u32::MAX, false),
+        ] {
+            let info = TcpInfo {
+                unacked,
+                retransmits,
+                probes,
+                last_ack_recv_ms,
+                ..TcpInfo::default()
+            };
+            let gone = is_gone(&info, Duration::from_secs(60));
+            assert_eq!(gone, expected, "{info:?}");
+        }
+    }
 
     fn at(seconds: u64) -> Uptime {
         Uptime::from_micros(seconds * 1_000_000)

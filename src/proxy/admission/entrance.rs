@@ -1,29 +1,25 @@
 //! Admission: the gate, and what an admitted client holds until its connection has ended.
 
-pub mod backlog;
-mod doors;
-mod notices;
-pub mod wakers;
-
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use super::backlog::Backlog;
 use super::connections::{Abort, Connection, Connections, Source};
-use super::event;
+use super::doors::Doors;
 use super::gate::{CallerId, Gate, LockRequest, LockStore, Notice, Outcome};
-use super::keep::{Keep, Slot};
+use super::notices;
 use super::state::LockDirectory;
+use super::wakers::Wakers;
 use crate::interface::GateState;
+use crate::proxy::event;
+use crate::proxy::keep::{Keep, Slot};
 use crate::service::clock::Uptime;
 use crate::service::ending;
 use crate::service::listener::{Accepted, Arrival, Listener};
 use crate::service::mutex;
 use crate::service::plural::{clause, count};
 use crate::service::program::Failure;
-use backlog::Backlog;
-pub use doors::Doors;
-use wakers::Wakers;
 
 /// [`Keep::tidy`] is called after this many ends, or after twice as many as connections are open if that is
 /// more, so that the work for each is bounded. Soon, while the memory is in a cache.

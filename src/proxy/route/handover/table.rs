@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use super::pipe_directory::PipeDirectory;
 use super::slots::Slots;
-use crate::proxy::admitted_client::AdmittedClient;
+use crate::proxy::admission::AdmittedClient;
 
 /// Everything that changes when a client is handed over or a connection ends.
 #[derive(Debug, Default)]

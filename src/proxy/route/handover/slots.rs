@@ -24,13 +24,11 @@ enum SlotState<C> {
 pub(super) enum Release<C> {
     /// No connection had the slot.
     Nothing,
-    /// This connection.
     Connection(C),
     /// A connection of an earlier process.
     Orphan,
 }
 
-/// All slots.
 #[derive(Debug)]
 pub(super) struct Slots<C> {
     slots: BTreeMap<u32, SlotState<C>>,

@@ -24,8 +24,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::admitted_client::AdmittedClient;
-use super::connections::log;
+use crate::proxy::admission::{AdmittedClient, log};
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::mutex;
@@ -302,21 +301,17 @@ impl Handover {
 
     /// Resets the connection of this slot, if it is still open.
     pub fn cut(&self, number: u32) {
-        let client = {
-            let mut table = mutex::lock(&self.table);
-            let client = table.slots.cut(number);
-            if client.is_some() {
-                table.discard(&[number]);
-            }
-            client
+        let mut table = mutex::lock(&self.table);
+        let Some(client) = table.slots.cut(number) else {
+            return;
         };
-        if let Some(client) = client {
-            let connection = client.connection();
-            connection.taken_back();
-            ending::end_by_reset(&connection.client);
-            log::aborted(connection);
-            log::ended(connection);
-        }
+        table.discard(&[number]);
+        drop(table);
+        let connection = client.connection();
+        connection.taken_back();
+        ending::end_by_reset(&connection.client);
+        log::aborted(connection);
+        log::ended(connection);
     }
 
     /// The number of connections that continue when this process ends, and that the next one finds.

@@ -1,14 +1,13 @@
 //! The open connections.
 
 mod connection;
-mod liveness;
 pub mod log;
 mod registry;
 mod served_elsewhere;
 mod sources;
-mod stall;
 mod sweep;
 mod unanswered;
+mod unresponsive;
 
 pub use connection::{Abort, Connection, Metered, Side};
 pub use registry::{Connections, Cuts};

@@ -26,10 +26,6 @@ const TARGET: &str = "target";
 struct FileDirectory(Option<PathBuf>);
 
 impl FileDirectory {
-    fn new(directory: Option<&Path>) -> Self {
-        Self(directory.map(Path::to_owned))
-    }
-
     /// The canonical path, so that two processes that name a directory differently see that they share it.
     fn canonical(&self) -> Option<PathBuf> {
         let directory = self.0.as_ref()?;
@@ -71,7 +67,7 @@ impl LockDirectory {
     /// Without a directory nothing can be locked.
     pub fn new(directory: Option<&Path>) -> Self {
         Self {
-            place: FileDirectory::new(directory),
+            place: FileDirectory(directory.map(Path::to_owned)),
             boot_id: OnceLock::new(),
         }
     }
@@ -148,7 +144,7 @@ pub struct TargetFile(FileDirectory);
 impl TargetFile {
     /// Without a directory the target cannot be set.
     pub fn new(directory: Option<&Path>) -> Self {
-        Self(FileDirectory::new(directory))
+        Self(FileDirectory(directory.map(Path::to_owned)))
     }
 
     /// The canonical path of its directory.
@@ -186,7 +182,7 @@ impl TargetFile {
 
 /// Checks that files can be kept in a directory. That it does not exist is reported when a file is to be saved.
 /// Fails if others could put something there.
-pub fn check(directory: &Path) -> io::Result<()> {
+pub fn check_directory(directory: &Path) -> io::Result<()> {
     match Directory::open(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result.map(drop),

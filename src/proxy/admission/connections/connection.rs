@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::liveness;
 use super::served_elsewhere;
-use super::stall::Stall;
 use super::unanswered::CarriedBytes;
+use super::unresponsive::{Stall, is_gone};
 use crate::interface::ConnectionStatus;
 use crate::proxy::keep::{Keep, Slot, Way};
 use crate::proxy::relay::Meter;
@@ -307,7 +306,7 @@ impl Connection {
             // Another subflow of MPTCP may be alive.
             .filter(|socket| kernel::is_tcp(socket))
             .filter_map(|socket| kernel::tcp_info(socket).ok())
-            .any(|info| liveness::is_gone(&info, limit))
+            .any(|info| is_gone(&info, limit))
     }
 
     pub(super) fn status(&self, now: Uptime) -> ConnectionStatus {

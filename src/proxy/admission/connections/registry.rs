@@ -117,7 +117,7 @@ impl Connections {
 
     /// Clients refused because their source had too many connections.
     pub fn refused(&self) -> u64 {
-        self.sources().map_or(0, |sources| sources.refused())
+        self.sources().map_or(0, |sources| sources.refused)
     }
 
     pub fn accepted(&self) -> u64 {
@@ -158,19 +158,14 @@ impl Connections {
     /// Ends connection `id`. Returns whether there is one.
     pub fn abort(&self, id: u64, why: Abort) -> bool {
         let open = self.open();
-        let connection = open.get(&id);
-        let ended = connection.inspect(|connection| self.end(connection, why));
-        ended.is_some()
+        let found = open.get(&id);
+        found.map(|connection| self.end(connection, why)).is_some()
     }
 
-    /// Ends all of them.
+    /// Ends all of them, and those of the predecessor.
     pub fn abort_all(&self, why: Abort) {
         self.end_if(|_| Some(why));
         self.cut(|cuts| cuts.is_of_all = true);
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.open().is_empty()
     }
 
     /// Ends connections to other targets than `target` that were never answered, as far as they take places
@@ -194,7 +189,7 @@ impl Connections {
     /// Ends the connections that have reached a limit. Returns when the next sweep is due; `None` without a
     /// limit, or while no connection is open.
     pub fn sweep(&self, sweep: &Sweep, now: Uptime) -> Option<Uptime> {
-        if self.is_empty() {
+        if self.open().is_empty() {
             return None;
         }
         let (is_due, next) = sweep.is_due(now)?;

@@ -1,0 +1,28 @@
+//! Whether a client may enter, and its account until its end.
+//!
+//! ```text
+//! proxy::admission::admitted_client  a client that counts until it is dropped
+//! proxy::admission::entrance  the one entrance to the gate: its mutex, and what follows from its changes
+//! proxy::admission::notices | proxy::admission::state  the gate in the journal; lock and target as files
+//! proxy::admission::gate | proxy::admission::connections  the decision (pure); the open connections
+//! proxy::admission::backlog | proxy::admission::doors | proxy::admission::wakers  the clients that wait; the
+//!     listeners, watched while the gate is open; waking what waits for a change
+//! ```
+
+mod admitted_client;
+mod backlog;
+mod connections;
+mod doors;
+mod entrance;
+mod gate;
+mod notices;
+mod state;
+mod wakers;
+
+pub use admitted_client::AdmittedClient;
+pub use backlog::Backlog;
+pub use connections::{Abort, Connection, Cuts, Metered, Side, Sweep, log};
+pub use doors::Doors;
+pub use entrance::{Admission, Attempt};
+pub use gate::{CallerId, Gate, LockRequest, Mode, Opened, Outcome};
+pub use state::{LockDirectory, TargetFile, check_directory};
