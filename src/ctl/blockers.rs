@@ -12,7 +12,6 @@ use super::failure::CtlFailure;
 use super::{queued, status};
 use crate::interface::ConnectionStatus;
 
-/// When to ask.
 #[derive(Clone, Copy)]
 pub struct Rhythm {
     pub delay: Duration,

@@ -19,7 +19,7 @@ pub enum CtlFailure {
          disnix-tcp-proxy-control.socket`), or name its socket with --control PATH"
     )]
     NoProxy(PathBuf),
-    /// The words are well formed and make no sense.
+    /// Well-formed arguments that make no sense.
     #[error("{0}")]
     Usage(String),
     #[error("{}", unreachable(path, error))]

@@ -42,7 +42,7 @@ impl Patience {
 /// The sentence for a connection that broke.
 pub const LOST: &str = "the connection to the proxy was lost; trying again for half a minute";
 
-/// Whether a call is made again whose connection broke.
+/// The state of a call whose connection may have broken.
 #[derive(Default)]
 pub struct Reconnection(Option<Patience>);
 

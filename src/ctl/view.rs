@@ -15,14 +15,14 @@ use crate::interface::{GateReply, GateState};
 use crate::service::clock::micros;
 use crate::service::plural::{clause, count};
 
-/// When the live view is drawn.
+/// How often the live view is drawn.
 const LIVE: Rhythm = Rhythm {
     delay: Duration::ZERO,
     interval: Duration::from_millis(500),
     queue_every: 4,
 };
 
-/// When the lines look for a drain that may never end.
+/// How often the plain view looks for a drain that may never end.
 const LINES: Rhythm = Rhythm {
     delay: Duration::from_secs(5),
     interval: Duration::from_secs(5),

@@ -19,7 +19,7 @@ use crate::interface::{GateReply, GateState, LockParameters, SwitchParameters};
 use crate::service::clock::micros;
 use crate::service::signals::Signals;
 
-/// How much later than at the drain's own timeout a proxy may report that it is over.
+/// The time for the report of a proxy after the drain's own timeout.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// A call that waits for the drain. It serializes to its parameters.

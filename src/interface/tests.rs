@@ -63,9 +63,8 @@ fn described(beginning: &str, number: usize) -> Vec<String> {
 
 #[test]
 fn every_type_has_the_fields_that_the_description_has() {
-    let parameters = 0;
-    let reply = 1;
-    let types = [
+    let (parameters, reply) = (0, 1);
+    for (beginning, number, names) in [
         ("type GateState", parameters, names::<GateState>()),
         ("type LeaseEnd", parameters, names::<LeaseEnd>()),
         ("type Lock ", parameters, names::<LockStatus>()),
@@ -87,8 +86,7 @@ fn every_type_has_the_fields_that_the_description_has() {
         ),
         ("method HandOver", reply, names::<HandOverReply>()),
         ("method Retire", reply, names::<RetireReply>()),
-    ];
-    for (beginning, number, names) in types {
+    ] {
         assert_eq!(described(beginning, number), names, "{beginning}");
     }
 }

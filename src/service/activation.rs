@@ -124,28 +124,21 @@ fn intended_process() -> Option<u32> {
 /// Where the socket is that this process did not get, as a sentence for people; `None` if there is none.
 pub fn elsewhere() -> Option<String> {
     let this = std::process::id();
-    if env::var_os("LISTEN_FDS").is_some() {
-        match intended_process() {
-            Some(0) => {
-                return Some(format!(
-                    "LISTEN_PID is “{}”, which is the number of no process: the sockets of LISTEN_FDS are \
-                     not used",
-                    env::var("LISTEN_PID").unwrap_or_default()
-                ));
-            }
-            Some(process) if process != this => {
-                return Some(format!(
-                    "LISTEN_FDS is meant for process {process} (LISTEN_PID), and this is {this}: where a \
-                     shell starts the program, let it say “exec”"
-                ));
-            }
-            _ => {}
-        }
+    let has_sockets = env::var_os("LISTEN_FDS").is_some();
+    match intended_process().filter(|_| has_sockets) {
+        Some(0) => Some(format!(
+            "LISTEN_PID is “{}”, which is the number of no process: the sockets of LISTEN_FDS are not used",
+            env::var("LISTEN_PID").unwrap_or_default()
+        )),
+        Some(process) if process != this => Some(format!(
+            "LISTEN_FDS is meant for process {process} (LISTEN_PID), and this is {this}: where a shell \
+             starts the program, let it say “exec”"
+        )),
+        _ if rustix::net::sockopt::socket_acceptconn(io::stdin()) == Ok(true) => Some(
+            "the socket is standard input: leave StandardInput=socket out of the unit".to_owned(),
+        ),
+        _ => None,
     }
-    let listens = rustix::net::sockopt::socket_acceptconn(io::stdin()) == Ok(true);
-    listens.then(|| {
-        "the socket is standard input: leave StandardInput=socket out of the unit".to_owned()
-    })
 }
 
 fn take(fd: RawFd, name: String) -> Inherited {

@@ -193,7 +193,7 @@ fn walk(path: &Path, check: &mut PathCheck) -> io::Result<(OwnedFd, PathBuf)> {
                 last = entry(&stat);
             }
             FileType::Symlink => {
-                check.link(&next, &entry(&stat))?;
+                check.owner("link", &next, &entry(&stat))?;
                 links += 1;
                 if links > LINKS_MAX {
                     return Err(with_path(path, Errno::LOOP));

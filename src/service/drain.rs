@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::clock::Uptime;
 
-/// For how much more time systemd is asked. More than [`EXTEND_EVERY`], with room for a busy machine.
+/// The extension that systemd is asked for. Longer than [`EXTEND_EVERY`], with room for a busy machine.
 const EXTEND_BY: Duration = Duration::from_secs(15);
 
 /// How often systemd is asked for more time.

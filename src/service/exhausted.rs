@@ -11,7 +11,7 @@ use super::event;
 /// How long accepting pauses, unless a connection ends earlier.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often it is logged at most.
+/// The shortest time between two log messages.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Whether descriptors or memory had run out.

@@ -62,12 +62,10 @@ impl FromStr for Address {
     }
 }
 
-/// What an address is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
-    /// Connecting.
     Connect,
-    /// Listening; the kernel replaces port 0 by a free one.
+    /// The kernel replaces port 0 by a free one.
     Listen,
 }
 

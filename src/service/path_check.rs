@@ -68,11 +68,6 @@ impl PathCheck {
         Ok(())
     }
 
-    /// Checks a link on the way.
-    pub(super) fn link(&self, path: &Path, entry: &PathEntry) -> io::Result<()> {
-        self.owner("link", path, entry)
-    }
-
     /// Checks the directory at the end.
     pub(super) fn end(&mut self, path: &Path, entry: &PathEntry) -> io::Result<()> {
         self.outside = None;
@@ -83,7 +78,8 @@ impl PathCheck {
         }
     }
 
-    fn owner(&self, kind: &str, path: &Path, entry: &PathEntry) -> io::Result<()> {
+    /// Checks the owner of a directory or of a link.
+    pub(super) fn owner(&self, kind: &str, path: &Path, entry: &PathEntry) -> io::Result<()> {
         let is_guest = self.guest == Some(entry.owner) && !self.is_shared;
         if self.trusts(entry.owner) || is_guest || self.outside == Some(entry.owner) {
             return Ok(());
@@ -167,7 +163,7 @@ mod tests {
         }
         let (owner, mode) = (MALLORY, 0o777);
         let link = PathEntry { owner, mode };
-        assert!(check(None).link(Path::new("/x"), &link).is_err());
+        assert!(check(None).owner("link", Path::new("/x"), &link).is_err());
     }
 
     #[test]

@@ -252,7 +252,10 @@ impl<S: Service> Serving<S> {
                 Step::Wait { until, extend } => {
                     if let Some(extend) = extend {
                         notify::extend_timeout(extend);
-                        notify::status(&stopping_status(open, drain.left(now)));
+                        let left = drain.left(now).map(|left| left.as_secs());
+                        let left = left.map(|left| format!(", at most {left}s more"));
+                        let left = left.unwrap_or_default();
+                        notify::status(&format!("Stopping: {open} open{left}."));
                     }
                     self.maintain(now).map_or(until, |due| due.min(until))
                 }
@@ -273,11 +276,4 @@ impl<S: Service> Serving<S> {
 
 fn were(open: usize) -> String {
     clause(open, "connection", ("was", "were"))
-}
-
-fn stopping_status(open: usize, left: Option<Duration>) -> String {
-    match left {
-        Some(left) => format!("Stopping: {open} open, at most {}s more.", left.as_secs()),
-        None => format!("Stopping: {open} open."),
-    }
 }

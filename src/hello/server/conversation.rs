@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::hello::protocol::{Lines, Request, Response};
 use crate::service::stream::Stream;
 
-/// The number of bytes from which on answers are sent and not collected.
+/// The size in bytes at which collected answers are sent.
 const ANSWERS: usize = 4096;
 
 /// How many bytes, and for how long, are still read from a refused client, so that it can read why: closing a

@@ -39,11 +39,7 @@ impl CarriedConnections {
         let key = self.connections.insert(connection);
         let token = token(key, self.generation);
         if let Err(error) = self.watch(key, token) {
-            let connection = self.get(key).connection();
-            tracing::error!(
-                CONNECTION_ID = connection.id, PEER = %connection.peer, ERROR = %error,
-                "client {} was given up: its sockets cannot be watched: {error}", connection.peer
-            );
+            log::unwatched(self.get(key).connection(), &error);
             self.reset(key);
             return None;
         }

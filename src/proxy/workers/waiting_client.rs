@@ -77,10 +77,7 @@ impl Wait<'_> {
                 Ok(WaitOutcome::Over) => {}
                 Ok(next) => return next,
                 Err(error) => {
-                    tracing::error!(
-                        CONNECTION_ID = connection.id, PEER = %connection.peer, ERROR = %error,
-                        "client {} was given up: its sockets cannot be watched: {error}", connection.peer
-                    );
+                    log::unwatched(connection, &error);
                     connection.reset_on_close();
                 }
             },

@@ -1,5 +1,7 @@
 //! Messages about one connection.
 
+use std::io;
+
 use super::connection::{Abort, Connection, Side};
 use crate::proxy::event;
 use crate::service::clock::{Uptime, micros};
@@ -27,6 +29,14 @@ pub fn ended(connection: &Connection) {
         DURATION_USEC = micros(connection.age(Uptime::now())),
         "connection {} of {} has ended: {} received, {sent} sent",
         connection.id, connection.peer, count(received, "byte")
+    );
+}
+
+/// Logs that epoll(7) cannot watch its sockets.
+pub fn unwatched(connection: &Connection, error: &io::Error) {
+    tracing::error!(
+        CONNECTION_ID = connection.id, PEER = %connection.peer, ERROR = %error,
+        "client {} was given up: its sockets cannot be watched: {error}", connection.peer
     );
 }
 

@@ -47,6 +47,7 @@ impl Stall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::clock::at;
 
     #[test]
     fn a_peer_is_gone_when_it_was_asked_and_was_silent_for_the_whole_time() {
@@ -69,10 +70,6 @@ mod tests {
             let gone = is_gone(&info, Duration::from_secs(60));
             assert_eq!(gone, expected, "{info:?}");
         }
-    }
-
-    fn at(seconds: u64) -> Uptime {
-        Uptime::from_micros(seconds * 1_000_000)
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::machine::GRACE;
 use super::*;
 use crate::interface::{GateState, LeaseEnd};
-use crate::service::clock::Uptime;
+use crate::service::clock::{Uptime, at};
 
 /// A store in memory, which can be full.
 #[derive(Clone, Debug, Default)]
@@ -106,10 +106,6 @@ impl TestGate {
     fn predecessor_has(&mut self, open: usize) -> Vec<Notice> {
         self.gate.predecessor_has(open, at(2), &mut self.disk)
     }
-}
-
-fn at(seconds: u64) -> Uptime {
-    Uptime::from_micros(seconds * 1_000_000)
 }
 
 fn seconds(seconds: u64) -> Option<Duration> {
