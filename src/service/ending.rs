@@ -48,8 +48,8 @@ pub fn end_by_reset(socket: impl AsFd) {
     }
 }
 
-/// Whether closing the only descriptor would reset the connection, after [`reset_on_close`] or because bytes were not
-/// received (RFC 2525, section 2.17).
+/// Whether closing the only descriptor would reset the connection: it has unread bytes (RFC 2525, section 2.17), or
+/// [`reset_on_close`] is in effect.
 pub fn is_to_be_reset(socket: BorrowedFd<'_>) -> bool {
     let linger = sockopt::socket_linger(socket);
     linger == Ok(Some(Duration::ZERO)) || has_unread(socket)

@@ -68,16 +68,16 @@ mod tests {
 
     #[tokio::test]
     async fn what_listens_at_an_address_is_taken_and_the_rest_is_bound() {
-        let there = TcpListener::bind("127.0.0.1:0").unwrap();
-        let at = there.local_addr().unwrap().to_string();
-        let mut sockets = PredecessorSockets::new(vec![there.try_clone().unwrap().into()]);
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = socket.local_addr().unwrap().to_string();
+        let mut sockets = PredecessorSockets::new(vec![socket.try_clone().unwrap().into()]);
         assert_eq!(listen(&mut sockets, "127.0.0.1:0").unwrap().len(), 1);
         assert_eq!(sockets.0.len(), 1, "a free port is a new one");
-        let taken = listen(&mut sockets, &at).unwrap();
-        assert_eq!((taken[0].to_string(), sockets.0.len()), (at.clone(), 0));
+        let taken = listen(&mut sockets, &name).unwrap();
+        assert_eq!((taken[0].to_string(), sockets.0.len()), (name.clone(), 0));
         assert!(!taken[0].is_inherited());
         // It is taken: the same address cannot be bound again.
-        assert!(listen(&mut sockets, &at).is_err());
+        assert!(listen(&mut sockets, &name).is_err());
     }
 
     #[tokio::test]
@@ -85,16 +85,16 @@ mod tests {
         let everywhere = Listener::bind_all(&[address("0")]).unwrap();
         let name = everywhere[0].to_string();
         let (_, port) = name.rsplit_once(':').unwrap();
-        let one = |text: &str| {
+        let is_taken = |text: &str| {
             let socket = std::os::fd::AsFd::as_fd(&everywhere[0]);
             let mut sockets = PredecessorSockets::new(vec![socket.try_clone_to_owned().unwrap()]);
             let result = listen(&mut sockets, &text.replace("PORT", port));
             result.is_ok() && sockets.0.is_empty()
         };
-        assert!(one("PORT"));
-        assert!(!one("127.0.0.1:PORT") && !one("[::1]:PORT"));
+        assert!(is_taken("PORT"));
+        assert!(!is_taken("127.0.0.1:PORT") && !is_taken("[::1]:PORT"));
         if name.starts_with("[::]") {
-            assert!(one("[::]:PORT") && !one("0.0.0.0:PORT"));
+            assert!(is_taken("[::]:PORT") && !is_taken("0.0.0.0:PORT"));
             let socket = SockRef::from(&everywhere[0]).try_clone().unwrap();
             assert!(!socket.only_v6().unwrap());
         }
@@ -104,19 +104,19 @@ mod tests {
     async fn the_path_of_a_socket_is_removed_only_by_its_owner() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
-        let there = UnixListener::bind(&path).unwrap();
-        let handed = || PredecessorSockets::new(vec![there.try_clone().unwrap().into()]);
+        let socket = UnixListener::bind(&path).unwrap();
+        let sockets = || PredecessorSockets::new(vec![socket.try_clone().unwrap().into()]);
         let text = format!("unix:{}", path.display());
         // A process that gives up leaves it, whether it wanted the socket or not.
-        drop(listen(&mut handed(), &text).unwrap());
-        drop(handed().rest().unwrap());
+        drop(listen(&mut sockets(), &text).unwrap());
+        drop(sockets().rest().unwrap());
         assert!(path.exists());
-        let taken = listen(&mut handed(), &text).unwrap();
+        let taken = listen(&mut sockets(), &text).unwrap();
         taken[0].keep();
         taken[0].leave();
         drop(taken);
         assert!(path.exists());
-        let surplus = handed().rest().unwrap();
+        let surplus = sockets().rest().unwrap();
         surplus[0].keep();
         drop(surplus);
         assert!(!path.exists());

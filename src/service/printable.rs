@@ -61,7 +61,7 @@ pub fn sentence(text: &str) -> String {
     sentence
 }
 
-/// JSON of one line, which has hidden characters in strings only, with `\u` sequences (RFC 8259, section 7).
+/// One line of JSON, with the hidden characters of its strings as `\u` sequences (RFC 8259, section 7).
 pub fn printable_json(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return text.into();

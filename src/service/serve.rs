@@ -32,8 +32,7 @@ const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// How late `STATUS=` may follow [`Service::changed`]: at most one message in this time.
 const STATUS_SOON: Duration = Duration::from_millis(100);
 
-/// Serves until the service is not used any more or has to stop. Fails when a listener breaks, or signals cannot be
-/// received.
+/// Serves until the service is unused or has to stop. Fails when a listener breaks, or signals cannot be received.
 pub async fn serve<S: Service>(
     service: Arc<S>,
     listeners: Arc<[Listener]>,
@@ -41,7 +40,7 @@ pub async fn serve<S: Service>(
 ) -> Result<ServeOutcome, Failure> {
     let can_return = listeners.iter().all(Listener::is_inherited);
     let exit_idle_time = lifetime.exit_idle_time.filter(|_| can_return);
-    let mut serving = Serving {
+    let mut life_cycle = LifeCycle {
         idle: IdleTimer::new(exit_idle_time),
         signals: Signals::new()?,
         watchdog: notify::watchdog_interval().map(|every| (every, Uptime::now())),
@@ -52,7 +51,7 @@ pub async fn serve<S: Service>(
         service,
         listeners,
     };
-    match serving.run().await? {
+    match life_cycle.run().await? {
         EndReason::Idle => {
             let limit = exit_idle_time.unwrap_or_default();
             notify::stopping("Not used; the next client starts it again.");
@@ -61,19 +60,19 @@ pub async fn serve<S: Service>(
                 "nobody has used it for {limit:?}: ends now, the next client starts it again"
             );
         }
-        EndReason::Signal if serving.service.leaves() => {
-            serving.leave();
+        EndReason::Signal if life_cycle.service.leaves() => {
+            life_cycle.leave();
             return Ok(ServeOutcome::Left);
         }
         reason => {
             let by_signal = matches!(reason, EndReason::Signal);
-            serving.drain(lifetime.drain_timeout, by_signal).await;
+            life_cycle.drain(lifetime.drain_timeout, by_signal).await;
         }
     }
     Ok(ServeOutcome::Over)
 }
 
-/// How serving has ended.
+/// How a service has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServeOutcome {
     /// No connection is open.
@@ -88,7 +87,7 @@ enum EndReason {
     Wish,
 }
 
-struct Serving<S: Service> {
+struct LifeCycle<S: Service> {
     service: Arc<S>,
     listeners: Arc<[Listener]>,
     idle: IdleTimer,
@@ -100,7 +99,7 @@ struct Serving<S: Service> {
     alarm: Alarm,
 }
 
-impl<S: Service> Serving<S> {
+impl<S: Service> LifeCycle<S> {
     async fn run(&mut self) -> Result<EndReason, Failure> {
         self.status = self.service.status(&self.listeners);
         self.status_due = Uptime::now() + STATUS_EVERY;
