@@ -15,7 +15,7 @@ pub fn read<O: Parser>() -> O {
 }
 
 /// Reads the options of a program. An empty variable counts as not set, as in a line of an `EnvironmentFile=`.
-/// The error is what to [`print`]: the options make no sense, or help or the version is asked for.
+/// The error is what to [`print()`]: the options make no sense, or help or the version is asked for.
 pub fn parse<O: Parser>() -> Result<O, clap::Error> {
     parse_from(env::args_os().collect())
 }
