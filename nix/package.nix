@@ -49,7 +49,8 @@ rustPlatform.buildRustPackage {
     ''}
 
     install -D -m 644 -t $out/lib/systemd/system systemd-units/*.service systemd-units/*.socket
-    substituteInPlace $out/lib/systemd/system/*.service --replace-fail ExecPaths=/usr 'ExecPaths=${builtins.storeDir} -/usr'
+    substituteInPlace $(grep -l ^ExecPaths= $out/lib/systemd/system/*.service) \
+      --replace-fail ExecPaths=/usr 'ExecPaths=${builtins.storeDir} -/usr'
     substituteInPlace $out/lib/systemd/system/*-pause*.service --replace-fail /bin/sleep ${coreutils}/bin/sleep
     services=$(ls $out/lib/systemd/system/*.service | grep -v pause)
     substituteInPlace $services --replace-fail /usr/bin/ $out/bin/

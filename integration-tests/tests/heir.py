@@ -2,6 +2,7 @@
 it as the main process."""
 
 import time
+from pathlib import Path
 
 from lab import journal, wait
 from lab.keeping import PROXY, another_program
@@ -9,6 +10,11 @@ from tests.keeping import ByHand
 
 # A process that has served for less has no heir.
 SERVED_AT_LEAST = 0.25
+# In the place of the program: logs who has executed it, in its own directory.
+REPLACEMENT = """#!/bin/sh
+echo started by "${DISNIX_TCP_PROXY_HEIR_OF:-systemd}" >> "$STATE_DIRECTORY/written.log"
+exec /usr/bin/disnix-tcp-proxy-real "$@"
+"""
 CGROUP = "/sys/fs/cgroup/system.slice/disnix-tcp-proxy.service/cgroup.procs"
 
 
@@ -165,6 +171,17 @@ class Heir(ByHand):
         self.kill()
         executed = self.host.run(["stat", "-L", "-c", "%i", f"/proc/{self.host.main_pid(PROXY)}/exe"])
         self.assertEqual(int(executed), target.stat().st_ino)
+        self.assert_connected(client, served)
+
+    def test_it_is_no_file_that_the_proxy_could_have_written(self):
+        client, served = self.connect()
+        program, written = Path("/usr/bin/disnix-tcp-proxy"), Path("/var/lib/disnix-tcp-proxy/default/written")
+        self.host.run(["mv", program, f"{program}-real"])
+        self.host.write(written, REPLACEMENT, mode=0o755)
+        self.host.run(["ln", "-s", written, program])
+        # The last will is as restricted as the proxy. systemd is not.
+        self.kill(heir=False)
+        self.assertEqual(self.host.run(["cat", f"{written}.log"]), "started by systemd\n")
         self.assert_connected(client, served)
 
     def test_where_the_unit_does_not_say_so_systemd_starts_the_next_one(self):

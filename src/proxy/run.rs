@@ -12,6 +12,7 @@ use super::start::preparation::Preparation;
 use super::start::startup::AssembledProxy;
 use crate::service::activation::{self, ActivationError, Inherited};
 use crate::service::clock::Uptime;
+use crate::service::execution;
 use crate::service::exhausted::is_of_descriptors;
 use crate::service::listener::Listener;
 use crate::service::log;
@@ -46,6 +47,10 @@ async fn run(
     inherited: Result<Vec<Inherited>, ActivationError>,
 ) -> Result<ExitCode, Failure> {
     program::raise_descriptor_limit();
+    // An heir is restricted already: the last will, which was that process, is.
+    if keep::heir_of().is_none() {
+        execution::restrict();
+    }
     let (stored, sockets) = keep::separate(inherited?);
     let preparation = match Preparation::new(&options, sockets).await {
         Ok(preparation) => preparation,

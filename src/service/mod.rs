@@ -9,7 +9,7 @@
 //! - the life cycle: `serve`, `idle`, `drain`, `signals`, `notify`;
 //! - threads: `poller`, `inbox`, `mutex`, `processors`, `alarm`;
 //! - messages: `log`, `event`, `plural`, `printable`, `varlink`, `rights`;
-//! - programs: `program`, `clock`, `kernel`;
+//! - programs: `program`, `execution` (what they can execute), `clock`, `kernel`;
 //! - unit tests: `loopback`.
 
 pub mod activation;
@@ -26,6 +26,7 @@ pub(crate) mod directory;
 pub(crate) mod drain;
 pub mod ending;
 pub(crate) mod event;
+pub(crate) mod execution;
 pub(crate) mod exhausted;
 mod grammar;
 pub mod handover;
