@@ -26,7 +26,7 @@ struct Input {
 fuzz_target!(|input: Input| {
     let record = Record {
         place: match input.place {
-            None => Place::Nowhere,
+            None => Place::None,
             Some((false, number)) => Place::Buffer(number),
             Some((true, number)) => Place::Pipe(number),
         },
@@ -35,7 +35,7 @@ fuzz_target!(|input: Input| {
         given: input.given,
         prefix: input.prefix,
         act: match input.act % 3 {
-            0 => Act::Nothing,
+            0 => Act::Idle,
             1 => Act::Receiving,
             _ => Act::Sending,
         },
@@ -62,7 +62,7 @@ fuzz_target!(|input: Input| {
             match place {
                 Place::Buffer(_) => assert!(from + length <= BUFFER),
                 Place::Pipe(_) => assert_eq!(kernel.piped, Some(in_hand)),
-                Place::Nowhere => panic!("bytes in hand are nowhere"),
+                Place::None => panic!("bytes in hand are nowhere"),
             }
         }
     }

@@ -24,18 +24,17 @@ use unparked::UnparkedConnections;
 /// How often the slots that handover does not need any more are given up.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
-/// Where kept connections go at the end of the process.
+/// What becomes of kept connections at the end of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaving {
+pub enum Continuation {
     /// They end with the process.
-    Nowhere,
+    None,
     /// They continue in the next process.
-    ToNext,
+    NextProcess,
     /// They continue in the heir, if the last will can become it.
-    ToHeir,
+    Heir,
 }
 
-/// A proxy that is running.
 #[derive(Debug)]
 pub struct Proxy {
     pub admission: Arc<Admission>,
@@ -71,7 +70,7 @@ impl Proxy {
         let last_will = keep
             .filter(|_| !self.admission.is_leaving())
             .and_then(|keep| self.last_will.renew(keep, now));
-        if !self.admission.look(|gate| gate.may_accept()) {
+        if !self.admission.read_gate(|gate| gate.may_accept()) {
             self.admission.backlog.watch(now);
         }
         [self.admission.tick(now), sweep, unparked, last_will]
@@ -181,15 +180,15 @@ impl Proxy {
 
     /// Ends the threads, and their connections unless these are kept and left to the next process. Returns
     /// whether some were left.
-    pub fn end(&self, leaving: Leaving) -> bool {
+    pub fn end(&self, continuation: Continuation) -> bool {
         let remains = self.workers.stop();
         let Some(keep) = self.admission.keep else {
             return false;
         };
-        if leaving != Leaving::Nowhere && self.admission.open() > 0 {
+        if continuation != Continuation::None && self.admission.open_connections() > 0 {
             self.admission.leave(keep);
             std::mem::forget(remains);
-            keep.leave(leaving == Leaving::ToHeir);
+            keep.leave(continuation == Continuation::Heir);
             return true;
         }
         drop(remains);
@@ -205,7 +204,7 @@ impl Proxy {
         let listeners = self.admission.backlog.listeners();
         let listeners: Vec<ListenerStatus> = listeners.iter().map(listener_status).collect();
         let target = self.route.target().map(|target| target.to_string());
-        self.admission.look(|gate| Status {
+        self.admission.read_gate(|gate| Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             gate: gate.state(),
@@ -221,7 +220,7 @@ impl Proxy {
             }),
             target,
             target_fixed: self.route.settings.target_fixed,
-            open: gate.open(),
+            open: gate.open_connections(),
             open_in_predecessor: gate.open_in_predecessor(),
             connections_max: gate.connections_max(),
             queued: listeners

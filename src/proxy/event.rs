@@ -14,7 +14,7 @@ pub const LEASE_EXIT: &str = "1b8d5f0e6a934c27b3f9e27c50d8a461";
 /// The process has taken over the listening sockets of another one.
 pub const TOOK_OVER: &str = "a9e3c7416d0b4f5e92c8f1703b5d6e28";
 /// Connections of the process before continue.
-pub const WENT_ON: &str = "5d80e2c6f13b4a97b6c8d40e97f25a13";
+pub const CONTINUED: &str = "5d80e2c6f13b4a97b6c8d40e97f25a13";
 /// Kept connections could not continue.
 pub const NOT_KEPT: &str = "e1a47f9b2c6d4035918be53d07c6f2a8";
 /// The process before was killed, and its last will has started this one.
@@ -33,11 +33,9 @@ pub const UNREACHABLE: &str = "6e0b9d5a4f2c41738bd7e1c5a39f082d";
 pub const REFUSED: &str = "c4e19a7d5b3f4068a2d7f08e6b1c9354";
 /// The queue is full: further clients have to try again, which TCP does by itself.
 pub const QUEUE_FULL: &str = "f5a2c8e06d7b4193b4e09f8d2c6a175b";
-/// The target has changed.
 pub const TARGET_CHANGED: &str = "08e3b6d2f7c54a19ad5f1e8b4c0d7293";
 /// A connection ended because a peer did not answer for the keepalive time.
 pub const PEER_GONE: &str = "47bc1e9d05f84a32863e7f0cd5a92b1f";
-/// The target leads back to the proxy itself.
 pub const LEADS_BACK: &str = "6f1c0a7e42d94b58a3e9c7105d8b26f4";
 
 #[cfg(test)]

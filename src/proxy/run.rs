@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::admission::Gate;
-use super::assembly::Leaving;
+use super::assembly::Continuation;
 use super::keep;
 use super::options::ProxyOptions;
 use super::start::keeping;
@@ -72,13 +72,13 @@ async fn run(
         drain_timeout: options.drain_timeout.finite(),
     };
     let outcome = serve(Arc::clone(&service), listeners, lifetime).await;
-    let leaving = match outcome {
-        Ok(ServeOutcome::Over) => Leaving::Nowhere,
-        Ok(ServeOutcome::Left) => Leaving::ToHeir,
+    let continuation = match outcome {
+        Ok(ServeOutcome::Over) => Continuation::None,
+        Ok(ServeOutcome::Left) => Continuation::Heir,
         // As a process that is killed does; but systemd decides about one that cannot continue.
-        Err(_) => Leaving::ToNext,
+        Err(_) => Continuation::NextProcess,
     };
-    let has_left = service.proxy.end(leaving);
+    let has_left = service.proxy.end(continuation);
     outcome.map(|_| match has_left {
         true => LEFT.into(),
         false => ExitCode::SUCCESS,
@@ -87,7 +87,7 @@ async fn run(
 
 impl Service for AssembledProxy {
     fn may_accept(&self) -> bool {
-        self.proxy.admission.look(Gate::may_accept)
+        self.proxy.admission.read_gate(Gate::may_accept)
     }
 
     fn set_resting(&self, resting: bool) {
@@ -106,10 +106,11 @@ impl Service for AssembledProxy {
 
     fn open(&self) -> usize {
         let admission = &self.proxy.admission;
-        let (open, stopping) = admission.look(|gate| (gate.open(), gate.is_stopping()));
+        let (open, stopping) =
+            admission.read_gate(|gate| (gate.open_connections(), gate.is_stopping()));
         match stopping {
             // The lasting ones continue without this process.
-            true => open.saturating_sub(self.proxy.route.handover.lasting()),
+            true => open.saturating_sub(self.proxy.route.handover.lasting_connections()),
             false => open,
         }
     }
@@ -160,11 +161,11 @@ impl Service for AssembledProxy {
     }
 
     fn wants_to_end(&self) -> bool {
-        self.proxy.admission.look(Gate::is_stopping)
+        self.proxy.admission.read_gate(Gate::is_stopping)
     }
 
     fn is_retired(&self) -> bool {
-        self.proxy.admission.look(Gate::is_retired)
+        self.proxy.admission.read_gate(Gate::is_retired)
     }
 
     fn stopping(&self) {

@@ -49,14 +49,14 @@ fn spawn(
 ) -> io::Result<JoinHandle<Remains>> {
     let mut worker = Worker::new(Arc::clone(pool), handle);
     if number == 0 {
-        worker.accepts()?;
+        worker.become_acceptor()?;
     }
     let pool = Arc::clone(pool);
     thread::Builder::new()
         .name(format!("relay-{number}"))
         .spawn(move || {
             let run = AssertUnwindSafe(|| worker.run());
-            // The others would go on, and the connections of this one would wait for ever.
+            // The others would continue, and the connections of this one would wait for ever.
             if std::panic::catch_unwind(run).is_err() {
                 let sentence = format!("the thread relay-{number} has panicked");
                 pool.route.admission.fail(sentence);

@@ -29,7 +29,7 @@ pub struct Direction {
 impl Default for Direction {
     fn default() -> Self {
         Self {
-            in_hand: InHand::Nothing,
+            in_hand: InHand::None,
             ended: false,
             finished: false,
             broken: false,
@@ -72,7 +72,7 @@ impl Carrier {
             if direction.finished {
                 return Ok(());
             }
-            if !matches!(direction.in_hand, InHand::Nothing) {
+            if !matches!(direction.in_hand, InHand::None) {
                 flow.sending();
                 let sent = give(&direction.in_hand, sink);
                 match sent {
@@ -98,11 +98,11 @@ impl Carrier {
             let by_pipe = direction.bulk || self.always_by_pipe;
             match self.receive(flow, source, by_pipe) {
                 Ok(in_hand) => {
-                    direction.ended = matches!(in_hand, InHand::Nothing);
+                    direction.ended = matches!(in_hand, InHand::None);
                     direction.bulk = match &in_hand {
                         InHand::Buffer(_, range) => range.len() == keep::BUFFER,
                         InHand::Pipe(_, bytes) => *bytes > 8192,
-                        InHand::Nothing => false,
+                        InHand::None => false,
                     };
                     direction.in_hand = in_hand;
                 }
@@ -142,7 +142,7 @@ impl Carrier {
                     self.spare = Some(pipe);
                     spliced.map(|_| {
                         flow.received(0);
-                        InHand::Nothing
+                        InHand::None
                     })
                 }
             };
@@ -162,7 +162,7 @@ impl Carrier {
                 self.scratch = Some(buffer);
                 received.map(|_| {
                     flow.received(0);
-                    InHand::Nothing
+                    InHand::None
                 })
             }
         }
@@ -170,14 +170,14 @@ impl Carrier {
 
     /// Takes `bytes` out of the hand.
     fn take_away(&mut self, in_hand: &mut InHand, bytes: usize) {
-        match std::mem::replace(in_hand, InHand::Nothing) {
+        match std::mem::replace(in_hand, InHand::None) {
             InHand::Buffer(buffer, range) if range.len() == bytes => self.scratch = Some(buffer),
             InHand::Buffer(buffer, range) => {
                 *in_hand = InHand::Buffer(buffer, range.start + bytes..range.end);
             }
             InHand::Pipe(pipe, held) if held == bytes => self.spare = Some(pipe),
             InHand::Pipe(pipe, held) => *in_hand = InHand::Pipe(pipe, held - bytes),
-            InHand::Nothing => {}
+            InHand::None => {}
         }
     }
 }
@@ -192,6 +192,6 @@ fn give(in_hand: &InHand, sink: BorrowedFd<'_>) -> Result<usize, Errno> {
             let how = SpliceFlags::NONBLOCK;
             splice(pipe.read_end(), None, sink, None, *bytes, how)
         }
-        InHand::Nothing => Ok(0),
+        InHand::None => Ok(0),
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
-use disnix_proxy_example::proxy::keep::{self, InHand, Keep, KeepOptions, Restored, Stage, Way};
+use disnix_proxy_example::proxy::keep::{
+    self, InHand, Keep, KeepOptions, RestoredConnection, Stage, Way,
+};
 use disnix_proxy_example::service::clock::Uptime;
 use disnix_proxy_example::service::{activation, ending, notify};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -47,12 +49,12 @@ pub fn run() {
             return;
         }
     };
-    for given_up in &started.given_up {
-        eprintln!("{given_up:?}");
+    for lost in &started.lost {
+        eprintln!("{lost:?}");
     }
     let status = format!(
         "{} go on, {} foreign, found in {:?}",
-        started.restored.len(),
+        started.connections.len(),
         started.foreign,
         begin.elapsed()
     );
@@ -70,7 +72,7 @@ pub fn run() {
             connections: Vec::new(),
         })
         .collect();
-    for (number, restored) in started.restored.drain(..).enumerate() {
+    for (number, restored) in started.connections.drain(..).enumerate() {
         threads[number % count].adopt(restored);
     }
     notify::ready(&status);
@@ -101,7 +103,7 @@ fn on_term() {
 }
 
 impl Thread {
-    fn adopt(&mut self, restored: Restored) {
+    fn adopt(&mut self, restored: RestoredConnection) {
         let mut connection = Connection {
             slot: restored.slot,
             client: restored.client,
@@ -155,7 +157,7 @@ impl Thread {
             ] {
                 match (way.finished, &way.in_hand) {
                     (true, _) => {}
-                    (false, InHand::Nothing) => fds.push(PollFd::new(source, PollFlags::IN)),
+                    (false, InHand::None) => fds.push(PollFd::new(source, PollFlags::IN)),
                     (false, _) => fds.push(PollFd::new(sink, PollFlags::OUT)),
                 }
             }
@@ -198,7 +200,7 @@ impl Thread {
         }
         for way in Way::BOTH {
             if self.carrier.carry(connection, way).is_err() {
-                connection.slot.ending();
+                connection.slot.set_ending();
                 ending::end_by_reset(&connection.client);
                 if let Some(upstream) = &connection.upstream {
                     ending::end_by_reset(upstream);

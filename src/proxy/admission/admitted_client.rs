@@ -1,5 +1,3 @@
-//! A client that was admitted.
-
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +6,7 @@ use tokio::time::Instant;
 
 use super::connections::Connection;
 use super::entrance::Admission;
-use crate::proxy::upstream::{Connected, Spare, pause_after};
+use crate::proxy::upstream::{ConnectedUpstream, Spare, pause_after};
 use crate::service::address::Address;
 
 /// A client that was admitted: counted until this is dropped, after its sockets are closed.
@@ -16,11 +14,10 @@ use crate::service::address::Address;
 pub struct AdmittedClient {
     connection: Arc<Connection>,
     pub spare: Spare,
-    /// When its wait for an upstream began: when it was accepted. It begins anew when this process takes the
-    /// client over from the one before, and when the client comes back from a handover for the first time:
-    /// nobody has tried in between.
+    /// When its wait for an upstream began: when it was accepted. It begins anew in the next process, and with the
+    /// first return from a handover, because no attempt was made in between.
     pub wait_start: Instant,
-    /// How often it has come back from a handover.
+    /// How often it has returned from a handover.
     returns: u32,
     /// Dropped after the connection.
     count: Count,
@@ -52,14 +49,14 @@ impl AdmittedClient {
 
     /// The client was handed over, with the token of this slot.
     pub fn set_handed_over(&self, slot: u32, target: &Arc<Address>) {
-        if self.connection.handed_over(slot, Arc::clone(target)) {
+        if self.connection.set_handed_over(slot, Arc::clone(target)) {
             self.count.0.connections.cut_later(slot);
         }
     }
 
-    /// The client came back from a handover and was not served. Returns the pause before the next handover;
-    /// `None` if that has gone on for `patience`, as with a receiver that only ever hangs up.
-    pub fn comes_back(&mut self, patience: Option<Duration>) -> Option<Duration> {
+    /// Counts a return from a handover unserved. Returns the pause before the next handover; `None` once
+    /// `patience` is over, as with a receiver that hangs up each time.
+    pub fn handover_pause(&mut self, patience: Option<Duration>) -> Option<Duration> {
         if self.returns == 0 {
             self.wait_start = Instant::now();
         }
@@ -75,7 +72,7 @@ impl AdmittedClient {
             return;
         };
         match self.connection.upstream.get() {
-            Some(Connected { socket, target, .. }) => {
+            Some(ConnectedUpstream { socket, target, .. }) => {
                 slot.set_text(&target.to_string());
                 keep.park(slot, self.socket(), socket.as_fd());
             }

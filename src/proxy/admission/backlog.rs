@@ -61,7 +61,6 @@ impl Backlog {
         listeners.iter().for_each(Listener::leave);
     }
 
-    /// The number of clients that wait.
     pub fn waiting(&self) -> u32 {
         self.listeners()
             .iter()
@@ -90,7 +89,7 @@ impl Backlog {
     }
 
     /// The gate has opened: the clients that wait are accepted.
-    pub(super) fn drains(&self) {
+    pub(super) fn gate_opened(&self) {
         *mutex::lock(&self.full) = FullQueue::default();
     }
 }

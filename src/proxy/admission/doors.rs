@@ -16,7 +16,7 @@ pub struct Doors {
     are_watched: Vec<bool>,
     /// What was asked for last.
     are_open: bool,
-    /// Whether accepting pauses, whatever the state of the gate.
+    /// Whether accepting pauses, in any state of the gate.
     pub(super) is_paused: bool,
 }
 
@@ -100,9 +100,9 @@ mod tests {
             .map(|listener| TcpStream::connect(listener.to_string()).unwrap())
             .collect();
         // epoll(7) adds no descriptor twice.
-        let is_in_the_way = || poller.add(&listeners[1], 0, Flags::empty()).unwrap();
+        let occupy = || poller.add(&listeners[1], 0, Flags::empty()).unwrap();
 
-        is_in_the_way();
+        occupy();
         doors.follow(true);
         assert_eq!(knocks(&poller), [FIRST]);
         doors.follow(false);

@@ -25,9 +25,9 @@ use crate::service::program::Failure;
 /// more, so that the work for each is bounded. Soon, while the memory is in a cache.
 const TIDY_AFTER: u64 = 64;
 
-/// The result of accepting.
+/// The result of [`Admission::admit`].
 #[derive(Debug)]
-pub enum Attempt {
+pub enum AdmitOutcome {
     /// A client is admitted and counted.
     Admitted(Arc<Connection>),
     /// The client is this proxy itself.
@@ -37,25 +37,23 @@ pub enum Attempt {
     /// The client has gone already.
     Gone,
     /// No client waits, or none may be accepted.
-    Nobody,
+    NoClient,
     /// No descriptors or memory are left.
     Exhausted(io::Error),
 }
 
 /// The gate with its lock file, the connections that it has let in, and the parts of the process that wait
-/// for a change. The gate is changed here and nowhere else.
+/// for a change. The gate is changed only here.
 #[derive(Debug)]
 pub struct Admission {
     pub connections: Connections,
-    /// The clients that wait.
     pub backlog: Backlog,
     pub wakers: Wakers,
     /// What connections are kept with, if they are.
     pub keep: Option<Keep>,
     gate: Mutex<GateAndDoors>,
     is_leaving: AtomicBool,
-    /// Connections that have ended since [`Keep::tidy`].
-    ended: AtomicU64,
+    ends_since_tidy: AtomicU64,
     failure: OnceLock<String>,
     callers: AtomicU64,
 }
@@ -85,7 +83,7 @@ impl Admission {
                 doors: None,
             }),
             is_leaving: AtomicBool::new(false),
-            ended: AtomicU64::new(0),
+            ends_since_tidy: AtomicU64::new(0),
             failure: OnceLock::new(),
             callers: AtomicU64::new(0),
         }
@@ -135,11 +133,10 @@ impl Admission {
         self.locked(|inner| f(&mut inner.gate))
     }
 
-    pub fn look<T>(&self, f: impl FnOnce(&Gate) -> T) -> T {
+    pub fn read_gate<T>(&self, f: impl FnOnce(&Gate) -> T) -> T {
         self.locked(|inner| f(&inner.gate))
     }
 
-    /// The directory of the lock's record.
     pub fn lock_directory(&self) -> Option<std::path::PathBuf> {
         self.locked(|inner| inner.lock.directory())
     }
@@ -150,7 +147,7 @@ impl Admission {
             notices::log(notice, gate, queued);
             match notice {
                 Notice::Force => self.connections.abort_all(Abort::Forced),
-                Notice::Opened(_) => self.backlog.drains(),
+                Notice::Opened(_) => self.backlog.gate_opened(),
                 Notice::Locked | Notice::Drained | Notice::Ended | Notice::RecordLeft(_) => {}
             }
         }
@@ -163,38 +160,40 @@ impl Admission {
         listener: &Listener,
         slot: &mut Option<Slot>,
         is_own: impl FnOnce(&Arrival) -> bool,
-    ) -> io::Result<Attempt> {
+    ) -> io::Result<AdmitOutcome> {
         // Other threads wait for the mutex when a connection ends, so it is unlocked as soon as possible.
-        let attempt: io::Result<Attempt> = self.locked(|inner| {
+        let outcome: io::Result<AdmitOutcome> = self.locked(|inner| {
             if !inner.gate.may_accept() {
-                return Ok(Attempt::Nobody);
+                return Ok(AdmitOutcome::NoClient);
             }
             let client = match listener.accept_now()? {
                 Accepted::Client(client) => client,
-                Accepted::Gone => return Ok(Attempt::Gone),
-                Accepted::Nobody => return Ok(Attempt::Nobody),
-                Accepted::Exhausted(error) => return Ok(Attempt::Exhausted(error)),
+                Accepted::Gone => return Ok(AdmitOutcome::Gone),
+                Accepted::Nobody => return Ok(AdmitOutcome::NoClient),
+                Accepted::Exhausted(error) => return Ok(AdmitOutcome::Exhausted(error)),
             };
             if is_own(&client) {
-                return Ok(Attempt::Own(client));
+                return Ok(AdmitOutcome::Own(client));
             }
-            if let Some((source, open)) = self.connections.full_source(&client.peer) {
-                return Ok(Attempt::Full(client, source, open));
+            let sources = self.connections.sources();
+            if let Some((source, open)) = sources.and_then(|sources| sources.full(&client.peer)) {
+                return Ok(AdmitOutcome::Full(client, source, open));
             }
             inner.gate.accepted();
             let connection = self.connections.add(client, slot.take());
-            Ok(Attempt::Admitted(connection))
+            Ok(AdmitOutcome::Admitted(connection))
         });
-        if matches!(attempt, Ok(Attempt::Admitted(_))) {
+        if matches!(outcome, Ok(AdmitOutcome::Admitted(_))) {
             self.wakers.count_changed();
         }
-        attempt
+        outcome
     }
 
     /// Resets a client whose source has as many connections as it may, so that others do not wait behind it.
     pub fn refuse(&self, client: &Arrival, source: &Source, open: usize) {
         ending::reset_on_close(&client.socket);
-        let Some(refused) = self.connections.refuse(Uptime::now()) else {
+        let sources = self.connections.sources();
+        let Some(refused) = sources.and_then(|mut sources| sources.refuse(Uptime::now())) else {
             return;
         };
         let peer = &client.peer;
@@ -211,13 +210,13 @@ impl Admission {
     pub fn closed(&self) {
         let open = self.with_gate(|gate, store| {
             let notices = gate.closed(Uptime::now(), store);
-            (gate.open(), notices)
+            (gate.open_connections(), notices)
         });
         self.wakers.count_changed();
         if let Some(keep) = self.keep {
-            let ended = self.ended.fetch_add(1, Relaxed) + 1;
-            if ended >= TIDY_AFTER.max(2 * open as u64) {
-                self.ended.store(0, Relaxed);
+            let ends = self.ends_since_tidy.fetch_add(1, Relaxed) + 1;
+            if ends >= TIDY_AFTER.max(2 * open as u64) {
+                self.ends_since_tidy.store(0, Relaxed);
                 keep.tidy();
             }
         }
@@ -231,13 +230,13 @@ impl Admission {
         })
     }
 
-    pub fn open(&self) -> usize {
-        self.look(Gate::open)
+    pub fn open_connections(&self) -> usize {
+        self.read_gate(Gate::open_connections)
     }
 
     /// The gate, and the number of open connections.
     pub fn progress(&self) -> (GateState, usize) {
-        self.look(|gate| (gate.state(), gate.open()))
+        self.read_gate(|gate| (gate.state(), gate.open_connections()))
     }
 
     /// Returns a number for a caller of [`Self::lock`].
@@ -269,10 +268,10 @@ impl Admission {
 
     /// The outcome of a caller's wait; `None` while it waits.
     pub fn outcome(&self, caller: CallerId) -> Option<Outcome> {
-        self.look(|gate| gate.outcome(caller).cloned())
+        self.read_gate(|gate| gate.outcome(caller).cloned())
     }
 
-    /// A caller has its answer, or has gone.
+    /// The caller was answered, or has left.
     pub fn caller_gone(&self, caller: CallerId) {
         self.with_gate(|gate, store| ((), gate.caller_gone(caller, store)));
     }
@@ -295,7 +294,7 @@ impl Admission {
     /// that number, or the error of `reply`.
     pub fn retire(&self, reply: impl FnOnce(usize) -> io::Result<()>) -> io::Result<usize> {
         self.locked(|inner| {
-            let open = inner.gate.open();
+            let open = inner.gate.open_connections();
             reply(open)?;
             inner.gate.retire();
             inner.doors.iter_mut().for_each(Doors::leave);
@@ -340,7 +339,6 @@ impl Admission {
     }
 }
 
-/// What the mutex protects.
 #[derive(Debug)]
 struct GateAndDoors {
     gate: Gate,
@@ -362,10 +360,11 @@ struct GateViews {
 
 impl GateViews {
     fn of(gate: &Gate) -> Self {
+        let open = gate.open_connections();
         Self {
-            life_cycle: (gate.may_accept(), gate.open() == 0, gate.next_deadline()),
+            life_cycle: (gate.may_accept(), open == 0, gate.next_deadline()),
             state: gate.state(),
-            open: gate.open(),
+            open,
             callers: gate.callers(),
         }
     }

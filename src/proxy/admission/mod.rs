@@ -21,8 +21,8 @@ mod wakers;
 
 pub use admitted_client::AdmittedClient;
 pub use backlog::Backlog;
-pub use connections::{Abort, Connection, Cuts, Metered, Side, Sweep, log};
+pub use connections::{Abort, Connection, ConnectionMeter, Cuts, Side, Sweep, log};
 pub use doors::Doors;
-pub use entrance::{Admission, Attempt};
-pub use gate::{CallerId, Gate, LockRequest, Mode, Opened, Outcome};
+pub use entrance::{Admission, AdmitOutcome};
+pub use gate::{CallerId, Gate, LockRequest, Mode, OpenReason, Outcome};
 pub use state::{LockDirectory, TargetFile, check_directory};

@@ -1,6 +1,6 @@
 //! The gate in the journal.
 
-use super::gate::{Gate, Notice, Opened};
+use super::gate::{Gate, Notice, OpenReason};
 use crate::proxy::event;
 use crate::service::clock::{Uptime, micros};
 use crate::service::plural::clause;
@@ -22,7 +22,7 @@ pub(super) fn log(notice: &Notice, gate: &Gate, queued: u32) {
         Notice::Ended => tracing::warn!(
             MESSAGE_ID = event::LEASE_EXIT,
             GATE = state,
-            OPEN = gate.open(),
+            OPEN = gate.open_connections(),
             QUEUED = queued,
             "the lease of the lock is over: the proxy ends, as the lock said, and {} left to whoever \
                  listens next",
@@ -45,7 +45,7 @@ fn log_locked(gate: &Gate, queued: u32) {
     let record = gate.lock_record();
     let reason = record.and_then(|record| record.reason.as_deref());
     let lease_until = record.and_then(|record| record.lease_until);
-    let open = gate.open();
+    let open = gate.open_connections();
     tracing::info!(
         MESSAGE_ID = event::LOCKED,
         GATE = gate.state().as_str(),
@@ -59,31 +59,31 @@ fn log_locked(gate: &Gate, queued: u32) {
     );
 }
 
-fn log_opened(why: Opened, state: &str, queued: u32) {
+fn log_opened(why: OpenReason, state: &str, queued: u32) {
     let (message_id, sentence) = match why {
-        Opened::Asked => (event::UNLOCKED, "unlocked:"),
-        Opened::Holder => (
+        OpenReason::Unlock => (event::UNLOCKED, "unlocked:"),
+        OpenReason::Holder => (
             event::UNLOCKED,
             "unlocked with the end of the call that held the lock:",
         ),
-        Opened::NoCaller => (
+        OpenReason::NoCaller => (
             event::TAKEN_BACK,
             "the lock was taken back because nobody waits for it any more:",
         ),
-        Opened::Lease => (
+        OpenReason::Lease => (
             event::LEASE_OVER,
             "the lease of the lock is over: the gate opens by itself,",
         ),
     };
     let passing = clause(queued, "waiting client", ("passes", "pass"));
     match why {
-        Opened::Lease => tracing::warn!(
+        OpenReason::Lease => tracing::warn!(
             MESSAGE_ID = message_id,
             GATE = state,
             QUEUED = queued,
             "{sentence} {passing}"
         ),
-        Opened::Asked | Opened::Holder | Opened::NoCaller => tracing::info!(
+        OpenReason::Unlock | OpenReason::Holder | OpenReason::NoCaller => tracing::info!(
             MESSAGE_ID = message_id,
             GATE = state,
             QUEUED = queued,

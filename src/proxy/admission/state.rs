@@ -84,10 +84,8 @@ impl LockDirectory {
         self.place.canonical()
     }
 
-    /// The lock of the process before.
-    ///
-    /// A file that cannot be understood counts as a lock: it was one, and it is better to let clients wait
-    /// for `Unlock` than to let them into the middle of an upgrade.
+    /// The lock of the process before. A file that cannot be understood counts as one: it is better to let clients
+    /// wait for `Unlock` than to let them into the middle of an upgrade.
     pub fn load(&self) -> Option<LockRecord> {
         let file = match self.place.read(LOCK) {
             Ok(text) => serde_json::from_slice::<LockFile>(&text?).map_err(io::Error::from),
@@ -167,8 +165,7 @@ impl TargetFile {
         }
     }
 
-    /// Replaces the target.
-    /// Fails if it could not be written; the old one is still there.
+    /// Fails if the target could not be written; the old one is still there.
     pub fn save(&self, target: &Address) -> io::Result<()> {
         let Some(directory) = &self.0.0 else {
             return Err(io::Error::other(

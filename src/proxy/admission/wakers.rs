@@ -35,12 +35,10 @@ impl Wakers {
         self.count_is_new.store(false, Relaxed);
     }
 
-    /// Wakes the calls that wait for a change.
     pub fn wake_calls(&self) {
         self.calls.send_replace(());
     }
 
-    /// Whether a call waits for a change.
     pub fn has_calls(&self) -> bool {
         self.calls.receiver_count() > 0
     }

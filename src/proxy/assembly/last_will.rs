@@ -16,8 +16,8 @@ use crate::service::clock::Uptime;
 use crate::service::kernel;
 use crate::service::mutex;
 
-/// The pause before the next attempt to make it, and between two renewals.
-const AGAIN: Duration = Duration::from_secs(5);
+/// The pause before it is made again.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// What the main loop knows of the last will.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl LastWill {
         }
     }
 
-    /// Makes the last will if there is none. Returns the time of the next attempt.
+    /// Makes the last will if there is none. Returns the time of the next call.
     pub(super) fn renew(&self, keep: Keep, now: Uptime) -> Option<Uptime> {
         let has_ended = self.has_ended.load(Relaxed);
         if !has_ended && mutex::lock(&self.watch).is_some() {
@@ -66,15 +66,15 @@ impl LastWill {
         }
         self.has_ended.store(false, Relaxed);
         *mutex::lock(&self.watch) = None;
-        let made = self.make(keep);
-        if has_ended || made.is_err() {
-            self.due.store((now + AGAIN).as_micros(), Relaxed);
+        let result = self.make(keep);
+        if has_ended || result.is_err() {
+            self.due.store((now + RETRY_PAUSE).as_micros(), Relaxed);
         }
-        if let Err(error) = made {
+        if let Err(error) = result {
             if !self.is_missing.swap(true, Relaxed) && has_ended {
                 log_missing(&error);
             }
-            return Some(now + AGAIN);
+            return Some(now + RETRY_PAUSE);
         }
         let news = match self.is_missing.swap(false, Relaxed) {
             _ if has_ended => "the last will was killed, and was made again",
@@ -94,6 +94,6 @@ pub fn log_missing(error: &io::Error) {
         MESSAGE_ID = event::LAST_WILL, ERROR = %error,
         "there is no last will, so that a client which is being accepted when this process is killed is lost, \
          and systemd starts the next process: {error} (raise TasksMax=, MemoryMax= or LimitNPROC=); it is \
-         tried again every {} s", AGAIN.as_secs()
+         tried again every {} s", RETRY_PAUSE.as_secs()
     );
 }

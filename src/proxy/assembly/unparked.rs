@@ -8,13 +8,13 @@ use crate::proxy::keep::Keep;
 use crate::service::clock::Uptime;
 use crate::service::plural::clause;
 
-/// How often it is tried to find room.
-const AGAIN: Duration = Duration::from_secs(5);
+/// The pause before the search for room is repeated.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// The connections that are not parked, for lack of room.
 #[derive(Debug, Default)]
 pub(super) struct UnparkedConnections {
-    /// The time of the next attempt, in microseconds since boot.
+    /// The time of the next search, in microseconds since boot.
     due: AtomicU64,
     /// Whether the journal says that there are some.
     is_logged: AtomicBool,
@@ -38,9 +38,7 @@ impl UnparkedConnections {
                 MESSAGE_ID = event::KEEPS,
                 "all connections are safe from the end of this process again"
             ),
-            0 => {}
-            _ if was_logged => {}
-            _ => tracing::warn!(
+            1.. if !was_logged => tracing::warn!(
                 MESSAGE_ID = event::KEEPS,
                 OPEN = left,
                 "{} not safe from the end of this process: this user has as many \
@@ -49,8 +47,9 @@ impl UnparkedConnections {
                  a user)",
                 clause(left, "connection", ("is", "are"))
             ),
+            _ => {}
         }
-        let due = now + AGAIN;
+        let due = now + RETRY_PAUSE;
         self.due.store(due.as_micros(), Relaxed);
         (left > 0).then_some(due)
     }

@@ -1,8 +1,8 @@
 //! Answering a call. Methods that wait are streams of replies, so that it is noticed when a caller hangs up.
 
+mod call_error;
 mod exchange;
 mod locking;
-mod refused;
 mod target;
 
 use std::convert::Infallible;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use call_error::{CallError, CallResult, parameters, refuse};
 use exchange::{Exchange, gate_reply};
-use refused::{CallResult, Refused, parameters, refuse};
 
 use super::callers::send;
 use crate::interface::{
@@ -58,8 +58,8 @@ pub(super) async fn answer(
     let reply = match INFO.answer(call) {
         Some(reply) => reply,
         None => match dispatch(&mut exchange).await {
-            Ok(reply) | Err(Refused::Reply(reply)) => reply,
-            Err(Refused::Gone(error)) => return Err(error),
+            Ok(reply) | Err(CallError::Reply(reply)) => reply,
+            Err(CallError::Gone(error)) => return Err(error),
         },
     };
     match call.oneway {

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_silent_ones_the_first_makes_room_and_nobody_elses() {
+    fn of_many_silent_callers_the_first_of_the_same_user_makes_room() {
         let mut places = Places::new(8);
         let (other, _) = places.enter(2, ());
         let many: Vec<(u64, Option<u64>)> = (0..1000).map(|_| places.enter(1, ())).collect();

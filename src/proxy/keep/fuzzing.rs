@@ -51,7 +51,7 @@ impl Keep {
                 upstream: Some(socket()),
                 lot: None,
             };
-            let _ = (slot.state(), slot.id(), slot.accepted(), slot.text());
+            let _ = (slot.state(), slot.id(), slot.accepted_at(), slot.text());
             let counts = || Way::BOTH.map(|way| (slot.flow(way).taken(), slot.flow(way).given()));
             if settle(SLOTS, slot, &sockets, &BTreeMap::new()).is_ok() {
                 // Done again after a kill in between, it has the same result.

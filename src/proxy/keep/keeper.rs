@@ -83,7 +83,7 @@ impl Keep {
     }
 
     /// A will that is made from now on starts the next process when this one is killed, with these
-    /// sockets, which systemd has handed to this one.
+    /// sockets, which systemd has passed to this one.
     pub(super) fn provide_heir(self, sockets: Vec<Inherited>) -> io::Result<()> {
         let lots = self.lots();
         let heir = Heir::new(sockets, &self.core.parts(&lots))?;

@@ -16,7 +16,7 @@
 //!
 //! # The order of things
 //!
-//! Nothing is lost as long as the caller keeps to this:
+//! Nothing is lost if the caller keeps to this:
 //!
 //! 1. A client is parked ([`Parking::park_client`]) before anything is received from it or sent to it.
 //! 2. A client and its upstream are parked ([`Parking::park`]) before anything is received from either; at
@@ -27,7 +27,7 @@
 //! 5. That a source's end is passed on is written down before the sink is shut down ([`Flow::finish`]).
 //! 6. A connection that has come to its end is released ([`Parking::release`]) before its sockets are
 //!    closed and before its buffer or pipe is given to another one; and both its sockets have been
-//!    shut down before, or reset between [`Slot::ending`] and the release ([`crate::service::ending`]):
+//!    shut down before, or reset between [`Slot::set_ending`] and the release ([`crate::service::ending`]):
 //!    closing one sends nothing while the lot has a copy.
 
 mod error;
@@ -44,7 +44,7 @@ pub use error::KeepError;
 pub use keeper::Keep;
 pub use options::KeepOptions;
 pub use parking::{ParkedPipe, Parking, SlotSockets};
-pub use restoring::{GivenUp, InHand, Restored, RestoredFlow, Stage, discard};
+pub use restoring::{InHand, LostConnection, RestoredConnection, RestoredFlow, Stage, discard};
 pub use start::{Started, start};
 pub use store::{NAME, separate};
 pub use table::account;

@@ -2,7 +2,7 @@
 
 use std::os::fd::BorrowedFd;
 
-/// How much room there has to be, and whose clients they are.
+/// How much room is needed, and the listeners of the clients.
 #[derive(Clone, Debug)]
 pub struct KeepOptions<'a> {
     /// The most connections that are kept at a time. (There may be room for fewer:

@@ -8,8 +8,8 @@ use super::error::KeepError;
 use super::keeper::{Core, Keep};
 use super::options::KeepOptions;
 use super::parking::Parking;
-use super::restoring::{GivenUp, Restoration, Restored, discard, reset_all};
-use super::store::{self, Parts, Stored};
+use super::restoring::{LostConnection, Restoration, RestoredConnection, discard, reset_all};
+use super::store::{self, Parts, StoreContent};
 use super::table::{Buffers, mapping};
 use super::will;
 use crate::service::activation::Inherited;
@@ -21,9 +21,9 @@ pub struct Started {
     /// What connections are kept with.
     pub keep: Keep,
     /// Connections that continue.
-    pub restored: Vec<Restored>,
-    /// Connections that had to be ended.
-    pub given_up: Vec<GivenUp>,
+    pub connections: Vec<RestoredConnection>,
+    /// Connections that could not continue.
+    pub lost: Vec<LostConnection>,
     /// Sockets of another version, which were reset.
     pub foreign: usize,
     /// Why the last will cannot start the next process, if it should.
@@ -33,8 +33,8 @@ pub struct Started {
 }
 
 /// Takes what an earlier process has left, or makes everything and has systemd keep it. `stored` is
-/// what systemd handed us under [`super::NAME`]. If the last will is to start the next process when this
-/// one is killed, `respawn` are the sockets that systemd has handed to this one.
+/// what systemd has passed under [`super::NAME`]. If the last will is to start the next process when this
+/// one is killed, `respawn` are the sockets that systemd has passed to this one.
 ///
 /// To be called once, before a client is accepted; best before there are other threads, when the process
 /// has little memory, for the last will holds on to what is there. It may be killed at any moment and done
@@ -49,10 +49,10 @@ pub fn start(
     options: &KeepOptions<'_>,
     respawn: Option<Vec<Inherited>>,
 ) -> Result<Started, KeepError> {
-    // Whatever goes wrong, they do not stay without an owner.
+    // After any failure they do not stay without an owner.
     let copies: Result<Vec<OwnedFd>, io::Error> = stored.iter().map(OwnedFd::try_clone).collect();
     let copies = copies.map_err(|_| KeepError::Descriptors)?;
-    let result = match go_on(stored, options, respawn) {
+    let result = match restore_or_create(stored, options, respawn) {
         Err(error) if !copies.is_empty() && is_of_descriptors(&error) => {
             Err(KeepError::Descriptors)
         }
@@ -64,7 +64,7 @@ pub fn start(
     result
 }
 
-fn go_on(
+fn restore_or_create(
     stored: Vec<OwnedFd>,
     options: &KeepOptions<'_>,
     respawn: Option<Vec<Inherited>>,
@@ -72,12 +72,12 @@ fn go_on(
     will::is_possible()?;
     mapping::fail_beyond_the_size_limit();
     let (keep, foreign, restoration) = match store::recognise(stored, options) {
-        Stored::Nothing => (create(options)?, 0, Restoration::default()),
-        Stored::Foreign(descriptors) => {
+        StoreContent::Empty => (create(options)?, 0, Restoration::default()),
+        StoreContent::Foreign(descriptors) => {
             let count = discard(descriptors, options.is_heir);
             (create(options)?, count, Restoration::default())
         }
-        Stored::Ours(parts, others) => {
+        StoreContent::Own(parts, others) => {
             let count = reset_all(&others);
             let keep = adopt(*parts, options)?.leak();
             (keep, count, restore(keep, options)?)
@@ -86,8 +86,8 @@ fn go_on(
     let no_heir = respawn.and_then(|sockets| keep.provide_heir(sockets).err());
     Ok(Started {
         keep,
-        restored: restoration.restored,
-        given_up: restoration.given_up,
+        connections: restoration.connections,
+        lost: restoration.lost,
         foreign,
         no_heir,
         no_will: keep.make_will().err(),

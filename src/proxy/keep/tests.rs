@@ -2,7 +2,7 @@
 
 mod garbage;
 mod recycling;
-mod told_once;
+mod reported_reset;
 mod unparked;
 
 use std::io::{self, Read, Write};
@@ -17,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 use super::account::{Place, Unclear};
 use super::restoring::{Restoration, cookie};
 use super::start::{adopt, restore};
-use super::store::{self, Parts, Stored};
+use super::store::{self, Parts, StoreContent};
 use super::*;
 use crate::service::clock::Uptime;
 use crate::service::loopback::pair;
@@ -52,7 +52,7 @@ fn next_with(before: Keep, options: &KeepOptions<'_>) -> (Keep, Restoration) {
     let lots = core.parking.lots();
     let stored = core.parts(&lots).into_iter();
     let copies = stored.map(|fd| fd.try_clone_to_owned().unwrap());
-    let Stored::Ours(parts, _) = store::recognise(copies.collect(), options) else {
+    let StoreContent::Own(parts, _) = store::recognise(copies.collect(), options) else {
         panic!("it is not recognised");
     };
     let keep = keep_of(*parts);
@@ -63,7 +63,7 @@ fn next_with(before: Keep, options: &KeepOptions<'_>) -> (Keep, Restoration) {
 /// A connection through a process: the client, its socket, the upstream's socket, the upstream.
 pub(in crate::proxy) struct Through {
     pub(in crate::proxy) client: TcpStream,
-    ours: [OwnedFd; 2],
+    sockets: [OwnedFd; 2],
     pub(in crate::proxy) upstream: TcpStream,
     pub(in crate::proxy) slot: Slot,
 }
@@ -79,7 +79,7 @@ impl Through {
         assert!(keep.park(slot, accepted.as_fd(), connected.as_fd()));
         Self {
             client,
-            ours: [accepted.into(), connected.into()],
+            sockets: [accepted.into(), connected.into()],
             upstream,
             slot,
         }
@@ -91,7 +91,7 @@ impl Through {
         self.client.write_all(bytes).unwrap();
         let flow = self.slot.flow(Way::Up);
         flow.receiving(Place::Buffer(buffer.number()));
-        let (count, _) = recv(&self.ours[0], &mut *buffer, RecvFlags::empty()).unwrap();
+        let (count, _) = recv(&self.sockets[0], &mut *buffer, RecvFlags::empty()).unwrap();
         assert_eq!(count, bytes.len());
         buffer
     }
@@ -99,7 +99,7 @@ impl Through {
     /// Two bytes of a buffer are sent, and then the process dies.
     fn send_two(&self, buffer: &Buffer) {
         self.slot.flow(Way::Up).sending();
-        send(&self.ours[1], &buffer[..2], SendFlags::empty()).unwrap();
+        send(&self.sockets[1], &buffer[..2], SendFlags::empty()).unwrap();
     }
 }
 
@@ -117,12 +117,12 @@ impl Stage {
     }
 }
 
-fn in_hand(restored: &Restored) -> Vec<u8> {
+fn in_hand(restored: &RestoredConnection) -> Vec<u8> {
     let Stage::Connected { flows, .. } = &restored.stage else {
         panic!("it has no upstream");
     };
     match &flows[0].in_hand {
-        InHand::Nothing => Vec::new(),
+        InHand::None => Vec::new(),
         InHand::Buffer(buffer, range) => buffer[range.clone()].to_vec(),
         InHand::Pipe(pipe, length) => {
             let mut bytes = vec![0; *length];
@@ -141,8 +141,8 @@ fn a_connection_is_found_as_it_was_left_again_and_again() {
     for _ in 0..3 {
         let found;
         (keep, found) = next(keep);
-        assert_eq!((found.restored.len(), found.given_up.len()), (1, 0));
-        let connection = &found.restored[0];
+        assert_eq!((found.connections.len(), found.lost.len()), (1, 0));
+        let connection = &found.connections[0];
         assert_eq!(in_hand(connection), b"hello");
         assert_eq!(connection.slot.text(), "somewhere");
         keep.buffers().leave();
@@ -160,12 +160,12 @@ fn a_send_that_was_interrupted_is_neither_forgotten_nor_done_twice() {
     through.slot.flow(Way::Up).received(5);
     through.send_two(&buffer);
     let (_, found) = next(keep);
-    assert_eq!(in_hand(&found.restored[0]), b"llo");
+    assert_eq!(in_hand(&found.connections[0]), b"llo");
     std::mem::forget((buffer, found));
 }
 
 #[test]
-fn our_own_bytes_in_front_go_on_where_they_were() {
+fn our_own_bytes_in_front_continue_where_they_were() {
     let keep = first();
     let through = Through::new(keep);
     let mut buffer = keep.buffers().take().unwrap();
@@ -174,8 +174,8 @@ fn our_own_bytes_in_front_go_on_where_they_were() {
     flow.prefix(Place::Buffer(buffer.number()), 6);
     through.send_two(&buffer);
     let (_, found) = next(keep);
-    assert_eq!(in_hand(&found.restored[0]), b"OXY ");
-    let flow = found.restored[0].slot.flow(Way::Up);
+    assert_eq!(in_hand(&found.connections[0]), b"OXY ");
+    let flow = found.connections[0].slot.flow(Way::Up);
     assert_eq!(
         (flow.prefix_length(), flow.taken(), flow.given()),
         (6, 6, 2)
@@ -192,9 +192,9 @@ fn what_is_in_a_pipe_is_found() {
     let flow = through.slot.flow(Way::Up);
     flow.receiving(Place::Pipe(pipe.number()));
     let how = SpliceFlags::empty();
-    splice(&through.ours[0], None, pipe.write_end(), None, 100, how).unwrap();
+    splice(&through.sockets[0], None, pipe.write_end(), None, 100, how).unwrap();
     let (_, found) = next(keep);
-    assert_eq!(in_hand(&found.restored[0]), b"hello");
+    assert_eq!(in_hand(&found.connections[0]), b"hello");
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn what_is_in_a_pipe_and_did_not_come_from_the_source_is_not_believed() {
     flow.receiving(Place::Pipe(pipe.number()));
     rustix::io::write(pipe.write_end(), b"hello").unwrap();
     let (_, found) = next(keep);
-    assert_eq!(found.given_up[0].why, Some(Unclear::Contradiction));
+    assert_eq!(found.lost[0].why, Some(Unclear::Contradiction));
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn what_is_not_counted_is_given_up_and_both_sides_are_reset() {
     let buffer = keep.buffers().take().unwrap();
     flow.receiving(Place::Buffer(buffer.number()));
     let (_, found) = next(keep);
-    assert_eq!(found.given_up[0].why, Some(Unclear::Uncounted));
+    assert_eq!(found.lost[0].why, Some(Unclear::Uncounted));
     let error = client.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     assert_eq!(upstream.read(&mut [0]).unwrap(), 0);
@@ -239,7 +239,7 @@ fn of_two_connections_that_claim_one_buffer_neither_continues() {
         flow.received(5);
     }
     let (_, found) = next(keep);
-    assert_eq!((found.restored.len(), found.given_up.len()), (0, 2));
+    assert_eq!((found.connections.len(), found.lost.len()), (0, 2));
 }
 
 #[test]
@@ -250,21 +250,21 @@ fn every_phase_becomes_what_it_should() {
     let only_accepted = keep.claim().unwrap();
     keep.park_client(only_accepted, accepted.as_fd());
     let claimed = keep.claim().unwrap();
-    all[1].slot.handing(77);
-    all[2].slot.handed();
-    all[3].slot.ending();
+    all[1].slot.begin_handover(77);
+    all[2].slot.complete_handover();
+    all[3].slot.set_ending();
     keep.release(all[4].slot);
     for way in Way::BOTH {
         all[5].slot.flow(way).finish();
     }
     let (after, found) = next(keep);
     let found: Vec<_> = found
-        .restored
+        .connections
         .iter()
         .map(|restored| match restored.stage {
             Stage::Accepted => (restored.slot.index(), 'a', 0),
-            Stage::Handing => (restored.slot.index(), 'g', restored.slot.note()),
-            Stage::Handed => (restored.slot.index(), 'h', 0),
+            Stage::InHandover => (restored.slot.index(), 'g', restored.slot.note()),
+            Stage::HandedOver => (restored.slot.index(), 'h', 0),
             Stage::Connected { .. } => (restored.slot.index(), 'c', 0),
         })
         .collect();
@@ -291,7 +291,7 @@ fn the_last_upstream_counts() {
     let keep = first();
     let mut through = Through::new(keep);
     let (connected, mut upstream) = pair();
-    keep.park(through.slot, through.ours[0].as_fd(), connected.as_fd());
+    keep.park(through.slot, through.sockets[0].as_fd(), connected.as_fd());
     let (_, found) = next(keep);
     rustix::io::write(upstream_of(found), b"x").unwrap();
     assert_eq!(upstream.read(&mut [0]).unwrap(), 1);
@@ -302,17 +302,17 @@ fn the_last_upstream_counts() {
 /// A client that was accepted, and a socket for its upstream, parked before that is connected.
 fn ahead(keep: Keep, upstream: impl Into<OwnedFd>) -> (TcpStream, [OwnedFd; 2], Slot) {
     let (client, accepted) = pair();
-    let ours = [accepted.into(), upstream.into()];
+    let sockets = [accepted.into(), upstream.into()];
     let slot = keep.claim().unwrap();
-    slot.accepted_client(ours[0].as_fd());
-    keep.park_ahead(&[(slot, ours[0].as_fd(), ours[1].as_fd())]);
+    slot.set_client(sockets[0].as_fd());
+    keep.park_ahead(&[(slot, sockets[0].as_fd(), sockets[1].as_fd())]);
     assert!(slot.is_parked());
-    (client, ours, slot)
+    (client, sockets, slot)
 }
 
 fn upstream_of(mut found: Restoration) -> OwnedFd {
-    assert_eq!(found.restored.len(), 1);
-    let (upstream, flows) = found.restored.remove(0).stage.connected();
+    assert_eq!(found.connections.len(), 1);
+    let (upstream, flows) = found.connections.remove(0).stage.connected();
     let is_open = |flow: &RestoredFlow| !flow.finished && !flow.source_broken;
     assert!(flows.iter().all(is_open));
     upstream
@@ -332,20 +332,20 @@ fn what_is_parked_before_it_is_connected_is_found_in_either_state() {
         upstream_of(next(keep).1);
     }
     let keep = first();
-    let (_client, ours, _slot) = ahead(keep, unconnected(Domain::IPV4));
+    let (_client, sockets, _slot) = ahead(keep, unconnected(Domain::IPV4));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    rustix::net::connect(&ours[1], &listener.local_addr().unwrap()).unwrap();
+    rustix::net::connect(&sockets[1], &listener.local_addr().unwrap()).unwrap();
     assert!(getpeername(upstream_of(next(keep).1)).is_ok());
 }
 
 #[test]
 fn a_client_whose_upstream_could_not_be_connected_is_found_without_it() {
     let keep = first();
-    let (_client, ours, slot) = ahead(keep, unconnected(Domain::IPV4));
-    keep.park_client(slot, ours[0].as_fd());
+    let (_client, sockets, slot) = ahead(keep, unconnected(Domain::IPV4));
+    keep.park_client(slot, sockets[0].as_fd());
     let (_, found) = next(keep);
-    assert_eq!(found.restored.len(), 1);
-    assert!(matches!(found.restored[0].stage, Stage::Accepted));
+    assert_eq!(found.connections.len(), 1);
+    assert!(matches!(found.connections[0].stage, Stage::Accepted));
 }
 
 #[test]
@@ -353,7 +353,7 @@ fn a_lot_that_is_full_of_ended_connections_is_no_matter() {
     let keep = first();
     let stays = Through::new(keep);
     let through = Through::new(keep);
-    let [client, upstream] = through.ours.each_ref().map(AsFd::as_fd);
+    let [client, upstream] = through.sockets.each_ref().map(AsFd::as_fd);
     keep.release(through.slot);
     for _ in 0..5000 {
         let slot = keep.claim().unwrap();
@@ -366,6 +366,6 @@ fn a_lot_that_is_full_of_ended_connections_is_no_matter() {
     assert_eq!((lots.messages(side), lots.messages(1 - side)), (1, 0));
     drop(lots);
     let (_, found) = next(keep);
-    assert_eq!(found.restored[0].slot.index(), stays.slot.index());
-    assert_eq!(found.restored.len(), 1);
+    assert_eq!(found.connections[0].slot.index(), stays.slot.index());
+    assert_eq!(found.connections.len(), 1);
 }

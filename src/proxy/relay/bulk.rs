@@ -49,7 +49,7 @@ impl Direction {
             });
             match receipt {
                 // Perhaps before urgent data.
-                Err(Errno::AGAIN) if is_exceptional => Ok(Receipt::NOTHING),
+                Err(Errno::AGAIN) if is_exceptional => Ok(Receipt::NO_BYTES),
                 receipt => receipt,
             }
         });
@@ -88,7 +88,7 @@ impl Direction {
         let receipt = ready.receive(|| {
             record::receive(self.flow, place, || {
                 (peeked, _) = recv(*source, &mut [0; 1], RecvFlags::PEEK)?;
-                Ok(Receipt::NOTHING)
+                Ok(Receipt::NO_BYTES)
             })
         });
         receipt.map_ok(|_| peeked)

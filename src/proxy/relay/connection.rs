@@ -67,7 +67,7 @@ impl Relay {
         }
     }
 
-    /// Goes on as another process has left it.
+    /// Continues as another process has left it.
     pub fn restored(
         mut client: Ready,
         mut upstream: Ready,

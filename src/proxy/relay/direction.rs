@@ -30,7 +30,6 @@ pub(super) enum End {
     SinkBroken(Errno),
 }
 
-/// The sockets of a direction.
 #[derive(Debug)]
 pub(super) struct Endpoints<'a> {
     pub(super) source: (BorrowedFd<'a>, &'a mut Ready),
@@ -80,10 +79,10 @@ impl Direction {
         }
     }
 
-    /// Goes on as another process has left it.
+    /// Continues as another process has left it.
     pub(super) fn restore(&mut self, left: RestoredFlow) {
         match left.in_hand {
-            InHand::Nothing => {}
+            InHand::None => {}
             InHand::Buffer(buffer, part) => {
                 self.switch.begins_in_memory(part.len());
                 self.rest = Some(Rest { buffer, part });

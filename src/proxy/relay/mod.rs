@@ -1,8 +1,8 @@
 //! Carries bytes between a client and its upstream: the only code that touches payload.
 //!
 //! Each direction copies small messages and splices bulk, as its `switch` decides; buffers and pipes
-//! belong to the thread, not to the connection. A half-close passes through, and the other direction goes
-//! on. A reset on one side becomes a reset on the other, after what was received before it has been
+//! belong to the thread, not to the connection. A half-close passes through, and the other direction
+//! continues. A reset on one side becomes a reset on the other, after what was received before it has been
 //! delivered.
 
 mod bulk;

@@ -112,7 +112,7 @@ impl Pipe {
     /// The place of bytes in the pipe, for [`keep::Flow`].
     pub(super) fn place(&self) -> Place {
         match &self.ends {
-            Ends::Own(..) => Place::Nowhere,
+            Ends::Own(..) => Place::None,
             Ends::Kept(pipe) => Place::Pipe(pipe.number()),
         }
     }

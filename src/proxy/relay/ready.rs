@@ -59,7 +59,7 @@ pub(super) struct Receipt {
 
 impl Receipt {
     /// Nothing was taken, and there may be more.
-    pub(super) const NOTHING: Self = Self {
+    pub(super) const NO_BYTES: Self = Self {
         bytes: 0,
         full: true,
     };

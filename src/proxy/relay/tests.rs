@@ -138,7 +138,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Wherever urgent data is, and however slow the sink, every other byte comes through before the end.
+    /// With urgent data in any place and a sink of any speed, every other byte comes through before the end.
     #[test]
     fn the_end_comes_behind_everything_that_came_before_it_urgent_data_or_not(
         down in any::<bool>(),
@@ -175,7 +175,7 @@ fn what_came_before_a_reset_is_delivered_by_the_next_process_and_then_it_is_a_re
     through.client.shutdown(Shutdown::Write).unwrap();
     through.slot.flow(Way::Up).breaks();
     let (_, mut found) = next(keep);
-    let restored = found.restored.remove(0);
+    let restored = found.connections.remove(0);
     let (upstream, flows) = restored.stage.connected();
     for socket in [&restored.client, &upstream] {
         rustix::io::ioctl_fionbio(socket, true).unwrap();

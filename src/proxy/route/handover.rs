@@ -3,7 +3,7 @@
 //!
 //! With each client goes a token (`service::handover`), the writing end of a pipe. We have
 //! the reading end, and it hangs up when no process has the token any more: that is the end of the
-//! connection, whatever way it ended. A pipe with its reading end is a *slot* (`slots`), used for
+//! connection. A pipe with its reading end is a *slot* (`slots`), used for
 //! one connection after the other. Slots have names in the runtime directory (`pipe_directory`): a process
 //! that comes after a kill finds those whose token a receiver has, and counts them.
 //!
@@ -73,7 +73,7 @@ impl Handover {
     }
 
     /// Finds the open connections that an earlier process handed over, and returns the number of those that
-    /// were not known. [`Self::ended`] reports their end. Fails if they cannot be found or watched: then
+    /// were not known. [`Self::take_ended`] reports their end. Fails if they cannot be found or watched: then
     /// some may be open and not counted.
     pub fn adopt(&self) -> io::Result<usize> {
         let mut table = mutex::lock(&self.table);
@@ -86,7 +86,7 @@ impl Handover {
             },
         };
         let mut count = 0;
-        for pipe in pipes.found(|number| table.slots.contains(number))? {
+        for pipe in pipes.others(|number| table.slots.contains(number))? {
             // Although it may have no writer: a token that is closed right after the check is an event.
             self.watch(pipe.number, &pipe.read)?;
             if !pipe.has_writer {
@@ -122,7 +122,7 @@ impl Handover {
     /// be reserved for a client that is accepted already.
     pub fn shrink(&self) {
         let mut table = mutex::lock(&self.table);
-        let free = table.slots.all_free();
+        let free = table.slots.shrink();
         table.discard(&free);
     }
 
@@ -134,7 +134,7 @@ impl Handover {
     /// Gives up the slots that were not needed since the last call.
     pub fn trim(&self) {
         let mut table = mutex::lock(&self.table);
-        let unused = table.slots.unused();
+        let unused = table.slots.trim();
         table.discard(&unused);
     }
 
@@ -225,7 +225,7 @@ impl Handover {
         for (client, token) in clients.iter().zip(&table.next) {
             if let Some(slot) = slot(client) {
                 slot.set_text(&sender.name);
-                slot.handing(token.number.into());
+                slot.begin_handover(token.number.into());
             }
         }
         let pairs = clients.iter().zip(&table.next);
@@ -234,7 +234,7 @@ impl Handover {
             clients
                 .iter()
                 .filter_map(slot)
-                .for_each(|slot| slot.not_handed());
+                .for_each(|slot| slot.cancel_handover());
             drop(table);
             if errno != Errno::AGAIN {
                 self.forget(sender);
@@ -244,7 +244,7 @@ impl Handover {
         let tokens: Vec<Token> = table.next.drain(..clients.len()).collect();
         for (client, token) in clients.drain(..).zip(tokens) {
             if let Some(slot) = slot(&client) {
-                slot.handed();
+                slot.complete_handover();
             }
             client.set_handed_over(token.number, &sender.target);
             table.slots.hand_over(token.number, client);
@@ -267,13 +267,12 @@ impl Handover {
         }
     }
 
-    /// Uses this sender no more.
     fn forget(&self, sender: &Arc<Sender>) {
         mutex::lock(&self.sender).take_if(|current| Arc::ptr_eq(current, sender));
     }
 
     /// Returns connections that have ended by now, up to the size of `events`.
-    pub fn ended(&self, events: &mut Events) -> EndedConnections {
+    pub fn take_ended(&self, events: &mut Events) -> EndedConnections {
         let mut ended = EndedConnections::default();
         // While the mutex is locked, so that the events are of the slots as they are.
         let mut table = mutex::lock(&self.table);
@@ -284,10 +283,10 @@ impl Handover {
             let Some((number, _)) = events.get(index) else {
                 continue;
             };
-            match table.slots.released(number as u32) {
+            match table.slots.release(number as u32) {
                 Release::Connection(client) => ended.connections.push(client),
                 Release::Orphan => ended.orphans += 1,
-                Release::Nothing => {}
+                Release::NoConnection => {}
             }
         }
         ended
@@ -308,14 +307,14 @@ impl Handover {
         table.discard(&[number]);
         drop(table);
         let connection = client.connection();
-        connection.taken_back();
+        connection.end_handover();
         ending::end_by_reset(&connection.client);
         log::aborted(connection);
         log::ended(connection);
     }
 
     /// The number of connections that continue when this process ends, and that the next one finds.
-    pub fn lasting(&self) -> usize {
+    pub fn lasting_connections(&self) -> usize {
         let table = mutex::lock(&self.table);
         match table.pipes.as_ref().is_some_and(PipeDirectory::is_lasting) {
             true => table.slots.handed_over() + table.slots.orphans(),

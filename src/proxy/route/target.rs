@@ -16,7 +16,6 @@ use crate::service::leads_to;
 use crate::service::listener::{Arrival, Listener, Peer};
 use crate::service::mutex;
 
-/// The options of the route.
 #[derive(Clone, Debug)]
 pub struct RouteSettings {
     /// Whether the target is given on the command line, so that it cannot be changed.
@@ -40,7 +39,6 @@ impl RouteSettings {
     }
 }
 
-/// Why the target was not set.
 #[derive(Debug, thiserror::Error)]
 pub enum SetTargetError {
     #[error("the target {0} is given on the command line or by the environment")]
@@ -92,7 +90,6 @@ impl Route {
         }
     }
 
-    /// The target of new connections.
     pub fn target(&self) -> Option<Arc<Address>> {
         mutex::lock(&self.target).clone()
     }
@@ -180,7 +177,7 @@ impl Route {
     fn make_room(&self) {
         let (open, most) = self
             .admission
-            .look(|gate| (gate.open(), gate.connections_max()));
+            .read_gate(|gate| (gate.open_connections(), gate.connections_max()));
         if let (true, Some(target)) = (open >= most, self.target()) {
             self.admission.connections.abort_unanswered(&target, most);
         }
@@ -230,8 +227,9 @@ impl Route {
         protocol.header(addresses)
     }
 
-    /// How long the first attempt to reach the upstream may take.
-    pub fn first_attempt(&self) -> Duration {
+    /// The limit on the first attempt to connect, which a worker makes; `Connector::connect_with_retries` makes the
+    /// others, and `waiting_client::retry_handover` repeats a handover.
+    pub fn first_attempt_limit(&self) -> Duration {
         let limit = self.settings.connect_timeout.unwrap_or(ATTEMPT);
         limit.min(ATTEMPT)
     }

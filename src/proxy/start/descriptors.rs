@@ -41,7 +41,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn where_there_are_enough_everybody_gets_what_they_want() {
+    fn enough_descriptors_are_enough_for_connections_and_pipes() {
         assert_eq!(shares(131_072, 16_384, 4), (16_384, 256));
         assert_eq!(shares(u64::MAX, 16_384, 2), (16_384, 128));
     }

@@ -16,7 +16,7 @@ use crate::service::program::{self, Failure};
 pub async fn first_target(
     target: io::Result<Option<Address>>,
     settings: &RouteSettings,
-    ours: [&[Listener]; 2],
+    own: [&[Listener]; 2],
     may_wait: bool,
 ) -> Result<Option<Address>, Failure> {
     let target = match target {
@@ -32,7 +32,7 @@ pub async fn first_target(
             );
         }
         Some(why) => why.to_owned(),
-        None => match leads_back(&target, ours).await {
+        None => match leads_back(&target, own).await {
             None => return Ok(Some(target)),
             Some(listener) => {
                 let why = SetTargetError::LeadsBack(listener.to_string());
@@ -61,8 +61,8 @@ fn left_out(why: Failure, may_wait: bool) -> Result<Option<Address>, Failure> {
 }
 
 /// The listener of this proxy that the target leads to.
-async fn leads_back<'a>(target: &Address, ours: [&'a [Listener]; 2]) -> Option<&'a Listener> {
-    for listeners in ours {
+async fn leads_back<'a>(target: &Address, own: [&'a [Listener]; 2]) -> Option<&'a Listener> {
+    for listeners in own {
         if let Some(listener) = leads_to::listener_at_name(target, listeners).await {
             return Some(listener);
         }

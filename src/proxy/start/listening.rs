@@ -56,14 +56,14 @@ pub async fn clients(
     options: &ProxyOptions,
 ) -> Result<Vec<Listener>, Failure> {
     match (inherited.is_empty(), options.listen.is_empty()) {
-        (true, true) => Err(nowhere_to_listen().into()),
+        (true, true) => Err(no_listener().into()),
         (false, false) => Err("both systemd and --listen give sockets: use one of them".into()),
         (false, true) => Ok(Listener::inherit_all(inherited)?),
         (true, false) => Ok(binding::bind_all(&options.listen, options.bind_timeout).await?),
     }
 }
 
-fn nowhere_to_listen() -> String {
+fn no_listener() -> String {
     let why = activation::elsewhere();
     let why = why.unwrap_or_else(|| "start it by a .socket unit, or give --listen".to_owned());
     format!("nowhere to listen: {why}")

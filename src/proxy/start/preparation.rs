@@ -86,8 +86,8 @@ impl Preparation {
         };
         // The proxy that runs has a target.
         let may_wait = sockets.predecessor.is_none();
-        let ours: [&[Listener]; 2] = [&sockets.clients, &sockets.control];
-        let target = first_target(target, &settings, ours, may_wait).await?;
+        let own: [&[Listener]; 2] = [&sockets.clients, &sockets.control];
+        let target = first_target(target, &settings, own, may_wait).await?;
         let mut preparation = Self {
             sockets,
             settings,
@@ -112,7 +112,7 @@ impl Preparation {
         if let Some(predecessor) = predecessor {
             let target_file = (!self.settings.target_fixed).then_some(&self.target_file);
             predecessor
-                .keeps_its_state_in(&self.lock, target_file)
+                .check_directories(&self.lock, target_file)
                 .map_err(not_taken_over)?;
             self.open_in_predecessor = predecessor.retire().await.map_err(not_taken_over)?;
         }

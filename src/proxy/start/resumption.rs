@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::proxy::admission::AdmittedClient;
 use crate::proxy::assembly::Proxy;
 use crate::proxy::event;
-use crate::proxy::keep::{self, GivenUp, Restored, Slot, Stage, Started, Way};
-use crate::proxy::upstream::{Connected, Spare};
+use crate::proxy::keep::{self, LostConnection, RestoredConnection, Slot, Stage, Started, Way};
+use crate::proxy::upstream::{ConnectedUpstream, Spare};
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::listener::Arrival;
@@ -17,26 +17,26 @@ use crate::service::plural::{self, clause};
 /// Continues all of them. They are counted; no client was accepted yet.
 pub fn resume(proxy: &Arc<Proxy>, started: Started) {
     log(&started);
-    let (handed_over, ours): (Vec<Restored>, Vec<Restored>) = started
-        .restored
+    let (handed_over, relayed): (Vec<_>, Vec<_>) = started
+        .connections
         .into_iter()
-        .partition(|restored| matches!(restored.stage, Stage::Handing | Stage::Handed));
-    count(proxy, ours.len());
-    for Restored { slot, client, .. } in handed_over {
+        .partition(|restored| matches!(restored.stage, Stage::InHandover | Stage::HandedOver));
+    count(proxy, relayed.len());
+    for RestoredConnection { slot, client, .. } in handed_over {
         reclaim(proxy, client, slot);
     }
-    for restored in ours {
-        let Restored { slot, stage, .. } = restored;
+    for restored in relayed {
+        let RestoredConnection { slot, stage, .. } = restored;
         let (text, client) = (slot.text(), restored.client);
         let client = admit(proxy, client, slot);
         match stage {
             Stage::Connected { upstream, flows } if has_begun(&upstream, slot) => {
-                let connected = Connected::new(upstream.into(), target(proxy, &text));
+                let connected = ConnectedUpstream::new(upstream.into(), target(proxy, &text));
                 match has_carried(slot) {
                     true => client.connection().restore_upstream(connected),
                     false => _ = client.connection().set_upstream(connected),
                 }
-                proxy.workers.carry_on(client, slot, flows);
+                proxy.workers.resume(client, slot, flows);
             }
             _ => {
                 // If it is handed over next, the receiver decides how it ends.
@@ -51,8 +51,8 @@ pub fn resume(proxy: &Arc<Proxy>, started: Started) {
 /// Ends all of them, because this process cannot carry any: the next one might not either, and no peer should
 /// wait in vain.
 pub fn give_up(started: Started) {
-    let count = started.restored.len();
-    for Restored { client, stage, .. } in &started.restored {
+    let count = started.connections.len();
+    for RestoredConnection { client, stage, .. } in &started.connections {
         ending::end_by_reset(client);
         if let Stage::Connected { upstream, .. } = stage {
             ending::end_by_reset(upstream);
@@ -89,12 +89,12 @@ fn admit(proxy: &Proxy, client: OwnedFd, slot: Slot) -> AdmittedClient {
 
 /// The target of a connection, for people.
 fn target(proxy: &Proxy, text: &str) -> Arc<Address> {
-    let now = proxy.route.target();
+    let current = proxy.route.target();
     match text.parse() {
-        Ok(then) => now
-            .filter(|now| **now == then)
-            .unwrap_or_else(|| Arc::new(then)),
-        Err(_) => now.unwrap_or_else(|| Arc::new(Address::Unix("unknown".into()))),
+        Ok(recorded) => current
+            .filter(|current| **current == recorded)
+            .unwrap_or_else(|| Arc::new(recorded)),
+        Err(_) => current.unwrap_or_else(|| Arc::new(Address::Unix("unknown".into()))),
     }
 }
 
@@ -107,10 +107,10 @@ fn log(started: &Started) {
             "process {killed} has ended, by a signal or a crash: process {pid} goes on in its place"
         );
     }
-    if !started.restored.is_empty() {
-        let count = started.restored.len();
+    if !started.connections.is_empty() {
+        let count = started.connections.len();
         tracing::info!(
-            MESSAGE_ID = event::WENT_ON,
+            MESSAGE_ID = event::CONTINUED,
             OPEN = count,
             "{} that the process before has left",
             clause(count, "connection", ("goes on", "go on"))
@@ -125,7 +125,7 @@ fn log(started: &Started) {
             clause(started.foreign, "socket", ("was", "were"))
         );
     }
-    for GivenUp { id, text, why } in &started.given_up {
+    for LostConnection { id, text, why } in &started.lost {
         let why = match why {
             Some(why) => why.to_string(),
             None => "its sockets were not kept, or not yet".to_owned(),
@@ -140,8 +140,8 @@ fn log(started: &Started) {
     }
 }
 
-/// Takes the client of a connection that an earlier process handed over. The service continues, or is done with
-/// it by now.
+/// Takes the client of a connection that an earlier process handed over, or ends the handover if the service is
+/// done with it by now.
 fn reclaim(proxy: &Proxy, client: OwnedFd, slot: Slot) {
     let (number, text) = (slot.note() as u32, slot.text());
     let client = admit(proxy, client, slot);
@@ -150,10 +150,10 @@ fn reclaim(proxy: &Proxy, client: OwnedFd, slot: Slot) {
         _ => PathBuf::new(),
     };
     let target = Arc::new(Address::Handover(path));
-    client.connection().handed_over(number, target);
+    client.connection().set_handed_over(number, target);
     if let Err(client) = proxy.route.handover.reclaim(number, client) {
         count(proxy, 1);
-        proxy.workers.comes_back(client);
+        proxy.workers.end_handover(client);
     }
 }
 

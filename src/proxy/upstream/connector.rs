@@ -10,7 +10,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep_until};
 
-use super::begun::{Begun, Connected, Upstream};
+use super::connect_attempt::{ConnectAttempt, ConnectedUpstream, Upstream};
 use super::loops::LoopDetection;
 use super::spare::{Spare, domain};
 use crate::service::address::Address;
@@ -91,7 +91,6 @@ impl Attempts {
     }
 }
 
-/// How upstreams are connected.
 #[derive(Clone, Debug, Default)]
 pub struct Connector {
     /// After which time an upstream that does not answer counts as gone.
@@ -110,21 +109,21 @@ impl Connector {
         Self { keepalive, loops }
     }
 
-    /// Connects to the target, again and again until it answers or the time is over, so that a service
-    /// that is just being started loses no client. Each attempt asks `target` anew, so that waiting
-    /// clients follow a change. Cancel safe.
-    /// Fails with the last error when the time is over.
-    pub async fn connect(
+    /// Connects to the target, again and again until it answers, so that a service that is just being started loses
+    /// no client: the attempts after the first one, which is a worker's (`Route::first_attempt_limit`). The counterpart
+    /// for handovers is `waiting_client::retry_handover`. Each attempt asks `target` anew, so that waiting clients
+    /// follow a change. Cancel safe. Fails with the last error when the time is over.
+    pub async fn connect_with_retries(
         &self,
         target: impl Fn() -> Arc<Address>,
         mut attempts: Attempts,
         mut spare: Spare,
-    ) -> Result<Connected, Unreachable> {
+    ) -> Result<ConnectedUpstream, Unreachable> {
         loop {
             let target_now = target();
             let until = attempts.deadline.max(Instant::now() + LAST_ATTEMPT);
             let error = match self.attempt(&target_now, until, &mut spare).await {
-                Ok(upstream) => return Ok(Connected::new(upstream, target_now)),
+                Ok(upstream) => return Ok(ConnectedUpstream::new(upstream, target_now)),
                 Err(error) => error,
             };
             // If that fails, a later attempt makes one.
@@ -150,14 +149,14 @@ impl Connector {
         spare: &mut Spare,
     ) -> io::Result<Upstream> {
         match self.begin(target, spare) {
-            Some(begun) => by(deadline.min(Instant::now() + ATTEMPT), begun?.decided()).await,
+            Some(attempt) => by(deadline.min(Instant::now() + ATTEMPT), attempt?.complete()).await,
             None => self.connect_to_name(target, deadline, spare).await,
         }
     }
 
     /// Begins to connect; `None` if a name has to be looked up first. If that fails, the socket stays in `spare`
     /// for the next attempt.
-    pub fn begin(&self, target: &Address, spare: &mut Spare) -> Option<io::Result<Begun>> {
+    pub fn begin(&self, target: &Address, spare: &mut Spare) -> Option<io::Result<ConnectAttempt>> {
         let address = match target {
             Address::Tcp { .. } => return Some(self.begin_tcp(target.literal()?, spare)),
             Address::Unix(path) => SockAddr::unix(path),
@@ -167,20 +166,20 @@ impl Connector {
         };
         Some(address.and_then(|address| {
             let socket = spare.take(domain(target))?;
-            Begun::new(socket, &address, spare, &self.loops)
+            ConnectAttempt::new(socket, &address, spare, &self.loops)
         }))
     }
 
     /// Connects a datagram socket: that shows whether a process receives clients there.
-    fn begin_handover(&self, path: &Path, spare: &mut Spare) -> io::Result<Begun> {
+    fn begin_handover(&self, path: &Path, spare: &mut Spare) -> io::Result<ConnectAttempt> {
         // Its descriptor is for the datagram socket.
         spare.give_up();
         let socket = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?;
         let address = SockAddr::unix(path)?;
-        Begun::new(socket, &address, &mut Spare::default(), &self.loops)
+        ConnectAttempt::new(socket, &address, &mut Spare::default(), &self.loops)
     }
 
-    fn begin_tcp(&self, address: SocketAddr, spare: &mut Spare) -> io::Result<Begun> {
+    fn begin_tcp(&self, address: SocketAddr, spare: &mut Spare) -> io::Result<ConnectAttempt> {
         let socket = spare.take(Domain::for_address(address))?;
         if is_this_machine(address.ip()) {
             // It needs no keepalive either: the kernel of a local peer always ends its sockets.
@@ -188,7 +187,7 @@ impl Connector {
         } else if let Some(keepalive) = self.keepalive {
             keep_alive(&socket, keepalive)?;
         }
-        Begun::new(socket, &address.into(), spare, &self.loops)
+        ConnectAttempt::new(socket, &address.into(), spare, &self.loops)
     }
 
     /// Connects to the first address of a name that answers. The resolver may take all the time: its own servers
@@ -207,8 +206,8 @@ impl Connector {
         let until = deadline.min(now + ATTEMPT);
         let race = Race::new(addresses, now, Some(until));
         let connected = connecting::connect(race, |address| {
-            let begun = self.begin_tcp(address, spare);
-            async move { begun?.decided().await }
+            let attempt = self.begin_tcp(address, spare);
+            async move { attempt?.complete().await }
         });
         by(until, connected).await
     }
@@ -224,10 +223,12 @@ mod tests {
     async fn reach(
         target: impl Fn() -> Arc<Address>,
         limit: Option<Duration>,
-    ) -> Result<Connected, Unreachable> {
+    ) -> Result<ConnectedUpstream, Unreachable> {
         let connector = Connector::default();
         let attempts = Attempts::from_now(limit);
-        connector.connect(target, attempts, Spare::default()).await
+        connector
+            .connect_with_retries(target, attempts, Spare::default())
+            .await
     }
 
     fn local(listener: &TcpListener) -> Address {
@@ -255,7 +256,7 @@ mod tests {
         assert_eq!(*connected.target, there);
     }
 
-    /// Whatever the default of the machine is.
+    /// With any default of the machine.
     #[tokio::test]
     async fn what_goes_to_this_machine_is_not_paced() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

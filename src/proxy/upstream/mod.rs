@@ -1,12 +1,12 @@
 //! Reaching the service: sockets, connecting, and what the upstream is sent first.
 
-mod begun;
+mod connect_attempt;
 mod connector;
 mod loops;
 mod proxy_header;
 mod spare;
 
-pub use begun::{Begun, Connected};
+pub use connect_attempt::{ConnectAttempt, ConnectedUpstream};
 pub use connector::{ATTEMPT, Attempts, Connector, pause_after};
 pub use loops::is_this_process;
 pub use proxy_header::ProxyProtocol;

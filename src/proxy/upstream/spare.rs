@@ -30,8 +30,8 @@ impl Spare {
         (is_certain && *is == domain(target)).then(|| socket.as_fd())
     }
 
-    /// Keeps a socket that could not be connected for the next attempt.
-    pub(super) fn keep(&mut self, socket: Socket) {
+    /// Puts back a socket that could not be connected, for the next attempt.
+    pub(super) fn put_back(&mut self, socket: Socket) {
         if let Ok(domain) = socket.domain() {
             self.0 = Some((domain, socket));
         }

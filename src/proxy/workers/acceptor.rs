@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use crate::proxy::admission::{AdmittedClient, Attempt};
+use crate::proxy::admission::{AdmitOutcome, AdmittedClient};
 use crate::proxy::keep::Slot;
 use crate::proxy::route::Route;
 use crate::proxy::upstream::Spare;
@@ -68,7 +68,7 @@ impl Acceptor {
                 break;
             };
             match self.admit(listener, route, &target, handovers) {
-                Ok(Attempt::Admitted(connection)) => {
+                Ok(AdmitOutcome::Admitted(connection)) => {
                     let spare = std::mem::take(&mut self.spare);
                     let admission = Arc::clone(&route.admission);
                     let client = AdmittedClient::new(connection, spare, admission);
@@ -79,15 +79,16 @@ impl Acceptor {
                         parked = arrivals.len();
                     }
                 }
-                Ok(Attempt::Own(client)) => route.refuse_own(&client),
-                Ok(Attempt::Full(client, source, open)) => {
+                Ok(AdmitOutcome::Own(client)) => route.refuse_own(&client),
+                Ok(AdmitOutcome::Full(client, source, open)) => {
                     route.admission.refuse(&client, &source, open);
                 }
-                Ok(Attempt::Gone) => {}
-                Ok(Attempt::Nobody) => break,
-                Ok(Attempt::Exhausted(error)) => {
+                Ok(AdmitOutcome::Gone) => {}
+                Ok(AdmitOutcome::NoClient) => break,
+                Ok(AdmitOutcome::Exhausted(error)) => {
                     route.has_no_descriptors();
-                    self.pause.begin(now, &error, route.admission.open());
+                    self.pause
+                        .begin(now, &error, route.admission.open_connections());
                     break;
                 }
                 Err(error) => {
@@ -112,13 +113,13 @@ impl Acceptor {
         route: &Route,
         target: &Address,
         handovers: usize,
-    ) -> io::Result<Attempt> {
+    ) -> io::Result<AdmitOutcome> {
         let reservation = match target {
             Address::Handover(_) => route.handover.reserve(handovers + 1),
             _ => self.spare.reserve(target),
         };
         if let Err(error) = reservation {
-            return Ok(Attempt::Exhausted(error));
+            return Ok(AdmitOutcome::Exhausted(error));
         }
         if let (None, Some(keep)) = (self.slot, route.admission.keep) {
             self.slot = keep.claim();

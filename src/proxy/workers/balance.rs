@@ -14,7 +14,6 @@ const MARGIN: u32 = 300;
 /// A thread that has time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relief {
-    /// The thread of this number.
     Thread(usize),
     /// A thread that has to be started.
     New,

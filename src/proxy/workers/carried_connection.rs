@@ -6,7 +6,7 @@ use crate::proxy::admission::{AdmittedClient, Connection};
 use crate::proxy::keep::{RestoredFlow, Slot, SlotSockets, Way};
 use crate::proxy::relay::{Ready, Relay};
 use crate::proxy::route::Route;
-use crate::proxy::upstream::Connected;
+use crate::proxy::upstream::ConnectedUpstream;
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::stream::Family;
@@ -14,11 +14,11 @@ use crate::service::stream::Family;
 /// A client whose upstream is connected, or is about to be.
 #[derive(Debug)]
 pub(super) struct CarriedConnection {
-    /// Dropped before the relay: as long as the connection is kept, what the relay holds is nobody else's.
+    /// Dropped before the relay: as long as the connection is kept, what the relay holds has no other owner.
     pub(super) admitted: AdmittedClient,
     pub(super) relay: Relay,
     /// An upstream that has yet to answer.
-    connecting: Option<Box<Connected>>,
+    pending_upstream: Option<Box<ConnectedUpstream>>,
     /// Whether it has another turn to come.
     pub(super) is_queued: bool,
     /// Distinguishes it from earlier connections with its key.
@@ -50,15 +50,15 @@ impl CarriedConnection {
     }
 
     /// A connection whose upstream has yet to answer.
-    pub(super) fn connecting(admitted: AdmittedClient, connecting: Connected) -> Self {
-        Self::silent(admitted, Some(connecting))
+    pub(super) fn connecting(admitted: AdmittedClient, upstream: ConnectedUpstream) -> Self {
+        Self::silent(admitted, Some(upstream))
     }
 
-    /// A connection of which the upstream hears nothing yet.
-    fn silent(admitted: AdmittedClient, connecting: Option<Connected>) -> Self {
+    /// A connection whose upstream was sent nothing yet.
+    fn silent(admitted: AdmittedClient, pending: Option<ConnectedUpstream>) -> Self {
         let connection = admitted.connection();
-        let connected = connecting.as_ref().or_else(|| connection.upstream.get());
-        let upstream = connected.map_or(Family::Other, |connected| connected.target.family());
+        let upstream = pending.as_ref().or_else(|| connection.upstream.get());
+        let upstream = upstream.map_or(Family::Other, |upstream| upstream.target.family());
         let (client, upstream) = (
             Ready::new(connection.family),
             Ready::new_with_delay(upstream),
@@ -66,7 +66,7 @@ impl CarriedConnection {
         Self {
             relay: Relay::new(client, upstream, connection.slot),
             admitted,
-            connecting: connecting.map(Box::new),
+            pending_upstream: pending.map(Box::new),
             is_queued: false,
             generation: 0,
         }
@@ -80,24 +80,24 @@ impl CarriedConnection {
 
     /// What has to be parked, if the connection is to be kept, and the target.
     pub(super) fn parts(&self) -> Option<(SlotSockets<'_>, &Address)> {
-        let Connected { socket, target, .. } = self.connected()?;
+        let ConnectedUpstream { socket, target, .. } = self.any_upstream()?;
         let slot = self.connection().slot?;
         Some(((slot, self.admitted.socket(), socket.as_fd()), target))
     }
 
-    fn connected(&self) -> Option<&Connected> {
-        let connecting = self.connecting.as_deref();
-        connecting.or_else(|| self.connection().upstream.get())
+    fn any_upstream(&self) -> Option<&ConnectedUpstream> {
+        let pending = self.pending_upstream.as_deref();
+        pending.or_else(|| self.connection().upstream.get())
     }
 
     /// Whether the upstream has yet to answer.
     pub(super) fn is_connecting(&self) -> bool {
-        self.connecting.is_some()
+        self.pending_upstream.is_some()
     }
 
     pub(super) fn upstream_answered(&mut self, route: &Route) {
-        if let Some(connecting) = self.connecting.take() {
-            self.connection().set_upstream(*connecting);
+        if let Some(upstream) = self.pending_upstream.take() {
+            self.connection().set_upstream(*upstream);
             self.announce(route);
         }
     }
@@ -108,7 +108,7 @@ impl CarriedConnection {
     }
 
     pub(super) fn upstream(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.connected()?.socket.as_fd())
+        Some(self.any_upstream()?.socket.as_fd())
     }
 
     pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -117,6 +117,11 @@ impl CarriedConnection {
 
     pub(super) fn connection(&self) -> &Connection {
         self.admitted.connection()
+    }
+
+    /// Whether it is to be ended.
+    pub(super) fn must_end(&self) -> bool {
+        self.connection().abort_reason().is_some()
     }
 
     /// Has both sides see a reset when the connection is closed.

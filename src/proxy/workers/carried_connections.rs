@@ -104,8 +104,7 @@ impl CarriedConnections {
 
     /// Resets the connections that are to be ended.
     pub(super) fn cut(&mut self) {
-        let must_end = |carried: &CarriedConnection| carried.connection().why_aborted().is_some();
-        let keys: Vec<usize> = self.keys(must_end).collect();
+        let keys: Vec<usize> = self.keys(CarriedConnection::must_end).collect();
         for key in keys {
             let connection = self.get(key).connection();
             log::aborted(connection);

@@ -130,8 +130,8 @@ impl WorkerPool {
         self.first.inbox.post(Message::Retire);
     }
 
-    /// Continues a connection of another process.
-    pub fn carry_on(&self, client: AdmittedClient, slot: Slot, flows: [RestoredFlow; 2]) {
+    /// Continues a connection of the process before.
+    pub fn resume(&self, client: AdmittedClient, slot: Slot, flows: [RestoredFlow; 2]) {
         let connection = CarriedConnection::restored(client, slot, flows, &self.route);
         self.first.inbox.post(Message::Carry(Box::new(connection)));
     }
@@ -219,8 +219,8 @@ impl WorkerPool {
     }
 
     /// Handles the end of a connection that was handed over.
-    pub fn comes_back(self: &Arc<Self>, client: AdmittedClient) {
-        if let Some((pause, client)) = waiting_client::comes_back(client, &self.route) {
+    pub fn end_handover(self: &Arc<Self>, client: AdmittedClient) {
+        if let Some((pause, client)) = waiting_client::retry_handover(client, &self.route) {
             self.wait_after(pause, 0, client);
         }
     }
@@ -239,7 +239,6 @@ impl WorkerPool {
         });
     }
 
-    /// Runs a task in the runtime.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.runtime.spawn(task);
     }

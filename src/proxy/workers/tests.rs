@@ -11,7 +11,7 @@ use crate::proxy::admission::{
     Admission, AdmittedClient, Connection, Gate, LockDirectory, TargetFile,
 };
 use crate::proxy::route::{Handover, Route, RouteSettings};
-use crate::proxy::upstream::{Connected, Spare};
+use crate::proxy::upstream::{ConnectedUpstream, Spare};
 use crate::service::address::Address;
 use crate::service::client_socket::ClientSocket;
 use crate::service::listener::{Arrival, Listener, Peer};
@@ -49,7 +49,7 @@ fn workers(threads: Threads) -> (Arc<WorkerPool>, Address, TcpListener) {
 }
 
 fn open(workers: &WorkerPool) -> usize {
-    workers.route.admission.open()
+    workers.route.admission.open_connections()
 }
 
 fn client(here: &Address, service: &TcpListener) -> (TcpStream, TcpStream) {
@@ -136,7 +136,7 @@ fn admitted(route: &Route) -> (AdmittedClient, (TcpStream, TcpStream)) {
     let target = route.target().unwrap();
     client
         .connection()
-        .set_upstream(Connected::new(upstream.into(), target));
+        .set_upstream(ConnectedUpstream::new(upstream.into(), target));
     (client, (theirs, service))
 }
 
@@ -151,13 +151,13 @@ async fn a_full_thread_gives_half_of_its_active_connections_away_and_they_contin
         let route = &workers.route;
         let (client, pair) = admitted(route);
         worker
-            .keep(Box::new(CarriedConnection::relaying(client, route)))
+            .carry(Box::new(CarriedConnection::relaying(client, route)))
             .unwrap();
         pairs.push(pair);
     }
     handle.load.pretend(1000);
     worker.give_away();
-    assert_eq!(worker.carried.len(), 3);
+    assert_eq!(worker.connections.len(), 3);
     let carrying = std::thread::spawn(move || worker.run());
     pairs.iter_mut().for_each(echo);
     drop(pairs);

@@ -27,11 +27,9 @@ enum WaitOutcome {
     Connected,
     /// The client can be handed over.
     HandOver(SendPermit),
-    /// The client waits for the next attempt.
     Again,
 }
 
-/// The wait of one client.
 struct Wait<'a> {
     route: &'a Route,
     attempts: Attempts,
@@ -104,9 +102,10 @@ impl Wait<'_> {
             return self.wait_for_permit(connection, &client, sender).await;
         }
         let target = || self.route.target().unwrap_or_else(|| first_target.clone());
+        let connector = &self.route.connector;
         let connected = tokio::select! {
             biased; // bytes of a client that has left are still delivered if the upstream is there
-            result = self.route.connector.connect(target, self.attempts, spare) => result,
+            result = connector.connect_with_retries(target, self.attempts, spare) => result,
             () = client.broken() => return Ok(WaitOutcome::Over),
         };
         let connected = match connected {
@@ -162,17 +161,18 @@ impl Wait<'_> {
     }
 }
 
-/// The service is done with a client that was handed over, or was killed. A client that was not served is
-/// handed over again: returns it with the pause before that.
-pub(super) fn comes_back(
+/// The service is done with a client that was handed over, or was killed. Returns a client that was not served,
+/// with the pause before it is handed over again. The counterpart for connecting is a first attempt
+/// (`Route::first_attempt_limit`), and then `Connector::connect_with_retries`.
+pub(super) fn retry_handover(
     mut client: AdmittedClient,
     route: &Route,
 ) -> Option<(Duration, AdmittedClient)> {
-    if !client.connection().taken_back() {
+    if !client.connection().end_handover() {
         log::ended(client.connection());
         return None;
     }
-    let pause = client.comes_back(route.settings.connect_timeout);
+    let pause = client.handover_pause(route.settings.connect_timeout);
     let connection = client.connection();
     let Some(pause) = pause else {
         let why = "the process that gets it closes it unserved, again and again";

@@ -15,10 +15,10 @@ use super::load::Stopwatch;
 use super::outbox::Outbox;
 use super::pool::WorkerPool;
 use super::token::{DOORS, ENDS, INBOX, ROOM, UPSTREAM};
-use crate::proxy::admission::{AdmittedClient, Metered, Side, log};
+use crate::proxy::admission::{AdmittedClient, ConnectionMeter, Side, log};
 use crate::proxy::relay::{Ending, Turn};
 use crate::proxy::route::Route;
-use crate::proxy::upstream::{Begun, Connected};
+use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::poller::{Events, Flags};
@@ -31,11 +31,11 @@ const LATELY_USEC: u64 = 50_000;
 pub(super) struct Worker {
     pool: Arc<WorkerPool>,
     handle: Arc<WorkerHandle>,
-    pub(super) carried: CarriedConnections,
+    pub(super) connections: CarriedConnections,
     /// The tokens of connections that have another turn to come.
-    again: Vec<u64>,
-    /// Upstreams that have yet to answer, with the time by which they have to.
-    connecting: VecDeque<(Uptime, u64)>,
+    queued_turns: Vec<u64>,
+    /// Upstreams that have yet to answer, with the time by which they have to ([`Route::first_attempt_limit`]).
+    pending_upstreams: VecDeque<(Uptime, u64)>,
     acceptor: Option<Acceptor>,
     /// Empty, to be used again.
     arrivals: Vec<ClientWithTarget>,
@@ -61,11 +61,11 @@ impl Worker {
     pub(super) fn new(pool: Arc<WorkerPool>, handle: Arc<WorkerHandle>) -> Self {
         Self {
             outbox: Outbox::new(Arc::clone(&pool), Arc::clone(&handle)),
-            carried: CarriedConnections::new(Arc::clone(&handle)),
+            connections: CarriedConnections::new(Arc::clone(&handle)),
             pool,
             handle,
-            again: Vec::new(),
-            connecting: VecDeque::new(),
+            queued_turns: Vec::new(),
+            pending_upstreams: VecDeque::new(),
             acceptor: None,
             arrivals: Vec::new(),
             new_connections: Vec::new(),
@@ -74,9 +74,8 @@ impl Worker {
         }
     }
 
-    /// Makes it the thread that accepts, and that is notified of the ends of connections that were handed
-    /// over. Fails if there are too many watches.
-    pub(super) fn accepts(&mut self) -> io::Result<()> {
+    /// Makes it the thread that accepts and handles the ends of handovers. Fails if there are too many watches.
+    pub(super) fn become_acceptor(&mut self) -> io::Result<()> {
         let route = &self.pool.route;
         self.acceptor = Some(Acceptor::new(route.admission.backlog.listeners()));
         self.handle.poller.add(&route.handover, ENDS, Flags::IN)
@@ -95,9 +94,9 @@ impl Worker {
                 return self.pool.route.admission.fail(sentence);
             }
             self.now = Uptime::now();
-            self.look_at(&events, &mut others);
+            self.dispatch(&events, &mut others);
             if std::mem::take(&mut others.ends) {
-                self.hear_of_ends(&mut events);
+                self.handle_ends(&mut events);
             }
             if std::mem::take(&mut others.room) {
                 self.outbox.try_again();
@@ -109,9 +108,9 @@ impl Worker {
             if std::mem::take(&mut others.messages) && self.read_messages() {
                 return;
             }
-            for token in std::mem::take(&mut self.again) {
-                if let Some(key) = self.carried.key(token) {
-                    self.carried.get_mut(key).is_queued = false;
+            for token in std::mem::take(&mut self.queued_turns) {
+                if let Some(key) = self.connections.key(token) {
+                    self.connections.get_mut(key).is_queued = false;
                     self.turn(key, token);
                 }
             }
@@ -119,7 +118,7 @@ impl Worker {
         }
     }
 
-    fn look_at(&mut self, events: &Events, others: &mut OtherEvents) {
+    fn dispatch(&mut self, events: &Events, others: &mut OtherEvents) {
         for index in 0..events.len() {
             match events.get(index) {
                 None => {}
@@ -127,17 +126,17 @@ impl Worker {
                 Some((ENDS, _)) => others.ends = true,
                 Some((ROOM, _)) => others.room = true,
                 Some((token, _)) if token >= DOORS => others.doors.push(token - DOORS),
-                Some((token, flags)) => self.hear(token, flags),
+                Some((token, flags)) => self.handle_event(token, flags),
             }
         }
     }
 
     /// How long nothing is due.
     fn limit(&self) -> Option<Duration> {
-        if !self.again.is_empty() {
+        if !self.queued_turns.is_empty() {
             return Some(Duration::ZERO);
         }
-        let attempt = self.connecting.front().map(|(due, _)| *due);
+        let attempt = self.pending_upstreams.front().map(|(due, _)| *due);
         let acceptor = self.acceptor.as_ref();
         let pause = acceptor.and_then(|acceptor| acceptor.pause.until());
         let due = [attempt, pause, self.outbox.until()];
@@ -149,18 +148,18 @@ impl Worker {
     fn tick(&mut self) {
         self.end_pause();
         self.outbox.tick(self.now);
-        while let Some((due, token)) = self.connecting.front().copied() {
-            let key = self.carried.key(token);
-            let connecting = key.filter(|key| self.carried.get(*key).is_connecting());
+        while let Some((due, token)) = self.pending_upstreams.front().copied() {
+            let key = self.connections.key(token);
+            let connecting = key.filter(|key| self.connections.get(*key).is_connecting());
             match connecting {
                 Some(_) if due > self.now => break,
                 Some(key) => self.try_again(key),
                 None => {}
             }
-            self.connecting.pop_front();
+            self.pending_upstreams.pop_front();
         }
         let has_measured = self.stopwatch.measure(self.now, &self.handle.load);
-        if has_measured && self.handle.load.is_full() && self.carried.len() > 1 {
+        if has_measured && self.handle.load.is_full() && self.connections.len() > 1 {
             self.give_away();
         }
     }
@@ -180,8 +179,8 @@ impl Worker {
     fn read_messages(&mut self) -> bool {
         for message in self.handle.inbox.take() {
             match message {
-                Message::Carry(connection) => _ = self.keep(connection),
-                Message::Cut => self.carried.cut(),
+                Message::Carry(connection) => _ = self.carry(connection),
+                Message::Cut => self.connections.cut(),
                 Message::Echo => self.handle.load.answer(),
                 Message::Retire => {
                     self.acceptor = None;
@@ -193,11 +192,11 @@ impl Worker {
         false
     }
 
-    /// Takes back the connections that were handed over and have ended.
-    fn hear_of_ends(&mut self, events: &mut Events) {
-        let ended = self.pool.route.handover.ended(events);
+    /// Handles the ends of connections that were handed over.
+    fn handle_ends(&mut self, events: &mut Events) {
+        let ended = self.pool.route.handover.take_ended(events);
         for client in ended.connections {
-            self.pool.comes_back(client);
+            self.pool.end_handover(client);
         }
         for _ in 0..ended.orphans {
             self.pool.route.admission.closed();
@@ -222,8 +221,10 @@ impl Worker {
             }
         }
         self.arrivals = arrivals;
-        let keys = tokens.iter().filter_map(|token| self.carried.key(*token));
-        park_new(&self.pool.route, keys.map(|key| self.carried.get(key)));
+        let keys = tokens
+            .iter()
+            .filter_map(|token| self.connections.key(*token));
+        park_new(&self.pool.route, keys.map(|key| self.connections.get(key)));
         tokens.clear();
         self.new_connections = tokens;
         self.outbox.flush(self.now);
@@ -233,13 +234,13 @@ impl Worker {
     fn lead(&mut self, mut client: AdmittedClient, target: Arc<Address>) -> Option<u64> {
         let route = &self.pool.route;
         let connection = match route.connector.begin(&target, &mut client.spare) {
-            Some(Ok(Begun::Decided(upstream))) => {
-                let connected = Connected::new(upstream, target);
+            Some(Ok(ConnectAttempt::Complete(upstream))) => {
+                let connected = ConnectedUpstream::new(upstream, target);
                 client.connection().set_upstream(connected);
                 CarriedConnection::relaying(client, route)
             }
-            Some(Ok(Begun::Pending(upstream))) => {
-                CarriedConnection::connecting(client, Connected::new(upstream, target))
+            Some(Ok(ConnectAttempt::Pending(upstream))) => {
+                CarriedConnection::connecting(client, ConnectedUpstream::new(upstream, target))
             }
             undecided => {
                 client.park();
@@ -251,7 +252,7 @@ impl Worker {
             }
         };
         match self.pool.choose(&self.handle) {
-            handle if Arc::ptr_eq(&handle, &self.handle) => self.keep(Box::new(connection)),
+            handle if Arc::ptr_eq(&handle, &self.handle) => self.carry(Box::new(connection)),
             handle => {
                 park_new(&self.pool.route, [&connection]);
                 handle.inbox.post(Message::Carry(Box::new(connection)));
@@ -261,26 +262,26 @@ impl Worker {
     }
 
     /// Carries this connection from now on. Returns its token, unless it has ended already.
-    pub(super) fn keep(&mut self, connection: Box<CarriedConnection>) -> Option<u64> {
+    pub(super) fn carry(&mut self, connection: Box<CarriedConnection>) -> Option<u64> {
         let is_connecting = connection.is_connecting();
-        let (key, token) = self.carried.add(connection)?;
+        let (key, token) = self.connections.add(connection)?;
         if is_connecting {
-            let due = self.now + self.pool.route.first_attempt();
-            self.connecting.push_back((due, token));
+            let due = self.now + self.pool.route.first_attempt_limit();
+            self.pending_upstreams.push_back((due, token));
         }
-        if self.carried.get(key).connection().why_aborted().is_some() {
-            self.carried.cut();
+        if self.connections.get(key).must_end() {
+            self.connections.cut();
             return None;
         }
         Some(token)
     }
 
-    /// epoll(7) reports a socket.
-    fn hear(&mut self, token: u64, flags: Flags) {
-        let Some(key) = self.carried.key(token) else {
+    /// Handles an event of a socket.
+    fn handle_event(&mut self, token: u64, flags: Flags) {
+        let Some(key) = self.connections.key(token) else {
             return;
         };
-        let connection = self.carried.get_mut(key);
+        let connection = self.connections.get_mut(key);
         match token & UPSTREAM {
             0 => connection.relay.client.update(flags),
             _ => connection.relay.upstream.update(flags),
@@ -292,7 +293,7 @@ impl Worker {
             }
             if !upstream.is_writable {
                 if client.is_broken {
-                    self.carried.reset(key);
+                    self.connections.reset(key);
                 }
                 return;
             }
@@ -307,12 +308,12 @@ impl Worker {
             relay,
             is_queued,
             ..
-        } = self.carried.get_mut(key);
+        } = self.connections.get_mut(key);
         let connection = admitted.connection();
         let Some(upstream) = connection.upstream.get() else {
             return;
         };
-        let meter = Metered {
+        let meter = ConnectionMeter {
             connection,
             now: self.now,
         };
@@ -320,7 +321,7 @@ impl Worker {
             Turn::Waits => {}
             Turn::Again => {
                 if !std::mem::replace(is_queued, true) {
-                    self.again.push(token);
+                    self.queued_turns.push(token);
                 }
             }
             Turn::Ended(ending) => self.end(key, ending),
@@ -330,7 +331,7 @@ impl Worker {
     fn end(&mut self, key: usize, ending: Ending) {
         let (broken, kind) = match ending {
             Ending::Orderly => {
-                let carried = self.carried.take_ended(key);
+                let carried = self.connections.take_ended(key);
                 log::ended(carried.connection());
                 carried.connection().set_complete();
                 return;
@@ -338,10 +339,10 @@ impl Worker {
             Ending::ClientBroken(kind) => (Side::Client, kind),
             Ending::UpstreamBroken(kind) => (Side::Upstream, kind),
         };
-        // The bytes in the relay can go nowhere any more. Even so they are dropped after the connection.
+        // The bytes in the relay have no receiver any more. Even so they are dropped after the connection.
         let CarriedConnection {
             admitted, relay, ..
-        } = *self.carried.take(key);
+        } = *self.connections.take(key);
         self.pool.spawn(async move {
             deliver_and_reset(admitted, broken, kind).await;
             drop(relay);
@@ -350,7 +351,7 @@ impl Worker {
 
     /// The upstream has not answered: the runtime retries.
     fn try_again(&mut self, key: usize) {
-        let connection = self.carried.take(key);
+        let connection = self.connections.take(key);
         // Before the upstream's socket is closed, so that the next process does not take it for the upstream.
         connection.admitted.park();
         self.pool.wait_after_failure(connection.into_client());
@@ -362,8 +363,8 @@ impl Worker {
             return;
         };
         let lately = Uptime::from_micros(self.now.as_micros().saturating_sub(LATELY_USEC));
-        for key in self.carried.half_of_active(lately) {
-            let mut connection = self.carried.take(key);
+        for key in self.connections.half_of_active(lately) {
+            let mut connection = self.connections.take(key);
             connection.is_queued = false;
             handle.inbox.post(Message::Carry(connection));
         }

@@ -13,7 +13,7 @@ use super::unresponsive::{Stall, is_gone};
 use crate::interface::ConnectionStatus;
 use crate::proxy::keep::{Keep, Slot, Way};
 use crate::proxy::relay::Meter;
-use crate::proxy::upstream::Connected;
+use crate::proxy::upstream::ConnectedUpstream;
 use crate::service::address::Address;
 use crate::service::client_socket::ClientSocket;
 use crate::service::clock::{Uptime, micros};
@@ -51,16 +51,15 @@ impl Abort {
     }
 }
 
-/// A side of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     Client,
     Upstream,
 }
 
-/// The receiver of a connection that was handed over.
+/// The process that a connection was handed over to.
 #[derive(Clone, Debug)]
-struct ServedBy {
+struct HandoverReceiver {
     slot: u32,
     target: Arc<Address>,
 }
@@ -111,9 +110,9 @@ pub struct Connection {
     /// Its place in the table of kept connections.
     pub slot: Option<Slot>,
     /// Set when the upstream is connected.
-    pub upstream: OnceLock<Connected>,
+    pub upstream: OnceLock<ConnectedUpstream>,
     /// Set while it is handed over.
-    served_by: Mutex<Option<ServedBy>>,
+    receiver: Mutex<Option<HandoverReceiver>>,
     since: Uptime,
     traffic: Traffic,
     end: EndState,
@@ -130,7 +129,7 @@ impl Connection {
             client: client.socket,
             slot,
             upstream: OnceLock::new(),
-            served_by: Mutex::default(),
+            receiver: Mutex::default(),
             since,
             traffic,
             end: EndState::default(),
@@ -148,46 +147,45 @@ impl Connection {
     /// nothing here waits for [`Self::aborted`].
     pub(super) fn abort(&self, why: Abort) -> Option<u32> {
         // Locked first: a handover sees either the reason, or has its slot in place.
-        let served_by = self.served_by();
+        let receiver = self.receiver();
         if self.end.abort.set(why).is_err() {
             return None;
         }
         self.end.aborted.notify_one();
-        served_by.as_ref().map(|served_by| served_by.slot)
+        receiver.as_ref().map(|receiver| receiver.slot)
     }
 
     /// The connection was handed over. Returns whether it is to end.
-    pub fn handed_over(&self, slot: u32, target: Arc<Address>) -> bool {
-        *self.served_by() = Some(ServedBy { slot, target });
-        self.why_aborted().is_some()
+    pub fn set_handed_over(&self, slot: u32, target: Arc<Address>) -> bool {
+        *self.receiver() = Some(HandoverReceiver { slot, target });
+        self.abort_reason().is_some()
     }
 
-    /// The receiver of the handed-over connection is done with it. Returns whether it was not served, and
-    /// can be handed over again.
-    pub fn taken_back(&self) -> bool {
-        if self.served_by().take().is_none() {
+    /// The receiver is done with the connection. Returns whether it was not served, and can be handed over again.
+    pub fn end_handover(&self) -> bool {
+        if self.receiver().take().is_none() {
             return false;
         }
         let Some(end) = served_elsewhere::end(&self.client) else {
             return false;
         };
         self.traffic.set_carried(end.carried);
-        end.is_untouched && self.why_aborted().is_none()
+        end.is_untouched && self.abort_reason().is_none()
     }
 
-    fn served_by(&self) -> MutexGuard<'_, Option<ServedBy>> {
-        mutex::lock(&self.served_by)
+    fn receiver(&self) -> MutexGuard<'_, Option<HandoverReceiver>> {
+        mutex::lock(&self.receiver)
     }
 
     /// Why it is to end, if it is.
-    pub fn why_aborted(&self) -> Option<Abort> {
+    pub fn abort_reason(&self) -> Option<Abort> {
         self.end.abort.get().copied()
     }
 
     /// Waits until the connection is to end.
     pub async fn aborted(&self) -> Abort {
         loop {
-            if let Some(why) = self.why_aborted() {
+            if let Some(why) = self.abort_reason() {
                 return why;
             }
             self.end.aborted.notified().await;
@@ -196,14 +194,14 @@ impl Connection {
 
     /// The upstream is connected. From now on each side sees a reset when its socket is closed, until the
     /// end of the other side is passed on to it ([`ending`]).
-    pub fn set_upstream(&self, connected: Connected) -> &Connected {
+    pub fn set_upstream(&self, connected: ConnectedUpstream) -> &ConnectedUpstream {
         let connected = self.upstream.get_or_init(|| connected);
         self.reset_on_close();
         connected
     }
 
     /// The upstream was connected by an earlier process, which has also prepared how the connection ends.
-    pub fn restore_upstream(&self, connected: Connected) {
+    pub fn restore_upstream(&self, connected: ConnectedUpstream) {
         self.upstream.get_or_init(|| connected);
     }
 
@@ -225,7 +223,7 @@ impl Connection {
         };
         if !self.end.is_complete.load(Relaxed) {
             if self.sockets().any(ending::is_to_be_reset) {
-                slot.ending();
+                slot.set_ending();
             }
             for socket in self.sockets() {
                 match ending::is_to_be_reset(socket) {
@@ -246,27 +244,25 @@ impl Connection {
         std::iter::once(self.client.as_fd()).chain(self.upstream_socket())
     }
 
-    /// How long it has been open.
     pub fn age(&self, now: Uptime) -> Duration {
         now.since(self.since)
     }
 
     /// Bytes from the client and bytes to it.
     pub fn carried(&self) -> CarriedBytes {
-        let elsewhere = match *self.served_by() {
+        let elsewhere = match *self.receiver() {
             Some(_) => served_elsewhere::carried(&self.client),
             None => None,
         };
         elsewhere.unwrap_or_else(|| self.traffic.carried())
     }
 
-    /// When it last carried something.
     pub fn active(&self) -> Uptime {
         Uptime::from_micros(self.traffic.active_usec.load(Relaxed))
     }
 
     pub(super) fn idle(&self, now: Uptime) -> Duration {
-        if self.served_by().is_some() {
+        if self.receiver().is_some() {
             // Without information it does not count as idle.
             let quiet = served_elsewhere::quiet(&self.client).unwrap_or_default();
             return quiet.min(self.age(now));
@@ -274,10 +270,9 @@ impl Connection {
         now.since(self.active())
     }
 
-    /// How long bytes have waited for a receiver that took none. A connection that is handed over is its
-    /// receiver's to watch.
+    /// How long bytes have waited for a peer that took none; zero while the connection is handed over.
     pub(super) fn stalled(&self, now: Uptime) -> Duration {
-        if self.served_by().is_some() {
+        if self.receiver().is_some() {
             return Duration::ZERO;
         }
         let (received, sent) = self.traffic.carried();
@@ -311,9 +306,9 @@ impl Connection {
 
     pub(super) fn status(&self, now: Uptime) -> ConnectionStatus {
         let (received_bytes, sent_bytes) = self.carried();
-        let served_by = self.served_by().clone();
-        let target = match (&served_by, self.upstream.get()) {
-            (Some(served_by), _) => Some(&served_by.target),
+        let receiver = self.receiver().clone();
+        let target = match (&receiver, self.upstream.get()) {
+            (Some(receiver), _) => Some(&receiver.target),
             (None, upstream) => upstream.map(|upstream| &upstream.target),
         };
         ConnectionStatus {
@@ -330,12 +325,12 @@ impl Connection {
 
 /// Counts what a connection carries at this moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Metered<'a> {
+pub struct ConnectionMeter<'a> {
     pub connection: &'a Connection,
     pub now: Uptime,
 }
 
-impl Metered<'_> {
+impl ConnectionMeter<'_> {
     fn count(&self, counter: &AtomicU64, bytes: usize) {
         // Only the thread that carries the connection counts.
         counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
@@ -343,7 +338,7 @@ impl Metered<'_> {
     }
 }
 
-impl Meter for Metered<'_> {
+impl Meter for ConnectionMeter<'_> {
     fn received(&self, bytes: usize) {
         self.count(&self.connection.traffic.received, bytes);
     }

@@ -9,7 +9,7 @@ use crate::service::plural::count;
 
 /// Logs why it was ended, if it was.
 pub fn aborted(connection: &Connection) {
-    let Some(why) = connection.why_aborted() else {
+    let Some(why) = connection.abort_reason() else {
         return;
     };
     let message_id = (why == Abort::PeerGone).then_some(event::PEER_GONE);
@@ -20,7 +20,6 @@ pub fn aborted(connection: &Connection) {
     );
 }
 
-/// Logs that it has ended.
 pub fn ended(connection: &Connection) {
     let (received, sent) = connection.carried();
     tracing::debug!(

@@ -8,14 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::connection::{Abort, Connection};
-use super::sources::{Source, Sources};
+use super::sources::Sources;
 use super::sweep::Sweep;
 use super::unanswered::{CarriedBytes, Unanswered};
 use crate::interface::ConnectionStatus;
 use crate::proxy::keep::{Keep, Slot};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
-use crate::service::listener::{Arrival, Peer};
+use crate::service::listener::Arrival;
 use crate::service::mutex;
 
 /// Connections that are to be cut.
@@ -33,7 +33,6 @@ pub struct Cuts {
 #[derive(Debug, Default)]
 pub struct Connections {
     open: Mutex<BTreeMap<u64, Arc<Connection>>>,
-    /// Set if there is a limit for each source.
     sources: Option<Mutex<Sources>>,
     accepted: AtomicU64,
     last_id: AtomicU64,
@@ -56,7 +55,8 @@ impl Connections {
         mutex::lock(&self.open)
     }
 
-    fn sources(&self) -> Option<MutexGuard<'_, Sources>> {
+    /// The sources, if there is a limit for each.
+    pub fn sources(&self) -> Option<MutexGuard<'_, Sources>> {
         self.sources.as_ref().map(mutex::lock)
     }
 
@@ -67,14 +67,14 @@ impl Connections {
         let id = self.last_id.fetch_add(1, Relaxed) + 1;
         if let Some(slot) = slot {
             slot.describe(id, now);
-            slot.accepted_client(client.socket.as_fd());
+            slot.set_client(client.socket.as_fd());
         }
         self.insert(Connection::new(id, client, slot, now))
     }
 
     /// Adds a connection of an earlier process, as its slot describes it.
     pub fn restore(&self, client: Arrival, slot: Slot) -> Arc<Connection> {
-        let (id, since) = (slot.id(), slot.accepted());
+        let (id, since) = (slot.id(), slot.accepted_at());
         if id == 0 {
             // That process was killed before it could number it.
             return self.add(client, Some(slot));
@@ -103,16 +103,6 @@ impl Connections {
             sources.remove(&connection.peer);
         }
         self.open().remove(&connection.id);
-    }
-
-    /// See [`Sources::full`].
-    pub fn full_source(&self, peer: &Peer) -> Option<(Source, usize)> {
-        self.sources()?.full(peer)
-    }
-
-    /// See [`Sources::refuse`].
-    pub fn refuse(&self, now: Uptime) -> Option<u64> {
-        self.sources()?.refuse(now)
     }
 
     /// Clients refused because their source had too many connections.

@@ -11,21 +11,21 @@ use crate::service::kernel::{self, TcpInfo};
 
 /// Bytes from the client and bytes written to it.
 pub fn carried(socket: impl AsFd) -> Option<CarriedBytes> {
-    let info = settled(socket)?;
+    let info = consistent_info(socket)?;
     Some((received(&info, info.peer_finished), info.written))
 }
 
-/// A connection that no process serves any more.
+/// The counts of a connection that no process serves any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastAccount {
+pub struct FinalCounts {
     pub carried: CarriedBytes,
     /// Whether it was not served: it was not ended, and no byte was received or sent. The receiver was killed,
     /// or the queue in which the client waited has gone.
     pub is_untouched: bool,
 }
 
-pub fn end(socket: impl AsFd) -> Option<LastAccount> {
-    let info = settled(&socket)?;
+pub fn end(socket: impl AsFd) -> Option<FinalCounts> {
+    let info = consistent_info(&socket)?;
     // Of a closed socket only the error shows how it ended: none, both sides had finished; EPIPE, the client
     // had finished before the reset (`tcp_reset`, net/ipv4/tcp_input.c).
     let finished = match info.closed {
@@ -35,7 +35,7 @@ pub fn end(socket: impl AsFd) -> Option<LastAccount> {
         ),
         false => info.peer_finished,
     };
-    Some(LastAccount {
+    Some(FinalCounts {
         carried: (received(&info, finished), info.written),
         is_untouched: info.writable
             && matches!(sockopt::socket_linger(&socket), Ok(None))
@@ -46,7 +46,7 @@ pub fn end(socket: impl AsFd) -> Option<LastAccount> {
 /// The state of TCP, all of one moment. The kernel reads the state before it locks the socket for the rest
 /// (`tcp_get_info`, net/ipv4/tcp.c): if it is still the same later, it was the same then. After both sides have
 /// finished nothing changes any more.
-fn settled(socket: impl AsFd) -> Option<TcpInfo> {
+fn consistent_info(socket: impl AsFd) -> Option<TcpInfo> {
     let mut info = info(&socket)?;
     while !info.closed && (info.writable || !info.peer_finished) {
         let later = self::info(&socket)?;
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_untouched_until_somebody_receives_sends_or_ends() {
+    fn a_connection_is_untouched_until_a_receive_a_send_or_an_end() {
         let (mut client, mut served) = pair();
         assert!(is_untouched(&served));
         client.write_all(b"hello").unwrap();

@@ -41,7 +41,7 @@ impl Unanswered {
 mod tests {
     use super::*;
 
-    fn given_up(connections: &[CarriedBytes], most: usize) -> Vec<CarriedBytes> {
+    fn selection(connections: &[CarriedBytes], most: usize) -> Vec<CarriedBytes> {
         let unanswered = Unanswered::of(connections.iter().copied(), most);
         let all = connections.iter().copied();
         all.filter(|carried| unanswered.contains(*carried))
@@ -55,11 +55,11 @@ mod tests {
         connections.extend(loops);
         let mut expected = vec![(0, 0)];
         expected.extend(loops);
-        assert_eq!(given_up(&connections, 9), expected);
+        assert_eq!(selection(&connections, 9), expected);
     }
 
     #[test]
     fn a_few_that_wait_for_an_answer_stay() {
-        assert_eq!(given_up(&[(18, 0), (18, 0), (7, 0), (9, 9)], 8), []);
+        assert_eq!(selection(&[(18, 0), (18, 0), (7, 0), (9, 9)], 8), []);
     }
 }

@@ -12,7 +12,6 @@ pub(super) struct Caller {
     timeout_at: Option<Uptime>,
     force_at: Option<Uptime>,
     progress: Option<Progress>,
-    /// How its wait has ended.
     pub outcome: Option<Outcome>,
 }
 

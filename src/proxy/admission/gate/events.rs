@@ -4,7 +4,9 @@ use std::io;
 
 use super::caller::Caller;
 use super::machine::{Gate, Lock};
-use super::words::{CallerId, LockRecord, LockRequest, LockStore, Mode, Notice, Opened, Outcome};
+use super::words::{
+    CallerId, LockRecord, LockRequest, LockStore, Mode, Notice, OpenReason, Outcome,
+};
 use crate::interface::LeaseEnd;
 use crate::service::clock::Uptime;
 
@@ -36,7 +38,7 @@ impl Gate {
             self.predecessor = open;
             self.connection_ended(now);
         }
-        self.settle(store)
+        self.complete_drain(store)
     }
 
     /// Another process takes over, and the lock is its lock now. No client passes here any more, and
@@ -68,7 +70,7 @@ impl Gate {
         debug_assert!(self.own > 0, "a connection ended that was not counted");
         self.own = self.own.saturating_sub(1);
         self.connection_ended(now);
-        self.settle(store)
+        self.complete_drain(store)
     }
 
     fn connection_ended(&mut self, now: Uptime) {
@@ -124,7 +126,7 @@ impl Gate {
             None => vec![Notice::Locked],
             Some(_) => Vec::new(),
         };
-        notices.extend(self.settle(store));
+        notices.extend(self.complete_drain(store));
         Ok(notices)
     }
 
@@ -132,7 +134,7 @@ impl Gate {
     pub fn unlock(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
         match self.lock.is_none() && self.record_left {
             true => self.remove_record(store).into_iter().collect(),
-            false => self.open_gate(Opened::Asked, store),
+            false => self.open_gate(OpenReason::Unlock, store),
         }
     }
 
@@ -141,21 +143,21 @@ impl Gate {
         let gone = self.callers.remove(&caller);
         let is_drained = self.lock.as_ref().is_some_and(|lock| lock.drained);
         let why = match gone {
-            Some(caller) if caller.hold && caller.waits() && is_drained => Opened::Holder,
-            _ => Opened::NoCaller,
+            Some(caller) if caller.hold && caller.waits() && is_drained => OpenReason::Holder,
+            _ => OpenReason::NoCaller,
         };
         self.take_back(why, store)
     }
 
     /// Does what is due.
     pub fn tick(&mut self, now: Uptime, store: &mut dyn LockStore) -> Vec<Notice> {
-        let open = self.open();
+        let open = self.open_connections();
         let Some(lock) = &mut self.lock else {
             return Vec::new();
         };
         if lock.record.lease_until.is_some_and(|until| until <= now) {
             if lock.record.at_lease_end == LeaseEnd::Open {
-                return self.open_gate(Opened::Lease, store);
+                return self.open_gate(OpenReason::Lease, store);
             }
             // The next process starts unlocked.
             self.stopping = true;
@@ -166,7 +168,7 @@ impl Gate {
         let mut notices: Vec<_> = callers
             .filter_map(|caller| caller.tick(open, now))
             .collect();
-        notices.extend(self.take_back(Opened::NoCaller, store));
+        notices.extend(self.take_back(OpenReason::NoCaller, store));
         notices
     }
 }

@@ -2,13 +2,13 @@
 
 use super::caller::Caller;
 use super::machine::{Gate, Lock};
-use super::words::{LockRecord, LockStore, Notice, Opened, Outcome};
+use super::words::{LockRecord, LockStore, Notice, OpenReason, Outcome};
 
 impl Gate {
     /// If the drain is complete, ends the wait of every caller that waits for it. That the lock stays
     /// is saved first.
-    pub(super) fn settle(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
-        let (0, Some(lock)) = (self.open(), &mut self.lock) else {
+    pub(super) fn complete_drain(&mut self, store: &mut dyn LockStore) -> Vec<Notice> {
+        let (0, Some(lock)) = (self.open_connections(), &mut self.lock) else {
             return Vec::new();
         };
         let mut notices = Vec::new();
@@ -38,21 +38,21 @@ impl Gate {
         };
         lock.record.kept |= outcome == Outcome::Drained;
         waiting.for_each(|caller| caller.end_wait(outcome.clone()));
-        notices.extend(self.take_back(Opened::NoCaller, store));
+        notices.extend(self.take_back(OpenReason::NoCaller, store));
         notices
     }
 
     /// Opens the gate if the lock belongs to callers, and none of them is left.
-    pub(super) fn take_back(&mut self, why: Opened, store: &mut dyn LockStore) -> Vec<Notice> {
-        let is_orphan = |lock: &Lock| !lock.record.kept && lock.grace_until.is_none();
-        let is_over = self.lock.as_ref().is_some_and(is_orphan);
+    pub(super) fn take_back(&mut self, why: OpenReason, store: &mut dyn LockStore) -> Vec<Notice> {
+        let belongs_to_callers = |lock: &Lock| !lock.record.kept && lock.grace_until.is_none();
+        let is_over = self.lock.as_ref().is_some_and(belongs_to_callers);
         match is_over && self.callers() == 0 && !self.stopping {
             true => self.open_gate(why, store),
             false => Vec::new(),
         }
     }
 
-    pub(super) fn open_gate(&mut self, why: Opened, store: &mut dyn LockStore) -> Vec<Notice> {
+    pub(super) fn open_gate(&mut self, why: OpenReason, store: &mut dyn LockStore) -> Vec<Notice> {
         self.lift(&Outcome::Unlocked(why), Notice::Opened(why), store)
     }
 

@@ -20,7 +20,6 @@ pub(super) struct Lock {
     pub drained: bool,
 }
 
-/// The state machine. See [the module](super).
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     pub(super) connections_max: usize,
@@ -69,7 +68,7 @@ impl Gate {
     }
 
     pub fn state(&self) -> GateState {
-        match (&self.lock, self.open()) {
+        match (&self.lock, self.open_connections()) {
             (None, _) => GateState::Open,
             (Some(_), 0) => GateState::Locked,
             (Some(_), _) => GateState::Draining,
@@ -77,7 +76,7 @@ impl Gate {
     }
 
     /// Open connections, including those of the predecessor.
-    pub fn open(&self) -> usize {
+    pub fn open_connections(&self) -> usize {
         self.own + self.predecessor
     }
 
@@ -89,7 +88,6 @@ impl Gate {
         self.connections_max
     }
 
-    /// The lock as it is saved.
     pub fn lock_record(&self) -> Option<&LockRecord> {
         self.lock.as_ref().map(|lock| &lock.record)
     }
@@ -108,7 +106,7 @@ impl Gate {
             && self.has_target
             && !self.stopping
             && !self.resting
-            && self.open() < self.connections_max
+            && self.open_connections() < self.connections_max
     }
 
     /// How the wait of `caller` ended; `None` while it waits.

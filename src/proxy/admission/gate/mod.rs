@@ -13,4 +13,4 @@ mod tests;
 mod words;
 
 pub use machine::Gate;
-pub use words::{CallerId, LockRecord, LockRequest, LockStore, Mode, Notice, Opened, Outcome};
+pub use words::{CallerId, LockRecord, LockRequest, LockStore, Mode, Notice, OpenReason, Outcome};

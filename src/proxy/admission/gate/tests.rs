@@ -1,4 +1,4 @@
-//! What must hold of the gate, whatever happens in whatever order.
+//! What must hold of the gate after any events in any order.
 
 mod random;
 mod succession;
@@ -141,8 +141,8 @@ fn exit_after(lease: u64, mode: Mode) -> LockRequest {
 const A: CallerId = CallerId(1);
 const B: CallerId = CallerId(2);
 
-const NO_CALLER: Notice = Notice::Opened(Opened::NoCaller);
-const LEASE_OVER: Notice = Notice::Opened(Opened::Lease);
+const NO_CALLER: Notice = Notice::Opened(OpenReason::NoCaller);
+const LEASE_OVER: Notice = Notice::Opened(OpenReason::Lease);
 
 #[test]
 fn a_lock_waits_for_the_last_connection_and_then_stays() {
@@ -156,7 +156,7 @@ fn a_lock_waits_for_the_last_connection_and_then_stays() {
     assert_eq!(gate.outcome(A), Some(&Outcome::Drained));
     assert_eq!(gate.gone(A), []);
     assert_eq!(gate.state(), GateState::Locked);
-    assert_eq!(gate.unlock(), [Notice::Opened(Opened::Asked)]);
+    assert_eq!(gate.unlock(), [Notice::Opened(OpenReason::Unlock)]);
     assert!(gate.may_accept());
     assert_eq!(gate.disk.record, None);
 }
@@ -191,7 +191,7 @@ fn a_held_lock_ends_with_its_holder_also_after_the_drain() {
     gate.lock(A, hold, 1);
     assert_eq!(gate.state(), GateState::Locked);
     assert_eq!(gate.outcome(A), None, "the call goes on");
-    assert_eq!(gate.gone(A), [Notice::Opened(Opened::Holder)]);
+    assert_eq!(gate.gone(A), [Notice::Opened(OpenReason::Holder)]);
 }
 
 #[test]

@@ -26,14 +26,13 @@ pub struct LockRecord {
     pub kept: bool,
 }
 
-/// Where the lock is saved.
 pub trait LockStore {
     /// Saves the lock (`None`: no lock) for the next process, as a whole or not at all.
     /// Fails if it could not be written; the next process then finds the old one.
     fn save(&mut self, lock: Option<&LockRecord>) -> io::Result<()>;
 }
 
-/// A caller of `Lock` that is still connected.
+/// The number of a caller of `Lock`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallerId(pub u64);
 
@@ -48,7 +47,6 @@ pub enum Mode {
     Hold,
 }
 
-/// The parameters of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LockRequest {
     pub mode: Mode,
@@ -73,23 +71,22 @@ pub struct LockRequest {
 pub enum Outcome {
     /// No connection is open, and the lock stays.
     Drained,
-    /// The timeout is over.
-    TimedOut { open: usize },
-    /// The progress timeout is over.
-    Stalled { open: usize },
-    /// The gate was opened.
-    Unlocked(Opened),
+    TimedOut {
+        open: usize,
+    },
+    Stalled {
+        open: usize,
+    },
+    Unlocked(OpenReason),
     /// The lease is over, and the process ends with it.
     Ended,
     /// The drain is complete, but that the lock stays could not be saved, for this reason.
     NotSaved(String),
 }
 
-/// Why the gate opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Opened {
-    /// `Unlock` was called.
-    Asked,
+pub enum OpenReason {
+    Unlock,
     /// The lease is over.
     Lease,
     /// The last caller that the lock belonged to left, or gave up, before the drain was complete.
@@ -101,12 +98,10 @@ pub enum Opened {
 /// What has happened to the gate, for the code around it to log and to act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// The gate has closed.
     Locked,
     /// The gate is closed, and no connection is open.
     Drained,
-    /// The gate has opened.
-    Opened(Opened),
+    Opened(OpenReason),
     /// The lease is over: the gate stays closed, and the process is to end.
     Ended,
     /// The remaining connections are to be closed by force.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time::sleep;
 
-use super::refused::{Refused, gone};
+use super::call_error::{CallError, gone};
 use crate::interface::GateReply;
 use crate::proxy::assembly::Proxy;
 use crate::proxy::control::callers::send;
@@ -26,10 +26,10 @@ pub struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    pub fn expect_more(&self) -> Result<(), Refused> {
+    pub fn expect_more(&self) -> Result<(), CallError> {
         match self.call.more {
             true => Ok(()),
-            false => Err(Refused::Reply(Reply::expected_more())),
+            false => Err(CallError::Reply(Reply::expected_more())),
         }
     }
 
@@ -37,7 +37,7 @@ impl Exchange<'_> {
     pub async fn stream<T: PartialEq + Serialize, B>(
         &mut self,
         look: impl Fn() -> ControlFlow<B, T>,
-    ) -> Result<B, Refused> {
+    ) -> Result<B, CallError> {
         let mut changes = self.proxy.admission.wakers.subscribe();
         let mut last = None;
         loop {

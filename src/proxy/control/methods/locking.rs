@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::call_error::{CallError, CallResult, not_saved, parameters, refuse};
 use super::exchange::{Exchange, gate_reply};
-use super::refused::{CallResult, Refused, not_saved, parameters, refuse};
 use super::target;
 use crate::interface::{GateReply, GateState, LeaseEnd, LockParameters, SwitchParameters};
-use crate::proxy::admission::{CallerId, LockRequest, Mode, Opened, Outcome};
+use crate::proxy::admission::{CallerId, LockRequest, Mode, OpenReason, Outcome};
 use crate::proxy::assembly::Proxy;
 use crate::service::clock;
 use crate::service::varlink::Reply;
@@ -27,7 +27,7 @@ impl Drop for Part<'_> {
 }
 
 impl<'a> Part<'a> {
-    fn begin(proxy: &'a Proxy, asked: LockParameters, mode: Mode) -> Result<Self, Refused> {
+    fn begin(proxy: &'a Proxy, asked: LockParameters, mode: Mode) -> Result<Self, CallError> {
         let caller = proxy.admission.new_caller();
         let request = LockRequest {
             mode,
@@ -67,7 +67,7 @@ fn reply(outcome: &Outcome, now: GateReply) -> CallResult {
         Outcome::Drained => Ok(Reply::last(now)),
         Outcome::TimedOut { open } => refuse("DrainTimedOut", json!({ "open": open })),
         Outcome::Stalled { open } => refuse("DrainStalled", json!({ "open": open })),
-        Outcome::Unlocked(Opened::Lease) => refuse("Unlocked", json!({ "reason": "lease" })),
+        Outcome::Unlocked(OpenReason::Lease) => refuse("Unlocked", json!({ "reason": "lease" })),
         Outcome::Ended => refuse("Unlocked", json!({ "reason": "exit" })),
         Outcome::Unlocked(_) => refuse("Unlocked", json!({ "reason": "unlock" })),
         Outcome::NotSaved(reason) => not_saved(reason),
@@ -91,7 +91,7 @@ pub(super) async fn lock(exchange: &mut Exchange<'_>) -> CallResult {
         exchange.expect_more()?;
     }
     if asked.at_lease_end == Some(LeaseEnd::Exit) && asked.lease_usec.is_none() {
-        return Err(Refused::Reply(Reply::invalid_parameter("atLeaseEnd")));
+        return Err(CallError::Reply(Reply::invalid_parameter("atLeaseEnd")));
     }
     let part = Part::begin(exchange.proxy, asked, mode)?;
     match mode {

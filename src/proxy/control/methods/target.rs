@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::call_error::{CallError, CallResult, gone, not_saved, parameters, refuse};
 use super::exchange::Exchange;
-use super::refused::{CallResult, Refused, gone, not_saved, parameters, refuse};
 use crate::interface::TargetParameters;
 use crate::proxy::assembly::Proxy;
 use crate::proxy::route::SetTargetError;
@@ -34,7 +34,7 @@ pub(super) async fn set(exchange: &mut Exchange<'_>) -> CallResult {
 }
 
 /// Reads a target and checks what can be checked without trying it.
-pub(super) async fn check(proxy: &Proxy, target: &str) -> Result<Address, Refused> {
+pub(super) async fn check(proxy: &Proxy, target: &str) -> Result<Address, CallError> {
     let address = match target.parse::<Address>() {
         Ok(address) => address,
         Err(error) => return invalid(target, &error.to_string()),
@@ -50,14 +50,14 @@ pub(super) async fn probe(
     exchange: &mut Exchange<'_>,
     target: &Address,
     usec: Option<u64>,
-) -> Result<(), Refused> {
+) -> Result<(), CallError> {
     match failure(exchange, target, usec).await? {
         None => Ok(()),
         Some(reason) => silent(target, &reason, false),
     }
 }
 
-fn silent<T>(target: &Address, reason: &str, is_set: bool) -> Result<T, Refused> {
+fn silent<T>(target: &Address, reason: &str, is_set: bool) -> Result<T, CallError> {
     let mut parameters = json!({ "target": target.to_string(), "reason": reason });
     if is_set {
         parameters["set"] = true.into();
@@ -70,7 +70,7 @@ async fn failure(
     exchange: &mut Exchange<'_>,
     target: &Address,
     usec: Option<u64>,
-) -> Result<Option<String>, Refused> {
+) -> Result<Option<String>, CallError> {
     let Some(usec) = usec else {
         return Ok(None);
     };
@@ -79,19 +79,19 @@ async fn failure(
     let connector = &exchange.proxy.route.connector;
     tokio::select! {
         biased;
-        connected = connector.connect(|| Arc::clone(&target), attempts, Spare::default()) => {
+        connected = connector.connect_with_retries(|| Arc::clone(&target), attempts, Spare::default()) => {
             Ok(connected.err().map(|error| error.to_string()))
         }
         () = exchange.connection.hung_up() => Err(gone()),
     }
 }
 
-pub(super) fn apply(proxy: &Proxy, target: &Address) -> Result<(), Refused> {
+pub(super) fn apply(proxy: &Proxy, target: &Address) -> Result<(), CallError> {
     let set = proxy.route.set_target(target.clone());
     set.or_else(|error| not_set(target, error))
 }
 
-fn not_set<T>(target: &Address, error: SetTargetError) -> Result<T, Refused> {
+fn not_set<T>(target: &Address, error: SetTargetError) -> Result<T, CallError> {
     match error {
         SetTargetError::Contradiction(_) | SetTargetError::LeadsBack(_) => {
             invalid(&target.to_string(), &error.to_string())
@@ -103,7 +103,7 @@ fn not_set<T>(target: &Address, error: SetTargetError) -> Result<T, Refused> {
     }
 }
 
-fn invalid<T>(target: &str, reason: &str) -> Result<T, Refused> {
+fn invalid<T>(target: &str, reason: &str) -> Result<T, CallError> {
     let parameters = json!({ "target": target, "reason": reason });
     refuse("InvalidTarget", parameters)
 }

@@ -1,4 +1,4 @@
-//! What is parked with one message, and with it, later, what found no room in the lot.
+//! What is parked with one message, also later, when the lot had no room.
 //!
 //! There is none while other processes of the same user, in another container perhaps, have too many
 //! descriptors in flight ([`super::budget`]).
@@ -15,7 +15,6 @@ use super::shared::Parking;
 use crate::proxy::keep::table::NONE;
 use crate::service::rights::DESCRIPTORS_MAX;
 
-/// Entries and their descriptors.
 #[derive(Default)]
 pub(super) struct Batch {
     pub(super) entries: Vec<LotEntry>,
@@ -40,11 +39,10 @@ impl Batch {
 }
 
 impl Parking {
-    /// The entry that an earlier one would be now, and its descriptors; `None` if what it was about has
-    /// ended.
-    pub(super) fn now(&self, before: LotEntry) -> Option<(LotEntry, [RawFd; 2])> {
+    /// The present form of an earlier entry, and its descriptors; `None` if that use of its slot or pipe has ended.
+    pub(super) fn current(&self, before: LotEntry) -> Option<(LotEntry, [RawFd; 2])> {
         let table = &self.table;
-        let (state, now, ends) = match before.kind {
+        let (state, entry, ends) = match before.kind {
             Kind::Stray => return None,
             Kind::Pipe => {
                 let pipe = table.pipe(before.index)?;
@@ -53,13 +51,13 @@ impl Parking {
             Kind::Client | Kind::Pair => {
                 let slot = table.slot(before.index)?;
                 let state = slot.state.load();
-                let now = LotEntry::of_slot(before.index, state);
-                (state, now, [&slot.client, &slot.upstream])
+                let entry = LotEntry::of_slot(before.index, state);
+                (state, entry, [&slot.client, &slot.upstream])
             }
         };
         let ends = ends.map(|end| end.load(Relaxed));
         let lives = state.phase.is_live() && state.generation == before.generation;
-        (lives && ends[0] != NONE).then_some((now, ends.map(|end| end as RawFd)))
+        (lives && ends[0] != NONE).then_some((entry, ends.map(|end| end as RawFd)))
     }
 
     /// Parks a batch; if one of its descriptors is not open, each entry by itself.
@@ -127,13 +125,13 @@ impl Parking {
         for index in 0..self.table.top() {
             let state = self.slot(index).map(|slot| slot.state());
             let unparked = state.filter(|state| state.phase.is_live() && !state.parked);
-            if let Some((now, descriptors)) =
-                unparked.and_then(|state| self.now(LotEntry::of_slot(index, state)))
+            if let Some((entry, descriptors)) =
+                unparked.and_then(|state| self.current(LotEntry::of_slot(index, state)))
             {
-                if batch.descriptors.len() + now.descriptors() > DESCRIPTORS_MAX {
+                if batch.descriptors.len() + entry.descriptors() > DESCRIPTORS_MAX {
                     left += self.park_batch(&lots, &std::mem::take(&mut batch));
                 }
-                batch.add(now, descriptors);
+                batch.add(entry, descriptors);
             }
         }
         left += self.park_batch(&lots, &batch);

@@ -1,4 +1,4 @@
-//! The lots: where descriptors are parked, so that they stay open whatever happens to the process.
+//! The lots: where descriptors are parked.
 //!
 //! A message in an AF_UNIX socket holds the descriptors that were sent with it (unix(7)), and the
 //! sockets are in systemd's store. There are two lots. One of them, the *active*, is parked in. When it is
@@ -27,7 +27,6 @@ const MESSAGES_MAX: usize = 512;
 /// One of the two lots: 0 or 1.
 pub type LotSide = usize;
 
-/// Both lots.
 #[derive(Debug)]
 pub struct Lots {
     pairs: [SocketPair; PAIRS],

@@ -1,5 +1,4 @@
-//! Parking: descriptors wait in sockets that systemd keeps, so that they stay open whatever happens to the
-//! process.
+//! Parking: descriptors wait in sockets that systemd keeps, so that they outlive the process.
 //!
 //! - `budget`: how many descriptors there may be (pure); `message`: what is said of them in a lot (pure);
 //! - `queue`: messages with descriptors; `lots`: both lots; `places`: what is in which of them;

@@ -32,7 +32,7 @@ impl Parking {
         self.enter(slot, Phase::Connected, client.as_raw_fd(), upstream)
     }
 
-    /// Parks a client that had found no room, whatever its phase, with its upstream if it has one.
+    /// Parks a client that had found no room, in any phase, with its upstream if it has one.
     pub fn park_again(&self, slot: Slot, client: BorrowedFd<'_>) -> bool {
         let phase = slot.phase();
         let upstream = slot.raw().upstream.load(Relaxed) as RawFd;
@@ -45,7 +45,7 @@ impl Parking {
     pub fn park_together(&self, connections: &[SlotSockets<'_>]) {
         for some in connections.chunks(DESCRIPTORS_MAX / 2) {
             let (_lots, parked) = self.send_together(some);
-            self.note(parked);
+            self.note_unparked(parked);
             write_down(some, parked);
         }
     }
@@ -84,7 +84,7 @@ impl Parking {
         let entry = LotEntry::of_slot(slot.index(), state);
         let descriptors = [client, upstream.unwrap_or(-1)];
         let (_lots, parked) = self.send(&[entry], &descriptors[..entry.descriptors()]);
-        self.note(parked);
+        self.note_unparked(parked);
         slot.raw().client.store(client as u32, Release);
         if let Some(upstream) = upstream {
             slot.raw().upstream.store(upstream as u32, Release);
@@ -93,8 +93,8 @@ impl Parking {
         parked
     }
 
-    /// What was not parked is to be parked later.
-    fn note(&self, parked: bool) {
+    /// Remembers that something is to be parked later.
+    fn note_unparked(&self, parked: bool) {
         if !parked {
             self.has_unparked.store(true, SeqCst);
         }

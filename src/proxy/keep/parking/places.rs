@@ -14,7 +14,7 @@ use super::message::{Kind, LotEntry};
 use crate::proxy::keep::table::layout::PIPES;
 
 /// In no lot.
-const NOWHERE: u8 = 0;
+const NO_LOT: u8 = 0;
 
 /// Where connections and pipes are.
 #[derive(Debug)]
@@ -25,12 +25,12 @@ pub struct LotPlaces {
 }
 
 impl LotPlaces {
-    /// For `slots` slots, all of them nowhere.
+    /// For `slots` slots, all of them in no lot.
     pub fn new(slots: u32) -> Self {
-        let nowhere = |count| (0..count).map(|_| AtomicU8::new(NOWHERE)).collect();
+        let empty = |count| (0..count).map(|_| AtomicU8::new(NO_LOT)).collect();
         Self {
-            slots: nowhere(slots as usize),
-            pipes: nowhere(PIPES),
+            slots: empty(slots as usize),
+            pipes: empty(PIPES),
             useful: AtomicUsize::new(0),
         }
     }
@@ -49,9 +49,9 @@ impl LotPlaces {
         self.set(entry.kind, entry.index, place);
     }
 
-    /// It does not count any more, wherever it is.
+    /// It does not count any more, in either lot.
     pub fn remove(&self, kind: Kind, index: u32) {
-        self.set(kind, index, NOWHERE);
+        self.set(kind, index, NO_LOT);
     }
 
     fn set(&self, kind: Kind, index: u32, place: u8) {
@@ -64,7 +64,7 @@ impl LotPlaces {
 
     pub fn side(&self, kind: Kind, index: u32) -> Option<LotSide> {
         match self.place(kind, index)?.load(Relaxed) {
-            NOWHERE => None,
+            NO_LOT => None,
             place => Some(usize::from(place - 1) % 2),
         }
     }
@@ -77,7 +77,7 @@ impl LotPlaces {
 
 fn descriptors(place: u8) -> usize {
     match place {
-        NOWHERE => 0,
+        NO_LOT => 0,
         place => usize::from(place - 1) / 2 + 1,
     }
 }

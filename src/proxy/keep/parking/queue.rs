@@ -60,8 +60,8 @@ pub(super) fn throw_away(socket: BorrowedFd<'_>) -> bool {
     retry_on_intr(|| recv(socket, &mut [0], RecvFlags::DONTWAIT)).is_ok_and(|(bytes, _)| bytes > 0)
 }
 
-/// Takes a message out of a queue, whatever it says. Returns the descriptors that came with it, as many as
-/// there was room for; `None` when there is no message.
+/// Takes a message out of a queue without reading it. Returns the descriptors that came with it, as far as
+/// there was room; `None` when there is no message.
 pub fn take(socket: BorrowedFd<'_>) -> Option<Vec<OwnedFd>> {
     let message = receive(socket, &mut [0; BYTES_MAX], RecvFlags::empty());
     Some(message.ok()??.descriptors)

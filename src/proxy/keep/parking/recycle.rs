@@ -22,7 +22,7 @@ const REFUSALS: usize = 256;
 const DEAD_PART: usize = 64;
 
 /// Whether to continue; only tests say no.
-pub type GoesOn<'a> = &'a mut dyn FnMut() -> bool;
+pub type Continues<'a> = &'a mut dyn FnMut() -> bool;
 
 impl Parking {
     /// Discards what the kernel holds for connections that have ended. The work is that of parking all
@@ -58,25 +58,24 @@ impl Parking {
             return false;
         }
         lots.round += 1;
-        if !self.work_through(&lots, &mut || true) {
+        if !self.move_over(&lots, &mut || true) {
             lots.refusals = REFUSALS;
         }
         true
     }
 
-    /// Recycles, or continues what was begun. Returns whether the old lot is empty. Nothing may be parked
-    /// meanwhile.
-    pub(in crate::proxy::keep) fn work_through(&self, lots: &Lots, goes_on: GoesOn<'_>) -> bool {
+    /// Recycles, or continues that. Returns whether the old lot is empty. Nothing may be parked meanwhile.
+    pub(in crate::proxy::keep) fn move_over(&self, lots: &Lots, continues: Continues<'_>) -> bool {
         let active = self.active();
         if lots.messages(1 - active) == 0 {
             let header = self.table.header();
             header.active.store(1 - active as u32, Release);
         }
         let old = 1 - self.active();
-        (0..PAIRS).all(|queue| self.drain(lots, old, queue, goes_on))
+        (0..PAIRS).all(|queue| self.drain(lots, old, queue, continues))
     }
 
-    fn drain(&self, lots: &Lots, old: LotSide, queue: usize, goes_on: GoesOn<'_>) -> bool {
+    fn drain(&self, lots: &Lots, old: LotSide, queue: usize, continues: Continues<'_>) -> bool {
         while lots.messages_in(old, queue) > 0 {
             let mut batch = Batch::default();
             // The number of descriptors of each message that is in the batch.
@@ -93,19 +92,19 @@ impl Parking {
                 }
                 !is_more
             });
-            let may_send = result.is_ok() && goes_on();
+            let may_send = result.is_ok() && continues();
             if !may_send || !self.send_batch(lots, 1 - old, &batch, Occasion::Recycling) {
                 self.leave_in(old, batch.entries);
                 return false;
             }
             for descriptors in messages {
-                if !goes_on() {
+                if !continues() {
                     return false;
                 }
                 lots.throw_away(old, queue, descriptors);
             }
         }
-        goes_on()
+        continues()
     }
 
     /// Adds to the batch what lives of a message and is in no other lot.
@@ -113,11 +112,11 @@ impl Parking {
         let places = &self.places;
         for entry in entries {
             if places.side(entry.kind, entry.index) == Some(old)
-                && let Some((now, descriptors)) = self.now(*entry)
+                && let Some((current, descriptors)) = self.current(*entry)
             {
                 // Before it is there, so that it is not added twice if it was parked twice.
-                places.put(now, 1 - old);
-                batch.add(now, descriptors);
+                places.put(current, 1 - old);
+                batch.add(current, descriptors);
             }
         }
     }

@@ -13,7 +13,6 @@ use crate::proxy::keep::table::Slot;
 use crate::proxy::keep::table::layout::{Phase, State};
 use crate::proxy::keep::will::left_open;
 
-/// Everything that was in the lots.
 #[derive(Default)]
 pub(super) struct Contents {
     pub(super) sockets: BTreeMap<u32, Sockets>,

@@ -6,14 +6,14 @@
 //! - `contents`: which descriptors belong to what; `sockets`: those of a connection;
 //! - `counters`: what the kernel's counters mean (pure); `settle`: where a connection is;
 //! - `supply`: buffers and pipes; `strays`: clients that were not in the table;
-//! - `restoration`: deciding what becomes of them all; `restored`: what that is;
+//! - `restoration`: deciding what becomes of them all; `restored_connection`: what that is;
 //! - `discard`: ending all of them.
 
 mod contents;
 mod counters;
 mod discard;
 mod restoration;
-mod restored;
+mod restored_connection;
 mod settle;
 mod sockets;
 mod strays;
@@ -21,7 +21,7 @@ mod supply;
 
 pub use discard::{discard, reset_all};
 pub use restoration::Restoration;
-pub use restored::{GivenUp, InHand, Restored, RestoredFlow, Stage};
+pub use restored_connection::{InHand, LostConnection, RestoredConnection, RestoredFlow, Stage};
 #[cfg(fuzzing)]
 pub use settle::settle;
 #[cfg(fuzzing)]

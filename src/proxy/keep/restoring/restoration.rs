@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use rustix::io::Errno;
 
 use super::contents::{Contents, make_room};
-use super::restored::{GivenUp, Restored, RestoredFlow, Stage};
+use super::restored_connection::{LostConnection, RestoredConnection, RestoredFlow, Stage};
 use super::settle::{SettledConnection, claimed_twice, settle};
 use super::sockets::Sockets;
 use super::strays;
@@ -21,11 +21,10 @@ use crate::proxy::keep::table::{Buffers, Slot, Way};
 use crate::service::clock::Uptime;
 use crate::service::ending;
 
-/// What was found.
 #[derive(Debug, Default)]
 pub struct Restoration {
-    pub restored: Vec<Restored>,
-    pub given_up: Vec<GivenUp>,
+    pub connections: Vec<RestoredConnection>,
+    pub lost: Vec<LostConnection>,
 }
 
 impl Restoration {
@@ -63,7 +62,7 @@ impl Restoration {
         parking.table.find_free();
         restoration.park(parking);
         restoration.strays(parking, contents.strays, options);
-        // Whatever was in there is parked by now, or there was no room before this makes some.
+        // Its content is parked by now, or had no room before this makes some.
         queue::empty(queue);
         parking.table.header().crowded.store(0, Release);
         restoration.park(parking);
@@ -73,11 +72,11 @@ impl Restoration {
     /// Parks those that only the will has saved. Not before all numbers are written down: it may lead to
     /// parking everything.
     fn park(&self, parking: &Parking) {
-        for Restored {
+        for RestoredConnection {
             slot,
             client,
             stage,
-        } in &self.restored
+        } in &self.connections
         {
             match stage {
                 _ if slot.is_parked() => {}
@@ -91,7 +90,7 @@ impl Restoration {
         }
     }
 
-    /// Decides what becomes of a slot. If it has an upstream that is decided later, with what is returned.
+    /// Decides about a slot; later if it has an upstream, with what is returned.
     fn sort(
         &mut self,
         parking: &Parking,
@@ -106,7 +105,7 @@ impl Restoration {
         };
         let Some(mut sockets) = sockets.filter(is_current) else {
             if state.phase.is_live() {
-                self.given_up.push(GivenUp::new(slot, None));
+                self.lost.push(LostConnection::new(slot, None));
             }
             parking.free_slot(slot.index());
             return None;
@@ -114,8 +113,8 @@ impl Restoration {
         let stage = match state.phase {
             Phase::Free => return None,
             Phase::Claimed | Phase::Accepted => Stage::Accepted,
-            Phase::Handing => Stage::Handing,
-            Phase::Handed => Stage::Handed,
+            Phase::InHandover => Stage::InHandover,
+            Phase::HandedOver => Stage::HandedOver,
             Phase::Ending => {
                 sockets.end(parking, slot);
                 return None;
@@ -139,7 +138,7 @@ impl Restoration {
             });
         }
         sockets.settle_in(parking, slot);
-        self.restored.push(Restored {
+        self.connections.push(RestoredConnection {
             slot,
             client: sockets.client,
             stage,
@@ -148,7 +147,7 @@ impl Restoration {
     }
 
     fn give_up(&mut self, parking: &Parking, slot: Slot, sockets: &Sockets, why: Unclear) {
-        self.given_up.push(GivenUp::new(slot, Some(why)));
+        self.lost.push(LostConnection::new(slot, Some(why)));
         sockets.end(parking, slot);
     }
 
@@ -169,8 +168,8 @@ impl Restoration {
         let mut supply = supply.ok_or(Errno::INVAL).map_err(explain)?;
         for (index, settled) in connected {
             if let Some(slot) = parking.slot(index) {
-                self.restored
-                    .extend(go_on(parking, slot, settled, &mut supply));
+                self.connections
+                    .extend(resume(parking, slot, settled, &mut supply));
             }
         }
         supply.give_back();
@@ -182,7 +181,7 @@ impl Restoration {
         if strays.is_empty() {
             return;
         }
-        let clients = self.restored.iter().map(|restored| &restored.client);
+        let clients = self.connections.iter().map(|restored| &restored.client);
         let known = clients.filter_map(strays::cookie);
         let known: BTreeSet<u64> = known.collect();
         let crowded = parking.table.header().crowded.load(Relaxed) != 0;
@@ -193,7 +192,7 @@ impl Restoration {
             };
             slot.describe(0, Uptime::now());
             parking.park_client(slot, client.as_fd());
-            self.restored.push(Restored {
+            self.connections.push(RestoredConnection {
                 slot,
                 client,
                 stage: Stage::Accepted,
@@ -202,13 +201,13 @@ impl Restoration {
     }
 }
 
-/// Continues a connection with an upstream; `None` if only closing it was left to be done.
-fn go_on(
+/// Continues a connection with an upstream; `None` if it only has to be closed.
+fn resume(
     parking: &Parking,
     slot: Slot,
     settled: SettledConnection,
     supply: &mut Supply,
-) -> Option<Restored> {
+) -> Option<RestoredConnection> {
     let SettledConnection { sockets, flows } = settled;
     sockets.settle_in(parking, slot);
     sockets.shut_down(slot);
@@ -224,7 +223,7 @@ fn go_on(
         parking.free_slot(slot.index());
         return None;
     }
-    Some(Restored {
+    Some(RestoredConnection {
         slot,
         client: sockets.client,
         stage: Stage::Connected { upstream, flows },

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::counters::{self, Opener};
 use super::sockets::Sockets;
 use crate::proxy::keep::table::account::{
-    self, Act, HeldBytes, Kernel, Place, Record, Settled, Unclear,
+    self, Act, Balance, HeldBytes, Kernel, Place, Record, Unclear,
 };
 use crate::proxy::keep::table::{Flow, Slot, Way};
 use crate::service::kernel::{TcpCounters, tcp_counters};
@@ -36,7 +36,7 @@ pub fn settle(
     let records = [record(up)?, record(down)?];
     // Where nothing was under way everything is written down, unless the end had begun.
     let is_quiet = [up, down].iter().all(|flow| !flow.is_inexact())
-        && records.iter().all(|record| record.act == Act::Nothing);
+        && records.iter().all(|record| record.act == Act::Idle);
     let ask = |socket: &OwnedFd| match is_quiet {
         true => None,
         false => tcp_counters(socket.as_fd()).ok(),
@@ -58,9 +58,9 @@ pub fn settle(
         sink: client,
         sink_opener: Opener::Peer,
     };
-    let settled = [up.settle(buffers, pipes)?, down.settle(buffers, pipes)?];
+    let balances = [up.settle(buffers, pipes)?, down.settle(buffers, pipes)?];
     // Only now, because what is written down of one direction says something about the other.
-    Ok([up.write_down(&settled[0]), down.write_down(&settled[1])])
+    Ok([up.write_down(&balances[0]), down.write_down(&balances[1])])
 }
 
 /// A direction, and what the kernel says of both its ends, if it was asked and knows.
@@ -78,11 +78,11 @@ impl CountedEnds {
         &self,
         buffers: u32,
         pipes: &BTreeMap<u32, [OwnedFd; 2]>,
-    ) -> Result<Settled, Unclear> {
-        let settled = account::settle(&self.record, &self.kernel(pipes))?;
-        match settled.in_hand.map(|bytes| bytes.place) {
+    ) -> Result<Balance, Unclear> {
+        let balance = account::settle(&self.record, &self.kernel(pipes))?;
+        match balance.in_hand.map(|bytes| bytes.place) {
             Some(Place::Buffer(number)) if number >= buffers => Err(Unclear::Missing),
-            _ => Ok(settled),
+            _ => Ok(balance),
         }
     }
 
@@ -105,13 +105,13 @@ impl CountedEnds {
     }
 
     /// Writes down what was found out.
-    fn write_down(&self, settled: &Settled) -> SettledFlow {
+    fn write_down(&self, balance: &Balance) -> SettledFlow {
         let flow = self.flow;
         // Behind an end that was passed on nothing is counted: a socket that is closed before its own end
         // was sent is broken.
         let received = match flow.is_inexact() || flow.is_finished() {
             true => None,
-            false => Some(settled.taken - u64::from(flow.prefix_length())),
+            false => Some(balance.taken - u64::from(flow.prefix_length())),
         };
         let source = self.source.as_ref();
         let was_reset = source.is_some_and(|source| counters::reset_was_reported(source, received));
@@ -121,9 +121,9 @@ impl CountedEnds {
         if self.sink.as_ref().is_some_and(counters::has_ended) {
             flow.finish();
         }
-        flow.settle(settled);
+        flow.settle(balance);
         SettledFlow {
-            in_hand: settled.in_hand,
+            in_hand: balance.in_hand,
             source_broken: flow.is_broken(),
         }
     }

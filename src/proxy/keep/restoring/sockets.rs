@@ -38,7 +38,7 @@ impl Sockets {
 
     /// Ends a connection that cannot continue, or whose end has begun.
     pub(super) fn end(&self, parking: &Parking, slot: Slot) {
-        slot.ending();
+        slot.set_ending();
         for socket in std::iter::once(&self.client).chain(&self.upstream) {
             ending::end_by_reset(socket);
         }

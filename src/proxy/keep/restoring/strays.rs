@@ -27,7 +27,7 @@ pub(super) fn clients(
     sockets.into_iter().filter(is_new_client).collect()
 }
 
-/// What identifies a socket whatever its descriptor's number.
+/// What identifies a socket, also under another descriptor.
 pub fn cookie(socket: impl AsFd) -> Option<u64> {
     sockopt::socket_cookie(socket).ok()
 }

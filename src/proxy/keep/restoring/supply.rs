@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 
-use super::restored::InHand;
+use super::restored_connection::InHand;
 use super::settle::SettledConnection;
 use crate::proxy::keep::parking::Parking;
 use crate::proxy::keep::table::account::{HeldBytes, Place};
@@ -42,7 +42,7 @@ impl Supply {
 
     /// Takes the buffer or the pipe that has these bytes.
     pub(super) fn take(&mut self, bytes: Option<HeldBytes>) -> InHand {
-        self.find(bytes).unwrap_or(InHand::Nothing)
+        self.find(bytes).unwrap_or(InHand::None)
     }
 
     fn find(&mut self, bytes: Option<HeldBytes>) -> Option<InHand> {
@@ -52,7 +52,7 @@ impl Supply {
             length,
         } = bytes?;
         match place {
-            Place::Nowhere => None,
+            Place::None => None,
             Place::Buffer(number) => {
                 let buffer = self.buffers.remove(&number)?;
                 Some(InHand::Buffer(buffer, from..from + length))

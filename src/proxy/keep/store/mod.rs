@@ -7,5 +7,5 @@
 mod parts;
 mod systemd;
 
-pub use parts::{Parts, Stored, recognise};
+pub use parts::{Parts, StoreContent, recognise};
 pub use systemd::{NAME, put, remove, separate};

@@ -16,15 +16,14 @@ use crate::proxy::keep::table::layout::PAIRS;
 use crate::proxy::keep::table::mapping;
 
 /// The content of the store.
-pub enum Stored {
-    Nothing,
+pub enum StoreContent {
+    Empty,
     /// What this version does not understand.
     Foreign(Vec<OwnedFd>),
     /// The parts, and what does not belong to them.
-    Ours(Box<Parts>, Vec<OwnedFd>),
+    Own(Box<Parts>, Vec<OwnedFd>),
 }
 
-/// Everything that is kept.
 pub struct Parts {
     pub table: Table,
     pub buffers: OwnedFd,
@@ -60,13 +59,13 @@ impl Parts {
 }
 
 /// Recognises the parts among the content of the store.
-pub fn recognise(mut stored: Vec<OwnedFd>, options: &KeepOptions<'_>) -> Stored {
+pub fn recognise(mut stored: Vec<OwnedFd>, options: &KeepOptions<'_>) -> StoreContent {
     if stored.is_empty() {
-        return Stored::Nothing;
+        return StoreContent::Empty;
     }
     match find(&mut stored, options) {
-        Some(parts) => Stored::Ours(Box::new(parts), stored),
-        None => Stored::Foreign(stored),
+        Some(parts) => StoreContent::Own(Box::new(parts), stored),
+        None => StoreContent::Foreign(stored),
     }
 }
 

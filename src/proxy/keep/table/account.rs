@@ -12,9 +12,9 @@ use super::layout::BUFFER;
 /// Where bytes in hand are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
-    /// Nowhere yet.
+    /// In no place yet.
     #[default]
-    Nowhere,
+    None,
     /// In this buffer.
     Buffer(u32),
     /// In this pipe.
@@ -26,7 +26,7 @@ impl Place {
     pub(super) fn of(word: u64) -> Option<Self> {
         let number = word as u32;
         match word >> 32 {
-            0 if number == 0 => Some(Self::Nowhere),
+            0 if number == 0 => Some(Self::None),
             1 => Some(Self::Buffer(number)),
             2 => Some(Self::Pipe(number)),
             _ => None,
@@ -36,7 +36,7 @@ impl Place {
     /// Its word in the table.
     pub(super) fn word(self) -> u64 {
         match self {
-            Self::Nowhere => 0,
+            Self::None => 0,
             Self::Buffer(number) => 1 << 32 | u64::from(number),
             Self::Pipe(number) => 2 << 32 | u64::from(number),
         }
@@ -47,9 +47,9 @@ impl Place {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Act {
-    /// Nothing.
+    /// No operation.
     #[default]
-    Nothing = 0,
+    Idle = 0,
     /// A receive, into the place.
     Receiving = 1,
     /// A send, from there.
@@ -59,7 +59,7 @@ pub enum Act {
 impl Act {
     pub(super) fn of(number: u32) -> Option<Self> {
         use Act::*;
-        let all = [Nothing, Receiving, Sending];
+        let all = [Idle, Receiving, Sending];
         all.into_iter().find(|act| *act as u32 == number)
     }
 }
@@ -96,7 +96,7 @@ pub struct Kernel {
 
 /// What the counts are, now that nothing is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct Balance {
     /// Bytes that came in.
     pub taken: u64,
     /// Bytes that the sink got.
@@ -125,7 +125,7 @@ pub enum Unclear {
     /// What is written down and what the kernel says cannot both be true.
     #[error("the counts of bytes contradict each other")]
     Contradiction,
-    /// Bytes in hand are nowhere.
+    /// Bytes in hand are in no place.
     #[error("bytes that were received are not where they should be")]
     Missing,
 }
@@ -135,11 +135,11 @@ pub enum Unclear {
 /// # Errors
 ///
 /// When it is not certain.
-pub fn settle(record: &Record, kernel: &Kernel) -> Result<Settled, Unclear> {
+pub fn settle(record: &Record, kernel: &Kernel) -> Result<Balance, Unclear> {
     let (taken, given) = counters(record, kernel)?;
     if kernel.sink_is_over {
         // What is in hand has no receiver.
-        return Ok(Settled {
+        return Ok(Balance {
             taken,
             given: taken,
             in_hand: None,
@@ -154,7 +154,7 @@ pub fn settle(record: &Record, kernel: &Kernel) -> Result<Settled, Unclear> {
             length: length.try_into().map_err(|_| Unclear::Contradiction)?,
         }),
     };
-    Ok(Settled {
+    Ok(Balance {
         taken,
         given,
         in_hand,
@@ -173,32 +173,32 @@ fn offset(record: &Record, kernel: &Kernel, taken: u64, given: u64) -> Result<us
         }
         (Place::Pipe(_), Some(piped)) if piped == taken - given => Ok(0),
         (Place::Pipe(_), Some(_)) => Err(Unclear::Contradiction),
-        (Place::Pipe(_), None) | (Place::Nowhere, _) => Err(Unclear::Missing),
+        (Place::Pipe(_), None) | (Place::None, _) => Err(Unclear::Missing),
     }
 }
 
 /// What came in and what was given, after the act that was under way.
 fn counters(record: &Record, kernel: &Kernel) -> Result<(u64, u64), Unclear> {
-    let came = match kernel.received {
+    let total = match kernel.received {
         Some(bytes) => {
-            let came = bytes.checked_add(record.prefix.into());
-            Some(came.ok_or(Unclear::Contradiction)?)
+            let total = bytes.checked_add(record.prefix.into());
+            Some(total.ok_or(Unclear::Contradiction)?)
         }
         None => None,
     };
     let piped = match (record.act, record.place) {
         // It was empty before, and another connection may have it by now.
-        (Act::Nothing, _) => None,
+        (Act::Idle, _) => None,
         (_, Place::Pipe(_)) => Some(kernel.piped.ok_or(Unclear::Missing)?),
         _ => None,
     };
     let (taken, given) = match (record.act, piped) {
-        (Act::Nothing, _) => (record.taken, record.given),
+        (Act::Idle, _) => (record.taken, record.given),
         (Act::Receiving, Some(piped)) => {
             let taken = record.given.checked_add(piped);
             (taken.ok_or(Unclear::Contradiction)?, record.given)
         }
-        (Act::Receiving, None) => (came.ok_or(Unclear::Uncounted)?, record.given),
+        (Act::Receiving, None) => (total.ok_or(Unclear::Uncounted)?, record.given),
         _ if kernel.sink_is_over => (record.taken, record.taken),
         (Act::Sending, Some(piped)) => {
             let given = record.taken.checked_sub(piped);
@@ -208,7 +208,7 @@ fn counters(record: &Record, kernel: &Kernel) -> Result<(u64, u64), Unclear> {
     };
     let agree = taken >= record.taken
         && given >= record.given
-        && came.is_none_or(|came| came == taken)
+        && total.is_none_or(|total| total == taken)
         && (kernel.sink_is_over || kernel.sent.is_none_or(|sent| sent == given));
     agree
         .then_some((taken, given))

@@ -28,7 +28,6 @@ const BUFFERS_LEFT_MAX: u32 = 2 * LEFT_MAX + 1024;
 /// The number of no descriptor.
 pub const NONE: u32 = u32::MAX;
 
-/// The table, mapped.
 #[derive(Debug)]
 pub struct Table {
     file: OwnedFd,
@@ -103,7 +102,7 @@ impl Table {
         self.slots
     }
 
-    /// Whether a descriptor is a table of this program, whatever its version.
+    /// Whether a descriptor is a table of any version of this program.
     pub fn is_one(file: BorrowedFd<'_>) -> bool {
         let mut magic = [0; 8];
         rustix::io::pread(file, &mut magic, 0).is_ok_and(|count| count == 8)

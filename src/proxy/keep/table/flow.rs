@@ -8,7 +8,7 @@ use std::sync::atomic::{
     Ordering::{Relaxed, Release},
 };
 
-use super::account::{Act, Place, Record, Settled};
+use super::account::{Act, Balance, Place, Record};
 use super::layout::{ACT, BROKEN, FINISHED, INEXACT, RawFlow};
 
 /// Which way bytes go.
@@ -69,7 +69,7 @@ impl Flow {
     #[inline]
     pub fn received(self, bytes: usize) {
         add(&self.raw.taken, bytes);
-        self.begin(Act::Nothing);
+        self.begin(Act::Idle);
     }
 
     /// A send begins.
@@ -82,7 +82,7 @@ impl Flow {
     #[inline]
     pub fn sent(self, bytes: usize) {
         add(&self.raw.given, bytes);
-        self.begin(Act::Nothing);
+        self.begin(Act::Idle);
     }
 
     /// The source has ended, and the sink has got everything. To be called before the sink is shut down: if
@@ -177,10 +177,10 @@ impl Flow {
     }
 
     /// Writes down what was found out. If that is interrupted, the same is found out again.
-    pub(in crate::proxy::keep) fn settle(self, settled: &Settled) {
-        self.raw.taken.store(settled.taken, Release);
-        self.raw.given.store(settled.given, Release);
-        self.begin(Act::Nothing);
+    pub(in crate::proxy::keep) fn settle(self, balance: &Balance) {
+        self.raw.taken.store(balance.taken, Release);
+        self.raw.given.store(balance.given, Release);
+        self.begin(Act::Idle);
     }
 }
 

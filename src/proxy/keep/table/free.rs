@@ -8,7 +8,6 @@ use std::sync::atomic::{
 
 use crate::service::mutex;
 
-/// The free indices.
 #[derive(Debug)]
 pub(super) struct FreeIndices(Mutex<FreeList>);
 

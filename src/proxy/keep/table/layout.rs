@@ -96,7 +96,6 @@ pub struct RawSlot {
     pub text: [AtomicU64; TEXT / 8],
 }
 
-/// One direction of a connection.
 #[repr(C)]
 #[derive(Debug)]
 pub struct RawFlow {
@@ -114,7 +113,6 @@ pub struct RawFlow {
     pub act: AtomicU32,
 }
 
-/// A pipe.
 #[repr(C)]
 #[derive(Debug)]
 pub struct RawPipe {
@@ -168,10 +166,10 @@ pub enum Phase {
     Accepted = 2,
     /// A client and its upstream.
     Connected = 3,
-    /// A client that is being handed over: it may have been or not.
-    Handing = 4,
+    /// A client whose handover has begun, and may be complete.
+    InHandover = 4,
     /// A client that another process serves.
-    Handed = 5,
+    HandedOver = 5,
     /// It is being ended; no process continues it.
     Ending = 6,
 }
@@ -179,7 +177,9 @@ pub enum Phase {
 impl Phase {
     fn new(number: u8) -> Option<Self> {
         use Phase::*;
-        let all = [Free, Claimed, Accepted, Connected, Handing, Handed, Ending];
+        let all = [
+            Free, Claimed, Accepted, Connected, InHandover, HandedOver, Ending,
+        ];
         all.into_iter().find(|phase| *phase as u8 == number)
     }
 

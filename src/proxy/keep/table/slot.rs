@@ -68,7 +68,7 @@ impl Slot {
 
     /// A client was accepted, and nothing was done with it yet. Until it is parked, the last will saves it.
     /// The descriptor has to stay open until the slot is released.
-    pub fn accepted_client(self, client: BorrowedFd<'_>) {
+    pub fn set_client(self, client: BorrowedFd<'_>) {
         self.raw.client.store(client.as_raw_fd() as u32, Release);
         self.set_phase(Phase::Accepted);
     }
@@ -79,7 +79,7 @@ impl Slot {
     }
 
     /// When it was accepted ([`Self::describe`]).
-    pub fn accepted(self) -> Uptime {
+    pub fn accepted_at(self) -> Uptime {
         Uptime::from_micros(self.raw.accepted.load(Relaxed))
     }
 
@@ -110,29 +110,29 @@ impl Slot {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The client is about to be handed over; with `note`, the next process finds out whether it was.
-    pub fn handing(self, note: u64) {
+    /// The handover of the client begins; by `note`, the next process finds out whether it was completed.
+    pub fn begin_handover(self, note: u64) {
         self.raw.note.store(note, Release);
-        self.set_phase(Phase::Handing);
+        self.set_phase(Phase::InHandover);
     }
 
-    /// The client was handed over.
-    pub fn handed(self) {
-        self.set_phase(Phase::Handed);
+    /// The handover of the client is complete.
+    pub fn complete_handover(self) {
+        self.set_phase(Phase::HandedOver);
     }
 
     /// The client was not handed over, and nothing was done with it.
-    pub fn not_handed(self) {
+    pub fn cancel_handover(self) {
         self.set_phase(Phase::Accepted);
     }
 
-    /// The number of [`Self::handing`].
+    /// The number of [`Self::begin_handover`].
     pub fn note(self) -> u64 {
         self.raw.note.load(Relaxed)
     }
 
     /// The sockets are about to be reset. From now on no process continues the connection.
-    pub fn ending(self) {
+    pub fn set_ending(self) {
         self.set_phase(Phase::Ending);
     }
 

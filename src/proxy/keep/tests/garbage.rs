@@ -39,7 +39,7 @@ proptest! {
             rustix::io::pwrite(table, &word.to_ne_bytes(), at as u64).unwrap();
         }
         let (next, restoration) = next(before);
-        prop_assert!(restoration.restored.len() <= CONNECTIONS);
+        prop_assert!(restoration.connections.len() <= CONNECTIONS);
         // It can keep new ones.
         let _new = Through::new(next);
         drop(through);

@@ -1,7 +1,7 @@
 //! Recycling that is interrupted at every point, and recycling that has no room.
 
 use super::super::parking::lots::Refusal;
-use super::super::parking::recycle::GoesOn;
+use super::super::parking::recycle::Continues;
 use super::super::table::layout::State;
 use super::*;
 
@@ -11,9 +11,9 @@ struct Expected {
     sockets: [Option<u64>; 2],
 }
 
-fn recycle(keep: Keep, goes_on: GoesOn<'_>) -> bool {
+fn recycle(keep: Keep, continues: Continues<'_>) -> bool {
     let lots = keep.core.parking.lots();
-    keep.core.parking.work_through(&lots, goes_on)
+    keep.core.parking.move_over(&lots, continues)
 }
 
 /// Connections with one upstream, with another one, without, and some that have ended; several messages
@@ -24,7 +24,7 @@ fn busy(keep: Keep) -> (Vec<Expected>, Vec<Through>) {
         for number in 0..4 {
             let mut through = Through::new(keep);
             let slot = through.slot;
-            let client = cookie(&through.ours[0]);
+            let client = cookie(&through.sockets[0]);
             match number {
                 0 => {
                     keep.release(slot);
@@ -32,12 +32,12 @@ fn busy(keep: Keep) -> (Vec<Expected>, Vec<Through>) {
                 }
                 1 => assert!(reconnect(keep, &mut through)),
                 2 if round == 1 => {
-                    keep.park_client(slot, through.ours[0].as_fd());
+                    keep.park_client(slot, through.sockets[0].as_fd());
                 }
                 _ => {}
             }
             let has_upstream = slot.phase() == Phase::Connected;
-            let upstream = has_upstream.then(|| cookie(&through.ours[1])).flatten();
+            let upstream = has_upstream.then(|| cookie(&through.sockets[1])).flatten();
             expected.push(Expected {
                 slot: slot.index(),
                 sockets: [client, upstream],
@@ -51,20 +51,20 @@ fn busy(keep: Keep) -> (Vec<Expected>, Vec<Through>) {
 /// Parks a connection with another upstream.
 fn reconnect(keep: Keep, through: &mut Through) -> bool {
     let (connected, upstream) = pair();
-    through.ours[1] = connected.into();
+    through.sockets[1] = connected.into();
     through.upstream = upstream;
-    let [client, upstream] = through.ours.each_ref().map(AsFd::as_fd);
+    let [client, upstream] = through.sockets.each_ref().map(AsFd::as_fd);
     keep.park(through.slot, client, upstream)
 }
 
 /// Each is found, once, and with the last upstream.
 fn all_are_found(keep: Keep, expected: &[Expected]) -> Keep {
     let (keep, found) = next(keep);
-    assert_eq!(found.given_up.len(), 0);
-    assert_eq!(found.restored.len(), expected.len());
+    assert_eq!(found.lost.len(), 0);
+    assert_eq!(found.connections.len(), expected.len());
     for it in expected {
-        let of_slot = |restored: &&Restored| restored.slot.index() == it.slot;
-        let restored = found.restored.iter().find(of_slot).unwrap();
+        let of_slot = |restored: &&RestoredConnection| restored.slot.index() == it.slot;
+        let restored = found.connections.iter().find(of_slot).unwrap();
         let upstream = match &restored.stage {
             Stage::Connected { upstream, .. } => cookie(upstream),
             _ => None,
@@ -132,7 +132,7 @@ fn what_is_parked_in_the_newer_lot_is_there() {
         recycle(keep, &mut times(steps));
         for (it, through) in expected.iter_mut().zip(&mut open) {
             assert!(reconnect(keep, through));
-            it.sockets[1] = cookie(&through.ours[1]);
+            it.sockets[1] = cookie(&through.sockets[1]);
         }
         let keep = all_are_found(keep, &expected);
         recycle(keep, &mut times(steps / 2));
@@ -172,8 +172,8 @@ fn what_could_not_be_parked_is_not_taken_for_what_was() {
     let keep = first();
     let _through = unparked(keep);
     let (_, found) = next(keep);
-    assert_eq!((found.restored.len(), found.given_up.len()), (0, 1));
-    assert!(found.given_up[0].why.is_none());
+    assert_eq!((found.connections.len(), found.lost.len()), (0, 1));
+    assert!(found.lost[0].why.is_none());
 }
 
 #[test]
@@ -182,5 +182,5 @@ fn recycling_parks_also_what_could_not_be_parked_before() {
     let through = unparked(keep);
     recycle(keep, &mut || true);
     assert!(through.slot.is_parked());
-    assert_eq!(next(keep).1.restored.len(), 1);
+    assert_eq!(next(keep).1.connections.len(), 1);
 }

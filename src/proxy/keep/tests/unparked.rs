@@ -42,7 +42,7 @@ fn what_was_not_parked_is_as_soon_as_there_is_room() {
     keep.tidy();
     assert_eq!((keep.park_unparked(), keep.has_unparked()), (0, false));
     assert_eq!(parked(&all), [true; 4]);
-    assert_eq!(next(keep).1.restored.len(), 4);
+    assert_eq!(next(keep).1.connections.len(), 4);
 }
 
 /// To the next process it is a client without an upstream.
@@ -58,9 +58,9 @@ fn a_client_that_waits_for_an_upstream_is_parked_later_too() {
     assert_eq!(keep.park_unparked(), 0);
     assert!(slot.is_parked() && !slot.is_parked_with_upstream());
     let (_, found) = next(keep);
-    let stage = |restored: &Restored| matches!(restored.stage, Stage::Accepted);
-    assert_eq!(found.restored.iter().filter(|it| stage(it)).count(), 1);
-    assert_eq!(found.restored.len(), 4);
+    let stage = |restored: &RestoredConnection| matches!(restored.stage, Stage::Accepted);
+    assert_eq!(found.connections.iter().filter(|it| stage(it)).count(), 1);
+    assert_eq!(found.connections.len(), 4);
 }
 
 /// What the will could not send is left open for an heir, and for no other process.
@@ -77,7 +77,7 @@ fn an_heir_takes_what_was_left_open() {
     };
     // Closed when the heir was executed.
     let numbers = left_open.each_ref().map(AsRawFd::as_raw_fd);
-    assert_eq!(next_with(keep, &heir).1.given_up.len(), 1);
+    assert_eq!(next_with(keep, &heir).1.lost.len(), 1);
 
     let keep = small();
     let again: Vec<_> = (0..4).map(|_| connection(keep)).collect();
@@ -88,10 +88,10 @@ fn an_heir_takes_what_was_left_open() {
         std::mem::forget(socket);
     }
     let (_, found) = next_with(keep, &heir);
-    assert_eq!((found.restored.len(), found.given_up.len()), (5, 0));
-    let mut connections = found.restored.into_iter();
+    assert_eq!((found.connections.len(), found.lost.len()), (5, 0));
+    let mut connections = found.connections.into_iter();
     let connection = connections.find(|it| it.slot.index() == slot.index());
-    let Restored { client, stage, .. } = connection.unwrap();
+    let RestoredConnection { client, stage, .. } = connection.unwrap();
     let sockets = [client, stage.connected().0];
     assert_eq!(sockets.each_ref().map(AsRawFd::as_raw_fd), numbers);
     assert_eq!(sockets.each_ref().map(cookie), cookies);

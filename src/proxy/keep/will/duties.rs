@@ -171,7 +171,7 @@ mod tests {
             let slot = table.slot(table.claim().unwrap()).unwrap();
             slot.client.store(client, Relaxed);
             slot.state.store(State {
-                phase: Phase::Handed,
+                phase: Phase::HandedOver,
                 ..slot.state.load()
             });
         }

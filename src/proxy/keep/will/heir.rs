@@ -25,8 +25,8 @@ const SERVED_AT_LEAST: Duration = Duration::from_millis(250);
 /// systemd answers at once unless it is busy; connections wait meanwhile.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// The most descriptors that can be handed over.
-const HANDED_MAX: usize = 64;
+/// The most descriptors that can be passed.
+const INHERITED_MAX: usize = 64;
 
 /// In the environment of an heir: the number of the process that was killed.
 const HEIR_OF: &str = "DISNIX_TCP_PROXY_HEIR_OF";
@@ -51,7 +51,7 @@ pub struct Heir {
     environment: Vec<*const c_char>,
     /// Where in the environment the number of the process is written.
     numbers: Vec<*mut u8>,
-    /// The descriptors that are handed over.
+    /// The descriptors that are passed.
     descriptors: Vec<RawFd>,
     /// Those of them that it owns.
     sockets: Vec<OwnedFd>,
@@ -65,12 +65,12 @@ unsafe impl Send for Heir {}
 unsafe impl Sync for Heir {}
 
 impl Heir {
-    /// Of this process, with the sockets that systemd has handed to it and with what it keeps for it, all
+    /// Of this process, with the sockets that systemd has passed to it and with what it keeps for it, all
     /// of which have to stay open. It is never freed: the will has it.
     /// Fails if something is missing: the program's path, or systemd's socket.
     pub fn new(sockets: Vec<Inherited>, stored: &[BorrowedFd<'_>]) -> io::Result<&'static Self> {
         let program = std::env::current_exe()?.into_os_string().into_vec();
-        if sockets.len() + stored.len() > HANDED_MAX {
+        if sockets.len() + stored.len() > INHERITED_MAX {
             return Err(io::Error::other("there are too many sockets"));
         }
         let no_systemd = || io::Error::new(io::ErrorKind::NotFound, "NOTIFY_SOCKET is not set");
@@ -144,7 +144,7 @@ impl Heir {
             unsafe { std::ptr::copy_nonoverlapping(number.as_ptr(), *place, number.len()) };
         }
         let end = FIRST + self.descriptors.len() as RawFd;
-        let mut copies = [-1; HANDED_MAX];
+        let mut copies = [-1; INHERITED_MAX];
         // SAFETY: only descriptors are concerned, and no other process has this table of them any more; texts
         // and pointers are there as execve(2) wants them; the set of signals is ours.
         unsafe {

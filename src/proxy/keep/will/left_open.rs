@@ -22,7 +22,7 @@ pub fn left_open(number: u32) -> Option<OwnedFd> {
         return None;
     }
     // SAFETY: it is open. Whatever this process has opened is closed at an execve(2), so what is not was
-    // open before it began, and no such socket was handed to it otherwise.
+    // open before it began, and no such socket was passed to it otherwise.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 

@@ -8,7 +8,6 @@ use rustix::net::SendFlags;
 use crate::proxy::keep::parking::message::{ENTRY, LotEntry};
 use crate::service::rights::{self, DESCRIPTORS_MAX};
 
-/// Entries and their descriptors.
 pub(super) struct Parcel<'a> {
     queue: BorrowedFd<'a>,
     entries: [[u8; ENTRY]; DESCRIPTORS_MAX],

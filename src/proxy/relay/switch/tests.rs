@@ -120,7 +120,7 @@ impl Path {
 }
 
 proptest! {
-    /// Whatever the sockets do, each byte comes through once, in order, before the end is passed
+    /// With any behaviour of the sockets, each byte comes through once, in order, before the end is passed
     /// on; and the direction does not wait while something could be done.
     #[test]
     fn every_byte_comes_through_once_and_in_order(

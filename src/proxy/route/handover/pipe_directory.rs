@@ -16,7 +16,6 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use crate::service::directory::Directory;
 
-/// The name of the directory.
 const NAME: &str = "handed-over";
 
 /// The size of a pipe's buffer, in bytes: the smallest, because nothing goes through a token and each user
@@ -93,9 +92,9 @@ impl PipeDirectory {
         }
     }
 
-    /// Returns all pipes except those that `is_ours`, and removes what is no pipe. Fails if the directory
+    /// Returns all pipes except those that `is_own`, and removes what is no pipe. Fails if the directory
     /// cannot be read, or if there are not enough descriptors.
-    pub(super) fn found(&self, is_ours: impl Fn(u32) -> bool) -> io::Result<Vec<FoundPipe>> {
+    pub(super) fn others(&self, is_own: impl Fn(u32) -> bool) -> io::Result<Vec<FoundPipe>> {
         let Some(directory) = &self.0 else {
             return Ok(Vec::new());
         };
@@ -106,7 +105,7 @@ impl PipeDirectory {
             let Ok(number) = name.parse::<u32>() else {
                 continue;
             };
-            if is_ours(number) {
+            if is_own(number) {
                 continue;
             }
             match open_read(directory, &name) {
@@ -179,7 +178,7 @@ mod tests {
 
         let pipes = find().unwrap();
         let look = || -> BTreeMap<_, _> {
-            let found = pipes.found(|number| number == 3).unwrap().into_iter();
+            let found = pipes.others(|number| number == 3).unwrap().into_iter();
             found.map(|pipe| (pipe.number, pipe.has_writer)).collect()
         };
         assert_eq!(look(), BTreeMap::from([(1, false), (2, true)]));
@@ -199,7 +198,7 @@ mod tests {
             drop(token);
             assert!(!has_writer(&read));
         }
-        assert!(pipes.found(|_| false).unwrap().is_empty());
+        assert!(pipes.others(|_| false).unwrap().is_empty());
     }
 
     #[test]

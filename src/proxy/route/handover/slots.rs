@@ -1,6 +1,6 @@
 //! Which token belongs to which connection: a pure state machine.
 //!
-//! A slot is a pipe, by its number. That a pipe has no writer any more is an event, [`Slots::released`].
+//! A slot is a pipe, by its number. That a pipe has no writer any more is an event, [`Slots::release`].
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ enum SlotState<C> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Release<C> {
     /// No connection had the slot.
-    Nothing,
+    NoConnection,
     Connection(C),
     /// A connection of an earlier process.
     Orphan,
@@ -34,7 +34,7 @@ pub(super) struct Slots<C> {
     slots: BTreeMap<u32, SlotState<C>>,
     /// The free slots; the one that was used last is used first.
     free: Vec<u32>,
-    /// The fewest that were free at any time since [`Self::unused`].
+    /// The fewest that were free at any time since [`Self::trim`].
     fewest_free: usize,
     handed_over: usize,
     orphans: usize,
@@ -116,9 +116,9 @@ impl<C> Slots<C> {
     }
 
     /// Frees a slot that has no writer any more.
-    pub(super) fn released(&mut self, number: u32) -> Release<C> {
+    pub(super) fn release(&mut self, number: u32) -> Release<C> {
         let Some(slot) = self.slots.get_mut(&number) else {
-            return Release::Nothing;
+            return Release::NoConnection;
         };
         let release = match std::mem::replace(slot, SlotState::Free) {
             SlotState::HandedOver(connection) => {
@@ -132,7 +132,7 @@ impl<C> Slots<C> {
             // The token is still ours.
             other => {
                 *slot = other;
-                return Release::Nothing;
+                return Release::NoConnection;
             }
         };
         self.free.push(number);
@@ -155,25 +155,25 @@ impl<C> Slots<C> {
     }
 
     /// Gives up the slots that were not needed since the last call, except for [`SPARE`]. Returns them.
-    pub(super) fn unused(&mut self) -> Vec<u32> {
+    pub(super) fn trim(&mut self) -> Vec<u32> {
         let surplus = self.give_up(self.fewest_free.saturating_sub(SPARE));
         self.fewest_free = self.free.len();
         surplus
     }
 
     /// Gives up all free slots. Returns them.
-    pub(super) fn all_free(&mut self) -> Vec<u32> {
+    pub(super) fn shrink(&mut self) -> Vec<u32> {
         self.give_up(self.free.len())
     }
 
     /// Begins with the slots that were used the longest time ago.
     fn give_up(&mut self, count: usize) -> Vec<u32> {
-        let given_up: Vec<u32> = self.free.drain(..count).collect();
-        for number in &given_up {
+        let surplus: Vec<u32> = self.free.drain(..count).collect();
+        for number in &surplus {
             self.slots.remove(number);
         }
         self.fewest_free = self.fewest_free.min(self.free.len());
-        given_up
+        surplus
     }
 
     pub(super) fn free(&self) -> usize {
@@ -205,20 +205,20 @@ mod tests {
         for client in ["first", "second", "third"] {
             slots.hand_over(1, client);
             assert_eq!((slots.take(), slots.handed_over()), (None, 1));
-            assert_eq!(slots.released(1), Release::Connection(client));
-            assert_eq!(slots.released(1), Release::Nothing);
+            assert_eq!(slots.release(1), Release::Connection(client));
+            assert_eq!(slots.release(1), Release::NoConnection);
             assert_eq!(slots.take(), Some(1));
         }
     }
 
     #[test]
-    fn a_token_that_is_still_ours_is_nobodys_end() {
+    fn a_token_that_is_still_ours_ends_no_connection() {
         let mut slots = Slots::<()>::default();
         slots.add(1);
-        assert_eq!(slots.released(1), Release::Nothing);
+        assert_eq!(slots.release(1), Release::NoConnection);
         slots.give_back(1);
-        assert_eq!(slots.released(1), Release::Nothing);
-        assert_eq!(slots.released(7), Release::Nothing);
+        assert_eq!(slots.release(1), Release::NoConnection);
+        assert_eq!(slots.release(7), Release::NoConnection);
         assert_eq!(slots.take(), Some(1));
     }
 
@@ -229,7 +229,7 @@ mod tests {
         slots.hand_over(1, "client");
         assert_eq!(slots.cut(1), Some("client"));
         assert_eq!(slots.cut(1), None);
-        assert_eq!(slots.released(1), Release::Nothing);
+        assert_eq!(slots.release(1), Release::NoConnection);
         assert_eq!((slots.take(), slots.contains(1)), (None, false));
     }
 
@@ -239,40 +239,40 @@ mod tests {
         slots.add_orphan(3);
         assert_eq!((slots.cut(3), slots.orphans()), (None, 1));
         assert_eq!(slots.next_number(), 4);
-        assert_eq!(slots.released(3), Release::Orphan);
+        assert_eq!(slots.release(3), Release::Orphan);
         assert_eq!((slots.orphans(), slots.take()), (0, Some(3)));
     }
 
     #[test]
-    fn slots_that_nobody_has_needed_for_a_while_are_given_up_but_for_a_few() {
+    fn slots_that_were_not_needed_for_a_while_are_given_up_but_for_a_few() {
         let mut slots = Slots::default();
         for number in 1..=100 {
             slots.add(number);
             slots.hand_over(number, ());
         }
-        assert_eq!(slots.unused(), [0; 0]);
+        assert_eq!(slots.trim(), [0; 0]);
         for number in 1..=100 {
-            slots.released(number);
+            slots.release(number);
         }
-        assert_eq!(slots.unused(), [0; 0], "all of them were needed since");
+        assert_eq!(slots.trim(), [0; 0], "all of them were needed since");
         for _ in 0..2 {
             let number = slots.take().unwrap();
             slots.give_back(number);
         }
-        assert_eq!(slots.unused().len(), 99 - SPARE);
-        assert_eq!(slots.unused().len(), 1);
-        assert_eq!((slots.unused(), slots.free()), (vec![], SPARE));
-        assert_eq!(slots.all_free().len(), SPARE);
+        assert_eq!(slots.trim().len(), 99 - SPARE);
+        assert_eq!(slots.trim().len(), 1);
+        assert_eq!((slots.trim(), slots.free()), (vec![], SPARE));
+        assert_eq!(slots.shrink().len(), SPARE);
         assert_eq!((slots.take(), slots.free()), (None, 0));
     }
 
     #[derive(Clone, Debug)]
     enum SlotEvent {
         Take,
-        Found,
+        Orphan,
         GiveBack(u32),
         HandOver(u32),
-        Released(u32),
+        Release(u32),
         Cut(u32),
         Trim,
     }
@@ -281,10 +281,10 @@ mod tests {
         let number = 1u32..20;
         prop_oneof![
             3 => Just(SlotEvent::Take),
-            1 => Just(SlotEvent::Found),
+            1 => Just(SlotEvent::Orphan),
             1 => number.clone().prop_map(SlotEvent::GiveBack),
             4 => number.clone().prop_map(SlotEvent::HandOver),
-            4 => number.clone().prop_map(SlotEvent::Released),
+            4 => number.clone().prop_map(SlotEvent::Release),
             1 => number.prop_map(SlotEvent::Cut),
             1 => Just(SlotEvent::Trim),
         ]
@@ -311,7 +311,7 @@ mod tests {
                         prop_assert!(taken.insert(number));
                         prop_assert!(!served.contains_key(&number) && !orphans.contains(&number));
                     }
-                    SlotEvent::Found => {
+                    SlotEvent::Orphan => {
                         let number = slots.next_number();
                         slots.add_orphan(number);
                         orphans.insert(number);
@@ -326,18 +326,18 @@ mod tests {
                         served.insert(number, clients);
                     }
                     SlotEvent::HandOver(_) => {}
-                    SlotEvent::Released(number) => match slots.released(number) {
+                    SlotEvent::Release(number) => match slots.release(number) {
                         Release::Connection(client) => {
                             prop_assert_eq!(served.remove(&number), Some(client));
                         }
                         Release::Orphan => prop_assert!(orphans.remove(&number)),
-                        Release::Nothing => {
+                        Release::NoConnection => {
                             prop_assert!(!served.contains_key(&number));
                             prop_assert!(!orphans.contains(&number));
                         }
                     },
                     SlotEvent::Cut(number) => prop_assert_eq!(slots.cut(number), served.remove(&number)),
-                    SlotEvent::Trim => for number in slots.unused() {
+                    SlotEvent::Trim => for number in slots.trim() {
                         prop_assert!(!slots.contains(number));
                         prop_assert!(!taken.contains(&number) && !served.contains_key(&number));
                     },

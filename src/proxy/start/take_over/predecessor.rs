@@ -36,11 +36,11 @@ pub struct Predecessor {
     connection: VarlinkConnection,
     path: PathBuf,
     hand_over: HandOverReply,
-    handed: Vec<OwnedFd>,
+    sockets: Vec<OwnedFd>,
     /// Listeners that this process has no use for.
     surplus: Vec<Listener>,
     /// Whether replies to `Retire` follow.
-    follows: bool,
+    has_more_replies: bool,
 }
 
 /// Asks the process that answers at `control` for its sockets; `None` if there is no such process.
@@ -70,17 +70,17 @@ async fn meet(path: &Path) -> Result<Option<Predecessor>, Obstacle> {
     let received = timeout(ANSWER_TIME, connection.receive()).await;
     let reply = understand(received.map_err(|_| Obstacle::Silent)?)?;
     let hand_over: HandOverReply = read(&reply)?;
-    let handed = connection.take_descriptors();
-    if handed.len() != hand_over.listeners.len() + 1 {
+    let sockets = connection.take_descriptors();
+    if sockets.len() != hand_over.listeners.len() + 1 {
         return Err(foreign("it sent another number of sockets than it said"));
     }
     Ok(Some(Predecessor {
         connection,
         path: path.to_owned(),
         hand_over,
-        handed,
+        sockets,
         surplus: Vec::new(),
-        follows: false,
+        has_more_replies: false,
     }))
 }
 
@@ -116,7 +116,7 @@ impl Predecessor {
 
     /// Checks that its lock will be found here, and its target too if that is needed.
     /// Fails if this process would look for one of them somewhere else.
-    pub fn keeps_its_state_in(
+    pub fn check_directories(
         &self,
         lock: &LockDirectory,
         target: Option<&TargetFile>,
@@ -160,11 +160,11 @@ impl Predecessor {
         &mut self,
         addresses: &[Address],
     ) -> Result<(Vec<Listener>, Vec<Listener>), ListenError> {
-        let mut sockets = std::mem::take(&mut self.handed);
+        let mut sockets = std::mem::take(&mut self.sockets);
         let control = sockets.pop();
-        let mut handed = PredecessorSockets::new(sockets);
-        let listeners = Listener::take_or_bind_all(addresses, &mut handed)?;
-        let surplus = handed.rest()?;
+        let mut sockets = PredecessorSockets::new(sockets);
+        let listeners = Listener::take_or_bind_all(addresses, &mut sockets)?;
+        let surplus = sockets.rest()?;
         let control = control.map(|socket| Listener::of_predecessor(socket, Some(&self.path)));
         let control = control.into_iter().collect::<Result<_, _>>()?;
         self.surplus = surplus;
@@ -203,7 +203,7 @@ impl Predecessor {
         received: Result<Option<Reply>, ReceiveError>,
     ) -> Result<RetireReply, Obstacle> {
         let reply = understand(received)?;
-        self.follows = reply.continues;
+        self.has_more_replies = reply.continues;
         read(&reply)
     }
 
@@ -211,7 +211,7 @@ impl Predecessor {
     /// drain. If the connection to that process is closed earlier, they are cut too.
     pub async fn follow(mut self, proxy: Arc<Proxy>) {
         let mut is_cut = false;
-        while self.follows {
+        while self.has_more_replies {
             let received = tokio::select! {
                 received = self.connection.receive() => received,
                 () = proxy.predecessor_is_cut(), if !is_cut => {

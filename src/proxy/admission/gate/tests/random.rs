@@ -136,7 +136,7 @@ impl GateModel {
         assert_eq!(gate.lock_record(), before.lock_record());
         assert_eq!(gate.callers.len(), before.callers.len());
         // The earlier call of the caller has ended.
-        gate.take_back(Opened::NoCaller, disk)
+        gate.take_back(OpenReason::NoCaller, disk)
     }
 
     /// Kept locks are found again, and no other lock.
@@ -155,11 +155,11 @@ impl GateModel {
             at_lease_end: LeaseEnd::Open,
             ..record.clone()
         });
-        let open = self.gate.open();
+        let open = self.gate.open_connections();
         self.retire();
         let mut next = TestGate::new(CONNECTIONS_MAX, self.gate.disk.clone(), self.now);
         let saved = next.took_over(open);
-        assert_eq!(next.open(), open);
+        assert_eq!(next.open_connections(), open);
         let record = next.lock_record().cloned();
         if let Some(record) = &record {
             assert_eq!(record.at_lease_end, LeaseEnd::Open);
@@ -193,19 +193,19 @@ fn check(gate: &Gate, now: Uptime) {
     let closed = record.is_some()
         || !gate.has_target
         || gate.stopping
-        || gate.open() >= gate.connections_max;
+        || gate.open_connections() >= gate.connections_max;
     assert_eq!(gate.may_accept(), !closed);
     assert_eq!(gate.state() == GateState::Open, record.is_none());
     for caller in gate.callers.values() {
         match &caller.outcome {
             // It stays true until the gate opens, and the lock is one that stays.
             Some(Outcome::Drained) => {
-                assert!(record.is_none_or(|record| record.kept && gate.open() == 0));
+                assert!(record.is_none_or(|record| record.kept && gate.open_connections() == 0));
             }
             // No caller waits without a lock, or for a drain that is complete.
             None => {
                 assert!(record.is_some());
-                assert!(caller.hold || gate.open() > 0 || gate.stopping);
+                assert!(caller.hold || gate.open_connections() > 0 || gate.stopping);
             }
             Some(_) => {}
         }

@@ -7,8 +7,9 @@ fn a_successor_counts_the_connections_of_the_process_before() {
     let mut gate = TestGate::with(2);
     gate.lock(A, WAIT, 1);
     let mut next = gate.next(2);
-    next.took_over(gate.open()).unwrap();
-    assert_eq!((next.state(), next.open()), (GateState::Draining, 2));
+    next.took_over(gate.open_connections()).unwrap();
+    assert_eq!(next.state(), GateState::Draining);
+    assert_eq!(next.open_connections(), 2);
     next.lock(A, WAIT, 3);
     assert_eq!(next.predecessor_has(1), []);
     assert_eq!(next.predecessor_has(5), [], "it accepts none any more");
@@ -25,7 +26,8 @@ fn connections_that_an_earlier_process_handed_over_count_until_their_end() {
     let mut next = gate.next(2);
     next.adopt(1);
     assert_eq!(next.predecessor_has(0), []);
-    assert_eq!((next.state(), next.open()), (GateState::Draining, 1));
+    assert_eq!(next.state(), GateState::Draining);
+    assert_eq!(next.open_connections(), 1);
     next.lock(A, WAIT, 3);
     assert_eq!(next.outcome(A), None);
     assert_eq!(next.closed(2), [Notice::Drained]);
@@ -39,7 +41,8 @@ fn connections_that_a_predecessor_has_handed_over_count_after_its_end() {
     next.lock(A, WAIT, 3);
     next.adopt(2);
     assert_eq!(next.predecessor_has(0), []);
-    assert_eq!((next.open(), next.open_in_predecessor()), (2, 0));
+    assert_eq!(next.open_connections(), 2);
+    assert_eq!(next.open_in_predecessor(), 0);
     assert_eq!(next.closed(2), []);
     assert_eq!(next.closed(2), [Notice::Drained]);
 }
@@ -73,7 +76,7 @@ fn a_process_that_has_retired_writes_nothing_down_any_more() {
     notices.extend(gate.tick(100));
     notices.extend(gate.closed(2));
     assert_eq!(notices, []);
-    assert_eq!((gate.open(), gate.next_deadline()), (0, None));
+    assert_eq!((gate.open_connections(), gate.next_deadline()), (0, None));
     assert_eq!(gate.disk.record, record);
 }
 

@@ -63,7 +63,7 @@ impl Model {
                 each(self);
                 self.record.taken += bytes;
                 each(self);
-                self.record.act = Act::Nothing;
+                self.record.act = Act::Idle;
                 each(self);
             }
             Move::Send { bytes } => {
@@ -75,7 +75,7 @@ impl Model {
                 each(self);
                 self.record.given += bytes;
                 each(self);
-                self.record.act = Act::Nothing;
+                self.record.act = Act::Idle;
                 each(self);
             }
             Move::Prefix(_) | Move::Receive { .. } => {}
@@ -94,18 +94,18 @@ impl Model {
     /// What is found out is true, or nothing is found out.
     fn check(&self) {
         let uncounted = !self.counted
-            && self.record.act != Act::Nothing
-            && matches!(self.record.place, Place::Buffer(_) | Place::Nowhere);
-        let settled = match settle(&self.record, &self.kernel()) {
-            Ok(settled) => settled,
+            && self.record.act != Act::Idle
+            && matches!(self.record.place, Place::Buffer(_) | Place::None);
+        let balance = match settle(&self.record, &self.kernel()) {
+            Ok(balance) => balance,
             Err(why) => {
                 assert!(uncounted, "{why}: {self:?}");
                 return;
             }
         };
         assert!(!uncounted, "{self:?}");
-        assert_eq!(settled.taken, u64::from(self.record.prefix) + self.received);
-        assert_eq!(settled.given, self.sent, "{self:?}");
+        assert_eq!(balance.taken, u64::from(self.record.prefix) + self.received);
+        assert_eq!(balance.given, self.sent, "{self:?}");
         let length = self.in_hand() as usize;
         let place = self.record.place;
         let in_hand = (length > 0).then(|| HeldBytes {
@@ -113,21 +113,21 @@ impl Model {
             from: match place {
                 Place::Pipe(_) => 0,
                 Place::Buffer(_) => (self.sent - self.record.base) as usize,
-                Place::Nowhere => unreachable!(),
+                Place::None => unreachable!(),
             },
             length,
         });
-        assert_eq!(settled.in_hand, in_hand, "{self:?}");
+        assert_eq!(balance.in_hand, in_hand, "{self:?}");
         // What was found out is written down, piece by piece; it is found out again in between.
         let mut again = self.clone();
-        let pieces: [fn(&mut Record, Settled); 3] = [
-            |record, settled| record.taken = settled.taken,
-            |record, settled| record.given = settled.given,
-            |record, _| record.act = Act::Nothing,
+        let pieces: [fn(&mut Record, Balance); 3] = [
+            |record, balance| record.taken = balance.taken,
+            |record, balance| record.given = balance.given,
+            |record, _| record.act = Act::Idle,
         ];
         for write_down in pieces {
-            write_down(&mut again.record, settled);
-            assert_eq!(settle(&again.record, &again.kernel()), Ok(settled));
+            write_down(&mut again.record, balance);
+            assert_eq!(settle(&again.record, &again.kernel()), Ok(balance));
         }
     }
 }
@@ -190,8 +190,8 @@ proptest! {
         }
     }
 
-    /// Whatever is in a table and whatever the kernel says: what is said to be in hand lies in the
-    /// buffer or is all that the pipe has, and nothing panics.
+    /// With any table and any answers of the kernel, the bytes in hand lie in the buffer or are all that the
+    /// pipe has, and nothing panics.
     #[test]
     fn nonsense_is_never_believed(
         place in 0u64..(3 << 32),
@@ -203,7 +203,7 @@ proptest! {
     ) {
         let [base, taken, given] = counters;
         let record = Record {
-            place: Place::of(place).unwrap_or(Place::Nowhere),
+            place: Place::of(place).unwrap_or(Place::None),
             base,
             taken,
             given,
@@ -216,15 +216,15 @@ proptest! {
             sink_is_over: over,
             piped: Some(kernel[2]),
         };
-        if let Ok(settled) = settle(&record, &kernel) {
-            prop_assert!(settled.given <= settled.taken);
-            let in_hand = settled.taken - settled.given;
-            prop_assert_eq!(in_hand, settled.in_hand.map_or(0, |bytes| bytes.length as u64));
-            if let Some(HeldBytes { place, from, length }) = settled.in_hand {
+        if let Ok(balance) = settle(&record, &kernel) {
+            prop_assert!(balance.given <= balance.taken);
+            let in_hand = balance.taken - balance.given;
+            prop_assert_eq!(in_hand, balance.in_hand.map_or(0, |bytes| bytes.length as u64));
+            if let Some(HeldBytes { place, from, length }) = balance.in_hand {
                 match place {
                     Place::Buffer(_) => prop_assert!(length > 0 && from + length <= BUFFER),
                     Place::Pipe(_) => prop_assert_eq!(kernel.piped, Some(length as u64)),
-                    Place::Nowhere => prop_assert!(false),
+                    Place::None => prop_assert!(false),
                 }
             }
         }
@@ -234,7 +234,7 @@ proptest! {
 #[test]
 fn a_place_is_read_as_it_was_written() {
     for place in [
-        Place::Nowhere,
+        Place::None,
         Place::Buffer(0),
         Place::Buffer(u32::MAX),
         Place::Pipe(9),
@@ -260,6 +260,6 @@ fn a_sink_that_is_over_gets_nothing_more() {
         sink_is_over: true,
         piped: None,
     };
-    let settled = settle(&record, &kernel).unwrap();
-    assert_eq!((settled.given, settled.in_hand), (10, None));
+    let balance = settle(&record, &kernel).unwrap();
+    assert_eq!((balance.given, balance.in_hand), (10, None));
 }

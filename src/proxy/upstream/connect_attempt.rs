@@ -1,4 +1,4 @@
-//! The socket of an upstream, from the first step of connecting.
+//! An attempt to connect, and the socket of the upstream.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -30,14 +30,14 @@ impl From<OwnedFd> for Upstream {
 
 /// An upstream that a connection leads to.
 #[derive(Debug)]
-pub struct Connected {
+pub struct ConnectedUpstream {
     /// Dropped before the socket is closed: from then on its address may be another socket's.
     _own_address: Option<OwnAddress>,
     pub socket: OwnedFd,
     pub target: Arc<Address>,
 }
 
-impl Connected {
+impl ConnectedUpstream {
     pub fn new(upstream: Upstream, target: Arc<Address>) -> Self {
         Self {
             _own_address: upstream.own_address,
@@ -47,16 +47,14 @@ impl Connected {
     }
 }
 
-/// An upstream that is being connected.
 #[derive(Debug)]
-pub enum Begun {
-    /// It is connected.
-    Decided(Upstream),
-    /// It has not answered yet.
+pub enum ConnectAttempt {
+    Complete(Upstream),
+    /// The upstream has not answered yet.
     Pending(Upstream),
 }
 
-impl Begun {
+impl ConnectAttempt {
     pub(super) fn new(
         socket: Socket,
         address: &SockAddr,
@@ -73,24 +71,24 @@ impl Begun {
             socket: socket.into(),
         };
         match connected {
-            Ok(()) => Ok(Self::Decided(upstream(socket))),
+            Ok(()) => Ok(Self::Complete(upstream(socket))),
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
                 Ok(Self::Pending(upstream(socket)))
             }
             // AF_UNIX decides at once; EAGAIN means that the backlog of the listener is full.
             Err(error) => {
-                spare.keep(socket);
+                spare.put_back(socket);
                 Err(error)
             }
         }
     }
 
     /// Waits until it is connected.
-    pub(super) async fn decided(self) -> io::Result<Upstream> {
+    pub(super) async fn complete(self) -> io::Result<Upstream> {
         match self {
-            Self::Decided(upstream) => Ok(upstream),
+            Self::Complete(upstream) => Ok(upstream),
             Self::Pending(upstream) => {
-                let socket = Pending(Some(Stream::of(upstream.socket)?)).decided();
+                let socket = PendingSocket(Some(Stream::of(upstream.socket)?)).complete();
                 Ok(Upstream {
                     socket: socket.await?,
                     ..upstream
@@ -116,10 +114,10 @@ fn is_connected_to_itself(socket: &Socket, to: &SockAddr) -> bool {
 
 /// A socket that is being connected. If it is dropped because the client has left, an upstream that has
 /// accepted it by then sees a reset: the client has not ended its side in order.
-struct Pending(Option<Stream>);
+struct PendingSocket(Option<Stream>);
 
-impl Pending {
-    async fn decided(mut self) -> io::Result<OwnedFd> {
+impl PendingSocket {
+    async fn complete(mut self) -> io::Result<OwnedFd> {
         if let Some(stream) = &self.0 {
             // It becomes writable when connecting is over, connect(2).
             stream.writable().await?;
@@ -134,7 +132,7 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingSocket {
     fn drop(&mut self) {
         if let Some(stream) = &self.0 {
             stream.reset_on_close();
@@ -156,8 +154,8 @@ mod tests {
         if itself.as_socket().unwrap().port() < FIRST_CHOSEN_PORT {
             return eprintln!("not tested, the kernel chooses other ports here");
         }
-        let begun = Begun::new(socket, &itself, &mut Spare::default(), &Arc::default());
-        let error = begun.map(drop).unwrap_err();
+        let attempt = ConnectAttempt::new(socket, &itself, &mut Spare::default(), &Arc::default());
+        let error = attempt.map(drop).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     }
 }

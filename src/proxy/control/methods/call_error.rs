@@ -1,4 +1,4 @@
-//! Calls that are refused.
+//! Why a call fails.
 
 use std::io;
 
@@ -9,40 +9,39 @@ use crate::interface::qualified;
 use crate::service::varlink::{Call, Reply};
 
 /// The last reply to a call.
-pub type CallResult = Result<Reply, Refused>;
+pub type CallResult = Result<Reply, CallError>;
 
-/// Why a call failed.
-pub enum Refused {
+pub enum CallError {
     /// For a reason that the caller is sent.
     Reply(Reply),
     /// The caller has hung up.
     Gone(io::Error),
 }
 
-impl From<io::Error> for Refused {
+impl From<io::Error> for CallError {
     fn from(error: io::Error) -> Self {
         Self::Gone(error)
     }
 }
 
 /// The error `name` of the interface.
-pub fn refuse<T>(name: &str, parameters: Value) -> Result<T, Refused> {
-    Err(Refused::Reply(Reply::error(qualified(name), parameters)))
+pub fn refuse<T>(name: &str, parameters: Value) -> Result<T, CallError> {
+    Err(CallError::Reply(Reply::error(qualified(name), parameters)))
 }
 
 /// The error for a state that could not be saved.
-pub fn not_saved<T>(reason: &str) -> Result<T, Refused> {
+pub fn not_saved<T>(reason: &str) -> Result<T, CallError> {
     refuse("StateNotSaved", json!({ "reason": reason }))
 }
 
 /// The caller has hung up while its call waited.
-pub fn gone() -> Refused {
-    Refused::Gone(io::ErrorKind::ConnectionAborted.into())
+pub fn gone() -> CallError {
+    CallError::Gone(io::ErrorKind::ConnectionAborted.into())
 }
 
 /// The parameters of a call, or an error that names the wrong one.
-pub fn parameters<T: DeserializeOwned>(call: &Call) -> Result<T, Refused> {
-    let refused = |name: &str| Refused::Reply(Reply::invalid_parameter(name));
+pub fn parameters<T: DeserializeOwned>(call: &Call) -> Result<T, CallError> {
+    let refused = |name: &str| CallError::Reply(Reply::invalid_parameter(name));
     let value = match &call.parameters {
         Value::Null => json!({}),
         Value::Object(_) => call.parameters.clone(),
@@ -71,7 +70,7 @@ mod tests {
             ..Call::default()
         };
         match super::parameters::<T>(&call) {
-            Err(Refused::Reply(reply)) => reply.parameters["parameter"].as_str().unwrap().into(),
+            Err(CallError::Reply(reply)) => reply.parameters["parameter"].as_str().unwrap().into(),
             _ => panic!("{call:?} was not refused"),
         }
     }

@@ -18,10 +18,10 @@ fn urgent(keep: Keep, length: usize) -> Through {
     flow.inexact();
     flow.receiving(Place::Buffer(0));
     let mut buffer = vec![0; length];
-    recv(&through.ours[0], &mut *buffer, RecvFlags::WAITALL).unwrap();
+    recv(&through.sockets[0], &mut *buffer, RecvFlags::WAITALL).unwrap();
     flow.received(length);
     flow.sending();
-    send(&through.ours[1], &bytes, SendFlags::empty()).unwrap();
+    send(&through.sockets[1], &bytes, SendFlags::empty()).unwrap();
     flow.sent(length);
     through.upstream.read_exact(&mut buffer).unwrap();
     through
@@ -29,7 +29,7 @@ fn urgent(keep: Keep, length: usize) -> Through {
 
 fn source_broken(keep: Keep) -> bool {
     let (_, mut found) = next(keep);
-    let (_, flows) = found.restored.remove(0).stage.connected();
+    let (_, flows) = found.connections.remove(0).stage.connected();
     flows[0].source_broken
 }
 
@@ -40,7 +40,7 @@ fn a_reset_that_a_send_reported_is_no_end_behind_urgent_data() {
     ending::reset_on_close(&through.client);
     drop(through.client);
     through.slot.flow(Way::Down).sending();
-    assert!(send(&through.ours[0], b"x", SendFlags::NOSIGNAL).is_err());
+    assert!(send(&through.sockets[0], b"x", SendFlags::NOSIGNAL).is_err());
     assert!(source_broken(keep));
 }
 
@@ -62,7 +62,7 @@ fn a_client_that_was_reset_behind_its_end_is_found_broken() {
     ending::reset_on_close(&through.client);
     drop(through.client);
     assert!(matches!(
-        sockopt::socket_error(&through.ours[0]),
+        sockopt::socket_error(&through.sockets[0]),
         Ok(Err(_))
     ));
     through.slot.flow(Way::Up).inexact();

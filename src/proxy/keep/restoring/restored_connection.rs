@@ -9,7 +9,7 @@ use crate::proxy::keep::table::{Buffer, Slot};
 
 /// A connection that continues.
 #[derive(Debug)]
-pub struct Restored {
+pub struct RestoredConnection {
     /// Its slot, which has its number, its age and its text.
     pub slot: Slot,
     /// The client.
@@ -23,10 +23,10 @@ pub struct Restored {
 pub enum Stage {
     /// It was accepted. Nothing was received or sent.
     Accepted,
-    /// It was about to be handed over: with the slot's note, it is found out whether it was.
-    Handing,
+    /// Its handover had begun: the slot's note shows whether it was completed.
+    InHandover,
     /// It was handed over.
-    Handed,
+    HandedOver,
     /// It has an upstream.
     Connected {
         /// The upstream.
@@ -51,7 +51,7 @@ pub struct RestoredFlow {
 #[derive(Debug)]
 pub enum InHand {
     /// There are none.
-    Nothing,
+    None,
     /// In this part of the buffer.
     Buffer(Buffer, Range<usize>),
     /// In the pipe, which has this many and no others.
@@ -60,7 +60,7 @@ pub enum InHand {
 
 /// A connection that could not continue, and was reset.
 #[derive(Debug)]
-pub struct GivenUp {
+pub struct LostConnection {
     /// Its number.
     pub id: u64,
     /// Its text.
@@ -69,7 +69,7 @@ pub struct GivenUp {
     pub why: Option<Unclear>,
 }
 
-impl GivenUp {
+impl LostConnection {
     pub(super) fn new(slot: Slot, why: Option<Unclear>) -> Self {
         Self {
             id: slot.id(),
