@@ -168,6 +168,9 @@ pub struct LockParameters {
     /// Reset the connections that are still open after this time, in microseconds.
     #[serde(rename = "forceAfterUSec", skip_serializing_if = "Option::is_none")]
     pub force_after_usec: Option<u64>,
+    /// End the connections that carry nothing for this time, in microseconds.
+    #[serde(rename = "closeIdleUSec", skip_serializing_if = "Option::is_none")]
+    pub close_idle_usec: Option<u64>,
     /// Whether the lock lasts only as long as the caller stays connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold: Option<bool>,
@@ -197,6 +200,9 @@ pub struct SwitchParameters {
     /// Reset the connections that are still open after this time, in microseconds.
     #[serde(rename = "forceAfterUSec", skip_serializing_if = "Option::is_none")]
     pub force_after_usec: Option<u64>,
+    /// End the connections that carry nothing for this time, in microseconds.
+    #[serde(rename = "closeIdleUSec", skip_serializing_if = "Option::is_none")]
+    pub close_idle_usec: Option<u64>,
 }
 
 /// `Unlock` replies with this.
@@ -213,6 +219,7 @@ pub struct UnlockReply {
 
 /// `Lock` and `Switch` reply with this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GateReply {
     /// The gate now.
     pub gate: GateState,
@@ -220,6 +227,9 @@ pub struct GateReply {
     pub open: usize,
     /// Clients that wait.
     pub queued: u32,
+    /// Connections that this drain has ended because they were idle; absent: none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub closed_idle: u64,
 }
 
 /// The parameters of `SetTarget`, and its reply.

@@ -341,6 +341,22 @@ class Gate(ByHand):
                 self.addCleanup(served.close)
                 self.assertEqual(served.line(), "hello")
 
+    def test_idle_connections_can_be_ended_after_a_kill_too_but_none_whose_client_waits_for_a_reply(self):
+        asking, serving = self.connect()
+        idle, served = self.another()
+        # The kernel's times do not distinguish who was the last to send, if that is within a tick of its clock.
+        asking.send("question\n")
+        self.assertEqual(serving.line(), "question")
+        self.kill()
+        lock = self.lock_in_background("--close-idle", "300ms")
+        # In order, on both sides, although systemd keeps copies of the sockets.
+        self.assertEqual((idle.rest(), served.rest()), (b"", b""))
+        self.assertTrue(asking.is_silent(1))
+        serving.send("reply\n")
+        self.assertEqual(asking.line(), "reply")
+        self.assertEqual((asking.rest(), serving.rest()), (b"", b""))
+        self.assertEqual(lock.wait(), 0)
+
     def test_a_connection_can_be_closed_after_a_kill_too(self):
         client, served = self.connect()
         self.kill()

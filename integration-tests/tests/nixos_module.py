@@ -139,7 +139,7 @@ class Options(Module):
         for text, program, variables, unit, others in (
             (proxy, "proxy", self.PROXY, "disnix-tcp-proxy@.service",
              {"enable", "listen", "openFirewall", "backlog",
-              "lock.services", "lock.timeout", "lock.progressTimeout", "lock.lease"}),
+              "lock.services", "lock.timeout", "lock.progressTimeout", "lock.closeIdle", "lock.lease"}),
             (hello, "hello", self.SERVER, "hello-world-server.service",
              {"enable", "listen", "openFirewall", "package"}),
         ):
@@ -151,12 +151,12 @@ class Options(Module):
                 self.assertEqual(rows[option], defaults.get(name, "none"), option)
 
     def test_a_lock_has_its_services(self):
-        lock = {"services": ["myapp", "other@1"], "timeout": 60, "progressTimeout": "30s", "lease": "1h"}
+        lock = {"services": ["myapp", "other@1"], "timeout": 60, "progressTimeout": "30s", "closeIdle": "2s", "lease": "1h"}
         unit = "disnix-tcp-proxy-lock-web.service"
         text = self.evaluate(proxies(web=WEB | {"lock": lock}), "units")[unit]
         self.assertIn("Requires=myapp.service other@1.service\n", text)
         self.assertIn("After=myapp.service other@1.service\n", text)
-        self.assertRegex(text, '--instance web lock .* "--timeout=60" "--progress-timeout=30s" "--lease=1h"')
+        self.assertRegex(text, '--instance web lock .* "--timeout=60" "--progress-timeout=30s" "--close-idle=2s" "--lease=1h"')
         wanted = self.evaluate(proxies(web=WEB | {"lock": lock}), "wanted")[unit]
         self.assertEqual(wanted, ["myapp.service", "other@1.service"])
         self.assertNotIn(unit, self.evaluate(proxies(web=WEB), "units"))

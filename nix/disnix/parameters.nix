@@ -211,6 +211,11 @@ let
         type = timeSpan;
         default = "infinity";
       };
+      closeIdle = {
+        description = "Close a connection during an upgrade when it has been idle for this time: for clients that keep their connections.";
+        type = timeSpan;
+        default = "infinity";
+      };
       lease = {
         description = "The longest time between the drain and the unlock. Then the gate opens by itself.";
         type = finiteTimeSpan;

@@ -8,6 +8,7 @@ given:
 let
   inherit (parameters.route ({ package = disnix-proxy-example; } // given))
     package
+    closeIdle
     drainTimeout
     lease
     progressTimeout
@@ -25,6 +26,7 @@ let
     "--if-running"
     "--timeout=${drainTimeout}"
     "--progress-timeout=${progressTimeout}"
+    "--close-idle=${closeIdle}"
     "--reason=${reason}"
   ]
   ++ lib.optional (drainTimeout != "infinity") "--lease=${drainTimeout} ${lease}";

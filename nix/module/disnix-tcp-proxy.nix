@@ -163,6 +163,16 @@ let
             '';
           };
 
+          closeIdle = mkOption {
+            type = own.timeSpan;
+            default = "infinity";
+            example = "1s";
+            description = ''
+              Close a connection when it has been idle for this time, and its client waits for no reply: for
+              clients that keep their connections.
+            '';
+          };
+
           lease = mkOption {
             type = own.timeSpan;
             default = "15min";

@@ -103,7 +103,7 @@
         RemainAfterExit=yes
         X-RestartIfChanged=false
         ExecStart=-${ctl} unlock
-        ExecStop=-/bin/sh -c '${isStopping} || ! ${isThere} || exec ${ctl} lock --reason "a service is replaced" "--timeout=${toString options.timeout}" "--progress-timeout=${toString options.progressTimeout}" "--lease=${toString options.lease}"'
+        ExecStop=-/bin/sh -c '${isStopping} || ! ${isThere} || exec ${ctl} lock --reason "a service is replaced" "--timeout=${toString options.timeout}" "--progress-timeout=${toString options.progressTimeout}" "--close-idle=${toString options.closeIdle}" "--lease=${toString options.lease}"'
         TimeoutStopSec=infinity
       '';
     };

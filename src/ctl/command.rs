@@ -38,7 +38,9 @@ pub async fn run(proxy: &NamedProxy, options: &LockOptions) -> Result<u8, CtlFai
     let mut signals = catch_signals()?;
     let mut call = PendingCall::start(proxy, DrainCall::Lock(parameters(options, true)));
     let mut view = View::new(proxy, false);
-    let reply = call.complete(&mut view, &mut signals).await?;
+    let reply = call
+        .complete(options.when_closed.as_deref(), &mut view, &mut signals)
+        .await?;
     drop(view);
     note(progress(&reply));
 

@@ -15,7 +15,8 @@ pub async fn run(
     as_json: bool,
 ) -> Result<(), CtlFailure> {
     let call = DrainCall::Lock(parameters(options, false));
-    let reply = async { wait::complete(&proxy?, call, as_json).await };
+    let reply =
+        async { wait::complete(&proxy?, call, options.when_closed.as_deref(), as_json).await };
     let reply = match reply.await {
         Err(failure) if options.if_running && failure.is_absence() => None,
         reply => Some(reply?),
@@ -37,6 +38,7 @@ pub fn parameters(options: &LockOptions, hold: bool) -> LockParameters {
         lease_usec: usec(options.lease),
         at_lease_end: options.at_lease_end,
         force_after_usec: usec(options.drain.force_after),
+        close_idle_usec: usec(options.drain.close_idle),
         hold: hold.then_some(true),
     }
 }

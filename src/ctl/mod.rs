@@ -42,6 +42,7 @@ mod unlock;
 mod view;
 mod wait;
 mod watch;
+mod when_closed;
 
 /// The program.
 pub fn main() -> ExitCode {

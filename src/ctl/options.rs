@@ -100,6 +100,10 @@ pub struct DrainOptions {
     /// Reset the connections that are still open by then
     #[arg(long, value_name = "TIME", default_value = "infinity")]
     pub force_after: TimeSpan,
+
+    /// Close a connection in order when it has been idle for so long; not one whose client waits for a reply
+    #[arg(long, value_name = "TIME", default_value = "infinity", value_parser = limit)]
+    pub close_idle: TimeSpan,
 }
 
 /// The options of `lock`.
@@ -122,6 +126,11 @@ pub struct LockOptions {
         hide_possible_values = true
     )]
     pub at_lease_end: Option<LeaseEnd>,
+
+    /// Run COMMAND in a shell as soon as the gate is closed, before waiting for the drain: it asks the service
+    /// to end idle connections
+    #[arg(long, value_name = "COMMAND")]
+    pub when_closed: Option<OsString>,
 
     /// Succeed also when the proxy is not running at all: nobody is connected through it then
     #[arg(long, conflicts_with = "command")]
@@ -208,6 +217,7 @@ mod tests {
             &["lock", "--lease", "0"],
             &["lock", "--progress-timeout", "0"],
             &["switch", "a:1", "--progress-timeout", "0"],
+            &["lock", "--close-idle", "0"],
             &["lock", "--at-lease-end", "exit"],
             &["lock", "--lease", "5s", "--at-lease-end", "stop"],
             &["--control", "/c", "--instance", "i"],

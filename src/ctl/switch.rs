@@ -14,7 +14,7 @@ pub async fn run(
     as_json: bool,
 ) -> Result<(), CtlFailure> {
     let call = DrainCall::Switch(parameters(options));
-    let reply = wait::complete(proxy, call, as_json).await?;
+    let reply = wait::complete(proxy, call, None, as_json).await?;
     let text = format_args!(
         "new connections go to {}; {}",
         options.target,
@@ -32,5 +32,6 @@ pub fn parameters(options: &SwitchOptions) -> SwitchParameters {
         timeout_usec: usec(options.drain.timeout),
         progress_timeout_usec: usec(options.drain.progress_timeout),
         force_after_usec: usec(options.drain.force_after),
+        close_idle_usec: usec(options.drain.close_idle),
     }
 }

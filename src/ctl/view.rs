@@ -118,10 +118,15 @@ impl View {
     }
 }
 
-/// `draining: 3 connections open, 1 client waits`.
+/// `draining: 3 connections open, 2 idle ones closed, 1 client waits`.
 pub fn progress(reply: &GateReply) -> String {
+    let closed_idle = match reply.closed_idle {
+        0 => String::new(),
+        1 => " 1 idle one closed,".to_owned(),
+        more => format!(" {more} idle ones closed,"),
+    };
     format!(
-        "{}: {} open, {}",
+        "{}: {} open,{closed_idle} {}",
         reply.gate.as_str(),
         count(reply.open, "connection"),
         clause(reply.queued, "client", ("waits", "wait")),
@@ -237,7 +242,13 @@ mod tests {
     }
 
     fn reply(gate: GateState, open: usize, queued: u32) -> Option<GateReply> {
-        Some(GateReply { gate, open, queued })
+        let closed_idle = 0;
+        Some(GateReply {
+            gate,
+            open,
+            queued,
+            closed_idle,
+        })
     }
 
     #[test]

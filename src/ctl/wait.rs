@@ -4,6 +4,7 @@
 //! because the proxy was restarted or killed, the task connects again (systemd holds the socket and starts the
 //! next process) and repeats the call, which is idempotent, with the times that are left.
 
+use std::ffi::OsStr;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -15,6 +16,7 @@ use super::client::NamedProxy;
 use super::failure::CtlFailure;
 use super::patience::{LOST, Reconnection};
 use super::view::View;
+use super::when_closed;
 use crate::interface::{GateReply, GateState, LockParameters, SwitchParameters};
 use crate::service::clock::micros;
 use crate::service::signals::Signals;
@@ -116,15 +118,17 @@ pub fn catch_signals() -> Result<Signals, CtlFailure> {
 pub async fn complete(
     proxy: &NamedProxy,
     call: DrainCall,
+    when_closed: Option<&OsStr>,
     silent: bool,
 ) -> Result<GateReply, CtlFailure> {
     let mut signals = catch_signals()?;
     let mut call = PendingCall::start(proxy, call);
-    call.complete(&mut View::new(proxy, silent), &mut signals)
-        .await
+    let mut view = View::new(proxy, silent);
+    call.complete(when_closed, &mut view, &mut signals).await
 }
 
 pub struct PendingCall {
+    proxy: NamedProxy,
     events: mpsc::Receiver<Result<CallEvent, CtlFailure>>,
     task: JoinHandle<()>,
 }
@@ -139,6 +143,7 @@ impl PendingCall {
             events: events_sender,
         };
         Self {
+            proxy: proxy.clone(),
             events,
             task: tokio::spawn(task.run()),
         }
@@ -152,20 +157,27 @@ impl PendingCall {
         }
     }
 
-    /// Waits until the call is complete, and shows its progress. A signal is a failure.
+    /// Waits until the call is complete, and shows its progress. Runs `when_closed` at the first reply: the gate
+    /// is closed then. A signal is a failure.
     pub async fn complete(
         &mut self,
+        mut when_closed: Option<&OsStr>,
         view: &mut View,
         signals: &mut Signals,
     ) -> Result<GateReply, CtlFailure> {
         loop {
             tokio::select! {
                 event = self.next() => match event? {
-                    CallEvent::Reply { reply, complete: true } => {
-                        view.clear();
-                        return Ok(reply);
+                    CallEvent::Reply { reply, complete } => {
+                        if let Some(command) = when_closed.take() {
+                            when_closed::run(command, &self.proxy, view, signals).await?;
+                        }
+                        if complete {
+                            view.clear();
+                            return Ok(reply);
+                        }
+                        view.reply(reply);
                     }
-                    CallEvent::Reply { reply, .. } => view.reply(reply),
                     CallEvent::Lost => view.note(LOST),
                     CallEvent::Back => view.note("the proxy is there again and was asked again"),
                 },
@@ -285,6 +297,7 @@ mod tests {
             gate,
             open: 0,
             queued: 0,
+            closed_idle: 0,
         };
         let hold = DrainCall::Lock(LockParameters {
             hold: Some(true),

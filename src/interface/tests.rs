@@ -99,6 +99,7 @@ fn the_reply_of_unlock_has_the_fields_that_the_description_has() {
             gate: GateState::Open,
             open: 0,
             queued: 0,
+            closed_idle: 1,
         },
         record_left: Some("the disk is full".to_owned()),
     };

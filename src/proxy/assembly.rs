@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
-use super::admission::{Admission, Cuts, Sweep};
+use super::admission::{Admission, Cuts, Gate, Sweep};
 use super::event;
 use super::route::Route;
 use super::workers::{self, Threads, WorkerPool};
 use crate::interface::{ConnectionStatus, ListenerStatus, LockStatus, Status};
-use crate::service::clock::{Uptime, micros};
+use crate::service::clock::{Repetition, Uptime, micros};
 use crate::service::listener::Listener;
 use crate::service::plural::clause;
 use last_will::LastWill;
@@ -44,6 +44,7 @@ pub struct Proxy {
     pub last_will: LastWill,
     unparked: UnparkedConnections,
     sweep: Sweep,
+    idle_closing: Repetition,
     /// Wakes the task that has the predecessor cut its connections.
     predecessor_cut: Notify,
 }
@@ -58,6 +59,7 @@ impl Proxy {
             unparked: UnparkedConnections::default(),
             last_will: LastWill::default(),
             sweep,
+            idle_closing: Repetition::default(),
             predecessor_cut: Notify::new(),
         })
     }
@@ -73,10 +75,27 @@ impl Proxy {
         if !self.admission.read_gate(|gate| gate.may_accept()) {
             self.admission.backlog.watch(now);
         }
-        [self.admission.tick(now), sweep, unparked, last_will]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.admission.tick(now),
+            sweep,
+            unparked,
+            last_will,
+            self.close_idle(now),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Ends connections that are idle, if a drain is to. Returns the time of the next call.
+    fn close_idle(&self, now: Uptime) -> Option<Uptime> {
+        let limit = self.admission.read_gate(Gate::close_idle)?;
+        let every = (limit / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        let (is_due, next) = self.idle_closing.is_due(every, now);
+        if is_due {
+            self.workers.close_idle(limit);
+        }
+        Some(next)
     }
 
     /// Ends connections that are to be cut, and gives up the slots that handover does not need any more, until

@@ -1,6 +1,7 @@
 //! Clocks, and times as numbers.
 
 use std::ops::Add;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -46,6 +47,25 @@ impl Add<Duration> for Uptime {
     }
 }
 
+/// Something that is done again and again, whenever some time has passed.
+#[derive(Debug, Default)]
+pub struct Repetition {
+    /// When it was done last, in microseconds since the boot.
+    last: AtomicU64,
+}
+
+impl Repetition {
+    /// Whether it is to be done now, if it is done `every` so often, and when it is to be done next.
+    pub fn is_due(&self, every: Duration, now: Uptime) -> (bool, Uptime) {
+        let next = Uptime::from_micros(self.last.load(Relaxed)) + every;
+        if now < next {
+            return (false, next);
+        }
+        self.last.store(now.as_micros(), Relaxed);
+        (true, now + every)
+    }
+}
+
 /// The time of day in microseconds since 1970: for people, not for decisions.
 pub fn realtime_micros() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -69,6 +89,19 @@ pub fn at(seconds: u64) -> Uptime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_repeated_when_the_time_has_passed() {
+        let (repetition, every) = (Repetition::default(), Duration::from_secs(3));
+        for (second, is_due, next) in [
+            (9, true, 12),
+            (10, false, 12),
+            (12, true, 15),
+            (20, true, 23),
+        ] {
+            assert_eq!(repetition.is_due(every, at(second)), (is_due, at(next)));
+        }
+    }
 
     #[test]
     fn no_time_is_longer_than_a_number_with_a_sign_can_say() {

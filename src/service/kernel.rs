@@ -42,8 +42,10 @@ pub(crate) struct TcpInfo {
     pub probes: u8,
     /// Milliseconds since the last acknowledgement.
     pub last_ack_recv_ms: u32,
-    /// Milliseconds since the last byte was received or sent.
-    pub quiet_ms: u32,
+    /// Milliseconds since the last byte was received.
+    pub received_ms: u32,
+    /// Milliseconds since the last byte was sent.
+    pub sent_ms: u32,
     /// Bytes received, with the peer's FIN as one (`tcp_rcv_nxt_update`, net/ipv4/tcp_input.c).
     pub received: u64,
     /// Bytes written to the socket, sent or not; retransmissions do not count.
@@ -68,7 +70,8 @@ pub(crate) fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
         retransmits: info.tcpi_retransmits,
         probes: info.tcpi_probes,
         last_ack_recv_ms: info.tcpi_last_ack_recv,
-        quiet_ms: info.tcpi_last_data_recv.min(info.tcpi_last_data_sent),
+        received_ms: info.tcpi_last_data_recv,
+        sent_ms: info.tcpi_last_data_sent,
         received: info.tcpi_bytes_received,
         written: (info.tcpi_bytes_sent + u64::from(info.tcpi_notsent_bytes))
             .saturating_sub(info.tcpi_bytes_retrans + unsent_fin),

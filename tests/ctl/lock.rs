@@ -60,6 +60,20 @@ fn a_drain_that_takes_too_long_has_an_exit_status_of_its_own() {
 }
 
 #[test]
+fn the_idle_time_of_a_drain_is_passed_on_and_what_it_has_ended_is_shown() {
+    let proxy = StandIn::new();
+    let child = proxy.start(&["lock", "--close-idle", "5s"]);
+    let mut caller = proxy.caller();
+    assert_eq!(caller.calls("Lock")["closeIdleUSec"], 5_000_000);
+    let mut reply = gate("locked", 0);
+    reply["closedIdle"] = 1.into();
+    caller.reply(reply);
+    let ended = end(child).expect(0, "");
+    let words = "locked: 0 connections open, 1 idle one closed, 2 clients wait";
+    assert!(ended.output.contains(words), "{ended:?}");
+}
+
+#[test]
 fn no_time_is_longer_than_the_interface_can_say() {
     let proxy = StandIn::new();
     let child = proxy.start(&["lock", "--lease", "500000y"]);

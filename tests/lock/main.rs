@@ -4,6 +4,7 @@
 mod support;
 
 mod callers;
+mod close_idle;
 mod drain;
 mod setup;
 mod target;

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use super::backlog::Backlog;
 use super::connections::{Abort, Connection, Connections, Source};
@@ -148,7 +149,8 @@ impl Admission {
             match notice {
                 Notice::Force => self.connections.abort_all(Abort::Forced),
                 Notice::Opened(_) => self.backlog.gate_opened(),
-                Notice::Locked | Notice::Drained | Notice::Ended | Notice::RecordLeft(_) => {}
+                Notice::Locked => self.connections.drain_begins(),
+                Notice::Drained | Notice::Ended | Notice::RecordLeft(_) => {}
             }
         }
     }
@@ -350,9 +352,9 @@ struct GateAndDoors {
 /// What the rest of the process sees of the gate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct GateViews {
-    /// What the life cycle's loop decides by: whether clients are accepted, whether none is connected, and
-    /// when something is due.
-    life_cycle: (bool, bool, Option<Uptime>),
+    /// What the life cycle's loop decides by: whether clients are accepted, whether none is connected, when
+    /// something is due, and after which time idle connections are ended.
+    life_cycle: (bool, bool, Option<Uptime>, Option<Duration>),
     state: GateState,
     open: usize,
     callers: usize,
@@ -362,7 +364,12 @@ impl GateViews {
     fn of(gate: &Gate) -> Self {
         let open = gate.open_connections();
         Self {
-            life_cycle: (gate.may_accept(), open == 0, gate.next_deadline()),
+            life_cycle: (
+                gate.may_accept(),
+                open == 0,
+                gate.next_deadline(),
+                gate.close_idle(),
+            ),
             state: gate.state(),
             open,
             callers: gate.callers(),

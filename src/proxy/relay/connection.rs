@@ -7,6 +7,7 @@ use super::direction::{Direction, End, Endpoints};
 use super::ready::Ready;
 use super::reset::how_broken;
 use crate::proxy::keep::{RestoredFlow, Slot, Way};
+use crate::service::kernel::{has_unread, unacknowledged_bytes};
 use crate::service::poller::Flags;
 
 /// Counts what the relay carries.
@@ -127,6 +128,21 @@ impl Relay {
                 Turn::Ended(ending)
             }
         }
+    }
+
+    /// Ends both sides in order, unless bytes are on their way or a side has ended. Returns whether it has ended
+    /// them. What a peer sends at this moment is lost, as with a server that ends a connection that is idle.
+    pub fn close_if_empty(&mut self, client: BorrowedFd<'_>, upstream: BorrowedFd<'_>) -> bool {
+        let has_bytes = |socket| {
+            has_unread(socket) || unacknowledged_bytes(socket).is_ok_and(|bytes| bytes > 0)
+        };
+        let is_empty = self.up.is_empty() && self.down.is_empty();
+        if !is_empty || has_bytes(client) || has_bytes(upstream) {
+            return false;
+        }
+        self.down.close(client);
+        self.up.close(upstream);
+        true
     }
 
     /// How the connection has ended, if it has.

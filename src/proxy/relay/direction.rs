@@ -217,17 +217,30 @@ impl Direction {
                 ending::close_orderly(endpoints.sink.0);
                 Poll::Ready(Err(End::Finished))
             }
-            Next::Finish => {
-                // Before it is done: the next process does it again.
-                if let Some(flow) = self.flow {
-                    flow.finish();
-                }
-                Poll::Ready(Err(match ending::end_orderly(endpoints.sink.0) {
-                    Ok(()) => End::Finished,
-                    Err(errno) => End::SinkBroken(errno),
-                }))
-            }
+            Next::Finish => Poll::Ready(Err(self.finish(endpoints.sink.0))),
         }
+    }
+
+    /// Ends the sink in order.
+    fn finish(&self, sink: BorrowedFd<'_>) -> End {
+        // Before it is done: the next process does it again.
+        if let Some(flow) = self.flow {
+            flow.finish();
+        }
+        match ending::end_orderly(sink) {
+            Ok(()) => End::Finished,
+            Err(errno) => End::SinkBroken(errno),
+        }
+    }
+
+    /// Whether it has no byte in hand, and has not ended.
+    pub(super) fn is_empty(&self) -> bool {
+        self.end.is_none() && matches!(self.switch.next(), Next::Receive | Next::Fill)
+    }
+
+    /// Ends an empty direction as if its source had ended.
+    pub(super) fn close(&mut self, sink: BorrowedFd<'_>) {
+        self.end = Some(self.finish(sink));
     }
 
     /// Receives into the thread's buffer and sends from there. What the sink does not take stays in the

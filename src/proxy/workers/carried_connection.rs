@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use crate::proxy::admission::{AdmittedClient, Connection};
+use crate::proxy::admission::{AdmittedClient, Connection, log};
 use crate::proxy::keep::{RestoredFlow, Slot, SlotSockets, Way};
 use crate::proxy::relay::{Ready, Relay};
 use crate::proxy::route::Route;
@@ -122,6 +122,22 @@ impl CarriedConnection {
     /// Whether it is to be ended.
     pub(super) fn must_end(&self) -> bool {
         self.connection().abort_reason().is_some()
+    }
+
+    /// See [`Relay::close_if_empty`].
+    pub(super) fn close_if_empty(&mut self) -> bool {
+        let connection = self.admitted.connection();
+        let Some(upstream) = connection.upstream.get() else {
+            return false;
+        };
+        let client = self.admitted.socket();
+        self.relay.close_if_empty(client, upstream.socket.as_fd())
+    }
+
+    /// Closes a connection that has ended in order on both sides.
+    pub(super) fn complete(self) {
+        log::ended(self.connection());
+        self.connection().set_complete();
     }
 
     /// Has both sides see a reset when the connection is closed.

@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slab::Slab;
 
 use super::carried_connection::CarriedConnection;
 use super::handle::WorkerHandle;
 use super::token::{CLIENT, GENERATIONS, UPSTREAM, key_and_generation, token};
-use crate::proxy::admission::log;
+use crate::proxy::admission::{Connections, log};
 use crate::proxy::relay::WATCHED;
 use crate::service::clock::Uptime;
 
@@ -110,6 +111,25 @@ impl CarriedConnections {
             log::aborted(connection);
             log::ended(connection);
             self.reset(key);
+        }
+    }
+
+    /// Ends connections that have carried nothing for `limit`, in order, and counts them; not those that wait for
+    /// a reply, or have bytes on their way.
+    pub(super) fn close_idle(&mut self, limit: Duration, now: Uptime, count: &Connections) {
+        let is_idle = |carried: &CarriedConnection| {
+            let connection = carried.connection();
+            !carried.is_connecting()
+                && now.since(connection.active()) >= limit
+                && !connection.awaits_reply()
+        };
+        let keys: Vec<usize> = self.keys(is_idle).collect();
+        for key in keys {
+            if self.get_mut(key).close_if_empty() {
+                log::closed_idle(self.get(key).connection());
+                count.closes_idle();
+                self.take_ended(key).complete();
+            }
         }
     }
 

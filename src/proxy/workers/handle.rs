@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::carried_connection::CarriedConnection;
 use super::load::Load;
@@ -15,6 +16,8 @@ pub(super) enum Message {
     Carry(Box<CarriedConnection>),
     /// End the connections that are to be ended.
     Cut,
+    /// End the connections that have carried nothing for this time.
+    CloseIdle(Duration),
     /// Show that the loop turns.
     Echo,
     /// Another process accepts now.

@@ -141,6 +141,11 @@ impl WorkerPool {
         self.post_to_all(|| Message::Cut);
     }
 
+    /// Ends the connections that have carried nothing for `limit`, in order.
+    pub fn close_idle(&self, limit: Duration) {
+        self.post_to_all(|| Message::CloseIdle(limit));
+    }
+
     /// Whether the accepting thread has answered since the last call, so that its loop turns. It is asked
     /// again.
     pub fn is_turning(&self) -> bool {

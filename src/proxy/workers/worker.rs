@@ -15,7 +15,7 @@ use super::load::Stopwatch;
 use super::outbox::Outbox;
 use super::pool::WorkerPool;
 use super::token::{DOORS, ENDS, INBOX, ROOM, UPSTREAM};
-use crate::proxy::admission::{AdmittedClient, ConnectionMeter, Side, log};
+use crate::proxy::admission::{AdmittedClient, ConnectionMeter, Side};
 use crate::proxy::relay::{Ending, Turn};
 use crate::proxy::route::Route;
 use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream};
@@ -181,6 +181,11 @@ impl Worker {
             match message {
                 Message::Carry(connection) => _ = self.carry(connection),
                 Message::Cut => self.connections.cut(),
+                Message::CloseIdle(limit) => {
+                    let admission = &self.pool.route.admission;
+                    self.connections
+                        .close_idle(limit, self.now, &admission.connections);
+                }
                 Message::Echo => self.handle.load.answer(),
                 Message::Retire => {
                     self.acceptor = None;
@@ -331,10 +336,7 @@ impl Worker {
     fn end(&mut self, key: usize, ending: Ending) {
         let (broken, kind) = match ending {
             Ending::Orderly => {
-                let carried = self.connections.take_ended(key);
-                log::ended(carried.connection());
-                carried.connection().set_complete();
-                return;
+                return self.connections.take_ended(key).complete();
             }
             Ending::ClientBroken(kind) => (Side::Client, kind),
             Ending::UpstreamBroken(kind) => (Side::Upstream, kind),

@@ -1,5 +1,6 @@
 //! One open connection.
 
+use std::cmp::Ordering;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -71,6 +72,8 @@ struct Traffic {
     sent: AtomicU64,
     /// When it last carried something, in microseconds since boot.
     active_usec: AtomicU64,
+    /// Whether the client was the last to send.
+    awaits_reply: AtomicBool,
     /// Towards the upstream, and towards the client.
     stalls: [Stall; 2],
 }
@@ -141,6 +144,16 @@ impl Connection {
         let [up, down] = Way::BOTH.map(|way| slot.flow(way));
         let received = up.given().saturating_sub(up.prefix_length().into());
         self.traffic.set_carried((received, down.given()));
+        // What was written down last may be missing; the kernel has the times, though not exact ones.
+        let info = kernel::tcp_info(&self.client).unwrap_or_default();
+        self.traffic.awaits_reply.store(
+            match info.received_ms.cmp(&info.sent_ms) {
+                Ordering::Less => received > 0,
+                Ordering::Equal => slot.awaits_reply(),
+                Ordering::Greater => false,
+            },
+            Relaxed,
+        );
     }
 
     /// Requests the end of the connection. Returns the handover slot to be cut if the connection is handed over: then
@@ -261,6 +274,11 @@ impl Connection {
         Uptime::from_micros(self.traffic.active_usec.load(Relaxed))
     }
 
+    /// Whether the client has sent something and nothing was sent to it since.
+    pub fn awaits_reply(&self) -> bool {
+        self.traffic.awaits_reply.load(Relaxed)
+    }
+
     pub(super) fn idle(&self, now: Uptime) -> Duration {
         if self.receiver().is_some() {
             // Without information it does not count as idle.
@@ -331,19 +349,26 @@ pub struct ConnectionMeter<'a> {
 }
 
 impl ConnectionMeter<'_> {
-    fn count(&self, counter: &AtomicU64, bytes: usize) {
+    fn count(&self, counter: &AtomicU64, bytes: usize, awaits_reply: bool) {
+        let traffic = &self.connection.traffic;
         // Only the thread that carries the connection counts.
         counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
-        self.connection.traffic.set_active(self.now);
+        if traffic.awaits_reply.load(Relaxed) != awaits_reply {
+            traffic.awaits_reply.store(awaits_reply, Relaxed);
+            if let Some(slot) = self.connection.slot {
+                slot.set_awaits_reply(awaits_reply);
+            }
+        }
+        traffic.set_active(self.now);
     }
 }
 
 impl Meter for ConnectionMeter<'_> {
     fn received(&self, bytes: usize) {
-        self.count(&self.connection.traffic.received, bytes);
+        self.count(&self.connection.traffic.received, bytes, true);
     }
 
     fn sent(&self, bytes: usize) {
-        self.count(&self.connection.traffic.sent, bytes);
+        self.count(&self.connection.traffic.sent, bytes, false);
     }
 }

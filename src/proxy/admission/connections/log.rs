@@ -20,6 +20,15 @@ pub fn aborted(connection: &Connection) {
     );
 }
 
+/// Logs that a drain ends it because it is idle.
+pub fn closed_idle(connection: &Connection) {
+    tracing::info!(
+        CONNECTION_ID = connection.id, PEER = %connection.peer,
+        "connection {} of {} was ended: it was idle for the --close-idle time of a lock",
+        connection.id, connection.peer
+    );
+}
+
 pub fn ended(connection: &Connection) {
     let (received, sent) = connection.carried();
     tracing::debug!(

@@ -73,7 +73,8 @@ fn received(info: &TcpInfo, finished: bool) -> u64 {
 /// How long nothing was carried.
 pub fn quiet(socket: impl AsFd) -> Option<Duration> {
     let info = info(socket)?;
-    Some(Duration::from_millis(info.quiet_ms.into()))
+    let quiet_ms = info.received_ms.min(info.sent_ms);
+    Some(Duration::from_millis(quiet_ms.into()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
 //! Ending connections that have reached a time limit.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::connection::{Abort, Connection};
-use crate::service::clock::Uptime;
+use crate::service::clock::{Repetition, Uptime};
 
 /// The time limits of a connection, and when the connections were last compared with them.
 #[derive(Debug, Default)]
@@ -12,8 +11,7 @@ pub struct Sweep {
     idle: Option<Duration>,
     stalled: Option<Duration>,
     silent: Option<Duration>,
-    /// In microseconds since boot.
-    last: AtomicU64,
+    repetition: Repetition,
 }
 
 impl Sweep {
@@ -27,7 +25,7 @@ impl Sweep {
             idle,
             stalled,
             silent,
-            last: AtomicU64::new(0),
+            repetition: Repetition::default(),
         }
     }
 
@@ -37,12 +35,7 @@ impl Sweep {
         let shortest = all.into_iter().flatten().min()?;
         // Eight looks until the time is over; the last but one decides, so that it is not late.
         let every = (shortest / 8).clamp(Duration::from_millis(20), Duration::from_secs(15));
-        let last = Uptime::from_micros(self.last.load(Relaxed));
-        if now < last + every {
-            return Some((false, last + every));
-        }
-        self.last.store(now.as_micros(), Relaxed);
-        Some((true, now + every))
+        Some(self.repetition.is_due(every, now))
     }
 
     /// Why a connection is to end, if it has reached a limit.

@@ -12,6 +12,8 @@ pub(super) struct Caller {
     timeout_at: Option<Uptime>,
     force_at: Option<Uptime>,
     progress: Option<Progress>,
+    /// After which idle time a connection is ended.
+    pub close_idle: Option<Duration>,
     pub outcome: Option<Outcome>,
 }
 
@@ -38,6 +40,7 @@ impl Caller {
             timeout_at: request.timeout.map(|timeout| now + timeout),
             force_at: request.force_after.map(|after| now + after),
             progress: request.progress_timeout.map(progress),
+            close_idle: request.close_idle,
             outcome: None,
         }
     }
@@ -55,6 +58,7 @@ impl Caller {
     /// The drain is complete, and all time limits are limits on the drain.
     pub fn drained(&mut self) {
         (self.timeout_at, self.force_at, self.progress) = (None, None, None);
+        self.close_idle = None;
     }
 
     pub fn end_wait(&mut self, outcome: Outcome) {

@@ -114,6 +114,12 @@ impl Gate {
         self.callers.get(&caller)?.outcome.as_ref()
     }
 
+    /// After which idle time connections are ended in this drain: the shortest time of all callers.
+    pub fn close_idle(&self) -> Option<Duration> {
+        let callers = self.callers.values();
+        callers.filter_map(|caller| caller.close_idle).min()
+    }
+
     /// When [`Self::tick`] has something to do.
     pub fn next_deadline(&self) -> Option<Uptime> {
         let lock = self.lock.as_ref()?;

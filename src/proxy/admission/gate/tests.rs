@@ -121,6 +121,7 @@ const WAIT: LockRequest = LockRequest {
     lease: None,
     at_lease_end: None,
     force_after: None,
+    close_idle: None,
 };
 
 const AT_ONCE: LockRequest = LockRequest {
@@ -159,6 +160,23 @@ fn a_lock_waits_for_the_last_connection_and_then_stays() {
     assert_eq!(gate.unlock(), [Notice::Opened(OpenReason::Unlock)]);
     assert!(gate.may_accept());
     assert_eq!(gate.disk.record, None);
+}
+
+#[test]
+fn idle_connections_are_ended_after_the_shortest_time_of_the_callers_that_wait() {
+    let mut gate = TestGate::with(1);
+    let close_idle = |time| LockRequest {
+        close_idle: seconds(time),
+        ..WAIT
+    };
+    gate.lock(A, close_idle(5), 1);
+    assert_eq!(gate.close_idle(), seconds(5));
+    gate.lock(B, close_idle(2), 1);
+    assert_eq!(gate.close_idle(), seconds(2));
+    gate.gone(B);
+    assert_eq!(gate.close_idle(), seconds(5));
+    gate.closed(2);
+    assert_eq!(gate.close_idle(), None);
 }
 
 #[test]

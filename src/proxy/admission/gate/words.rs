@@ -64,6 +64,8 @@ pub struct LockRequest {
     pub at_lease_end: Option<LeaseEnd>,
     /// After which time the remaining connections are closed by force.
     pub force_after: Option<Duration>,
+    /// After which idle time a connection is ended in order.
+    pub close_idle: Option<Duration>,
 }
 
 /// How the wait of a caller ended. `open` is the number of connections that were open then.

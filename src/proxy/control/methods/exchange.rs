@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use super::call_error::{CallError, gone};
-use crate::interface::GateReply;
+use crate::interface::{GateReply, GateState};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::control::callers::send;
 use crate::service::varlink::{Call, Reply, VarlinkConnection};
@@ -70,5 +70,9 @@ pub fn gate_reply(proxy: &Proxy) -> GateReply {
         gate,
         open,
         queued: proxy.admission.backlog.waiting(),
+        closed_idle: match gate {
+            GateState::Open => 0,
+            _ => proxy.admission.connections.closed_idle(),
+        },
     }
 }

@@ -38,6 +38,7 @@ impl<'a> Part<'a> {
             lease: asked.lease_usec.map(Duration::from_micros),
             at_lease_end: asked.at_lease_end,
             force_after: asked.force_after_usec.map(Duration::from_micros),
+            close_idle: asked.close_idle_usec.map(Duration::from_micros),
         };
         match proxy.admission.lock(caller, request) {
             Ok(()) => Ok(Self { proxy, caller }),
@@ -80,6 +81,7 @@ pub(super) async fn lock(exchange: &mut Exchange<'_>) -> CallResult {
         asked.timeout_usec,
         asked.progress_timeout_usec,
         asked.force_after_usec,
+        asked.close_idle_usec,
     ];
     let mode = match asked.hold {
         Some(true) => Mode::Hold,
@@ -108,6 +110,7 @@ pub(super) async fn switch(exchange: &mut Exchange<'_>) -> CallResult {
         timeout_usec,
         progress_timeout_usec,
         force_after_usec,
+        close_idle_usec,
     } = parameters(exchange.call)?;
     exchange.expect_more()?;
     let proxy = exchange.proxy;
@@ -121,6 +124,7 @@ pub(super) async fn switch(exchange: &mut Exchange<'_>) -> CallResult {
         timeout_usec,
         progress_timeout_usec,
         force_after_usec,
+        close_idle_usec,
         ..LockParameters::default()
     };
     let part = Part::begin(proxy, asked, Mode::Hold)?;

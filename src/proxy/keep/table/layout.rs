@@ -87,7 +87,8 @@ pub struct RawSlot {
     pub id: AtomicU64,
     /// A number of the caller's.
     pub note: AtomicU64,
-    pub reserved: AtomicU64,
+    /// Whether the client was the last to send: not 0. Always 0 in tables of earlier builds.
+    pub awaits_reply: AtomicU64,
     /// From the client to the upstream, and back.
     pub flows: [RawFlow; 2],
     /// Length of the text.

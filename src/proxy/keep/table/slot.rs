@@ -64,6 +64,7 @@ impl Slot {
     pub fn describe(self, id: u64, accepted: Uptime) {
         self.raw.id.store(id, Release);
         self.raw.accepted.store(accepted.as_micros(), Release);
+        self.set_awaits_reply(false);
     }
 
     /// A client was accepted, and nothing was done with it yet. Until it is parked, the last will saves it.
@@ -76,6 +77,17 @@ impl Slot {
     /// The connection's number ([`Self::describe`]).
     pub fn id(self) -> u64 {
         self.raw.id.load(Relaxed)
+    }
+
+    /// Writes down whether the client was the last to send.
+    #[inline]
+    pub fn set_awaits_reply(self, awaits_reply: bool) {
+        self.raw.awaits_reply.store(awaits_reply.into(), Release);
+    }
+
+    /// Whether the client was the last to send, as far as that is written down.
+    pub fn awaits_reply(self) -> bool {
+        self.raw.awaits_reply.load(Relaxed) != 0
     }
 
     /// When it was accepted ([`Self::describe`]).

@@ -29,15 +29,19 @@ fn request() -> impl Strategy<Value = LockRequest> {
     let mode = prop_oneof![Just(Mode::AtOnce), Just(Mode::Wait), Just(Mode::Hold)];
     let time = || prop::option::of((0u64..30).prop_map(Duration::from_secs));
     let end = prop::option::of(prop_oneof![Just(LeaseEnd::Open), Just(LeaseEnd::Exit)]);
-    (mode, time(), time(), time(), time(), end).prop_map(
-        |(mode, timeout, progress_timeout, lease, force_after, at_lease_end)| LockRequest {
-            mode,
-            timeout,
-            progress_timeout,
-            lease,
-            at_lease_end,
-            force_after,
-            ..WAIT
+    let times = (time(), time(), time(), time(), time());
+    (mode, times, end).prop_map(
+        |(mode, (timeout, progress_timeout, lease, force_after, close_idle), at_lease_end)| {
+            LockRequest {
+                mode,
+                timeout,
+                progress_timeout,
+                lease,
+                at_lease_end,
+                force_after,
+                close_idle,
+                ..WAIT
+            }
         },
     )
 }
@@ -210,6 +214,7 @@ fn check(gate: &Gate, now: Uptime) {
             Some(_) => {}
         }
     }
+    assert!(gate.close_idle().is_none() || gate.state() == GateState::Draining);
     // A lock that is not kept has callers, or they may still come back.
     if let Some(lock) = &gate.lock {
         let owned = gate.callers() > 0 || lock.grace_until.is_some() || gate.stopping;
