@@ -22,6 +22,13 @@ pub enum Peer {
     Other,
 }
 
+impl Peer {
+    /// Whether it is an AF_UNIX client of this very process.
+    pub fn is_this_process(&self) -> bool {
+        matches!(self, Self::Unix(Some(pid)) if u32::try_from(*pid) == Ok(std::process::id()))
+    }
+}
+
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

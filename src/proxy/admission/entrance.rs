@@ -241,16 +241,12 @@ impl Admission {
         self.read_gate(|gate| (gate.state(), gate.open_connections()))
     }
 
-    /// Returns a number for a caller of [`Self::lock`].
-    pub fn new_caller(&self) -> CallerId {
-        CallerId(self.callers.fetch_add(1, Relaxed))
-    }
-
-    /// Closes the gate, see [`Gate::lock`]. Fails if the lock cannot be written.
-    pub fn lock(&self, caller: CallerId, request: LockRequest) -> io::Result<()> {
+    /// Closes the gate, see [`Gate::lock`]. Returns a number for the caller. Fails if the lock cannot be written.
+    pub fn lock(&self, request: LockRequest) -> io::Result<CallerId> {
+        let caller = CallerId(self.callers.fetch_add(1, Relaxed));
         self.with_gate(
             |gate, store| match gate.lock(caller, request, Uptime::now(), store) {
-                Ok(notices) => (Ok(()), notices),
+                Ok(notices) => (Ok(caller), notices),
                 Err(error) => (Err(error), Vec::new()),
             },
         )
@@ -268,9 +264,12 @@ impl Admission {
         })
     }
 
-    /// The outcome of a caller's wait; `None` while it waits.
-    pub fn outcome(&self, caller: CallerId) -> Option<Outcome> {
-        self.read_gate(|gate| gate.outcome(caller).cloned())
+    /// [`Self::progress`], and at the same moment the outcome of a caller's wait; `None` while it waits.
+    pub fn drain_progress(&self, caller: CallerId) -> ((GateState, usize), Option<Outcome>) {
+        self.read_gate(|gate| {
+            let progress = (gate.state(), gate.open_connections());
+            (progress, gate.outcome(caller).cloned())
+        })
     }
 
     /// The caller was answered, or has left.

@@ -77,7 +77,7 @@ async fn dispatch(exchange: &mut Exchange<'_>) -> CallResult {
         "Lock" => locking::lock(exchange).await,
         "Unlock" => {
             let record_left = proxy.admission.unlock();
-            let gate = gate_reply(proxy);
+            let gate = gate_reply(&proxy.admission);
             Ok(Reply::last(UnlockReply { gate, record_left }))
         }
         "SetTarget" => target::set(exchange).await,

@@ -19,7 +19,6 @@ use super::succession::{self, TakeOverClaim};
 use crate::interface::{CALL_MAX, qualified};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::event;
-use crate::proxy::upstream::is_this_process;
 use crate::service::client_socket::ClientSocket;
 use crate::service::ending;
 use crate::service::listener::{Accepted, Arrival, Listener, Peer};
@@ -49,7 +48,7 @@ pub fn start(callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
 async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
     loop {
         match next_caller(&listeners).await {
-            Ok(Accepted::Client(Arrival { socket, peer, .. })) if is_this_process(&peer) => {
+            Ok(Accepted::Client(Arrival { socket, peer, .. })) if peer.is_this_process() => {
                 refuse_client(&socket, proxy);
             }
             Ok(Accepted::Client(Arrival { socket, peer, .. })) => {

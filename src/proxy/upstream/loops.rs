@@ -96,7 +96,7 @@ impl LoopDetection {
             return false;
         }
         match client.peer {
-            Peer::Unix(_) => is_this_process(&client.peer),
+            Peer::Unix(_) => client.peer.is_this_process(),
             Peer::Tcp(peer) => {
                 let Some(to) = self.upstreams().get(&endpoint(peer)).copied() else {
                     return false;
@@ -109,11 +109,6 @@ impl LoopDetection {
             Peer::Other => false,
         }
     }
-}
-
-/// Whether an AF_UNIX peer is this process.
-pub fn is_this_process(peer: &Peer) -> bool {
-    matches!(peer, Peer::Unix(Some(pid)) if u32::try_from(*pid) == Ok(std::process::id()))
 }
 
 #[cfg(test)]

@@ -8,6 +8,5 @@ mod spare;
 
 pub use connect_attempt::{ConnectAttempt, ConnectedUpstream};
 pub use connector::{ATTEMPT, Attempts, Connector, pause_after};
-pub use loops::is_this_process;
 pub use proxy_header::ProxyProtocol;
 pub use spare::Spare;

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::call_error::{CallError, gone};
 use crate::interface::{GateReply, GateState};
+use crate::proxy::admission::Admission;
 use crate::proxy::assembly::Proxy;
 use crate::proxy::control::callers::send;
 use crate::service::varlink::{Call, Reply, VarlinkConnection};
@@ -64,15 +65,19 @@ impl Exchange<'_> {
 }
 
 /// The gate at this moment.
-pub fn gate_reply(proxy: &Proxy) -> GateReply {
-    let (gate, open) = proxy.admission.progress();
+pub fn gate_reply(admission: &Admission) -> GateReply {
+    reply_of(admission, admission.progress())
+}
+
+/// The gate with this state and number of open connections.
+pub fn reply_of(admission: &Admission, (gate, open): (GateState, usize)) -> GateReply {
     GateReply {
         gate,
         open,
-        queued: proxy.admission.backlog.waiting(),
+        queued: admission.backlog.waiting(),
         closed_idle: match gate {
             GateState::Open => 0,
-            _ => proxy.admission.connections.closed_idle(),
+            _ => admission.connections.closed_idle(),
         },
     }
 }

@@ -6,29 +6,31 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::call_error::{CallError, CallResult, not_saved, parameters, refuse};
-use super::exchange::{Exchange, gate_reply};
+use super::exchange::{Exchange, gate_reply, reply_of};
 use super::target;
 use crate::interface::{GateReply, GateState, LeaseEnd, LockParameters, SwitchParameters};
-use crate::proxy::admission::{CallerId, LockRequest, Mode, OpenReason, Outcome};
-use crate::proxy::assembly::Proxy;
+use crate::proxy::admission::{Admission, CallerId, LockRequest, Mode, OpenReason, Outcome};
 use crate::service::clock;
 use crate::service::varlink::Reply;
 
 /// The part of a caller in a lock; it ends when this is dropped.
 struct Part<'a> {
-    proxy: &'a Proxy,
+    admission: &'a Admission,
     caller: CallerId,
 }
 
 impl Drop for Part<'_> {
     fn drop(&mut self) {
-        self.proxy.admission.caller_gone(self.caller);
+        self.admission.caller_gone(self.caller);
     }
 }
 
 impl<'a> Part<'a> {
-    fn begin(proxy: &'a Proxy, asked: LockParameters, mode: Mode) -> Result<Self, CallError> {
-        let caller = proxy.admission.new_caller();
+    fn begin(
+        admission: &'a Admission,
+        asked: LockParameters,
+        mode: Mode,
+    ) -> Result<Self, CallError> {
         let request = LockRequest {
             mode,
             reason: asked.reason.filter(|reason| !reason.trim().is_empty()),
@@ -40,8 +42,8 @@ impl<'a> Part<'a> {
             force_after: asked.force_after_usec.map(Duration::from_micros),
             close_idle: asked.close_idle_usec.map(Duration::from_micros),
         };
-        match proxy.admission.lock(caller, request) {
-            Ok(()) => Ok(Self { proxy, caller }),
+        match admission.lock(request) {
+            Ok(caller) => Ok(Self { admission, caller }),
             Err(error) => not_saved(&error.to_string()),
         }
     }
@@ -50,8 +52,9 @@ impl<'a> Part<'a> {
     /// `until_drained`.
     async fn wait(&self, exchange: &mut Exchange<'_>, until_drained: bool) -> CallResult {
         let look = || {
-            let now = gate_reply(self.proxy);
-            match self.proxy.admission.outcome(self.caller) {
+            let (progress, outcome) = self.admission.drain_progress(self.caller);
+            let now = reply_of(self.admission, progress);
+            match outcome {
                 Some(outcome) => ControlFlow::Break(reply(&outcome, now)),
                 None if until_drained && now.gate == GateState::Locked => {
                     ControlFlow::Break(Ok(Reply::last(now)))
@@ -95,9 +98,11 @@ pub(super) async fn lock(exchange: &mut Exchange<'_>) -> CallResult {
     if asked.at_lease_end == Some(LeaseEnd::Exit) && asked.lease_usec.is_none() {
         return Err(CallError::Reply(Reply::invalid_parameter("atLeaseEnd")));
     }
-    let part = Part::begin(exchange.proxy, asked, mode)?;
+    let proxy = exchange.proxy;
+    let admission = &proxy.admission;
+    let part = Part::begin(admission, asked, mode)?;
     match mode {
-        Mode::AtOnce => Ok(Reply::last(gate_reply(exchange.proxy))),
+        Mode::AtOnce => Ok(Reply::last(gate_reply(admission))),
         Mode::Wait | Mode::Hold => part.wait(exchange, false).await,
     }
 }
@@ -127,12 +132,12 @@ pub(super) async fn switch(exchange: &mut Exchange<'_>) -> CallResult {
         close_idle_usec,
         ..LockParameters::default()
     };
-    let part = Part::begin(proxy, asked, Mode::Hold)?;
+    let part = Part::begin(&proxy.admission, asked, Mode::Hold)?;
     part.wait(exchange, true).await?;
     // If the target does not answer any more, the gate opens and nothing has changed.
     target::probe(exchange, &target, probe_usec).await?;
     target::apply(proxy, &target)?;
     // The gate opens, unless others keep it closed.
     drop(part);
-    Ok(Reply::last(gate_reply(proxy)))
+    Ok(Reply::last(gate_reply(&proxy.admission)))
 }
