@@ -93,9 +93,9 @@ pub struct Status {
     /// Clients reset since then because of the limit for each source; absent: none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub refused: u64,
-    /// Bytes received from clients since then.
+    /// Bytes received from clients since then, and before on connections that an earlier process has left.
     pub received_bytes: u64,
-    /// Bytes sent to clients since then.
+    /// Bytes sent to clients, likewise.
     pub sent_bytes: u64,
     /// The listening sockets.
     pub listeners: Vec<ListenerStatus>,

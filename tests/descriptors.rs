@@ -12,6 +12,18 @@ fn few() -> impl Iterator<Item = u64> {
     (13..56).step_by(3)
 }
 
+/// Lowers the limit of a program to what it has open.
+fn leave_no_descriptor(running: &Running) {
+    let none = libc::rlimit {
+        rlim_cur: 3,
+        rlim_max: 3,
+    };
+    let (limit, before) = (libc::RLIMIT_NOFILE, std::ptr::null_mut());
+    // SAFETY: prlimit(2) reads the struct that it is given, and returns nothing.
+    let lowered = unsafe { libc::prlimit(running.pid(), limit, &none, before) };
+    assert_eq!(lowered, 0);
+}
+
 fn is_named(running: Running) -> bool {
     let (status, log) = running.ends();
     assert_eq!(status.code(), Some(1), "{log}");
@@ -72,16 +84,21 @@ fn the_watchdog_hears_a_sign_of_life_when_no_descriptor_is_left() {
         let unit = Unit::new(program).listener(&mut None);
         let mut running = unit.env("WATCHDOG_USEC", "200000").ready();
         running.until(|message| message.contains("WATCHDOG=1"));
-        let none = libc::rlimit {
-            rlim_cur: 3,
-            rlim_max: 3,
-        };
-        let (limit, before) = (libc::RLIMIT_NOFILE, std::ptr::null_mut());
-        // SAFETY: prlimit(2) reads the struct that it is given, and returns nothing.
-        let lowered = unsafe { libc::prlimit(running.pid(), limit, &none, before) };
-        assert_eq!(lowered, 0);
+        leave_no_descriptor(&running);
         for _ in 0..3 {
             running.until(|message| message.contains("WATCHDOG=1"));
         }
     }
+}
+
+#[test]
+fn a_queue_that_is_full_while_no_descriptor_is_left_is_logged() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let unit = Unit::new(PROXY).socket("clients", listener);
+    let mut proxy = unit.arg("unix:/nonexistent/socket").ready();
+    leave_no_descriptor(&proxy);
+    let _client = connect(address);
+    proxy.until_logged("1 client waits on");
 }

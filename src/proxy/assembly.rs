@@ -72,7 +72,7 @@ impl Proxy {
         let last_will = keep
             .filter(|_| !self.admission.is_leaving())
             .and_then(|keep| self.last_will.renew(keep, now));
-        if !self.admission.read_gate(|gate| gate.may_accept()) {
+        if !self.admission.may_accept() {
             self.admission.backlog.watch(now);
         }
         [

@@ -87,7 +87,7 @@ async fn run(
 
 impl Service for AssembledProxy {
     fn may_accept(&self) -> bool {
-        self.proxy.admission.read_gate(Gate::may_accept)
+        self.proxy.admission.may_accept()
     }
 
     fn set_resting(&self, resting: bool) {

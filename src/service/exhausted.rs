@@ -65,8 +65,8 @@ impl Pause {
             MESSAGE_ID = event::NO_DESCRIPTORS,
             ERROR = %error,
             OPEN = open,
-            "cannot accept: {error}; clients wait until it succeeds, which is tried every 100 ms \
-             (raise LimitNOFILE= or lower --connections-max)"
+            "cannot accept: {error}; clients wait until it succeeds, which is tried every 100 ms{}",
+            advice(error)
         );
     }
 
@@ -86,6 +86,15 @@ impl Pause {
     }
 }
 
+/// What helps if descriptors or memory had run out. A directory for handovers that cannot be used, for example, has
+/// its reason in the error.
+fn advice(error: &io::Error) -> &'static str {
+    match is_exhausted(error) || is_of_descriptors(error) {
+        true => " (raise LimitNOFILE= or lower --connections-max)",
+        false => "",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,6 +106,14 @@ mod tests {
         assert!(is_of_descriptors(&none_left()) && is_of_descriptors(&caused));
         let another = io::Error::from_raw_os_error(libc::ENOMEM);
         assert!(is_exhausted(&another) && !is_of_descriptors(&another));
+    }
+
+    #[test]
+    fn more_descriptors_are_advised_only_where_they_help() {
+        let none_left = io::Error::from_raw_os_error(libc::EMFILE);
+        assert!(advice(&none_left).contains("LimitNOFILE="));
+        let no_permission = io::Error::from_raw_os_error(libc::EACCES);
+        assert_eq!(advice(&no_permission), "");
     }
 
     #[test]

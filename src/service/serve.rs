@@ -189,7 +189,7 @@ impl<S: Service> LifeCycle<S> {
                 self.status = status;
             }
         }
-        // Only the queue of a closed gate grows without waking us. Otherwise an idle service sleeps.
+        // Only a queue from which nobody is accepted grows without waking us. Otherwise an idle service sleeps.
         if is_new || !self.service.may_accept() {
             self.status_due = now + STATUS_EVERY;
             return Some(self.status_due);

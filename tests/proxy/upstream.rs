@@ -96,6 +96,24 @@ fn a_client_whose_upstream_cannot_be_reached_is_reset_and_logged() {
     );
 }
 
+/// The first attempt is a worker's, the second one the last.
+#[test]
+fn every_failed_attempt_is_logged_at_debug() {
+    let mut address = None;
+    let mut proxy = Unit::new(PROXY)
+        .listener(&mut address)
+        .arg("unix:/nonexistent/socket")
+        .arg("--connect-timeout=1ms")
+        .arg("--log-level=debug")
+        .ready();
+    assert!(is_reset(&rest(&connect(address.unwrap()))));
+    for _ in 0..2 {
+        let line = proxy.until_logged("/nonexistent/socket");
+        assert!(line.contains("is not there yet"), "{line}");
+    }
+    proxy.until_logged("was given up");
+}
+
 #[test]
 fn a_client_that_leaves_while_the_upstream_is_down_is_not_waited_for() {
     let mut address = None;

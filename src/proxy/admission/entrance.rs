@@ -282,6 +282,13 @@ impl Admission {
         self.locked(|inner| inner.doors = Some(doors));
     }
 
+    /// Whether a client that waits would be accepted: the gate allows it, and accepting does not pause.
+    pub fn may_accept(&self) -> bool {
+        self.locked(|GateAndDoors { gate, doors, .. }| {
+            gate.may_accept() && !doors.as_ref().is_some_and(|doors| doors.is_paused)
+        })
+    }
+
     /// Pauses accepting, or ends the pause.
     pub fn set_accepting_paused(&self, is_paused: bool) {
         self.locked(|inner| {

@@ -238,5 +238,7 @@ impl Route {
     pub fn has_no_descriptors(&self) {
         self.handover.shrink();
         self.admission.set_accepting_paused(true);
+        // It looks after the queue, which grows now.
+        self.admission.wakers.wake_life_cycle();
     }
 }

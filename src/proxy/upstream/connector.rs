@@ -18,7 +18,7 @@ use crate::service::congestion::{self, is_this_machine};
 use crate::service::connecting::{self, by};
 use crate::service::happy_eyeballs::Race;
 use crate::service::leads_to;
-use crate::service::listener::Listener;
+use crate::service::listener::{Listener, Peer};
 use crate::service::stream::keep_alive;
 
 /// The pause after the first failed attempt; it doubles with every further one.
@@ -91,6 +91,15 @@ impl Attempts {
     }
 }
 
+/// Logs an attempt to reach `target` that has failed. `client`: the number of the connection and its client, if the
+/// attempt was made for one.
+pub fn log_failure(target: &Address, error: &io::Error, client: Option<(u64, &Peer)>) {
+    tracing::debug!(
+        CONNECTION_ID = client.map(|(id, _)| id), PEER = client.map(|(_, peer)| display(peer)),
+        UPSTREAM = %target, ERROR = %error, "{target} is not there yet: {error}"
+    );
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Connector {
     /// After which time an upstream that does not answer counts as gone.
@@ -112,12 +121,13 @@ impl Connector {
     /// Connects to the target, again and again until it answers, so that a service that is just being started loses
     /// no client: the attempts after the first one, which is a worker's (`Route::first_attempt_limit`). The counterpart
     /// for handovers is `waiting_client::retry_handover`. Each attempt asks `target` anew, so that waiting clients
-    /// follow a change. Cancel safe. Fails with the last error when the time is over.
+    /// follow a change. `client`: as of [`log_failure`]. Cancel safe. Fails with the last error when the time is over.
     pub async fn connect_with_retries(
         &self,
         target: impl Fn() -> Arc<Address>,
         mut attempts: Attempts,
         mut spare: Spare,
+        client: Option<(u64, &Peer)>,
     ) -> Result<ConnectedUpstream, Unreachable> {
         loop {
             let target_now = target();
@@ -126,6 +136,7 @@ impl Connector {
                 Ok(upstream) => return Ok(ConnectedUpstream::new(upstream, target_now)),
                 Err(error) => error,
             };
+            log_failure(&target_now, &error, client);
             // If that fails, a later attempt makes one.
             let _ = spare.reserve(&target_now);
             if attempts.are_over() {
@@ -135,9 +146,6 @@ impl Connector {
                     source: error,
                 });
             }
-            tracing::debug!(
-                UPSTREAM = %target_now, ERROR = %error, "{target_now} is not there yet: {error}"
-            );
             attempts.pause().await;
         }
     }
@@ -201,7 +209,13 @@ impl Connector {
         let Address::Tcp { host, port } = target else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
-        let addresses = by(deadline, lookup_host((host.as_str(), *port))).await?;
+        let found = by(deadline, lookup_host((host.as_str(), *port))).await;
+        let addresses = found.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => {
+                io::Error::new(error.kind(), format!("the look-up of {host} timed out"))
+            }
+            _ => error,
+        })?;
         let now = Instant::now();
         let until = deadline.min(now + ATTEMPT);
         let race = Race::new(addresses, now, Some(until));
@@ -227,7 +241,7 @@ mod tests {
         let connector = Connector::default();
         let attempts = Attempts::from_now(limit);
         connector
-            .connect_with_retries(target, attempts, Spare::default())
+            .connect_with_retries(target, attempts, Spare::default(), None)
             .await
     }
 
@@ -274,5 +288,26 @@ mod tests {
         let error = error.to_string();
         assert!(error.contains("unix:/nonexistent/socket"), "{error}");
         assert!(error.contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_look_up_that_takes_all_the_time_is_named() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        // The only thread for look-ups is busy until the sender is dropped.
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        runtime.spawn_blocking(move || receiver.recv());
+        let target: Arc<Address> = Arc::new("localhost:1".parse().unwrap());
+        let limit = Some(Duration::from_millis(1));
+        let reached = runtime.block_on(reach(|| target.clone(), limit));
+        drop(sender);
+        let error = reached.unwrap_err().to_string();
+        assert!(
+            error.contains("the look-up of localhost timed out"),
+            "{error}"
+        );
     }
 }

@@ -1,12 +1,15 @@
 //! A connection, as the thread that carries it has it.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::net::sockopt;
 
 use crate::proxy::admission::{AdmittedClient, Connection, log};
 use crate::proxy::keep::{RestoredFlow, Slot, SlotSockets, Way};
 use crate::proxy::relay::{Ready, Relay};
 use crate::proxy::route::Route;
-use crate::proxy::upstream::ConnectedUpstream;
+use crate::proxy::upstream::{ConnectedUpstream, log_failure};
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::stream::Family;
@@ -100,6 +103,20 @@ impl CarriedConnection {
             self.connection().set_upstream(*upstream);
             self.announce(route);
         }
+    }
+
+    /// Logs why the upstream was not reached: its error, or it has not answered in time.
+    pub(super) fn log_failed_attempt(&self) {
+        let Some(ConnectedUpstream { socket, target, .. }) = self.pending_upstream.as_deref()
+        else {
+            return;
+        };
+        let error = match sockopt::socket_error(socket) {
+            Ok(Err(errno)) => errno.into(),
+            _ => io::ErrorKind::TimedOut.into(),
+        };
+        let connection = self.connection();
+        log_failure(target, &error, Some((connection.id, &connection.peer)));
     }
 
     /// Closes an upstream that has not answered.

@@ -103,9 +103,10 @@ impl Wait<'_> {
         }
         let target = || self.route.target().unwrap_or_else(|| first_target.clone());
         let connector = &self.route.connector;
+        let name = Some((connection.id, &connection.peer));
         let connected = tokio::select! {
             biased; // bytes of a client that has left are still delivered if the upstream is there
-            result = connector.connect_with_retries(target, self.attempts, spare) => result,
+            result = connector.connect_with_retries(target, self.attempts, spare, name) => result,
             () = client.broken() => return Ok(WaitOutcome::Over),
         };
         let connected = match connected {

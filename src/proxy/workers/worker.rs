@@ -18,7 +18,7 @@ use super::token::{DOORS, ENDS, INBOX, ROOM, UPSTREAM};
 use crate::proxy::admission::{AdmittedClient, ConnectionMeter, Side};
 use crate::proxy::relay::{Ending, Turn};
 use crate::proxy::route::Route;
-use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream};
+use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream, log_failure};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::poller::{Events, Flags};
@@ -247,12 +247,16 @@ impl Worker {
             Some(Ok(ConnectAttempt::Pending(upstream))) => {
                 CarriedConnection::connecting(client, ConnectedUpstream::new(upstream, target))
             }
-            undecided => {
+            Some(Err(error)) => {
                 client.park();
-                match undecided {
-                    Some(_) => self.pool.wait_after_failure(client),
-                    None => self.pool.wait(client),
-                }
+                let connection = client.connection();
+                log_failure(&target, &error, Some((connection.id, &connection.peer)));
+                self.pool.wait_after_failure(client);
+                return None;
+            }
+            None => {
+                client.park();
+                self.pool.wait(client);
                 return None;
             }
         };
@@ -356,6 +360,7 @@ impl Worker {
         let connection = self.connections.take(key);
         // Before the upstream's socket is closed, so that the next process does not take it for the upstream.
         connection.admitted.park();
+        connection.log_failed_attempt();
         self.pool.wait_after_failure(connection.into_client());
     }
 

@@ -77,11 +77,11 @@ async fn failure(
     let attempts = Attempts::from_now(Some(Duration::from_micros(usec)));
     let target = Arc::new(target.clone());
     let connector = &exchange.proxy.route.connector;
+    let target = || Arc::clone(&target);
+    let connecting = connector.connect_with_retries(target, attempts, Spare::default(), None);
     tokio::select! {
         biased;
-        connected = connector.connect_with_retries(|| Arc::clone(&target), attempts, Spare::default()) => {
-            Ok(connected.err().map(|error| error.to_string()))
-        }
+        connected = connecting => Ok(connected.err().map(|error| error.to_string())),
         () = exchange.connection.hung_up() => Err(gone()),
     }
 }
