@@ -29,6 +29,28 @@ class Units(HostTest):
                 is_proxy = re.fullmatch(r"disnix-tcp-proxy(@\w*)?\.service", name)
                 self.assertLessEqual(score, 2.2 if is_proxy else 1.4, report)
 
+    def test_services_that_get_the_same_sockets_leave_them_non_blocking(self):
+        shared = [path for path in project.UNITS.glob("*.service") if "\nSockets=" in path.read_text()]
+        self.assertGreater(len(shared), 5)
+        for path in shared:
+            self.assertIn("\nNonBlocking=yes\n", path.read_text(), path.name)
+
+    def test_a_proxy_serves_although_another_service_gets_its_sockets(self):
+        self.start_server()
+        self.start_proxy()
+        self.host.client(5001).quit()
+        # That of the shipped unit, or of a unit of somebody else's.
+        for blocking in ("NonBlocking=yes", "NonBlocking=no"):
+            with self.subTest(blocking):
+                self.host.drop_in("disnix-tcp-proxy-pause.service", f"[Service]\n{blocking}\n")
+                self.host.systemctl("start", "--no-block", "disnix-tcp-proxy-pause.service")
+                self.host.wait_for_state("disnix-tcp-proxy-pause.service", "activating")
+                for _ in range(5):
+                    with self.host.client(5001) as client:
+                        self.assertEqual(client.ask("hello"), "Hello world!")
+                self.assertEqual(self.status()["gate"], "open")
+                self.host.systemctl("stop", "disnix-tcp-proxy-pause.service")
+
     def test_every_event_is_explained_by_the_catalog(self):
         for message_id, name in journal.NAMES.items():
             with self.subTest(name):

@@ -270,6 +270,12 @@ impl Listener {
     }
 
     fn accept_from_backlog(&self) -> Result<Accepted, Errno> {
+        // Otherwise accepting would wait if the socket blocks. Whether it does is a property of the open file, which
+        // other processes have too: systemd clears `O_NONBLOCK` whenever it passes the socket to a service without
+        // `NonBlocking=yes` (systemd.service(5)).
+        if !self.backlog_has_client() {
+            return Err(Errno::AGAIN);
+        }
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (fd, address) = rustix::net::acceptfrom_with(&*self.fd, flags)?;
         if self.has_old.load(Relaxed) {
@@ -288,7 +294,11 @@ impl Listener {
         if self.queue.as_ref().is_some_and(Queue::has_waiting) {
             return true;
         }
-        kernel::poll_now(self.as_fd(), PollFlags::IN).is_ok_and(|flags| !flags.is_empty())
+        self.backlog_has_client()
+    }
+
+    fn backlog_has_client(&self) -> bool {
+        kernel::poll_now(self.as_fd(), PollFlags::IN).map_or(true, |flags| !flags.is_empty())
     }
 
     /// The clients that wait, and the size of the backlog; `None` where the kernel does not say (AF_UNIX).

@@ -37,6 +37,24 @@ fn all_inherited_listeners_are_served_whatever_their_family() {
     }
 }
 
+/// systemd does that when it passes the socket to another service: `O_NONBLOCK` is of the open file.
+#[test]
+fn a_listener_that_another_process_makes_blocking_serves_one_client_after_the_other() {
+    let upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let target = upstream.local_addr().unwrap().to_string();
+    for unit in [Unit::new(SERVER), Unit::new(PROXY).arg(target)] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let copy = listener.try_clone().unwrap();
+        let mut daemon = unit.socket("clients", listener).ready();
+        copy.set_nonblocking(false).unwrap();
+        for open in 1..=4 {
+            std::mem::forget(connect(address));
+            daemon.until(|message| message.contains(&format!("{open} open")));
+        }
+    }
+}
+
 #[test]
 fn a_socket_of_the_wrong_kind_is_refused_with_a_sentence_that_names_it() {
     let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
