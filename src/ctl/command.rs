@@ -19,11 +19,11 @@ use super::client::NamedProxy;
 use super::failure::CtlFailure;
 use super::lock::parameters;
 use super::options::LockOptions;
-use super::output::note;
 use super::view::{View, progress};
 use super::wait::{CallEvent, DrainCall, PendingCall, catch_signals};
 use crate::interface::{GateState, Status, StatusReply};
 use crate::service::plural::count;
+use crate::service::program::note;
 use crate::service::signals::Signals;
 
 /// How long the proxy may take to notice that we have hung up, before others are said to keep the gate closed.

@@ -11,6 +11,7 @@ use super::client::NamedProxy;
 use super::failure::CtlFailure;
 use super::options::CtlOptions;
 use crate::service::address::socket_path;
+use crate::service::directory::if_there;
 
 /// What names the proxy, before anything is looked up.
 #[derive(Clone, Debug)]
@@ -110,10 +111,8 @@ fn proxy(directory: &Path, name: &str) -> NamedProxy {
 }
 
 fn discover(directory: &Path) -> io::Result<Vec<NamedProxy>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
+    let Some(entries) = if_there(fs::read_dir(directory))? else {
+        return Ok(Vec::new());
     };
     let mut proxies = Vec::new();
     for entry in entries {

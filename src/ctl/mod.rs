@@ -48,17 +48,9 @@ mod when_closed;
 pub fn main() -> ExitCode {
     let options: CtlOptions = command_line::read();
     let what = "the program could not begin";
-    let result = program::block_on(run(options));
-    let result = result.unwrap_or_else(|error| Err(CtlFailure::System { what, error }));
-    match result {
-        Ok(status) => status.into(),
-        Err(failure) => {
-            if !matches!(failure, CtlFailure::ReaderGone) {
-                output::note(&failure);
-            }
-            failure.exit_status().into()
-        }
-    }
+    let no_runtime = |error| CtlFailure::System { what, error };
+    let (name, status) = ("disnix-tcp-proxyctl", CtlFailure::exit_status);
+    program::run_command(name, run(options), no_runtime, status)
 }
 
 /// Runs the verb; returns the exit status.

@@ -1,5 +1,5 @@
-//! Standard output for results, standard error for progress and failures. Both contain text that others have
-//! chosen (a reason, a target, an answer): nothing goes out that a terminal would act upon.
+//! Standard output for results; standard error is for progress and failures ([`note`]). Both contain text that
+//! others have chosen (a reason, a target, an answer): nothing goes out that a terminal would act upon.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,8 @@ use tokio::io::Interest;
 
 use super::failure::CtlFailure;
 use crate::service::kernel;
-use crate::service::printable::{printable, printable_json, sentence};
+use crate::service::printable::{printable, printable_json};
+use crate::service::program::note;
 
 /// Prints the text as one line, also if it has several.
 pub fn line(text: impl std::fmt::Display) -> Result<(), CtlFailure> {
@@ -49,11 +50,4 @@ pub async fn reader_gone() {
         return;
     }
     std::future::pending().await
-}
-
-/// Prints a sentence to standard error. A failure to do so is ignored: there is no place to report it.
-pub fn note(text: impl std::fmt::Display) {
-    let text = text.to_string();
-    let text = sentence(&text);
-    let _ = writeln!(io::stderr().lock(), "disnix-tcp-proxyctl: {text}");
 }

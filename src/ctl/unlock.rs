@@ -7,6 +7,7 @@ use super::failure::CtlFailure;
 use super::output;
 use super::view::progress;
 use crate::interface::UnlockReply;
+use crate::service::program::note;
 
 /// Opens the gate. The absence of a proxy is a success: a deployment that is rolled back may never have had one.
 pub async fn run(proxy: Result<NamedProxy, CtlFailure>, as_json: bool) -> Result<(), CtlFailure> {
@@ -21,7 +22,7 @@ pub async fn run(proxy: Result<NamedProxy, CtlFailure>, as_json: bool) -> Result
     };
     let record_left = reply.as_ref().and_then(|reply| reply.record_left.as_ref());
     if let Some(why) = record_left {
-        output::note(format_args!(
+        note(format_args!(
             "warning: the record of the lock could not be removed ({why}), and a restart of the proxy \
              would lock again: mend that, and unlock once more"
         ));

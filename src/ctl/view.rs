@@ -9,11 +9,11 @@ use super::blockers::{Blockers, Rhythm, Watch};
 use super::client::NamedProxy;
 use super::connections;
 use super::display::{age, bar, fit};
-use super::output::note;
 use super::queued;
 use crate::interface::{GateReply, GateState};
 use crate::service::clock::micros;
 use crate::service::plural::{clause, count};
+use crate::service::program::note;
 
 /// How often the live view is drawn.
 const LIVE: Rhythm = Rhythm {

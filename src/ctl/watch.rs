@@ -5,10 +5,11 @@ use serde_json::json;
 use super::client::NamedProxy;
 use super::display::time_of_day;
 use super::failure::CtlFailure;
-use super::output::{self, note};
+use super::output;
 use super::patience::{LOST, Reconnection};
 use crate::interface::{Status, StatusReply};
 use crate::service::clock::realtime_micros;
+use crate::service::program::note;
 
 /// Prints the state and every change of it until the proxy ends. A connection that breaks is made anew; after
 /// an orderly end it is not, because that would start a proxy that has just ended for lack of use.

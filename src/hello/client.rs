@@ -25,31 +25,23 @@ mod session;
 /// The program.
 pub fn main() -> ExitCode {
     let options: ClientOptions = command_line::read();
-    let result = program::block_on(run(&options));
-    let result = result.unwrap_or_else(|error| Err(ClientFailure::System(error)));
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            if !matches!(failure, ClientFailure::ReaderGone) {
-                failure::note(&failure);
-            }
-            failure.exit_status().into()
-        }
-    }
+    let (name, status) = ("hello-world-client", ClientFailure::exit_status);
+    program::run_command(name, run(&options), ClientFailure::System, status)
 }
 
-async fn run(options: &ClientOptions) -> Result<(), ClientFailure> {
+async fn run(options: &ClientOptions) -> Result<u8, ClientFailure> {
     let interactive = io::stdin().is_terminal() && io::stdout().is_terminal();
     let address = options.address()?;
     let stream = connect::connect(&address, options, interactive).await?;
     let input = match interactive {
         true => {
-            failure::note(format_args!(
+            program::note(format_args!(
                 "connected to {address}; the server knows hello and quit, Ctrl-D ends"
             ));
             Input::terminal()?
         }
         false => Input::pipe(),
     };
-    session::run(&stream, &address, input, options.answer_timeout.finite()).await
+    session::run(&stream, &address, input, options.answer_timeout.finite()).await?;
+    Ok(0)
 }

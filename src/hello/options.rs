@@ -109,6 +109,7 @@ fn one_line(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service::command_line;
     use clap::CommandFactory;
 
     #[test]
@@ -126,18 +127,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent_and_every_option_has_a_variable() {
-        let command = ServerOptions::command();
-        command.clone().debug_assert();
-        for option in command
-            .get_arguments()
-            .filter(|option| !option.is_positional())
-        {
-            let name = option.get_id().as_str();
-            if !["help", "version"].contains(&name) {
-                let variable = format!("HELLO_WORLD_SERVER_{}", name.to_uppercase());
-                assert_eq!(option.get_env().unwrap().to_str(), Some(&*variable));
-            }
-        }
+        command_line::check(ServerOptions::command(), "HELLO_WORLD_SERVER_");
         assert!(ServerOptions::try_parse_from(["hello-world-server", "--greeting=a\nb"]).is_err());
     }
 }

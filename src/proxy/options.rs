@@ -249,15 +249,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent_and_every_option_has_a_variable() {
-        let command = ProxyOptions::command();
-        command.clone().debug_assert();
-        for option in command.get_arguments() {
-            let name = option.get_id().as_str();
-            if !["help", "version"].contains(&name) {
-                let variable = format!("DISNIX_TCP_PROXY_{}", name.to_uppercase());
-                assert_eq!(option.get_env().unwrap().to_str(), Some(&*variable));
-            }
-        }
+        command_line::check(ProxyOptions::command(), "DISNIX_TCP_PROXY_");
     }
 
     #[test]

@@ -46,7 +46,6 @@ async fn run(
     options: ProxyOptions,
     inherited: Result<Vec<Inherited>, ActivationError>,
 ) -> Result<ExitCode, Failure> {
-    program::raise_descriptor_limit();
     // An heir is restricted already: the last will, which was that process, is.
     if keep::heir_of().is_none() {
         execution::restrict();
@@ -62,15 +61,13 @@ async fn run(
             return Err(failure);
         }
     };
-    let mut assembled = AssembledProxy::new(preparation, &options, stored)?;
-    assembled.start()?;
-    // Without a copy, so that they are closed once another process has them.
-    let listeners = std::mem::take(&mut assembled.listeners);
+    let (assembled, listeners) = AssembledProxy::start(preparation, &options, stored)?;
     let service = Arc::new(assembled);
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
     };
+    // Without a copy of the listeners, so that they are closed once another process has them.
     let outcome = serve(Arc::clone(&service), listeners, lifetime).await;
     let continuation = match outcome {
         Ok(ServeOutcome::Over) => Continuation::None,

@@ -9,7 +9,7 @@ use rustix::net::{SocketAddrAny, sockopt};
 
 use super::client_socket::ClientSocket;
 use super::kernel::is_tcp;
-use super::stream::Family;
+use super::stream::{Family, take_error};
 
 /// The identity of a client, as far as its socket shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ fn peer(fd: impl AsFd, address: Option<SocketAddrAny>) -> Peer {
 /// Whether accept(2) has returned a client that gave up while it waited: a reset ends its socket and leaves an
 /// error on it (`tcp_reset`, net/ipv4/tcp_input.c), but does not take it out of the backlog.
 pub(super) fn has_gone(fd: &OwnedFd) -> bool {
-    !matches!(sockopt::socket_error(fd), Ok(Ok(())))
+    take_error(fd).is_some()
 }
 
 #[cfg(test)]

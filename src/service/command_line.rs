@@ -100,6 +100,19 @@ fn plain(mut error: clap::Error, variable: Option<String>) -> clap::Error {
     error
 }
 
+/// Checks a command line, and that each option has the variable that is named after it.
+#[cfg(test)]
+pub(crate) fn check(command: Command, prefix: &str) {
+    command.clone().debug_assert();
+    for option in command.get_arguments() {
+        let name = option.get_id().as_str();
+        if !["help", "version", "port"].contains(&name) {
+            let variable = format!("{prefix}{}", name.to_uppercase());
+            assert_eq!(option.get_env().unwrap().to_str(), Some(&*variable));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,11 +3,13 @@
 //! A congestion control that paces, such as bbr, spreads what is sent over time, for the queues of routers; each
 //! pause is a timer. Within one machine that only costs: two or three times the processor time per GiB.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-use rustix::net::{getsockname, sockopt};
+use rustix::net::sockopt;
+
+use super::socket::local_address;
 
 /// Never paces, is in every kernel, and is allowed for every user (`tcp_allowed_congestion_control`, tcp(7)).
 const UNPACED: &str = "reno";
@@ -26,9 +28,7 @@ pub fn never_for_local_clients(listener: impl AsFd) {
 }
 
 fn is_local(socket: impl AsFd) -> bool {
-    let address = getsockname(socket).ok();
-    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
-    address.is_some_and(|address| is_this_machine(address.ip()))
+    local_address(socket).is_some_and(|address| is_this_machine(address.ip()))
 }
 
 /// Turns pacing off for a new socket, before it is connected to this machine.

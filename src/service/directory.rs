@@ -46,11 +46,6 @@ impl Directory {
         Ok(Self { fd, path })
     }
 
-    /// Opens the directory of the file `path`. Fails as [`Self::open`].
-    pub fn of(path: &Path) -> io::Result<Self> {
-        Self::open(parent(path))
-    }
-
     /// Opens the directory `name` in this one. If `make`, makes it for our user alone. Fails as [`Self::open`].
     pub fn subdirectory(&self, name: &str, make: bool) -> io::Result<Self> {
         if make {
@@ -143,6 +138,14 @@ pub fn is_place_of(socket: &Path, user: u32) -> io::Result<()> {
         return Ok(());
     }
     walk(parent(socket), &mut PathCheck::allowing(user)).map(drop)
+}
+
+/// `None` if what was looked for is not there.
+pub fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
 }
 
 /// The directory of a file.

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::address::Address;
 use super::kernel;
 use super::listener::Listener;
+use super::socket::local_address;
 
 /// How long the resolver may take.
 const RESOLVER: Duration = Duration::from_secs(2);
@@ -19,10 +20,13 @@ const RESOLVER: Duration = Duration::from_secs(2);
 /// vsock(7): `VMADDR_CID_LOCAL`, this machine.
 const VSOCK_LOCAL: u32 = 1;
 
-/// The listener that an address leads to, as far as that is known without a resolver: its own address or path, or
-/// any address of this machine if it listens at all of them.
-pub fn listener_at<'a>(target: &Address, listeners: &'a [Listener]) -> Option<&'a Listener> {
-    listeners.iter().find(|listener| match target {
+/// The listener of these lists that an address leads to, as far as that is known without a resolver: its own
+/// address or path, or any address of this machine if it listens at all of them.
+pub fn listener_at<'a>(
+    target: &Address,
+    lists: &'a [impl AsRef<[Listener]>],
+) -> Option<&'a Listener> {
+    all(lists).find(|listener| match target {
         Address::Tcp { .. } => target
             .literal()
             .is_some_and(|address| leads_to(address, listener)),
@@ -33,21 +37,23 @@ pub fn listener_at<'a>(target: &Address, listeners: &'a [Listener]) -> Option<&'
 /// As [`listener_at`], but a name is looked up if a listener has its port.
 pub async fn listener_at_name<'a>(
     target: &Address,
-    listeners: &'a [Listener],
+    lists: &'a [impl AsRef<[Listener]>],
 ) -> Option<&'a Listener> {
     let name = match target {
         Address::Tcp { host, port } if target.literal().is_none() => (host.as_str(), *port),
-        _ => return listener_at(target, listeners),
+        _ => return listener_at(target, lists),
     };
-    if !has_port(name.1, listeners) {
+    if !has_port(name.1, all(lists)) {
         return None;
     }
     // An unknown name leads nowhere.
     let found = timeout(RESOLVER, lookup_host(name)).await;
     let addresses: Vec<SocketAddr> = found.ok()?.ok()?.collect();
-    listeners
-        .iter()
-        .find(|listener| addresses.iter().any(|address| leads_to(*address, listener)))
+    all(lists).find(|listener| addresses.iter().any(|address| leads_to(*address, listener)))
+}
+
+fn all(lists: &[impl AsRef<[Listener]>]) -> impl Iterator<Item = &Listener> {
+    lists.iter().flat_map(AsRef::as_ref)
 }
 
 /// Whether an address could lead to a listener by some name or interface: it has the port of one, or both are AF_UNIX.
@@ -64,15 +70,15 @@ pub fn may_lead_to_one(target: &Address, listeners: &[Listener]) -> bool {
 }
 
 /// Whether a TCP listener in our network namespace has this port.
-fn has_port(port: u16, listeners: &[Listener]) -> bool {
-    listeners.iter().any(|listener| {
-        bound_to(listener).is_some_and(|address| address.port() == port)
+fn has_port<'a>(port: u16, listeners: impl IntoIterator<Item = &'a Listener>) -> bool {
+    listeners.into_iter().any(|listener| {
+        local_address(listener).is_some_and(|address| address.port() == port)
             && is_in_our_network(listener)
     })
 }
 
 fn leads_to(target: SocketAddr, listener: &Listener) -> bool {
-    let Some(bound) = bound_to(listener) else {
+    let Some(bound) = local_address(listener) else {
         return false;
     };
     let socket = SockRef::from(listener);
@@ -82,10 +88,6 @@ fn leads_to(target: SocketAddr, listener: &Listener) -> bool {
     is_on_all
         && is_reached_by(bound, only_v6, target, is_of_this_machine)
         && is_in_our_network(listener)
-}
-
-fn bound_to(listener: &Listener) -> Option<SocketAddr> {
-    SockRef::from(listener).local_addr().ok()?.as_socket()
 }
 
 /// Whether connecting to `target` reaches a socket that listens at `bound`.
@@ -219,7 +221,7 @@ mod tests {
         let front = format!("unix:{path}").parse().unwrap();
         let tcp = Address::parse_listen("0.0.0.0:0").unwrap();
         let listeners = Listener::bind_all(&[front, tcp]).unwrap();
-        let port = bound_to(&listeners[1]).unwrap().port();
+        let port = local_address(&listeners[1]).unwrap().port();
         for (target, expected) in [
             (format!("unix:{path}"), Some(0)),
             (path.clone(), Some(0)),
@@ -230,7 +232,7 @@ mod tests {
             (format!("127.0.0.1:{}", port ^ 1), None),
         ] {
             let target: Address = target.parse().unwrap();
-            let found = listener_at_name(&target, &listeners).await;
+            let found = listener_at_name(&target, std::slice::from_ref(&listeners)).await;
             let expected = expected.map(|index: usize| listeners[index].to_string());
             assert_eq!(found.map(|found| found.to_string()), expected, "{target}");
         }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::event::PollFlags;
@@ -218,15 +218,6 @@ impl Listener {
         self.has_old.store(true, Relaxed);
     }
 
-    /// Waits until a client may be waiting. Fails when the runtime cannot watch the socket.
-    pub fn poll_ready(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let ready = ready!(self.watch()?.poll_read_ready(context));
-        if let Ok(mut guard) = ready {
-            guard.retain_ready();
-        }
-        Poll::Ready(Ok(()))
-    }
-
     fn watch(&self) -> io::Result<&AsyncFd<Arc<OwnedFd>>> {
         if let Some(watch) = self.watch.get() {
             return Ok(watch);
@@ -235,8 +226,8 @@ impl Listener {
         Ok(self.watch.get_or_init(|| watch))
     }
 
-    /// Accepts a client. If none waits, [`Self::poll_ready`], called in the same task, waits for the next one.
-    /// Fails only for good: the socket does not listen (any more).
+    /// Accepts a client. If none waits, the next one wakes the task. Fails only for good: the socket does not
+    /// listen (any more), or the runtime cannot watch it.
     pub fn accept(&self, context: &mut Context<'_>) -> io::Result<Accepted> {
         loop {
             // Pending makes the next client wake the task, so it comes last.

@@ -51,7 +51,7 @@ pub mod program;
 pub mod rights;
 pub(crate) mod serve;
 pub(crate) mod signals;
-mod socket;
+pub(crate) mod socket;
 pub(crate) mod socket_file;
 pub(crate) mod stream;
 pub mod timespan;

@@ -10,13 +10,9 @@ use super::socket::is_unspecified;
 
 /// A predecessor's sockets that are not taken yet.
 #[derive(Debug, Default)]
-pub struct PredecessorSockets(Vec<OwnedFd>);
+pub struct PredecessorSockets(pub Vec<OwnedFd>);
 
 impl PredecessorSockets {
-    pub fn new(sockets: Vec<OwnedFd>) -> Self {
-        Self(sockets)
-    }
-
     /// Takes the socket that is bound to exactly this address. "Every address" does not match one of them, IPv6 with
     /// IPv4 does not match IPv6 alone. A path must be absolute: working directories may differ.
     pub(super) fn take(&mut self, address: &SockAddr) -> Option<OwnedFd> {
@@ -70,7 +66,7 @@ mod tests {
     async fn what_listens_at_an_address_is_taken_and_the_rest_is_bound() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
         let name = socket.local_addr().unwrap().to_string();
-        let mut sockets = PredecessorSockets::new(vec![socket.try_clone().unwrap().into()]);
+        let mut sockets = PredecessorSockets(vec![socket.try_clone().unwrap().into()]);
         assert_eq!(listen(&mut sockets, "127.0.0.1:0").unwrap().len(), 1);
         assert_eq!(sockets.0.len(), 1, "a free port is a new one");
         let taken = listen(&mut sockets, &name).unwrap();
@@ -87,7 +83,7 @@ mod tests {
         let (_, port) = name.rsplit_once(':').unwrap();
         let is_taken = |text: &str| {
             let socket = std::os::fd::AsFd::as_fd(&everywhere[0]);
-            let mut sockets = PredecessorSockets::new(vec![socket.try_clone_to_owned().unwrap()]);
+            let mut sockets = PredecessorSockets(vec![socket.try_clone_to_owned().unwrap()]);
             let result = listen(&mut sockets, &text.replace("PORT", port));
             result.is_ok() && sockets.0.is_empty()
         };
@@ -105,7 +101,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let socket = UnixListener::bind(&path).unwrap();
-        let sockets = || PredecessorSockets::new(vec![socket.try_clone().unwrap().into()]);
+        let sockets = || PredecessorSockets(vec![socket.try_clone().unwrap().into()]);
         let text = format!("unix:{}", path.display());
         // A process that gives up leaves it, whether it wanted the socket or not.
         drop(listen(&mut sockets(), &text).unwrap());
@@ -125,7 +121,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_accepted_from_is_named() {
         let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let error = PredecessorSockets::new(vec![datagrams.into()])
+        let error = PredecessorSockets(vec![datagrams.into()])
             .rest()
             .unwrap_err();
         assert!(error.to_string().contains("datagram"), "{error}");

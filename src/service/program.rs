@@ -1,9 +1,11 @@
 //! What every main function needs: runtime, logging, exit status, limits, and the parsers of numbers.
 
 use std::error::Error;
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::num::{IntErrorKind, ParseIntError};
 use std::process::{ExitCode, Termination};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::exhausted::{self, is_of_descriptors};
@@ -44,13 +46,42 @@ const FAILED_START: Duration = Duration::from_millis(500);
 
 /// Runs a future to its end on a single-threaded runtime. A thread that still looks up a name is not waited for.
 /// Fails when the runtime cannot be made.
-pub(crate) fn block_on<T>(body: impl Future<Output = T>) -> io::Result<T> {
+fn block_on<T>(body: impl Future<Output = T>) -> io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let output = runtime.block_on(body);
     runtime.shutdown_background();
     Ok(output)
+}
+
+/// The program that [`run_command`] runs.
+static COMMAND: OnceLock<&str> = OnceLock::new();
+
+/// Runs the program `name`, which people call, on a single-threaded runtime. Returns its exit status, or `status` of
+/// its failure, which is printed unless that is 0. Without a runtime, the failure is `no_runtime`.
+pub(crate) fn run_command<F: Display>(
+    name: &'static str,
+    body: impl Future<Output = Result<u8, F>>,
+    no_runtime: impl FnOnce(io::Error) -> F,
+    status: impl FnOnce(&F) -> u8,
+) -> ExitCode {
+    COMMAND.get_or_init(|| name);
+    let result = block_on(body).unwrap_or_else(|error| Err(no_runtime(error)));
+    let status = result.unwrap_or_else(|failure| {
+        let status = status(&failure);
+        if status != 0 {
+            note(&failure);
+        }
+        status
+    });
+    status.into()
+}
+
+/// Prints a sentence to standard error, for people. A failure to do so is ignored: there is no place to report it.
+pub(crate) fn note(text: impl Display) {
+    let (name, text) = (COMMAND.get().unwrap_or(&""), sentence(&text.to_string()));
+    let _ = writeln!(io::stderr().lock(), "{name}: {text}");
 }
 
 /// Runs the daemon `name` on a single-threaded runtime until it ends. Returns the exit status.

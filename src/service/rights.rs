@@ -24,36 +24,27 @@ pub fn send(
     descriptors: &[BorrowedFd<'_>],
     flags: SendFlags,
 ) -> Result<usize, Errno> {
-    with_rights(descriptors, |ancillary| {
-        let flags = flags | SendFlags::NOSIGNAL;
-        sendmsg(socket, &[IoSlice::new(bytes)], ancillary, flags)
-    })
+    send_to(socket, None, bytes, descriptors, flags)
 }
 
-/// As [`send`], to an address.
+/// As [`send`], to an address if the socket is not connected.
 pub(crate) fn send_to(
     socket: impl AsFd,
-    address: &SocketAddrUnix,
+    address: Option<&SocketAddrUnix>,
     bytes: &[u8],
     descriptors: &[BorrowedFd<'_>],
     flags: SendFlags,
-) -> Result<usize, Errno> {
-    with_rights(descriptors, |ancillary| {
-        let flags = flags | SendFlags::NOSIGNAL;
-        sendmsg_addr(socket, address, &[IoSlice::new(bytes)], ancillary, flags)
-    })
-}
-
-fn with_rights(
-    descriptors: &[BorrowedFd<'_>],
-    send: impl FnOnce(&mut SendAncillaryBuffer<'_, '_, '_>) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(Errno::TOOBIG);
     }
-    send(&mut ancillary)
+    let (bytes, flags) = ([IoSlice::new(bytes)], flags | SendFlags::NOSIGNAL);
+    match address {
+        Some(address) => sendmsg_addr(socket, address, &bytes, &mut ancillary, flags),
+        None => sendmsg(socket, &bytes, &mut ancillary, flags),
+    }
 }
 
 /// A message that was received.

@@ -1,7 +1,7 @@
 //! Listening sockets as the kernel has them: their kinds, names and addresses, and making new ones.
 
 use std::io;
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -38,6 +38,11 @@ pub(super) fn check_kind(fd: &OwnedFd) -> Result<(), String> {
     Err(format!(
         "the inherited socket {name} (descriptor {number}) is {kind}"
     ))
+}
+
+/// The IP address and port of a socket; `None` if it has none.
+pub fn local_address(socket: impl AsFd) -> Option<SocketAddr> {
+    SockRef::from(&socket).local_addr().ok()?.as_socket()
 }
 
 /// The address that a socket is bound to, for people.

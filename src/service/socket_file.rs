@@ -32,7 +32,7 @@ impl SocketFile {
     /// The file of a socket that a predecessor has bound to `path`; `None` if others can write to the directory,
     /// where it may have been replaced since.
     pub fn of_predecessor(path: &Path) -> Option<Self> {
-        Self::find(Directory::of(path).ok()?.into(), path)
+        Self::find(Directory::open(parent(path)).ok()?.into(), path)
     }
 
     fn find(directory: OwnedFd, path: &Path) -> Option<Self> {

@@ -9,8 +9,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::ending;
-use super::kernel::{self, TcpInfo};
+use super::kernel;
 
 /// Whether a socket is TCP: then the kernel counts its bytes, and a short receive has emptied it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,33 +96,19 @@ impl<F: AsFd + AsRawFd> Stream<F> {
             guard.retain_ready();
         }
     }
-
-    /// Takes the error of a broken socket (`SO_ERROR`); the kernel returns it once.
-    pub fn take_error(&self) -> Option<io::Error> {
-        match sockopt::socket_error(&self.fd) {
-            Ok(Ok(())) => None,
-            Ok(Err(errno)) | Err(errno) => Some(errno.into()),
-        }
-    }
-
-    pub fn reset_on_close(&self) {
-        ending::reset_on_close(&self.fd);
-    }
-
-    /// The state of a TCP connection; `None` for other families.
-    pub fn tcp_info(&self) -> Option<TcpInfo> {
-        kernel::tcp_info(&self.fd).ok()
-    }
-
-    /// The number of bytes that were sent and are not acknowledged.
-    pub fn unacknowledged(&self) -> usize {
-        kernel::unacknowledged_bytes(self.fd.as_fd()).unwrap_or(0)
-    }
 }
 
 impl<F: AsFd + AsRawFd> AsFd for Stream<F> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// Takes the error of a broken socket (`SO_ERROR`); the kernel returns it once.
+pub fn take_error(socket: impl AsFd) -> Option<io::Error> {
+    match sockopt::socket_error(socket) {
+        Ok(Ok(())) => None,
+        Ok(Err(errno)) | Err(errno) => Some(errno.into()),
     }
 }
 
@@ -181,11 +166,11 @@ mod tests {
         let (client, server) = crate::service::loopback::pair();
         server.set_nonblocking(true).unwrap();
         let stream = Stream::of(server).unwrap();
-        ending::reset_on_close(&client);
+        crate::service::ending::reset_on_close(&client);
         drop(client);
         stream.broken().await;
-        assert!(stream.tcp_info().unwrap().closed);
-        let error = stream.take_error().unwrap();
+        assert!(kernel::tcp_info(&stream).unwrap().closed);
+        let error = take_error(&stream).unwrap();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
@@ -197,6 +182,6 @@ mod tests {
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(stream.receive(&mut [0; 8]).await.unwrap(), 0);
         stream.send_all(b"still here").await.unwrap();
-        assert!(stream.tcp_info().is_none());
+        assert!(kernel::tcp_info(&stream).is_err());
     }
 }

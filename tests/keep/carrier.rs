@@ -130,9 +130,9 @@ impl Carrier {
                     self.keep.pipe(read, write).ok_or(Errno::NFILE)?
                 }
             };
-            flow.receiving(Place::Pipe(pipe.number()));
+            flow.receiving(Place::Pipe(pipe.number));
             let how = SpliceFlags::NONBLOCK;
-            let spliced = splice(source, None, pipe.write_end(), None, keep::BUFFER, how);
+            let spliced = splice(source, None, &pipe.write, None, keep::BUFFER, how);
             return match spliced {
                 Ok(bytes) if bytes > 0 => {
                     flow.received(bytes);
@@ -190,7 +190,7 @@ fn give(in_hand: &InHand, sink: BorrowedFd<'_>) -> Result<usize, Errno> {
         }
         InHand::Pipe(pipe, bytes) => {
             let how = SpliceFlags::NONBLOCK;
-            splice(pipe.read_end(), None, sink, None, *bytes, how)
+            splice(&pipe.read, None, sink, None, *bytes, how)
         }
         InHand::None => Ok(0),
     }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::failure::{ClientFailure, note};
+use super::failure::ClientFailure;
 use super::options::ClientOptions;
 use crate::service::address::Address;
 use crate::service::connecting;
 use crate::service::happy_eyeballs::Race;
+use crate::service::program::note;
 use crate::service::stream::Stream;
 
 /// The longest pause between two attempts.

@@ -1,11 +1,10 @@
 //! Failures of the client, as sentences and exit statuses.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use crate::hello::protocol::LineError;
 use crate::service::address::Address;
-use crate::service::printable::sentence;
 use crate::service::socket_file::instead_of_socket;
 use crate::service::timespan::TimeSpan;
 
@@ -92,11 +91,4 @@ impl ClientFailure {
             _ => 1,
         }
     }
-}
-
-/// Prints a sentence to standard error. A failure to do so is ignored: there is no place to report it.
-pub fn note(text: impl std::fmt::Display) {
-    let text = text.to_string();
-    let text = sentence(&text);
-    let _ = writeln!(io::stderr().lock(), "hello-world-client: {text}");
 }

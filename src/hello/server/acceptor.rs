@@ -116,12 +116,7 @@ fn accept_next(
     }
     for _ in 0..listeners.len() {
         *turn = (*turn + 1) % listeners.len();
-        let listener = &listeners[*turn];
-        let Poll::Ready(ready) = listener.poll_ready(context) else {
-            continue;
-        };
-        ready?;
-        match listener.accept(context)? {
+        match listeners[*turn].accept(context)? {
             Accepted::Nobody => {}
             accepted => return Ok(accepted),
         }

@@ -14,7 +14,7 @@ use super::state::LockDirectory;
 use super::wakers::Wakers;
 use crate::interface::GateState;
 use crate::proxy::event;
-use crate::proxy::keep::{Keep, Slot};
+use crate::proxy::keep::Keep;
 use crate::service::clock::Uptime;
 use crate::service::ending;
 use crate::service::listener::{Accepted, Arrival, Listener};
@@ -155,12 +155,11 @@ impl Admission {
         }
     }
 
-    /// Accepts one client and counts it, as one step, so that the gate cannot close in between. Fails if the
-    /// listener is broken.
+    /// Accepts one client and counts it, as one step, so that the gate cannot close in between. Resets one whose
+    /// source has as many connections as it may. Fails if the listener is broken.
     pub fn admit(
         &self,
         listener: &Listener,
-        slot: &mut Option<Slot>,
         is_own: impl FnOnce(&Arrival) -> bool,
     ) -> io::Result<AdmitOutcome> {
         // Other threads wait for the mutex when a connection ends, so it is unlocked as soon as possible.
@@ -182,17 +181,20 @@ impl Admission {
                 return Ok(AdmitOutcome::Full(client, source, open));
             }
             inner.gate.accepted();
-            let connection = self.connections.add(client, slot.take());
+            let slot = self.keep.and_then(|keep| keep.claim());
+            let connection = self.connections.add(client, slot);
             Ok(AdmitOutcome::Admitted(connection))
         });
-        if matches!(outcome, Ok(AdmitOutcome::Admitted(_))) {
-            self.wakers.count_changed();
+        match &outcome {
+            Ok(AdmitOutcome::Admitted(_)) => self.wakers.count_changed(),
+            Ok(AdmitOutcome::Full(client, source, open)) => self.refuse(client, source, *open),
+            _ => {}
         }
         outcome
     }
 
     /// Resets a client whose source has as many connections as it may, so that others do not wait behind it.
-    pub fn refuse(&self, client: &Arrival, source: &Source, open: usize) {
+    fn refuse(&self, client: &Arrival, source: &Source, open: usize) {
         ending::reset_on_close(&client.socket);
         let sources = self.connections.sources();
         let Some(refused) = sources.and_then(|mut sources| sources.refuse(Uptime::now())) else {

@@ -21,8 +21,8 @@ mod wakers;
 
 pub use admitted_client::AdmittedClient;
 pub use backlog::Backlog;
-pub use connections::{Abort, Connection, ConnectionMeter, Connections, Cuts, Side, Sweep, log};
+pub use connections::{Abort, Connection, Connections, Cuts, Side, Sweep, log};
 pub use doors::Doors;
 pub use entrance::{Admission, AdmitOutcome};
 pub use gate::{CallerId, Gate, LockRequest, Mode, OpenReason, Outcome};
-pub use state::{LockDirectory, TargetFile, check_directory};
+pub use state::{LockDirectory, TargetFile};

@@ -13,7 +13,7 @@ use super::gate::{LockRecord, LockStore};
 use crate::interface::LeaseEnd;
 use crate::service::address::Address;
 use crate::service::clock;
-use crate::service::directory::Directory;
+use crate::service::directory::{Directory, if_there};
 
 /// The file with the lock, in the runtime directory.
 const LOCK: &str = "lock";
@@ -36,10 +36,7 @@ impl FileDirectory {
         let Some(directory) = &self.0 else {
             return Ok(None);
         };
-        match Directory::open(directory).and_then(|directory| directory.read(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            text => text.map(Some),
-        }
+        if_there(Directory::open(directory).and_then(|directory| directory.read(name)))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -121,9 +118,9 @@ impl LockStore for LockDirectory {
                 "there is no directory to keep the lock in: set RuntimeDirectory= in the unit, \
                  or --runtime-directory",
             )),
-            (Some(directory), None) => match Directory::open(directory) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                directory => directory?.remove(LOCK),
+            (Some(directory), None) => match if_there(Directory::open(directory))? {
+                Some(directory) => directory.remove(LOCK),
+                None => Ok(()),
             },
             (Some(directory), Some(lock)) => {
                 let file = LockFile {
@@ -174,15 +171,6 @@ impl TargetFile {
             ));
         };
         Directory::open(directory)?.replace(TARGET, format!("{target}\n").as_bytes())
-    }
-}
-
-/// Checks that files can be kept in a directory. That it does not exist is reported when a file is to be saved.
-/// Fails if others could put something there.
-pub fn check_directory(directory: &Path) -> io::Result<()> {
-    match Directory::open(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.map(drop),
     }
 }
 

@@ -103,11 +103,9 @@ fn refuse_client(socket: &ClientSocket, proxy: &Proxy) {
 async fn next_caller(listeners: &[Listener]) -> io::Result<Accepted> {
     poll_fn(|context| {
         for listener in listeners {
-            if listener.poll_ready(context).is_ready() {
-                match listener.accept(context)? {
-                    Accepted::Nobody => {}
-                    accepted => return Poll::Ready(Ok(accepted)),
-                }
+            match listener.accept(context)? {
+                Accepted::Nobody => {}
+                accepted => return Poll::Ready(Ok(accepted)),
             }
         }
         Poll::Pending

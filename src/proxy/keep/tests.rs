@@ -126,7 +126,7 @@ fn in_hand(restored: &RestoredConnection) -> Vec<u8> {
         InHand::Buffer(buffer, range) => buffer[range.clone()].to_vec(),
         InHand::Pipe(pipe, length) => {
             let mut bytes = vec![0; *length];
-            rustix::io::read(pipe.read_end(), &mut bytes).unwrap();
+            rustix::io::read(&pipe.read, &mut bytes).unwrap();
             bytes
         }
     }
@@ -190,9 +190,9 @@ fn what_is_in_a_pipe_is_found() {
     let pipe = pipe(keep);
     through.client.write_all(b"hello").unwrap();
     let flow = through.slot.flow(Way::Up);
-    flow.receiving(Place::Pipe(pipe.number()));
+    flow.receiving(Place::Pipe(pipe.number));
     let how = SpliceFlags::empty();
-    splice(&through.sockets[0], None, pipe.write_end(), None, 100, how).unwrap();
+    splice(&through.sockets[0], None, &pipe.write, None, 100, how).unwrap();
     let (_, found) = next(keep);
     assert_eq!(in_hand(&found.connections[0]), b"hello");
 }
@@ -203,8 +203,8 @@ fn what_is_in_a_pipe_and_did_not_come_from_the_source_is_not_believed() {
     let through = Through::new(keep);
     let pipe = pipe(keep);
     let flow = through.slot.flow(Way::Up);
-    flow.receiving(Place::Pipe(pipe.number()));
-    rustix::io::write(pipe.write_end(), b"hello").unwrap();
+    flow.receiving(Place::Pipe(pipe.number));
+    rustix::io::write(&pipe.write, b"hello").unwrap();
     let (_, found) = next(keep);
     assert_eq!(found.lost[0].why, Some(Unclear::Contradiction));
 }

@@ -10,14 +10,6 @@ use crate::proxy::keep::{RestoredFlow, Slot, Way};
 use crate::service::kernel::{has_unread, unacknowledged_bytes};
 use crate::service::poller::Flags;
 
-/// Counts what the relay carries.
-pub trait Meter {
-    /// `bytes` were received from the client and sent to the upstream.
-    fn received(&self, bytes: usize);
-    /// `bytes` were sent to the client.
-    fn sent(&self, bytes: usize);
-}
-
 /// How a relayed connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -29,9 +21,20 @@ pub enum Ending {
     UpstreamBroken(io::ErrorKind),
 }
 
+/// What a turn has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Bytes of the client that were sent to the upstream, without those of [`Relay::announce`]; `None` if
+    /// nothing was sent.
+    pub received: Option<usize>,
+    /// Bytes that were sent to the client; `None` if nothing was sent.
+    pub sent: Option<usize>,
+    pub next: NextTurn,
+}
+
 /// What comes after a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum NextTurn {
     /// Nothing, until epoll(7) reports one of the sockets.
     Waits,
     /// Another turn, after those of other connections: there is more to be carried.
@@ -95,38 +98,34 @@ impl Relay {
     }
 
     /// Carries what can be carried now, at most a turn's worth each way.
-    pub fn turn(
-        &mut self,
-        client: BorrowedFd<'_>,
-        upstream: BorrowedFd<'_>,
-        meter: &impl Meter,
-    ) -> Turn {
+    pub fn turn(&mut self, client: BorrowedFd<'_>, upstream: BorrowedFd<'_>) -> Turn {
         let back = self.down.end;
         let mut endpoints = Endpoints {
             source: (client, &mut self.client),
             sink: (upstream, &mut self.upstream),
         };
-        let up = self
-            .up
-            .turn(&mut endpoints, back, |bytes| meter.received(bytes));
+        let (received, up) = self.up.turn(&mut endpoints, back);
         let back = self.up.end;
         let mut endpoints = Endpoints {
             source: (upstream, &mut self.upstream),
             sink: (client, &mut self.client),
         };
-        let down = self
-            .down
-            .turn(&mut endpoints, back, |bytes| meter.sent(bytes));
-        match self.ending(client, upstream) {
-            None if up || down => Turn::Again,
-            None => Turn::Waits,
-            Some(Ending::Orderly) => Turn::Ended(Ending::Orderly),
+        let (sent, down) = self.down.turn(&mut endpoints, back);
+        let next = match self.ending(client, upstream) {
+            None if up || down => NextTurn::Again,
+            None => NextTurn::Waits,
+            Some(Ending::Orderly) => NextTurn::Ended(Ending::Orderly),
             Some(ending) => {
                 // `deliver_then_reset` receives more.
                 self.up.loses_count();
                 self.down.loses_count();
-                Turn::Ended(ending)
+                NextTurn::Ended(ending)
             }
+        };
+        Turn {
+            received,
+            sent,
+            next,
         }
     }
 

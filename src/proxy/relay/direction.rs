@@ -123,8 +123,9 @@ impl Direction {
         self.rest = Some(Rest { buffer, part });
     }
 
-    /// Carries what can be carried now, at most [`TURN`], and calls `count` with the bytes of the source that
-    /// were sent. Returns whether there is more to be done at once. `back` is the end of the other direction.
+    /// Carries what can be carried now, at most [`TURN`]. Returns the number of bytes of the source that were
+    /// sent, `None` if nothing was, and whether there is more to be done at once. `back` is the end of the other
+    /// direction.
     ///
     /// If the sink is broken, discards what the source sends, while the other direction continues: the source
     /// may not read before it has sent everything.
@@ -132,11 +133,10 @@ impl Direction {
         &mut self,
         endpoints: &mut Endpoints<'_>,
         back: Option<End>,
-        count: impl FnOnce(usize),
-    ) -> bool {
+    ) -> (Option<usize>, bool) {
         let is_to_discard = |end| matches!(end, Some(End::SinkBroken(_))) && back.is_none();
         if is_to_discard(self.end) {
-            return self.discard(endpoints);
+            return (None, self.discard(endpoints));
         }
         let mut sent = 0;
         while self.end.is_none() && sent < TURN {
@@ -149,15 +149,13 @@ impl Direction {
                 self.end = Some(End::SourceBroken(errno));
             }
         }
-        if sent > 0 {
-            let preface = sent.min(self.preface);
-            self.preface -= preface;
-            count(sent - preface);
-        }
-        match self.end {
+        let preface = sent.min(self.preface);
+        self.preface -= preface;
+        let has_more = match self.end {
             None => sent >= TURN,
             end => is_to_discard(end),
-        }
+        };
+        ((sent > 0).then_some(sent - preface), has_more)
     }
 
     /// Receives and discards up to [`TURN`]. Returns whether there may be more at once.

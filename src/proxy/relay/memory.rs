@@ -26,13 +26,9 @@ pub fn keep_with(keep: Keep) {
 /// [`keep_with`] it does nothing. Fails if the address space is limited to less.
 pub fn allow_buffers(count: u32) -> std::io::Result<()> {
     if BUFFERS.get().is_none() {
-        let _ = BUFFERS.set(private(count)?);
+        let _ = BUFFERS.set(Box::leak(Box::new(Buffers::private(count)?)));
     }
     Ok(())
-}
-
-fn private(count: u32) -> std::io::Result<&'static Buffers> {
-    Ok(Box::leak(Box::new(Buffers::private(count)?)))
 }
 
 /// What connections are kept with, if they are.
@@ -43,12 +39,9 @@ pub(super) fn keep() -> Option<Keep> {
 /// Takes a buffer; `None` if all are in use.
 pub(super) fn take() -> Option<Buffer> {
     let own = SCRATCH.with_borrow_mut(Option::take);
-    own.or_else(|| match BUFFERS.get() {
-        Some(buffers) => buffers.take(),
-        None => {
-            let buffers = private(DEFAULT).ok()?;
-            BUFFERS.get_or_init(|| buffers).take()
-        }
+    own.or_else(|| {
+        allow_buffers(DEFAULT).ok()?;
+        BUFFERS.get()?.take()
     })
 }
 

@@ -17,7 +17,7 @@ mod switch;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Ending, Meter, Relay, Turn};
+pub use connection::{Ending, NextTurn, Relay};
 pub use memory::{allow_buffers, keep_with};
 pub use pipe::allow_pipes;
 pub use ready::{Ready, WATCHED};

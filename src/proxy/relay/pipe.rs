@@ -103,7 +103,7 @@ impl Pipe {
     /// A pipe with bytes in it, from the process before.
     pub(super) fn restored(pipe: keep::ParkedPipe) -> Self {
         Self {
-            capacity: fcntl_getpipe_size(pipe.write_end()).unwrap_or(CAPACITY_MIN),
+            capacity: fcntl_getpipe_size(&pipe.write).unwrap_or(CAPACITY_MIN),
             ends: Ends::Kept(pipe),
             _allowance: Allowance::take(),
         }
@@ -113,21 +113,21 @@ impl Pipe {
     pub(super) fn place(&self) -> Place {
         match &self.ends {
             Ends::Own(..) => Place::None,
-            Ends::Kept(pipe) => Place::Pipe(pipe.number()),
+            Ends::Kept(pipe) => Place::Pipe(pipe.number),
         }
     }
 
     fn read_end(&self) -> BorrowedFd<'_> {
         match &self.ends {
             Ends::Own(read, _) => read.as_fd(),
-            Ends::Kept(pipe) => pipe.read_end(),
+            Ends::Kept(pipe) => pipe.read.as_fd(),
         }
     }
 
     fn write_end(&self) -> BorrowedFd<'_> {
         match &self.ends {
             Ends::Own(_, write) => write.as_fd(),
-            Ends::Kept(pipe) => pipe.write_end(),
+            Ends::Kept(pipe) => pipe.write.as_fd(),
         }
     }
 

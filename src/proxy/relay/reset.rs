@@ -5,14 +5,12 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use crate::proxy::keep::BUFFER;
-use crate::service::stream::Stream;
+use crate::service::stream::{Stream, take_error};
+use crate::service::{ending, kernel};
 
 /// The error of a socket that epoll(7) reports as broken.
 pub(super) fn how_broken(socket: impl AsFd) -> io::ErrorKind {
-    match rustix::net::sockopt::socket_error(socket) {
-        Ok(Ok(())) => io::ErrorKind::ConnectionReset,
-        Ok(Err(errno)) | Err(errno) => errno.kind(),
-    }
+    take_error(socket).map_or(io::ErrorKind::ConnectionReset, |error| error.kind())
 }
 
 /// Makes the end of `stream` a reset, once its peer has acknowledged what was sent to it.
@@ -22,14 +20,15 @@ pub(super) fn how_broken(socket: impl AsFd) -> io::ErrorKind {
 /// read before it has sent everything.
 pub async fn deliver_then_reset<S: AsFd + AsRawFd>(stream: &Stream<S>) {
     let mut pause = Duration::from_millis(1);
-    while stream.tcp_info().is_some_and(|info| !info.closed) && stream.unacknowledged() > 0 {
+    let is_open = || kernel::tcp_info(stream).is_ok_and(|info| !info.closed);
+    while is_open() && kernel::unacknowledged_bytes(stream.as_fd()).is_ok_and(|bytes| bytes > 0) {
         tokio::select! {
             () = tokio::time::sleep(pause) => pause = (pause * 2).min(Duration::from_millis(100)),
             () = stream.broken() => break,
             () = discard(stream) => {}
         }
     }
-    stream.reset_on_close();
+    ending::reset_on_close(stream);
 }
 
 /// Receives and discards, and never returns. Cancel safe.

@@ -40,13 +40,6 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-struct NotCounted;
-
-impl Meter for NotCounted {
-    fn received(&self, _: usize) {}
-    fn sent(&self, _: usize) {}
-}
-
 /// A relay, and both peers, of which one is the source.
 struct World {
     relay: Relay,
@@ -128,7 +121,7 @@ impl World {
         }
         let (client, upstream) = (self.client.as_fd(), self.upstream.as_fd());
         if self.ending.is_none()
-            && let Turn::Ended(ending) = self.relay.turn(client, upstream, &NotCounted)
+            && let NextTurn::Ended(ending) = self.relay.turn(client, upstream).next
         {
             self.ending = Some(ending);
         }
@@ -183,10 +176,10 @@ fn what_came_before_a_reset_is_delivered_by_the_next_process_and_then_it_is_a_re
     let mut ready = Ready::new(Family::Other);
     ready.update(Flags::IN | Flags::OUT | Flags::RDHUP);
     let mut relay = Relay::restored(ready, ready, restored.slot, flows);
-    let turn = relay.turn(restored.client.as_fd(), upstream.as_fd(), &NotCounted);
+    let next = relay.turn(restored.client.as_fd(), upstream.as_fd()).next;
     assert!(
-        matches!(turn, Turn::Ended(Ending::ClientBroken(_))),
-        "{turn:?}"
+        matches!(next, NextTurn::Ended(Ending::ClientBroken(_))),
+        "{next:?}"
     );
     let mut came = [0; 8];
     through.upstream.read_exact(&mut came).unwrap();

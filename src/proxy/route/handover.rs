@@ -310,7 +310,6 @@ impl Handover {
         connection.end_handover();
         ending::end_by_reset(&connection.client);
         log::aborted(connection);
-        log::ended(connection);
     }
 
     /// The number of connections that continue when this process ends, and that the next one finds.

@@ -1,7 +1,6 @@
 //! Where admitted clients go, and how they get there.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use crate::proxy::upstream::{ATTEMPT, Connector, ProxyProtocol};
 use crate::service::address::Address;
 use crate::service::ending;
 use crate::service::leads_to;
-use crate::service::listener::{Arrival, Listener, Peer};
+use crate::service::listener::{Arrival, Listener};
 use crate::service::mutex;
 
 #[derive(Clone, Debug)]
@@ -125,23 +124,19 @@ impl Route {
         if let Some(why) = self.settings.contradiction(target) {
             return Err(SetTargetError::Contradiction(why));
         }
-        for listeners in self.listeners() {
-            if let Some(listener) = leads_to::listener_at(target, &listeners) {
-                return Err(SetTargetError::LeadsBack(listener.to_string()));
-            }
+        match leads_to::listener_at(target, &self.listeners()) {
+            Some(listener) => Err(SetTargetError::LeadsBack(listener.to_string())),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Checks whether the proxy can lead to this target. Looks up a name if it may lead back.
     pub async fn check_target_name(&self, target: &Address) -> Result<(), SetTargetError> {
         self.check_target(target)?;
-        for listeners in self.listeners() {
-            if let Some(listener) = leads_to::listener_at_name(target, &listeners).await {
-                return Err(SetTargetError::LeadsBack(listener.to_string()));
-            }
+        match leads_to::listener_at_name(target, &self.listeners()).await {
+            Some(listener) => Err(SetTargetError::LeadsBack(listener.to_string())),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// The listeners of clients and those of control calls.
@@ -196,8 +191,9 @@ impl Route {
         }
     }
 
-    /// Counts a client that was given up, and logs why.
-    pub fn count_unreachable(&self, connection: &Connection, why: &dyn std::fmt::Display) {
+    /// Gives a client up: counts it, logs why, and has it see a reset when it is closed.
+    pub fn give_up(&self, connection: &Connection, why: &dyn std::fmt::Display) {
+        connection.reset_on_close();
         self.unreachable.fetch_add(1, Relaxed);
         let target = self.target().map(|target| target.to_string());
         let target = target.unwrap_or_default();
@@ -211,20 +207,6 @@ impl Route {
     /// The number of clients given up since the process began.
     pub fn unreachable(&self) -> u64 {
         self.unreachable.load(Relaxed)
-    }
-
-    /// The bytes that the upstream gets before the first one of the client.
-    pub fn announcement(&self, connection: &Connection) -> Vec<u8> {
-        let Some(protocol) = self.settings.proxy_protocol else {
-            return Vec::new();
-        };
-        let addresses = match connection.peer {
-            Peer::Tcp(client) => rustix::net::getsockname(&connection.client)
-                .ok()
-                .and_then(|local| Some((client, SocketAddr::try_from(local).ok()?))),
-            Peer::Unix(_) | Peer::Other => None,
-        };
-        protocol.header(addresses)
     }
 
     /// The limit on the first attempt to connect, which a worker makes; `Connector::connect_with_retries` makes the

@@ -16,7 +16,8 @@ const PIPES_EACH: usize = 64;
 /// The divisor for the part of scarce descriptors that pipes get at most.
 const PIPES_PART: u64 = 32;
 
-/// Divides the descriptors. Returns how many connections may be open: `asked`, or fewer if descriptors are scarce.
+/// Raises the limit of descriptors, and divides them. Returns how many connections may be open: `asked`, or fewer if
+/// descriptors are scarce.
 pub fn share(asked: usize, threads: usize) -> usize {
     let descriptors = program::raise_descriptor_limit();
     let (connections, pipes) = shares(descriptors, asked, threads);

@@ -32,7 +32,7 @@ pub async fn first_target(
             );
         }
         Some(why) => why.to_owned(),
-        None => match leads_back(&target, own).await {
+        None => match leads_to::listener_at_name(&target, &own).await {
             None => return Ok(Some(target)),
             Some(listener) => {
                 let why = SetTargetError::LeadsBack(listener.to_string());
@@ -58,14 +58,4 @@ fn left_out(why: Failure, may_wait: bool) -> Result<Option<Address>, Failure> {
     }
     tracing::error!(ERROR = %why, "{why}; clients wait until another target is set");
     Ok(None)
-}
-
-/// The listener of this proxy that the target leads to.
-async fn leads_back<'a>(target: &Address, own: [&'a [Listener]; 2]) -> Option<&'a Listener> {
-    for listeners in own {
-        if let Some(listener) = leads_to::listener_at_name(target, listeners).await {
-            return Some(listener);
-        }
-    }
-    None
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::{descriptors, limits};
+use super::limits;
 use crate::proxy::assembly::last_will;
 use crate::proxy::event;
 use crate::proxy::keep::{self, KeepError, KeepOptions, Started};
@@ -14,17 +14,16 @@ use crate::service::notify;
 use crate::service::plural::count;
 use crate::service::program::Failure;
 
-/// Keeps connections if that is wanted and possible, and finds those that another process has left. Returns how
-/// many may be open, and what they are kept with. Fails if keeping is demanded and not possible, or if what is
-/// kept needs more descriptors.
+/// Keeps connections if that is wanted and possible, and finds those that another process has left. Returns what
+/// they are kept with. Fails if keeping is demanded and not possible, or if what is kept needs more descriptors.
 pub fn begin(
     options: &ProxyOptions,
     stored: Vec<OwnedFd>,
     respawn: Option<Vec<Inherited>>,
     listeners: &[Listener],
+    connections: usize,
     threads: usize,
-) -> Result<(usize, Option<Started>), Failure> {
-    let connections = descriptors::share(options.connections_max, threads);
+) -> Result<Option<Started>, Failure> {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let keep_options = KeepOptions {
         connections: number(connections),
@@ -70,7 +69,7 @@ pub fn begin(
             kept: kept.as_ref().map(|kept| kept.keep.connections()),
         },
     );
-    Ok((connections, kept))
+    Ok(kept)
 }
 
 fn log_kept(started: &Started) {

@@ -1,14 +1,17 @@
 //! What can fail before connections are kept: the sockets, the settings, and taking the place of the proxy
 //! that runs.
 
+use super::descriptors;
 use super::first_target::first_target;
 use super::listening::{self, not_taken_over};
 use super::take_over::Predecessor;
-use crate::proxy::admission::{LockDirectory, TargetFile, check_directory};
+use crate::proxy::admission::{LockDirectory, TargetFile};
 use crate::proxy::options::ProxyOptions;
 use crate::proxy::route::{Handover, RouteSettings};
+use crate::proxy::workers::Threads;
 use crate::service::activation::Inherited;
 use crate::service::address::Address;
+use crate::service::directory::{Directory, if_there};
 use crate::service::listener::Listener;
 use crate::service::program::Failure;
 
@@ -35,7 +38,8 @@ impl ListeningSockets {
             .into_iter()
             .partition(|socket| socket.name == CONTROL_NAME);
         for directory in listening::directories(options, control.is_empty()) {
-            check_directory(&directory)?;
+            // That one does not exist is reported when a file is to be saved in it.
+            if_there(Directory::open(&directory))?;
         }
         let mut predecessor = listening::predecessor(options, count).await?;
         let (clients, control) = match &mut predecessor {
@@ -58,6 +62,9 @@ impl ListeningSockets {
 
 /// What the proxy begins with, read and checked.
 pub struct Preparation {
+    /// How many connections may be open.
+    pub connections: usize,
+    pub threads: Threads,
     pub sockets: ListeningSockets,
     pub settings: RouteSettings,
     pub target: Option<Address>,
@@ -69,9 +76,11 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// Finds the sockets, checks the settings, and then takes the place of the proxy that runs. Until then
-    /// nothing changes for that one.
+    /// Divides the descriptors, finds the sockets, checks the settings, and then takes the place of the proxy that
+    /// runs. Until then nothing changes for that one.
     pub async fn new(options: &ProxyOptions, inherited: Vec<Inherited>) -> Result<Self, Failure> {
+        let threads = Threads::of_option(options.threads);
+        let connections = descriptors::share(options.connections_max, threads.most);
         let sockets = ListeningSockets::find(options, inherited).await?;
         let target_file = TargetFile::new(options.state_directory().as_deref());
         let target = match &options.target {
@@ -89,6 +98,8 @@ impl Preparation {
         let own: [&[Listener]; 2] = [&sockets.clients, &sockets.control];
         let target = first_target(target, &settings, own, may_wait).await?;
         let mut preparation = Self {
+            connections,
+            threads,
             sockets,
             settings,
             target,

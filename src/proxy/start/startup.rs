@@ -14,27 +14,25 @@ use crate::proxy::event;
 use crate::proxy::keep;
 use crate::proxy::options::ProxyOptions;
 use crate::proxy::route::Route;
-use crate::proxy::workers::Threads;
 use crate::service::exhausted::{self, is_of_descriptors};
 use crate::service::listener::Listener;
 use crate::service::plural::clause;
 use crate::service::program::Failure;
 
-/// A proxy with its listeners. It carries nothing before [`Self::start`].
+/// A proxy that accepts.
 pub struct AssembledProxy {
     pub proxy: Arc<Proxy>,
     pub callers: Arc<Callers>,
-    pub listeners: Arc<[Listener]>,
-    kept: Option<keep::Started>,
 }
 
 impl AssembledProxy {
-    /// Begins to keep connections, which has those that are `stored`, and puts all parts together.
-    pub fn new(
+    /// Begins to keep connections, which has those that are `stored`, puts all parts together, and has them serve.
+    /// Returns the listeners, too.
+    pub fn start(
         preparation: Preparation,
         options: &ProxyOptions,
         stored: Vec<OwnedFd>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<(Self, Arc<[Listener]>), Failure> {
         let ListeningSockets {
             predecessor,
             clients,
@@ -43,10 +41,9 @@ impl AssembledProxy {
         } = preparation.sockets;
         let listeners: Arc<[Listener]> = clients.into();
         let control: Arc<[Listener]> = control.into();
-        let settings = preparation.settings;
-        let threads = Threads::of_option(options.threads);
-        let (connections, kept) =
-            keeping::begin(options, stored, respawn, &listeners, threads.most)?;
+        let (connections, threads) = (preparation.connections, preparation.threads);
+        let most = threads.most;
+        let kept = keeping::begin(options, stored, respawn, &listeners, connections, most)?;
         let admission = Admission::new(
             Arc::clone(&listeners),
             connections,
@@ -54,14 +51,15 @@ impl AssembledProxy {
             preparation.lock,
             kept.as_ref().map(|kept| kept.keep),
         );
-        let sweep = Sweep::new(
-            options.idle_timeout.finite(),
-            options.stall_timeout.finite(),
-            settings.keepalive,
-        );
+        let sweep = Sweep {
+            idle: options.idle_timeout.finite(),
+            stalled: options.stall_timeout.finite(),
+            silent: preparation.settings.keepalive,
+            ..Sweep::default()
+        };
         let route = Route::new(
             Arc::new(admission),
-            settings,
+            preparation.settings,
             preparation.target,
             preparation.target_file,
             preparation.handover,
@@ -78,32 +76,26 @@ impl AssembledProxy {
         tokio::spawn(Arc::clone(&proxy).look_after_connections());
         let callers = Arc::new(Callers::new(control));
         server::start(&callers, &proxy);
-        Ok(Self {
-            proxy,
-            callers,
-            listeners,
-            kept,
-        })
+        serve(&proxy, kept)?;
+        Ok((Self { proxy, callers }, listeners))
     }
+}
 
-    /// Continues the connections of the process before, and then opens the doors.
-    pub fn start(&mut self) -> Result<(), Failure> {
-        let kept = self.kept.take();
-        let proxy = &self.proxy;
-        let start = proxy.workers.start().map_err(Failure::from);
-        let can_serve = start.and_then(|()| Ok(exhausted::make_sure_of(descriptors::TO_SERVE)?));
-        if let Err(failure) = can_serve {
-            return Err(cannot_carry(kept, failure));
-        }
-        if let Some(kept) = kept {
-            resumption::resume(proxy, kept);
-        }
-        proxy.workers.open_doors();
-        if let Some(keep) = proxy.admission.keep {
-            keep.serves();
-        }
-        Ok(())
+/// Continues the connections of the process before, and then opens the doors.
+fn serve(proxy: &Arc<Proxy>, kept: Option<keep::Started>) -> Result<(), Failure> {
+    let start = proxy.workers.start().map_err(Failure::from);
+    let can_serve = start.and_then(|()| Ok(exhausted::make_sure_of(descriptors::TO_SERVE)?));
+    if let Err(failure) = can_serve {
+        return Err(cannot_carry(kept, failure));
     }
+    if let Some(kept) = kept {
+        resumption::resume(proxy, kept);
+    }
+    proxy.workers.open_doors();
+    if let Some(keep) = proxy.admission.keep {
+        keep.serves();
+    }
+    Ok(())
 }
 
 /// Continues with the open connections of the predecessor, and with a target that was set while this process

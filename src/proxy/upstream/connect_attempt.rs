@@ -10,7 +10,8 @@ use super::loops::{LoopDetection, OwnAddress};
 use super::spare::Spare;
 use crate::service::address::Address;
 use crate::service::ending;
-use crate::service::stream::Stream;
+use crate::service::socket::local_address;
+use crate::service::stream::{Stream, take_error};
 
 #[derive(Debug)]
 pub struct Upstream {
@@ -107,9 +108,7 @@ const FIRST_CHOSEN_PORT: u16 = 32_768;
 fn is_connected_to_itself(socket: &Socket, to: &SockAddr) -> bool {
     to.as_socket()
         .is_some_and(|to| to.port() >= FIRST_CHOSEN_PORT)
-        && socket
-            .local_addr()
-            .is_ok_and(|own| own.as_socket() == to.as_socket())
+        && local_address(socket) == to.as_socket()
 }
 
 /// A socket that is being connected. If it is dropped because the client has left, an upstream that has
@@ -121,7 +120,7 @@ impl PendingSocket {
         if let Some(stream) = &self.0 {
             // It becomes writable when connecting is over, connect(2).
             stream.writable().await?;
-            if let Some(error) = stream.take_error() {
+            if let Some(error) = take_error(stream) {
                 return Err(error);
             }
         }
@@ -135,7 +134,7 @@ impl PendingSocket {
 impl Drop for PendingSocket {
     fn drop(&mut self) {
         if let Some(stream) = &self.0 {
-            stream.reset_on_close();
+            ending::reset_on_close(stream);
         }
     }
 }

@@ -13,11 +13,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use socket2::{SockAddr, SockRef, Socket};
+use socket2::{SockAddr, Socket};
 
 use crate::service::leads_to::{destination, is_our_network};
 use crate::service::listener::{Arrival, Peer};
 use crate::service::mutex;
+use crate::service::socket::local_address;
 
 /// An address in its canonical form, and a port.
 type Endpoint = (IpAddr, u16);
@@ -79,8 +80,8 @@ impl LoopDetection {
         };
         let mut upstreams = self.upstreams();
         let connected = socket.connect(address);
-        let own = socket.local_addr().ok().and_then(|own| own.as_socket());
-        let own = own.filter(|own| own.port() != 0).map(|own| {
+        let own = local_address(socket).filter(|own| own.port() != 0);
+        let own = own.map(|own| {
             upstreams.insert(endpoint(own), endpoint(to));
             OwnAddress {
                 detection: Arc::clone(self),
@@ -101,8 +102,7 @@ impl LoopDetection {
                 let Some(to) = self.upstreams().get(&endpoint(peer)).copied() else {
                     return false;
                 };
-                let socket = SockRef::from(&client.socket);
-                let at = socket.local_addr().ok().and_then(|at| at.as_socket());
+                let at = local_address(&client.socket);
                 // The same addresses may be in use in another network.
                 at.map(endpoint) == Some(to) && is_our_network(&client.socket) != Some(false)
             }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
     use crate::service::address::Address;
     use crate::service::listener::{Accepted, Listener};
-    use socket2::{Domain, Type};
+    use socket2::{Domain, SockRef, Type};
 
     /// A listener, and a socket that was connected to it.
     fn connected(detection: &Arc<LoopDetection>) -> (Listener, Socket, Option<OwnAddress>) {

@@ -25,7 +25,11 @@ impl Spare {
 
     /// The socket, if it is certain that it will be connected to this target.
     pub fn for_target(&self, target: &Address) -> Option<BorrowedFd<'_>> {
-        let is_certain = !matches!(target, Address::Tcp { .. }) || target.literal().is_some();
+        let is_certain = match target {
+            Address::Tcp { .. } => target.literal().is_some(),
+            Address::Handover(_) => false,
+            _ => true,
+        };
         let (is, socket) = self.0.as_ref()?;
         (is_certain && *is == domain(target)).then(|| socket.as_fd())
     }

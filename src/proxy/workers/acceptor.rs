@@ -5,7 +5,6 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::proxy::admission::{AdmitOutcome, AdmittedClient};
-use crate::proxy::keep::Slot;
 use crate::proxy::route::Route;
 use crate::proxy::upstream::Spare;
 use crate::service::address::Address;
@@ -29,8 +28,6 @@ pub(super) struct Acceptor {
     listeners: Arc<[Listener]>,
     /// For the upstream of the next client.
     spare: Spare,
-    /// For the next client.
-    slot: Option<Slot>,
     /// The clients that are accepted at once: more, the more came the last time. Where clients come one
     /// after another, that saves the call that would find none.
     batch: usize,
@@ -43,7 +40,6 @@ impl Acceptor {
         Self {
             listeners,
             spare: Spare::default(),
-            slot: None,
             batch: 1,
             pause: Pause::default(),
         }
@@ -80,10 +76,7 @@ impl Acceptor {
                     }
                 }
                 Ok(AdmitOutcome::Own(client)) => route.refuse_own(&client),
-                Ok(AdmitOutcome::Full(client, source, open)) => {
-                    route.admission.refuse(&client, &source, open);
-                }
-                Ok(AdmitOutcome::Gone) => {}
+                Ok(AdmitOutcome::Full(..) | AdmitOutcome::Gone) => {}
                 Ok(AdmitOutcome::NoClient) => break,
                 Ok(AdmitOutcome::Exhausted(error)) => {
                     route.has_no_descriptors();
@@ -121,13 +114,10 @@ impl Acceptor {
         if let Err(error) = reservation {
             return Ok(AdmitOutcome::Exhausted(error));
         }
-        if let (None, Some(keep)) = (self.slot, route.admission.keep) {
-            self.slot = keep.claim();
-        }
         let loops = &route.connector.loops;
         route
             .admission
-            .admit(listener, &mut self.slot, |client| loops.is_own(client))
+            .admit(listener, |client| loops.is_own(client))
     }
 }
 
@@ -137,10 +127,7 @@ fn park(route: &Route, arrivals: &[ClientWithTarget]) {
     let Some(keep) = route.admission.keep else {
         return;
     };
-    let relayed = arrivals
-        .iter()
-        .filter(|(_, target)| !matches!(**target, Address::Handover(_)));
-    let pairs = relayed.filter_map(|(client, target)| {
+    let pairs = arrivals.iter().filter_map(|(client, target)| {
         let connection = client.connection();
         let (slot, upstream) = (connection.slot?, client.spare.for_target(target)?);
         slot.set_text(&target.to_string());

@@ -24,7 +24,7 @@ pub(super) async fn deliver_and_reset(client: AdmittedClient, broken: Side, kind
             () = reset(intact) => {}
             _ = connection.aborted() => {
                 connection.reset_on_close();
-                log::aborted(connection);
+                return log::aborted(connection);
             }
         }
     }

@@ -3,16 +3,16 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::net::sockopt;
-
-use crate::proxy::admission::{AdmittedClient, Connection, log};
+use crate::proxy::admission::{AdmittedClient, Connection};
 use crate::proxy::keep::{RestoredFlow, Slot, SlotSockets, Way};
 use crate::proxy::relay::{Ready, Relay};
 use crate::proxy::route::Route;
 use crate::proxy::upstream::{ConnectedUpstream, log_failure};
 use crate::service::address::Address;
 use crate::service::ending;
-use crate::service::stream::Family;
+use crate::service::listener::Peer;
+use crate::service::socket::local_address;
+use crate::service::stream::{Family, take_error};
 
 /// A client whose upstream is connected, or is about to be.
 #[derive(Debug)]
@@ -77,8 +77,14 @@ impl CarriedConnection {
 
     /// Makes the relay send the PROXY header first, if there is one.
     fn announce(&mut self, route: &Route) {
-        let bytes = route.announcement(self.admitted.connection());
-        self.relay.announce(&bytes);
+        let Some(protocol) = route.settings.proxy_protocol else {
+            return;
+        };
+        let addresses = match self.connection().peer {
+            Peer::Tcp(client) => local_address(self.admitted.socket()).map(|local| (client, local)),
+            Peer::Unix(_) | Peer::Other => None,
+        };
+        self.relay.announce(&protocol.header(addresses));
     }
 
     /// What has to be parked, if the connection is to be kept, and the target.
@@ -111,10 +117,7 @@ impl CarriedConnection {
         else {
             return;
         };
-        let error = match sockopt::socket_error(socket) {
-            Ok(Err(errno)) => errno.into(),
-            _ => io::ErrorKind::TimedOut.into(),
-        };
+        let error = take_error(socket).unwrap_or_else(|| io::ErrorKind::TimedOut.into());
         let connection = self.connection();
         log_failure(target, &error, Some((connection.id, &connection.peer)));
     }
@@ -149,12 +152,6 @@ impl CarriedConnection {
         };
         let client = self.admitted.socket();
         self.relay.close_if_empty(client, upstream.socket.as_fd())
-    }
-
-    /// Closes a connection that has ended in order on both sides.
-    pub(super) fn complete(self) {
-        log::ended(self.connection());
-        self.connection().set_complete();
     }
 
     /// Has both sides see a reset when the connection is closed.

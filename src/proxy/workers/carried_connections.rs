@@ -72,10 +72,11 @@ impl CarriedConnections {
         &mut self.connections[key]
     }
 
-    /// Takes out a connection that has ended in order: its sockets are closed next, which ends the watching
-    /// too.
-    pub(super) fn take_ended(&mut self, key: usize) -> Box<CarriedConnection> {
-        self.connections.remove(key)
+    /// Closes a connection that has ended in order on both sides, which ends the watching too.
+    pub(super) fn complete(&mut self, key: usize) {
+        let carried = self.connections.remove(key);
+        log::ended(carried.connection());
+        carried.connection().set_complete();
     }
 
     /// Takes out a connection that continues elsewhere, and watches its sockets no more.
@@ -107,9 +108,7 @@ impl CarriedConnections {
     pub(super) fn cut(&mut self) {
         let keys: Vec<usize> = self.keys(CarriedConnection::must_end).collect();
         for key in keys {
-            let connection = self.get(key).connection();
-            log::aborted(connection);
-            log::ended(connection);
+            log::aborted(self.get(key).connection());
             self.reset(key);
         }
     }
@@ -128,7 +127,7 @@ impl CarriedConnections {
             if self.get_mut(key).close_if_empty() {
                 log::closed_idle(self.get(key).connection());
                 count.closes_idle();
-                self.take_ended(key).complete();
+                self.complete(key);
             }
         }
     }

@@ -82,6 +82,7 @@ impl Wait<'_> {
             _ = connection.aborted() => {
                 connection.reset_on_close();
                 log::aborted(connection);
+                return WaitOutcome::Over;
             }
         }
         log::ended(connection);
@@ -92,7 +93,7 @@ impl Wait<'_> {
     async fn reach(&self, connection: &Connection, spare: Spare) -> io::Result<WaitOutcome> {
         let client = Stream::of(connection.client.as_fd())?;
         let Some(first_target) = self.route.target() else {
-            client.reset_on_close();
+            connection.reset_on_close();
             return Ok(WaitOutcome::Over);
         };
         // The client has found no room, so it waits for that at once.
@@ -112,8 +113,7 @@ impl Wait<'_> {
         let connected = match connected {
             Ok(connected) => connected,
             Err(error) => {
-                self.route.count_unreachable(connection, &error);
-                client.reset_on_close();
+                self.route.give_up(connection, &error);
                 return Ok(WaitOutcome::Over);
             }
         };
@@ -156,8 +156,7 @@ impl Wait<'_> {
             return WaitOutcome::Again;
         }
         let why = format!("nobody takes clients at {target}");
-        self.route.count_unreachable(connection, &why);
-        connection.reset_on_close();
+        self.route.give_up(connection, &why);
         WaitOutcome::Over
     }
 }
@@ -177,8 +176,7 @@ pub(super) fn retry_handover(
     let connection = client.connection();
     let Some(pause) = pause else {
         let why = "the process that gets it closes it unserved, again and again";
-        route.count_unreachable(connection, &why);
-        connection.reset_on_close();
+        route.give_up(connection, &why);
         return None;
     };
     tracing::debug!(

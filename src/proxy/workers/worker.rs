@@ -15,8 +15,8 @@ use super::load::Stopwatch;
 use super::outbox::Outbox;
 use super::pool::WorkerPool;
 use super::token::{DOORS, ENDS, INBOX, ROOM, UPSTREAM};
-use crate::proxy::admission::{AdmittedClient, ConnectionMeter, Side};
-use crate::proxy::relay::{Ending, Turn};
+use crate::proxy::admission::{AdmittedClient, Side};
+use crate::proxy::relay::{Ending, NextTurn};
 use crate::proxy::route::Route;
 use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream, log_failure};
 use crate::service::address::Address;
@@ -322,26 +322,22 @@ impl Worker {
         let Some(upstream) = connection.upstream.get() else {
             return;
         };
-        let meter = ConnectionMeter {
-            connection,
-            now: self.now,
-        };
-        match relay.turn(admitted.socket(), upstream.socket.as_fd(), &meter) {
-            Turn::Waits => {}
-            Turn::Again => {
+        let turn = relay.turn(admitted.socket(), upstream.socket.as_fd());
+        connection.count(turn.received, turn.sent, self.now);
+        match turn.next {
+            NextTurn::Waits => {}
+            NextTurn::Again => {
                 if !std::mem::replace(is_queued, true) {
                     self.queued_turns.push(token);
                 }
             }
-            Turn::Ended(ending) => self.end(key, ending),
+            NextTurn::Ended(ending) => self.end(key, ending),
         }
     }
 
     fn end(&mut self, key: usize, ending: Ending) {
         let (broken, kind) = match ending {
-            Ending::Orderly => {
-                return self.connections.take_ended(key).complete();
-            }
+            Ending::Orderly => return self.connections.complete(key),
             Ending::ClientBroken(kind) => (Side::Client, kind),
             Ending::UpstreamBroken(kind) => (Side::Upstream, kind),
         };

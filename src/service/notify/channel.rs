@@ -58,7 +58,13 @@ impl Channel {
         descriptors: &[BorrowedFd<'_>],
         flags: SendFlags,
     ) -> io::Result<()> {
-        rights::send_to(&self.socket, &self.address, message, descriptors, flags)?;
+        rights::send_to(
+            &self.socket,
+            Some(&self.address),
+            message,
+            descriptors,
+            flags,
+        )?;
         Ok(())
     }
 

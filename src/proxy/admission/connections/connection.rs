@@ -13,7 +13,6 @@ use super::unanswered::CarriedBytes;
 use super::unresponsive::{Stall, is_gone};
 use crate::interface::ConnectionStatus;
 use crate::proxy::keep::{Keep, Slot, Way};
-use crate::proxy::relay::Meter;
 use crate::proxy::upstream::ConnectedUpstream;
 use crate::service::address::Address;
 use crate::service::client_socket::ClientSocket;
@@ -270,6 +269,28 @@ impl Connection {
         elsewhere.unwrap_or_else(|| self.traffic.carried())
     }
 
+    /// Counts bytes from the client, and then bytes to it; `None`: nothing was carried that way.
+    pub fn count(&self, received: Option<usize>, sent: Option<usize>, now: Uptime) {
+        if received.is_none() && sent.is_none() {
+            return;
+        }
+        let traffic = &self.traffic;
+        for (counter, bytes) in [(&traffic.received, received), (&traffic.sent, sent)] {
+            if let Some(bytes) = bytes {
+                // Only the thread that carries the connection counts.
+                counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
+            }
+        }
+        let awaits_reply = sent.is_none();
+        if traffic.awaits_reply.load(Relaxed) != awaits_reply {
+            traffic.awaits_reply.store(awaits_reply, Relaxed);
+            if let Some(slot) = self.slot {
+                slot.set_awaits_reply(awaits_reply);
+            }
+        }
+        traffic.set_active(now);
+    }
+
     pub fn active(&self) -> Uptime {
         Uptime::from_micros(self.traffic.active_usec.load(Relaxed))
     }
@@ -338,37 +359,5 @@ impl Connection {
             received_bytes,
             sent_bytes,
         }
-    }
-}
-
-/// Counts what a connection carries at this moment.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionMeter<'a> {
-    pub connection: &'a Connection,
-    pub now: Uptime,
-}
-
-impl ConnectionMeter<'_> {
-    fn count(&self, counter: &AtomicU64, bytes: usize, awaits_reply: bool) {
-        let traffic = &self.connection.traffic;
-        // Only the thread that carries the connection counts.
-        counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
-        if traffic.awaits_reply.load(Relaxed) != awaits_reply {
-            traffic.awaits_reply.store(awaits_reply, Relaxed);
-            if let Some(slot) = self.connection.slot {
-                slot.set_awaits_reply(awaits_reply);
-            }
-        }
-        traffic.set_active(self.now);
-    }
-}
-
-impl Meter for ConnectionMeter<'_> {
-    fn received(&self, bytes: usize) {
-        self.count(&self.connection.traffic.received, bytes, true);
-    }
-
-    fn sent(&self, bytes: usize) {
-        self.count(&self.connection.traffic.sent, bytes, false);
     }
 }

@@ -7,25 +7,26 @@ use crate::proxy::event;
 use crate::service::clock::{Uptime, micros};
 use crate::service::plural::count;
 
-/// Logs why it was ended, if it was.
+/// Logs its end, and why, if there was a reason to end it.
 pub fn aborted(connection: &Connection) {
-    let Some(why) = connection.abort_reason() else {
-        return;
-    };
-    let message_id = (why == Abort::PeerGone).then_some(event::PEER_GONE);
-    tracing::info!(
-        MESSAGE_ID = message_id, CONNECTION_ID = connection.id, PEER = %connection.peer,
-        REASON = why.as_str(),
-        "connection {} of {} was ended: {}", connection.id, connection.peer, why.as_str()
-    );
+    if let Some(why) = connection.abort_reason() {
+        let message_id = (why == Abort::PeerGone).then_some(event::PEER_GONE);
+        was_ended(connection, message_id, Some(why.as_str()), why.as_str());
+    }
+    ended(connection);
 }
 
 /// Logs that a drain ends it because it is idle.
 pub fn closed_idle(connection: &Connection) {
+    let why = "it was idle for the --close-idle time of a lock";
+    was_ended(connection, None, None, why);
+}
+
+fn was_ended(connection: &Connection, message_id: Option<&str>, reason: Option<&str>, why: &str) {
     tracing::info!(
-        CONNECTION_ID = connection.id, PEER = %connection.peer,
-        "connection {} of {} was ended: it was idle for the --close-idle time of a lock",
-        connection.id, connection.peer
+        MESSAGE_ID = message_id, CONNECTION_ID = connection.id, PEER = %connection.peer,
+        REASON = reason,
+        "connection {} of {} was ended: {why}", connection.id, connection.peer
     );
 }
 
@@ -54,9 +55,6 @@ pub fn peer_gone(connection: &Connection, side: Side) {
         Side::Client => "the client",
         Side::Upstream => "the upstream",
     };
-    tracing::info!(
-        MESSAGE_ID = event::PEER_GONE, CONNECTION_ID = connection.id, PEER = %connection.peer,
-        "connection {} of {} was ended: {peer} did not answer for the keepalive time",
-        connection.id, connection.peer
-    );
+    let why = format!("{peer} did not answer for the keepalive time");
+    was_ended(connection, Some(event::PEER_GONE), None, &why);
 }

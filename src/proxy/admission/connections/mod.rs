@@ -9,7 +9,7 @@ mod sweep;
 mod unanswered;
 mod unresponsive;
 
-pub use connection::{Abort, Connection, ConnectionMeter, Side};
+pub use connection::{Abort, Connection, Side};
 pub use registry::{Connections, Cuts};
 pub use sources::Source;
 pub use sweep::Sweep;

@@ -49,7 +49,7 @@ impl fmt::Display for Source {
 }
 
 /// Open connections by source, and clients that were refused because their source had too many.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Sources {
     /// The most connections of one source.
     most: usize,
@@ -64,10 +64,7 @@ impl Sources {
     pub fn new(most: usize) -> Self {
         Self {
             most,
-            open: HashMap::new(),
-            refused: 0,
-            reported: 0,
-            reported_at: None,
+            ..Self::default()
         }
     }
 

@@ -5,30 +5,17 @@ use std::time::Duration;
 use super::connection::{Abort, Connection};
 use crate::service::clock::{Repetition, Uptime};
 
-/// The time limits of a connection, and when the connections were last compared with them.
+/// The limits on the time in which nothing is carried, a receiver takes nothing, and a peer does not answer.
 #[derive(Debug, Default)]
 pub struct Sweep {
-    idle: Option<Duration>,
-    stalled: Option<Duration>,
-    silent: Option<Duration>,
-    repetition: Repetition,
+    pub idle: Option<Duration>,
+    pub stalled: Option<Duration>,
+    pub silent: Option<Duration>,
+    /// When the connections are compared with them.
+    pub repetition: Repetition,
 }
 
 impl Sweep {
-    /// Limits on the time in which nothing is carried, a receiver takes nothing, and a peer does not answer.
-    pub fn new(
-        idle: Option<Duration>,
-        stalled: Option<Duration>,
-        silent: Option<Duration>,
-    ) -> Self {
-        Self {
-            idle,
-            stalled,
-            silent,
-            repetition: Repetition::default(),
-        }
-    }
-
     /// Whether a sweep is due, and when the next one is; `None` without a limit.
     pub(super) fn is_due(&self, now: Uptime) -> Option<(bool, Uptime)> {
         let all = [self.idle, self.stalled, self.silent];

@@ -1,6 +1,6 @@
 //! Pipes whose content outlives the process.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::message::{Kind, LotEntry};
@@ -12,9 +12,12 @@ use crate::proxy::keep::table::layout::{Phase, RawPipe, State};
 #[derive(Debug)]
 pub struct ParkedPipe {
     parking: &'static Parking,
-    number: u32,
-    read: OwnedFd,
-    write: OwnedFd,
+    /// Its number, by which a slot refers to it.
+    pub number: u32,
+    /// The end that is read from.
+    pub read: OwnedFd,
+    /// The end that is written to.
+    pub write: OwnedFd,
 }
 
 impl Parking {
@@ -73,23 +76,6 @@ impl Parking {
 fn write_down(raw: &RawPipe, read: &OwnedFd, write: &OwnedFd) {
     raw.read.store(read.as_raw_fd() as u32, Release);
     raw.write.store(write.as_raw_fd() as u32, Release);
-}
-
-impl ParkedPipe {
-    /// Its number, by which a slot refers to it.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// The end that is read from.
-    pub fn read_end(&self) -> BorrowedFd<'_> {
-        self.read.as_fd()
-    }
-
-    /// The end that is written to.
-    pub fn write_end(&self) -> BorrowedFd<'_> {
-        self.write.as_fd()
-    }
 }
 
 impl Drop for ParkedPipe {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use rustix::io::Errno;
 
 use super::contents::{Contents, make_room};
-use super::restored_connection::{LostConnection, RestoredConnection, RestoredFlow, Stage};
+use super::restored_connection::{InHand, LostConnection, RestoredConnection, RestoredFlow, Stage};
 use super::settle::{SettledConnection, claimed_twice, settle};
 use super::sockets::Sockets;
 use super::strays;
@@ -72,20 +72,9 @@ impl Restoration {
     /// Parks those that only the will has saved. Not before all numbers are written down: it may lead to
     /// parking everything.
     fn park(&self, parking: &Parking) {
-        for RestoredConnection {
-            slot,
-            client,
-            stage,
-        } in &self.connections
-        {
-            match stage {
-                _ if slot.is_parked() => {}
-                Stage::Connected { upstream, .. } => {
-                    parking.park(*slot, client.as_fd(), upstream.as_fd());
-                }
-                _ => {
-                    parking.park_again(*slot, client.as_fd());
-                }
+        for RestoredConnection { slot, client, .. } in &self.connections {
+            if !slot.is_parked() {
+                parking.park_again(*slot, client.as_fd());
             }
         }
     }
@@ -213,7 +202,7 @@ fn resume(
     sockets.shut_down(slot);
     let [up, down] = flows;
     let flows = [(Way::Up, up), (Way::Down, down)].map(|(way, flow)| RestoredFlow {
-        in_hand: supply.take(flow.in_hand),
+        in_hand: supply.take(flow.in_hand).unwrap_or(InHand::None),
         finished: slot.flow(way).is_finished(),
         source_broken: flow.source_broken,
     });

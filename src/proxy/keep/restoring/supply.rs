@@ -41,11 +41,7 @@ impl Supply {
     }
 
     /// Takes the buffer or the pipe that has these bytes.
-    pub(super) fn take(&mut self, bytes: Option<HeldBytes>) -> InHand {
-        self.find(bytes).unwrap_or(InHand::None)
-    }
-
-    fn find(&mut self, bytes: Option<HeldBytes>) -> Option<InHand> {
+    pub(super) fn take(&mut self, bytes: Option<HeldBytes>) -> Option<InHand> {
         let HeldBytes {
             place,
             from,

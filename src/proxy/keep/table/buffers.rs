@@ -23,7 +23,7 @@ pub struct Buffers {
     left: AtomicBool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct FreeBuffers {
     /// Buffers that have their memory.
     warm: Vec<u32>,
@@ -57,14 +57,10 @@ impl Buffers {
     }
 
     fn of(mapping: Mapping, count: u32) -> Self {
+        let free = FreeBuffers::default();
         Self {
             mapping,
-            free: Mutex::new(FreeBuffers {
-                warm: Vec::new(),
-                cold: Vec::new(),
-                top: 0,
-                count,
-            }),
+            free: Mutex::new(FreeBuffers { count, ..free }),
             left: AtomicBool::new(false),
         }
     }

@@ -11,7 +11,7 @@ use crate::service::mutex;
 #[derive(Debug)]
 pub(super) struct FreeIndices(Mutex<FreeList>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct FreeList {
     indices: Vec<u32>,
     /// How many are in use.
@@ -22,12 +22,8 @@ struct FreeList {
 
 impl FreeIndices {
     pub(super) fn new(most: u32) -> Self {
-        let (indices, used) = (Vec::new(), 0);
-        Self(Mutex::new(FreeList {
-            indices,
-            used,
-            most,
-        }))
+        let list = FreeList::default();
+        Self(Mutex::new(FreeList { most, ..list }))
     }
 
     /// Sets how many may be in use at a time.

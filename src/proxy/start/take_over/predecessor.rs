@@ -16,7 +16,7 @@ use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
 use crate::proxy::admission::{LockDirectory, TargetFile};
 use crate::proxy::assembly::Proxy;
 use crate::service::address::Address;
-use crate::service::listener::{ListenError, Listener};
+use crate::service::listener::Listener;
 use crate::service::path_check::PathCheck;
 use crate::service::predecessor::PredecessorSockets;
 use crate::service::varlink::{Call, ReceiveError, Reply, SERVICE_INTERFACE, VarlinkConnection};
@@ -150,25 +150,19 @@ impl Predecessor {
         &mut self,
         addresses: &[Address],
     ) -> Result<(Vec<Listener>, Vec<Listener>), TakeOverError> {
-        self.sort(addresses).map_err(|error| {
-            let there = self.hand_over.listeners.join(", ");
-            self.failure(Obstacle::Listen { error, there })
-        })
-    }
-
-    fn sort(
-        &mut self,
-        addresses: &[Address],
-    ) -> Result<(Vec<Listener>, Vec<Listener>), ListenError> {
         let mut sockets = std::mem::take(&mut self.sockets);
         let control = sockets.pop();
-        let mut sockets = PredecessorSockets::new(sockets);
-        let listeners = Listener::take_or_bind_all(addresses, &mut sockets)?;
-        let surplus = sockets.rest()?;
+        let mut sockets = PredecessorSockets(sockets);
+        let fail = |error| {
+            let there = self.hand_over.listeners.join(", ");
+            self.failure(Obstacle::Listen { error, there })
+        };
+        let listeners = Listener::take_or_bind_all(addresses, &mut sockets).map_err(fail)?;
+        let surplus = sockets.rest().map_err(fail)?;
         let control = control.map(|socket| Listener::of_predecessor(socket, Some(&self.path)));
-        let control = control.into_iter().collect::<Result<_, _>>()?;
+        let control = control.transpose().map_err(fail)?;
         self.surplus = surplus;
-        Ok((listeners, control))
+        Ok((listeners, control.into_iter().collect()))
     }
 
     /// Makes the other process stop accepting: from then on clients and callers come here. Returns the
