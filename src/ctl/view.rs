@@ -122,8 +122,7 @@ impl View {
 pub fn progress(reply: &GateReply) -> String {
     let closed_idle = match reply.closed_idle {
         0 => String::new(),
-        1 => " 1 idle one closed,".to_owned(),
-        more => format!(" {more} idle ones closed,"),
+        more => format!(" {} closed,", count(more, "idle one")),
     };
     format!(
         "{}: {} open,{closed_idle} {}",

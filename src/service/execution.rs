@@ -62,12 +62,8 @@ mod tests {
         assert!(Command::new(&program).status().unwrap().success());
         // Of this thread and its children only.
         let restricted = std::thread::spawn(move || {
-            let status = restrict_to(SYSTEM.map(Path::new)).unwrap();
-            assert_ne!(
-                status.ruleset,
-                RulesetStatus::NotEnforced,
-                "this test needs a kernel with Landlock"
-            );
+            let status = restrict_to(SYSTEM.map(Path::new)).unwrap().ruleset;
+            assert!(status != RulesetStatus::NotEnforced, "needs Landlock");
             assert!(Command::new("/usr/bin/true").status().unwrap().success());
             Command::new(&program).status().unwrap_err().kind()
         });

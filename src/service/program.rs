@@ -180,11 +180,6 @@ pub fn share_descriptors(limit: u64, reserved: u64, each: u64) -> usize {
     usize::try_from(limit.saturating_sub(reserved) / each).unwrap_or(usize::MAX)
 }
 
-/// The processors that this process may use, by its affinity and its cgroup's `CPUQuota=`.
-pub fn cpus() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
 /// Reads a port, for an option. The error is a sentence.
 pub(crate) fn port(text: &str) -> Result<u16, String> {
     text.parse()

@@ -149,7 +149,7 @@ impl Admission {
             match notice {
                 Notice::Force => self.connections.abort_all(Abort::Forced),
                 Notice::Opened(_) => self.backlog.gate_opened(),
-                Notice::Locked => self.connections.drain_begins(),
+                Notice::Locked => self.connections.closed_idle.store(0, Relaxed),
                 Notice::Drained | Notice::Ended | Notice::RecordLeft(_) => {}
             }
         }

@@ -24,11 +24,10 @@ pub enum Ending {
 /// What a turn has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// Bytes of the client that were sent to the upstream, without those of [`Relay::announce`]; `None` if
-    /// nothing was sent.
-    pub received: Option<usize>,
-    /// Bytes that were sent to the client; `None` if nothing was sent.
-    pub sent: Option<usize>,
+    /// Bytes of the client that were sent to the upstream, without those of [`Relay::announce`].
+    pub received: usize,
+    /// Bytes that were sent to the client.
+    pub sent: usize,
     pub next: NextTurn,
 }
 

@@ -124,8 +124,7 @@ impl Direction {
     }
 
     /// Carries what can be carried now, at most [`TURN`]. Returns the number of bytes of the source that were
-    /// sent, `None` if nothing was, and whether there is more to be done at once. `back` is the end of the other
-    /// direction.
+    /// sent, and whether there is more to be done at once. `back` is the end of the other direction.
     ///
     /// If the sink is broken, discards what the source sends, while the other direction continues: the source
     /// may not read before it has sent everything.
@@ -133,10 +132,10 @@ impl Direction {
         &mut self,
         endpoints: &mut Endpoints<'_>,
         back: Option<End>,
-    ) -> (Option<usize>, bool) {
+    ) -> (usize, bool) {
         let is_to_discard = |end| matches!(end, Some(End::SinkBroken(_))) && back.is_none();
         if is_to_discard(self.end) {
-            return (None, self.discard(endpoints));
+            return (0, self.discard(endpoints));
         }
         let mut sent = 0;
         while self.end.is_none() && sent < TURN {
@@ -155,7 +154,7 @@ impl Direction {
             None => sent >= TURN,
             end => is_to_discard(end),
         };
-        ((sent > 0).then_some(sent - preface), has_more)
+        (sent - preface, has_more)
     }
 
     /// Receives and discards up to [`TURN`]. Returns whether there may be more at once.

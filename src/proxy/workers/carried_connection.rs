@@ -122,11 +122,6 @@ impl CarriedConnection {
         log_failure(target, &error, Some((connection.id, &connection.peer)));
     }
 
-    /// Closes an upstream that has not answered.
-    pub(super) fn into_client(self) -> AdmittedClient {
-        self.admitted
-    }
-
     pub(super) fn upstream(&self) -> Option<BorrowedFd<'_>> {
         Some(self.any_upstream()?.socket.as_fd())
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use slab::Slab;
@@ -126,7 +127,7 @@ impl CarriedConnections {
         for key in keys {
             if self.get_mut(key).close_if_empty() {
                 log::closed_idle(self.get(key).connection());
-                count.closes_idle();
+                count.closed_idle.fetch_add(1, Relaxed);
                 self.complete(key);
             }
         }

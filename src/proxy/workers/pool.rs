@@ -22,7 +22,6 @@ use crate::service::exhausted::is_of_descriptors;
 use crate::service::mutex;
 use crate::service::plural::count;
 use crate::service::processors::Processors;
-use crate::service::program;
 
 /// Another thread is started only if this part of a processor was idle lately, in thousandths. Where less
 /// is, the clients or the upstream would have to wait for the new thread.
@@ -37,10 +36,11 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// As `--threads` says; without it as many as there are processors.
+    /// As `--threads` says; without it as many as there are processors, by affinity and `CPUQuota=`.
     pub fn of_option(given: Option<usize>) -> Self {
+        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            most: given.unwrap_or_else(program::cpus),
+            most: given.unwrap_or_else(processors),
             if_idle: given.is_none(),
         }
     }

@@ -357,7 +357,7 @@ impl Worker {
         // Before the upstream's socket is closed, so that the next process does not take it for the upstream.
         connection.admitted.park();
         connection.log_failed_attempt();
-        self.pool.wait_after_failure(connection.into_client());
+        self.pool.wait_after_failure(connection.admitted);
     }
 
     /// Gives half of the active connections to another thread, if one has time.

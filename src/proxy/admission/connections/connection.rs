@@ -269,19 +269,17 @@ impl Connection {
         elsewhere.unwrap_or_else(|| self.traffic.carried())
     }
 
-    /// Counts bytes from the client, and then bytes to it; `None`: nothing was carried that way.
-    pub fn count(&self, received: Option<usize>, sent: Option<usize>, now: Uptime) {
-        if received.is_none() && sent.is_none() {
+    /// Counts bytes from the client, and then bytes to it.
+    pub fn count(&self, received: usize, sent: usize, now: Uptime) {
+        if received + sent == 0 {
             return;
         }
         let traffic = &self.traffic;
         for (counter, bytes) in [(&traffic.received, received), (&traffic.sent, sent)] {
-            if let Some(bytes) = bytes {
-                // Only the thread that carries the connection counts.
-                counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
-            }
+            // Only the thread that carries the connection counts.
+            counter.store(counter.load(Relaxed) + bytes as u64, Relaxed);
         }
-        let awaits_reply = sent.is_none();
+        let awaits_reply = sent == 0;
         if traffic.awaits_reply.load(Relaxed) != awaits_reply {
             traffic.awaits_reply.store(awaits_reply, Relaxed);
             if let Some(slot) = self.slot {

@@ -39,8 +39,8 @@ pub struct Connections {
     /// Of connections that have ended.
     received: AtomicU64,
     sent: AtomicU64,
-    /// Ended by a drain because they were idle, since it began.
-    closed_idle: AtomicU64,
+    /// Ended because they were idle, since the last drain began.
+    pub closed_idle: AtomicU64,
     cuts: Mutex<Cuts>,
     has_cuts: Notify,
 }
@@ -110,21 +110,6 @@ impl Connections {
     /// Clients refused because their source had too many connections.
     pub fn refused(&self) -> u64 {
         self.sources().map_or(0, |sources| sources.refused)
-    }
-
-    /// A drain begins.
-    pub fn drain_begins(&self) {
-        self.closed_idle.store(0, Relaxed);
-    }
-
-    /// Counts a connection that is ended because it is idle.
-    pub fn closes_idle(&self) {
-        self.closed_idle.fetch_add(1, Relaxed);
-    }
-
-    /// How many connections the last drain has ended because they were idle.
-    pub fn closed_idle(&self) -> u64 {
-        self.closed_idle.load(Relaxed)
     }
 
     pub fn accepted(&self) -> u64 {

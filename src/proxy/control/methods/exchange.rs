@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -77,7 +78,7 @@ pub fn reply_of(admission: &Admission, (gate, open): (GateState, usize)) -> Gate
         queued: admission.backlog.waiting(),
         closed_idle: match gate {
             GateState::Open => 0,
-            _ => admission.connections.closed_idle(),
+            _ => admission.connections.closed_idle.load(Relaxed),
         },
     }
 }
