@@ -7,8 +7,10 @@ use std::path::Path;
 
 use landlock::{
     AccessFs, PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, RulesetStatus,
+    RulesetStatus,
 };
+
+use super::program::Failure;
 
 /// Directories of programs and of the dynamic linker, which executes them (ld.so(8)).
 const SYSTEM: [&str; 4] = ["/usr", "/lib", "/lib64", "/nix/store"];
@@ -33,19 +35,19 @@ pub fn restrict() {
     }
 }
 
-/// Restricts execution to these directories; one that is missing is left out.
+/// Restricts execution to these directories; one that does not exist is left out. Fails, and restricts nothing, when
+/// one cannot be opened: an heir might need it.
 fn restrict_to<'a>(
     directories: impl IntoIterator<Item = &'a Path>,
-) -> Result<RestrictionStatus, RulesetError> {
+) -> Result<RestrictionStatus, Failure> {
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::Execute)?
         .create()?;
-    for directory in directories {
-        if let Ok(directory) = PathFd::new(directory) {
-            rules = rules.add_rule(PathBeneath::new(directory, AccessFs::Execute))?;
-        }
+    for directory in directories.into_iter().filter(|path| path.exists()) {
+        let rule = PathBeneath::new(PathFd::new(directory)?, AccessFs::Execute);
+        rules = rules.add_rule(rule)?;
     }
-    rules.restrict_self()
+    Ok(rules.restrict_self()?)
 }
 
 #[cfg(test)]
