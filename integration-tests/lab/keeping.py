@@ -54,6 +54,10 @@ class KeepingTest(HostTest):
         disturbing.last_while(running)
         return Run(subject, disturbing, running.outcome())
 
+    def uid_of_proxy(self):
+        """The user of the proxy, which has to run."""
+        return int(self.host.process_status(self.host.main_pid(PROXY))["Uid"].split()[0])
+
     def assert_nothing_lost(self, run, new=0):
         """Asserts that no established connection was lost, at most `new` new ones, and that it was disturbed."""
         outcome = run.outcome

@@ -8,7 +8,7 @@ from lab import journal, upstreams, wait
 from lab.case import heavy
 from lab.disturbances import (KillDuringRestore, KillEverything, KillMain, KillWhileUpstreamIsDown, Restart,
                               Upgrade, UpgradeByKill)
-from lab.hoard import hoard
+from lab.hoard import hoard, hoard_of_pipes
 from lab.keeping import PROXY, KeepingTest, another_program
 from lab.subjects import Ours
 
@@ -79,11 +79,24 @@ class UnderLoad(KeepingTest):
     def test_kills_while_the_upstream_is_down_lose_nothing(self):
         self._keeps(KillWhileUpstreamIsDown, turns=5)
 
-    @heavy
-    def test_kills_lose_nothing_where_the_upstream_has_a_local_socket(self):
+    def _keeps_where_the_upstream_has_a_local_socket(self, **load):
         self.host.run(["mkdir", "-p", "/run/verified"])
         upstream = "unix:/run/verified/upstream"
-        self._keeps(KillMain, turns=10, subject=Ours(threads="2", target=upstream), load={"upstream": upstream})
+        self._keeps(KillMain, turns=10, subject=Ours(threads="2", target=upstream), load={"upstream": upstream, **load})
+
+    @heavy
+    def test_kills_lose_nothing_where_the_upstream_has_a_local_socket(self):
+        self._keeps_where_the_upstream_has_a_local_socket()
+
+    @heavy
+    def test_kills_lose_nothing_there_where_the_user_of_the_proxy_gets_small_pipes_only(self):
+        # The number of its user is the same each time: it is made from the user's name.
+        Ours().start(self.host)
+        uid = self.uid_of_proxy()
+        self.host.systemctl("stop", PROXY)
+        with hoard_of_pipes(uid):
+            # Many transfers, so that some are under way at each kill.
+            self._keeps_where_the_upstream_has_a_local_socket(packets=10000)
 
     @heavy
     def test_kills_lose_no_client_that_is_handed_over(self):
@@ -135,8 +148,7 @@ class ByHand(KeepingTest):
 
     def no_room(self):
         """No new client can be parked in this block."""
-        uid = int(self.host.process_status(self.host.main_pid(PROXY))["Uid"].split()[0])
-        return hoard(uid, ROOM + 1)
+        return hoard(self.uid_of_proxy(), ROOM + 1)
 
     def leave_nobody_for_a_second(self):
         """Kills the process and its will."""

@@ -6,16 +6,25 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::direction::{Direction, End, Endpoints};
-use super::pipe::Pipe;
+use super::pipe::{CAPACITY_MIN, Pipe};
 use super::ready::Receipt;
 use super::record;
 use super::switch::Next;
 use crate::proxy::keep::account::Place;
 
 impl Direction {
+    /// The least capacity of a pipe that is of use. Where bytes can only be counted in a pipe, it is any: those
+    /// that go through a buffer would be uncertain if the process were killed at that moment.
+    fn capacity_min(&self) -> usize {
+        match self.switch.is_by_pipe() {
+            true => 1,
+            false => CAPACITY_MIN,
+        }
+    }
+
     /// Puts the preface into a pipe. Returns whether that was possible.
     pub(super) fn preface_by_pipe(&mut self, bytes: &[u8]) -> bool {
-        let Some(pipe) = Pipe::take() else {
+        let Some(pipe) = Pipe::take(self.capacity_min()) else {
             return false;
         };
         if pipe.put(bytes) != Ok(bytes.len()) {
@@ -32,7 +41,8 @@ impl Direction {
 
     /// Splices from the source into a pipe.
     pub(super) fn fill(&mut self, endpoints: &mut Endpoints<'_>) -> Poll<Result<usize, End>> {
-        let Some(pipe) = self.pipe.take().or_else(Pipe::take) else {
+        let capacity_min = self.capacity_min();
+        let Some(pipe) = self.pipe.take().or_else(|| Pipe::take(capacity_min)) else {
             self.switch.copies_next();
             return Poll::Ready(Ok(0));
         };

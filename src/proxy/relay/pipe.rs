@@ -22,8 +22,9 @@ use crate::proxy::keep::account::Place;
 const CAPACITIES: [usize; 2] = [REACH_MAX, REACH_MAX / 4];
 
 /// With a smaller capacity, splicing costs more than it saves. An unprivileged user whose pipes have
-/// more than `fs.pipe-user-pages-soft` pages together gets pipes of two pages, pipe(7).
-const CAPACITY_MIN: usize = 64 * 1024;
+/// more than `fs.pipe-user-pages-soft` pages together gets pipes of two pages, pipe(7). The user number may be
+/// that of services in other containers, too.
+pub(super) const CAPACITY_MIN: usize = 64 * 1024;
 
 /// Empty pipes that a thread keeps for the next connection.
 const SPARE_MAX: usize = 4;
@@ -86,9 +87,10 @@ impl Drop for Allowance {
 }
 
 impl Pipe {
-    /// Takes an empty pipe; `None` if no more are allowed, or the kernel has none that is large enough.
-    pub(super) fn take() -> Option<Self> {
-        PIPES.with_borrow_mut(|pipes| pipes.spare.pop().or_else(|| pipes.make()))
+    /// Takes an empty pipe of at least this capacity; `None` if no more are allowed, or the kernel has none
+    /// that is large enough.
+    pub(super) fn take(capacity_min: usize) -> Option<Self> {
+        PIPES.with_borrow_mut(|pipes| pipes.take(capacity_min))
     }
 
     /// Gives back a pipe, which must be empty.
@@ -154,19 +156,27 @@ impl Pipe {
 const FLAGS: SpliceFlags = SpliceFlags::NONBLOCK;
 
 impl Pipes {
-    fn make(&mut self) -> Option<Pipe> {
+    fn take(&mut self, capacity_min: usize) -> Option<Pipe> {
+        let is_enough = |pipe: &Pipe| pipe.capacity >= capacity_min;
+        match self.spare.iter().rposition(is_enough) {
+            Some(index) => Some(self.spare.swap_remove(index)),
+            None => self.make(capacity_min),
+        }
+    }
+
+    fn make(&mut self, capacity_min: usize) -> Option<Pipe> {
         let allowance = Allowance::take()?;
-        if self.refusals > 0 {
+        let is_any = capacity_min < CAPACITY_MIN;
+        if self.refusals > 0 && !is_any {
             self.refusals -= 1;
             return None;
         }
-        let pipe = make(allowance)
-            .ok()
-            .filter(|pipe| pipe.capacity >= CAPACITY_MIN);
-        if pipe.is_none() {
+        let pipe = make(allowance).ok()?;
+        if pipe.capacity < capacity_min {
             self.refusals = REFUSALS;
+            return None;
         }
-        pipe
+        Some(pipe)
     }
 }
 
@@ -188,4 +198,37 @@ fn make(allowance: Allowance) -> Result<Pipe, Errno> {
         capacity,
         _allowance: Some(allowance),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_pipe_is_only_for_a_direction_to_which_any_is_of_use() {
+        allow_pipes(8);
+        let small = Pipe::take(1).unwrap();
+        let Ends::Own(_, write) = &small.ends else {
+            unreachable!("nothing is kept here");
+        };
+        let capacity = fcntl_setpipe_size(write, 1).unwrap();
+        assert!(capacity < CAPACITY_MIN);
+        Pipe { capacity, ..small }.give_back();
+
+        let large = Pipe::take(CAPACITY_MIN).unwrap();
+        assert!(large.capacity >= CAPACITY_MIN);
+        assert_eq!(Pipe::take(1).unwrap().capacity, capacity);
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_to_others_is_not_refused_to_a_direction_to_which_any_is_of_use() {
+        let mut pipes = Pipes {
+            refusals: 1,
+            ..Pipes::default()
+        };
+        allow_pipes(8);
+        assert!(pipes.take(CAPACITY_MIN).is_none());
+        pipes.refusals = 1;
+        assert!(pipes.take(1).is_some());
+    }
 }
