@@ -6,6 +6,8 @@ from pathlib import Path
 
 from lab import journal, wait
 from lab.keeping import PROXY, another_program
+from lab.service import Service
+from lab.subjects import Ours
 from tests.keeping import ByHand
 
 # A process that has served for less has no heir.
@@ -149,11 +151,12 @@ class Heir(ByHand):
 
     def test_who_dies_again_at_once_is_started_by_systemd(self):
         client, served = self.connect()
+        service = Service(self.host, PROXY, Ours.program)
 
         def kill_twice():
-            # Without our own pause; on a busy machine it may still take too long.
-            ByHand.kill(self)
-            ByHand.kill(self)
+            # Without a call to systemd in between, so that it takes no longer on a busy machine.
+            service.wait_for_main(other_than=service.kill_main())
+            service.kill_main()
             self.assert_connected(client, served)
             time.sleep(SERVED_AT_LEAST)
             return self.restarts() > 0
