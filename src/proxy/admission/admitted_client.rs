@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::connections::Connection;
 use super::entrance::Admission;
-use crate::proxy::upstream::{ConnectedUpstream, Spare, pause_after};
+use crate::proxy::upstream::{Spare, pause_after};
 use crate::service::address::Address;
 
 /// A client that was admitted: counted until this is dropped, after its sockets are closed.
@@ -71,10 +71,10 @@ impl AdmittedClient {
         let (Some(keep), Some(slot)) = (self.count.0.keep, self.connection.slot) else {
             return;
         };
-        match self.connection.upstream.get() {
-            Some(ConnectedUpstream { socket, target, .. }) => {
-                slot.set_text(&target.to_string());
-                keep.park(slot, self.socket(), socket.as_fd());
+        match self.connection.upstream() {
+            Some(upstream) => {
+                slot.set_text(&upstream.target.to_string());
+                keep.park(slot, self.socket(), upstream.socket.as_fd());
             }
             None => _ = keep.park_client(slot, self.socket()),
         }

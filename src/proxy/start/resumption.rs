@@ -34,8 +34,8 @@ pub fn resume(proxy: &Arc<Proxy>, started: Started) {
                 let connected = ConnectedUpstream::new(upstream.into(), target(proxy, &text));
                 match has_carried(slot) {
                     true => client.connection().restore_upstream(connected),
-                    false => _ = client.connection().set_upstream(connected),
-                }
+                    false => client.connection().set_upstream(connected),
+                };
                 proxy.workers.resume(client, slot, flows);
             }
             _ => {

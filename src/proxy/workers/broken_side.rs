@@ -14,8 +14,9 @@ pub(super) async fn deliver_and_reset(client: AdmittedClient, broken: Side, kind
     if is_gone(kind) {
         log::peer_gone(connection, broken);
     }
+    let upstream = connection.upstream();
     let intact = match broken {
-        Side::Client => connection.upstream.get().map(|to| to.socket.as_fd()),
+        Side::Client => upstream.as_ref().map(|to| to.socket.as_fd()),
         Side::Upstream => Some(connection.client.as_fd()),
     };
     if let Some(intact) = intact {

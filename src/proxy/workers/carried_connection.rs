@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
 use crate::proxy::admission::{AdmittedClient, Connection};
 use crate::proxy::keep::{RestoredFlow, Slot, SlotSockets, Way};
@@ -17,6 +18,8 @@ use crate::service::stream::{Family, take_error};
 /// A client whose upstream is connected, or is about to be.
 #[derive(Debug)]
 pub(super) struct CarriedConnection {
+    /// The upstream that the connection has, so that no turn has to lock.
+    pub(super) upstream: Option<Arc<ConnectedUpstream>>,
     /// Dropped before the relay: as long as the connection is kept, what the relay holds has no other owner.
     pub(super) admitted: AdmittedClient,
     pub(super) relay: Relay,
@@ -60,14 +63,13 @@ impl CarriedConnection {
     /// A connection whose upstream was sent nothing yet.
     fn silent(admitted: AdmittedClient, pending: Option<ConnectedUpstream>) -> Self {
         let connection = admitted.connection();
-        let upstream = pending.as_ref().or_else(|| connection.upstream.get());
-        let upstream = upstream.map_or(Family::Other, |upstream| upstream.target.family());
-        let (client, upstream) = (
-            Ready::new(connection.family),
-            Ready::new_with_delay(upstream),
-        );
+        let upstream = connection.upstream();
+        let any = pending.as_ref().or(upstream.as_deref());
+        let family = any.map_or(Family::Other, |upstream| upstream.target.family());
+        let (client, side) = (Ready::new(connection.family), Ready::new_with_delay(family));
         Self {
-            relay: Relay::new(client, upstream, connection.slot),
+            relay: Relay::new(client, side, connection.slot),
+            upstream,
             admitted,
             pending_upstream: pending.map(Box::new),
             is_queued: false,
@@ -96,7 +98,7 @@ impl CarriedConnection {
 
     fn any_upstream(&self) -> Option<&ConnectedUpstream> {
         let pending = self.pending_upstream.as_deref();
-        pending.or_else(|| self.connection().upstream.get())
+        pending.or(self.upstream.as_deref())
     }
 
     /// Whether the upstream has yet to answer.
@@ -106,7 +108,7 @@ impl CarriedConnection {
 
     pub(super) fn upstream_answered(&mut self, route: &Route) {
         if let Some(upstream) = self.pending_upstream.take() {
-            self.connection().set_upstream(*upstream);
+            self.upstream = Some(self.connection().set_upstream(*upstream));
             self.announce(route);
         }
     }
@@ -122,12 +124,12 @@ impl CarriedConnection {
         log_failure(target, &error, Some((connection.id, &connection.peer)));
     }
 
-    pub(super) fn upstream(&self) -> Option<BorrowedFd<'_>> {
+    pub(super) fn upstream_socket(&self) -> Option<BorrowedFd<'_>> {
         Some(self.any_upstream()?.socket.as_fd())
     }
 
     pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.admitted.socket()).chain(self.upstream())
+        std::iter::once(self.admitted.socket()).chain(self.upstream_socket())
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -141,8 +143,7 @@ impl CarriedConnection {
 
     /// See [`Relay::close_if_empty`].
     pub(super) fn close_if_empty(&mut self) -> bool {
-        let connection = self.admitted.connection();
-        let Some(upstream) = connection.upstream.get() else {
+        let Some(upstream) = &self.upstream else {
             return false;
         };
         let client = self.admitted.socket();

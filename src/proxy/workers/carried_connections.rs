@@ -50,7 +50,7 @@ impl CarriedConnections {
 
     fn watch(&self, key: usize, token: u64) -> io::Result<()> {
         let connection = self.get(key);
-        let Some(upstream) = connection.upstream() else {
+        let Some(upstream) = connection.upstream_socket() else {
             return Ok(());
         };
         let watch = |socket, side| self.handle.poller.add(socket, token | side, WATCHED);

@@ -313,15 +313,16 @@ impl Worker {
 
     fn turn(&mut self, key: usize, token: u64) {
         let CarriedConnection {
+            upstream: Some(upstream),
             admitted,
             relay,
             is_queued,
             ..
-        } = self.connections.get_mut(key);
-        let connection = admitted.connection();
-        let Some(upstream) = connection.upstream.get() else {
+        } = self.connections.get_mut(key)
+        else {
             return;
         };
+        let connection = admitted.connection();
         let turn = relay.turn(admitted.socket(), upstream.socket.as_fd());
         connection.count(turn.received, turn.sent, self.now);
         match turn.next {

@@ -2,15 +2,17 @@
 
 use std::cmp::Ordering;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::abort::Abort;
 use super::served_elsewhere;
+use super::traffic::Traffic;
 use super::unanswered::CarriedBytes;
-use super::unresponsive::{Stall, is_gone};
+use super::unresponsive::is_gone;
 use crate::interface::ConnectionStatus;
 use crate::proxy::keep::{Keep, Slot, Way};
 use crate::proxy::upstream::ConnectedUpstream;
@@ -23,73 +25,14 @@ use crate::service::listener::{Arrival, Peer};
 use crate::service::mutex;
 use crate::service::stream::Family;
 
-/// Why the proxy ends a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Abort {
-    Asked,
-    Forced,
-    Successor,
-    Idle,
-    Stalled,
-    PeerGone,
-    Unanswered,
-}
-
-impl Abort {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Asked => "closed by CloseConnection",
-            Self::Forced => "closed by a lock with --force-after",
-            Self::Successor => "the process that took over has ended, or forces its drain",
-            Self::Idle => "nothing was carried for the idle timeout",
-            Self::Stalled => "bytes waited for the stall timeout, and their receiver took none",
-            Self::PeerGone => "a peer did not answer for the keepalive time",
-            Self::Unanswered => {
-                "it was never answered, it leads to an earlier target, and all places were taken"
-            }
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    Client,
-    Upstream,
-}
+/// The socket of the client, and that of the upstream if there is one.
+type BothSockets<'a> = std::iter::Flatten<std::array::IntoIter<Option<BorrowedFd<'a>>, 2>>;
 
 /// The process that a connection was handed over to.
 #[derive(Clone, Debug)]
 struct HandoverReceiver {
     slot: u32,
     target: Arc<Address>,
-}
-
-/// What a connection has carried.
-#[derive(Debug, Default)]
-struct Traffic {
-    received: AtomicU64,
-    sent: AtomicU64,
-    /// When it last carried something, in microseconds since boot.
-    active_usec: AtomicU64,
-    /// Whether the client was the last to send.
-    awaits_reply: AtomicBool,
-    /// Towards the upstream, and towards the client.
-    stalls: [Stall; 2],
-}
-
-impl Traffic {
-    fn carried(&self) -> CarriedBytes {
-        (self.received.load(Relaxed), self.sent.load(Relaxed))
-    }
-
-    fn set_carried(&self, (received, sent): CarriedBytes) {
-        self.received.store(received, Relaxed);
-        self.sent.store(sent, Relaxed);
-    }
-
-    fn set_active(&self, now: Uptime) {
-        self.active_usec.store(now.as_micros(), Relaxed);
-    }
 }
 
 /// How a connection ends.
@@ -111,8 +54,8 @@ pub struct Connection {
     pub client: ClientSocket,
     /// Its place in the table of kept connections.
     pub slot: Option<Slot>,
-    /// Set when the upstream is connected.
-    pub upstream: OnceLock<ConnectedUpstream>,
+    /// While the upstream is connected. The thread that carries the connection has it too, so that it need not lock.
+    upstream: Mutex<Option<Arc<ConnectedUpstream>>>,
     /// Set while it is handed over.
     receiver: Mutex<Option<HandoverReceiver>>,
     since: Uptime,
@@ -130,7 +73,7 @@ impl Connection {
             family: client.family,
             client: client.socket,
             slot,
-            upstream: OnceLock::new(),
+            upstream: Mutex::default(),
             receiver: Mutex::default(),
             since,
             traffic,
@@ -206,20 +149,36 @@ impl Connection {
 
     /// The upstream is connected. From now on each side sees a reset when its socket is closed, until the
     /// end of the other side is passed on to it ([`ending`]).
-    pub fn set_upstream(&self, connected: ConnectedUpstream) -> &ConnectedUpstream {
-        let connected = self.upstream.get_or_init(|| connected);
+    pub fn set_upstream(&self, connected: ConnectedUpstream) -> Arc<ConnectedUpstream> {
+        let connected = self.restore_upstream(connected);
         self.reset_on_close();
         connected
     }
 
     /// The upstream was connected by an earlier process, which has also prepared how the connection ends.
-    pub fn restore_upstream(&self, connected: ConnectedUpstream) {
-        self.upstream.get_or_init(|| connected);
+    pub fn restore_upstream(&self, connected: ConnectedUpstream) -> Arc<ConnectedUpstream> {
+        let connected = Arc::new(connected);
+        *self.lock_upstream() = Some(Arc::clone(&connected));
+        connected
+    }
+
+    /// Takes the upstream out, so that the connection has none.
+    #[expect(dead_code, reason = "for the threads that detach clients")]
+    pub fn take_upstream(&self) -> Option<Arc<ConnectedUpstream>> {
+        self.lock_upstream().take()
+    }
+
+    pub fn upstream(&self) -> Option<Arc<ConnectedUpstream>> {
+        self.lock_upstream().clone()
+    }
+
+    fn lock_upstream(&self) -> MutexGuard<'_, Option<Arc<ConnectedUpstream>>> {
+        mutex::lock(&self.upstream)
     }
 
     /// From now on closing the connection resets both sides.
     pub fn reset_on_close(&self) {
-        self.sockets().for_each(ending::reset_on_close);
+        self.with_sockets(|sockets| sockets.for_each(ending::reset_on_close));
     }
 
     /// Both sides have seen the end: only the sockets are left to be closed.
@@ -234,26 +193,19 @@ impl Connection {
             return;
         };
         if !self.end.is_complete.load(Relaxed) {
-            if self.sockets().any(ending::is_to_be_reset) {
+            if self.with_sockets(|mut sockets| sockets.any(ending::is_to_be_reset)) {
                 slot.set_ending();
             }
-            for socket in self.sockets() {
-                match ending::is_to_be_reset(socket) {
-                    true => ending::end_by_reset(socket),
-                    // It fails only on a connection that has ended or is broken.
-                    false => _ = ending::end_orderly(socket),
-                }
-            }
+            self.with_sockets(|sockets| sockets.for_each(conclude));
         }
         keep.release(slot);
     }
 
-    fn upstream_socket(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.upstream.get()?.socket.as_fd())
-    }
-
-    fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        std::iter::once(self.client.as_fd()).chain(self.upstream_socket())
+    /// Calls `what` with the sockets of both sides; the upstream stays in its place meanwhile.
+    fn with_sockets<R>(&self, what: impl FnOnce(BothSockets<'_>) -> R) -> R {
+        let upstream = self.lock_upstream();
+        let upstream = upstream.as_ref().map(|upstream| upstream.socket.as_fd());
+        what([Some(self.client.as_fd()), upstream].into_iter().flatten())
     }
 
     pub fn age(&self, now: Uptime) -> Duration {
@@ -313,10 +265,9 @@ impl Connection {
             return Duration::ZERO;
         }
         let (received, sent) = self.traffic.carried();
-        let ways = [
-            (self.upstream_socket(), received),
-            (Some(self.client.as_fd()), sent),
-        ];
+        let upstream = self.lock_upstream();
+        let upstream = upstream.as_deref().map(|upstream| upstream.socket.as_fd());
+        let ways = [(upstream, received), (Some(self.client.as_fd()), sent)];
         let stalls = ways.into_iter().zip(&self.traffic.stalls);
         stalls
             .filter_map(|((socket, written), stall)| {
@@ -329,33 +280,49 @@ impl Connection {
 
     /// Whether it is connected to another target.
     pub(super) fn leads_elsewhere(&self, target: &Address) -> bool {
-        let upstream = self.upstream.get();
-        upstream.is_some_and(|upstream| *upstream.target != *target)
+        let upstream = self.lock_upstream();
+        upstream
+            .as_ref()
+            .is_some_and(|upstream| *upstream.target != *target)
     }
 
     pub(super) fn is_gone(&self, limit: Duration) -> bool {
-        self.sockets()
-            // Another subflow of MPTCP may be alive.
-            .filter(|socket| kernel::is_tcp(socket))
-            .filter_map(|socket| kernel::tcp_info(socket).ok())
-            .any(|info| is_gone(&info, limit))
+        self.with_sockets(|sockets| {
+            sockets
+                // Another subflow of MPTCP may be alive.
+                .filter(|socket| kernel::is_tcp(socket))
+                .filter_map(|socket| kernel::tcp_info(socket).ok())
+                .any(|info| is_gone(&info, limit))
+        })
     }
 
     pub(super) fn status(&self, now: Uptime) -> ConnectionStatus {
         let (received_bytes, sent_bytes) = self.carried();
         let receiver = self.receiver().clone();
-        let target = match (&receiver, self.upstream.get()) {
-            (Some(receiver), _) => Some(&receiver.target),
-            (None, upstream) => upstream.map(|upstream| &upstream.target),
+        let target = match receiver {
+            Some(receiver) => Some(receiver.target),
+            None => self
+                .lock_upstream()
+                .as_ref()
+                .map(|upstream| Arc::clone(&upstream.target)),
         };
         ConnectionStatus {
             id: self.id,
             peer: self.peer.to_string(),
-            upstream: target.map(ToString::to_string),
+            upstream: target.as_deref().map(ToString::to_string),
             age_usec: micros(self.age(now)),
             idle_usec: micros(self.idle(now)),
             received_bytes,
             sent_bytes,
         }
+    }
+}
+
+/// Ends the connection for this side although systemd has a copy of its socket.
+fn conclude(socket: BorrowedFd<'_>) {
+    match ending::is_to_be_reset(socket) {
+        true => ending::end_by_reset(socket),
+        // It fails only on a connection that has ended or is broken.
+        false => _ = ending::end_orderly(socket),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::connection::{Abort, Connection, Side};
+use super::abort::{Abort, Side};
+use super::connection::Connection;
 use crate::proxy::event;
 use crate::service::clock::{Uptime, micros};
 use crate::service::plural::count;

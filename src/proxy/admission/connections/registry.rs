@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
-use super::connection::{Abort, Connection};
+use super::abort::Abort;
+use super::connection::Connection;
 use super::sources::Sources;
 use super::sweep::Sweep;
 use super::unanswered::{CarriedBytes, Unanswered};

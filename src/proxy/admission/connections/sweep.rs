@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::connection::{Abort, Connection};
+use super::abort::Abort;
+use super::connection::Connection;
 use crate::service::clock::{Repetition, Uptime};
 
 /// The limits on the time in which nothing is carried, a receiver takes nothing, and a peer does not answer.
