@@ -40,6 +40,14 @@ pub fn end_orderly(socket: impl AsFd) -> Result<(), Errno> {
     shutdown(socket, Shutdown::Write)
 }
 
+/// Ends both directions, as closing the only descriptor would without [`reset_on_close`], also if there are others: the
+/// peer gets what was sent and then the end, and what it sends from now on is answered by a reset.
+pub fn end_both_ways(socket: impl AsFd) {
+    close_orderly(&socket);
+    // It fails only on a connection that has ended or is broken.
+    let _ = shutdown(socket, Shutdown::Both);
+}
+
 /// Resets a connection, also if its socket has other descriptors. Without reset, it shows the end.
 pub fn end_by_reset(socket: impl AsFd) {
     if connect_unspec(&socket).is_err() {

@@ -14,7 +14,7 @@ use super::traffic::Traffic;
 use super::unanswered::CarriedBytes;
 use super::unresponsive::is_gone;
 use crate::interface::ConnectionStatus;
-use crate::proxy::keep::{Keep, Slot, Way};
+use crate::proxy::keep::{Keep, Slot};
 use crate::proxy::upstream::ConnectedUpstream;
 use crate::service::address::Address;
 use crate::service::client_socket::ClientSocket;
@@ -83,14 +83,13 @@ impl Connection {
 
     /// Continues counting from what `slot` says.
     pub(super) fn continue_from(&self, slot: Slot) {
-        let [up, down] = Way::BOTH.map(|way| slot.flow(way));
-        let received = up.given().saturating_sub(up.prefix_length().into());
-        self.traffic.set_carried((received, down.given()));
+        let carried = slot.carried();
+        self.traffic.set_carried(carried);
         // What was written down last may be missing; the kernel has the times, though not exact ones.
         let info = kernel::tcp_info(&self.client).unwrap_or_default();
         self.traffic.awaits_reply.store(
             match info.received_ms.cmp(&info.sent_ms) {
-                Ordering::Less => received > 0,
+                Ordering::Less => carried.0 > 0,
                 Ordering::Equal => slot.awaits_reply(),
                 Ordering::Greater => false,
             },

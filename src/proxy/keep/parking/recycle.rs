@@ -37,7 +37,7 @@ impl Parking {
     }
 
     /// Descriptors in the lots that are of no use.
-    fn dead(&self, lots: &Lots) -> usize {
+    pub(super) fn dead(&self, lots: &Lots) -> usize {
         lots.descriptors().saturating_sub(self.places.useful())
     }
 

@@ -8,11 +8,14 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use super::budget::Budget;
 use super::lots::{LotSide, Lots};
-use super::message::Kind;
+use super::message::{Kind, LotEntry};
 use super::places::LotPlaces;
 use super::queue::SocketPair;
 use crate::proxy::keep::table::layout::PAIRS;
-use crate::proxy::keep::table::{Slot, Table, Way};
+use crate::proxy::keep::table::{Slot, Table};
+
+/// Descriptors of upstreams that clients have left and that the lots have in any case, before they are recycled.
+const DEAD_MAX: usize = 128;
 
 /// The table, and the lots for its connections.
 #[derive(Debug)]
@@ -50,9 +53,7 @@ impl Parking {
             return None;
         };
         let slot = self.slot(index)?;
-        for way in Way::BOTH {
-            slot.flow(way).clear();
-        }
+        slot.clear();
         Some(slot)
     }
 
@@ -65,6 +66,26 @@ impl Parking {
     pub fn release(&self, slot: Slot) {
         let _lots = self.lots();
         self.free_slot(slot.index());
+    }
+
+    /// The client has no upstream from now on, and stays: a process that finds it has it without one. The upstream is to
+    /// be shut down afterwards ([`crate::service::ending::end_both_ways`]), and only then closed. (The other way round,
+    /// its end would be taken for one that was passed on from the client.)
+    ///
+    /// No call is made: the lot keeps the upstream until it is recycled, which happens here if most of what is in there
+    /// is of no use.
+    pub fn detach(&self, slot: Slot) {
+        let lots = self.lots();
+        slot.leave_upstream();
+        let entry = LotEntry::of_slot(slot.index(), slot.state());
+        if let Some(side) = self.places.side(entry.kind, entry.index) {
+            self.places.put(entry, side);
+        }
+        let is_mostly_dead = self.dead(&lots) > DEAD_MAX.max(2 * self.places.useful());
+        drop(lots);
+        if is_mostly_dead {
+            self.tidy();
+        }
     }
 
     pub(in crate::proxy::keep) fn free_slot(&self, index: u32) {

@@ -4,13 +4,12 @@
 //! So this may be interrupted at any point, and done again.
 //!
 //! - `contents`: which descriptors belong to what; `sockets`: those of a connection;
-//! - `counters`: what the kernel's counters mean (pure); `settle`: where a connection is;
+//! - `settle`: where a connection is;
 //! - `supply`: buffers and pipes; `strays`: clients that were not in the table;
 //! - `restoration`: deciding what becomes of them all; `restored_connection`: what that is;
 //! - `discard`: ending all of them.
 
 mod contents;
-mod counters;
 mod discard;
 mod restoration;
 mod restored_connection;

@@ -101,7 +101,7 @@ impl Restoration {
         };
         let stage = match state.phase {
             Phase::Free => return None,
-            Phase::Claimed | Phase::Accepted => Stage::Accepted,
+            Phase::Claimed | Phase::Accepted => self.without_upstream(parking, slot, &sockets)?,
             Phase::InHandover => Stage::InHandover,
             Phase::HandedOver => Stage::HandedOver,
             Phase::Ending => {
@@ -117,8 +117,11 @@ impl Restoration {
             },
         };
         if let Some(upstream) = sockets.upstream.take() {
-            // Nothing has gone through it. The client gets another one.
-            ending::end_by_reset(upstream);
+            // The client gets another one. If it has used this one, that is to end in order.
+            match slot.is_used() {
+                true => ending::end_both_ways(upstream),
+                false => ending::end_by_reset(upstream),
+            }
         }
         if let Phase::Claimed = state.phase {
             slot.set_state(State {
@@ -133,6 +136,34 @@ impl Restoration {
             stage,
         });
         None
+    }
+
+    /// Prepares a client without an upstream for the next one. `None` if it has left, or cannot get one.
+    fn without_upstream(
+        &mut self,
+        parking: &Parking,
+        slot: Slot,
+        sockets: &Sockets,
+    ) -> Option<Stage> {
+        let has_in_hand = |way| slot.flow(way).has_in_hand();
+        let result = match slot.is_used() {
+            false => Ok(()),
+            true if sockets.is_client_over() => {
+                sockets.upstream.iter().for_each(ending::end_both_ways);
+                parking.free_slot(slot.index());
+                return None;
+            }
+            // They have no receiver.
+            true if Way::BOTH.into_iter().any(has_in_hand) => Err(Unclear::Missing),
+            true => slot.begin_anew(sockets.client.as_fd()),
+        };
+        match result {
+            Ok(()) => Some(Stage::Accepted),
+            Err(why) => {
+                self.give_up(parking, slot, sockets, why);
+                None
+            }
+        }
     }
 
     fn give_up(&mut self, parking: &Parking, slot: Slot, sockets: &Sockets, why: Unclear) {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::counters::{self, Opener};
 use super::sockets::Sockets;
 use crate::proxy::keep::table::account::{
     self, Act, Balance, HeldBytes, Kernel, Place, Record, Unclear,
 };
+use crate::proxy::keep::table::counters::{self, Opener};
 use crate::proxy::keep::table::{Flow, Slot, Way};
 use crate::service::kernel::{TcpCounters, tcp_counters};
 
@@ -42,12 +42,15 @@ pub fn settle(
         false => tcp_counters(socket.as_fd()).ok(),
     };
     let (client, upstream) = (ask(&sockets.client), ask(upstream));
+    let [received_before, sent_before] = slot.bases();
     let up = CountedEnds {
         flow: up,
         back: down,
         record: records[0],
         source: client,
+        source_base: received_before,
         sink: upstream,
+        sink_base: 0,
         sink_opener: Opener::Us,
     };
     let down = CountedEnds {
@@ -55,7 +58,9 @@ pub fn settle(
         back: up.flow,
         record: records[1],
         source: upstream,
+        source_base: 0,
         sink: client,
+        sink_base: sent_before,
         sink_opener: Opener::Peer,
     };
     let balances = [up.settle(buffers, pipes)?, down.settle(buffers, pipes)?];
@@ -63,13 +68,16 @@ pub fn settle(
     Ok([up.write_down(&balances[0]), down.write_down(&balances[1])])
 }
 
-/// A direction, and what the kernel says of both its ends, if it was asked and knows.
+/// A direction, and what the kernel says of both its ends, if it was asked and knows. The base of a socket is what had
+/// gone through it before.
 struct CountedEnds {
     flow: Flow,
     back: Flow,
     record: Record,
     source: Option<TcpCounters>,
+    source_base: u64,
     sink: Option<TcpCounters>,
+    sink_base: u64,
     sink_opener: Opener,
 }
 
@@ -79,21 +87,23 @@ impl CountedEnds {
         buffers: u32,
         pipes: &BTreeMap<u32, [OwnedFd; 2]>,
     ) -> Result<Balance, Unclear> {
-        let balance = account::settle(&self.record, &self.kernel(pipes))?;
+        let balance = account::settle(&self.record, &self.kernel(pipes)?)?;
         match balance.in_hand.map(|bytes| bytes.place) {
             Some(Place::Buffer(number)) if number >= buffers => Err(Unclear::Missing),
             _ => Ok(balance),
         }
     }
 
-    fn kernel(&self, pipes: &BTreeMap<u32, [OwnedFd; 2]>) -> Kernel {
-        let received = self.record.taken - u64::from(self.record.prefix);
+    fn kernel(&self, pipes: &BTreeMap<u32, [OwnedFd; 2]>) -> Result<Kernel, Unclear> {
+        let recorded = self.received_ever(self.record.taken)?;
         let source = self.source.as_ref().filter(|_| !self.flow.is_inexact());
         let sink = self.sink.as_ref();
-        Kernel {
-            received: source
-                .and_then(|source| counters::received(source, received, self.back.is_finished())),
-            sent: sink.and_then(|sink| counters::sent(sink, self.sink_opener)),
+        let received =
+            source.and_then(|source| counters::received(source, recorded, self.back.is_finished()));
+        let sent = sink.and_then(|sink| counters::sent(sink, self.sink_opener));
+        Ok(Kernel {
+            received: counters::since(self.source_base, received)?,
+            sent: counters::since(self.sink_base, sent)?,
             sink_is_over: sink.is_some_and(counters::is_over),
             piped: match self.record.place {
                 Place::Pipe(number) => pipes
@@ -101,7 +111,14 @@ impl CountedEnds {
                     .and_then(|[read, _]| rustix::io::ioctl_fionread(read).ok()),
                 _ => None,
             },
-        }
+        })
+    }
+
+    /// What was received from the source since it was opened, when `taken` bytes came in.
+    fn received_ever(&self, taken: u64) -> Result<u64, Unclear> {
+        let received = taken.checked_sub(self.record.prefix.into());
+        let ever = received.and_then(|received| received.checked_add(self.source_base));
+        ever.ok_or(Unclear::Contradiction)
     }
 
     /// Writes down what was found out.
@@ -111,7 +128,7 @@ impl CountedEnds {
         // was sent is broken.
         let received = match flow.is_inexact() || flow.is_finished() {
             true => None,
-            false => Some(balance.taken - u64::from(flow.prefix_length())),
+            false => self.received_ever(balance.taken).ok(),
         };
         let source = self.source.as_ref();
         let was_reset = source.is_some_and(|source| counters::reset_was_reported(source, received));

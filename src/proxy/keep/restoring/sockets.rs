@@ -1,14 +1,16 @@
 //! The sockets of a connection that was found.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::Ordering::Release;
 
 use crate::proxy::keep::parking::Parking;
 use crate::proxy::keep::parking::lots::LotSide;
 use crate::proxy::keep::parking::message::LotEntry;
+use crate::proxy::keep::table::counters;
 use crate::proxy::keep::table::layout::State;
 use crate::proxy::keep::table::{NONE, Slot, Way};
 use crate::service::ending;
+use crate::service::kernel::tcp_counters;
 
 pub struct Sockets {
     pub client: OwnedFd,
@@ -34,6 +36,11 @@ impl Sockets {
             let entry = LotEntry::of_slot(slot.index(), state);
             parking.places.put(entry, side);
         }
+    }
+
+    /// Whether the client was reset, or has got its end.
+    pub(super) fn is_client_over(&self) -> bool {
+        tcp_counters(self.client.as_fd()).is_ok_and(|counters| counters::is_over(&counters))
     }
 
     /// Ends a connection that cannot continue, or whose end has begun.

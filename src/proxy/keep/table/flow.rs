@@ -155,6 +155,19 @@ impl Flow {
         self.taken() > 0 || self.is_finished()
     }
 
+    /// Whether anything is written down of it, also if it was only half cleared.
+    pub(super) fn is_used(self) -> bool {
+        let raw = self.raw;
+        let [taken, given] = [&raw.taken, &raw.given].map(|count| count.load(Relaxed));
+        let rest = [&raw.prefix, &raw.act].map(|word| word.load(Relaxed));
+        taken | given != 0 || rest != [0; 2]
+    }
+
+    /// Whether bytes of the source are in hand, as far as that is written down.
+    pub(in crate::proxy::keep) fn has_in_hand(self) -> bool {
+        self.taken() > self.given().max(self.prefix_length().into())
+    }
+
     /// Whether the source was reset.
     pub fn is_broken(self) -> bool {
         self.act() & BROKEN != 0

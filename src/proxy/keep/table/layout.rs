@@ -19,7 +19,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"kept-tcp");
 
 /// The version of everything in this file, and of the messages in the lots (`message`). What another
 /// version has left is only closed.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes of a buffer.
 pub const BUFFER: usize = 64 * 1024;
@@ -81,16 +81,22 @@ pub struct RawSlot {
     /// Descriptor numbers in the process that has it, client's and upstream's.
     pub client: AtomicU32,
     pub upstream: AtomicU32,
+    /// Whether the client was the last to send: not 0.
+    pub awaits_reply: AtomicU64,
+    /// The caller's: where the connection is in its requests.
+    pub requests: [AtomicU64; 3],
+    /// From the client to the upstream, and back. (What changes while bytes are carried ends here: two lines of the
+    /// processor's cache.)
+    pub flows: [RawFlow; 2],
     /// When it was accepted, in microseconds since boot.
     pub accepted: AtomicU64,
     /// The connection's number.
     pub id: AtomicU64,
     /// A number of the caller's.
     pub note: AtomicU64,
-    /// Whether the client was the last to send: not 0. Always 0 in tables of earlier builds.
-    pub awaits_reply: AtomicU64,
-    /// From the client to the upstream, and back.
-    pub flows: [RawFlow; 2],
+    /// Bytes that had been received from the client, and sent to it, when the present upstream began: as the kernel counts
+    /// them, if it does.
+    pub bases: [AtomicU64; 2],
     /// Length of the text.
     pub text_length: AtomicU64,
     /// A text of the caller's: where it leads.
@@ -130,7 +136,7 @@ unsafe impl Shared for RawSlot {}
 // SAFETY: as above.
 unsafe impl Shared for RawPipe {}
 
-const _: () = assert!(size_of::<RawSlot>() == 256 && size_of::<Header>() <= HEADER);
+const _: () = assert!(size_of::<RawSlot>() == 320 && size_of::<Header>() <= HEADER);
 
 /// The part of a flow's `act` that says what is under way.
 pub const ACT: u32 = 3;
@@ -163,7 +169,8 @@ pub enum Phase {
     Free = 0,
     /// It is in use, and empty.
     Claimed = 1,
-    /// A client, and nothing was received from it or sent to it.
+    /// A client without an upstream: nothing was received from it or sent to it, or its upstream was ended between
+    /// two requests.
     Accepted = 2,
     /// A client and its upstream.
     Connected = 3,

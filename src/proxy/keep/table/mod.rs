@@ -3,11 +3,15 @@
 //! - `mapping`: memory that is a file; `layout`: what the table looks like in it;
 //! - `file`: the table, made or adopted; `free`: its free slots and pipes;
 //! - `slot`, `flow`: what is written down of a connection and of each of its directions;
-//! - [`account`]: what was under way when the process died (pure);
+//! - [`account`]: what was under way when the process died (pure); `counters`: what the kernel's counters of a socket
+//!   mean (pure);
+//! - `anew`: a client that gets another upstream;
 //! - `buffers`: memory for bytes in hand.
 
 pub mod account;
+mod anew;
 mod buffers;
+pub mod counters;
 mod file;
 mod flow;
 mod free;

@@ -3,6 +3,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
+use super::file::NONE;
 use super::flow::{Flow, Way};
 use super::layout::{Phase, RawSlot, State, TEXT};
 use crate::service::clock::Uptime;
@@ -58,6 +59,15 @@ impl Slot {
             phase,
             ..self.state()
         });
+    }
+
+    /// Makes it one in which nothing has happened.
+    pub(in crate::proxy::keep) fn clear(self) {
+        for way in Way::BOTH {
+            self.flow(way).clear();
+        }
+        self.set_bases([0; 2]);
+        self.set_requests([0; 3]);
     }
 
     /// Writes down the connection's number, and when it was accepted.
@@ -133,6 +143,12 @@ impl Slot {
         self.set_phase(Phase::HandedOver);
     }
 
+    /// The client has no upstream from now on.
+    pub(in crate::proxy::keep) fn leave_upstream(self) {
+        self.set_phase(Phase::Accepted);
+        self.raw.upstream.store(NONE, Release);
+    }
+
     /// The client was not handed over, and nothing was done with it.
     pub fn cancel_handover(self) {
         self.set_phase(Phase::Accepted);
@@ -146,6 +162,51 @@ impl Slot {
     /// The sockets are about to be reset. From now on no process continues the connection.
     pub fn set_ending(self) {
         self.set_phase(Phase::Ending);
+    }
+
+    /// Writes down where the connection is in its requests, one number after the other: a process that is killed in
+    /// between leaves the first of the new ones and the last of those before.
+    #[inline]
+    pub fn set_requests(self, requests: [u64; 3]) {
+        for (place, number) in self.raw.requests.iter().zip(requests) {
+            place.store(number, Release);
+        }
+    }
+
+    /// The numbers of [`Self::set_requests`]; 0 if there were none.
+    pub fn requests(self) -> [u64; 3] {
+        self.raw
+            .requests
+            .each_ref()
+            .map(|place| place.load(Relaxed))
+    }
+
+    pub(super) fn set_bases(self, bases: [u64; 2]) {
+        for (place, base) in self.raw.bases.iter().zip(bases) {
+            place.store(base, Release);
+        }
+    }
+
+    /// Bytes that had been received from the client, and sent to it, when the present upstream began.
+    pub(in crate::proxy::keep) fn bases(self) -> [u64; 2] {
+        self.raw.bases.each_ref().map(|base| base.load(Relaxed))
+    }
+
+    /// Bytes of the client that its upstreams got, and bytes that it got from them.
+    pub fn carried(self) -> (u64, u64) {
+        let [received, sent] = self.bases();
+        let [up, down] = Way::BOTH.map(|way| self.flow(way));
+        let given = up.given().saturating_sub(up.prefix_length().into());
+        (
+            received.saturating_add(given),
+            sent.saturating_add(down.given()),
+        )
+    }
+
+    /// Whether something was carried. A client without an upstream has had one then, and [`Self::begin_anew`] comes
+    /// before the next one.
+    pub fn is_used(self) -> bool {
+        self.bases() != [0; 2] || Way::BOTH.iter().any(|way| self.flow(*way).is_used())
     }
 
     /// One direction of the connection.

@@ -5,6 +5,7 @@
 //! that can be read; our own counts as one that waits or is acknowledged; the side that has opened the
 //! connection has one byte more acknowledged, its SYN.
 
+use super::account::Unclear;
 use crate::service::kernel::{
     TCP_CLOSE, TCP_CLOSE_WAIT, TCP_CLOSING, TCP_ESTABLISHED, TCP_FIN_WAIT1, TCP_FIN_WAIT2,
     TCP_LAST_ACK, TcpCounters,
@@ -12,7 +13,7 @@ use crate::service::kernel::{
 
 /// The side that has opened the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opener {
+pub enum Opener {
     /// The peer has: the socket was accepted.
     Peer,
     /// We have: it was connected.
@@ -22,7 +23,7 @@ pub(super) enum Opener {
 /// Bytes that were received from the socket, of which `recorded` are written down: it may be more, if a
 /// receive was under way. `None` if that is not known. `may_have_ended`: we have shut down our side, and no
 /// reset was reported; then both sides may have ended the connection.
-pub(super) fn received(counters: &TcpCounters, recorded: u64, may_have_ended: bool) -> Option<u64> {
+pub fn received(counters: &TcpCounters, recorded: u64, may_have_ended: bool) -> Option<u64> {
     if counters.urgent {
         // It is not known how much waits behind it.
         return None;
@@ -44,7 +45,7 @@ pub(super) fn received(counters: &TcpCounters, recorded: u64, may_have_ended: bo
 }
 
 /// Bytes that were sent to the socket; `None` if that is not known.
-pub(super) fn sent(counters: &TcpCounters, opener: Opener) -> Option<u64> {
+pub fn sent(counters: &TcpCounters, opener: Opener) -> Option<u64> {
     if is_over(counters) && !has_ended(counters) {
         return None;
     }
@@ -53,13 +54,19 @@ pub(super) fn sent(counters: &TcpCounters, opener: Opener) -> Option<u64> {
     (counters.acknowledged + counters.unacknowledged).checked_sub(beginning + end)
 }
 
+/// The part of a count that came after `base`.
+pub fn since(base: u64, count: Option<u64>) -> Result<Option<u64>, Unclear> {
+    let part = count.map(|count| count.checked_sub(base).ok_or(Unclear::Contradiction));
+    part.transpose()
+}
+
 /// Whether nothing can be sent any more: the end was sent, or the socket was reset.
-pub(super) fn is_over(counters: &TcpCounters) -> bool {
+pub fn is_over(counters: &TcpCounters) -> bool {
     !matches!(counters.state, TCP_ESTABLISHED | TCP_CLOSE_WAIT)
 }
 
 /// Whether our end was sent: then nothing can be sent any more, and nothing has to be.
-pub(super) fn has_ended(counters: &TcpCounters) -> bool {
+pub fn has_ended(counters: &TcpCounters) -> bool {
     matches!(
         counters.state,
         TCP_FIN_WAIT1 | TCP_FIN_WAIT2 | TCP_LAST_ACK | TCP_CLOSING
@@ -69,7 +76,7 @@ pub(super) fn has_ended(counters: &TcpCounters) -> bool {
 /// Whether the socket was reset and that was reported, which happens once: `received` bytes were received
 /// from it, there is no end in the count, and no error is left. If the count is not known (`None`), an end
 /// behind which the socket was closed cannot be distinguished from a reset, and counts as one.
-pub(super) fn reset_was_reported(counters: &TcpCounters, received: Option<u64>) -> bool {
+pub fn reset_was_reported(counters: &TcpCounters, received: Option<u64>) -> bool {
     counters.state == TCP_CLOSE
         && !counters.broken
         && received.is_none_or(|received| {

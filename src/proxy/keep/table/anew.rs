@@ -1,0 +1,64 @@
+//! A client that gets another upstream.
+//!
+//! What is written down of a direction begins anew with each upstream, but the kernel goes on counting the bytes of the
+//! client's socket. So its counts at that moment are written down, and taken off those that are found later.
+
+use std::io::ErrorKind;
+use std::os::fd::BorrowedFd;
+
+use super::account::Unclear;
+use super::counters::{self, Opener};
+use super::flow::Way;
+use super::slot::Slot;
+use crate::service::kernel::{TcpCounters, tcp_counters};
+
+impl Slot {
+    /// Both directions begin anew, for a client without an upstream that has had one. To be called before it is parked
+    /// with the next one, and after the one before was shut down.
+    ///
+    /// Bytes that were received and not given to the upstream are forgotten here: the caller gives them to the next one
+    /// first ([`Flow::prefix`](super::Flow::prefix)).
+    ///
+    /// Killed at any moment of it, the client is still one without an upstream, for which it is done again. (If the
+    /// kernel does not count its bytes, [`Slot::carried`] may then say too much; nothing else depends on that.)
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not know what was received and sent, or what is written down contradicts it. Nothing was
+    /// changed, and the client cannot get another upstream.
+    pub fn begin_anew(self, client: BorrowedFd<'_>) -> Result<(), Unclear> {
+        let bases = match tcp_counters(client) {
+            Ok(counters) => self.counted(&counters)?,
+            // It is not counted, now or later.
+            Err(error) if error.kind() == ErrorKind::Unsupported => self.carried().into(),
+            Err(_) => return Err(Unclear::Uncounted),
+        };
+        // First, because `counted` compares them with what is cleared.
+        self.set_bases(bases);
+        for way in Way::BOTH {
+            self.flow(way).clear();
+        }
+        Ok(())
+    }
+
+    /// The bytes that were received from the client and sent to it, as the kernel counts them.
+    fn counted(self, counters: &TcpCounters) -> Result<[u64; 2], Unclear> {
+        let [up, down] = Way::BOTH.map(|way| self.flow(way));
+        let [received_before, sent_before] = self.bases();
+        if counters::is_over(counters) {
+            return Err(Unclear::Uncounted);
+        }
+        let received = counters::received(counters, 0, false).ok_or(Unclear::Uncounted)?;
+        let sent = counters::sent(counters, Opener::Peer).ok_or(Unclear::Uncounted)?;
+        // If this was interrupted before, the new base is written down, and nothing has come since.
+        let agrees =
+            |count, base: u64, bytes| count == base || base.checked_add(bytes) == Some(count);
+        let from_client = up.taken() - u64::from(up.prefix_length());
+        if !up.is_inexact() && !agrees(received, received_before, from_client)
+            || !agrees(sent, sent_before, down.given())
+        {
+            return Err(Unclear::Contradiction);
+        }
+        Ok([received, sent])
+    }
+}
