@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
-use super::admission::{Admission, Cuts, Gate, Sweep};
+use super::admission::{Admission, Attaching, Cuts, Gate, Sweep};
 use super::event;
 use super::route::Route;
 use super::workers::{self, Threads, WorkerPool};
@@ -108,8 +108,19 @@ impl Proxy {
             tokio::select! {
                 _ = every.tick(), if handover.has_surplus() => handover.trim(),
                 cuts = self.admission.connections.to_cut() => self.cut(cuts),
+                () = self.admission.wakers.turned() => self.gate_turned(),
             }
         }
+    }
+
+    /// Tells the threads when detached clients get an upstream.
+    fn gate_turned(&self) {
+        let todo = match self.admission.read_gate(Gate::attaching) {
+            Attaching::Now => "those that have spoken get an upstream",
+            Attaching::Later => "every connection is detached between two requests",
+            Attaching::Never => "they are ended, unless they are left to the next process",
+        };
+        tracing::debug!("detached clients: {todo}");
     }
 
     fn cut(&self, cuts: Cuts) {
@@ -204,7 +215,7 @@ impl Proxy {
         let Some(keep) = self.admission.keep else {
             return false;
         };
-        if continuation != Continuation::None && self.admission.open_connections() > 0 {
+        if continuation != Continuation::None && self.admission.read_gate(Gate::connected) > 0 {
             self.admission.leave(keep);
             std::mem::forget(remains);
             keep.leave(continuation == Continuation::Heir);

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::admission::Gate;
+use super::admission::{Gate, GateProgress};
 use super::assembly::Continuation;
 use super::keep;
 use super::options::ProxyOptions;
@@ -103,8 +103,15 @@ impl Service for AssembledProxy {
 
     fn open(&self) -> usize {
         let admission = &self.proxy.admission;
-        let (open, stopping) =
-            admission.read_gate(|gate| (gate.open_connections(), gate.is_stopping()));
+        let (open, stopping) = admission.read_gate(|gate| {
+            let open = match gate.is_retired() {
+                // Its detached clients get their upstreams from no other process.
+                true => gate.connected(),
+                // Otherwise they wait for nothing that comes before the end of the process.
+                false => gate.open_connections(),
+            };
+            (open, gate.is_stopping())
+        });
         match stopping {
             // The lasting ones continue without this process.
             true => open.saturating_sub(self.proxy.route.handover.lasting_connections()),
@@ -112,8 +119,12 @@ impl Service for AssembledProxy {
         }
     }
 
+    fn connected(&self) -> usize {
+        self.proxy.admission.read_gate(Gate::connected)
+    }
+
     fn in_use(&self) -> bool {
-        self.open() > 0 || self.callers.count() > 0
+        self.connected() > 0 || self.callers.count() > 0
     }
 
     fn may_exit(&self) -> bool {
@@ -136,12 +147,20 @@ impl Service for AssembledProxy {
     fn status(&self, _: &[Listener]) -> String {
         let admission = &self.proxy.admission;
         admission.wakers.count_seen();
-        let (state, open) = admission.progress();
+        let GateProgress {
+            state,
+            open,
+            detached,
+        } = admission.progress();
         let gate = state.as_str();
+        let detached = match detached {
+            0 => String::new(),
+            _ => format!(" {detached} detached,"),
+        };
         let queued = admission.backlog.waiting();
         match self.proxy.route.target() {
             Some(target) => {
-                format!("Gate {gate}: {open} open, {queued} waiting; leads to {target}.")
+                format!("Gate {gate}: {open} open,{detached} {queued} waiting; leads to {target}.")
             }
             None => format!(
                 "Gate {gate}: {queued} waiting until disnix-tcp-proxyctl set-target says where to."

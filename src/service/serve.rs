@@ -211,7 +211,7 @@ impl<S: Service> LifeCycle<S> {
     /// the service continues.
     fn leave(&self) {
         self.service.stopping();
-        let open = self.service.open();
+        let open = self.service.connected();
         tracing::info!(
             MESSAGE_ID = event::STOPPING,
             OPEN = open,

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use super::backlog::Backlog;
 use super::connections::{Abort, Connection, Connections, Source};
@@ -11,6 +10,7 @@ use super::doors::Doors;
 use super::gate::{CallerId, Gate, LockRequest, LockStore, Notice, Outcome};
 use super::notices;
 use super::state::LockDirectory;
+use super::views::{GateAndDoors, GateProgress, GateViews};
 use super::wakers::Wakers;
 use crate::interface::GateState;
 use crate::proxy::event;
@@ -22,7 +22,7 @@ use crate::service::mutex;
 use crate::service::plural::{clause, count};
 use crate::service::program::Failure;
 
-/// [`Keep::tidy`] is called after this many ends, or after twice as many as connections are open if that is
+/// [`Keep::tidy`] is called after this many ends, or after twice as many as clients are connected if that is
 /// more, so that the work for each is bounded. Soon, while the memory is in a cache.
 const TIDY_AFTER: u64 = 64;
 
@@ -69,6 +69,7 @@ impl Admission {
         keep: Option<Keep>,
     ) -> Self {
         let gate = Gate::new(connections_max, lock.load(), Uptime::now());
+        let attaching = gate.attaching();
         if let Some(record) = gate.lock_record() {
             let reason = record.reason.as_deref().unwrap_or("no reason given");
             tracing::info!(GATE = "locked", "locked by an earlier process: {reason}");
@@ -82,6 +83,7 @@ impl Admission {
                 gate,
                 lock,
                 doors: None,
+                attaching,
             }),
             is_leaving: AtomicBool::new(false),
             ends_since_tidy: AtomicU64::new(0),
@@ -90,13 +92,13 @@ impl Admission {
         }
     }
 
-    /// Runs `f` while the mutex is locked, and has the doors follow the gate, so that no code can forget to.
-    fn locked<T>(&self, f: impl FnOnce(&mut GateAndDoors) -> T) -> T {
+    /// Runs `f` while the mutex is locked, and has the doors and the detached clients follow the gate, so that no code
+    /// can forget to.
+    pub(super) fn locked<T>(&self, f: impl FnOnce(&mut GateAndDoors) -> T) -> T {
         let mut guard = mutex::lock(&self.gate);
         let result = f(&mut guard);
-        let GateAndDoors { gate, doors, .. } = &mut *guard;
-        if let Some(doors) = doors {
-            doors.follow(gate.may_accept());
+        if guard.follow() {
+            self.wakers.gate_turned();
         }
         result
     }
@@ -122,7 +124,7 @@ impl Admission {
             self.wakers.wake_life_cycle();
         }
         if (has_notices || before != after)
-            && (after.state != GateState::Open || self.wakers.has_calls())
+            && (after.progress.state != GateState::Open || self.wakers.has_calls())
         {
             self.wakers.wake_calls();
         }
@@ -212,14 +214,19 @@ impl Admission {
 
     /// Uncounts a connection, whose sockets are closed.
     pub fn closed(&self) {
-        let open = self.with_gate(|gate, store| {
+        let connected = self.with_gate(|gate, store| {
             let notices = gate.closed(Uptime::now(), store);
-            (gate.open_connections(), notices)
+            (gate.connected(), notices)
         });
+        self.count_end(connected);
+    }
+
+    /// Counts the end of a connection while `connected` others are left, and keeps the store tidy.
+    pub(super) fn count_end(&self, connected: usize) {
         self.wakers.count_changed();
         if let Some(keep) = self.keep {
             let ends = self.ends_since_tidy.fetch_add(1, Relaxed) + 1;
-            if ends >= TIDY_AFTER.max(2 * open as u64) {
+            if ends >= TIDY_AFTER.max(2 * connected as u64) {
                 self.ends_since_tidy.store(0, Relaxed);
                 keep.tidy();
             }
@@ -238,9 +245,8 @@ impl Admission {
         self.read_gate(Gate::open_connections)
     }
 
-    /// The gate, and the number of open connections.
-    pub fn progress(&self) -> (GateState, usize) {
-        self.read_gate(|gate| (gate.state(), gate.open_connections()))
+    pub fn progress(&self) -> GateProgress {
+        self.read_gate(GateProgress::of)
     }
 
     /// Closes the gate, see [`Gate::lock`]. Returns a number for the caller. Fails if the lock cannot be written.
@@ -267,11 +273,8 @@ impl Admission {
     }
 
     /// [`Self::progress`], and at the same moment the outcome of a caller's wait; `None` while it waits.
-    pub fn drain_progress(&self, caller: CallerId) -> ((GateState, usize), Option<Outcome>) {
-        self.read_gate(|gate| {
-            let progress = (gate.state(), gate.open_connections());
-            (progress, gate.outcome(caller).cloned())
-        })
+    pub fn drain_progress(&self, caller: CallerId) -> (GateProgress, Option<Outcome>) {
+        self.read_gate(|gate| (GateProgress::of(gate), gate.outcome(caller).cloned()))
     }
 
     /// The caller was answered, or has left.
@@ -299,16 +302,17 @@ impl Admission {
         });
     }
 
-    /// Leaves the listeners to another process if `reply`, which gets the number of connections that are open
-    /// here, could be sent. That is one step: either both processes know it, or nothing has changed. Returns
+    /// Leaves the listeners to another process if `reply`, which gets the number of clients that are connected
+    /// here, could be sent. For the other process also those that are detached are open until they leave: they get
+    /// their upstreams here. That is one step: either both processes know it, or nothing has changed. Returns
     /// that number, or the error of `reply`.
     pub fn retire(&self, reply: impl FnOnce(usize) -> io::Result<()>) -> io::Result<usize> {
         self.locked(|inner| {
-            let open = inner.gate.open_connections();
-            reply(open)?;
+            let connected = inner.gate.connected();
+            reply(connected)?;
             inner.gate.retire();
             inner.doors.iter_mut().for_each(Doors::leave);
-            Ok(open)
+            Ok(connected)
         })
     }
 
@@ -345,42 +349,6 @@ impl Admission {
             && !self.is_leaving()
         {
             connection.conclude(keep);
-        }
-    }
-}
-
-#[derive(Debug)]
-struct GateAndDoors {
-    gate: Gate,
-    /// Where the gate writes its lock.
-    lock: LockDirectory,
-    doors: Option<Doors>,
-}
-
-/// What the rest of the process sees of the gate.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct GateViews {
-    /// What the life cycle's loop decides by: whether clients are accepted, whether none is connected, when
-    /// something is due, and after which time idle connections are ended.
-    life_cycle: (bool, bool, Option<Uptime>, Option<Duration>),
-    state: GateState,
-    open: usize,
-    callers: usize,
-}
-
-impl GateViews {
-    fn of(gate: &Gate) -> Self {
-        let open = gate.open_connections();
-        Self {
-            life_cycle: (
-                gate.may_accept(),
-                open == 0,
-                gate.next_deadline(),
-                gate.close_idle(),
-            ),
-            state: gate.state(),
-            open,
-            callers: gate.callers(),
         }
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! proxy::admission::admitted_client  a client that counts until it is dropped
+//! proxy::admission::detaching  clients that stay without an upstream
 //! proxy::admission::entrance  the one entrance to the gate: its mutex, and what follows from its changes
-//! proxy::admission::notices | proxy::admission::state  the gate in the journal; lock and target as files
+//! proxy::admission::notices | proxy::admission::views  the gate in the journal; behind its mutex, as others see it
+//! proxy::admission::state  lock and target as files
 //! proxy::admission::gate | proxy::admission::connections  the decision (pure); the open connections
 //! proxy::admission::backlog | proxy::admission::doors | proxy::admission::wakers  the clients that wait; the
 //!     listeners, watched while the gate is open; waking what waits for a change
@@ -12,11 +14,13 @@
 mod admitted_client;
 mod backlog;
 mod connections;
+mod detaching;
 mod doors;
 mod entrance;
 mod gate;
 mod notices;
 mod state;
+mod views;
 mod wakers;
 
 pub use admitted_client::AdmittedClient;
@@ -24,5 +28,6 @@ pub use backlog::Backlog;
 pub use connections::{Abort, Connection, Connections, Cuts, Side, Sweep, log};
 pub use doors::Doors;
 pub use entrance::{Admission, AdmitOutcome};
-pub use gate::{CallerId, Gate, LockRequest, Mode, OpenReason, Outcome};
+pub use gate::{Attaching, CallerId, Gate, LockRequest, Mode, OpenReason, Outcome};
 pub use state::{LockDirectory, TargetFile};
+pub use views::GateProgress;

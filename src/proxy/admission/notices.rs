@@ -15,10 +15,18 @@ pub(super) fn log(notice: &Notice, gate: &Gate, queued: u32) {
             MESSAGE_ID = event::DRAINED,
             GATE = state,
             OPEN = 0,
+            DETACHED = detached(gate),
             QUEUED = queued,
-            "drained: nobody is connected any more"
+            "drained: {}",
+            match gate.detached_connections() {
+                0 => "nobody is connected any more".to_owned(),
+                count => format!(
+                    "no upstream is connected any more, {}",
+                    clause(count, "client", ("stays", "stay"))
+                ),
+            }
         ),
-        Notice::Opened(why) => log_opened(*why, state, queued),
+        Notice::Opened(why) => log_opened(*why, gate, queued),
         Notice::Ended => tracing::warn!(
             MESSAGE_ID = event::LEASE_EXIT,
             GATE = state,
@@ -41,6 +49,18 @@ pub(super) fn log(notice: &Notice, gate: &Gate, queued: u32) {
     }
 }
 
+/// The field of the journal; none without detached clients.
+fn detached(gate: &Gate) -> Option<usize> {
+    Some(gate.detached_connections()).filter(|count| *count > 0)
+}
+
+/// The end of a sentence, if there are detached clients.
+fn and_detached(gate: &Gate, (is, are): (&str, &str)) -> String {
+    let count = detached(gate);
+    let clause = count.map(|count| clause(count, "detached client", (is, are)));
+    clause.map_or_else(String::new, |clause| format!(", {clause}"))
+}
+
 fn log_locked(gate: &Gate, queued: u32) {
     let record = gate.lock_record();
     let reason = record.and_then(|record| record.reason.as_deref());
@@ -50,16 +70,19 @@ fn log_locked(gate: &Gate, queued: u32) {
         MESSAGE_ID = event::LOCKED,
         GATE = gate.state().as_str(),
         OPEN = open,
+        DETACHED = detached(gate),
         QUEUED = queued,
         REASON = reason,
         LEASE_USEC = lease_until.map(|until| micros(until.since(Uptime::now()))),
-        "locked ({}): new clients wait, {} open",
+        "locked ({}): new clients wait, {} open{}",
         Printable(reason.unwrap_or("no reason given")),
-        clause(open, "connection", ("is", "are"))
+        clause(open, "connection", ("is", "are")),
+        and_detached(gate, ("stays", "stay"))
     );
 }
 
-fn log_opened(why: OpenReason, state: &str, queued: u32) {
+fn log_opened(why: OpenReason, gate: &Gate, queued: u32) {
+    let state = gate.state().as_str();
     let (message_id, sentence) = match why {
         OpenReason::Unlock => (event::UNLOCKED, "unlocked:"),
         OpenReason::Holder => (
@@ -76,18 +99,21 @@ fn log_opened(why: OpenReason, state: &str, queued: u32) {
         ),
     };
     let passing = clause(queued, "waiting client", ("passes", "pass"));
+    let staying = and_detached(gate, ("goes on", "go on"));
     match why {
         OpenReason::Lease => tracing::warn!(
             MESSAGE_ID = message_id,
             GATE = state,
+            DETACHED = detached(gate),
             QUEUED = queued,
-            "{sentence} {passing}"
+            "{sentence} {passing}{staying}"
         ),
         OpenReason::Unlock | OpenReason::Holder | OpenReason::NoCaller => tracing::info!(
             MESSAGE_ID = message_id,
             GATE = state,
+            DETACHED = detached(gate),
             QUEUED = queued,
-            "{sentence} {passing}"
+            "{sentence} {passing}{staying}"
         ),
     }
 }

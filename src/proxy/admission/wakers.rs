@@ -4,12 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use tokio::sync::{Notify, watch};
 
-/// Wakes the life cycle's loop and the control calls.
+/// Wakes the life cycle's loop, the control calls, and what has detached clients follow the gate.
 #[derive(Debug, Default)]
 pub struct Wakers {
     life_cycle: Notify,
     /// Whether the loop was woken for a new number of connections and has not read it yet.
     count_is_new: AtomicBool,
+    gate_turned: Notify,
     calls: watch::Sender<()>,
 }
 
@@ -33,6 +34,16 @@ impl Wakers {
     /// The loop is about to read the number of connections.
     pub fn count_seen(&self) {
         self.count_is_new.store(false, Relaxed);
+    }
+
+    /// It has changed when detached clients get an upstream ([`Gate::attaching`](super::gate::Gate::attaching)).
+    pub(super) fn gate_turned(&self) {
+        self.gate_turned.notify_one();
+    }
+
+    /// Waits until it has changed when detached clients get an upstream. Cancel safe.
+    pub async fn turned(&self) {
+        self.gate_turned.notified().await;
     }
 
     pub fn wake_calls(&self) {

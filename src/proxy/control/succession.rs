@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::callers::{Callers, PATIENCE, send};
 use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
-use crate::proxy::admission::Abort;
+use crate::proxy::admission::{Abort, Gate};
 use crate::proxy::assembly::Proxy;
 use crate::service::listener::{Listener, Peer};
 use crate::service::mutex;
@@ -147,7 +147,8 @@ async fn attend(mut connection: VarlinkConnection, proxy: Arc<Proxy>, mut left: 
     let mut cut = false;
     while left > 0 {
         changes.mark_unchanged();
-        let (_, open) = proxy.admission.progress();
+        // Detached clients too: until they leave they get their upstreams here.
+        let open = proxy.admission.read_gate(Gate::connected);
         if open != left {
             left = open;
             if send(&mut connection, &retire_reply(open)).await.is_err() {

@@ -170,10 +170,10 @@ impl Route {
     /// If no more connections may be open, ends those to earlier targets that were never answered. Such are the
     /// connections of a target that leads back by way of another proxy.
     fn make_room(&self) {
-        let (open, most) = self
+        let (connected, most) = self
             .admission
-            .read_gate(|gate| (gate.open_connections(), gate.connections_max()));
-        if let (true, Some(target)) = (open >= most, self.target()) {
+            .read_gate(|gate| (gate.connected(), gate.connections_max()));
+        if let (true, Some(target)) = (connected >= most, self.target()) {
             self.admission.connections.abort_unanswered(&target, most);
         }
     }

@@ -22,12 +22,17 @@ pub trait Service: Send + Sync + 'static {
         true
     }
 
-    /// The number of open connections.
+    /// The number of open connections, which a drain waits for.
     fn open(&self) -> usize;
+
+    /// The number of connected clients: also of those that a drain does not wait for.
+    fn connected(&self) -> usize {
+        self.open()
+    }
 
     /// Whether the service is in use, which prevents an idle exit.
     fn in_use(&self) -> bool {
-        self.open() > 0
+        self.connected() > 0
     }
 
     /// Whether none but clients wait: for the last look before an idle exit.

@@ -61,6 +61,8 @@ pub struct Connection {
     since: Uptime,
     traffic: Traffic,
     end: EndState,
+    /// Whether the gate counts it as detached; changed while the gate's mutex is locked.
+    is_detached: AtomicBool,
 }
 
 impl Connection {
@@ -78,6 +80,7 @@ impl Connection {
             since,
             traffic,
             end: EndState::default(),
+            is_detached: AtomicBool::new(false),
         }
     }
 
@@ -173,6 +176,16 @@ impl Connection {
 
     fn lock_upstream(&self) -> MutexGuard<'_, Option<Arc<ConnectedUpstream>>> {
         mutex::lock(&self.upstream)
+    }
+
+    /// Whether the client stays although its upstream was ended.
+    pub fn is_detached(&self) -> bool {
+        self.is_detached.load(Relaxed)
+    }
+
+    /// In one step with the gate.
+    pub(in crate::proxy::admission) fn set_detached(&self, is_detached: bool) {
+        self.is_detached.store(is_detached, Relaxed);
     }
 
     /// From now on closing the connection resets both sides.

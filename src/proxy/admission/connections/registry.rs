@@ -155,9 +155,13 @@ impl Connections {
         found.map(|connection| self.end(connection, why)).is_some()
     }
 
-    /// Ends all of them, and those of the predecessor.
+    /// Ends all of them, and those of the predecessor. A drain does not wait for detached clients, so none of them is
+    /// forced out.
     pub fn abort_all(&self, why: Abort) {
-        self.end_if(|_| Some(why));
+        self.end_if(|connection| {
+            let stays = why == Abort::Forced && connection.is_detached();
+            (!stays).then_some(why)
+        });
         self.cut(|cuts| cuts.is_of_all = true);
     }
 

@@ -73,6 +73,34 @@ impl Gate {
         self.complete_drain(store)
     }
 
+    /// A client stays, and its upstream has ended between two requests.
+    pub fn detached(&mut self, now: Uptime, store: &mut dyn LockStore) -> Vec<Notice> {
+        self.detached += 1;
+        self.closed(now, store)
+    }
+
+    /// A detached client gets an upstream: allowed only by [`Self::may_attach`].
+    pub fn attached(&mut self) {
+        debug_assert!(self.may_attach(), "a client was attached by a closed gate");
+        debug_assert!(
+            self.detached > 0,
+            "a client was attached that was not detached"
+        );
+        self.detached = self.detached.saturating_sub(1);
+        self.own += 1;
+    }
+
+    /// A detached client has left.
+    pub fn detached_gone(&mut self) {
+        debug_assert!(self.detached > 0, "a client left that was not detached");
+        self.detached = self.detached.saturating_sub(1);
+    }
+
+    /// Counts `count` detached clients that an earlier process has kept.
+    pub fn adopt_detached(&mut self, count: usize) {
+        self.detached += count;
+    }
+
     fn connection_ended(&mut self, now: Uptime) {
         let callers = self.callers.values_mut();
         callers.for_each(|caller| caller.connection_ended(now));

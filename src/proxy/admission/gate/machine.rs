@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::caller::Caller;
-use super::words::{CallerId, LockRecord, Outcome};
+use super::words::{Attaching, CallerId, LockRecord, Outcome};
 use crate::interface::{GateState, LeaseEnd};
 use crate::service::clock::Uptime;
 
@@ -24,6 +24,8 @@ pub(super) struct Lock {
 pub struct Gate {
     pub(super) connections_max: usize,
     pub(super) own: usize,
+    /// Connected clients whose upstream was ended between two requests. They are not open.
+    pub(super) detached: usize,
     /// Open connections of the predecessor.
     pub(super) predecessor: usize,
     pub(super) has_target: bool,
@@ -80,6 +82,16 @@ impl Gate {
         self.own + self.predecessor
     }
 
+    /// Clients that stay connected, and get an upstream when they speak and [`Self::may_attach`] says so.
+    pub fn detached_connections(&self) -> usize {
+        self.detached
+    }
+
+    /// Connected clients, whether they have an upstream or not, including those of the predecessor.
+    pub fn connected(&self) -> usize {
+        self.open_connections() + self.detached
+    }
+
     pub fn open_in_predecessor(&self) -> usize {
         self.predecessor
     }
@@ -106,7 +118,24 @@ impl Gate {
             && self.has_target
             && !self.stopping
             && !self.resting
-            && self.open_connections() < self.connections_max
+            && self.connected() < self.connections_max
+    }
+
+    /// Whether a detached client that speaks gets an upstream. Valid until the next event.
+    ///
+    /// It is one also while the process looks for the last time whether it is idle: it counts as connected all the
+    /// time, so that look finds it. The clients of a process that has retired are open for its successor, whose drain
+    /// waits for them.
+    pub fn attaching(&self) -> Attaching {
+        match self.stopping && !self.retired {
+            true => Attaching::Never,
+            false if self.lock.is_none() && self.has_target => Attaching::Now,
+            false => Attaching::Later,
+        }
+    }
+
+    pub fn may_attach(&self) -> bool {
+        self.attaching() == Attaching::Now
     }
 
     /// How the wait of `caller` ended; `None` while it waits.

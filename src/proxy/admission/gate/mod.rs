@@ -13,4 +13,6 @@ mod tests;
 mod words;
 
 pub use machine::Gate;
-pub use words::{CallerId, LockRecord, LockRequest, LockStore, Mode, Notice, OpenReason, Outcome};
+pub use words::{
+    Attaching, CallerId, LockRecord, LockRequest, LockStore, Mode, Notice, OpenReason, Outcome,
+};

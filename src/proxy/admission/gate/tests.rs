@@ -1,5 +1,6 @@
 //! What must hold of the gate after any events in any order.
 
+mod detaching;
 mod random;
 mod succession;
 
@@ -89,6 +90,10 @@ impl TestGate {
 
     fn closed(&mut self, seconds: u64) -> Vec<Notice> {
         self.gate.closed(at(seconds), &mut self.disk)
+    }
+
+    fn detached(&mut self, seconds: u64) -> Vec<Notice> {
+        self.gate.detached(at(seconds), &mut self.disk)
     }
 
     fn tick(&mut self, seconds: u64) -> Vec<Notice> {

@@ -68,6 +68,16 @@ pub struct LockRequest {
     pub close_idle: Option<Duration>,
 }
 
+/// When detached clients that speak get an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attaching {
+    Now,
+    /// Once the gate is open and has a target. Until then what they say waits in the kernel.
+    Later,
+    /// The process is about to end.
+    Never,
+}
+
 /// How the wait of a caller ended. `open` is the number of connections that were open then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::call_error::{CallError, gone};
 use crate::interface::{GateReply, GateState};
-use crate::proxy::admission::Admission;
+use crate::proxy::admission::{Admission, GateProgress};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::control::callers::send;
 use crate::service::varlink::{Call, Reply, VarlinkConnection};
@@ -70,13 +70,13 @@ pub fn gate_reply(admission: &Admission) -> GateReply {
     reply_of(admission, admission.progress())
 }
 
-/// The gate with this state and number of open connections.
-pub fn reply_of(admission: &Admission, (gate, open): (GateState, usize)) -> GateReply {
+/// The gate with this progress.
+pub fn reply_of(admission: &Admission, progress: GateProgress) -> GateReply {
     GateReply {
-        gate,
-        open,
+        gate: progress.state,
+        open: progress.open,
         queued: admission.backlog.waiting(),
-        closed_idle: match gate {
+        closed_idle: match progress.state {
             GateState::Open => 0,
             _ => admission.connections.closed_idle.load(Relaxed),
         },

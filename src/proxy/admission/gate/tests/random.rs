@@ -10,13 +10,20 @@ const CONNECTIONS_MAX: usize = 4;
 enum GateEvent {
     Arrival,
     End,
+    /// The upstream of a client ends, and the client stays.
+    Detach,
+    /// A detached client speaks.
+    Speak,
+    /// A detached client leaves.
+    Leave,
     Lock(CallerId, LockRequest),
     Unlock,
     CallerGone(CallerId),
     /// The clock moves by this time.
     Pause(Duration),
     Stop,
-    Restart,
+    /// The next process starts; whether clients are kept.
+    Restart(bool),
     /// A successor takes the place of the process.
     TakeOver,
     /// A connection of the predecessor ends.
@@ -53,12 +60,15 @@ fn event() -> impl Strategy<Value = GateEvent> {
     prop_oneof![
         6 => Just(GateEvent::Arrival),
         6 => Just(GateEvent::End),
+        4 => Just(GateEvent::Detach),
+        4 => Just(GateEvent::Speak),
+        1 => Just(GateEvent::Leave),
         3 => (caller(), request()).prop_map(|(caller, request)| GateEvent::Lock(caller, request)),
         2 => Just(GateEvent::Unlock),
         2 => caller().prop_map(GateEvent::CallerGone),
         3 => pause.prop_map(Duration::from_secs).prop_map(GateEvent::Pause),
         1 => Just(GateEvent::Stop),
-        2 => Just(GateEvent::Restart),
+        2 => any::<bool>().prop_map(GateEvent::Restart),
         2 => Just(GateEvent::TakeOver),
         4 => Just(GateEvent::PredecessorEnd),
         1 => any::<bool>().prop_map(GateEvent::DiskFull),
@@ -107,7 +117,23 @@ impl GateModel {
         match event {
             GateEvent::Arrival if gate.may_accept() => gate.accepted(),
             GateEvent::End if gate.own > 0 => return gate.closed(self.now, disk),
-            GateEvent::Arrival | GateEvent::End => {}
+            GateEvent::Detach if gate.own > 0 => {
+                let connected = gate.connected();
+                let notices = gate.detached(self.now, disk);
+                assert_eq!(gate.connected(), connected);
+                return notices;
+            }
+            GateEvent::Speak if gate.detached > 0 && gate.may_attach() => {
+                let connected = gate.connected();
+                gate.attached();
+                assert_eq!(gate.connected(), connected);
+            }
+            GateEvent::Leave if gate.detached > 0 => gate.detached_gone(),
+            GateEvent::Arrival
+            | GateEvent::End
+            | GateEvent::Detach
+            | GateEvent::Speak
+            | GateEvent::Leave => {}
             GateEvent::Lock(caller, request) => return self.lock(caller, request),
             GateEvent::Unlock => {
                 let notices = gate.unlock(disk);
@@ -117,7 +143,7 @@ impl GateModel {
             GateEvent::CallerGone(caller) => return gate.caller_gone(caller, disk),
             GateEvent::Pause(time) => self.now = self.now + time,
             GateEvent::Stop => gate.stopping(),
-            GateEvent::Restart => self.restart(),
+            GateEvent::Restart(keeps) => self.restart(keeps),
             GateEvent::TakeOver => self.take_over(),
             GateEvent::PredecessorEnd => {
                 let left = gate.open_in_predecessor().saturating_sub(1);
@@ -143,9 +169,13 @@ impl GateModel {
         gate.take_back(OpenReason::NoCaller, disk)
     }
 
-    /// Kept locks are found again, and no other lock.
-    fn restart(&mut self) {
-        let next = TestGate::new(CONNECTIONS_MAX, self.gate.disk.clone(), self.now);
+    /// Kept locks are found again, and no other lock; and kept clients.
+    fn restart(&mut self, keeps: bool) {
+        let mut next = TestGate::new(CONNECTIONS_MAX, self.gate.disk.clone(), self.now);
+        if keeps {
+            next.adopt(self.gate.own);
+            next.adopt_detached(self.gate.detached);
+        }
         let before = std::mem::replace(&mut self.gate, next);
         if !self.is_record_left {
             assert_eq!(self.gate.lock_record(), before.lock_record());
@@ -159,8 +189,11 @@ impl GateModel {
             at_lease_end: LeaseEnd::Open,
             ..record.clone()
         });
-        let open = self.gate.open_connections();
+        let open = self.gate.connected();
+        let is_locked = self.gate.lock_record().is_some();
+        let may_attach = self.gate.may_attach() || is_locked && self.gate.has_target;
         self.retire();
+        assert!(!may_attach || self.gate.may_attach(), "its clients stay");
         let mut next = TestGate::new(CONNECTIONS_MAX, self.gate.disk.clone(), self.now);
         let saved = next.took_over(open);
         assert_eq!(next.open_connections(), open);
@@ -197,8 +230,13 @@ fn check(gate: &Gate, now: Uptime) {
     let closed = record.is_some()
         || !gate.has_target
         || gate.stopping
-        || gate.open_connections() >= gate.connections_max;
+        || gate.connected() >= gate.connections_max;
     assert_eq!(gate.may_accept(), !closed);
+    let may_attach = record.is_none() && gate.has_target && !gate.stopping;
+    assert_eq!(gate.may_attach(), may_attach);
+    // A client keeps its place as long as it is connected.
+    assert!(gate.connected() <= gate.connections_max);
+    assert!(gate.state() != GateState::Locked || gate.open_connections() == 0);
     assert_eq!(gate.state() == GateState::Open, record.is_none());
     for caller in gate.callers.values() {
         match &caller.outcome {
