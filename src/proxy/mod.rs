@@ -10,8 +10,8 @@
 //! proxy::route  where clients go: target, connector, handover
 //! proxy::admission  whether a client may enter, and its account until its end
 //! proxy::relay | proxy::options  carrying bytes; the command line
-//! proxy::keep | proxy::upstream | proxy::event  connections that outlive the process; reaching the service;
-//!     events of the journal
+//! proxy::keep | proxy::upstream | proxy::event | proxy::requests  connections that outlive the process;
+//!     reaching the service; events of the journal; where requests and replies end
 //! ```
 
 mod admission;
@@ -21,6 +21,7 @@ mod event;
 pub mod keep;
 pub mod options;
 mod relay;
+pub mod requests;
 mod route;
 pub mod run;
 mod start;

@@ -1,0 +1,99 @@
+//! The header fields that say where a message ends, and what becomes of the connection.
+
+use httparse::Header;
+
+use crate::proxy::requests::opaque::Opaque;
+use crate::proxy::requests::standing::POSITION_MAX;
+
+/// What the fields of a head say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    /// `Content-Length`.
+    pub length: Option<u64>,
+    /// `Transfer-Encoding: chunked`.
+    pub is_chunked: bool,
+    /// `Connection: close`.
+    pub closes: bool,
+    /// `Connection: keep-alive`.
+    pub keeps_alive: bool,
+    /// `Upgrade: websocket`.
+    pub is_websocket: bool,
+}
+
+impl Fields {
+    /// Reads the next field of a head.
+    pub fn read(&mut self, field: &Header<'_>) -> Result<(), Opaque> {
+        let Header { name, value } = *field;
+        // The length rules out most of them.
+        match name.len() {
+            7 if name.eq_ignore_ascii_case("upgrade") => {
+                self.is_websocket |= value.eq_ignore_ascii_case(b"websocket");
+            }
+            10 if name.eq_ignore_ascii_case("connection") => self.read_connection(value),
+            14 if is_framing(name, "content-length") => self.read_length(name, value)?,
+            17 if is_framing(name, "transfer-encoding") => self.read_encoding(name, value)?,
+            13 | 16 | 18 | 19 if is_login(name) && belongs_to_connection(value) => {
+                return Err(Opaque::Login);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_connection(&mut self, value: &[u8]) {
+        for option in value.split(|byte| *byte == b',') {
+            let option = option.trim_ascii();
+            self.closes |= option.eq_ignore_ascii_case(b"close");
+            self.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+
+    fn read_length(&mut self, name: &str, value: &[u8]) -> Result<(), Opaque> {
+        let is_only = self.length.is_none() && !self.is_chunked && name.contains('-');
+        self.length = Some(length(value).filter(|_| is_only).ok_or(Opaque::Length)?);
+        Ok(())
+    }
+
+    fn read_encoding(&mut self, name: &str, value: &[u8]) -> Result<(), Opaque> {
+        let is_only = self.length.is_none() && !self.is_chunked && name.contains('-');
+        self.is_chunked = is_only && value == b"chunked";
+        self.is_chunked.then_some(()).ok_or(Opaque::Length)
+    }
+}
+
+/// Whether a field says where a message ends: also if it has a `_`, which some services take for a `-`.
+pub fn says_where_it_ends(name: &str) -> bool {
+    is_framing(name, "content-length") || is_framing(name, "transfer-encoding")
+}
+
+fn is_framing(name: &str, wanted: &str) -> bool {
+    let same = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a, b) == (b'_', b'-');
+    name.len() == wanted.len() && name.bytes().zip(wanted.bytes()).all(same)
+}
+
+fn is_login(name: &str) -> bool {
+    const LOGINS: [&str; 4] = [
+        "authorization",
+        "www-authenticate",
+        "proxy-authenticate",
+        "proxy-authorization",
+    ];
+    LOGINS.iter().any(|login| name.eq_ignore_ascii_case(login))
+}
+
+/// Whether one of these logins is for the connection rather than for the request (RFC 4559, section 6).
+fn belongs_to_connection(value: &[u8]) -> bool {
+    value.split(|byte| *byte == b',').any(|login| {
+        let mut words = login.trim_ascii().split(u8::is_ascii_whitespace);
+        let scheme = words.next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+    })
+}
+
+/// A decimal number that cannot be understood in another way.
+fn length(value: &[u8]) -> Option<u64> {
+    let is_number =
+        value.iter().all(u8::is_ascii_digit) && (value[..] == *b"0" || !value.starts_with(b"0"));
+    let number = str::from_utf8(value).ok()?.parse().ok()?;
+    (is_number && number <= POSITION_MAX).then_some(number)
+}
