@@ -242,6 +242,7 @@ class Mistakes(ModelTest):
             ({"server": {"drainTimeout": 30}}, "hello_world_server: drainTimeout is 30, but it must be a time span"),
             ({"proxy": {"lease": "infinity"}}, 'disnix_tcp_proxy: lease is "infinity", but it must be a time span'),
             ({"proxy": {"port": 70000}}, "disnix_tcp_proxy: port is 70000, but it must be a port"),
+            ({"proxy": {"requests": "silence"}}, 'disnix_tcp_proxy: requests is "silence", but it must be "lines"'),
             ({"proxy": {"instanceName": "a b"}}, 'disnix_tcp_proxy: instanceName is "a b"'),
             ({"route": {"reason": None}}, "hello_world_route: reason is null"),
         ):

@@ -88,6 +88,8 @@ class Options(Module):
         "connectionsMaxPerSource": (50, "CONNECTIONS_MAX_PER_SOURCE=50"),
         "threads": (2, "THREADS=2"),
         "proxyProtocol": ("v2", "PROXY_PROTOCOL=v2"),
+        "requests": ("http", "REQUESTS=http"),
+        "detachIdle": ("1min", "DETACH_IDLE=1min"),
         "logLevel": ("debug", "LOG_LEVEL=debug"),
     }
     SERVER = {
@@ -208,6 +210,8 @@ class Types(Module):
             "stallTimeout": ["soon", -1],
             "threads": [0, -1, "all"],
             "proxyProtocol": ["v3", 2],
+            "requests": ["silence", "HTTP", True],
+            "detachIdle": ["soon", -1],
             "logLevel": ["loud"],
             "backlog": [0],
             "openFirewall": ["yes"],
@@ -278,6 +282,18 @@ class Assertions(Module):
     def test_a_proxy_that_no_client_can_reach(self):
         self.assert_failed(proxies(web={}), r"instances\.web\.listen is empty.*for example")
         self.assert_failed(server(listen=[]), r"hello-world-server\.listen is empty")
+
+    def test_idle_clients_that_cannot_be_detached(self):
+        idle = {"detachIdle": "1min"}
+        for requests in ({}, {"requests": "none"}):
+            self.assert_failed(proxies(web=WEB | idle | requests), "instances.web.detachIdle needs requests")
+        self.assert_failed(proxies(web=WEB | {"detachIdle": "infinity"}))
+        self.assert_failed(proxies(web=WEB | idle | {"requests": "lines"}))
+
+    def test_requests_of_clients_that_are_handed_over(self):
+        target = {"target": "handover:/run/app.sock"}
+        self.assert_failed(proxies(web=WEB | target | {"requests": "http"}), "web: the requests.*handed over")
+        self.assert_failed(proxies(web=WEB | target | {"requests": "none"}))
 
     def test_two_on_the_same_address(self):
         for one, other in (

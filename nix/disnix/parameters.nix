@@ -43,6 +43,14 @@ let
     value: value == "infinity" || finiteTimeSpan.check value
   );
 
+  requestKind = type "\"lines\" or \"http\", or null" (
+    value: builtins.elem value [
+      null
+      "lines"
+      "http"
+    ]
+  );
+
   # The name becomes part of a user's name: dtp-NAME-PORT must fit into 31 characters.
   instanceName = type "1 to 21 of the characters A-Z a-z 0-9 _ -" (
     value: isString value && match "[A-Za-z0-9_-]+" value != null && stringLength value <= 21
@@ -183,6 +191,16 @@ let
         description = "Reset a connection whose receiver accepts no data for this time while data is pending.";
         type = timeSpan;
         default = "10min";
+      };
+      requests = {
+        description = "How a request and its reply are recognised, so that clients stay connected during an upgrade of the server: lines for the hello world server. It is a promise that no request depends on an earlier one of its connection: a protocol with logins, SELECT, MULTI or greetings is corrupted by lines. With null no request is recognised, and the upgrade waits until clients have left.";
+        type = requestKind;
+        default = null;
+      };
+      detachIdle = {
+        description = "End the connection to the server when no request was under way for this time, and keep that of the client. Only with requests.";
+        type = timeSpan;
+        default = "infinity";
       };
       lease = {
         description = "How long a proxy that was deactivated while locked keeps its socket open for the next version.";

@@ -25,6 +25,8 @@ rec {
       connections-max = parameter.connectionsMax;
       connections-max-per-source = parameter.connectionsMaxPerSource;
       stall-timeout = parameter.stallTimeout;
+      requests = parameter.requests;
+      detach-idle = if parameter.requests == null then null else parameter.detachIdle;
     }
     ++ (
       if underSystemd then

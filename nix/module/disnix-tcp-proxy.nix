@@ -114,6 +114,26 @@ let
             ''
             "v2";
 
+        requests =
+          mkProgramOption
+            (types.enum [
+              "none"
+              "lines"
+              "http"
+            ])
+            ''
+              How a request and its reply are recognised, so that clients can stay connected while the
+              service is replaced; see disnix-tcp-proxy(8), *CLIENTS THAT STAY*. It is a promise that no
+              request depends on an earlier one of its connection. With `lines` a request is a line, and so
+              is its reply: a protocol with logins, `SELECT`, `MULTI` or greetings is corrupted by it.
+            ''
+            "http";
+
+        detachIdle = mkProgramOption own.timeSpan ''
+          When no request was under way for this time, the connection to the target ends and the client
+          stays, so that the service can exit when it is idle. Only with {option}`requests`.
+        '' "1min";
+
         logLevel = mkProgramOption logLevel ''
           How much is logged; `debug` logs every connection.
         '' "debug";
@@ -202,8 +222,12 @@ let
       DISNIX_TCP_PROXY_CONNECTIONS_MAX_PER_SOURCE = instance.connectionsMaxPerSource;
       DISNIX_TCP_PROXY_THREADS = instance.threads;
       DISNIX_TCP_PROXY_PROXY_PROTOCOL = instance.proxyProtocol;
+      DISNIX_TCP_PROXY_REQUESTS = instance.requests;
+      DISNIX_TCP_PROXY_DETACH_IDLE = instance.detachIdle;
       DISNIX_TCP_PROXY_LOG_LEVEL = instance.logLevel;
     };
+
+  recognises = instance: instance.requests != null && instance.requests != "none";
 
   # For an instance of a template the template is enough.
   isService =
@@ -265,6 +289,21 @@ in
           message = ''
             services.disnix-tcp-proxy.instances.${name}.listen is empty: no client could reach this proxy.
             Say where clients arrive, for example listen = [ 80 ].
+          '';
+        }
+        {
+          assertion = recognises instance || builtins.elem instance.detachIdle [ null "infinity" ];
+          message = ''
+            services.disnix-tcp-proxy.instances.${name}.detachIdle needs requests: how the proxy knows that no
+            request is under way.
+          '';
+        }
+        {
+          assertion = !(recognises instance && lib.hasPrefix "handover:" (toString instance.target));
+          message = ''
+            services.disnix-tcp-proxy.instances.${name}: the requests of clients that are handed over cannot be
+            recognised, because their bytes do not pass through the proxy. Leave requests or the target
+            ${toString instance.target} out.
           '';
         }
         {

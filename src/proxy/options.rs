@@ -3,10 +3,11 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PathBufValueParser, TypedValueParser};
+use clap::builder::{PathBufValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
+use super::requests::{RequestKind, UnknownKind};
 use super::upstream::ProxyProtocol;
 use crate::service::address::{Address, socket_path};
 use crate::service::log::Level;
@@ -138,6 +139,34 @@ pub struct ProxyOptions {
     #[arg(long, value_name = "VERSION", env = "DISNIX_TCP_PROXY_PROXY_PROTOCOL")]
     pub proxy_protocol: Option<ProxyProtocol>,
 
+    /// How a request and its reply are recognised, so that clients can stay while the service is
+    /// replaced: none, lines or http.
+    ///
+    /// Between two requests the proxy can end the connection to the target and keep that of the client,
+    /// which gets a new one when it speaks again. So a lock waits for replies, and not for clients to
+    /// leave. With this option you promise that no request depends on an earlier one of its connection:
+    /// no login, no transaction.
+    ///
+    /// lines: a request is a line, and so is its reply. Beware: a protocol with logins, SELECT, MULTI or
+    /// greetings is corrupted by it. http: HTTP/1.0 and 1.1; what is not exactly that (WebSocket, TLS,
+    /// HTTP/2) is carried as with none.
+    #[arg(long, value_name = "KIND", env = "DISNIX_TCP_PROXY_REQUESTS", default_value = "none",
+          value_parser = PossibleValuesParser::new(["none", "lines", "http"]).try_map(requests))]
+    pub requests: Requests,
+
+    /// End the connection to the target when no request was under way for so long, and keep that of the
+    /// client; only with --requests.
+    ///
+    /// So the service can end when it is idle while its clients stay connected.
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "DISNIX_TCP_PROXY_DETACH_IDLE",
+        default_value = "infinity",
+        value_parser = timespan::limit
+    )]
+    pub detach_idle: TimeSpan,
+
     /// Whether open connections go on in the next process when this one ends, however it ends: yes or no.
     ///
     /// systemd keeps them meanwhile, if the unit has `FileDescriptorStoreMax=` of 16 or more. Without this
@@ -189,9 +218,15 @@ impl ProxyOptions {
     /// What clap cannot check, because a variable may be set to no.
     fn contradiction(&self) -> Option<&'static str> {
         let alone = self.listen.is_empty() || self.control.is_none();
-        (self.take_over && alone).then_some(
-            "--take-over needs --listen and --control: where to listen, and where the proxy answers \
-             whose place is taken",
+        if self.take_over && alone {
+            return Some(
+                "--take-over needs --listen and --control: where to listen, and where the proxy answers \
+                 whose place is taken",
+            );
+        }
+        let is_detaching = self.detach_idle.finite().is_some();
+        (is_detaching && self.requests.is_none()).then_some(
+            "--detach-idle needs --requests: how the proxy knows that no request is under way",
         )
     }
 
@@ -215,6 +250,16 @@ impl ProxyOptions {
             .clone()
             .or_else(|| from_systemd("STATE_DIRECTORY"))
             .or_else(|| self.runtime_directory())
+    }
+}
+
+/// How requests are recognised, if they are.
+type Requests = Option<RequestKind>;
+
+fn requests(text: String) -> Result<Requests, UnknownKind> {
+    match text.as_str() {
+        "none" => Ok(None),
+        kind => kind.parse().map(Some),
     }
 }
 
@@ -278,6 +323,35 @@ mod tests {
     }
 
     #[test]
+    fn requests_are_not_recognised_unless_somebody_says_how() {
+        let parse = |words: &[&str]| {
+            ProxyOptions::try_parse_from([&["disnix-tcp-proxy"], words].concat()).unwrap()
+        };
+        for (words, kind) in [
+            (&[][..], None),
+            (&["--requests=none"], None),
+            (&["--requests=lines"], Some(RequestKind::Lines)),
+            (&["--requests", "http"], Some(RequestKind::Http)),
+        ] {
+            assert_eq!(parse(words).requests, kind, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn to_detach_idle_clients_one_has_to_say_what_a_request_is() {
+        let parse = |words: &[&str]| {
+            ProxyOptions::try_parse_from([&["disnix-tcp-proxy"], words].concat()).unwrap()
+        };
+        let all = ["--detach-idle=1s", "--requests=http"];
+        assert_eq!(parse(&all).contradiction(), None);
+        assert_eq!(parse(&["--detach-idle=infinity"]).contradiction(), None);
+        for alone in [&all[..1], &[all[0], "--requests=none"]] {
+            let why = parse(alone).contradiction().unwrap();
+            assert!(why.contains("needs --requests"), "{why}");
+        }
+    }
+
+    #[test]
     fn yes_and_no_are_what_systemd_takes_for_them() {
         for (words, is) in [
             (["yes", "True", "1", "on"], true),
@@ -303,6 +377,8 @@ mod tests {
             ("--connect-timeout=0", "write infinity"),
             ("--idle-timeout=0s", "write infinity"),
             ("--stall-timeout=0", "write infinity"),
+            ("--detach-idle=0", "write infinity"),
+            ("--requests=silence", "none, lines, http"),
             (&long, "107 bytes"),
             ("nowhere", "port is missing"),
             ("--listen=tcp", "port is missing"),

@@ -210,23 +210,20 @@ fn an_af_unix_client_is_handed_over_too() {
 #[test]
 fn what_makes_no_sense_is_refused_with_a_sentence() {
     let setup = Setup::new();
-    let (status, log) = setup
-        .proxy_unit()
-        .arg(setup.target())
-        .arg("--proxy-protocol=v2")
-        .fails();
-    assert!(
-        !status.success() && log.contains("--proxy-protocol"),
-        "{log}"
-    );
+    for option in ["--proxy-protocol=v2", "--requests=http"] {
+        let (name, _) = option.split_once('=').unwrap();
+        let unit = setup.proxy_unit().arg(setup.target()).arg(option);
+        let (status, log) = unit.fails();
+        assert!(!status.success() && log.contains(name), "{log}");
+        let proxy = setup.proxy_unit().arg(option).ready();
+        for verb in ["set-target", "switch"] {
+            let (status, text) = setup.ctl(&[verb, &setup.target()]);
+            assert!(status != 0 && text.contains(name), "{text}");
+        }
+        drop(proxy);
+    }
     let (status, log) = Unit::new(PROXY).arg("--listen").arg(setup.target()).fails();
     assert!(!status.success() && log.contains("handed over"), "{log}");
-    let proxy = setup.proxy_unit().arg("--proxy-protocol=v2").ready();
-    for verb in ["set-target", "switch"] {
-        let (status, text) = setup.ctl(&[verb, &setup.target()]);
-        assert!(status != 0 && text.contains("--proxy-protocol"), "{text}");
-    }
-    drop(proxy);
     let stream = TcpListener::bind("127.0.0.1:0").unwrap();
     let (status, log) = Unit::new(SERVER).socket("handover", stream).fails();
     assert!(

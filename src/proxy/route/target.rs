@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::handover::Handover;
 use crate::proxy::admission::{Admission, Connection, TargetFile};
 use crate::proxy::event;
+use crate::proxy::requests::RequestKind;
 use crate::proxy::upstream::{ATTEMPT, Connector, ProxyProtocol};
 use crate::service::address::Address;
 use crate::service::ending;
@@ -25,16 +26,29 @@ pub struct RouteSettings {
     pub keepalive: Option<Duration>,
     /// How the upstream gets the address of the client.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// How requests are recognised, if they are.
+    pub requests: Option<RequestKind>,
+    /// After what time between two requests a client is detached; `None` is never.
+    #[expect(dead_code, reason = "for the threads that detach clients")]
+    pub detach_idle: Option<Duration>,
 }
 
 impl RouteSettings {
     /// Why the proxy cannot lead to `target`, if it cannot.
     pub fn contradiction(&self, target: &Address) -> Option<&'static str> {
-        let handover = matches!(target, Address::Handover(_));
-        (handover && self.proxy_protocol.is_some()).then_some(
-            "clients that are handed over cannot be announced by --proxy-protocol: whoever serves \
-             them has their own sockets, and sees who they are; leave one of the two away",
-        )
+        if !matches!(target, Address::Handover(_)) {
+            return None;
+        }
+        if self.proxy_protocol.is_some() {
+            return Some(
+                "clients that are handed over cannot be announced by --proxy-protocol: whoever serves \
+                 them has their own sockets, and sees who they are; leave one of the two away",
+            );
+        }
+        self.requests.map(|_| {
+            "the requests of clients that are handed over cannot be recognised as --requests says: their \
+             bytes do not pass through the proxy; leave one of the two away"
+        })
     }
 }
 

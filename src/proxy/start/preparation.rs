@@ -92,6 +92,8 @@ impl Preparation {
             connect_timeout: options.connect_timeout.finite(),
             keepalive: options.keepalive.finite(),
             proxy_protocol: options.proxy_protocol,
+            requests: options.requests,
+            detach_idle: options.detach_idle.finite(),
         };
         // The proxy that runs has a target.
         let may_wait = sockets.predecessor.is_none();

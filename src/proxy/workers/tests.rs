@@ -33,6 +33,8 @@ fn workers(threads: Threads) -> (Arc<WorkerPool>, Address, TcpListener) {
         connect_timeout: None,
         keepalive: None,
         proxy_protocol: None,
+        requests: None,
+        detach_idle: None,
     };
     let route = Route::new(
         Arc::new(admission),
