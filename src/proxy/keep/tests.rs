@@ -1,9 +1,11 @@
 //! Processes that follow each other, simulated in this one: what one leaves, the next one finds.
 
+mod detached;
 mod garbage;
 mod recycling;
 mod reported_reset;
 mod unparked;
+mod upstream_change;
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -16,7 +16,7 @@ fn recycle(keep: Keep, continues: Continues<'_>) -> bool {
     keep.core.parking.move_over(&lots, continues)
 }
 
-/// Connections with one upstream, with another one, without, and some that have ended; several messages
+/// Connections with one upstream, with another one, without, no longer with one, and some that have ended; several messages
 /// about some of them, and slots that were used before. What is returned has to stay open.
 fn busy(keep: Keep) -> (Vec<Expected>, Vec<Through>) {
     let (mut expected, mut open) = (Vec::new(), Vec::new());
@@ -34,6 +34,7 @@ fn busy(keep: Keep) -> (Vec<Expected>, Vec<Through>) {
                 2 if round == 1 => {
                     keep.park_client(slot, through.sockets[0].as_fd());
                 }
+                2 if round == 2 => keep.detach(slot),
                 _ => {}
             }
             let has_upstream = slot.phase() == Phase::Connected;

@@ -178,4 +178,22 @@ mod tests {
         (0..table.top()).for_each(|index| send_slot(table, index, &mut parcel));
         assert_eq!((parcel.count, parcel.descriptors[0].as_raw_fd()), (1, 7));
     }
+
+    #[test]
+    fn an_upstream_that_the_client_has_left_is_neither_sent_nor_marked() {
+        let table: &'static Table = Box::leak(Box::new(Table::new(1, 1).unwrap()));
+        let mut parcel = Parcel::new(table.file());
+        let index = table.claim().unwrap();
+        let slot = table.slot(index).unwrap();
+        slot.client.store(7, Relaxed);
+        // Its number is another socket's by now: a new client's, perhaps.
+        slot.upstream.store(9, Relaxed);
+        slot.state.store(State {
+            phase: Phase::Accepted,
+            ..slot.state.load()
+        });
+        send_slot(table, index, &mut parcel);
+        assert_eq!(parcel.count, 1);
+        assert_eq!(table.marks(0).unwrap().load(Relaxed), 1 << 7);
+    }
 }
