@@ -1,7 +1,7 @@
 //! A table as a fuzz target sees it: any bytes, read as after a kill.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::io::pwrite;
@@ -52,12 +52,17 @@ impl Keep {
                 lot: None,
             };
             let _ = (slot.state(), slot.id(), slot.accepted_at(), slot.text());
+            let _ = (slot.requests(), slot.carried(), slot.is_used());
             let counts = || Way::BOTH.map(|way| (slot.flow(way).taken(), slot.flow(way).given()));
             if settle(SLOTS, slot, &sockets, &BTreeMap::new()).is_ok() {
                 // Done again after a kill in between, it has the same result.
                 let before = counts();
                 assert!(settle(SLOTS, slot, &sockets, &BTreeMap::new()).is_ok());
                 assert_eq!(before, counts());
+            }
+            let carried = slot.carried();
+            if slot.begin_anew(sockets.client.as_fd()).is_ok() {
+                assert_eq!((counts(), slot.carried()), ([(0, 0); 2], carried));
             }
         }
     }

@@ -29,6 +29,9 @@
 //!    closed and before its buffer or pipe is given to another one; and both its sockets have been
 //!    shut down before, or reset between [`Slot::set_ending`] and the release ([`crate::service::ending`]):
 //!    closing one sends nothing while the lot has a copy.
+//! 7. A client that stays is detached ([`Parking::detach`]) when nothing is in hand and its socket has been sent
+//!    everything. Only then its upstream is shut down ([`crate::service::ending::end_both_ways`]), then closed.
+//! 8. For its next upstream it begins anew ([`Slot::begin_anew`]), before it is parked with that one.
 
 mod error;
 mod keeper;
