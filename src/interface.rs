@@ -77,11 +77,17 @@ pub struct Status {
     pub target: Option<String>,
     /// Whether the target is given on the command line and cannot be changed.
     pub target_fixed: bool,
+    /// How requests are recognised; absent: they are not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<String>,
     /// Open connections.
     pub open: usize,
     /// Those of them that are still open in the predecessor; absent: none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub open_in_predecessor: usize,
+    /// Clients that stay connected while their upstream was ended, beside the open connections; absent: none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub detached: usize,
     /// The limit of open connections.
     pub connections_max: usize,
     /// Clients waiting in the accept backlogs of all listeners.
@@ -93,6 +99,9 @@ pub struct Status {
     /// Clients reset since then because of the limit for each source; absent: none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub refused: u64,
+    /// Requests repeated since then because their upstream ended before the first byte of the reply; absent: none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub repeated: u64,
     /// Bytes received from clients since then, and before on connections that an earlier process has left.
     pub received_bytes: u64,
     /// Bytes sent to clients, likewise.
@@ -126,6 +135,12 @@ pub struct ConnectionStatus {
     pub received_bytes: u64,
     /// Bytes sent to the client.
     pub sent_bytes: u64,
+    /// Whether the client stays while its upstream was ended; absent: no.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub detached: bool,
+    /// Why its requests cannot be recognised, so that it is never detached; absent: they can, or nobody looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub opaque: Option<String>,
 }
 
 /// `GetStatus` and `Monitor` reply with this.
@@ -230,6 +245,9 @@ pub struct GateReply {
     /// Connections that this drain has ended because they were idle; absent: none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub closed_idle: u64,
+    /// Clients that stay connected while their upstream was ended; absent: none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub detached: usize,
 }
 
 /// The parameters of `SetTarget`, and its reply.

@@ -63,7 +63,7 @@ async fn observe(proxy: NamedProxy, rhythm: Rhythm, blockers: watch::Sender<Bloc
     for count in 1_u64.. {
         ticks.tick().await;
         let connected = match connections::list(&proxy, &mut client).await {
-            Ok(connected) => connected,
+            Ok(connected) => connections::that_hold_up(connected),
             Err(
                 CtlFailure::Unreachable { .. }
                 | CtlFailure::Lost { .. }

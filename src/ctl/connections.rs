@@ -41,7 +41,14 @@ pub async fn list(
     result.unwrap_or_else(|_| Err(proxy.silent(ANSWER_TIME)))
 }
 
+/// Those that hold up a drain: all that have an upstream, or are about to.
+pub fn that_hold_up(connections: Vec<ConnectionStatus>) -> Vec<ConnectionStatus> {
+    let open = connections.into_iter();
+    open.filter(|connection| !connection.detached).collect()
+}
+
 pub fn table(connections: &[ConnectionStatus]) -> Vec<String> {
+    let has_opaque = connections.iter().any(|one| one.opaque.is_some());
     let columns = [
         ("ID", Align::Right),
         ("PEER", Align::Left),
@@ -50,18 +57,73 @@ pub fn table(connections: &[ConnectionStatus]) -> Vec<String> {
         ("IDLE", Align::Right),
         ("RECEIVED", Align::Right),
         ("SENT", Align::Right),
+        (if has_opaque { "OPAQUE" } else { "" }, Align::Left),
     ];
     let row = |connection: &ConnectionStatus| {
         let upstream = connection.upstream.as_deref();
         [
             connection.id.to_string(),
             connection.peer.clone(),
-            upstream.unwrap_or("connecting").to_owned(),
+            match connection.detached {
+                true => "detached".to_owned(),
+                false => upstream.unwrap_or("connecting").to_owned(),
+            },
             age(connection.age_usec),
             age(connection.idle_usec),
             bytes(connection.received_bytes),
             bytes(connection.sent_bytes),
+            connection.opaque.clone().unwrap_or_default(),
         ]
     };
     display::table(columns, connections.iter().map(row))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connection(id: u64, detached: bool, opaque: Option<&str>) -> ConnectionStatus {
+        ConnectionStatus {
+            id,
+            peer: "192.0.2.1:4".to_owned(),
+            upstream: (!detached).then(|| "[::1]:80".to_owned()),
+            age_usec: 0,
+            idle_usec: 0,
+            received_bytes: 7,
+            sent_bytes: 0,
+            detached,
+            opaque: opaque.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_detached_client_has_no_upstream_and_an_opaque_connection_has_a_reason() {
+        let detached = [connection(1, true, None), connection(2, false, None)];
+        assert_eq!(
+            table(&detached),
+            [
+                "ID  PEER         UPSTREAM  AGE  IDLE  RECEIVED  SENT",
+                " 1  192.0.2.1:4  detached   0s    0s       7 B   0 B",
+                " 2  192.0.2.1:4  [::1]:80   0s    0s       7 B   0 B",
+            ]
+        );
+        let opaque = [
+            connection(3, false, Some("TLS")),
+            connection(4, false, None),
+        ];
+        assert_eq!(
+            table(&opaque),
+            [
+                "ID  PEER         UPSTREAM  AGE  IDLE  RECEIVED  SENT  OPAQUE",
+                " 3  192.0.2.1:4  [::1]:80   0s    0s       7 B   0 B  TLS",
+                " 4  192.0.2.1:4  [::1]:80   0s    0s       7 B   0 B",
+            ]
+        );
+    }
+
+    #[test]
+    fn detached_clients_hold_nothing_up() {
+        let all = vec![connection(1, true, None), connection(2, false, None)];
+        assert_eq!(that_hold_up(all.clone()), all[1..]);
+    }
 }

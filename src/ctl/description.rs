@@ -14,6 +14,8 @@ pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<Str
         fields.extend(callers(lock).map(|text| ("Callers", text)));
     }
     fields.push(("Open", open(status)));
+    fields.extend(requests(status).map(|text| ("Requests", text)));
+    fields.extend(detached(status).map(|text| ("Detached", text)));
     fields.push(("Queued", queue(status, queued)));
     let listeners = status.listeners.iter();
     fields.extend(listeners.map(|socket| ("Listener", listener(socket))));
@@ -88,6 +90,25 @@ fn open(status: &Status) -> String {
     format!("{open} of at most {most}{before}")
 }
 
+fn requests(status: &Status) -> Option<String> {
+    let kind = status.requests.as_ref()?;
+    Some(match status.repeated {
+        0 => kind.clone(),
+        count => format!(
+            "{kind}; {}",
+            clause(count, "request", ("was repeated", "were repeated"))
+        ),
+    })
+}
+
+fn detached(status: &Status) -> Option<String> {
+    let without_upstream = || {
+        let clients = clause(status.detached, "client", ("stays", "stay"));
+        format!("{clients}, without an upstream until the next request")
+    };
+    (status.detached > 0).then(without_upstream)
+}
+
 fn queue(status: &Status, queued: usize) -> String {
     let hint = match queued {
         0 => String::new(),
@@ -138,13 +159,16 @@ pub mod tests {
             lock: None,
             target: Some("[::1]:5000".to_owned()),
             target_fixed: true,
+            requests: None,
             open: 3,
             open_in_predecessor: 0,
+            detached: 0,
             connections_max: 16384,
             queued: 0,
             accepted: 10,
             unreachable: 1,
             refused: 0,
+            repeated: 0,
             received_bytes: 70,
             sent_bytes: 2048,
             listeners: vec![ListenerStatus {
@@ -171,6 +195,26 @@ pub mod tests {
                  2.0 KiB sent",
                 "  Process: 42, version 0.1.0",
             ]
+        );
+    }
+
+    #[test]
+    fn clients_that_stay_and_what_a_request_is_are_shown() {
+        let mut status = status();
+        (status.requests, status.detached) = (Some("http".to_owned()), 1);
+        let shown = |status: &Status| describe("default", status, 0, 0)[2..5].to_vec();
+        assert_eq!(
+            shown(&status),
+            [
+                "     Open: 3 of at most 16384",
+                " Requests: http",
+                " Detached: 1 client stays, without an upstream until the next request",
+            ]
+        );
+        (status.repeated, status.detached) = (2, 0);
+        assert_eq!(
+            shown(&status)[1..],
+            [" Requests: http; 2 requests were repeated", "   Queued: 0"]
         );
     }
 

@@ -43,7 +43,8 @@ async fn queued_of_connected(proxy: &NamedProxy, status: &Status) -> usize {
         return 0;
     }
     let open = connections::list(proxy, &mut None).await;
-    open.map_or(0, |open| queued::of_connected(&status.listeners, &open))
+    open.map(connections::that_hold_up)
+        .map_or(0, |open| queued::of_connected(&status.listeners, &open))
 }
 
 pub async fn get(proxy: &NamedProxy) -> Result<Status, CtlFailure> {

@@ -1,5 +1,7 @@
 //! The progress of a drain, on standard error: a live view on a terminal, lines elsewhere.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -10,9 +12,10 @@ use super::client::NamedProxy;
 use super::connections;
 use super::display::{age, bar, fit};
 use super::queued;
-use crate::interface::{GateReply, GateState};
+use crate::interface::{ConnectionStatus, GateReply, GateState};
 use crate::service::clock::micros;
 use crate::service::plural::{clause, count};
+use crate::service::printable::Printable;
 use crate::service::program::note;
 
 /// How often the live view is drawn.
@@ -118,14 +121,18 @@ impl View {
     }
 }
 
-/// `draining: 3 connections open, 2 idle ones closed, 1 client waits`.
+/// `draining: 3 connections open, 2 idle ones closed, 5 clients detached, 1 client waits`.
 pub fn progress(reply: &GateReply) -> String {
     let closed_idle = match reply.closed_idle {
         0 => String::new(),
         more => format!(" {} closed,", count(more, "idle one")),
     };
+    let detached = match reply.detached {
+        0 => String::new(),
+        more => format!(" {} detached,", count(more, "client")),
+    };
     format!(
-        "{}: {} open,{closed_idle} {}",
+        "{}: {} open,{closed_idle}{detached} {}",
         reply.gate.as_str(),
         count(reply.open, "connection"),
         clause(reply.queued, "client", ("waits", "wait")),
@@ -202,17 +209,22 @@ impl Picture {
         let mut lines = vec![
             format!("{} ({elapsed})", progress(reply)),
             format!(
-                "{} {closed} of {} closed",
+                "{} {closed} of {} {}",
                 bar(closed, self.most, bar_width),
-                self.most
+                self.most,
+                match reply.detached {
+                    0 => "closed",
+                    _ => "closed or detached",
+                }
             ),
         ];
         if reply.gate == GateState::Draining {
             lines.extend(queued::warning(self.blockers.queued));
         }
+        lines.extend(reasons(&self.blockers.connected));
         let mut blockers = self.blockers.connected.clone();
         // The longest silent one is the likeliest to have been forgotten.
-        blockers.sort_by_key(|blocker| std::cmp::Reverse(blocker.idle_usec));
+        blockers.sort_by_key(|blocker| Reverse(blocker.idle_usec));
         if !blockers.is_empty() {
             lines.extend(connections::table(&blockers[..blockers.len().min(ROWS)]));
         }
@@ -223,10 +235,23 @@ impl Picture {
     }
 }
 
+/// `2 cannot be detached: upgraded to websocket`, for each reason; the most frequent one is first.
+fn reasons(blockers: &[ConnectionStatus]) -> Vec<String> {
+    let mut counts = BTreeMap::<&str, usize>::new();
+    for why in blockers.iter().filter_map(|one| one.opaque.as_deref()) {
+        *counts.entry(why).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| Reverse(*count));
+    let lines = counts.into_iter();
+    lines
+        .map(|(why, count)| format!("{count} cannot be detached: {}", Printable(why)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::interface::ConnectionStatus;
 
     fn blocker(id: u64, idle_seconds: u64) -> ConnectionStatus {
         ConnectionStatus {
@@ -237,16 +262,18 @@ mod tests {
             idle_usec: idle_seconds * 1_000_000,
             received_bytes: 7,
             sent_bytes: 2048,
+            detached: false,
+            opaque: None,
         }
     }
 
     fn reply(gate: GateState, open: usize, queued: u32) -> Option<GateReply> {
-        let closed_idle = 0;
         Some(GateReply {
             gate,
             open,
             queued,
-            closed_idle,
+            closed_idle: 0,
+            detached: 0,
         })
     }
 
@@ -276,6 +303,38 @@ mod tests {
         );
         assert_eq!(lines.len(), 3 + ROWS + 1);
         assert_eq!(lines.last().unwrap(), "… and 2 more");
+    }
+
+    #[test]
+    fn clients_that_stay_are_counted_and_those_that_cannot_are_shown_by_reason() {
+        let blockers = [None, Some("TLS"), Some("upgraded to websocket")];
+        let blockers = (1..=4).zip(blockers.into_iter().cycle().skip(2));
+        let picture = Picture {
+            reply: reply(GateState::Draining, 4, 1).map(|reply| GateReply {
+                detached: 12,
+                ..reply
+            }),
+            most: 16,
+            elapsed: Duration::from_secs(1),
+            blockers: Blockers {
+                connected: blockers
+                    .map(|(id, opaque)| ConnectionStatus {
+                        opaque: opaque.map(str::to_owned),
+                        ..blocker(id, id)
+                    })
+                    .collect(),
+                queued: 0,
+            },
+        };
+        let lines = picture.lines(100);
+        assert_eq!(
+            lines[0],
+            "draining: 4 connections open, 12 clients detached, 1 client waits (1s)"
+        );
+        assert!(lines[1].ends_with("12 of 16 closed or detached"));
+        assert_eq!(lines[2], "2 cannot be detached: upgraded to websocket");
+        assert_eq!(lines[3], "1 cannot be detached: TLS");
+        assert!(lines[4].ends_with("OPAQUE"), "{lines:#?}");
     }
 
     #[test]

@@ -298,6 +298,7 @@ mod tests {
             open: 0,
             queued: 0,
             closed_idle: 0,
+            detached: 0,
         };
         let hold = DrainCall::Lock(LockParameters {
             hold: Some(true),

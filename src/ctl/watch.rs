@@ -75,12 +75,32 @@ fn print(status: &Status, as_json: bool, last: &mut String) -> Result<(), CtlFai
 fn describe(status: &Status) -> String {
     let reason = status.lock.as_ref().and_then(|lock| lock.reason.as_ref());
     let reason = reason.map(|reason| format!("  reason {reason}"));
+    let detached = match status.detached {
+        0 => String::new(),
+        count => format!("{count} detached  "),
+    };
     format!(
-        "{:<8}  {} open  {} queued  target {}{}",
+        "{:<8}  {} open  {detached}{} queued  target {}{}",
         status.gate.as_str(),
         status.open,
         status.queued,
         status.target.as_deref().unwrap_or("none yet"),
         reason.unwrap_or_default(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctl::description::tests::status;
+
+    #[test]
+    fn detached_clients_are_in_the_line_if_there_are_any() {
+        let mut status = status();
+        let line = "open      3 open  0 queued  target [::1]:5000";
+        assert_eq!(describe(&status), line);
+        status.detached = 5;
+        let line = "open      3 open  5 detached  0 queued  target [::1]:5000";
+        assert_eq!(describe(&status), line);
+    }
 }

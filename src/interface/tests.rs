@@ -100,6 +100,7 @@ fn the_reply_of_unlock_has_the_fields_that_the_description_has() {
             open: 0,
             queued: 0,
             closed_idle: 1,
+            detached: 1,
         },
         record_left: Some("the disk is full".to_owned()),
     };

@@ -5,6 +5,7 @@ mod unparked;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -250,8 +251,10 @@ impl Proxy {
             }),
             target,
             target_fixed: self.route.settings.target_fixed,
+            requests: self.route.settings.requests.map(|kind| kind.to_string()),
             open: gate.open_connections(),
             open_in_predecessor: gate.open_in_predecessor(),
+            detached: gate.detached_connections(),
             connections_max: gate.connections_max(),
             queued: listeners
                 .iter()
@@ -260,6 +263,7 @@ impl Proxy {
             accepted: connections.accepted(),
             unreachable: self.route.unreachable(),
             refused: connections.refused(),
+            repeated: connections.repeated.load(Relaxed),
             received_bytes,
             sent_bytes,
             listeners,
@@ -277,6 +281,8 @@ impl Proxy {
             idle_usec: 0,
             received_bytes: 0,
             sent_bytes: 0,
+            detached: false,
+            opaque: None,
         };
         all.extend(vec![orphan; self.route.handover.orphans()]);
         all

@@ -15,6 +15,18 @@ use setup::*;
 use support::*;
 
 #[test]
+fn the_status_says_how_requests_are_recognised() {
+    let setup = Setup::new();
+    for (options, kind) in [
+        (&["--requests=http", "--detach-idle=1min"][..], Some("http")),
+        (&["--requests=none"], None),
+    ] {
+        let _proxy = setup.start_with(options);
+        assert_eq!(setup.status()["requests"].as_str(), kind);
+    }
+}
+
+#[test]
 fn a_client_that_arrives_during_the_drain_is_served_after_unlock() {
     let setup = Setup::new();
     let _proxy = setup.start();

@@ -118,7 +118,9 @@ mod tests {
     use crate::proxy::admission::{
         Abort, Attaching, CallerId, Gate, LockDirectory, LockRequest, Mode, Outcome,
     };
+    use crate::proxy::requests::Opaque;
     use crate::service::client_socket::ClientSocket;
+    use crate::service::clock::Uptime;
     use crate::service::listener::{Arrival, Peer};
     use crate::service::loopback::pair;
     use crate::service::stream::Family;
@@ -201,6 +203,20 @@ mod tests {
         assert_eq!(admission.unlock(), None);
         assert!(admission.try_attach(connection) && !connection.is_detached());
         assert_eq!(counts(&admission), (GateState::Open, 1, 0));
+    }
+
+    #[test]
+    fn the_list_says_who_is_detached_and_who_cannot_be() {
+        let (admission, clients, _directory) = admission(3);
+        admission.detached(clients[0].0.connection());
+        clients[1].0.connection().set_opaque(Opaque::WebSocket);
+        let list = admission.connections.list(Uptime::now());
+        let list: Vec<_> = list
+            .iter()
+            .map(|one| (one.detached, one.opaque.as_deref()))
+            .collect();
+        let opaque = Some("upgraded to websocket");
+        assert_eq!(list, [(true, None), (false, opaque), (false, None)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::unanswered::CarriedBytes;
 use super::unresponsive::is_gone;
 use crate::interface::ConnectionStatus;
 use crate::proxy::keep::{Keep, Slot};
+use crate::proxy::requests::Opaque;
 use crate::proxy::upstream::ConnectedUpstream;
 use crate::service::address::Address;
 use crate::service::client_socket::ClientSocket;
@@ -63,6 +64,8 @@ pub struct Connection {
     end: EndState,
     /// Whether the gate counts it as detached; changed while the gate's mutex is locked.
     is_detached: AtomicBool,
+    /// Why its requests cannot be recognised; 0 if they can, or nobody looks.
+    opaque: AtomicU8,
 }
 
 impl Connection {
@@ -81,6 +84,7 @@ impl Connection {
             traffic,
             end: EndState::default(),
             is_detached: AtomicBool::new(false),
+            opaque: AtomicU8::new(0),
         }
     }
 
@@ -186,6 +190,20 @@ impl Connection {
     /// In one step with the gate.
     pub(in crate::proxy::admission) fn set_detached(&self, is_detached: bool) {
         self.is_detached.store(is_detached, Relaxed);
+    }
+
+    /// Its requests cannot be recognised from now on, for this reason.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for the threads that detach clients")
+    )]
+    pub fn set_opaque(&self, why: Opaque) {
+        self.opaque.store(why.code(), Relaxed);
+    }
+
+    /// Why its requests cannot be recognised, so that it is never detached.
+    pub fn opaque(&self) -> Option<Opaque> {
+        Opaque::of(self.opaque.load(Relaxed))
     }
 
     /// From now on closing the connection resets both sides.
@@ -326,6 +344,8 @@ impl Connection {
             idle_usec: micros(self.idle(now)),
             received_bytes,
             sent_bytes,
+            detached: self.is_detached(),
+            opaque: self.opaque().map(|why| why.to_string()),
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Connections {
     sent: AtomicU64,
     /// Ended because they were idle, since the last drain began.
     pub closed_idle: AtomicU64,
+    /// Requests that were sent once more, because their upstream had ended before the first byte of the reply.
+    pub repeated: AtomicU64,
     cuts: Mutex<Cuts>,
     has_cuts: Notify,
 }

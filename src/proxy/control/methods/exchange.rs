@@ -80,5 +80,6 @@ pub fn reply_of(admission: &Admission, progress: GateProgress) -> GateReply {
             GateState::Open => 0,
             _ => admission.connections.closed_idle.load(Relaxed),
         },
+        detached: progress.detached,
     }
 }
