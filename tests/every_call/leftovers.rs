@@ -101,7 +101,7 @@ fn a_table_of_anything_is_replaced() {
     for content in [
         &b"kept-tcp"[..],
         &[255; 10_000],
-        &[b"kept-tcp\x02\0\0\0".as_slice(), &[255; 99_999]].concat(),
+        &[b"kept-tcp\x03\0\0\0".as_slice(), &[255; 99_999]].concat(),
     ] {
         let service = Service::new(upstream());
         for part in [memory(content), memory(b""), socket(), pipe()] {

@@ -13,8 +13,8 @@ use super::slot::Slot;
 use crate::service::kernel::{TcpCounters, tcp_counters};
 
 impl Slot {
-    /// Both directions begin anew, for a client without an upstream that has had one. To be called before it is parked
-    /// with the next one, and after the one before was shut down.
+    /// Both directions begin anew, for a client without an upstream that has had one. To be called after that one was
+    /// shut down, and before anything is written down of the next one or it is parked.
     ///
     /// Bytes that were received and not given to the upstream are forgotten here: the caller gives them to the next one
     /// first ([`Flow::prefix`](super::Flow::prefix)).
