@@ -66,7 +66,8 @@ impl Conversation {
         }
     }
 
-    /// Looks at the bytes of the client that wait at its position. The reply must have passed up to its own.
+    /// Looks at the bytes of the client that wait at its position. If the request before is whole, the reply
+    /// must have passed up to its own.
     pub fn look_at_request(&mut self, bytes: &[u8], more: More) -> Look {
         let kind = self.kind;
         self.look(|standing| match (standing.request, standing.reply) {

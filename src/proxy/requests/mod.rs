@@ -16,8 +16,9 @@
 //! Each direction passes up to a position of its stream. There, the bytes that wait are looked at, and they
 //! pass up to the new position. Three things are the relay's part:
 //!
-//! 1. It looks at requests only when the reply has passed up to its position, and takes the connection for
-//!    one between requests only when both streams have.
+//! 1. It looks for the next request only when the reply has passed up to its position; but within a request
+//!    ([not whole](Conversation::request_is_whole)) at any time. It takes the connection for one between
+//!    requests only when both streams have passed up to their positions.
 //! 2. It looks at the reply before it looks at a request: bytes that come while nothing is under way belong
 //!    to no request.
 //! 3. It stores the [words](Conversation::words) after each look, in their order, before the bytes pass. If

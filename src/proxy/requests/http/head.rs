@@ -26,27 +26,26 @@ pub fn fields(headers: &[Header<'_>]) -> Result<Fields, Opaque> {
     Ok(fields)
 }
 
-/// Looks for what is wrong in a head that is malformed or not whole. The first line is checked by the caller,
-/// whether it is whole or not.
+/// Looks for what is wrong in a head that is malformed or not whole. The caller checks the first line and its
+/// end, whether it is whole or not.
 pub fn check_lines(
     bytes: &[u8],
     check_first: impl FnOnce(&[u8]) -> Result<(), Opaque>,
 ) -> Result<(), Opaque> {
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
     let first = lines.next().unwrap_or_default();
-    check_end(first)?;
     check_first(first)?;
     let mut fields = Fields::default();
     for (index, line) in lines.enumerate() {
         check_end(line)?;
-        if line == b"\r\n" {
-            return Err(Opaque::Malformed); // it is whole, so something must be wrong with it
-        }
-        let field = field(line)?;
-        match field {
+        match line {
+            b"\r\n" => return Err(Opaque::Malformed), // it is whole, so something is wrong with it
+            [b'\r', ..] => {}
             _ if index >= FIELDS_MAX => return Err(Opaque::ManyFields),
-            Some(field) => fields.read(&field)?,
-            None => {}
+            _ => {}
+        }
+        if let Some(field) = field(line)? {
+            fields.read(&field)?;
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use httparse::{ParserConfig, Response, Status};
 
 use super::body::{BodyEnd, chunks};
 use super::fields::Fields;
-use super::head::{FIELDS_MAX, check_lines, fields, has_bare_line_feed};
+use super::head::{FIELDS_MAX, check_end, check_lines, fields, has_bare_line_feed};
 use crate::proxy::requests::facts::RequestFacts;
 use crate::proxy::requests::kind::RequestKind;
 use crate::proxy::requests::look::{Look, More, unfinished};
@@ -161,11 +161,12 @@ fn check_status(status: u16) -> Result<(), Opaque> {
 /// Checks the first line, which may not be whole.
 fn check_line(line: &[u8]) -> Result<(), Opaque> {
     let mut reply = Response::new(&mut []);
-    match reply.parse(line) {
-        Ok(Status::Partial) if line.ends_with(b"\n") => {
-            check_status(reply.code.unwrap_or_default())
-        }
-        Ok(Status::Partial) => Ok(()),
-        _ => Err(Opaque::Malformed),
+    let Ok(Status::Partial) = reply.parse(line) else {
+        return Err(Opaque::Malformed);
+    };
+    check_end(line)?;
+    match line.ends_with(b"\n") {
+        true => check_status(reply.code.unwrap_or_default()),
+        false => Ok(()),
     }
 }

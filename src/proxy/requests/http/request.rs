@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use httparse::{Request, Status};
 
 use super::body::{BodyEnd, chunks};
-use super::head::{FIELDS_MAX, check_lines, fields, has_bare_line_feed};
+use super::head::{FIELDS_MAX, check_end, check_lines, fields, has_bare_line_feed};
 use crate::proxy::requests::facts::RequestFacts;
 use crate::proxy::requests::look::{Look, More, unfinished};
 use crate::proxy::requests::opaque::Opaque;
@@ -132,12 +132,14 @@ fn check_method(method: &str) -> Result<(), Opaque> {
 fn check_line(line: &[u8]) -> Result<(), Opaque> {
     let mut request = Request::new(&mut []);
     match request.parse(line) {
-        Ok(Status::Partial) if line.ends_with(b"\n") => {
-            check_method(request.method.unwrap_or_default())
-        }
-        Ok(Status::Partial) => Ok(()),
-        _ if line.first() == Some(&TLS_HANDSHAKE) => Err(Opaque::Tls),
-        _ if line.starts_with(PREFACE) => Err(Opaque::Http2),
-        _ => Err(Opaque::Malformed),
+        Ok(Status::Partial) => {}
+        _ if line.first() == Some(&TLS_HANDSHAKE) => return Err(Opaque::Tls),
+        _ if line.starts_with(PREFACE) => return Err(Opaque::Http2),
+        _ => return Err(Opaque::Malformed),
+    }
+    check_end(line)?;
+    match line.ends_with(b"\n") {
+        true => check_method(request.method.unwrap_or_default()),
+        false => Ok(()),
     }
 }

@@ -3,8 +3,11 @@
 mod ends;
 mod lines;
 mod malformed;
+mod model;
 mod replies;
 mod requests;
+mod samples;
+mod streams;
 
 use super::*;
 
