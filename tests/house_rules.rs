@@ -11,11 +11,12 @@ const FUNCTION_LINES: usize = 60;
 const FIELDS: usize = 12;
 
 /// Structs that may have more fields, each with the reason.
-const WIDE_STRUCTS: [(&str, &str); 2] = [
+const WIDE_STRUCTS: [(&str, &str); 3] = [
     (
         "ProxyOptions",
         "a field for each option of the command line",
     ),
+    ("RawSlot", "a field for each word of the table"),
     ("Status", "a field for each value that goes over the wire"),
 ];
 

@@ -25,6 +25,11 @@ use unparked::UnparkedConnections;
 /// How often the slots that handover does not need any more are given up.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
+/// How often it is looked for connections that have been idle for `limit`.
+fn part_of(limit: Duration) -> Duration {
+    (limit / 8).clamp(Duration::from_millis(20), Duration::from_secs(1))
+}
+
 /// What becomes of kept connections at the end of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Continuation {
@@ -46,6 +51,7 @@ pub struct Proxy {
     unparked: UnparkedConnections,
     sweep: Sweep,
     idle_closing: Repetition,
+    idle_detaching: Repetition,
     /// Wakes the task that has the predecessor cut its connections.
     predecessor_cut: Notify,
 }
@@ -61,6 +67,7 @@ impl Proxy {
             last_will: LastWill::default(),
             sweep,
             idle_closing: Repetition::default(),
+            idle_detaching: Repetition::default(),
             predecessor_cut: Notify::new(),
         })
     }
@@ -82,6 +89,7 @@ impl Proxy {
             unparked,
             last_will,
             self.close_idle(now),
+            self.detach_idle(now),
         ]
         .into_iter()
         .flatten()
@@ -91,10 +99,19 @@ impl Proxy {
     /// Ends connections that are idle, if a drain is to. Returns the time of the next call.
     fn close_idle(&self, now: Uptime) -> Option<Uptime> {
         let limit = self.admission.read_gate(Gate::close_idle)?;
-        let every = (limit / 8).clamp(Duration::from_millis(20), Duration::from_secs(1));
-        let (is_due, next) = self.idle_closing.is_due(every, now);
+        let (is_due, next) = self.idle_closing.is_due(part_of(limit), now);
         if is_due {
             self.workers.close_idle(limit);
+        }
+        Some(next)
+    }
+
+    /// Detaches clients that have been between two requests for long enough. Returns the time of the next call.
+    fn detach_idle(&self, now: Uptime) -> Option<Uptime> {
+        let limit = self.route.settings.detach_idle?;
+        let (is_due, next) = self.idle_detaching.is_due(part_of(limit), now);
+        if is_due {
+            self.workers.detach_idle(limit);
         }
         Some(next)
     }
@@ -105,6 +122,7 @@ impl Proxy {
         let mut every = tokio::time::interval(TRIM_EVERY);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let handover = &self.route.handover;
+        self.gate_turned();
         loop {
             tokio::select! {
                 _ = every.tick(), if handover.has_surplus() => handover.trim(),
@@ -116,12 +134,12 @@ impl Proxy {
 
     /// Tells the threads when detached clients get an upstream.
     fn gate_turned(&self) {
-        let todo = match self.admission.read_gate(Gate::attaching) {
-            Attaching::Now => "those that have spoken get an upstream",
-            Attaching::Later => "every connection is detached between two requests",
-            Attaching::Never => "they are ended, unless they are left to the next process",
-        };
-        tracing::debug!("detached clients: {todo}");
+        let is_leaving = self.admission.keep.is_some();
+        match self.admission.read_gate(Gate::attaching) {
+            // They are left to the next process.
+            Attaching::Never if is_leaving => {}
+            when => self.workers.attach(when),
+        }
     }
 
     fn cut(&self, cuts: Cuts) {

@@ -10,10 +10,14 @@
 //! by the runtime of the process (`waiting_client`), and comes back with both sockets connected.
 
 mod acceptor;
+mod another_upstream;
+mod attach_queue;
 mod balance;
 mod broken_side;
 mod carried_connection;
 mod carried_connections;
+mod carrier;
+mod deadlines;
 mod handle;
 mod load;
 mod outbox;

@@ -19,6 +19,10 @@ pub struct AdmittedClient {
     pub wait_start: Instant,
     /// How often it has returned from a handover.
     returns: u32,
+    /// A request that its upstream did not answer, to be sent again to the next one.
+    pub request: Vec<u8>,
+    /// How many upstreams in a row have ended without an answer.
+    pub unanswered: u32,
     /// Dropped after the connection.
     count: Count,
 }
@@ -39,6 +43,8 @@ impl AdmittedClient {
             spare,
             wait_start: Instant::now(),
             returns: 0,
+            request: Vec::new(),
+            unanswered: 0,
             count: Count {
                 admission,
                 is_detached: false,

@@ -6,10 +6,6 @@ use crate::service::clock::Uptime;
 
 impl Admission {
     /// The upstream of this connection has ended, and its client stays. That may complete a drain.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the threads that detach clients")
-    )]
     pub fn detached(&self, connection: &Connection) {
         self.with_gate(|gate, store| {
             connection.set_detached(true);
@@ -21,10 +17,6 @@ impl Admission {
     /// Counts a detached client as open if it may get an upstream now, as one step, so that the gate cannot close in
     /// between. Returns whether it does; if not, [`Wakers::turned`](super::wakers::Wakers::turned) tells when to ask
     /// again.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the threads that detach clients")
-    )]
     pub fn try_attach(&self, connection: &Connection) -> bool {
         let is_attached = self.with_gate(|gate, _| {
             let may_attach = gate.may_attach();
@@ -50,7 +42,6 @@ impl Admission {
     }
 
     /// Counts a client that an earlier process has left detached.
-    #[expect(dead_code, reason = "for the clients that an earlier process has left")]
     pub fn adopt_detached(&self, connection: &Connection) {
         self.with_gate_silently(|gate| {
             connection.set_detached(true);

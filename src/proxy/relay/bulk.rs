@@ -46,7 +46,7 @@ impl Direction {
             self.switch.copies_next();
             return Poll::Ready(Ok(0));
         };
-        let reach = self.switch.reach();
+        let reach = self.limit.of(self.switch.reach());
         let (source, ready) = &mut endpoints.source;
         self.expects_break(ready);
         let is_exceptional = ready.is_exceptional;
@@ -67,6 +67,7 @@ impl Direction {
             && bytes > 0
         {
             self.switch.filled(bytes);
+            self.limit.received(bytes);
             self.pipe = Some(pipe);
             return Poll::Ready(Ok(0));
         }

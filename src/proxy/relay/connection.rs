@@ -5,8 +5,12 @@ use std::os::fd::BorrowedFd;
 
 use super::direction::{Direction, End, Endpoints};
 use super::ready::Ready;
+use super::receive_limit::ReceiveLimit;
+use super::request_tracking::{RequestProgress, RequestTracking, Turning};
 use super::reset::how_broken;
 use crate::proxy::keep::{RestoredFlow, Slot, Way};
+use crate::proxy::requests::{Opaque, RequestKind};
+use crate::service::clock::Uptime;
 use crate::service::kernel::{has_unread, unacknowledged_bytes};
 use crate::service::poller::Flags;
 
@@ -38,9 +42,23 @@ pub enum NextTurn {
     Waits,
     /// Another turn, after those of other connections: there is more to be carried.
     Again,
+    /// The upstream has ended between two requests, and the client was not told: it gets another one when it sends the
+    /// next request.
+    Detach,
+    /// The upstream was lost before its reply, and the client was not told: [`Relay::take_request`] can be sent again,
+    /// to another one.
+    Repeat,
     /// Both sockets have to be closed, after [`deliver_then_reset`](super::deliver_then_reset) if the ending
     /// is not orderly.
     Ended(Ending),
+}
+
+/// One turn while it is taken.
+struct Carrying<'a> {
+    /// The client's and the upstream's.
+    sockets: [BorrowedFd<'a>; 2],
+    now: Uptime,
+    turn: Turn,
 }
 
 /// A client and its upstream, both connected, and the bytes between them.
@@ -55,11 +73,28 @@ pub struct Relay {
     pub upstream: Ready,
     up: Direction,
     down: Direction,
+    /// If requests are told apart.
+    requests: Option<Box<RequestTracking>>,
 }
 
 impl Relay {
-    /// Nothing was carried yet. With a slot every operation is written down there.
-    pub fn new(client: Ready, upstream: Ready, slot: Option<Slot>) -> Self {
+    /// Nothing was carried yet. With a slot every operation is written down there. With `kind`, requests are told apart.
+    pub fn new(
+        client: Ready,
+        upstream: Ready,
+        slot: Option<Slot>,
+        kind: Option<RequestKind>,
+    ) -> Self {
+        let mut relay = Self::without_requests(client, upstream, slot);
+        if let Some(kind) = kind {
+            relay.requests = Some(Box::new(RequestTracking::new(kind, slot)));
+            relay.up.limit = ReceiveLimit::at(0);
+            relay.down.limit = ReceiveLimit::at(0);
+        }
+        relay
+    }
+
+    fn without_requests(client: Ready, upstream: Ready, slot: Option<Slot>) -> Self {
         let flow = |way| slot.map(|slot| slot.flow(way));
         let is_counted = client.is_counted() && upstream.is_counted();
         Self {
@@ -67,6 +102,7 @@ impl Relay {
             upstream,
             up: Direction::new(flow(Way::Up), is_counted),
             down: Direction::new(flow(Way::Down), is_counted),
+            requests: None,
         }
     }
 
@@ -76,6 +112,7 @@ impl Relay {
         mut upstream: Ready,
         slot: Slot,
         flows: [RestoredFlow; 2],
+        kind: Option<RequestKind>,
     ) -> Self {
         let [up, down] = flows;
         // Nothing more is received from a side that has finished, and the kernel does not report again that
@@ -85,33 +122,61 @@ impl Relay {
                 ready.update(Flags::ERR);
             }
         }
-        let mut relay = Self::new(client, upstream, Some(slot));
+        let mut relay = Self::without_requests(client, upstream, Some(slot));
         relay.up.restore(up);
         relay.down.restore(down);
+        if let Some(kind) = kind {
+            let requests = Box::new(RequestTracking::restored(kind, slot));
+            for (way, direction) in [(Way::Up, &mut relay.up), (Way::Down, &mut relay.down)] {
+                direction.limit = ReceiveLimit::at(requests.received(way));
+                direction.limit.extend(requests.pass_until(way), 0);
+            }
+            relay.requests = Some(requests);
+        }
         relay
     }
 
-    /// Sends `bytes` to the upstream before the first byte of the client, such as the PROXY header.
-    pub fn announce(&mut self, bytes: &[u8]) {
-        self.up.preface(bytes);
+    /// Sends the PROXY header to the upstream before the first byte of the client, and behind it a request that
+    /// another upstream did not answer; both may be empty.
+    pub fn announce(&mut self, header: &[u8], request: &[u8]) {
+        if let (Some(requests), false) = (&mut self.requests, request.is_empty()) {
+            requests.repeat(request);
+            self.up.limit = ReceiveLimit::at(requests.pass_until(Way::Up));
+        }
+        self.up.preface(&[header, request].concat());
     }
 
     /// Carries what can be carried now, at most a turn's worth each way.
-    pub fn turn(&mut self, client: BorrowedFd<'_>, upstream: BorrowedFd<'_>) -> Turn {
-        let back = self.down.end;
-        let mut endpoints = Endpoints {
-            source: (client, &mut self.client),
-            sink: (upstream, &mut self.upstream),
+    pub fn turn(&mut self, client: BorrowedFd<'_>, upstream: BorrowedFd<'_>, now: Uptime) -> Turn {
+        let mut carrying = Carrying {
+            sockets: [client, upstream],
+            now,
+            turn: Turn {
+                received: 0,
+                sent: 0,
+                next: NextTurn::Waits,
+            },
         };
-        let (received, up) = self.up.turn(&mut endpoints, back);
-        let back = self.up.end;
-        let mut endpoints = Endpoints {
-            source: (upstream, &mut self.upstream),
-            sink: (client, &mut self.client),
-        };
-        let (sent, down) = self.down.turn(&mut endpoints, back);
+        match self.requests {
+            None => {
+                self.carry(Way::Up, &mut carrying);
+                self.carry(Way::Down, &mut carrying);
+            }
+            // Replies first: what comes while nothing is under way belongs to no request.
+            Some(_) => {
+                self.carry(Way::Down, &mut carrying);
+                self.carry(Way::Up, &mut carrying);
+                if matches!(self.up.end, Some(End::SinkBroken(_))) && self.down.end.is_none() {
+                    // It shows whether a reply has come.
+                    self.upstream.is_readable = true;
+                    self.carry(Way::Down, &mut carrying);
+                }
+            }
+        }
+        let has_more = carrying.turn.next == NextTurn::Again;
         let next = match self.ending(client, upstream) {
-            None if up || down => NextTurn::Again,
+            _ if let Some(turning) = self.turning() => turning,
+            None if has_more => NextTurn::Again,
             None => NextTurn::Waits,
             Some(Ending::Orderly) => NextTurn::Ended(Ending::Orderly),
             Some(ending) => {
@@ -122,10 +187,109 @@ impl Relay {
             }
         };
         Turn {
-            received,
-            sent,
             next,
+            ..carrying.turn
         }
+    }
+
+    /// Carries one way.
+    fn carry(&mut self, way: Way, carrying: &mut Carrying<'_>) {
+        if let Some(requests) = &mut self.requests {
+            if requests.turning.is_some() {
+                return;
+            }
+            requests.has_passed_reply = self.down.is_empty() && self.down.limit.is_reached();
+            requests.carried = RequestProgress {
+                left: self.up.limit.left(),
+                in_hand: self.up.switch.in_hand() as u64,
+            };
+        }
+        let [client, upstream] = carrying.sockets;
+        let (client, upstream) = ((client, &mut self.client), (upstream, &mut self.upstream));
+        let (direction, source, sink, back) = match way {
+            Way::Up => (&mut self.up, client, upstream, self.down.end),
+            Way::Down => (&mut self.down, upstream, client, self.up.end),
+        };
+        let mut endpoints = Endpoints {
+            source,
+            sink,
+            requests: self.requests.as_deref_mut().map(|requests| (way, requests)),
+            now: carrying.now,
+        };
+        let (bytes, has_more) = direction.turn(&mut endpoints, back);
+        match way {
+            Way::Up => carrying.turn.received += bytes,
+            Way::Down => carrying.turn.sent += bytes,
+        }
+        if has_more {
+            carrying.turn.next = NextTurn::Again;
+        }
+    }
+
+    fn turning(&self) -> Option<NextTurn> {
+        Some(match self.requests.as_deref()?.turning? {
+            Turning::Detach => NextTurn::Detach,
+            Turning::Repeat => NextTurn::Repeat,
+        })
+    }
+
+    /// Whether the client could do without its upstream now: no request is under way, and no byte.
+    pub fn is_between_requests(&self) -> bool {
+        let is_at_limit =
+            |direction: &Direction| direction.is_empty() && direction.limit.is_reached();
+        self.requests
+            .as_deref()
+            .is_some_and(|requests| requests.is_between() && requests.turning.is_none())
+            && is_at_limit(&self.up)
+            && is_at_limit(&self.down)
+    }
+
+    /// Whether a part of a request or a reply waits for its rest, which has to be there to know where it ends.
+    pub fn waits_for_rest(&self) -> bool {
+        self.requests
+            .as_deref()
+            .is_some_and(|requests| requests.waits_for_rest)
+    }
+
+    /// As [`Self::waits_for_rest`], once each time.
+    pub fn starts_to_wait_for_rest(&mut self) -> bool {
+        self.requests
+            .as_deref_mut()
+            .is_some_and(RequestTracking::starts_to_wait_for_rest)
+    }
+
+    /// Waits for no rest any more: what is there passes as it is.
+    pub fn stop_waiting_for_rest(&mut self) {
+        if let Some(requests) = &mut self.requests {
+            requests.is_late = true;
+            self.client.is_readable = true;
+            self.upstream.is_readable = true;
+        }
+    }
+
+    /// Whether the next request is to be left in the client's socket.
+    pub fn hold_requests(&mut self, is_held: bool) {
+        if let Some(requests) = &mut self.requests {
+            requests.is_held = is_held;
+        }
+    }
+
+    /// Whether the upstream has answered a request.
+    pub fn has_answered(&self) -> bool {
+        self.requests
+            .as_deref()
+            .is_none_or(RequestTracking::has_answered)
+    }
+
+    /// Why requests are not told apart any more, if they were to be.
+    pub fn opaque(&self) -> Option<Opaque> {
+        self.requests.as_deref()?.opaque()
+    }
+
+    /// The request that was not answered, after [`NextTurn::Repeat`].
+    pub fn take_request(&mut self) -> Vec<u8> {
+        let requests = self.requests.as_deref_mut();
+        requests.map(RequestTracking::take_copy).unwrap_or_default()
     }
 
     /// Ends both sides in order, unless bytes are on their way or a side has ended. Returns whether it has ended

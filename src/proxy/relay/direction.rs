@@ -10,10 +10,13 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use super::memory;
 use super::pipe::Pipe;
 use super::ready::{Ready, Receipt};
+use super::receive_limit::ReceiveLimit;
 use super::record;
+use super::request_tracking::RequestTracking;
 use super::switch::{Next, Switch};
 use crate::proxy::keep::account::Place;
-use crate::proxy::keep::{BUFFER, Buffer, Flow, InHand, RestoredFlow};
+use crate::proxy::keep::{BUFFER, Buffer, Flow, InHand, RestoredFlow, Way};
+use crate::service::clock::Uptime;
 use crate::service::ending;
 
 /// The bytes after which a direction lets the other connections of its thread have their turn.
@@ -34,6 +37,9 @@ pub(super) enum End {
 pub(super) struct Endpoints<'a> {
     pub(super) source: (BorrowedFd<'a>, &'a mut Ready),
     pub(super) sink: (BorrowedFd<'a>, &'a mut Ready),
+    /// Which way this is, and the requests, if they are told apart.
+    pub(super) requests: Option<(Way, &'a mut RequestTracking)>,
+    pub(super) now: Uptime,
 }
 
 /// One direction. While nothing comes, it has no buffer and no pipe; while its sink is slow, at most one
@@ -53,6 +59,8 @@ pub(super) struct Direction {
     /// Whether the kernel has reported to an earlier process that the source is broken. Then a receive finds
     /// an end after the rest, which is none.
     was_broken: bool,
+    /// How far it may receive.
+    pub(super) limit: ReceiveLimit,
 }
 
 /// A part of a buffer.
@@ -76,6 +84,7 @@ impl Direction {
             preface: 0,
             flow,
             was_broken: false,
+            limit: ReceiveLimit::default(),
         }
     }
 
@@ -166,7 +175,7 @@ impl Direction {
         let (source, ready) = &mut endpoints.source;
         let mut total = 0;
         while total < TURN {
-            match ready.receive(|| receive_into(*source, &mut buffer)) {
+            match ready.receive(|| receive_into(*source, &mut buffer, ReceiveLimit::default())) {
                 Poll::Ready(Ok(bytes)) if bytes > 0 => total += bytes,
                 // The other direction finds a broken source.
                 _ => break,
@@ -201,6 +210,7 @@ impl Direction {
         back: Option<End>,
     ) -> Poll<Result<usize, End>> {
         match self.switch.next() {
+            Next::Receive | Next::Fill if self.limit.is_reached() => self.look(endpoints),
             Next::Receive => self.receive(endpoints),
             Next::Send => self.send(endpoints),
             Next::Fill => self.fill(endpoints),
@@ -261,8 +271,9 @@ impl Direction {
             // Before it is done: a receive leaves the urgent byte out, and the kernel counts it.
             self.loses_count();
         }
-        let received =
-            ready.receive(|| record::receive(flow, place, || receive_into(*source, &mut buffer)));
+        let limit = self.limit;
+        let received = ready
+            .receive(|| record::receive(flow, place, || receive_into(*source, &mut buffer, limit)));
         let bytes = match received {
             Poll::Ready(Ok(bytes)) if bytes > 0 => bytes,
             nothing => {
@@ -276,6 +287,7 @@ impl Direction {
             }
         };
         self.switch.received(bytes, bytes == BUFFER);
+        self.limit.received(bytes);
         let part = 0..bytes;
         self.rest = Some(Rest { buffer, part });
         match self.send(endpoints) {
@@ -308,9 +320,14 @@ impl Direction {
     }
 }
 
-fn receive_into(source: BorrowedFd<'_>, buffer: &mut Buffer) -> Result<Receipt, Errno> {
-    let (bytes, _) = recv(source, &mut **buffer, RecvFlags::empty())?;
-    let full = bytes == BUFFER;
+fn receive_into(
+    source: BorrowedFd<'_>,
+    buffer: &mut Buffer,
+    limit: ReceiveLimit,
+) -> Result<Receipt, Errno> {
+    let length = limit.of(BUFFER);
+    let (bytes, _) = recv(source, &mut buffer[..length], RecvFlags::empty())?;
+    let full = bytes == length && !limit.is_all(bytes);
     Ok(Receipt { bytes, full })
 }
 

@@ -8,10 +8,13 @@
 mod bulk;
 mod connection;
 mod direction;
+mod look;
 mod memory;
 mod pipe;
 mod ready;
+mod receive_limit;
 mod record;
+mod request_tracking;
 mod reset;
 mod switch;
 #[cfg(test)]

@@ -22,13 +22,13 @@ pub const WATCHED: Flags = Flags::IN
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
     /// Whether there may be something to receive.
-    pub(super) is_readable: bool,
+    pub is_readable: bool,
     /// Whether something can be sent, or connect(2) has its result.
     pub is_writable: bool,
     /// Whether there is urgent data, or the end.
     pub(super) is_exceptional: bool,
     /// Whether nothing more comes: the peer has shut down its writing side, or the connection is broken.
-    has_ended: bool,
+    pub has_ended: bool,
     pub(super) is_urgent: bool,
     /// Whether urgent data that the next receive would begin with has been reported.
     knows_urgent: bool,
@@ -152,6 +152,21 @@ impl Ready {
                 Err(Errno::AGAIN) => self.is_readable = false,
                 Err(Errno::INTR) => {}
                 Err(errno) => return Poll::Ready(Err(errno)),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Calls `peek`, which takes nothing, if there may be something. Pending while there is nothing.
+    pub(super) fn peek(
+        &mut self,
+        mut peek: impl FnMut() -> Result<Receipt, Errno>,
+    ) -> Poll<Result<(), Errno>> {
+        while self.is_readable {
+            match peek() {
+                Err(Errno::AGAIN) => self.is_readable = false,
+                Err(Errno::INTR) => {}
+                result => return Poll::Ready(result.map(|_| ())),
             }
         }
         Poll::Pending

@@ -153,6 +153,14 @@ impl Switch {
         left
     }
 
+    /// The number of bytes that were received and not sent.
+    pub(super) fn in_hand(&self) -> usize {
+        match self.in_hand {
+            BytesInHand::None => 0,
+            BytesInHand::InMemory(bytes) | BytesInHand::InPipe(bytes) => bytes,
+        }
+    }
+
     /// The number of bytes in the pipe.
     pub(super) fn in_pipe(&self) -> usize {
         match self.in_hand {

@@ -11,6 +11,7 @@ use rustix::net::{SendFlags, send};
 use super::*;
 use crate::proxy::keep::tests::{Through, first, next};
 use crate::proxy::keep::{BUFFER, Way};
+use crate::service::clock::Uptime;
 use crate::service::kernel::poll_now;
 use crate::service::loopback::pair;
 use crate::service::poller::Flags;
@@ -72,7 +73,7 @@ impl World {
         };
         let ready = || Ready::new(Family::Tcp);
         Self {
-            relay: Relay::new(ready(), ready(), None),
+            relay: Relay::new(ready(), ready(), None, None),
             client,
             upstream,
             source,
@@ -121,7 +122,7 @@ impl World {
         }
         let (client, upstream) = (self.client.as_fd(), self.upstream.as_fd());
         if self.ending.is_none()
-            && let NextTurn::Ended(ending) = self.relay.turn(client, upstream).next
+            && let NextTurn::Ended(ending) = self.relay.turn(client, upstream, Uptime::now()).next
         {
             self.ending = Some(ending);
         }
@@ -175,8 +176,10 @@ fn what_came_before_a_reset_is_delivered_by_the_next_process_and_then_it_is_a_re
     }
     let mut ready = Ready::new(Family::Other);
     ready.update(Flags::IN | Flags::OUT | Flags::RDHUP);
-    let mut relay = Relay::restored(ready, ready, restored.slot, flows);
-    let next = relay.turn(restored.client.as_fd(), upstream.as_fd()).next;
+    let mut relay = Relay::restored(ready, ready, restored.slot, flows, None);
+    let next = relay
+        .turn(restored.client.as_fd(), upstream.as_fd(), Uptime::now())
+        .next;
     assert!(
         matches!(next, NextTurn::Ended(Ending::ClientBroken(_))),
         "{next:?}"

@@ -29,7 +29,6 @@ pub struct RouteSettings {
     /// How requests are recognised, if they are.
     pub requests: Option<RequestKind>,
     /// After what time between two requests a client is detached; `None` is never.
-    #[expect(dead_code, reason = "for the threads that detach clients")]
     pub detach_idle: Option<Duration>,
 }
 

@@ -21,9 +21,16 @@ pub fn resume(proxy: &Arc<Proxy>, started: Started) {
         .connections
         .into_iter()
         .partition(|restored| matches!(restored.stage, Stage::InHandover | Stage::HandedOver));
+    let (detached, relayed): (Vec<_>, Vec<_>) = relayed.into_iter().partition(is_detached);
     count(proxy, relayed.len());
     for RestoredConnection { slot, client, .. } in handed_over {
         reclaim(proxy, client, slot);
+    }
+    for RestoredConnection { slot, client, .. } in detached {
+        let client = admit(proxy, client, slot);
+        proxy.admission.adopt_detached(client.connection());
+        client.park();
+        proxy.workers.resume_detached(client);
     }
     for restored in relayed {
         let RestoredConnection { slot, stage, .. } = restored;
@@ -36,8 +43,12 @@ pub fn resume(proxy: &Arc<Proxy>, started: Started) {
                     true => client.connection().restore_upstream(connected),
                     false => client.connection().set_upstream(connected),
                 };
-                proxy.workers.resume(client, slot, flows);
+                match has_request(slot) {
+                    true => proxy.workers.resume(client, slot, flows),
+                    false => lose_request(&client),
+                }
             }
+            _ if slot.requests() != [0; 3] => lose_request(&client),
             _ => {
                 // If it is handed over next, the receiver decides how it ends.
                 ending::close_orderly(client.socket());
@@ -69,6 +80,27 @@ pub fn give_up(started: Started) {
     if let Err(error) = started.keep.forget() {
         tracing::debug!(ERROR = %error, "the store cannot be cleared: {error}");
     }
+}
+
+/// Whether the client stays without an upstream, between two requests.
+fn is_detached(restored: &RestoredConnection) -> bool {
+    matches!(restored.stage, Stage::Accepted) && restored.slot.requests() == Slot::DETACHED
+}
+
+/// Whether a request that is sent again to another upstream is there.
+fn has_request(slot: Slot) -> bool {
+    u64::from(slot.flow(Way::Up).prefix_length()) >= slot.repeated()
+}
+
+/// The process was killed after an upstream had failed to answer a request, and before another one had got it.
+fn lose_request(client: &AdmittedClient) {
+    let connection = client.connection();
+    connection.reset_on_close();
+    tracing::warn!(
+        MESSAGE_ID = event::NOT_KEPT, CONNECTION_ID = connection.id, PEER = %connection.peer,
+        "connection {} was reset when the process before ended: its request was about to be sent again",
+        connection.id
+    );
 }
 
 /// Whether the connection has to keep this upstream. If that has neither answered nor received

@@ -34,9 +34,14 @@ pub(super) struct CarriedConnection {
 impl CarriedConnection {
     /// A connection whose upstream is connected.
     pub(super) fn relaying(admitted: AdmittedClient, route: &Route) -> Self {
-        let mut carried = Self::silent(admitted, None);
+        let mut carried = Self::silent(admitted, None, route);
         carried.announce(route);
         carried
+    }
+
+    /// A client that stays without an upstream.
+    pub(super) fn detached(admitted: AdmittedClient, route: &Route) -> Self {
+        Self::silent(admitted, None, route)
     }
 
     /// A connection of another process.
@@ -46,9 +51,9 @@ impl CarriedConnection {
         flows: [RestoredFlow; 2],
         route: &Route,
     ) -> Self {
-        let mut carried = Self::silent(admitted, None);
+        let mut carried = Self::silent(admitted, None, route);
         let (client, upstream) = (carried.relay.client, carried.relay.upstream);
-        carried.relay = Relay::restored(client, upstream, slot, flows);
+        carried.relay = Relay::restored(client, upstream, slot, flows, route.settings.requests);
         if !slot.flow(Way::Up).has_begun() {
             carried.announce(route);
         }
@@ -56,19 +61,23 @@ impl CarriedConnection {
     }
 
     /// A connection whose upstream has yet to answer.
-    pub(super) fn connecting(admitted: AdmittedClient, upstream: ConnectedUpstream) -> Self {
-        Self::silent(admitted, Some(upstream))
+    pub(super) fn connecting(
+        admitted: AdmittedClient,
+        upstream: ConnectedUpstream,
+        route: &Route,
+    ) -> Self {
+        Self::silent(admitted, Some(upstream), route)
     }
 
     /// A connection whose upstream was sent nothing yet.
-    fn silent(admitted: AdmittedClient, pending: Option<ConnectedUpstream>) -> Self {
+    fn silent(admitted: AdmittedClient, pending: Option<ConnectedUpstream>, route: &Route) -> Self {
         let connection = admitted.connection();
         let upstream = connection.upstream();
         let any = pending.as_ref().or(upstream.as_deref());
         let family = any.map_or(Family::Other, |upstream| upstream.target.family());
         let (client, side) = (Ready::new(connection.family), Ready::new_with_delay(family));
         Self {
-            relay: Relay::new(client, side, connection.slot),
+            relay: Relay::new(client, side, connection.slot, route.settings.requests),
             upstream,
             admitted,
             pending_upstream: pending.map(Box::new),
@@ -77,16 +86,46 @@ impl CarriedConnection {
         }
     }
 
-    /// Makes the relay send the PROXY header first, if there is one.
+    /// Makes the relay send the PROXY header first, if there is one, and a request that has to be sent again.
     fn announce(&mut self, route: &Route) {
+        let request = std::mem::take(&mut self.admitted.request);
+        let header = self.header(route);
+        if !header.is_empty() || !request.is_empty() {
+            self.relay.announce(&header, &request);
+        }
+    }
+
+    fn header(&self, route: &Route) -> Vec<u8> {
         let Some(protocol) = route.settings.proxy_protocol else {
-            return;
+            return Vec::new();
         };
         let addresses = match self.connection().peer {
             Peer::Tcp(client) => local_address(self.admitted.socket()).map(|local| (client, local)),
             Peer::Unix(_) | Peer::Other => None,
         };
-        self.relay.announce(&protocol.header(addresses));
+        protocol.header(addresses)
+    }
+
+    /// Ends the upstream in order, without the client. The socket of the upstream is closed here.
+    pub(super) fn end_upstream(&mut self, route: &Route) {
+        let connection = self.admitted.connection();
+        if let (Some(keep), Some(slot)) = (route.admission.keep, connection.slot) {
+            keep.detach(slot);
+        }
+        self.upstream = None;
+        if let Some(upstream) = connection.take_upstream() {
+            ending::end_both_ways(&upstream.socket);
+        }
+        // Nothing is under way for it: its end would be one in order.
+        ending::close_orderly(self.admitted.socket());
+        let (client, upstream) = (self.relay.client, Ready::new(Family::Other));
+        let kind = route.settings.requests;
+        self.relay = Relay::new(client, upstream, connection.slot, kind);
+    }
+
+    /// Whether it is a client that stays without an upstream.
+    pub(super) fn is_detached(&self) -> bool {
+        self.connection().is_detached()
     }
 
     /// What has to be parked, if the connection is to be kept, and the target.
@@ -154,4 +193,25 @@ impl CarriedConnection {
     pub(super) fn reset_on_close(&self) {
         self.sockets().for_each(ending::reset_on_close);
     }
+}
+
+/// Parks connections that have just been admitted, except those that were parked when they were accepted.
+/// Nothing was received from them yet.
+pub(super) fn park_new<'a>(
+    route: &Route,
+    connections: impl IntoIterator<Item = &'a CarriedConnection>,
+) {
+    let Some(keep) = route.admission.keep else {
+        return;
+    };
+    let mut parts = Vec::new();
+    for connection in connections {
+        if let Some((sockets, target)) = connection.parts()
+            && !sockets.0.is_parked_with_upstream()
+        {
+            sockets.0.set_text(&target.to_string());
+            parts.push(sockets);
+        }
+    }
+    keep.park_together(&parts);
 }

@@ -11,8 +11,11 @@ use super::carried_connection::CarriedConnection;
 use super::handle::WorkerHandle;
 use super::token::{CLIENT, GENERATIONS, UPSTREAM, key_and_generation, token};
 use crate::proxy::admission::{Connections, log};
+use crate::proxy::keep::Slot;
 use crate::proxy::relay::WATCHED;
+use crate::proxy::route::Route;
 use crate::service::clock::Uptime;
+use crate::service::ending;
 
 /// The connections that one thread carries, by their keys. A token is of one connection, and never of
 /// another one that gets its key later.
@@ -63,6 +66,11 @@ impl CarriedConnections {
         let (key, generation) = key_and_generation(token);
         let connection = self.connections.get(key)?;
         (connection.generation == generation).then_some(key)
+    }
+
+    /// Whether the connection with this token is here, and `what` holds of it.
+    pub(super) fn is(&self, token: u64, what: impl Fn(&CarriedConnection) -> bool) -> bool {
+        self.key(token).is_some_and(|key| what(self.get(key)))
     }
 
     pub(super) fn get(&self, key: usize) -> &CarriedConnection {
@@ -120,6 +128,7 @@ impl CarriedConnections {
         let is_idle = |carried: &CarriedConnection| {
             let connection = carried.connection();
             !carried.is_connecting()
+                && !carried.is_detached()
                 && now.since(connection.active()) >= limit
                 && !connection.awaits_reply()
         };
@@ -131,6 +140,53 @@ impl CarriedConnections {
                 self.complete(key);
             }
         }
+    }
+
+    /// Detaches a client from its upstream.
+    pub(super) fn detach(&mut self, key: usize, route: &Route) {
+        let carried = self.get(key);
+        if let Some(upstream) = carried.upstream_socket() {
+            self.handle.poller.remove(upstream);
+        }
+        if let Some(slot) = carried.connection().slot {
+            slot.set_requests(Slot::DETACHED);
+        }
+        let carried = self.get_mut(key);
+        carried.end_upstream(route);
+        route.admission.detached(carried.connection());
+    }
+
+    /// The keys of the connections that are between two requests, and have carried nothing for `limit`.
+    pub(super) fn between_requests(&self, limit: Duration, now: Uptime) -> Vec<usize> {
+        let is_idle = |carried: &CarriedConnection| {
+            let connection = carried.connection();
+            !carried.is_connecting()
+                && !carried.is_detached()
+                && now.since(connection.active()) >= limit
+                && carried.relay.is_between_requests()
+        };
+        self.keys(is_idle).collect()
+    }
+
+    /// The tokens of the detached clients.
+    pub(super) fn detached(&self) -> impl Iterator<Item = u64> {
+        self.connections
+            .iter()
+            .filter(|(_, carried)| carried.is_detached())
+            .map(|(key, carried)| token(key, carried.generation))
+    }
+
+    /// Ends the connection of a detached client in order.
+    pub(super) fn end_detached(&mut self, key: usize) {
+        // It fails only on a connection that has ended or is broken.
+        let _ = ending::end_orderly(self.get(key).admitted.socket());
+        self.complete(key);
+    }
+
+    /// Ends the connections of all detached clients in order.
+    pub(super) fn end_all_detached(&mut self) {
+        let keys: Vec<usize> = self.keys(CarriedConnection::is_detached).collect();
+        keys.into_iter().for_each(|key| self.end_detached(key));
     }
 
     fn keys(&self, which: impl Fn(&CarriedConnection) -> bool) -> impl Iterator<Item = usize> {

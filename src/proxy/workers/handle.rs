@@ -18,6 +18,12 @@ pub(super) enum Message {
     Cut,
     /// End the connections that have carried nothing for this time.
     CloseIdle(Duration),
+    /// Detach the connections that are between two requests and have carried nothing for this time.
+    Detach(Duration),
+    /// Detached clients that have spoken may have upstreams now; so many threads are told.
+    Attach(usize),
+    /// End the connections of detached clients.
+    EndDetached,
     /// Show that the loop turns.
     Echo,
     /// Another process accepts now.

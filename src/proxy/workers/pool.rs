@@ -2,6 +2,7 @@
 //! for them.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::carried_connection::CarriedConnection;
 use super::handle::{Message, WorkerHandle};
 use super::token::DOORS;
 use super::waiting_client;
-use crate::proxy::admission::{AdmittedClient, Doors};
+use crate::proxy::admission::{AdmittedClient, Attaching, Doors};
 use crate::proxy::keep::{RestoredFlow, Slot};
 use crate::proxy::route::Route;
 use crate::proxy::upstream::pause_after;
@@ -62,6 +63,8 @@ pub struct WorkerPool {
     runtime: Handle,
     start: ThreadStarter,
     members: Mutex<Members>,
+    /// Whether connections are detached as soon as they are between two requests.
+    is_detaching: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -103,6 +106,7 @@ impl WorkerPool {
                 threads: Vec::new(),
             }),
             first,
+            is_detaching: AtomicBool::new(false),
         }))
     }
 
@@ -144,6 +148,27 @@ impl WorkerPool {
     /// Ends the connections that have carried nothing for `limit`, in order.
     pub fn close_idle(&self, limit: Duration) {
         self.post_to_all(|| Message::CloseIdle(limit));
+    }
+
+    /// Detaches the connections that are between two requests and have carried nothing for `limit`.
+    pub fn detach_idle(&self, limit: Duration) {
+        self.post_to_all(|| Message::Detach(limit));
+    }
+
+    /// Has detached clients follow the gate.
+    pub fn attach(&self, when: Attaching) {
+        self.is_detaching.store(when == Attaching::Later, Relaxed);
+        let threads = self.members().handles.len();
+        self.post_to_all(|| match when {
+            Attaching::Now => Message::Attach(threads),
+            Attaching::Later => Message::Detach(Duration::ZERO),
+            Attaching::Never => Message::EndDetached,
+        });
+    }
+
+    /// Whether connections are detached as soon as they are between two requests.
+    pub(super) fn is_detaching(&self) -> bool {
+        self.is_detaching.load(Relaxed)
     }
 
     /// Whether the accepting thread has answered since the last call, so that its loop turns. It is asked
@@ -221,6 +246,17 @@ impl WorkerPool {
     /// The same, for a client whose first attempt to reach its upstream has failed.
     pub(super) fn wait_after_failure(self: &Arc<Self>, client: AdmittedClient) {
         self.wait_after(pause_after(0), 1, client);
+    }
+
+    /// The same, for a client that gets another upstream after this pause.
+    pub(super) fn wait_for_another(self: &Arc<Self>, pause: Duration, client: AdmittedClient) {
+        self.wait_after(pause, 0, client);
+    }
+
+    /// Continues with a client that the process before has detached.
+    pub fn resume_detached(&self, client: AdmittedClient) {
+        let connection = CarriedConnection::detached(client, &self.route);
+        self.first.inbox.post(Message::Carry(Box::new(connection)));
     }
 
     /// Handles the end of a connection that was handed over.

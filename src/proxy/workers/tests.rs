@@ -153,13 +153,14 @@ async fn a_full_thread_gives_half_of_its_active_connections_away_and_they_contin
         let route = &workers.route;
         let (client, pair) = admitted(route);
         worker
+            .carrier
             .carry(Box::new(CarriedConnection::relaying(client, route)))
             .unwrap();
         pairs.push(pair);
     }
     handle.load.pretend(1000);
-    worker.give_away();
-    assert_eq!(worker.connections.len(), 3);
+    worker.carrier.give_away();
+    assert_eq!(worker.carrier.connections.len(), 3);
     let carrying = std::thread::spawn(move || worker.run());
     pairs.iter_mut().for_each(echo);
     drop(pairs);

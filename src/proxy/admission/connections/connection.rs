@@ -169,7 +169,6 @@ impl Connection {
     }
 
     /// Takes the upstream out, so that the connection has none.
-    #[expect(dead_code, reason = "for the threads that detach clients")]
     pub fn take_upstream(&self) -> Option<Arc<ConnectedUpstream>> {
         self.lock_upstream().take()
     }
@@ -193,10 +192,6 @@ impl Connection {
     }
 
     /// Its requests cannot be recognised from now on, for this reason.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the threads that detach clients")
-    )]
     pub fn set_opaque(&self, why: Opaque) {
         self.opaque.store(why.code(), Relaxed);
     }

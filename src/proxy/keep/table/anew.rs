@@ -38,6 +38,7 @@ impl Slot {
         for way in Way::BOTH {
             self.flow(way).clear();
         }
+        self.set_repeated(0);
         Ok(())
     }
 

@@ -97,6 +97,8 @@ pub struct RawSlot {
     /// Bytes that had been received from the client, and sent to it, when the present upstream began: as the kernel counts
     /// them, if it does.
     pub bases: [AtomicU64; 2],
+    /// Bytes of a request among our own bytes in front: it is sent again.
+    pub repeated: AtomicU64,
     /// Length of the text.
     pub text_length: AtomicU64,
     /// A text of the caller's: where it leads.

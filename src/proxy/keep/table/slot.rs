@@ -68,6 +68,7 @@ impl Slot {
         }
         self.set_bases([0; 2]);
         self.set_requests([0; 3]);
+        self.set_repeated(0);
     }
 
     /// Writes down the connection's number, and when it was accepted.
@@ -164,6 +165,9 @@ impl Slot {
         self.set_phase(Phase::Ending);
     }
 
+    /// What [`Self::requests`] is of a client that stays without an upstream, between two requests.
+    pub const DETACHED: [u64; 3] = [u64::MAX, 0, 0];
+
     /// Writes down where the connection is in its requests, one number after the other: a process that is killed in
     /// between leaves the first of the new ones and the last of those before.
     #[inline]
@@ -179,6 +183,17 @@ impl Slot {
             .requests
             .each_ref()
             .map(|place| place.load(Relaxed))
+    }
+
+    /// Writes down how many bytes of a request will be among our own in front ([`Flow::prefix`]), because it is sent
+    /// again.
+    pub fn set_repeated(self, bytes: u64) {
+        self.raw.repeated.store(bytes, Release);
+    }
+
+    /// The number of [`Self::set_repeated`].
+    pub fn repeated(self) -> u64 {
+        self.raw.repeated.load(Relaxed)
     }
 
     pub(super) fn set_bases(self, bases: [u64; 2]) {

@@ -1,0 +1,281 @@
+//! What a relay knows of the requests of its connection.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+
+use crate::proxy::keep::{BUFFER, Slot, Way};
+use crate::proxy::requests::{
+    Conversation, Look, More, Opaque, Repeatable, RequestKind, UpstreamEnd,
+};
+use crate::service::clock::Uptime;
+use crate::service::kernel::poll_now;
+
+/// The longest request that is sent again, in bytes: it fits into a buffer, behind a PROXY header.
+const REPEATED_MAX: usize = BUFFER - 1024;
+
+/// After this time without a request, the upstream may be about to end the connection: what cannot be sent again
+/// gets a fresh one.
+const FRESH_AFTER: Duration = Duration::from_millis(500);
+
+/// What becomes of a connection that is between requests, or whose upstream was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turning {
+    /// The upstream is not needed any more, or of no use; the client stays.
+    Detach,
+    /// The upstream was lost before its reply: the request is sent again, to another one.
+    Repeat,
+}
+
+/// How much of the request under way was carried, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct RequestProgress {
+    /// What may still be received of it.
+    pub(super) left: u64,
+    /// What was received and not sent.
+    pub(super) in_hand: u64,
+}
+
+/// The requests of a connection, and what is needed to send one again.
+#[derive(Debug)]
+pub(super) struct RequestTracking {
+    conversation: Conversation,
+    /// Where the state outlives the process.
+    slot: Option<Slot>,
+    /// The request under way, if it is short enough to be sent again; empty otherwise, or once its reply has begun.
+    copy: Vec<u8>,
+    /// How much of the request under way the first look has let pass; `None` if an earlier process has looked.
+    length: Option<u64>,
+    /// Whether no further request is begun.
+    pub(super) is_held: bool,
+    /// What was found out in this turn.
+    pub(super) turning: Option<Turning>,
+    /// Whether a part of a head or a line waits for its rest.
+    pub(super) waits_for_rest: bool,
+    is_waiting_known: bool,
+    /// Whether that was waited for too long.
+    pub(super) is_late: bool,
+    /// Whether all of the last reply was received and sent.
+    pub(super) has_passed_reply: bool,
+    /// How far the request under way has come.
+    pub(super) carried: RequestProgress,
+    /// When the last reply was complete.
+    idle_since: Option<Uptime>,
+}
+
+impl RequestTracking {
+    /// Nothing was said yet.
+    pub(super) fn new(kind: RequestKind, slot: Option<Slot>) -> Self {
+        Self::of(Conversation::new(kind), slot)
+    }
+
+    /// As an earlier process has left them.
+    pub(super) fn restored(kind: RequestKind, slot: Slot) -> Self {
+        Self::of(Conversation::restored(kind, slot.requests()), Some(slot))
+    }
+
+    fn of(conversation: Conversation, slot: Option<Slot>) -> Self {
+        Self {
+            conversation,
+            slot,
+            copy: Vec::new(),
+            length: None,
+            is_held: false,
+            turning: None,
+            waits_for_rest: false,
+            is_waiting_known: false,
+            is_late: false,
+            has_passed_reply: true,
+            carried: RequestProgress::default(),
+            idle_since: None,
+        }
+    }
+
+    /// How much an earlier process has received, by the positions of the conversation: those of a request that was
+    /// sent again begin with it.
+    pub(super) fn received(&self, way: Way) -> u64 {
+        let Some(slot) = self.slot else { return 0 };
+        let flow = slot.flow(way);
+        let received = flow.taken().saturating_sub(flow.prefix_length().into());
+        match way {
+            Way::Up => received + slot.repeated(),
+            Way::Down => received,
+        }
+    }
+
+    /// The position up to which bytes may be received.
+    pub(super) fn pass_until(&self, way: Way) -> u64 {
+        match way {
+            Way::Up => self.conversation.request_passes_until(),
+            Way::Down => self.conversation.reply_passes_until(),
+        }
+    }
+
+    pub(super) fn opaque(&self) -> Option<Opaque> {
+        self.conversation.opaque()
+    }
+
+    /// Relays everything byte for byte from now on.
+    pub(super) fn set_opaque(&mut self, why: Opaque) {
+        self.conversation.set_opaque(why);
+        self.write_down();
+    }
+
+    /// Looks at the bytes that wait. `sink`: where they are going.
+    pub(super) fn look(
+        &mut self,
+        way: Way,
+        bytes: &[u8],
+        more: More,
+        sink: BorrowedFd<'_>,
+        now: Uptime,
+    ) -> Look {
+        let more = match self.is_late {
+            true => More::No,
+            false => more,
+        };
+        let look = match way {
+            Way::Up => self.look_at_request(bytes, more, sink, now),
+            Way::Down => self.look_at_reply(bytes, more, now),
+        };
+        if look == Look::Surplus {
+            self.turning = Some(Turning::Detach);
+        }
+        self.waits_for_rest = look == Look::NeedsMore;
+        self.is_waiting_known &= self.waits_for_rest;
+        self.write_down();
+        look
+    }
+
+    fn look_at_request(
+        &mut self,
+        bytes: &[u8],
+        more: More,
+        upstream: BorrowedFd<'_>,
+        now: Uptime,
+    ) -> Look {
+        let was_between = self.conversation.is_between_requests();
+        if !self.has_passed_reply && self.conversation.request_is_whole() {
+            return Look::AwaitsReply;
+        }
+        if self.is_held && was_between {
+            self.turning = Some(Turning::Detach);
+            return Look::AwaitsReply;
+        }
+        let before = self.conversation.clone();
+        let look = self.conversation.look_at_request(bytes, more);
+        let has_begun = was_between && look == Look::Passes && self.opaque().is_none();
+        if !has_begun {
+            return look;
+        }
+        if self.needs_another(upstream, now) {
+            self.conversation = before;
+            self.turning = Some(Turning::Detach);
+            return Look::AwaitsReply;
+        }
+        let length = self.conversation.request_passes_until() - before.request_passes_until();
+        self.length = Some(length);
+        self.copy.clear();
+        if self.conversation.request_is_whole() && length <= REPEATED_MAX as u64 {
+            let whole = bytes.get(..length as usize).unwrap_or_default();
+            self.copy.extend_from_slice(whole);
+        }
+        look
+    }
+
+    fn look_at_reply(&mut self, bytes: &[u8], more: More, now: Uptime) -> Look {
+        let look = self.conversation.look_at_reply(bytes, more);
+        if look == Look::Passes {
+            self.copy.clear();
+            self.idle_since = Some(now);
+        }
+        look
+    }
+
+    /// Whether a request that has begun, and cannot be sent twice, gets another upstream because this one was used
+    /// before and has ended, or may be about to.
+    fn needs_another(&self, upstream: BorrowedFd<'_>, now: Uptime) -> bool {
+        let is_used = self.conversation.requests() > 0;
+        if !is_used || self.conversation.repetition() == Repeatable::Safe {
+            return false;
+        }
+        let is_old = self.conversation.kind() == RequestKind::Http
+            && self
+                .idle_since
+                .is_none_or(|since| now.since(since) >= FRESH_AFTER);
+        let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        is_old || poll_now(upstream, PollFlags::RDHUP).is_ok_and(|flags| flags.intersects(ends))
+    }
+
+    /// The client's end has come.
+    pub(super) fn client_ended(&mut self) {
+        self.conversation.client_ended();
+        self.write_down();
+    }
+
+    /// The upstream has ended or is broken, and all that it has sent was received. Returns whether the client is not
+    /// told ([`Self::turning`] says what becomes of it).
+    pub(super) fn upstream_ended(&mut self) -> bool {
+        let RequestProgress { left, in_hand } = self.carried;
+        self.turning = match self.conversation.upstream_ended() {
+            UpstreamEnd::BetweenRequests if left == 0 && in_hand == 0 => Some(Turning::Detach),
+            UpstreamEnd::BeforeReply => self.after_loss(left, in_hand),
+            _ => None,
+        };
+        self.turning.is_some()
+    }
+
+    /// What becomes of a request whose upstream was lost before its reply.
+    fn after_loss(&self, left: u64, in_hand: u64) -> Option<Turning> {
+        let length = self.length?;
+        if left == length {
+            // It still waits in the client's socket.
+            return Some(Turning::Detach);
+        }
+        let may_repeat = match self.conversation.repetition() {
+            Repeatable::Safe => true,
+            Repeatable::IfUntouched => in_hand == length,
+            Repeatable::Never => false,
+        };
+        let has_all = left == 0 && self.copy.len() as u64 == length;
+        (may_repeat && has_all).then_some(Turning::Repeat)
+    }
+
+    /// Whether the connection is between requests, if both directions have passed as far as they may.
+    pub(super) fn is_between(&self) -> bool {
+        self.conversation.is_between_requests()
+    }
+
+    /// Whether the upstream has answered a request.
+    pub(super) fn has_answered(&self) -> bool {
+        self.conversation.requests() > 0
+    }
+
+    /// Whether a part has begun to wait for its rest, once each time.
+    pub(super) fn starts_to_wait_for_rest(&mut self) -> bool {
+        self.waits_for_rest && !std::mem::replace(&mut self.is_waiting_known, true)
+    }
+
+    /// The request under way, to be sent again.
+    pub(super) fn take_copy(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.copy)
+    }
+
+    /// A request that another upstream did not answer is sent again, first of all.
+    pub(super) fn repeat(&mut self, request: &[u8]) {
+        self.conversation.look_at_request(request, More::No);
+        self.length = Some(request.len() as u64);
+        self.copy = request.to_vec();
+        if let Some(slot) = self.slot {
+            slot.set_repeated(request.len() as u64);
+        }
+        self.write_down();
+    }
+
+    fn write_down(&self) {
+        if let Some(slot) = self.slot {
+            slot.set_requests(self.conversation.words());
+        }
+    }
+}

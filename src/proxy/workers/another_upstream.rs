@@ -1,0 +1,54 @@
+//! A client that gets another upstream, because it was without one, or because the last one did not answer.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::carried_connection::CarriedConnection;
+use crate::proxy::admission::AdmittedClient;
+use crate::proxy::route::Route;
+
+/// How many upstreams in a row may end without an answer. One more is not enough: that may be reached through a
+/// listener that is about to close, or be the next process that dies.
+const UNANSWERED_MAX: u32 = 3;
+
+/// The pause before the second upstream without an answer; it grows by that much each time.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The upstream has ended before it has answered a request: takes the connection apart, so that the request can be sent
+/// to another one. Nothing is left to be told to the upstream.
+pub(super) fn take_client(mut carried: CarriedConnection, route: &Route) -> AdmittedClient {
+    // Until another upstream has the request, it is written down that one is under way: a process that finds that,
+    // and not the request, resets the client.
+    let request = carried.relay.take_request();
+    carried.end_upstream(route);
+    let mut client = carried.admitted;
+    client.request = request;
+    client.unanswered += 1;
+    client
+}
+
+/// Prepares a client without an upstream for the next one. Returns the pause before that; `None` if it cannot get
+/// another one, and is to be reset.
+pub(super) fn prepare(client: &mut AdmittedClient) -> Option<Duration> {
+    if client.unanswered > UNANSWERED_MAX {
+        return None;
+    }
+    client.wait_start = Instant::now();
+    if let Some(slot) = client.connection().slot {
+        if slot.is_used()
+            && let Err(why) = slot.begin_anew(client.socket())
+        {
+            let connection = client.connection();
+            tracing::warn!(
+                CONNECTION_ID = connection.id, PEER = %connection.peer,
+                "connection {} of {} gets no other upstream: {why}", connection.id, connection.peer
+            );
+            return None;
+        }
+        if client.request.is_empty() {
+            slot.set_requests([0; 3]);
+        }
+    }
+    Some(PAUSE * client.unanswered)
+}

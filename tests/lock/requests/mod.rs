@@ -1,0 +1,6 @@
+//! Clients that stay: where requests are told apart, they outlast their upstreams.
+
+mod detaching;
+mod losses;
+mod opaque;
+mod peers;

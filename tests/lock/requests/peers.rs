@@ -1,0 +1,76 @@
+//! Clients and upstreams that speak a little HTTP, and lines.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::setup::Setup;
+use crate::support::*;
+
+/// A proxy that tells requests of HTTP apart.
+pub const HTTP: &[&str] = &["--requests=http"];
+
+/// A proxy that tells lines apart.
+pub const LINES: &[&str] = &["--requests=lines"];
+
+pub fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: here\r\n\r\n")
+}
+
+pub fn reply(body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+pub fn send(mut to: &TcpStream, text: &str) {
+    to.write_all(text.as_bytes()).unwrap();
+}
+
+/// Receives this text, and nothing else before it.
+pub fn receive(mut from: &TcpStream, text: &str) {
+    let mut bytes = vec![0; text.len()];
+    let result = from.read_exact(&mut bytes);
+    assert_eq!(
+        (
+            String::from_utf8_lossy(&bytes).as_ref(),
+            result.map_err(|error| error.kind())
+        ),
+        (text, Ok(()))
+    );
+}
+
+/// The other side of the next connection to the upstream.
+pub fn accept(setup: &Setup) -> TcpStream {
+    let (upstream, _) = setup.upstream.accept().unwrap();
+    upstream
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    upstream
+}
+
+/// A request and its reply.
+pub fn exchange(client: &TcpStream, upstream: &TcpStream, path: &str) {
+    send(client, &get(path));
+    receive(upstream, &get(path));
+    send(upstream, &reply(path));
+    receive(client, &reply(path));
+}
+
+pub fn detached(setup: &Setup) -> u64 {
+    setup.status()["detached"].as_u64().unwrap_or(0)
+}
+
+pub fn repeated(setup: &Setup) -> u64 {
+    setup.status()["repeated"].as_u64().unwrap_or(0)
+}
+
+pub fn open(setup: &Setup) -> u64 {
+    setup.status()["open"].as_u64().unwrap()
+}
+
+/// Waits until this many clients are detached.
+pub fn until_detached(setup: &Setup, count: u64) {
+    eventually("clients are detached", || detached(setup) == count);
+}
