@@ -9,6 +9,7 @@ mod manager;
 mod plan;
 mod proxy;
 mod relay;
+mod requests;
 mod sockets;
 mod starts;
 mod streams;

@@ -10,6 +10,7 @@ use super::pipe::{CAPACITY_MIN, Pipe};
 use super::ready::Receipt;
 use super::record;
 use super::switch::Next;
+use crate::proxy::keep::Way;
 use crate::proxy::keep::account::Place;
 
 impl Direction {
@@ -68,6 +69,9 @@ impl Direction {
         {
             self.switch.filled(bytes);
             self.limit.received(bytes);
+            if let Some((Way::Up, requests)) = &mut endpoints.requests {
+                requests.copy_received(None);
+            }
             self.pipe = Some(pipe);
             return Poll::Ready(Ok(0));
         }

@@ -141,7 +141,8 @@ impl Relay {
     pub fn announce(&mut self, header: &[u8], request: &[u8]) {
         if let (Some(requests), false) = (&mut self.requests, request.is_empty()) {
             requests.repeat(request);
-            self.up.limit = ReceiveLimit::at(requests.pass_until(Way::Up));
+            self.up.limit = ReceiveLimit::at(request.len() as u64);
+            self.up.limit.extend(requests.pass_until(Way::Up), 0);
         }
         self.up.preface(&[header, request].concat());
     }

@@ -288,6 +288,9 @@ impl Direction {
         };
         self.switch.received(bytes, bytes == BUFFER);
         self.limit.received(bytes);
+        if let Some((Way::Up, requests)) = &mut endpoints.requests {
+            requests.copy_received(Some(&buffer[..bytes]));
+        }
         let part = 0..bytes;
         self.rest = Some(Rest { buffer, part });
         match self.send(endpoints) {

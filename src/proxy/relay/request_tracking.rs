@@ -45,6 +45,8 @@ pub(super) struct RequestTracking {
     slot: Option<Slot>,
     /// The request under way, if it is short enough to be sent again; empty otherwise, or once its reply has begun.
     copy: Vec<u8>,
+    /// Whether the copy grows with what is received.
+    is_copying: bool,
     /// How much of the request under way the first look has let pass; `None` if an earlier process has looked.
     length: Option<u64>,
     /// Whether no further request is begun.
@@ -80,6 +82,7 @@ impl RequestTracking {
             conversation,
             slot,
             copy: Vec::new(),
+            is_copying: false,
             length: None,
             is_held: false,
             turning: None,
@@ -169,25 +172,42 @@ impl RequestTracking {
         if !has_begun {
             return look;
         }
-        if self.needs_another(upstream, now) {
+        let length = self.conversation.request_passes_until() - before.request_passes_until();
+        let is_short = self.conversation.request_is_whole() && length <= REPEATED_MAX as u64;
+        if self.needs_another(is_short, upstream, now) {
             self.conversation = before;
             self.turning = Some(Turning::Detach);
             return Look::AwaitsReply;
         }
-        let length = self.conversation.request_passes_until() - before.request_passes_until();
         self.length = Some(length);
         self.copy.clear();
-        if self.conversation.request_is_whole() && length <= REPEATED_MAX as u64 {
-            let whole = bytes.get(..length as usize).unwrap_or_default();
-            self.copy.extend_from_slice(whole);
+        if is_short {
+            match bytes.get(..length as usize) {
+                Some(whole) => self.copy.extend_from_slice(whole),
+                None => self.is_copying = true,
+            }
         }
         look
+    }
+
+    /// Takes what was received of the request under way; nothing if it has not passed through memory.
+    pub(super) fn copy_received(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            _ if !self.is_copying => {}
+            Some(bytes) => self.copy.extend_from_slice(bytes),
+            None => self.forget_copy(),
+        }
+    }
+
+    fn forget_copy(&mut self) {
+        self.copy.clear();
+        self.is_copying = false;
     }
 
     fn look_at_reply(&mut self, bytes: &[u8], more: More, now: Uptime) -> Look {
         let look = self.conversation.look_at_reply(bytes, more);
         if look == Look::Passes {
-            self.copy.clear();
+            self.forget_copy();
             self.idle_since = Some(now);
         }
         look
@@ -195,9 +215,10 @@ impl RequestTracking {
 
     /// Whether a request that has begun, and cannot be sent twice, gets another upstream because this one was used
     /// before and has ended, or may be about to.
-    fn needs_another(&self, upstream: BorrowedFd<'_>, now: Uptime) -> bool {
+    fn needs_another(&self, is_short: bool, upstream: BorrowedFd<'_>, now: Uptime) -> bool {
         let is_used = self.conversation.requests() > 0;
-        if !is_used || self.conversation.repetition() == Repeatable::Safe {
+        let may_repeat = is_short && self.conversation.repetition() == Repeatable::Safe;
+        if !is_used || may_repeat {
             return false;
         }
         let is_old = self.conversation.kind() == RequestKind::Http
@@ -227,19 +248,23 @@ impl RequestTracking {
     }
 
     /// What becomes of a request whose upstream was lost before its reply.
-    fn after_loss(&self, left: u64, in_hand: u64) -> Option<Turning> {
-        let length = self.length?;
-        if left == length {
+    fn after_loss(&mut self, left: u64, in_hand: u64) -> Option<Turning> {
+        let received = self.length?.saturating_sub(left);
+        if received == 0 {
             // It still waits in the client's socket.
             return Some(Turning::Detach);
         }
         let may_repeat = match self.conversation.repetition() {
             Repeatable::Safe => true,
-            Repeatable::IfUntouched => in_hand == length,
+            Repeatable::IfUntouched => in_hand == received,
             Repeatable::Never => false,
         };
-        let has_all = left == 0 && self.copy.len() as u64 == length;
-        (may_repeat && has_all).then_some(Turning::Repeat)
+        if !may_repeat || (self.copy.len() as u64) < received {
+            return None;
+        }
+        // The rest is still to be received.
+        self.copy.truncate(received as usize);
+        Some(Turning::Repeat)
     }
 
     /// Whether the connection is between requests, if both directions have passed as far as they may.
@@ -257,16 +282,18 @@ impl RequestTracking {
         self.waits_for_rest && !std::mem::replace(&mut self.is_waiting_known, true)
     }
 
-    /// The request under way, to be sent again.
+    /// The request under way, as far as it was received, to be sent again.
     pub(super) fn take_copy(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.copy)
     }
 
-    /// A request that another upstream did not answer is sent again, first of all.
+    /// What was received of a request that another upstream did not answer is sent again, first of all.
     pub(super) fn repeat(&mut self, request: &[u8]) {
-        self.conversation.look_at_request(request, More::No);
-        self.length = Some(request.len() as u64);
+        self.conversation.look_at_request(request, More::MayCome);
+        let length = self.conversation.request_passes_until();
+        self.length = Some(length);
         self.copy = request.to_vec();
+        self.is_copying = (request.len() as u64) < length;
         if let Some(slot) = self.slot {
             slot.set_repeated(request.len() as u64);
         }
