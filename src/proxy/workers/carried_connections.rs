@@ -53,11 +53,11 @@ impl CarriedConnections {
 
     fn watch(&self, key: usize, token: u64) -> io::Result<()> {
         let connection = self.get(key);
-        let Some(upstream) = connection.upstream_socket() else {
-            return Ok(());
-        };
         let watch = |socket, side| self.handle.poller.add(socket, token | side, WATCHED);
-        watch(upstream, UPSTREAM)?;
+        // A detached client has none.
+        if let Some(upstream) = connection.upstream_socket() {
+            watch(upstream, UPSTREAM)?;
+        }
         watch(connection.admitted.socket(), CLIENT)
     }
 

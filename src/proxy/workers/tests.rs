@@ -8,7 +8,7 @@ use super::carried_connection::CarriedConnection;
 use super::worker::Worker;
 use super::{Threads, WorkerHandle, WorkerPool, pool};
 use crate::proxy::admission::{
-    Admission, AdmittedClient, Connection, Gate, LockDirectory, TargetFile,
+    Admission, AdmittedClient, Attaching, Connection, Gate, LockDirectory, TargetFile,
 };
 use crate::proxy::route::{Handover, Route, RouteSettings};
 use crate::proxy::upstream::{ConnectedUpstream, Spare};
@@ -117,17 +117,16 @@ async fn a_full_thread_gives_new_clients_to_another_one_if_a_processor_is_idle()
     }
 }
 
-/// An admitted client whose upstream is connected, and both peers.
-fn admitted(route: &Route) -> (AdmittedClient, (TcpStream, TcpStream)) {
-    let connected = || {
-        let (theirs, ours) = pair();
-        ours.set_nonblocking(true).unwrap();
-        (OwnedFd::from(ours), theirs)
-    };
+fn connected() -> (OwnedFd, TcpStream) {
+    let (theirs, ours) = pair();
+    ours.set_nonblocking(true).unwrap();
+    (OwnedFd::from(ours), theirs)
+}
+
+/// A client that is not counted yet, and its peer.
+fn arrived(route: &Route) -> (AdmittedClient, TcpStream) {
     let (socket, theirs) = connected();
-    let (upstream, service) = connected();
     let admission = &route.admission;
-    admission.with_gate_silently(Gate::accepted);
     let client = Arrival {
         socket: ClientSocket::accepted(socket),
         peer: Peer::Tcp(theirs.local_addr().unwrap()),
@@ -135,6 +134,14 @@ fn admitted(route: &Route) -> (AdmittedClient, (TcpStream, TcpStream)) {
     };
     let connection = admission.connections.add(client, None);
     let client = AdmittedClient::new(connection, Spare::default(), Arc::clone(admission));
+    (client, theirs)
+}
+
+/// An admitted client whose upstream is connected, and both peers.
+fn admitted(route: &Route) -> (AdmittedClient, (TcpStream, TcpStream)) {
+    let (client, theirs) = arrived(route);
+    let (upstream, service) = connected();
+    route.admission.with_gate_silently(Gate::accepted);
     let target = route.target().unwrap();
     client
         .connection()
@@ -167,6 +174,21 @@ async fn a_full_thread_gives_half_of_its_active_connections_away_and_they_contin
     eventually("all have ended", || open(&workers) == 0);
     workers.stop();
     carrying.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_detached_client_of_another_process_or_thread_is_heard_when_it_speaks() {
+    let (workers, _, service) = workers(given(1));
+    let (client, mut theirs) = arrived(&workers.route);
+    workers.route.admission.adopt_detached(client.connection());
+    workers.resume_detached(client);
+    // The gate was open before, and nothing waits.
+    workers.attach(Attaching::Now);
+    eventually("the thread has the client", || workers.is_turning());
+    theirs.write_all(b"hello\n").unwrap();
+    service.set_nonblocking(true).unwrap();
+    eventually("it gets an upstream", || service.accept().is_ok());
+    workers.stop();
 }
 
 #[tokio::test]
