@@ -32,7 +32,7 @@ impl HttpService {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let number = count.fetch_add(1, Relaxed);
-                let limit = if is_closing && number % 3 == 0 {
+                let limit = if is_closing && number.is_multiple_of(3) {
                     2
                 } else {
                     usize::MAX

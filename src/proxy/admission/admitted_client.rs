@@ -19,8 +19,8 @@ pub struct AdmittedClient {
     pub wait_start: Instant,
     /// How often it has returned from a handover.
     returns: u32,
-    /// A request that its upstream did not answer, to be sent again to the next one.
-    pub request: Vec<u8>,
+    /// A request that its upstream did not answer, to be sent again to the next one; empty otherwise.
+    pub request: Box<[u8]>,
     /// How many upstreams in a row have ended without an answer.
     pub unanswered: u32,
     /// Dropped after the connection.
@@ -43,7 +43,7 @@ impl AdmittedClient {
             spare,
             wait_start: Instant::now(),
             returns: 0,
-            request: Vec::new(),
+            request: Box::default(),
             unanswered: 0,
             count: Count {
                 admission,

@@ -10,7 +10,6 @@ use super::pipe::{CAPACITY_MIN, Pipe};
 use super::ready::Receipt;
 use super::record;
 use super::switch::Next;
-use crate::proxy::keep::Way;
 use crate::proxy::keep::account::Place;
 
 impl Direction {
@@ -47,7 +46,7 @@ impl Direction {
             self.switch.copies_next();
             return Poll::Ready(Ok(0));
         };
-        let reach = self.limit.of(self.switch.reach());
+        let reach = endpoints.limit().of(self.switch.reach());
         let (source, ready) = &mut endpoints.source;
         self.expects_break(ready);
         let is_exceptional = ready.is_exceptional;
@@ -68,10 +67,7 @@ impl Direction {
             && bytes > 0
         {
             self.switch.filled(bytes);
-            self.limit.received(bytes);
-            if let Some((Way::Up, requests)) = &mut endpoints.requests {
-                requests.copy_received(None);
-            }
+            endpoints.received(bytes, None);
             self.pipe = Some(pipe);
             return Poll::Ready(Ok(0));
         }

@@ -5,7 +5,6 @@ use std::os::fd::BorrowedFd;
 
 use super::direction::{Direction, End, Endpoints};
 use super::ready::Ready;
-use super::receive_limit::ReceiveLimit;
 use super::request_tracking::{RequestProgress, RequestTracking, Turning};
 use super::reset::how_broken;
 use crate::proxy::keep::{RestoredFlow, Slot, Way};
@@ -86,11 +85,7 @@ impl Relay {
         kind: Option<RequestKind>,
     ) -> Self {
         let mut relay = Self::without_requests(client, upstream, slot);
-        if let Some(kind) = kind {
-            relay.requests = Some(Box::new(RequestTracking::new(kind, slot)));
-            relay.up.limit = ReceiveLimit::at(0);
-            relay.down.limit = ReceiveLimit::at(0);
-        }
+        relay.requests = kind.map(|kind| Box::new(RequestTracking::new(kind, slot)));
         relay
     }
 
@@ -125,14 +120,7 @@ impl Relay {
         let mut relay = Self::without_requests(client, upstream, Some(slot));
         relay.up.restore(up);
         relay.down.restore(down);
-        if let Some(kind) = kind {
-            let requests = Box::new(RequestTracking::restored(kind, slot));
-            for (way, direction) in [(Way::Up, &mut relay.up), (Way::Down, &mut relay.down)] {
-                direction.limit = ReceiveLimit::at(requests.received(way));
-                direction.limit.extend(requests.pass_until(way), 0);
-            }
-            relay.requests = Some(requests);
-        }
+        relay.requests = kind.map(|kind| Box::new(RequestTracking::restored(kind, slot)));
         relay
     }
 
@@ -141,8 +129,6 @@ impl Relay {
     pub fn announce(&mut self, header: &[u8], request: &[u8]) {
         if let (Some(requests), false) = (&mut self.requests, request.is_empty()) {
             requests.repeat(request);
-            self.up.limit = ReceiveLimit::at(request.len() as u64);
-            self.up.limit.extend(requests.pass_until(Way::Up), 0);
         }
         self.up.preface(&[header, request].concat());
     }
@@ -199,10 +185,10 @@ impl Relay {
             if requests.turning.is_some() {
                 return;
             }
-            requests.has_passed_reply = self.down.is_empty() && self.down.limit.is_reached();
             requests.carried = RequestProgress {
-                left: self.up.limit.left(),
+                left: requests.limit(Way::Up).left(),
                 in_hand: self.up.switch.in_hand() as u64,
+                has_passed_reply: self.down.is_empty() && requests.limit(Way::Down).is_reached(),
             };
         }
         let [client, upstream] = carrying.sockets;
@@ -236,13 +222,14 @@ impl Relay {
 
     /// Whether the client could do without its upstream now: no request is under way, and no byte.
     pub fn is_between_requests(&self) -> bool {
-        let is_at_limit =
-            |direction: &Direction| direction.is_empty() && direction.limit.is_reached();
-        self.requests
-            .as_deref()
-            .is_some_and(|requests| requests.is_between() && requests.turning.is_none())
-            && is_at_limit(&self.up)
-            && is_at_limit(&self.down)
+        self.requests.as_deref().is_some_and(|requests| {
+            requests.is_between()
+                && requests.turning.is_none()
+                && requests.limit(Way::Up).is_reached()
+                && requests.limit(Way::Down).is_reached()
+                && self.up.is_empty()
+                && self.down.is_empty()
+        })
     }
 
     /// Whether a part of a request or a reply waits for its rest, which has to be there to know where it ends.

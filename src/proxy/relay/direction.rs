@@ -42,6 +42,23 @@ pub(super) struct Endpoints<'a> {
     pub(super) now: Uptime,
 }
 
+impl Endpoints<'_> {
+    /// How far may be received.
+    pub(super) fn limit(&self) -> ReceiveLimit {
+        let requests = self.requests.as_ref();
+        requests.map_or_else(ReceiveLimit::default, |(way, requests)| {
+            requests.limit(*way)
+        })
+    }
+
+    /// This number of bytes was received: these, if they have passed through memory.
+    pub(super) fn received(&mut self, number: usize, bytes: Option<&[u8]>) {
+        if let Some((way, requests)) = &mut self.requests {
+            requests.received(*way, number, bytes);
+        }
+    }
+}
+
 /// One direction. While nothing comes, it has no buffer and no pipe; while its sink is slow, at most one
 /// buffer or one pipe, and receives nothing more.
 #[derive(Debug)]
@@ -59,8 +76,6 @@ pub(super) struct Direction {
     /// Whether the kernel has reported to an earlier process that the source is broken. Then a receive finds
     /// an end after the rest, which is none.
     was_broken: bool,
-    /// How far it may receive.
-    pub(super) limit: ReceiveLimit,
 }
 
 /// A part of a buffer.
@@ -84,7 +99,6 @@ impl Direction {
             preface: 0,
             flow,
             was_broken: false,
-            limit: ReceiveLimit::default(),
         }
     }
 
@@ -210,7 +224,7 @@ impl Direction {
         back: Option<End>,
     ) -> Poll<Result<usize, End>> {
         match self.switch.next() {
-            Next::Receive | Next::Fill if self.limit.is_reached() => self.look(endpoints),
+            Next::Receive | Next::Fill if endpoints.limit().is_reached() => self.look(endpoints),
             Next::Receive => self.receive(endpoints),
             Next::Send => self.send(endpoints),
             Next::Fill => self.fill(endpoints),
@@ -253,6 +267,7 @@ impl Direction {
     /// Receives into the thread's buffer and sends from there. What the sink does not take stays in the
     /// buffer, which is the direction's then.
     fn receive(&mut self, endpoints: &mut Endpoints<'_>) -> Poll<Result<usize, End>> {
+        let limit = endpoints.limit();
         let (source, ready) = &mut endpoints.source;
         if self.flow.is_some() {
             ready.look_for_urgent(*source);
@@ -271,7 +286,6 @@ impl Direction {
             // Before it is done: a receive leaves the urgent byte out, and the kernel counts it.
             self.loses_count();
         }
-        let limit = self.limit;
         let received = ready
             .receive(|| record::receive(flow, place, || receive_into(*source, &mut buffer, limit)));
         let bytes = match received {
@@ -287,10 +301,7 @@ impl Direction {
             }
         };
         self.switch.received(bytes, bytes == BUFFER);
-        self.limit.received(bytes);
-        if let Some((Way::Up, requests)) = &mut endpoints.requests {
-            requests.copy_received(Some(&buffer[..bytes]));
-        }
+        endpoints.received(bytes, Some(&buffer[..bytes]));
         let part = 0..bytes;
         self.rest = Some(Rest { buffer, part });
         match self.send(endpoints) {

@@ -8,7 +8,6 @@ use rustix::net::{RecvFlags, recv};
 use super::direction::{Direction, End, Endpoints};
 use super::memory;
 use super::ready::Receipt;
-use super::receive_limit::ReceiveLimit;
 use super::record;
 use crate::proxy::keep::account::Place;
 use crate::proxy::keep::{BUFFER, Way};
@@ -19,9 +18,8 @@ impl Direction {
     /// it outlives the process and can go to another upstream.
     pub(super) fn look(&mut self, endpoints: &mut Endpoints<'_>) -> Poll<Result<usize, End>> {
         let (source, ready) = &mut endpoints.source;
-        let Some((_, requests)) = &mut endpoints.requests else {
-            self.limit = ReceiveLimit::default();
-            return Poll::Ready(Ok(0));
+        let Some((way, requests)) = &mut endpoints.requests else {
+            return Poll::Pending;
         };
         if self.flow.is_some() {
             ready.look_for_urgent(*source);
@@ -30,7 +28,7 @@ impl Direction {
             requests.set_opaque(Opaque::Urgent);
         }
         if requests.opaque().is_some() {
-            self.limit = ReceiveLimit::default();
+            requests.pass(*way, 0);
             return Poll::Ready(Ok(0));
         }
         let Some(mut buffer) = memory::take() else {
@@ -71,7 +69,7 @@ impl Direction {
         match requests.look(*way, bytes, more, sink, now) {
             Look::Passes => {
                 let found = if is_full { 0 } else { bytes.len() };
-                self.limit.extend(requests.pass_until(*way), found);
+                requests.pass(*way, found);
                 return Poll::Ready(Ok(0));
             }
             // More is reported when it comes.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 
+use super::receive_limit::ReceiveLimit;
 use crate::proxy::keep::{BUFFER, Slot, Way};
 use crate::proxy::requests::{
     Conversation, Look, More, Opaque, Repeatable, RequestKind, UpstreamEnd,
@@ -28,6 +29,14 @@ pub(super) enum Turning {
     Repeat,
 }
 
+/// A copy of a request.
+#[derive(Debug, Default)]
+struct RequestCopy {
+    bytes: Vec<u8>,
+    /// Whether it grows with what is received.
+    is_growing: bool,
+}
+
 /// How much of the request under way was carried, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RequestProgress {
@@ -35,18 +44,20 @@ pub(super) struct RequestProgress {
     pub(super) left: u64,
     /// What was received and not sent.
     pub(super) in_hand: u64,
+    /// Whether all of the last reply was received and sent.
+    pub(super) has_passed_reply: bool,
 }
 
 /// The requests of a connection, and what is needed to send one again.
 #[derive(Debug)]
 pub(super) struct RequestTracking {
     conversation: Conversation,
+    /// How far each direction may receive.
+    limits: [ReceiveLimit; 2],
     /// Where the state outlives the process.
     slot: Option<Slot>,
-    /// The request under way, if it is short enough to be sent again; empty otherwise, or once its reply has begun.
-    copy: Vec<u8>,
-    /// Whether the copy grows with what is received.
-    is_copying: bool,
+    /// Of the request under way, if it is short enough to be sent again; empty otherwise, or once its reply has begun.
+    copy: RequestCopy,
     /// How much of the request under way the first look has let pass; `None` if an earlier process has looked.
     length: Option<u64>,
     /// Whether no further request is begun.
@@ -58,9 +69,7 @@ pub(super) struct RequestTracking {
     is_waiting_known: bool,
     /// Whether that was waited for too long.
     pub(super) is_late: bool,
-    /// Whether all of the last reply was received and sent.
-    pub(super) has_passed_reply: bool,
-    /// How far the request under way has come.
+    /// How far the request under way and the last reply have come.
     pub(super) carried: RequestProgress,
     /// When the last reply was complete.
     idle_since: Option<Uptime>,
@@ -74,45 +83,46 @@ impl RequestTracking {
 
     /// As an earlier process has left them.
     pub(super) fn restored(kind: RequestKind, slot: Slot) -> Self {
-        Self::of(Conversation::restored(kind, slot.requests()), Some(slot))
+        let mut requests = Self::of(Conversation::restored(kind, slot.requests()), Some(slot));
+        for way in Way::BOTH {
+            let received = slot.flow(way).taken() - u64::from(slot.flow(way).prefix_length());
+            // The positions of a request that was sent again begin with it.
+            let repeated = if way == Way::Up { slot.repeated() } else { 0 };
+            requests.limits[way as usize] = ReceiveLimit::at(received + repeated);
+            requests.pass(way, 0);
+        }
+        requests
     }
 
     fn of(conversation: Conversation, slot: Option<Slot>) -> Self {
         Self {
             conversation,
+            limits: [ReceiveLimit::at(0); 2],
             slot,
-            copy: Vec::new(),
-            is_copying: false,
+            copy: RequestCopy::default(),
             length: None,
             is_held: false,
             turning: None,
             waits_for_rest: false,
             is_waiting_known: false,
             is_late: false,
-            has_passed_reply: true,
             carried: RequestProgress::default(),
             idle_since: None,
         }
     }
 
-    /// How much an earlier process has received, by the positions of the conversation: those of a request that was
-    /// sent again begin with it.
-    pub(super) fn received(&self, way: Way) -> u64 {
-        let Some(slot) = self.slot else { return 0 };
-        let flow = slot.flow(way);
-        let received = flow.taken().saturating_sub(flow.prefix_length().into());
-        match way {
-            Way::Up => received + slot.repeated(),
-            Way::Down => received,
-        }
+    /// How far may be received.
+    pub(super) fn limit(&self, way: Way) -> ReceiveLimit {
+        self.limits[way as usize]
     }
 
-    /// The position up to which bytes may be received.
-    pub(super) fn pass_until(&self, way: Way) -> u64 {
-        match way {
+    /// Lets pass what may. The last look has found `found` bytes, or 0 ([`ReceiveLimit::extend`]).
+    pub(super) fn pass(&mut self, way: Way, found: usize) {
+        let until = match way {
             Way::Up => self.conversation.request_passes_until(),
             Way::Down => self.conversation.reply_passes_until(),
-        }
+        };
+        self.limits[way as usize].extend(until, found);
     }
 
     pub(super) fn opaque(&self) -> Option<Opaque> {
@@ -159,7 +169,7 @@ impl RequestTracking {
         now: Uptime,
     ) -> Look {
         let was_between = self.conversation.is_between_requests();
-        if !self.has_passed_reply && self.conversation.request_is_whole() {
+        if !self.carried.has_passed_reply && self.conversation.request_is_whole() {
             return Look::AwaitsReply;
         }
         if self.is_held && was_between {
@@ -180,28 +190,29 @@ impl RequestTracking {
             return Look::AwaitsReply;
         }
         self.length = Some(length);
-        self.copy.clear();
+        self.forget_copy();
         if is_short {
             match bytes.get(..length as usize) {
-                Some(whole) => self.copy.extend_from_slice(whole),
-                None => self.is_copying = true,
+                Some(whole) => self.copy.bytes.extend_from_slice(whole),
+                None => self.copy.is_growing = true,
             }
         }
         look
     }
 
-    /// Takes what was received of the request under way; nothing if it has not passed through memory.
-    pub(super) fn copy_received(&mut self, bytes: Option<&[u8]>) {
+    /// This number of bytes was received: these, if they have passed through memory.
+    pub(super) fn received(&mut self, way: Way, number: usize, bytes: Option<&[u8]>) {
+        self.limits[way as usize].received(number);
         match bytes {
-            _ if !self.is_copying => {}
-            Some(bytes) => self.copy.extend_from_slice(bytes),
+            _ if way == Way::Down || !self.copy.is_growing => {}
+            Some(bytes) => self.copy.bytes.extend_from_slice(bytes),
             None => self.forget_copy(),
         }
     }
 
     fn forget_copy(&mut self) {
-        self.copy.clear();
-        self.is_copying = false;
+        self.copy.bytes.clear();
+        self.copy.is_growing = false;
     }
 
     fn look_at_reply(&mut self, bytes: &[u8], more: More, now: Uptime) -> Look {
@@ -238,7 +249,7 @@ impl RequestTracking {
     /// The upstream has ended or is broken, and all that it has sent was received. Returns whether the client is not
     /// told ([`Self::turning`] says what becomes of it).
     pub(super) fn upstream_ended(&mut self) -> bool {
-        let RequestProgress { left, in_hand } = self.carried;
+        let RequestProgress { left, in_hand, .. } = self.carried;
         self.turning = match self.conversation.upstream_ended() {
             UpstreamEnd::BetweenRequests if left == 0 && in_hand == 0 => Some(Turning::Detach),
             UpstreamEnd::BeforeReply => self.after_loss(left, in_hand),
@@ -259,11 +270,11 @@ impl RequestTracking {
             Repeatable::IfUntouched => in_hand == received,
             Repeatable::Never => false,
         };
-        if !may_repeat || (self.copy.len() as u64) < received {
+        if !may_repeat || (self.copy.bytes.len() as u64) < received {
             return None;
         }
         // The rest is still to be received.
-        self.copy.truncate(received as usize);
+        self.copy.bytes.truncate(received as usize);
         Some(Turning::Repeat)
     }
 
@@ -284,7 +295,7 @@ impl RequestTracking {
 
     /// The request under way, as far as it was received, to be sent again.
     pub(super) fn take_copy(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.copy)
+        std::mem::take(&mut self.copy.bytes)
     }
 
     /// What was received of a request that another upstream did not answer is sent again, first of all.
@@ -292,8 +303,10 @@ impl RequestTracking {
         self.conversation.look_at_request(request, More::MayCome);
         let length = self.conversation.request_passes_until();
         self.length = Some(length);
-        self.copy = request.to_vec();
-        self.is_copying = (request.len() as u64) < length;
+        self.copy.bytes = request.to_vec();
+        self.copy.is_growing = (request.len() as u64) < length;
+        self.limits[Way::Up as usize] = ReceiveLimit::at(request.len() as u64);
+        self.pass(Way::Up, 0);
         if let Some(slot) = self.slot {
             slot.set_repeated(request.len() as u64);
         }

@@ -23,7 +23,7 @@ pub(super) fn take_client(mut carried: CarriedConnection, route: &Route) -> Admi
     let request = carried.relay.take_request();
     carried.end_upstream(route);
     let mut client = carried.admitted;
-    client.request = request;
+    client.request = request.into();
     client.unanswered += 1;
     client
 }
