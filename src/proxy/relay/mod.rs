@@ -1,9 +1,9 @@
-//! Carries bytes between a client and its upstream: the only code that touches payload.
+//! Carries bytes between a client and its upstream: the only code that receives and sends payload.
 //!
 //! Each direction copies small messages and splices bulk, as its `switch` decides; buffers and pipes
 //! belong to the thread, not to the connection. A half-close passes through, and the other direction
 //! continues. A reset on one side becomes a reset on the other, after what was received before it has been
-//! delivered.
+//! delivered. Where requests are told apart, a direction looks at what waits before it receives it.
 
 mod bulk;
 mod connection;
