@@ -148,8 +148,8 @@ pub struct ProxyOptions {
     /// no login, no transaction.
     ///
     /// lines: a request is a line, and so is its reply. Beware: a protocol with logins, SELECT, MULTI or
-    /// greetings is corrupted by it. http: HTTP/1.0 and 1.1; what is not exactly that (WebSocket, TLS,
-    /// HTTP/2) is carried as with none.
+    /// greetings is corrupted by it, and one that does not reply to each line stands still. http: HTTP/1.0
+    /// and 1.1; what is not exactly that (WebSocket, TLS, HTTP/2) is carried as with none.
     #[arg(long, value_name = "KIND", env = "DISNIX_TCP_PROXY_REQUESTS", default_value = "none",
           value_parser = PossibleValuesParser::new(["none", "lines", "http"]).try_map(requests))]
     pub requests: Requests,
