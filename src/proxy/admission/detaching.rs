@@ -1,10 +1,17 @@
 //! Clients that stay connected without an upstream, between two requests.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::connections::Connection;
 use super::entrance::Admission;
 use crate::service::clock::Uptime;
 
 impl Admission {
+    /// Whether a client is detached as soon as it is between two requests.
+    pub fn is_detaching(&self) -> bool {
+        self.is_detaching.load(Relaxed)
+    }
+
     /// The upstream of this connection has ended, and its client stays. That may complete a drain.
     pub fn detached(&self, connection: &Connection) {
         self.with_gate(|gate, store| {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use super::backlog::Backlog;
 use super::connections::{Abort, Connection, Connections, Source};
 use super::doors::Doors;
-use super::gate::{CallerId, Gate, LockRequest, LockStore, Notice, Outcome};
+use super::gate::{Attaching, CallerId, Gate, LockRequest, LockStore, Notice, Outcome};
 use super::notices;
 use super::state::LockDirectory;
 use super::views::{GateAndDoors, GateProgress, GateViews};
@@ -53,6 +53,8 @@ pub struct Admission {
     /// What connections are kept with, if they are.
     pub keep: Option<Keep>,
     gate: Mutex<GateAndDoors>,
+    /// Follows the gate while its mutex is locked, so that no thread begins a request that would be held.
+    pub(super) is_detaching: AtomicBool,
     is_leaving: AtomicBool,
     ends_since_tidy: AtomicU64,
     failure: OnceLock<String>,
@@ -85,6 +87,7 @@ impl Admission {
                 doors: None,
                 attaching,
             }),
+            is_detaching: AtomicBool::new(attaching == Attaching::Later),
             is_leaving: AtomicBool::new(false),
             ends_since_tidy: AtomicU64::new(0),
             failure: OnceLock::new(),
@@ -98,6 +101,8 @@ impl Admission {
         let mut guard = mutex::lock(&self.gate);
         let result = f(&mut guard);
         if guard.follow() {
+            let is_detaching = guard.attaching == Attaching::Later;
+            self.is_detaching.store(is_detaching, Relaxed);
             self.wakers.gate_turned();
         }
         result

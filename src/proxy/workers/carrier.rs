@@ -186,7 +186,7 @@ impl Carrier {
         let Some(upstream) = upstream else {
             return;
         };
-        relay.hold_requests(self.pool.is_detaching());
+        relay.hold_requests(self.pool.route.admission.is_detaching());
         let turn = relay.turn(admitted.socket(), upstream.socket.as_fd(), self.now);
         connection.count(turn.received, turn.sent, self.now);
         match turn.next {
@@ -198,12 +198,9 @@ impl Carrier {
             }
             NextTurn::Ended(ending) => return self.end(key, ending),
             NextTurn::Detach => {
-                let has_answered = relay.has_answered();
-                admitted.unanswered = if has_answered {
-                    0
-                } else {
-                    admitted.unanswered + 1
-                };
+                if !self.pool.route.admission.is_detaching() {
+                    admitted.unanswered += u32::from(!relay.has_answered());
+                }
                 return self.detach(key);
             }
             NextTurn::Repeat => return self.repeat(key),
@@ -226,7 +223,7 @@ impl Carrier {
             carried.connection().set_opaque(why);
         } else if carried.relay.starts_to_wait_for_rest() {
             self.deadlines.rests.add(self.now + REST_LIMIT, token);
-        } else if self.pool.is_detaching() && carried.relay.is_between_requests() {
+        } else if self.pool.route.admission.is_detaching() && carried.relay.is_between_requests() {
             self.detach(key);
         }
     }

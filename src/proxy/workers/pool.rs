@@ -2,7 +2,6 @@
 //! for them.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -63,8 +62,6 @@ pub struct WorkerPool {
     runtime: Handle,
     start: ThreadStarter,
     members: Mutex<Members>,
-    /// Whether connections are detached as soon as they are between two requests.
-    is_detaching: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -106,7 +103,6 @@ impl WorkerPool {
                 threads: Vec::new(),
             }),
             first,
-            is_detaching: AtomicBool::new(false),
         }))
     }
 
@@ -157,18 +153,12 @@ impl WorkerPool {
 
     /// Has detached clients follow the gate.
     pub fn attach(&self, when: Attaching) {
-        self.is_detaching.store(when == Attaching::Later, Relaxed);
         let threads = self.members().handles.len();
         self.post_to_all(|| match when {
             Attaching::Now => Message::Attach(threads),
             Attaching::Later => Message::Detach(Duration::ZERO),
             Attaching::Never => Message::EndDetached,
         });
-    }
-
-    /// Whether connections are detached as soon as they are between two requests.
-    pub(super) fn is_detaching(&self) -> bool {
-        self.is_detaching.load(Relaxed)
     }
 
     /// Whether the accepting thread has answered since the last call, so that its loop turns. It is asked

@@ -211,3 +211,26 @@ fn a_client_that_asks_during_a_lock_and_ends_its_side_is_answered_after_it() {
     drop(upstream);
     assert_eq!(rest(&client).unwrap(), reply("2").as_bytes());
 }
+
+#[test]
+fn a_client_that_first_speaks_during_a_lock_does_not_wait_longer_for_it() {
+    let setup = Setup::new();
+    let _proxy = setup.start_with(HTTP);
+    let (client, upstream) = setup.pair();
+    let (other, busy) = setup.pair();
+    send(&other, &get("/busy"));
+    receive(&busy, &get("/busy"));
+    // The drain goes on, and the client is not attached to its old upstream any more.
+    let mut lock = setup.begin_lock(&[]);
+    until_detached(&setup, 1);
+    assert_eq!(rest(&upstream).unwrap(), b"");
+    send(&client, &get("/"));
+    send(&busy, &reply("busy"));
+    receive(&other, &reply("busy"));
+    assert!(lock.wait().unwrap().success());
+    setup.does(&["unlock"]);
+    let upstream = accept(&setup);
+    receive(&upstream, &get("/"));
+    send(&upstream, &reply("late"));
+    receive(&client, &reply("late"));
+}
