@@ -43,6 +43,15 @@ class Peer:
         line, _, self._unread = self._unread.partition(b"\n")
         return line.rstrip(b"\r").decode(errors="replace")
 
+    def take(self, count):
+        """The next bytes; fewer if the stream ends."""
+        chunks, missing = [self._unread[:count]], count - len(self._unread[:count])
+        self._unread = self._unread[count:]
+        while missing and (chunk := self.socket.recv(min(missing, 1 << 20))):
+            chunks.append(chunk)
+            missing -= len(chunk)
+        return b"".join(chunks)
+
     def rest(self):
         """Everything up to the end of the stream."""
         data, self._unread = self._unread, b""

@@ -125,9 +125,9 @@ class DeploymentTest(NetworkTest):
         """Must succeed."""
         self.deployer.deploy(self.models(desired))
 
-    def client(self, port=PROXY_PORT):
+    def client(self, port=PROXY_PORT, timeout=clients.TIMEOUT):
         """A client of the proxy, on the same switch as the hosts."""
-        return clients.connect(self.lan, (self.address("test1"), port))
+        return clients.connect(self.lan, (self.address("test1"), port), timeout)
 
     def is_refused(self, port=PROXY_PORT):
         """Whether there is no listener, without connecting."""

@@ -1,6 +1,8 @@
 """Repeated disturbances of a proxy that carries connections."""
 
+import contextlib
 import random
+import threading
 import time
 
 from lab import upstreams
@@ -38,6 +40,29 @@ class Disturbance:
             time.sleep(max(0, due - time.monotonic()))
             self.turns += 1
             self.turn()
+
+    @contextlib.contextmanager
+    def meanwhile(self):
+        """Repeats turns until the end of the block."""
+        over, errors = threading.Event(), []
+
+        def repeat():
+            try:
+                while not over.wait(self.every):
+                    self.turns += 1
+                    self.turn()
+            except Exception as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=repeat)
+        thread.start()
+        try:
+            yield self
+        finally:
+            over.set()
+            thread.join()
+        if errors:
+            raise errors[0]
 
     def turn(self):
         """Performs one turn."""

@@ -14,14 +14,14 @@ from lab.errors import Unmet
 # The Debian release of each systemd.
 SUITES = {"252": "bookworm", "257": "trixie", "262": "unstable"}
 
-# redis-server is the service without socket activation; python3-minimal is absent on purpose: clients and
-# upstreams run in the test's own process. Dysnomia's module `process` uses daemon. haproxy and nginx are
-# compared with the proxy.
+# redis-server is the service without socket activation. Dysnomia's module `process` uses daemon. haproxy and nginx
+# are compared with the proxy. python3 is for the service in services/; clients, and upstreams that a test serves by
+# hand, run in the test's own process.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "netcat-openbsd",
-            "redis-server", "redis-tools", "daemon", "haproxy", "nginx", "libnginx-mod-stream")
+            "redis-server", "redis-tools", "daemon", "haproxy", "nginx", "libnginx-mod-stream", "python3")
 
 # Enabled by their packages; here a test starts what it needs.
-DISABLED = ("redis", "haproxy", "nginx")
+DISABLED = ("redis", "haproxy", "nginx", "apache2")
 
 # A newer Nix than this machine's, for tests/nix_today.py.
 PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",), "262": ()}
@@ -42,9 +42,10 @@ def cache_directory():
     return Path(base) / "disnix-proxy-example" / "roots"
 
 
-def root(version):
-    """The directory with the root of a systemd version; made if it is not in the cache."""
-    recipe = repr((SUITES[version], _packages(version), MASKED, JOURNAL))
+def root(version, more=()):
+    """The directory with the root of a systemd version, and `more` packages; made if it is not in the cache."""
+    packages = _packages(version) + more
+    recipe = repr((SUITES[version], packages, MASKED, JOURNAL))
     name = f"{version}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
     finished = cache_directory() / name
     cache_directory().mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def root(version):
         if not finished.exists():
             unfinished = cache_directory() / f"{name}.unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
-            _make(version, unfinished)
+            _make(version, packages, unfinished)
             unfinished.rename(finished)
     return finished
 
@@ -63,11 +64,11 @@ def _packages(version):
     return PACKAGES + PACKAGES_OF_ONE[version]
 
 
-def _make(version, directory):
+def _make(version, packages, directory):
     suite, mirror = SUITES[version], debian_mirror()
     print(f"making a root with systemd {version} (Debian {suite})", flush=True)
     done = subprocess.run(
-        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(_packages(version))}",
+        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}",
          *_apt_options(suite), suite, str(directory), mirror],
         capture_output=True, text=True,
     )
