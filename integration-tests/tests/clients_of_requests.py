@@ -72,6 +72,11 @@ class Locks(RequestsTest):
         self.assert_nobody_has_noticed(self.replace("systemctl restart", self.locked))
 
     @heavy
+    def test_nginx_while_the_proxy_is_killed(self):
+        self.start(Nginx(self.host))
+        self.assert_nobody_has_noticed(self.replace("systemctl restart", self.locked, self.killing))
+
+    @heavy
     def test_a_service_that_ends_at_once(self):
         self.start(PythonHttp(self.host))
         self.assert_nobody_has_noticed(self.replace("systemctl restart", self.locked))

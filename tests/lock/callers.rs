@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
 use crate::setup::*;
 use crate::support::*;
@@ -116,4 +117,24 @@ fn hostile_callers_disturb_neither_clients_nor_other_callers() {
     drop(upstream);
     assert_eq!(rest(&client).unwrap(), b"served");
     assert!(proxy.is_running());
+}
+
+#[test]
+fn a_proxy_that_is_killed_at_the_end_of_the_command_does_not_stay_locked() {
+    let setup = Setup::new();
+    let proxy = setup.start();
+    let command = format!("kill -9 {}", proxy.pid());
+    let lock = ctl(&setup.control(), &["lock", "--", "sh", "-c", &command])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    assert!(!proxy.ends().0.success());
+    let _proxy = setup.start();
+    let output = lock.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && text.contains("the gate is open again"),
+        "{text}"
+    );
+    assert_eq!(setup.gate(), "open");
 }
