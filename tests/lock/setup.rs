@@ -77,6 +77,7 @@ impl Setup {
     pub fn pair(&self) -> (TcpStream, TcpStream) {
         let client = connect(self.address());
         let (upstream, _) = self.upstream.accept().unwrap();
+        upstream.set_read_timeout(Some(PATIENCE)).unwrap();
         (client, upstream)
     }
 

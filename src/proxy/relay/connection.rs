@@ -152,7 +152,12 @@ impl Relay {
             // Replies first: what comes while nothing is under way belongs to no request.
             Some(_) => {
                 self.carry(Way::Down, &mut carrying);
+                let was_opaque = self.opaque().is_some();
                 self.carry(Way::Up, &mut carrying);
+                if self.opaque().is_some() && !was_opaque {
+                    // A part of a reply may have waited for its rest.
+                    self.carry(Way::Down, &mut carrying);
+                }
                 if matches!(self.up.end, Some(End::SinkBroken(_))) && self.down.end.is_none() {
                     // It shows whether a reply has come.
                     self.upstream.is_readable = true;
@@ -189,6 +194,7 @@ impl Relay {
                 left: requests.limit(Way::Up).left(),
                 in_hand: self.up.switch.in_hand() as u64,
                 has_passed_reply: self.down.is_empty() && requests.limit(Way::Down).is_reached(),
+                has_replies_ended: self.down.end.is_some(),
             };
         }
         let [client, upstream] = carrying.sockets;
@@ -236,7 +242,7 @@ impl Relay {
     pub fn waits_for_rest(&self) -> bool {
         self.requests
             .as_deref()
-            .is_some_and(|requests| requests.waits_for_rest)
+            .is_some_and(RequestTracking::waits_for_rest)
     }
 
     /// As [`Self::waits_for_rest`], once each time.
@@ -249,7 +255,7 @@ impl Relay {
     /// Waits for no rest any more: what is there passes as it is.
     pub fn stop_waiting_for_rest(&mut self) {
         if let Some(requests) = &mut self.requests {
-            requests.is_late = true;
+            requests.stop_waiting_for_rest();
             self.client.is_readable = true;
             self.upstream.is_readable = true;
         }

@@ -3,6 +3,7 @@
 use std::task::Poll;
 
 use rustix::io::Errno;
+use rustix::net::sockopt::socket_error;
 use rustix::net::{RecvFlags, recv};
 
 use super::direction::{Direction, End, Endpoints};
@@ -29,6 +30,8 @@ impl Direction {
         }
         if requests.opaque().is_some() {
             requests.pass(*way, 0);
+            // A part that has waited for its rest passes now.
+            ready.is_readable = true;
             return Poll::Ready(Ok(0));
         }
         let Some(mut buffer) = memory::take() else {
@@ -74,6 +77,15 @@ impl Direction {
             }
             // More is reported when it comes.
             Look::NeedsMore => ready.is_readable = false,
+            // A receive would not find it before it has taken what waits.
+            Look::AwaitsReply if ready.is_broken && requests.turning.is_none() => {
+                if let Some(flow) = self.flow {
+                    flow.source_broken();
+                }
+                let error = socket_error(endpoints.source.0).ok().and_then(Result::err);
+                let errno = error.unwrap_or(Errno::CONNRESET);
+                return Poll::Ready(Err(End::SourceBroken(errno)));
+            }
             Look::AwaitsReply | Look::Surplus => {}
         }
         Poll::Pending

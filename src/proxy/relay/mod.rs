@@ -7,6 +7,7 @@
 
 mod bulk;
 mod connection;
+mod copied_bytes;
 mod direction;
 mod look;
 mod memory;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 
+use super::copied_bytes::CopiedBytes;
 use super::receive_limit::ReceiveLimit;
 use crate::proxy::keep::{BUFFER, Slot, Way};
 use crate::proxy::requests::{
@@ -32,7 +33,7 @@ pub(super) enum Turning {
 /// A copy of a request.
 #[derive(Debug, Default)]
 struct RequestCopy {
-    bytes: Vec<u8>,
+    bytes: CopiedBytes,
     /// Whether it grows with what is received.
     is_growing: bool,
 }
@@ -46,6 +47,19 @@ pub(super) struct RequestProgress {
     pub(super) in_hand: u64,
     /// Whether all of the last reply was received and sent.
     pub(super) has_passed_reply: bool,
+    /// Whether no further reply can pass.
+    pub(super) has_replies_ended: bool,
+}
+
+/// Whether a part of a head or a line waits for its rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RestWait {
+    None,
+    Begun,
+    /// The time has been set after which it passes without.
+    Limited,
+    /// That time is over.
+    Over,
 }
 
 /// The requests of a connection, and what is needed to send one again.
@@ -58,17 +72,15 @@ pub(super) struct RequestTracking {
     slot: Option<Slot>,
     /// Of the request under way, if it is short enough to be sent again; empty otherwise, or once its reply has begun.
     copy: RequestCopy,
-    /// How much of the request under way the first look has let pass; `None` if an earlier process has looked.
+    /// How much of the request under way the first look has let pass; `None` if an earlier process has looked, or there
+    /// was another look.
     length: Option<u64>,
     /// Whether no further request is begun.
     pub(super) is_held: bool,
     /// What was found out in this turn.
     pub(super) turning: Option<Turning>,
-    /// Whether a part of a head or a line waits for its rest.
-    pub(super) waits_for_rest: bool,
-    is_waiting_known: bool,
-    /// Whether that was waited for too long.
-    pub(super) is_late: bool,
+    /// Whether a part of a head or a line waits for its rest, each way.
+    rests: [RestWait; 2],
     /// How far the request under way and the last reply have come.
     pub(super) carried: RequestProgress,
     /// When the last reply was complete.
@@ -84,11 +96,20 @@ impl RequestTracking {
     /// As an earlier process has left them.
     pub(super) fn restored(kind: RequestKind, slot: Slot) -> Self {
         let mut requests = Self::of(Conversation::restored(kind, slot.requests()), Some(slot));
+        // The positions of a request that was sent again begin with it.
+        let received = Way::BOTH.map(|way| match (slot.flow(way), way) {
+            (flow, Way::Up) => flow.taken() - u64::from(flow.prefix_length()) + slot.repeated(),
+            (flow, Way::Down) => flow.taken(),
+        });
+        let [up, down] = received;
+        if up > requests.conversation.request_passes_until()
+            || down > requests.conversation.reply_passes_until()
+        {
+            // A process that did not tell requests apart has carried something.
+            requests.set_opaque(Opaque::Unreadable);
+        }
         for way in Way::BOTH {
-            let received = slot.flow(way).taken() - u64::from(slot.flow(way).prefix_length());
-            // The positions of a request that was sent again begin with it.
-            let repeated = if way == Way::Up { slot.repeated() } else { 0 };
-            requests.limits[way as usize] = ReceiveLimit::at(received + repeated);
+            requests.limits[way as usize] = ReceiveLimit::at(received[way as usize]);
             requests.pass(way, 0);
         }
         requests
@@ -103,9 +124,7 @@ impl RequestTracking {
             length: None,
             is_held: false,
             turning: None,
-            waits_for_rest: false,
-            is_waiting_known: false,
-            is_late: false,
+            rests: [RestWait::None; 2],
             carried: RequestProgress::default(),
             idle_since: None,
         }
@@ -144,19 +163,20 @@ impl RequestTracking {
         sink: BorrowedFd<'_>,
         now: Uptime,
     ) -> Look {
-        let more = match self.is_late {
-            true => More::No,
-            false => more,
+        let rest = self.rests[way as usize];
+        let more = match rest {
+            RestWait::Over => More::No,
+            _ => more,
         };
         let look = match way {
             Way::Up => self.look_at_request(bytes, more, sink, now),
             Way::Down => self.look_at_reply(bytes, more, now),
         };
-        if look == Look::Surplus {
-            self.turning = Some(Turning::Detach);
-        }
-        self.waits_for_rest = look == Look::NeedsMore;
-        self.is_waiting_known &= self.waits_for_rest;
+        self.rests[way as usize] = match (look, rest) {
+            (Look::NeedsMore, RestWait::Limited) => RestWait::Limited,
+            (Look::NeedsMore, _) => RestWait::Begun,
+            _ => RestWait::None,
+        };
         self.write_down();
         look
     }
@@ -168,6 +188,10 @@ impl RequestTracking {
         upstream: BorrowedFd<'_>,
         now: Uptime,
     ) -> Look {
+        if self.carried.has_replies_ended {
+            self.conversation.set_opaque(Opaque::AfterLast);
+            return Look::Passes;
+        }
         let was_between = self.conversation.is_between_requests();
         if !self.carried.has_passed_reply && self.conversation.request_is_whole() {
             return Look::AwaitsReply;
@@ -180,6 +204,10 @@ impl RequestTracking {
         let look = self.conversation.look_at_request(bytes, more);
         let has_begun = was_between && look == Look::Passes && self.opaque().is_none();
         if !has_begun {
+            if look == Look::Passes {
+                self.length = None;
+                self.forget_copy();
+            }
             return look;
         }
         let length = self.conversation.request_passes_until() - before.request_passes_until();
@@ -193,7 +221,7 @@ impl RequestTracking {
         self.forget_copy();
         if is_short {
             match bytes.get(..length as usize) {
-                Some(whole) => self.copy.bytes.extend_from_slice(whole),
+                Some(whole) => self.copy.bytes.extend(whole),
                 None => self.copy.is_growing = true,
             }
         }
@@ -205,7 +233,7 @@ impl RequestTracking {
         self.limits[way as usize].received(number);
         match bytes {
             _ if way == Way::Down || !self.copy.is_growing => {}
-            Some(bytes) => self.copy.bytes.extend_from_slice(bytes),
+            Some(bytes) => self.copy.bytes.extend(bytes),
             None => self.forget_copy(),
         }
     }
@@ -220,6 +248,16 @@ impl RequestTracking {
         if look == Look::Passes {
             self.forget_copy();
             self.idle_since = Some(now);
+        }
+        let RequestProgress { left, in_hand, .. } = self.carried;
+        match look {
+            Look::Surplus if left == 0 && in_hand == 0 => self.turning = Some(Turning::Detach),
+            // The reply has come before the request was whole.
+            Look::Surplus => {
+                self.conversation.set_opaque(Opaque::Surplus);
+                return Look::Passes;
+            }
+            _ => {}
         }
         look
     }
@@ -288,14 +326,36 @@ impl RequestTracking {
         self.conversation.requests() > 0
     }
 
+    /// Whether a part waits for its rest.
+    pub(super) fn waits_for_rest(&self) -> bool {
+        let waits = |rest| matches!(rest, &RestWait::Begun | &RestWait::Limited);
+        self.rests.iter().any(waits)
+    }
+
     /// Whether a part has begun to wait for its rest, once each time.
     pub(super) fn starts_to_wait_for_rest(&mut self) -> bool {
-        self.waits_for_rest && !std::mem::replace(&mut self.is_waiting_known, true)
+        let mut starts = false;
+        for rest in &mut self.rests {
+            if *rest == RestWait::Begun {
+                *rest = RestWait::Limited;
+                starts = true;
+            }
+        }
+        starts
+    }
+
+    /// The time is over after which a part passes without its rest.
+    pub(super) fn stop_waiting_for_rest(&mut self) {
+        for rest in &mut self.rests {
+            if *rest == RestWait::Limited {
+                *rest = RestWait::Over;
+            }
+        }
     }
 
     /// The request under way, as far as it was received, to be sent again.
     pub(super) fn take_copy(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.copy.bytes)
+        self.copy.bytes.take()
     }
 
     /// What was received of a request that another upstream did not answer is sent again, first of all.
@@ -303,7 +363,8 @@ impl RequestTracking {
         self.conversation.look_at_request(request, More::MayCome);
         let length = self.conversation.request_passes_until();
         self.length = Some(length);
-        self.copy.bytes = request.to_vec();
+        self.copy.bytes.clear();
+        self.copy.bytes.extend(request);
         self.copy.is_growing = (request.len() as u64) < length;
         self.limits[Way::Up as usize] = ReceiveLimit::at(request.len() as u64);
         self.pass(Way::Up, 0);

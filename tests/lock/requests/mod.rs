@@ -1,6 +1,7 @@
 //! Clients that stay: where requests are told apart, they outlast their upstreams.
 
 mod detaching;
+mod ends;
 mod losses;
 mod opaque;
 mod peers;

@@ -43,7 +43,14 @@ pub fn receive(mut from: &TcpStream, text: &str) {
 
 /// The other side of the next connection to the upstream.
 pub fn accept(setup: &Setup) -> TcpStream {
-    let (upstream, _) = setup.upstream.accept().unwrap();
+    setup.upstream.set_nonblocking(true).unwrap();
+    let mut accepted = None;
+    eventually("the upstream gets a connection", || {
+        accepted = setup.upstream.accept().ok();
+        accepted.is_some()
+    });
+    setup.upstream.set_nonblocking(false).unwrap();
+    let (upstream, _) = accepted.unwrap();
     upstream
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
