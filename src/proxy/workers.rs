@@ -21,6 +21,7 @@ mod carried_connection;
 mod carried_connections;
 mod carrier;
 mod deadlines;
+mod detaching_signal;
 mod handle;
 mod load;
 mod outbox;

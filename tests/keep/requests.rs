@@ -1,6 +1,6 @@
 //! Clients that stay while their upstreams come and go, and the proxy is killed: every reply names its request.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
@@ -253,4 +253,91 @@ fn every_request_is_answered_while_the_proxy_is_both_killed_and_locked() {
 fn every_request_is_answered_while_the_service_ends_connections_as_it_likes() {
     let service = HttpService::start(true);
     assert!(requests(&service, false, true) > CLIENTS);
+}
+
+/// A proxy whose clients stay, with this service.
+fn staying(service: &TcpListener, options: &[&str]) -> Manager {
+    let target = service.local_addr().unwrap().to_string();
+    let mut manager = Manager::of(Program::Proxy, crate::sockets::Kind::Tcp, target, 1);
+    options.iter().for_each(|option| manager.arg(option));
+    manager.start();
+    manager
+}
+
+/// A client and its upstream.
+fn pair(manager: &Manager, service: &TcpListener) -> (TcpStream, TcpStream) {
+    let client = TcpStream::connect(manager.address()).unwrap();
+    (patient(client), accept(service))
+}
+
+fn accept(service: &TcpListener) -> TcpStream {
+    patient(service.accept().unwrap().0)
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
+    let patience = Some(Duration::from_secs(20));
+    stream.set_read_timeout(patience).unwrap();
+    stream
+}
+
+/// These bytes go from one to the other.
+fn pass((mut from, mut to): (&TcpStream, &TcpStream), text: &str) {
+    from.write_all(text.as_bytes()).unwrap();
+    let mut bytes = vec![0; text.len()];
+    to.read_exact(&mut bytes).unwrap();
+    assert_eq!(String::from_utf8_lossy(&bytes), text);
+}
+
+const ASKS: &str = "GET / HTTP/1.1\r\n\r\n";
+const ANSWERS: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+
+#[test]
+fn a_detached_client_is_attached_by_the_next_process_when_it_speaks() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut manager = staying(&service, &["--requests=http"]);
+    let (client, mut upstream) = pair(&manager, &service);
+    pass((&client, &upstream), ASKS);
+    pass((&upstream, &client), ANSWERS);
+    let control = manager.directory().join("control");
+    assert!(ctl(&control, &["lock"]).unwrap().status.success());
+    assert_eq!(upstream.read(&mut [0]).unwrap(), 0);
+    assert!(ctl(&control, &["unlock"]).unwrap().status.success());
+    manager.kill(Kill::Process);
+    manager.start();
+    (&client).write_all(ASKS.as_bytes()).unwrap();
+    let upstream = accept(&service);
+    let mut bytes = vec![0; ASKS.len()];
+    (&upstream).read_exact(&mut bytes).unwrap();
+    pass((&upstream, &client), ANSWERS);
+}
+
+/// Requests were not told apart in the process before, so nobody knows whether one is under way.
+#[test]
+fn a_request_of_a_process_without_the_option_holds_up_the_next_ones_lock() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut manager = staying(&service, &[]);
+    let (client, upstream) = pair(&manager, &service);
+    pass((&client, &upstream), ASKS);
+    manager.kill(Kill::Process);
+    manager.arg("--requests=http");
+    manager.start();
+    let control = manager.directory().join("control");
+    let lock = ctl(&control, &["lock", "--timeout", "300ms"]).unwrap();
+    assert_eq!(lock.status.code(), Some(3));
+    pass((&upstream, &client), ANSWERS);
+}
+
+#[test]
+fn a_request_is_passed_on_whether_requests_are_told_apart_by_each_process_or_not() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut manager = staying(&service, &[]);
+    let (client, upstream) = pair(&manager, &service);
+    pass((&client, &upstream), ASKS);
+    for kind in ["http", "none", "http", "lines", "http"] {
+        manager.kill(Kill::Process);
+        manager.env("DISNIX_TCP_PROXY_REQUESTS", kind);
+        manager.start();
+        pass((&upstream, &client), ANSWERS);
+        pass((&client, &upstream), ASKS);
+    }
 }

@@ -22,7 +22,10 @@ pub struct AdmittedClient {
     /// A request that its upstream did not answer, to be sent again to the next one; empty otherwise.
     pub request: Box<[u8]>,
     /// How many upstreams in a row have ended without an answer.
-    pub unanswered: u32,
+    pub unanswered: u8,
+    /// Whether it was without an upstream when the gate closed, and needs one: it gets one when the gate opens, also if
+    /// it says nothing.
+    pub is_held: bool,
     /// Dropped after the connection.
     count: Count,
 }
@@ -45,6 +48,7 @@ impl AdmittedClient {
             returns: 0,
             request: Box::default(),
             unanswered: 0,
+            is_held: false,
             count: Count {
                 admission,
                 is_detached: false,

@@ -26,8 +26,14 @@ pub fn resume(proxy: &Arc<Proxy>, started: Started) {
     for RestoredConnection { slot, client, .. } in handed_over {
         reclaim(proxy, client, slot);
     }
-    for RestoredConnection { slot, client, .. } in detached {
-        let client = admit(proxy, client, slot);
+    for restored in detached {
+        let RestoredConnection { slot, stage, .. } = restored;
+        let client = admit(proxy, restored.client, slot);
+        if let Stage::Connected { upstream, .. } = stage {
+            // The process was killed just before it ended that.
+            let connected = ConnectedUpstream::new(upstream.into(), target(proxy, &slot.text()));
+            client.connection().restore_upstream(connected);
+        }
         proxy.admission.adopt_detached(client.connection());
         client.park();
         proxy.workers.resume_detached(client);
@@ -82,9 +88,9 @@ pub fn give_up(started: Started) {
     }
 }
 
-/// Whether the client stays without an upstream, between two requests.
+/// Whether the client stays without an upstream, between two requests, or was about to.
 fn is_detached(restored: &RestoredConnection) -> bool {
-    matches!(restored.stage, Stage::Accepted) && restored.slot.requests() == Slot::DETACHED
+    restored.slot.requests()[0] == Slot::DETACHED[0]
 }
 
 /// Whether a request that is sent again to another upstream is there.

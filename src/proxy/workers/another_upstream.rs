@@ -10,7 +10,7 @@ use crate::proxy::route::Route;
 
 /// How many upstreams in a row may end without an answer. One more is not enough: that may be reached through a
 /// listener that is about to close, or be the next process that dies.
-const UNANSWERED_MAX: u32 = 3;
+const UNANSWERED_MAX: u8 = 3;
 
 /// The pause before the second upstream without an answer; it grows by that much each time.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -35,6 +35,7 @@ pub(super) fn prepare(client: &mut AdmittedClient) -> Option<Duration> {
         return None;
     }
     client.wait_start = Instant::now();
+    client.is_held = false;
     if let Some(slot) = client.connection().slot {
         if slot.is_used()
             && let Err(why) = slot.begin_anew(client.socket())
@@ -46,9 +47,11 @@ pub(super) fn prepare(client: &mut AdmittedClient) -> Option<Duration> {
             );
             return None;
         }
-        if client.request.is_empty() {
-            slot.set_requests([0; 3]);
+        match client.request.len() {
+            0 => slot.set_requests([0; 3]),
+            // A process that finds an upstream, and this request not in front of it, resets the client.
+            length => slot.set_repeated(length as u64),
         }
     }
-    Some(PAUSE * client.unanswered)
+    Some(PAUSE * u32::from(client.unanswered))
 }

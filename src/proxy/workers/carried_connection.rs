@@ -11,6 +11,7 @@ use crate::proxy::route::Route;
 use crate::proxy::upstream::{ConnectedUpstream, log_failure};
 use crate::service::address::Address;
 use crate::service::ending;
+use crate::service::kernel::has_unread;
 use crate::service::listener::Peer;
 use crate::service::socket::local_address;
 use crate::service::stream::{Family, take_error};
@@ -39,9 +40,13 @@ impl CarriedConnection {
         carried
     }
 
-    /// A client that stays without an upstream.
+    /// A client that stays without an upstream. One that it still has is ended in order.
     pub(super) fn detached(admitted: AdmittedClient, route: &Route) -> Self {
-        Self::silent(admitted, None, route)
+        let mut carried = Self::silent(admitted, None, route);
+        if carried.upstream.is_some() {
+            carried.end_upstream(route);
+        }
+        carried
     }
 
     /// A connection of another process.
@@ -113,7 +118,10 @@ impl CarriedConnection {
             keep.detach(slot);
         }
         self.upstream = None;
-        if let Some(upstream) = connection.take_upstream() {
+        let pending = self.pending_upstream.take();
+        let upstream = connection.take_upstream();
+        let any = upstream.as_deref().or(pending.as_deref());
+        if let Some(upstream) = any {
             ending::end_both_ways(&upstream.socket);
         }
         // Nothing is under way for it: its end would be one in order.
@@ -126,6 +134,11 @@ impl CarriedConnection {
     /// Whether it is a client that stays without an upstream.
     pub(super) fn is_detached(&self) -> bool {
         self.connection().is_detached()
+    }
+
+    /// Whether a client without an upstream is to get one: it has said something, or has waited for one already.
+    pub(super) fn wants_upstream(&self) -> bool {
+        self.admitted.is_held || has_unread(self.admitted.socket())
     }
 
     /// What has to be parked, if the connection is to be kept, and the target.

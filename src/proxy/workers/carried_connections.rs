@@ -148,31 +148,46 @@ impl CarriedConnections {
         if let Some(upstream) = carried.upstream_socket() {
             self.handle.poller.remove(upstream);
         }
-        if let Some(slot) = carried.connection().slot {
+        // Of one that has yet to answer it is written down that the client waits for one.
+        let is_held = carried.is_connecting();
+        if let Some(slot) = carried.connection().slot
+            && !is_held
+        {
             slot.set_requests(Slot::DETACHED);
         }
         let carried = self.get_mut(key);
+        carried.admitted.is_held = is_held;
         carried.end_upstream(route);
         route.admission.detached(carried.connection());
     }
 
-    /// The keys of the connections that are between two requests, and have carried nothing for `limit`.
-    pub(super) fn between_requests(&self, limit: Duration, now: Uptime) -> Vec<usize> {
-        let is_idle = |carried: &CarriedConnection| {
-            let connection = carried.connection();
-            !carried.is_connecting()
-                && !carried.is_detached()
-                && now.since(connection.active()) >= limit
-                && carried.relay.is_between_requests()
-        };
-        self.keys(is_idle).collect()
+    /// The tokens of the connections that can do without an upstream, and have carried nothing for `limit`: if there is
+    /// one, also no part of a request has come. Those whose upstream has yet to answer are among them if there is none.
+    pub(super) fn to_detach(&self, limit: Duration, now: Uptime) -> Vec<u64> {
+        let is_at_once = limit.is_zero();
+        self.tokens(|carried| {
+            !carried.is_detached()
+                && match carried.is_connecting() {
+                    true => is_at_once,
+                    false => {
+                        carried.relay.is_between_requests()
+                            && (is_at_once || !carried.relay.waits_for_rest())
+                            && now.since(carried.connection().active()) >= limit
+                    }
+                }
+        })
+        .collect()
     }
 
     /// The tokens of the detached clients.
     pub(super) fn detached(&self) -> impl Iterator<Item = u64> {
-        self.connections
-            .iter()
-            .filter(|(_, carried)| carried.is_detached())
+        self.tokens(CarriedConnection::is_detached)
+    }
+
+    fn tokens(&self, which: impl Fn(&CarriedConnection) -> bool) -> impl Iterator<Item = u64> {
+        let carried = self.connections.iter();
+        carried
+            .filter(move |(_, carried)| which(carried))
             .map(|(key, carried)| token(key, carried.generation))
     }
 

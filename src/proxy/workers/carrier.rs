@@ -11,6 +11,7 @@ use super::broken_side::deliver_and_reset;
 use super::carried_connection::{CarriedConnection, park_new};
 use super::carried_connections::CarriedConnections;
 use super::deadlines::Deadlines;
+use super::detaching_signal::is_detaching;
 use super::handle::{Message, WorkerHandle};
 use super::pool::WorkerPool;
 use super::token::UPSTREAM;
@@ -19,7 +20,6 @@ use crate::proxy::relay::{Ending, NextTurn};
 use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream, log_failure};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
-use crate::service::kernel::has_unread;
 use crate::service::poller::Flags;
 
 /// A connection that has carried something in this time is active.
@@ -138,8 +138,16 @@ impl Carrier {
             let due = self.now + self.pool.route.first_attempt_limit();
             self.deadlines.answers.add(due, token);
         }
-        if self.connections.get(key).must_end() {
+        let carried = self.connections.get(key);
+        if carried.relay.waits_for_rest() {
+            self.deadlines.rests.add(self.now + REST_LIMIT, token);
+        }
+        if carried.must_end() {
             self.connections.cut();
+            return None;
+        }
+        if is_connecting && is_detaching(&self.pool.route) {
+            self.detach(key);
             return None;
         }
         Some(token)
@@ -199,7 +207,7 @@ impl Carrier {
             NextTurn::Ended(ending) => return self.end(key, ending),
             NextTurn::Detach => {
                 if !self.pool.route.admission.is_detaching() {
-                    admitted.unanswered += u32::from(!relay.has_answered());
+                    admitted.unanswered += u8::from(!relay.has_answered());
                 }
                 return self.detach(key);
             }
@@ -291,10 +299,15 @@ impl Carrier {
         }
     }
 
-    /// Detaches the connections that are between two requests, and have carried nothing for this time.
+    /// Detaches the connections that can do without an upstream, and have carried nothing for this time.
     pub(super) fn detach_idle(&mut self, idle: Duration) {
-        for key in self.connections.between_requests(idle, self.now) {
-            self.detach(key);
+        if self.pool.route.settings.requests.is_none() {
+            return;
+        }
+        for token in self.connections.to_detach(idle, self.now) {
+            if let Some(key) = self.connections.key(token) {
+                self.detach(key);
+            }
         }
     }
 
@@ -309,7 +322,9 @@ impl Carrier {
         let client = carried.relay.client;
         if client.is_broken {
             self.connections.reset(key);
-        } else if client.is_readable && has_unread(carried.admitted.socket()) {
+        } else if self.pool.detaching.is_ending() {
+            self.connections.end_detached(key);
+        } else if carried.admitted.is_held || client.is_readable && carried.wants_upstream() {
             self.attach(key);
         } else if client.has_ended {
             self.connections.end_detached(key);
@@ -319,9 +334,8 @@ impl Carrier {
     /// Gives clients of the queue their upstreams.
     pub(super) fn attach_next(&mut self) {
         while let Some(token) = self.attach_queue.next(self.now) {
-            let is_waiting = |carried: &CarriedConnection| {
-                carried.is_detached() && has_unread(carried.admitted.socket())
-            };
+            let is_waiting =
+                |carried: &CarriedConnection| carried.is_detached() && carried.wants_upstream();
             if self.connections.is(token, is_waiting)
                 && let Some(key) = self.connections.key(token)
                 && let Some(attached) = self.attach(key)

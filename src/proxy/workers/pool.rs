@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 
 use super::balance::{self, Relief};
 use super::carried_connection::CarriedConnection;
+use super::detaching_signal::DetachingSignal;
 use super::handle::{Message, WorkerHandle};
 use super::token::DOORS;
 use super::waiting_client;
@@ -62,6 +63,7 @@ pub struct WorkerPool {
     runtime: Handle,
     start: ThreadStarter,
     members: Mutex<Members>,
+    pub(super) detaching: DetachingSignal,
 }
 
 #[derive(Debug)]
@@ -103,6 +105,7 @@ impl WorkerPool {
                 threads: Vec::new(),
             }),
             first,
+            detaching: DetachingSignal::default(),
         }))
     }
 
@@ -153,6 +156,7 @@ impl WorkerPool {
 
     /// Has detached clients follow the gate.
     pub fn attach(&self, when: Attaching) {
+        self.detaching.turn(when);
         let threads = self.members().handles.len();
         self.post_to_all(|| match when {
             Attaching::Now => Message::Attach(threads),
@@ -262,8 +266,13 @@ impl WorkerPool {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            if let Some(client) = waiting_client::wait(client, failed, &pool.route).await {
-                let connection = CarriedConnection::relaying(client, &pool.route);
+            if let Some(client) =
+                waiting_client::wait(client, failed, &pool.route, &pool.detaching).await
+            {
+                let connection = match client.is_held {
+                    true => CarriedConnection::detached(client, &pool.route),
+                    false => CarriedConnection::relaying(client, &pool.route),
+                };
                 let handle = pool.choose(&pool.first);
                 handle.inbox.post(Message::Carry(Box::new(connection)));
             }

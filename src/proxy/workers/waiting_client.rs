@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::detaching_signal::DetachingSignal;
 use crate::proxy::admission::{AdmittedClient, Connection, log};
 use crate::proxy::route::{Route, SendPermit, Sender};
 use crate::proxy::upstream::{Attempts, Spare};
@@ -25,6 +26,8 @@ enum WaitOutcome {
     Over,
     /// Its upstream is connected.
     Connected,
+    /// The gate has closed meanwhile, and nothing is under way for the client.
+    Held,
     /// The client can be handed over.
     HandOver(SendPermit),
     Again,
@@ -32,19 +35,26 @@ enum WaitOutcome {
 
 struct Wait<'a> {
     route: &'a Route,
+    detaching: &'a DetachingSignal,
     attempts: Attempts,
 }
 
 /// Waits until the client's upstream is connected, and returns the client, parked; `None` if it was handed
-/// over or given up. `failed` attempts to connect have been made.
+/// over or given up. `failed` attempts to connect have been made. If connections are to be detached meanwhile, the
+/// client is detached and held.
 pub(super) async fn wait(
     mut client: AdmittedClient,
     failed: u32,
     route: &Route,
+    detaching: &DetachingSignal,
 ) -> Option<AdmittedClient> {
     let limit = route.settings.connect_timeout;
     let attempts = Attempts::new(client.wait_start, limit, failed);
-    let wait = Wait { route, attempts };
+    let wait = Wait {
+        route,
+        detaching,
+        attempts,
+    };
     loop {
         let spare = std::mem::take(&mut client.spare);
         match wait.attempt(client.connection(), spare).await {
@@ -52,6 +62,11 @@ pub(super) async fn wait(
             WaitOutcome::Again => {}
             WaitOutcome::Connected => {
                 client.park();
+                return Some(client);
+            }
+            WaitOutcome::Held => {
+                client.is_held = true;
+                route.admission.detached(client.connection());
                 return Some(client);
             }
             WaitOutcome::HandOver(permit) => {
@@ -84,6 +99,7 @@ impl Wait<'_> {
                 log::aborted(connection);
                 return WaitOutcome::Over;
             }
+            () = self.detaching.begun(self.route) => return WaitOutcome::Held,
         }
         log::ended(connection);
         WaitOutcome::Over

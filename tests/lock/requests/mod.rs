@@ -2,6 +2,7 @@
 
 mod detaching;
 mod ends;
+mod held;
 mod losses;
 mod opaque;
 mod peers;
