@@ -58,8 +58,6 @@ enum RestWait {
     Begun,
     /// The time has been set after which it passes without.
     Limited,
-    /// That time is over.
-    Over,
 }
 
 /// The requests of a connection, and what is needed to send one again.
@@ -164,10 +162,6 @@ impl RequestTracking {
         now: Uptime,
     ) -> Look {
         let rest = self.rests[way as usize];
-        let more = match rest {
-            RestWait::Over => More::No,
-            _ => more,
-        };
         let look = match way {
             Way::Up => self.look_at_request(bytes, more, sink, now),
             Way::Down => self.look_at_reply(bytes, more, now),
@@ -328,8 +322,7 @@ impl RequestTracking {
 
     /// Whether a part waits for its rest.
     pub(super) fn waits_for_rest(&self) -> bool {
-        let waits = |rest| matches!(rest, &RestWait::Begun | &RestWait::Limited);
-        self.rests.iter().any(waits)
+        self.rests.iter().any(|rest| *rest != RestWait::None)
     }
 
     /// Whether a part has begun to wait for its rest, once each time.
@@ -346,10 +339,9 @@ impl RequestTracking {
 
     /// The time is over after which a part passes without its rest.
     pub(super) fn stop_waiting_for_rest(&mut self) {
-        for rest in &mut self.rests {
-            if *rest == RestWait::Limited {
-                *rest = RestWait::Over;
-            }
+        if self.rests.contains(&RestWait::Limited) {
+            self.rests = [RestWait::None; 2];
+            self.set_opaque(Opaque::Slow);
         }
     }
 

@@ -70,3 +70,16 @@ fn without_the_option_a_silent_client_holds_up_a_lock() {
     exchange(&client, &upstream, "/");
     assert!(holds_up(&setup));
 }
+
+/// It waits for as long as the proxy does.
+#[test]
+fn a_part_of_a_head_passes_after_a_time_also_if_its_client_stays() {
+    let setup = Setup::new();
+    let _proxy = setup.start_with(HTTP);
+    let (client, upstream) = setup.pair();
+    send(&client, "GET / HT");
+    receive(&upstream, "GET / HT");
+    let shown = setup.does(&["connections"]);
+    assert!(shown.contains("a head that took too long"), "{shown}");
+    assert!(holds_up(&setup));
+}
