@@ -46,7 +46,7 @@ WSGI = """VERSION = {version}
 
 def app(environ, start_response):
     environ["wsgi.input"].read()
-    body = f"v{{VERSION}} {{environ['REQUEST_METHOD']}} {{environ['PATH_INFO']}}\n".encode()
+    body = f"v{{VERSION}} {{environ['REQUEST_METHOD']}} {{environ['PATH_INFO']}}\\n".encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
@@ -56,22 +56,24 @@ ASGI = """VERSION = {version}
 async def app(scope, receive, send):
     while scope["type"] == "http" and (await receive()).get("more_body"):
         pass
-    body = f"v{{VERSION}} {{scope['method']}} {{scope['path']}}\n".encode()
+    body = f"v{{VERSION}} {{scope['method']}} {{scope['path']}}\\n".encode()
     await send({{"type": "http.response.start", "status": 200,
                 "headers": [(b"content-length", str(len(body)).encode())]}})
     await send({{"type": "http.response.body", "body": body}})
 """
 
 NODE = """const server = require('http').createServer((request, response) => {{
-  request.resume().on('end', () => response.end(`v{version} ${{request.method}} ${{request.url}}\n`));
+  request.resume().on('end', () => response.end(`v{version} ${{request.method}} ${{request.url}}\\n`));
 }});
 server.keepAliveTimeout = 600000;
 server.listen(8080, '127.0.0.1');
 """
 
+# Python takes a program that was rewritten within a second, with the same length, for the one that it has compiled.
 SERVICE = """[Service]
 ExecStart={command}
 WorkingDirectory=/srv
+Environment=PYTHONDONTWRITEBYTECODE=1
 """
 
 SOCKET = """[Socket]
