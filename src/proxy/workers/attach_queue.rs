@@ -56,7 +56,7 @@ impl AttachQueue {
         self.unanswered.retain(|(_, other)| *other != client);
     }
 
-    /// Whether no client of the queue has to be looked for among those that are answered.
+    /// Whether no client waits for its upstream or for its first answer.
     pub(super) fn is_over(&self) -> bool {
         self.unanswered.is_empty() && self.waiting.is_empty()
     }

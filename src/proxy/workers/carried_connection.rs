@@ -16,7 +16,7 @@ use crate::service::listener::Peer;
 use crate::service::socket::local_address;
 use crate::service::stream::{Family, take_error};
 
-/// A client whose upstream is connected, or is about to be.
+/// A client whose upstream is connected or is about to be, or that stays without one.
 #[derive(Debug)]
 pub(super) struct CarriedConnection {
     /// The upstream that the connection has, so that no turn has to lock.

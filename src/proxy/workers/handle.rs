@@ -20,7 +20,7 @@ pub(super) enum Message {
     CloseIdle(Duration),
     /// Detach the connections that are between two requests and have carried nothing for this time.
     Detach(Duration),
-    /// Detached clients that have spoken may have upstreams now; so many threads are told.
+    /// Detached clients that have spoken may have upstreams now. This number of threads gets the message.
     Attach(usize),
     /// End the connections of detached clients.
     EndDetached,

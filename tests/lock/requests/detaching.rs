@@ -63,9 +63,7 @@ fn a_lock_waits_for_the_reply_to_a_request_and_for_no_longer() {
     );
     setup.does(&["unlock"]);
     let upstream = accept(&setup);
-    receive(&upstream, &get("/2"));
-    send(&upstream, &reply("2"));
-    receive(&client, &reply("2"));
+    answer(&upstream, &client, "/2", "2");
 }
 
 #[test]
@@ -173,9 +171,7 @@ fn a_client_that_has_been_silent_for_long_enough_is_detached_although_the_gate_i
     until_detached(&setup, 1);
     send(&client, &get("/2"));
     let upstream = accept(&setup);
-    receive(&upstream, &get("/2"));
-    send(&upstream, &reply("2"));
-    receive(&client, &reply("2"));
+    answer(&upstream, &client, "/2", "2");
 }
 
 #[test]
@@ -230,7 +226,5 @@ fn a_client_that_first_speaks_during_a_lock_does_not_wait_longer_for_it() {
     assert!(lock.wait().unwrap().success());
     setup.does(&["unlock"]);
     let upstream = accept(&setup);
-    receive(&upstream, &get("/"));
-    send(&upstream, &reply("late"));
-    receive(&client, &reply("late"));
+    answer(&upstream, &client, "/", "late");
 }

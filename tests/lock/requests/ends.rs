@@ -129,9 +129,7 @@ fn what_a_service_says_between_requests_is_dropped_with_it_and_before_the_first_
     until_detached(&setup, 1);
     send(&client, &get("/2"));
     let upstream = accept(&setup);
-    receive(&upstream, &get("/2"));
-    send(&upstream, &reply("2"));
-    receive(&client, &reply("2"));
+    answer(&upstream, &client, "/2", "2");
 
     let (client, upstream) = setup.pair();
     send(&upstream, timeout);

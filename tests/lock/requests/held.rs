@@ -59,9 +59,7 @@ fn a_request_that_waits_to_be_sent_again_waits_for_the_end_of_a_lock() {
     serve(&mut setup, address);
     setup.does(&["unlock"]);
     let upstream = accept(&setup);
-    receive(&upstream, &get("/1"));
-    send(&upstream, &reply("1"));
-    receive(&client, &reply("1"));
+    answer(&upstream, &client, "/1", "1");
 }
 
 #[test]
@@ -77,9 +75,7 @@ fn a_detached_client_gets_the_new_target() {
     send(&client, &get("/2"));
     setup.does(&["unlock"]);
     let upstream = accept(&new);
-    receive(&upstream, &get("/2"));
-    send(&upstream, &reply("2"));
-    receive(&client, &reply("2"));
+    answer(&upstream, &client, "/2", "2");
 }
 
 #[test]

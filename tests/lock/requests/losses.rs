@@ -14,9 +14,7 @@ fn an_upstream_that_ends_between_requests_is_replaced_and_its_client_is_not_told
     until_detached(&setup, 1);
     send(&client, &get("/2"));
     let upstream = accept(&setup);
-    receive(&upstream, &get("/2"));
-    send(&upstream, &reply("2"));
-    receive(&client, &reply("2"));
+    answer(&upstream, &client, "/2", "2");
     reset(upstream);
     until_detached(&setup, 1);
     send(&client, &get("/3"));
@@ -36,9 +34,7 @@ fn a_request_that_can_be_repeated_is_if_its_upstream_is_lost_before_the_reply() 
     receive(&upstream, &get("/2"));
     drop(upstream);
     let upstream = accept(&setup);
-    receive(&upstream, &get("/2"));
-    send(&upstream, &reply("2"));
-    receive(&client, &reply("2"));
+    answer(&upstream, &client, "/2", "2");
     assert_eq!(repeated(&setup), 2);
     exchange(&client, &upstream, "/3");
 }

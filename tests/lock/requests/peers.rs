@@ -60,9 +60,14 @@ pub fn accept(setup: &Setup) -> TcpStream {
 /// A request and its reply.
 pub fn exchange(client: &TcpStream, upstream: &TcpStream, path: &str) {
     send(client, &get(path));
+    answer(upstream, client, path, path);
+}
+
+/// The request for `path` reaches the upstream, and the reply with this body the client.
+pub fn answer(upstream: &TcpStream, client: &TcpStream, path: &str, body: &str) {
     receive(upstream, &get(path));
-    send(upstream, &reply(path));
-    receive(client, &reply(path));
+    send(upstream, &reply(body));
+    receive(client, &reply(body));
 }
 
 pub fn detached(setup: &Setup) -> u64 {

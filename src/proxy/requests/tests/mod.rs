@@ -57,24 +57,26 @@ impl Talk {
 
     /// The client says something that makes the connection opaque.
     #[track_caller]
-    fn bad_request(mut self, bytes: &[u8], why: Opaque) {
-        let words = self.0.words();
-        let shown = String::from_utf8_lossy(bytes);
-        let look = self.0.look_at_request(bytes, More::MayCome);
-        assert_eq!(
-            (look, self.0.opaque()),
-            (Look::Passes, Some(why)),
-            "{shown:?}"
-        );
-        self.stays_opaque(words);
+    fn bad_request(self, bytes: &[u8], why: Opaque) {
+        self.becomes_opaque(Conversation::look_at_request, bytes, why);
     }
 
     /// The service says something that makes the connection opaque.
     #[track_caller]
-    fn bad_reply(mut self, bytes: &[u8], why: Opaque) {
+    fn bad_reply(self, bytes: &[u8], why: Opaque) {
+        self.becomes_opaque(Conversation::look_at_reply, bytes, why);
+    }
+
+    #[track_caller]
+    fn becomes_opaque(
+        mut self,
+        look: fn(&mut Conversation, &[u8], More) -> Look,
+        bytes: &[u8],
+        why: Opaque,
+    ) {
         let words = self.0.words();
         let shown = String::from_utf8_lossy(bytes);
-        let look = self.0.look_at_reply(bytes, More::MayCome);
+        let look = look(&mut self.0, bytes, More::MayCome);
         assert_eq!(
             (look, self.0.opaque()),
             (Look::Passes, Some(why)),
