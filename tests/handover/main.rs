@@ -163,7 +163,7 @@ fn a_server_that_hangs_does_not_hold_up_a_lock_that_forces() {
     let setup = Setup::new();
     let (server, _proxy) = (setup.server(), setup.proxy());
     let client = setup.client();
-    server.signal(libc::SIGSTOP);
+    server.stop();
     setup.does(&["lock", "--force-after=0"]);
     assert!(is_reset(&client));
     assert_eq!(setup.status()["gate"], "locked");

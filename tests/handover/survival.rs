@@ -69,7 +69,7 @@ fn when_the_server_is_killed_its_clients_see_the_end_at_once() {
     // Bytes that were not read make the end a reset, as always.
     let server = setup.server();
     let mut client = setup.client();
-    server.signal(libc::SIGSTOP);
+    server.stop();
     client.write_all(b"hello\n").unwrap();
     server.signal(libc::SIGKILL);
     assert!(is_reset(&client));

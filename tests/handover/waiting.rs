@@ -189,7 +189,7 @@ fn a_server_that_has_its_socket_itself_can_be_killed_with_clients_waiting() {
     let unit = setup.proxy_unit();
     let _proxy = unit.arg(format!("handover:{}", path.display())).ready();
     let served = setup.client();
-    old.signal(libc::SIGSTOP);
+    old.stop();
     // Some in the queue of its socket, and some for whom it has no room.
     let waiting: Vec<TcpStream> = (0..40).map(|_| setup.connect()).collect();
     setup.open_becomes(41);

@@ -19,7 +19,7 @@ fn a_client_with_bytes_on_the_way_sees_the_reset_of_its_upstream_as_a_reset() {
             let (mut client, mut upstream) = front.pair();
             client.write_all(b"a question").unwrap();
             upstream.read_exact(&mut [0; 10]).unwrap();
-            front.proxy.signal(libc::SIGSTOP);
+            front.proxy.stop();
             client.write_all(b"another one").unwrap();
             upstream.write_all(b"half an ans").unwrap();
             reset(upstream);

@@ -112,7 +112,7 @@ fn what_is_handed_over_does_not_pass_the_proxy() {
     let Some(Accepted::Client(upstream)) = received else {
         panic!("that is no client");
     };
-    front.proxy.signal(libc::SIGSTOP);
+    front.proxy.stop();
     client.write_all(b"nobody in between").unwrap();
     let mut buffer = [0; 100];
     eventually("it arrives", || {

@@ -85,7 +85,7 @@ fn what_came_behind_it_is_not_forgotten_when_nothing_more_comes() {
         let bytes = Bytes::new(12);
         write(&client, bytes, 0, 1);
         upstream.read_exact(&mut [0]).unwrap();
-        front.proxy.signal(libc::SIGSTOP);
+        front.proxy.stop();
         write(&client, bytes, 1, 300_000);
         assert_eq!(send(&client, b"!", SendFlags::OOB), Ok(1));
         write(&client, bytes, 300_001, 100);

@@ -204,6 +204,16 @@ impl Running {
         assert_eq!(unsafe { libc::kill(self.pid(), signal) }, 0);
     }
 
+    /// Stops the process (SIGSTOP), until it gets SIGCONT. All of its threads have stopped when this returns.
+    pub fn stop(&self) {
+        self.signal(libc::SIGSTOP);
+        let mut status = 0;
+        // SAFETY: waitpid(2) on a child that has not been waited for; it writes one int.
+        let pid = unsafe { libc::waitpid(self.pid(), &raw mut status, libc::WUNTRACED) };
+        assert_eq!(pid, self.pid());
+        assert!(libc::WIFSTOPPED(status), "it has ended instead");
+    }
+
     /// Waits for a notification to systemd; returns it. Each is looked at once.
     pub fn until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
         let mut buffer = [0; 4096];
