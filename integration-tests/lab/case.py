@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab import wait
-from lab.host import Host
+from lab.host import COMMAND_TIMEOUT, Host
 from lab.machine import Machine
 from lab.nix import Nix, NixFailed
 
@@ -132,7 +132,7 @@ class HostTest(LabTest):
         self.host.configure("disnix-tcp-proxy", target=target, **options)
         self.host.systemctl("start", "disnix-tcp-proxy.socket", "disnix-tcp-proxy-control.socket")
 
-    def ctl(self, *arguments, check=True, timeout=60):
+    def ctl(self, *arguments, check=True, timeout=COMMAND_TIMEOUT):
         """Runs disnix-tcp-proxyctl, which must succeed, and returns its output."""
         return self.host.run(["disnix-tcp-proxyctl", *arguments], check=check, timeout=timeout)
 
@@ -156,10 +156,10 @@ class HostTest(LabTest):
         found = found.get("connections", found) if isinstance(found, dict) else found
         return sorted(found, key=lambda connection: connection["id"])
 
-    def wait_for_gate(self, gate, timeout=10):
+    def wait_for_gate(self, gate, timeout=30):
         """Waits until the gate is open, draining or locked."""
         wait.until(lambda: self.status()["gate"] == gate, f"the gate to be {gate}", timeout)
 
-    def wait_for_open(self, count, timeout=10):
+    def wait_for_open(self, count, timeout=30):
         """Waits until the proxy has this number of open connections."""
         wait.until(lambda: self.status()["open"] == count, f"{count} open connections", timeout)

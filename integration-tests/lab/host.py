@@ -9,6 +9,10 @@ from lab.journal import Journal
 from lab.machine import Machine
 
 
+# How long a command may take, in seconds: it only ends one that hangs, also where other processes need the processors.
+COMMAND_TIMEOUT = 240
+
+
 class Failed(AssertionError):
     """A command inside the host has failed."""
 
@@ -54,7 +58,7 @@ class Host:
 
     # Commands
 
-    def run(self, command, check=True, input=None, timeout=60):
+    def run(self, command, check=True, input=None, timeout=COMMAND_TIMEOUT):
         """Runs a command inside and returns its output."""
         done = self.result(command, input, timeout)
         if check and done.returncode != 0:
@@ -62,7 +66,7 @@ class Host:
                          f"{done.stdout}{done.stderr}")
         return done.stdout
 
-    def result(self, command, input=None, timeout=60):
+    def result(self, command, input=None, timeout=COMMAND_TIMEOUT):
         """Runs a command inside and returns its exit status and output."""
         return subprocess.run(self.machine.enter(list(map(str, command))), input=input,
                               capture_output=True, text=True, timeout=timeout)
@@ -77,7 +81,7 @@ class Host:
         self._processes.append(process)
         return process
 
-    def systemctl(self, *arguments, timeout=60):
+    def systemctl(self, *arguments, timeout=COMMAND_TIMEOUT):
         """systemctl, which must succeed."""
         return self.run(["systemctl", *arguments], timeout=timeout)
 
@@ -95,7 +99,7 @@ class Host:
         """The main process of a service, by its number inside the host; 0 if there is none."""
         return int(self.show(unit, "MainPID"))
 
-    def wait_for_state(self, unit, state, timeout=10):
+    def wait_for_state(self, unit, state, timeout=30):
         """Waits until the unit is active, inactive, …"""
         wait.until(lambda: self.state(unit) == state, f"{unit} to be {state}", timeout)
 

@@ -55,7 +55,7 @@ class Journal:
         output = self._host.run(["journalctl", *_arguments(after, fields)])
         return [json.loads(line) for line in output.splitlines()]
 
-    def wait(self, after=None, timeout=10, count=1, **fields):
+    def wait(self, after=None, timeout=30, count=1, **fields):
         """Waits for the first `count` entries with these fields.
 
         Returns the only one if `count` is 1, otherwise the list."""

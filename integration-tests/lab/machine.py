@@ -11,7 +11,7 @@ from lab.errors import NotInTime
 
 # landlock(7), which the proxy uses: a machine allows it, a container only by this.
 LANDLOCK = "landlock_add_rule landlock_create_ruleset landlock_restrict_self"
-BOOT_TIMEOUT = 60
+BOOT_TIMEOUT = 180
 
 
 class Machine:

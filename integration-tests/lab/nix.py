@@ -26,7 +26,7 @@ substitute = false
 # Debian's; another one may be in the /nix that is covered here.
 PROGRAMS = Path("/usr/bin")
 
-EVALUATION_TIMEOUT = 120
+EVALUATION_TIMEOUT = 480
 BUILD_TIMEOUT = 600
 
 

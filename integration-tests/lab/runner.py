@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from lab import case, namespaces
 
-TEST_TIMEOUT = 900
+TEST_TIMEOUT = 1800
 MEASUREMENT_TIMEOUT = 3600
 
 

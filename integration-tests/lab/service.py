@@ -46,7 +46,7 @@ class Service:
         return (int(rest.split()[1]) == self._leader and name != "last-will"
                 and program.endswith(self._program))
 
-    def wait_for_main(self, other_than=None, timeout=10):
+    def wait_for_main(self, other_than=None, timeout=30):
         """Waits until there is another main process."""
         deadline = time.monotonic() + timeout
         while True:

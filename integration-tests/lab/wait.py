@@ -7,7 +7,7 @@ from lab.errors import NotInTime
 INTERVAL = 0.02
 
 
-def until(condition, what, timeout=10):
+def until(condition, what, timeout=30):
     """Returns the first true value of `condition()`, or fails and names `what`."""
     deadline = time.monotonic() + timeout
     while True:
