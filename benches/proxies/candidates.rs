@@ -6,10 +6,12 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use socket2::{Domain, Protocol, Socket as Socket2, Type};
+use socket2::{Domain, Socket as Socket2, Type};
 
-use crate::load::when;
+use crate::control;
+use crate::load::{Destination, when};
 use crate::memory::Group;
+use crate::pattern::Protocol;
 use crate::peers;
 use crate::program::{Running, Socket, find};
 
@@ -26,6 +28,11 @@ const OURS: &str = env!("CARGO_BIN_EXE_disnix-tcp-proxy");
 pub const UPSTREAM: &str = "--play-upstream";
 /// See [`UPSTREAM`].
 pub const COPY: &str = "--play-copy";
+/// What the upstream is told if it shall speak HTTP.
+pub const SPEAK_HTTP: &str = "http";
+
+/// When [`Candidate::Detaching`] ends the upstream of an idle client.
+const DETACHED_AFTER: &str = "1s";
 
 /// One who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +42,15 @@ pub enum Candidate {
         /// `None`: as many as there are processors.
         threads: Option<usize>,
     },
+    /// disnix-tcp-proxy that knows where a request in HTTP ends.
+    Requests,
+    /// The same, and clients that are idle are detached.
+    Detaching,
     /// disnix-tcp-proxy that hands clients over.
     Handover,
     /// Another build of disnix-tcp-proxy: [`compare_with`].
     Other,
-    /// HAProxy, mode tcp.
+    /// HAProxy, mode tcp or http.
     Haproxy {
         /// `nbthread`
         threads: usize,
@@ -48,7 +59,7 @@ pub enum Candidate {
     },
     /// systemd-socket-proxyd.
     SocketProxyd,
-    /// nginx with its stream module.
+    /// nginx with its stream module, or as an HTTP proxy.
     Nginx {
         /// `worker_processes`
         workers: usize,
@@ -63,6 +74,8 @@ pub enum Candidate {
 pub const ALL: &[Candidate] = &[
     Candidate::Ours { threads: None },
     Candidate::Ours { threads: Some(1) },
+    Candidate::Requests,
+    Candidate::Detaching,
     Candidate::Handover,
     Candidate::Other,
     Candidate::Haproxy {
@@ -107,6 +120,10 @@ impl Candidate {
         match self {
             Self::Ours { threads: None } => "disnix-tcp-proxy".to_owned(),
             Self::Ours { threads: Some(n) } => format!("disnix-tcp-proxy --threads {n}"),
+            Self::Requests => "disnix-tcp-proxy --requests http".to_owned(),
+            Self::Detaching => {
+                format!("disnix-tcp-proxy --requests http --detach-idle {DETACHED_AFTER}")
+            }
             Self::Handover => "disnix-tcp-proxy, handover".to_owned(),
             Self::Other => "disnix-tcp-proxy, other build".to_owned(),
             Self::Haproxy { threads, splice } => {
@@ -123,7 +140,7 @@ impl Candidate {
     /// The name by which it is chosen or left away on the command line.
     pub fn family(self) -> &'static str {
         match self {
-            Self::Ours { .. } | Self::Handover => "ours",
+            Self::Ours { .. } | Self::Requests | Self::Detaching | Self::Handover => "ours",
             Self::Other => "other",
             Self::Haproxy { .. } => "haproxy",
             Self::SocketProxyd => "socket-proxyd",
@@ -135,7 +152,7 @@ impl Candidate {
 
     /// One to be compared with.
     pub fn is_peer(self) -> bool {
-        !matches!(self, Self::Ours { .. } | Self::Handover | Self::Nobody)
+        !["ours", "nobody"].contains(&self.family())
     }
 
     /// Descriptors that it has open for each connection.
@@ -156,16 +173,27 @@ impl Candidate {
             find(name).ok_or_else(|| format!("{name} is missing: apt-get install {package}"))
         };
         match self {
-            Self::Ours { .. } | Self::Handover => Ok(OURS.into()),
+            Self::Ours { .. } | Self::Requests | Self::Detaching | Self::Handover => {
+                Ok(OURS.into())
+            }
             Self::Other => other().ok_or_else(|| "--compare-with is missing".to_owned()),
             Self::Haproxy { .. } => installed("haproxy", "haproxy"),
             Self::SocketProxyd => installed("systemd-socket-proxyd", "systemd"),
-            Self::Nginx { .. } => {
-                peers::nginx_module()?;
-                installed("nginx", "nginx-light libnginx-mod-stream")
-            }
+            Self::Nginx { .. } => installed("nginx", "nginx-light"),
             Self::Copy | Self::Nobody => env::current_exe().map_err(when("this program")),
         }
+    }
+
+    /// Whether it can be started.
+    ///
+    /// # Errors
+    ///
+    /// What to do to have it, and all that it needs.
+    pub fn check(self, protocol: Protocol) -> Result<(), String> {
+        if let (Self::Nginx { .. }, Protocol::Plain) = (self, protocol) {
+            peers::nginx_module()?;
+        }
+        self.program().map(drop)
     }
 
     /// Starts it between clients and `upstream`. `None` when there is nobody to start; else it
@@ -177,64 +205,91 @@ impl Candidate {
         group: Option<&Group>,
     ) -> Result<Option<(Running, u16)>, String> {
         let program = self.program()?;
-        let target = match self {
-            Self::Handover => format!("handover:{}", upstream.queue.display()),
-            _ => format!("{LISTENING_AT}:{}", upstream.port),
-        };
         let (socket, port) = match self {
             Self::Nobody => return Ok(None),
             Self::Haproxy { .. } | Self::Nginx { .. } => (Socket::Own, free_port()?),
-            Self::Ours { .. } | Self::Handover | Self::Other | Self::SocketProxyd => {
-                let (listener, port) = listener(0)?;
-                (Socket::Activated(listener), port)
-            }
             Self::Copy => {
                 let (listener, port) = listener(0)?;
                 (Socket::Input(listener), port)
             }
+            _ => {
+                let (listener, port) = listener(0)?;
+                (Socket::Activated(listener), port)
+            }
         };
-        let arguments = |directory: &Path| {
-            Ok(match self {
-                Self::Ours { threads } => {
-                    let max = format!("--connections-max={connections}");
-                    let threads = threads.map(|n| format!("--threads={n}"));
-                    words(
-                        ["--log-level=warn".to_owned(), max, target]
-                            .into_iter()
-                            .chain(threads),
-                    )
-                }
-                Self::Other => {
-                    let max = format!("--connections-max={connections}");
-                    words(["--log-level=warn".to_owned(), max, target])
-                }
-                Self::SocketProxyd => words([format!("--connections-max={connections}"), target]),
-                Self::Handover => {
-                    // Where the ends of its tokens are, as under systemd.
-                    let runtime = format!("--runtime-directory={}", directory.display());
-                    let max = format!("--connections-max={connections}");
-                    words(["--log-level=warn".to_owned(), max, runtime, target])
-                }
-                Self::Copy => words([COPY.to_owned(), target]),
-                Self::Haproxy { threads, splice } => {
+        let mut running = Running::start(&program, socket, group, |directory| {
+            self.arguments(directory, port, upstream, connections)
+        })?;
+        running.wait_until_it_serves(upstream.through(port))?;
+        Ok(Some((running, port)))
+    }
+
+    /// The arguments of its program, which may write to the directory.
+    fn arguments(
+        self,
+        directory: &Path,
+        port: u16,
+        upstream: &Upstream,
+        connections: usize,
+    ) -> Result<Vec<OsString>, String> {
+        let protocol = upstream.at.protocol;
+        let target = format!("{LISTENING_AT}:{}", upstream.at.port);
+        let max = format!("--connections-max={connections}");
+        let requests = "--requests=http".to_owned();
+        let ours = |target: String, more: Vec<String>| {
+            words(
+                ["--log-level=warn".to_owned(), max.clone(), target]
+                    .into_iter()
+                    .chain(more),
+            )
+        };
+        Ok(match self {
+            Self::Ours { threads } => {
+                let threads = threads.map(|n| format!("--threads={n}"));
+                ours(target, threads.into_iter().collect())
+            }
+            Self::Requests => ours(target, vec![requests]),
+            Self::Detaching => {
+                let idle = format!("--detach-idle={DETACHED_AFTER}");
+                let control = directory.join(control::SOCKET);
+                let control = format!("--control={}", control.display());
+                ours(target, vec![requests, idle, control])
+            }
+            Self::Handover => {
+                // Where the ends of its tokens are, as under systemd.
+                let runtime = format!("--runtime-directory={}", directory.display());
+                let target = format!("handover:{}", upstream.queue.display());
+                ours(target, vec![runtime])
+            }
+            Self::Other => match protocol {
+                Protocol::Plain => ours(target, Vec::new()),
+                Protocol::Http => ours(target, vec![requests]),
+            },
+            Self::SocketProxyd => words([max, target]),
+            Self::Copy => words([COPY.to_owned(), target]),
+            Self::Haproxy { threads, splice } => match protocol {
+                Protocol::Plain => {
                     peers::haproxy(directory, port, &target, threads, splice, connections)?
                 }
-                Self::Nginx { workers } => {
-                    peers::nginx(directory, port, &target, workers, connections)?
+                Protocol::Http => {
+                    peers::haproxy_http(directory, port, &target, threads, connections)?
                 }
-                Self::Nobody => Vec::new(),
-            })
-        };
-        let mut running = Running::start(&program, socket, group, arguments)?;
-        running.wait_until_it_serves(port)?;
-        Ok(Some((running, port)))
+            },
+            Self::Nginx { workers } => match protocol {
+                Protocol::Plain => peers::nginx(directory, port, &target, workers, connections)?,
+                Protocol::Http => {
+                    peers::nginx_http(directory, port, &target, workers, connections)?
+                }
+            },
+            Self::Nobody => Vec::new(),
+        })
     }
 }
 
 /// The service that all of them lead to.
 pub struct Upstream {
     /// Where it listens.
-    pub port: u16,
+    pub at: Destination,
     /// Where clients are handed over to it.
     queue: PathBuf,
     _running: Running,
@@ -242,27 +297,37 @@ pub struct Upstream {
 
 impl Upstream {
     /// Starts it.
-    pub fn start() -> Result<Self, String> {
+    pub fn start(protocol: Protocol) -> Result<Self, String> {
         let (listener, port) = listener(0)?;
         let program = env::current_exe().map_err(when("this program"))?;
         let mut queue = PathBuf::new();
         let mut running = Running::start(&program, Socket::Input(listener), None, |directory| {
             queue = directory.join("handover");
-            Ok(vec![UPSTREAM.into(), queue.clone().into()])
+            let mut arguments = vec![UPSTREAM.into(), queue.clone().into()];
+            if protocol == Protocol::Http {
+                arguments.push(SPEAK_HTTP.into());
+            }
+            Ok(arguments)
         })?;
-        running.wait_until_it_serves(port)?;
+        let at = Destination { port, protocol };
+        running.wait_until_it_serves(at)?;
         Ok(Self {
-            port,
+            at,
             queue,
             _running: running,
         })
+    }
+
+    /// The same through a proxy that listens there.
+    pub fn through(&self, port: u16) -> Destination {
+        Destination { port, ..self.at }
     }
 }
 
 /// A listener.
 fn listener(port: u16) -> Result<(TcpListener, u16), String> {
     let listen = || {
-        let socket = Socket2::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket2::new(Domain::IPV4, Type::STREAM, Some(socket2::Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::from((LISTENING_AT, port)).into())?;
         socket.listen(BACKLOG)?;

@@ -1,6 +1,8 @@
 //! What is measured, in which unit, and what we want to reach.
 
+use crate::candidates::Candidate;
 use crate::load::idle::Held;
+use crate::pattern::Protocol;
 use crate::window::Seen;
 
 /// What the clients do.
@@ -25,8 +27,8 @@ pub struct Metric {
     pub more: bool,
     /// Our part of the best peer's, or the inverse where less is better.
     pub goal: Option<f64>,
-    /// The same of direct handover, against no proxy at all.
-    pub handover: Option<f64>,
+    /// The same of one candidate against another one.
+    pub own: Option<(Candidate, Candidate, f64)>,
     /// Digits after the point.
     pub digits: usize,
 }
@@ -40,6 +42,8 @@ pub struct Column {
     pub title: &'static str,
     /// What the clients do.
     pub load: Load,
+    /// What clients and service speak.
+    pub protocol: Protocol,
     /// Whether clients, proxy and service share one processor.
     pub pinned: bool,
     /// What is seen.
@@ -51,7 +55,7 @@ const fn more(name: &'static str, digits: usize, goal: f64) -> Metric {
         name,
         more: true,
         goal: Some(goal),
-        handover: None,
+        own: None,
         digits,
     }
 }
@@ -61,19 +65,31 @@ const fn less(name: &'static str, digits: usize, goal: Option<f64>) -> Metric {
         name,
         more: false,
         goal,
-        handover: None,
+        own: None,
         digits,
     }
 }
 
 impl Metric {
+    /// Direct handover against no proxy at all.
     const fn handover(self, goal: f64) -> Self {
         Self {
-            handover: Some(goal),
+            own: Some((Candidate::Handover, Candidate::Nobody, goal)),
+            ..self
+        }
+    }
+
+    /// With what `--requests http` adds against our proxy without.
+    const fn with(self, who: Candidate, goal: f64) -> Self {
+        Self {
+            own: Some((who, OURS, goal)),
             ..self
         }
     }
 }
+
+/// Our proxy as it comes.
+const OURS: Candidate = Candidate::Ours { threads: None };
 
 const BULK: &[Metric] = &[
     more("Gbit/s", 1, 1.05).handover(0.95),
@@ -87,12 +103,20 @@ const REQUESTS: &[Metric] = &[
     less("p99 µs", 0, Some(0.9)),
 ];
 
+const HTTP: &[Metric] = &[
+    more("requests/s", 0, 1.1).with(Candidate::Requests, 0.95),
+    less("CPU µs each", 2, Some(1.1)).with(Candidate::Requests, 0.95),
+    less("p50 µs", 0, None),
+    less("p99 µs", 0, None),
+];
+
 /// Everything that is measured.
 pub const ALL: &[Column] = &[
     Column {
         key: "bulk-1",
         title: "Bulk, 1 stream",
         load: Load::Bulk(1),
+        protocol: Protocol::Plain,
         pinned: false,
         metrics: BULK,
     },
@@ -100,6 +124,7 @@ pub const ALL: &[Column] = &[
         key: "bulk-8",
         title: "Bulk, 8 streams",
         load: Load::Bulk(8),
+        protocol: Protocol::Plain,
         pinned: false,
         metrics: BULK,
     },
@@ -107,6 +132,7 @@ pub const ALL: &[Column] = &[
         key: "requests-50",
         title: "50 request/reply connections",
         load: Load::Requests(50),
+        protocol: Protocol::Plain,
         pinned: false,
         metrics: REQUESTS,
     },
@@ -114,6 +140,7 @@ pub const ALL: &[Column] = &[
         key: "requests-500",
         title: "500 request/reply connections",
         load: Load::Requests(500),
+        protocol: Protocol::Plain,
         pinned: false,
         metrics: REQUESTS,
     },
@@ -121,6 +148,7 @@ pub const ALL: &[Column] = &[
         key: "latency",
         title: "One request/reply connection, everything on one CPU",
         load: Load::Requests(1),
+        protocol: Protocol::Plain,
         pinned: true,
         metrics: &[less("p50 µs", 1, Some(1.0))],
     },
@@ -128,6 +156,7 @@ pub const ALL: &[Column] = &[
         key: "connections",
         title: "New connections, 64 at a time",
         load: Load::Connections(64),
+        protocol: Protocol::Plain,
         pinned: false,
         metrics: &[
             more("connections/s", 0, 1.05).handover(0.8),
@@ -138,15 +167,68 @@ pub const ALL: &[Column] = &[
         key: "memory",
         title: "Memory of an idle connection",
         load: Load::Idle,
+        protocol: Protocol::Plain,
         pinned: false,
         metrics: &[
             less("KiB each", 2, Some(1.05)),
             less("of it user KiB", 2, None),
         ],
     },
+    Column {
+        key: "http-50",
+        title: "50 HTTP connections",
+        load: Load::Requests(50),
+        protocol: Protocol::Http,
+        pinned: false,
+        metrics: HTTP,
+    },
+    Column {
+        key: "http-500",
+        title: "500 HTTP connections",
+        load: Load::Requests(500),
+        protocol: Protocol::Http,
+        pinned: false,
+        metrics: HTTP,
+    },
+    Column {
+        key: "http-memory",
+        title: "Memory of an idle HTTP client",
+        load: Load::Idle,
+        protocol: Protocol::Http,
+        pinned: false,
+        metrics: &[
+            less("KiB each", 2, None).with(Candidate::Detaching, 1.0),
+            less("of it user KiB", 2, None),
+        ],
+    },
 ];
 
 impl Column {
+    /// Whether a candidate is measured: in HTTP those that know where a request ends, and what our
+    /// proxy is compared with.
+    pub fn has(&self, candidate: Candidate) -> bool {
+        let is_http = self.protocol == Protocol::Http;
+        let is_idle = self.load == Load::Idle;
+        match candidate {
+            OURS
+            | Candidate::Other
+            | Candidate::Haproxy { splice: false, .. }
+            | Candidate::Nginx { .. } => true,
+            Candidate::Requests => is_http,
+            Candidate::Detaching => is_http && is_idle,
+            Candidate::Nobody => !is_idle,
+            _ => !is_http,
+        }
+    }
+
+    /// The one of ours that is compared with the best peer.
+    pub fn ours(&self) -> Candidate {
+        match self.protocol {
+            Protocol::Plain => OURS,
+            Protocol::Http => Candidate::Requests,
+        }
+    }
+
     /// The figures of a load that took its time, in the order of the metrics. `None` where the
     /// proxy's CPU is unknown, because there is none.
     pub fn of_seen(&self, mut seen: Seen, proxy: bool) -> Vec<Option<f64>> {

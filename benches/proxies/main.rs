@@ -9,9 +9,10 @@
 //! - [`candidates`] are who takes part, [`peers`] how the others are configured, [`copy`] is one of
 //!   them, [`program`] starts and ends them all;
 //! - [`columns`] are the figures and the goals;
-//! - [`load`] are the clients, [`upstream`] is the service, [`pattern`] what they say, [`poll`] what
-//!   they are made of;
-//! - [`network`] is where a measurement takes place; [`window`] is the time that counts, [`cpu`] and [`memory`] are what a proxy uses;
+//! - [`load`] are the clients, [`upstream`] is the service, [`pattern`] what they say, [`http`] how
+//!   they say it in HTTP, [`poll`] what they are made of;
+//! - [`network`] is where a measurement takes place; [`window`] is the time that counts, [`cpu`] and [`memory`]
+//!   are what a proxy uses, and [`control`] asks it whether its clients are detached;
 //! - [`results`] are medians and ratios, [`table`] and [`plot`] show them, [`machine`] says where
 //!   they come from, [`document`] puts it all into `doc/`.
 //!
@@ -29,9 +30,11 @@ use disnix_proxy_example::service::handover;
 
 mod candidates;
 mod columns;
+mod control;
 mod copy;
 mod cpu;
 mod document;
+mod http;
 mod load;
 mod machine;
 mod memory;
@@ -49,6 +52,7 @@ mod upstream;
 mod window;
 
 use options::{Options, Plan};
+use pattern::Protocol;
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
@@ -56,7 +60,11 @@ fn main() -> ExitCode {
         Some(candidates::UPSTREAM) => {
             let queue = arguments.next().ok_or_else(|| io::Error::other("where?"));
             let queue = queue.and_then(|path| handover::bind(path.as_ref()));
-            queue.and_then(|queue| upstream::run(&listener()?, &queue))
+            let protocol = match arguments.next().as_deref() {
+                Some(candidates::SPEAK_HTTP) => Protocol::Http,
+                _ => Protocol::Plain,
+            };
+            queue.and_then(|queue| upstream::run(&listener()?, &queue, protocol))
         }
         Some(candidates::COPY) => {
             let target = arguments.next().and_then(|target| target.parse().ok());
@@ -81,37 +89,49 @@ fn listener() -> io::Result<TcpListener> {
 
 /// Measures, and shows the results.
 fn compare(options: &Options) -> ExitCode {
-    let plan = options.plan();
-    let missing = missing(&plan);
+    let plans = options.plans();
+    let missing = missing(&plans);
     if !missing.is_empty() {
         eprintln!("{}", missing.join("\n"));
         eprintln!("Or leave it away: --without PEER.");
         return ExitCode::FAILURE;
     }
-    let results = run::run(&plan);
-    let text = format!(
-        "{}\n{}",
-        machine::describe(&plan, &results),
-        table::draw(&results)
-    );
-    println!("\n{text}");
-    let written = match &options.write {
-        Some(directory) => document::write(directory, &text, &plot::draw(&results)),
-        None => Ok(()),
-    };
-    if let Err(error) = &written {
-        eprintln!("{error}");
+    let mut is_complete = true;
+    for plan in &plans {
+        let results = run::run(plan);
+        let text = format!(
+            "{}\n{}",
+            machine::describe(plan, &results),
+            table::draw(&results)
+        );
+        println!("\n{text}");
+        let written = match &options.write {
+            Some(directory) => {
+                document::write(directory, plan.protocol, &text, &plot::draw(&results))
+            }
+            None => Ok(()),
+        };
+        if let Err(error) = &written {
+            eprintln!("{error}");
+        }
+        is_complete &= results.failures.is_empty() && written.is_ok();
     }
-    match results.failures.is_empty() && written.is_ok() {
+    match is_complete {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
 }
 
 /// What to do to have everybody.
-fn missing(plan: &Plan) -> Vec<String> {
-    let programs = plan.candidates.iter().map(|candidate| candidate.program());
-    let mut missing: Vec<_> = programs.filter_map(Result::err).collect();
-    missing.dedup();
+fn missing(plans: &[Plan]) -> Vec<String> {
+    let mut missing = Vec::new();
+    for plan in plans {
+        for candidate in &plan.candidates {
+            match candidate.check(plan.protocol) {
+                Err(what) if !missing.contains(&what) => missing.push(what),
+                _ => {}
+            }
+        }
+    }
     missing
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::candidates::{self, Candidate};
 use crate::columns::{self, Column};
+use crate::pattern::Protocol;
 
 /// Measure disnix-tcp-proxy beside its peers.
 ///
@@ -34,7 +35,7 @@ pub struct Options {
     /// Measure another build of disnix-tcp-proxy as one of the peers
     #[arg(long, value_name = "PROGRAM")]
     pub compare_with: Option<PathBuf>,
-    /// Write the table into DIR/benchmark.md, and DIR/benchmark.svg
+    /// Write the tables into DIR/benchmark.md, and DIR/benchmark.svg
     #[arg(long, value_name = "DIR")]
     pub write: Option<PathBuf>,
     /// cargo bench says so
@@ -48,6 +49,8 @@ const IDLE: usize = 9_000;
 /// What a run consists of.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// What is spoken.
+    pub protocol: Protocol,
     /// How often.
     pub rounds: usize,
     /// How long each.
@@ -63,24 +66,36 @@ pub struct Plan {
 }
 
 impl Options {
-    /// What is to be done.
-    pub fn plan(&self) -> Plan {
-        let only =
-            |column: &Column| self.only.is_empty() || self.only.iter().any(|it| it == column.key);
+    /// What is to be done, for each protocol: their candidates and tables are not the same.
+    pub fn plans(&self) -> Vec<Plan> {
         if let Some(program) = &self.compare_with {
             candidates::compare_with(program.clone());
         }
+        let plans = [Protocol::Plain, Protocol::Http].map(|protocol| self.plan(protocol));
+        let plans = plans.into_iter();
+        plans.filter(|plan| !plan.columns.is_empty()).collect()
+    }
+
+    fn plan(&self, protocol: Protocol) -> Plan {
+        let only = |column: &Column| {
+            let chosen = self.only.is_empty() || self.only.iter().any(|it| it == column.key);
+            chosen && column.protocol == protocol
+        };
+        let columns: Vec<_> = columns::ALL.iter().copied().filter(only).collect();
         let with = |candidate: &Candidate| {
             let is_there = *candidate != Candidate::Other || candidates::other().is_some();
-            is_there && !self.without.iter().any(|it| it == candidate.family())
+            let is_wanted = !self.without.iter().any(|it| it == candidate.family());
+            is_there && is_wanted && columns.iter().any(|column| column.has(*candidate))
         };
+        let candidates = candidates::ALL.iter().copied().filter(with).collect();
         let plan = Plan {
+            protocol,
             rounds: self.rounds.max(1),
             length: Duration::from_secs_f64(self.seconds.clamp(0.01, 600.0)),
             tries: self.tries.max(1),
             idle: IDLE,
-            columns: columns::ALL.iter().copied().filter(only).collect(),
-            candidates: candidates::ALL.iter().copied().filter(with).collect(),
+            columns,
+            candidates,
         };
         match (self.bench, self.quick) {
             (false, _) => plan.smallest(),

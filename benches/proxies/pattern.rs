@@ -39,6 +39,15 @@ pub fn belongs(received: &[u8], offset: usize) -> bool {
     received[..head] == expected[..head] && received[tail..] == expected[tail..]
 }
 
+/// How requests and replies are told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// A request is as long as every other, a reply as the request wants it.
+    Plain,
+    /// [`crate::http`]
+    Http,
+}
+
 /// What a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {

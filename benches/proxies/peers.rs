@@ -15,6 +15,9 @@ const HAPROXY_PIPES: usize = 512;
 const HAPROXY_PIPE_SIZE: usize = 256 * 1024;
 const HAPROXY_BUFFER_SIZE: usize = 64 * 1024;
 
+/// Requests on one connection.
+const ENDLESS: usize = 1_000_000_000;
+
 /// Writes HAProxy's configuration, and says how it is started.
 pub fn haproxy(
     directory: &Path,
@@ -48,6 +51,42 @@ listen all
     server upstream {target}
 "
     );
+    haproxy_with(directory, &text)
+}
+
+/// The same for `mode http`: idle connections to the service are for all clients, and it connects
+/// again if that fails. Buffers are as they come.
+pub fn haproxy_http(
+    directory: &Path,
+    port: u16,
+    target: &str,
+    threads: usize,
+    connections: usize,
+) -> Result<Vec<OsString>, String> {
+    let text = format!(
+        "\
+global
+    nbthread {threads}
+    maxconn {connections}
+defaults
+    mode http
+    http-reuse always
+    retries 3
+    maxconn {connections}
+    timeout connect 1h
+    timeout client 1h
+    timeout server 1h
+    timeout http-request 1h
+    timeout http-keep-alive 1h
+listen all
+    bind {LISTENING_AT}:{port} backlog {BACKLOG}
+    server upstream {target}
+"
+    );
+    haproxy_with(directory, &text)
+}
+
+fn haproxy_with(directory: &Path, text: &str) -> Result<Vec<OsString>, String> {
     let path = directory.join("haproxy.cfg");
     fs::write(&path, text).map_err(when("haproxy.cfg"))?;
     Ok(vec!["-db".into(), "-f".into(), path.into()])
@@ -61,21 +100,12 @@ pub fn nginx(
     workers: usize,
     connections: usize,
 ) -> Result<Vec<OsString>, String> {
-    let module = nginx_module()?;
-    // A listening socket for each worker, as its documentation advises where there are several.
-    let reuseport = if workers > 1 { "reuseport" } else { "" };
+    let main = nginx_main(workers, connections);
+    let reuseport = nginx_reuseport(workers);
     let text = format!(
         "\
 load_module {};
-worker_processes {workers};
-daemon off;
-pid nginx.pid;
-error_log /dev/null crit;
-events {{
-    use epoll;
-    multi_accept on;
-    worker_connections {};
-}}
+{main}
 stream {{
     access_log off;
     tcp_nodelay on;
@@ -88,9 +118,80 @@ stream {{
     }}
 }}
 ",
-        module.display(),
-        2 * connections + 64, // both sides count, and a few more
+        nginx_module()?.display(),
     );
+    nginx_with(directory, &text)
+}
+
+/// The same as an HTTP proxy that keeps its connections to the service.
+pub fn nginx_http(
+    directory: &Path,
+    port: u16,
+    target: &str,
+    workers: usize,
+    connections: usize,
+) -> Result<Vec<OsString>, String> {
+    let main = nginx_main(workers, connections);
+    let reuseport = nginx_reuseport(workers);
+    let text = format!(
+        "\
+{main}
+http {{
+    access_log off;
+    tcp_nodelay on;
+    keepalive_timeout 1h;
+    keepalive_requests {ENDLESS};
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    proxy_connect_timeout 1h;
+    proxy_read_timeout 1h;
+    proxy_send_timeout 1h;
+    upstream service {{
+        server {target};
+        keepalive {connections};
+        keepalive_timeout 1h;
+        keepalive_requests {ENDLESS};
+    }}
+    server {{
+        listen {LISTENING_AT}:{port} backlog={BACKLOG} {reuseport};
+        location / {{
+            proxy_pass http://service;
+            proxy_http_version 1.1;
+            proxy_set_header Connection \"\";
+        }}
+    }}
+}}
+"
+    );
+    nginx_with(directory, &text)
+}
+
+/// What is the same whatever it serves.
+fn nginx_main(workers: usize, connections: usize) -> String {
+    format!(
+        "\
+worker_processes {workers};
+daemon off;
+pid nginx.pid;
+error_log /dev/null crit;
+events {{
+    use epoll;
+    multi_accept on;
+    worker_connections {};
+}}",
+        2 * connections + 64, // both sides count, and a few more
+    )
+}
+
+/// A listening socket for each worker, as its documentation advises where there are several.
+fn nginx_reuseport(workers: usize) -> &'static str {
+    if workers > 1 { "reuseport" } else { "" }
+}
+
+fn nginx_with(directory: &Path, text: &str) -> Result<Vec<OsString>, String> {
     let path = directory.join("nginx.conf");
     fs::write(&path, text).map_err(when("nginx.conf"))?;
     let prefix = directory.as_os_str().to_owned();

@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::cpu::Tree;
-use crate::load::{Client, PATIENCE, exchange, when};
+use crate::load::{Client, Destination, PATIENCE, exchange, when};
 use crate::memory::Group;
 use crate::pattern::Random;
 
@@ -82,11 +82,16 @@ impl Running {
         Tree::of(self.child.id())
     }
 
+    /// The directory that it may write to.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Waits until a client is served through it.
-    pub fn wait_until_it_serves(&mut self, port: u16) -> Result<(), String> {
+    pub fn wait_until_it_serves(&mut self, at: Destination) -> Result<(), String> {
         let until = Instant::now() + PATIENCE;
         loop {
-            let served = Client::new(port, 0)
+            let served = Client::new(at, 0)
                 .map_err(|error| error.to_string())
                 .and_then(|mut client| exchange(&mut client, &mut Random(1)));
             let Err(error) = served else { return Ok(()) };

@@ -7,11 +7,13 @@ use disnix_proxy_example::service::program::raise_descriptor_limit;
 
 use crate::candidates::{Candidate, Upstream};
 use crate::columns::{Column, Load};
+use crate::control;
 use crate::cpu::{Busy, OneProcessor, Tree};
 use crate::load::{bulk, connections, idle, requests};
 use crate::memory::Group;
 use crate::network;
 use crate::options::Plan;
+use crate::program::Running;
 use crate::results::Results;
 use crate::window::Window;
 
@@ -34,7 +36,7 @@ pub fn run(plan: &Plan) -> Results {
     for round in 0..plan.rounds {
         for (place, column) in plan.columns.iter().enumerate() {
             for (who, candidate) in plan.candidates.iter().enumerate() {
-                if column.load == Load::Idle && *candidate == Candidate::Nobody {
+                if !column.has(*candidate) {
                     continue;
                 }
                 let measured = calmly(plan, || measure(plan, column, *candidate, descriptors));
@@ -107,33 +109,26 @@ fn measure(
     };
     let room = ROOM.min(descriptors / 2);
     network::enter().map_err(|error| format!("a network: {error}"))?;
-    let upstream = Upstream::start()?;
+    let upstream = Upstream::start(column.protocol)?;
     if column.load == Load::Idle {
         let possible = plan.idle.min(descriptors / candidate.descriptors());
-        let group = match Group::new("proxies") {
-            Ok(group) => group,
-            Err(error) => return Ok(Measured::nothing(format!("no control group: {error}"))),
-        };
-        let started = candidate.start(&upstream, room, Some(&group))?;
-        let port = started.as_ref().map_or(upstream.port, |(_, port)| *port);
-        let held = idle::run(port, possible, || group.used())?;
-        return Ok(Measured {
-            values: column.of_held(&held, possible, group.uncharged()),
-            others: None,
-            remark: (possible < plan.idle)
-                .then(|| format!("{possible} connections: it needs more descriptors each")),
-        });
+        let mut measured = hold(column, candidate, &upstream, room, possible)?;
+        if possible < plan.idle && measured.remark.is_none() {
+            let remark = format!("{possible} connections: it needs more descriptors each");
+            measured.remark = Some(remark);
+        }
+        return Ok(measured);
     }
     let started = candidate.start(&upstream, room, None)?;
-    let (proxy, port) = match &started {
-        Some((running, port)) => (running.processes(), *port),
-        None => (Tree::default(), upstream.port),
+    let (proxy, to) = match &started {
+        Some((running, port)) => (running.processes(), upstream.through(*port)),
+        None => (Tree::default(), upstream.at),
     };
     let window = Window::new(&proxy, plan.length);
     let seen = match column.load {
-        Load::Bulk(streams) => bulk::run(port, streams, window)?,
-        Load::Connections(at_a_time) => connections::run(port, at_a_time, window)?,
-        Load::Requests(count) => requests::run(port, count, window)?,
+        Load::Bulk(streams) => bulk::run(to, streams, window)?,
+        Load::Connections(at_a_time) => connections::run(to, at_a_time, window)?,
+        Load::Requests(count) => requests::run(to, count, window)?,
         Load::Idle => return Err("an idle connection is no load".to_owned()),
     };
     Ok(Measured {
@@ -141,6 +136,38 @@ fn measure(
         values: column.of_seen(seen, started.is_some()),
         remark: None,
     })
+}
+
+/// Measures the memory of `count` idle connections.
+fn hold(
+    column: &Column,
+    candidate: Candidate,
+    upstream: &Upstream,
+    room: usize,
+    count: usize,
+) -> Result<Measured, String> {
+    let group = match Group::new("proxies") {
+        Ok(group) => group,
+        Err(error) => return Ok(Measured::nothing(format!("no control group: {error}"))),
+    };
+    let Some((running, port)) = candidate.start(upstream, room, Some(&group))? else {
+        return Err("there is nobody whose memory it is".to_owned());
+    };
+    let rest = |count| rest(candidate, &running, count);
+    let held = idle::run(upstream.through(port), count, rest, || group.used())?;
+    Ok(Measured {
+        values: column.of_held(&held, count, group.uncharged()),
+        others: None,
+        remark: None,
+    })
+}
+
+/// Waits until so many clients are as idle as they become.
+fn rest(candidate: Candidate, running: &Running, count: usize) -> Result<(), String> {
+    match candidate {
+        Candidate::Detaching => control::wait_until_detached(running.directory(), count),
+        _ => Ok(()),
+    }
 }
 
 impl Measured {

@@ -22,30 +22,26 @@ pub fn draw(results: &Results) -> String {
     text
 }
 
-/// What we want to reach, and what was reached: our proxy against the best peer, and direct handover
-/// against no proxy at all.
+/// What we want to reach, and what was reached: our proxy against the best peer, and one of ours
+/// against another one or no proxy at all.
 fn goals(results: &Results) -> String {
     let head = ["", "ours", "against", "", "ratio", "goal", ""];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (place, column) in results.columns.iter().enumerate() {
         for (at, metric) in column.metrics.iter().enumerate() {
-            let ours = Candidate::Ours { threads: None };
             let best = results.best_peer(place, at);
+            let ours = column.ours();
             rows.extend(goal(results, (place, at), ours, best, metric.goal));
         }
     }
     for (place, column) in results.columns.iter().enumerate() {
         for (at, metric) in column.metrics.iter().enumerate() {
-            let nobody = results.median_of(place, Candidate::Nobody, at);
-            let nobody = nobody.map(|value| (Candidate::Nobody, value));
-            let handover = Candidate::Handover;
-            rows.extend(goal(
-                results,
-                (place, at),
-                handover,
-                nobody,
-                metric.handover,
-            ));
+            let Some((who, against, wanted)) = metric.own else {
+                continue;
+            };
+            let value = results.median_of(place, against, at);
+            let against = value.map(|value| (against, value));
+            rows.extend(goal(results, (place, at), who, against, Some(wanted)));
         }
     }
     markdown(&rows)
@@ -64,13 +60,13 @@ fn goal(
     let column = &results.columns[place];
     let metric = &column.metrics[at];
     let ratio = other.map(|(_, other)| metric.ratio(value, other));
-    let handed_over = if ours == Candidate::Handover {
-        "Handover. "
-    } else {
-        ""
+    let which = match ours {
+        Candidate::Handover => "Handover. ",
+        Candidate::Detaching => "Detached. ",
+        _ => "",
     };
     Some(vec![
-        format!("{handed_over}{}: {}", column.title, metric.name),
+        format!("{which}{}: {}", column.title, metric.name),
         number(Some(value), metric.digits),
         other.map(|(who, _)| who.name()).unwrap_or_default(),
         number(other.map(|(_, value)| value), metric.digits),

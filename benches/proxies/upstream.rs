@@ -11,7 +11,8 @@ use disnix_proxy_example::service::handover::Queue;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with};
 
-use crate::pattern::{LONGEST, REQUEST, Request, piece};
+use crate::http;
+use crate::pattern::{LONGEST, Protocol, REQUEST, Request, piece};
 use crate::poll::{Poll, Readiness, Ready, receive, transmit, transmit_all};
 
 /// The listener's token; the connections' are their places in the table.
@@ -21,11 +22,16 @@ const QUEUE: usize = LISTENER - 1;
 /// So many are accepted before those that are connected have their turn.
 const AT_A_TIME: usize = 64;
 
+/// Room for a request.
+const ROOM: usize = http::LONGEST_HEAD;
+
 /// Serves for ever.
-pub fn run(listener: &TcpListener, queue: &OwnedFd) -> io::Result<()> {
+pub fn run(listener: &TcpListener, queue: &OwnedFd, protocol: Protocol) -> io::Result<()> {
     listener.set_nonblocking(true)?;
     let mut clients = Clients {
+        protocol,
         poll: Poll::new()?,
+        reply: Vec::new(),
         table: Vec::new(),
         free: Vec::new(),
     };
@@ -76,7 +82,7 @@ fn receive_clients(socket: &OwnedFd, queue: &Queue, clients: &mut Clients) -> io
 struct Client {
     socket: ClientSocket,
     handed_over: bool,
-    request: [u8; REQUEST],
+    request: [u8; ROOM],
     received: usize,
     /// Where in the pattern we are, for one that wants it all.
     endless: Option<usize>,
@@ -84,7 +90,10 @@ struct Client {
 
 /// A table with places that are used again.
 struct Clients {
+    protocol: Protocol,
     poll: Poll,
+    /// The last reply with a head.
+    reply: Vec<u8>,
     table: Vec<Option<Client>>,
     free: Vec<usize>,
 }
@@ -99,7 +108,7 @@ impl Clients {
         self.table[place] = Some(Client {
             socket,
             handed_over,
-            request: [0; REQUEST],
+            request: [0; ROOM],
             received: 0,
             endless: None,
         });
@@ -111,7 +120,11 @@ impl Clients {
         let Some(client) = &mut self.table[place] else {
             return;
         };
-        if client.turn(place, &self.poll).unwrap_or(false) {
+        let served = match self.protocol {
+            Protocol::Plain => client.turn(place, &self.poll),
+            Protocol::Http => client.http_turn(&mut self.reply),
+        };
+        if served.unwrap_or(false) {
             return;
         }
         if client.handed_over {
@@ -130,16 +143,20 @@ impl Client {
             *offset += transmit(&self.socket, piece(*offset, LONGEST))?;
             return Ok(true);
         }
-        match receive(&self.socket, &mut self.request[self.received..])? {
+        match receive(&self.socket, &mut self.request[self.received..REQUEST])? {
             None => return Ok(true),
             Some(0) => return Ok(false),
             Some(count) => self.received += count,
         }
-        if self.received < REQUEST {
+        let Some(request) = self
+            .request
+            .first_chunk()
+            .filter(|_| self.received == REQUEST)
+        else {
             return Ok(true);
-        }
+        };
         self.received = 0;
-        match Request::decode(&self.request) {
+        match Request::decode(request) {
             None => return Ok(false),
             Some(Request::Endless) => {
                 self.endless = Some(0);
@@ -147,6 +164,28 @@ impl Client {
             }
             Some(Request::Piece { offset, length }) => {
                 transmit_all(&self.socket, piece(offset, length))?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// One request in HTTP. False when there is nothing more to do.
+    fn http_turn(&mut self, reply: &mut Vec<u8>) -> io::Result<bool> {
+        match receive(&self.socket, &mut self.request[self.received..])? {
+            None => return Ok(true),
+            Some(0) => return Ok(false),
+            Some(count) => self.received += count,
+        }
+        let request = http::request(&self.request[..self.received]).map_err(io::Error::other)?;
+        match request {
+            None => return Ok(true),
+            Some(Request::Endless) => return Ok(false),
+            Some(Request::Piece { offset, length }) => {
+                self.received = 0;
+                reply.clear();
+                http::write_reply_head(reply, length)?;
+                reply.extend(piece(offset, length));
+                transmit_all(&self.socket, reply)?;
             }
         }
         Ok(true)

@@ -1,16 +1,16 @@
 //! Long streams, from the service to the clients.
 
-use super::{Outcome, PATIENCE, connected, when};
+use super::{Destination, Outcome, PATIENCE, connected, when};
 use crate::pattern::{LONGEST, Request, belongs};
 use crate::poll::{Poll, Readiness, Ready, receive, transmit_all};
 use crate::window::{Phase, Window};
 
 /// Receives `streams` at once.
-pub fn run(port: u16, streams: usize, mut window: Window<'_>) -> Outcome {
+pub fn run(to: Destination, streams: usize, mut window: Window<'_>) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
     let mut clients = Vec::with_capacity(streams);
     for turn in 0..streams {
-        let socket = connected(port, turn).map_err(when("connecting"))?;
+        let socket = connected(to.port, turn).map_err(when("connecting"))?;
         poll.add(&socket, turn, Readiness::IN)
             .map_err(when("epoll"))?;
         transmit_all(&socket, &Request::Endless.encode()).map_err(when("asking"))?;

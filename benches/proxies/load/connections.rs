@@ -1,18 +1,18 @@
 //! Connections for one request each: connect, ask, read the answer, close.
 
-use super::{Client, Outcome, PATIENCE, when};
+use super::{Client, Destination, Outcome, PATIENCE, when};
 use crate::pattern::Random;
 use crate::poll::{Poll, Readiness, Ready};
 use crate::window::{Phase, Window};
 
 /// Keeps `at_a_time` of them open.
-pub fn run(port: u16, at_a_time: usize, mut window: Window<'_>) -> Outcome {
+pub fn run(to: Destination, at_a_time: usize, mut window: Window<'_>) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
-    let mut random = Random(port.into());
+    let mut random = Random(to.port.into());
     let mut turn = 0;
     let mut another = |token: usize| -> Result<Client, String> {
         turn += 1;
-        let mut client = Client::new(port, turn).map_err(when("connecting"))?;
+        let mut client = Client::new(to, turn).map_err(when("connecting"))?;
         client.ask(&mut random).map_err(when("asking"))?;
         poll.add(&client.socket, token, Readiness::IN)
             .map_err(when("epoll"))?;

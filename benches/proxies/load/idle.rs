@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{PATIENCE, exchange, open};
+use super::{Destination, PATIENCE, exchange, open};
 use crate::memory::Memory;
 use crate::pattern::Random;
 
@@ -22,15 +22,20 @@ pub struct Held {
 }
 
 /// Holds `count` connections, looks at the memory, and then makes sure that every one is alive.
+/// `rest` waits until so many are as idle as they become.
 pub fn run(
-    port: u16,
+    to: Destination,
     count: usize,
+    rest: impl Fn(usize) -> Result<(), String>,
     memory: impl Fn() -> Result<Memory, String>,
 ) -> Result<Held, String> {
-    let mut random = Random(port.into());
-    drop(open(port, FIRST, &mut random)?);
+    let mut random = Random(to.port.into());
+    let first = open(to, FIRST, &mut random)?;
+    rest(FIRST)?;
+    drop(first);
     let before = settled(&memory)?;
-    let mut clients = open(port, count, &mut random)?;
+    let mut clients = open(to, count, &mut random)?;
+    rest(count)?;
     let with = settled(&memory)?;
     let lost = clients
         .iter_mut()

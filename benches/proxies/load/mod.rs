@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use crate::candidates::LISTENING_AT;
-use crate::pattern::{LONGEST_REPLY, Random, Request, piece};
+use crate::http;
+use crate::pattern::{LONGEST_REPLY, Protocol, Random, Request, piece};
 use crate::poll::{Poll, Readiness, Ready, receive, transmit_all};
 use crate::window::Seen;
 
@@ -20,6 +21,15 @@ pub mod requests;
 
 /// When nothing at all has happened for so long, it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where clients connect to, and what they speak there.
+#[derive(Clone, Copy, Debug)]
+pub struct Destination {
+    /// At [`LISTENING_AT`].
+    pub port: u16,
+    /// What the service behind it speaks.
+    pub protocol: Protocol,
+}
 
 /// What a load has seen, or a sentence that says what was wrong.
 pub type Outcome = Result<Seen, String>;
@@ -71,7 +81,9 @@ fn choose_port_when_connecting(socket: BorrowedFd<'_>) -> io::Result<()> {
 pub struct Client {
     /// Its connection.
     pub socket: OwnedFd,
-    buffer: [u8; LONGEST_REPLY + 1],
+    protocol: Protocol,
+    request: Vec<u8>,
+    buffer: [u8; http::LONGEST_HEAD + LONGEST_REPLY + 1],
     received: usize,
     offset: usize,
     length: usize,
@@ -80,10 +92,12 @@ pub struct Client {
 
 impl Client {
     /// Connects, and asks nothing yet.
-    pub fn new(port: u16, turn: usize) -> io::Result<Self> {
+    pub fn new(to: Destination, turn: usize) -> io::Result<Self> {
         Ok(Self {
-            socket: connected(port, turn)?,
-            buffer: [0; LONGEST_REPLY + 1],
+            socket: connected(to.port, turn)?,
+            protocol: to.protocol,
+            request: Vec::new(),
+            buffer: [0; http::LONGEST_HEAD + LONGEST_REPLY + 1],
             received: 0,
             offset: 0,
             length: 0,
@@ -97,8 +111,13 @@ impl Client {
         if let Request::Piece { offset, length } = request {
             (self.received, self.offset, self.length) = (0, offset, length);
         }
+        self.request.clear();
+        match self.protocol {
+            Protocol::Plain => self.request.extend(request.encode()),
+            Protocol::Http => http::write_request(&mut self.request, self.offset, self.length)?,
+        }
         self.asked = Instant::now();
-        transmit_all(&self.socket, &request.encode())
+        transmit_all(&self.socket, &self.request)
     }
 
     /// Receives what there is of the answer. Its time, when it is complete and right.
@@ -109,10 +128,24 @@ impl Client {
             Ok(Some(count)) => self.received += count,
             Err(error) => return Err(format!("a connection was lost: {error}")),
         }
-        if self.received < self.length {
+        let received = &self.buffer[..self.received];
+        let (begin, length) = match self.protocol {
+            Protocol::Plain => (0, self.length),
+            Protocol::Http => match http::body(received)? {
+                Some(body) => body,
+                None if received.len() == self.buffer.len() => {
+                    return Err("an answer has too long a head".to_owned());
+                }
+                None => return Ok(None),
+            },
+        };
+        if length != self.length {
+            return Err("an answer has the wrong length".to_owned());
+        }
+        if received.len() < begin + length {
             return Ok(None);
         }
-        match self.buffer[..self.received] == *piece(self.offset, self.length) {
+        match received[begin..] == *piece(self.offset, length) {
             true => Ok(Some(self.asked.elapsed())),
             false => Err("an answer is wrong".to_owned()),
         }
@@ -120,10 +153,10 @@ impl Client {
 }
 
 /// Opens connections, each of which is used once.
-pub fn open(port: u16, count: usize, random: &mut Random) -> Result<Vec<Client>, String> {
+pub fn open(to: Destination, count: usize, random: &mut Random) -> Result<Vec<Client>, String> {
     (0..count)
         .map(|turn| {
-            let mut client = Client::new(port, turn).map_err(when("connecting"))?;
+            let mut client = Client::new(to, turn).map_err(when("connecting"))?;
             exchange(&mut client, random)
                 .map_err(|error| format!("{error}, after {turn} connections"))?;
             Ok(client)

@@ -1,15 +1,15 @@
 //! Connections that are kept alive, each with one request after the other.
 
-use super::{Outcome, PATIENCE, open, when};
+use super::{Destination, Outcome, PATIENCE, open, when};
 use crate::pattern::Random;
 use crate::poll::{Poll, Readiness, Ready};
 use crate::window::{Phase, Window};
 
 /// Asks on `connections` at once.
-pub fn run(port: u16, connections: usize, mut window: Window<'_>) -> Outcome {
+pub fn run(to: Destination, connections: usize, mut window: Window<'_>) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
-    let mut random = Random(port.into());
-    let mut clients = open(port, connections, &mut random)?;
+    let mut random = Random(to.port.into());
+    let mut clients = open(to, connections, &mut random)?;
     for (token, client) in clients.iter().enumerate() {
         poll.add(&client.socket, token, Readiness::IN)
             .map_err(when("epoll"))?;
