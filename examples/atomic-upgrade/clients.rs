@@ -1,5 +1,5 @@
 //! The clients: a stream of short ones, some that send hello over one connection each, and the real
-//! hello-world-client, which stays until the drain waits for it.
+//! hello-world-client, which the story drives.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The longest answer that is read, in bytes.
 const ANSWER_MAX: u64 = 1024;
 
-/// How often a client that stays sends hello.
+/// How often a client of the company sends hello.
 pub const EVERY: Duration = Duration::from_millis(20);
 
 /// The greeting of version 1 or 2 of the server.
@@ -139,14 +139,14 @@ impl Crowd {
         Self { enough, clients }
     }
 
-    /// `count` clients that stay and send hello over one connection each. They are connected, and have
+    /// `count` clients that hold one connection each and send hello over it. They are connected, and have
     /// their first answer, when this is complete.
     pub async fn company(count: usize, address: SocketAddr, recorder: &Recorder) -> Fallible<Self> {
         let (enough, end) = watch::channel(false);
         let mut clients = JoinSet::new();
         for _ in 0..count {
             let connection = Connection::open(address).await?;
-            let number = recorder.holds();
+            let number = recorder.holds(Who::Company);
             let mut talker = Talker(connection, number, recorder.clone());
             talker.hello().await?;
             clients.spawn(talker.talk(end.clone()));
@@ -173,8 +173,8 @@ struct Talker(Connection, usize, Recorder);
 impl Talker {
     async fn hello(&mut self) -> Result<(), String> {
         let asked = self.2.now();
-        patiently(self.0.hello()).await?;
-        self.2.answered(self.1, asked);
+        let version = patiently(self.0.hello()).await?;
+        self.2.answered(self.1, asked, version);
         Ok(())
     }
 
@@ -199,18 +199,26 @@ impl Talker {
     }
 }
 
-/// The client that stays: the real hello-world-client, driven through its standard input.
+/// The real hello-world-client, driven through its standard input.
 pub struct Guest {
+    who: Who,
     program: Child,
     keyboard: ChildStdin,
     screen: Lines<BufReader<ChildStdout>>,
     connection: usize,
+    /// When it typed the hello that is not answered yet.
+    asked: Duration,
     recorder: Recorder,
 }
 
 impl Guest {
     /// Starts the program, which connects.
-    pub fn arrive(program: &Path, address: SocketAddr, recorder: &Recorder) -> Fallible<Self> {
+    pub fn arrive(
+        who: Who,
+        program: &Path,
+        address: SocketAddr,
+        recorder: &Recorder,
+    ) -> Fallible<Self> {
         let mut program = Command::new(program)
             .args([address.ip().to_string(), address.port().to_string()])
             .stdin(Stdio::piped())
@@ -218,28 +226,41 @@ impl Guest {
             .kill_on_drop(true)
             .spawn()
             .map_err(|error| format!("{} cannot be started: {error}", program.display()))?;
-        recorder.enters(Who::Guest);
+        recorder.enters(who);
         let keyboard = program.stdin.take().ok_or("no way to type")?;
         let screen = program.stdout.take().ok_or("no way to read")?;
         Ok(Self {
+            who,
             program,
             keyboard,
             screen: BufReader::new(screen).lines(),
-            connection: recorder.holds(),
+            connection: recorder.holds(who),
+            asked: recorder.now(),
             recorder: recorder.clone(),
         })
     }
 
     /// Types hello and returns the answer.
     pub async fn hello(&mut self) -> Fallible<String> {
-        let asked = self.recorder.now();
-        self.keyboard.write_all(b"hello\n").await?;
+        self.ask().await?;
+        self.answer().await
+    }
+
+    /// Types hello, and does not wait for the answer.
+    pub async fn ask(&mut self) -> Fallible<()> {
+        self.asked = self.recorder.now();
+        Ok(self.keyboard.write_all(b"hello\n").await?)
+    }
+
+    /// Waits for the answer and returns it.
+    pub async fn answer(&mut self) -> Fallible<String> {
+        let title = self.who.title();
         let answer = time::timeout(PATIENCE, self.screen.next_line()).await;
-        let answer = answer.map_err(|_| "the client that stays got no answer")??;
-        let answer = answer.ok_or("the client that stays lost its connection")?;
-        version_of(&answer)?;
-        self.recorder.answered(self.connection, asked);
-        self.recorder.mark(Who::Guest);
+        let answer = answer.map_err(|_| format!("the {title} got no answer"))??;
+        let answer = answer.ok_or_else(|| format!("the {title} lost its connection"))?;
+        let version = version_of(&answer)?;
+        self.recorder.answered(self.connection, self.asked, version);
+        self.recorder.mark(self.who, version);
         Ok(answer)
     }
 
@@ -255,12 +276,12 @@ impl Guest {
         drop(self.keyboard);
         match time::timeout(PATIENCE, self.program.wait()).await?? {
             status if status.success() => Ok(()),
-            status => Err(format!("the client that stays ended with {status}").into()),
+            status => Err(format!("the {} ended with {status}", self.who.title()).into()),
         }
     }
 
     fn ended(&self, how: Result<(), String>) {
-        self.recorder.leaves(Who::Guest);
+        self.recorder.leaves(self.who);
         self.recorder.let_go(self.connection, how);
     }
 }

@@ -12,8 +12,8 @@
 //! - [`story`] is the script, with a method for each scene;
 //! - [`recorder`] writes the [`record`], [`verdict`] judges it, [`timeline`] draws it.
 //!
-//! The exit status is 1 if a client failed, if the upgrade was not atomic, or if a kill of the proxy cut
-//! a connection.
+//! The exit status is 1 if a client failed, if the upgrade was not atomic, if the client that stays was not
+//! answered by both versions over one connection, or if a kill of the proxy cut a connection.
 
 use std::fs;
 use std::path::PathBuf;

@@ -6,6 +6,12 @@ use std::time::Duration;
 
 use crate::recorder::Recorder;
 
+/// The longest line, in characters.
+pub const WIDTH: usize = 80;
+
+/// Where what happens begins, behind the time and a word for it.
+const INDENT: usize = 20;
+
 /// Prints the narration.
 pub struct Narrator {
     recorder: Recorder,
@@ -29,12 +35,19 @@ impl Narrator {
     /// A step, with a word for it.
     pub fn tell(&self, word: &str, what: &str) {
         let time = format!("{:6.2} s", self.recorder.now().as_secs_f64());
-        println!("{}  {word:<9} {what}", self.style.dim(&time));
+        let lines = wrapped(what, WIDTH - INDENT);
+        println!(
+            "{}  {word:<9} {}",
+            self.style.dim(&time),
+            lines.join(&format!("\n{:INDENT$}", ""))
+        );
     }
 
     /// An explanation.
     pub fn notice(&self, what: &str) {
-        println!("{:20}{}", "", self.style.dim(what));
+        for line in wrapped(what, WIDTH - INDENT) {
+            println!("{:INDENT$}{}", "", self.style.dim(&line));
+        }
     }
 }
 
@@ -74,6 +87,21 @@ impl Style {
     }
 }
 
+/// A text in lines of at most `width` characters, at least one.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split_whitespace() {
+        match line.chars().count() {
+            0 => {}
+            length if length + 1 + word.chars().count() <= width => line.push(' '),
+            _ => lines.push(std::mem::take(&mut line)),
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
 /// A time in words: `6 ms`, `1.53 s`.
 pub fn spoken(time: Duration) -> String {
     match time.as_micros() {
@@ -109,6 +137,19 @@ mod tests {
         assert_eq!(spoken(Duration::from_micros(300)), "0.3 ms");
         assert_eq!(spoken(Duration::from_millis(31)), "31 ms");
         assert_eq!(spoken(Duration::from_millis(1_534)), "1.53 s");
+    }
+
+    #[test]
+    fn a_long_text_is_wrapped_between_words() {
+        let text = "“Hello world!” said a long client";
+        for width in 1..40 {
+            let lines = wrapped(text, width);
+            assert_eq!(lines.join(" "), text);
+            let is_short = |line: &String| line.chars().count() <= width || !line.contains(' ');
+            assert!(lines.iter().all(is_short), "{width}: {lines:?}");
+        }
+        assert_eq!(wrapped("", 10), [""]);
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
     }
 
     #[test]

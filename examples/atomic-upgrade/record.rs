@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use disnix_proxy_example::interface::GateState;
 
-pub use held::{Held, Kill};
+pub use held::{Answer, Held, Kill};
 
 mod held;
 
@@ -61,12 +61,16 @@ pub struct Phase {
 /// The subject of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
-    /// The client that stays.
-    Guest,
+    /// The first client, for which the drain waits.
+    First,
     /// The clients that keep talking.
     Company,
+    /// The client that stays through the upgrade.
+    Stays,
     /// The proxy.
     Proxy,
+    /// The second proxy, through which the client stays.
+    SecondProxy,
     /// A version of the server.
     Server(Version),
 }
@@ -75,9 +79,11 @@ impl Who {
     /// Its title in the drawings.
     pub fn title(self) -> &'static str {
         match self {
-            Self::Guest => "client that stays",
+            Self::First => "first client",
             Self::Company => "clients that talk",
+            Self::Stays => "client that stays",
             Self::Proxy => "proxy",
+            Self::SecondProxy => "second proxy",
             Self::Server(Version::One) => "server, version 1",
             Self::Server(Version::Two) => "server, version 2",
         }
@@ -89,8 +95,8 @@ impl Who {
 pub struct Lane {
     /// From and to; without end while it lasts.
     pub spans: Vec<(Duration, Option<Duration>)>,
-    /// Moments for a dot.
-    pub marks: Vec<Duration>,
+    /// When a hello was answered, and by which version.
+    pub marks: Vec<(Duration, Version)>,
 }
 
 /// The record.
@@ -275,14 +281,25 @@ pub mod tests {
         };
         let lane = |who, from, to: Option<u64>| {
             let spans = vec![(ms(from), to.map(ms))];
-            let marks = vec![ms(from + 20)];
+            let marks = vec![(ms(from + 20), Version::One)];
             (who, Lane { spans, marks })
         };
-        let held = |opened| Held {
-            opened: ms(opened),
-            answers: vec![(ms(opened), ms(opened + 1)), (ms(148), ms(153))],
-            ended: Some((ms(190), Ok(()))),
+        let answer = |(asked, at, version)| Answer {
+            asked: ms(asked),
+            at: ms(at),
+            version,
         };
+        let held = |who, opened, ended, answers: [_; 2]| Held {
+            who,
+            opened: ms(opened),
+            answers: answers.map(answer).to_vec(),
+            ended: Some((ms(ended), Ok(()))),
+        };
+        let talks = |opened| {
+            let answers = [(opened, opened + 1, Version::One), (148, 153, Version::One)];
+            held(Who::Company, opened, 190, answers)
+        };
+        let stays = [(160, 161, Version::One), (500, 601, Version::Two)];
         Record {
             length: ms(1000),
             visits: (0..100).map(visit).collect(),
@@ -293,7 +310,8 @@ pub mod tests {
                 (ms(700), 0, 0),
             ],
             lanes: BTreeMap::from([
-                lane(Who::Guest, 0, Some(395)),
+                lane(Who::First, 0, Some(395)),
+                lane(Who::Stays, 160, Some(950)),
                 lane(Who::Proxy, 0, None),
                 lane(Who::Server(Version::One), 0, Some(450)),
                 lane(Who::Server(Version::Two), 460, None),
@@ -304,7 +322,7 @@ pub mod tests {
                 (ms(400), GateState::Locked, phase::LOCKED),
                 (ms(600), GateState::Open, phase::AFTER),
             ],
-            held: vec![held(0), held(100)],
+            held: vec![talks(0), talks(100), held(Who::Stays, 160, 950, stays)],
             kills: vec![Kill {
                 at: ms(145),
                 back: Some(ms(151)),

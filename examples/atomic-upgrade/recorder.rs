@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use disnix_proxy_example::interface::GateState;
 use tokio::sync::Notify;
 
-use crate::record::{Held, Kill, Outcome, Record, Visit, Who};
+use crate::record::{Answer, Held, Kill, Outcome, Record, Version, Visit, Who};
 
 /// A [`Record`] that any number of tasks write.
 #[derive(Clone, Debug)]
@@ -75,20 +75,25 @@ impl Recorder {
         }
     }
 
-    /// A connection is opened that is going to stay. Returns its number.
-    pub fn holds(&self) -> usize {
+    /// A client opens a connection that it is going to hold. Returns its number.
+    pub fn holds(&self, who: Who) -> usize {
         self.note(|record, opened| {
             record.held.push(Held {
+                who,
                 opened,
-                ..Held::default()
+                answers: Vec::new(),
+                ended: None,
             });
             record.held.len() - 1
         })
     }
 
-    /// An answer arrives over a held connection, to a request of the time `asked`.
-    pub fn answered(&self, number: usize, asked: Duration) {
-        self.note(|record, now| record.held[number].answers.push((asked, now)));
+    /// An answer of this version arrives over a held connection, to a request of the time `asked`.
+    pub fn answered(&self, number: usize, asked: Duration, version: Version) {
+        self.note(|record, at| {
+            let answer = Answer { asked, at, version };
+            record.held[number].answers.push(answer);
+        });
     }
 
     /// A held connection is closed by its client, or lost.
@@ -131,9 +136,9 @@ impl Recorder {
         });
     }
 
-    /// A moment for a dot in the lane.
-    pub fn mark(&self, who: Who) {
-        self.note(|record, now| record.lane(who).marks.push(now));
+    /// The moment of an answer, for the lane of its client.
+    pub fn mark(&self, who: Who, version: Version) {
+        self.note(|record, now| record.lane(who).marks.push((now, version)));
     }
 
     fn note<T>(&self, event: impl FnOnce(&mut Record, Duration) -> T) -> T {

@@ -1,13 +1,10 @@
 //! The script. Every scene is a method of [`Show`]; [`perform`] calls them in order. [`kill`] is a scene
-//! of its own.
+//! of its own, and [`stays`] has what the client does that stays.
 //!
 //! Scenes wait for events, never for a time, except [`Show::pause`]: there time passes for the
 //! administrator and the audience.
 
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
-use std::sync::Arc;
+use std::fs;
 use std::time::Duration;
 
 use disnix_proxy_example::interface::{GateReply, GateState};
@@ -17,14 +14,17 @@ use tokio::time;
 
 use crate::Fallible;
 use crate::clients::{self, Crowd, Guest};
-use crate::control::Control;
 use crate::narrator::{Narrator, counted, spoken};
 use crate::programs::Programs;
 use crate::record::{Record, Version, Who};
 use crate::recorder::Recorder;
 use crate::stage::{self, Program, Socket, Unit};
 
+use proxy_unit::ProxyUnit;
+
 mod kill;
+mod proxy_unit;
+mod stays;
 
 /// The titles of the phases, which the verdict refers to.
 pub mod phase {
@@ -45,7 +45,7 @@ pub mod phase {
 /// The idle time of the programs.
 const IDLE: &str = "1s";
 
-/// The number of clients that stay and talk.
+/// The number of clients that talk.
 const COMPANY: usize = 20;
 
 /// Waits for the end of the drain.
@@ -77,6 +77,7 @@ pub async fn perform(script: Script) -> Fallible<Record> {
     let guest = show.first_client().await?;
     let (stream, company) = show.steady_stream().await?;
     let mut guest = show.kill(guest, company).await?;
+    show.client_that_stays().await?;
     let drained = show.lock().await?;
     show.look_at_the_drain(&mut guest).await?;
     show.guest_leaves(guest, drained).await?;
@@ -94,10 +95,11 @@ struct Show {
     programs: Programs,
     every: Duration,
     server: Unit,
-    proxy: Unit,
-    /// The address for clients.
-    address: SocketAddr,
-    control: Control,
+    proxy: ProxyUnit,
+    /// It recognises requests.
+    second: ProxyUnit,
+    /// The client that stays, while it is connected to the second proxy.
+    stays: Option<Guest>,
     sampler: Option<JoinHandle<()>>,
     /// Removed with its contents at the end.
     _directory: TempDir,
@@ -106,12 +108,6 @@ struct Show {
 impl Show {
     /// Binds the sockets. No program is started.
     fn prepare(script: Script) -> Fallible<Self> {
-        let Script {
-            programs,
-            every,
-            logs,
-            keep_connections,
-        } = script;
         stage::inherit_children()?;
         let recorder = Recorder::begin();
         let narrator = Narrator::new(&recorder);
@@ -119,53 +115,38 @@ impl Show {
             .prefix("atomic-upgrade-")
             .tempdir()?;
         let path = directory.path();
-        let (server_address, server_socket) = stage::listen()?;
-        let (address, client_socket) = stage::listen()?;
-        let control = path.join("control");
-        let control_socket = Arc::new(OwnedFd::from(UnixListener::bind(&control)?));
-        let socket = |name, descriptor| Socket { name, descriptor };
-        let server_sockets = vec![socket("hello-world-server.socket", server_socket)];
-        let proxy_sockets = vec![
-            socket("clients", client_socket),
-            socket("varlink", control_socket),
-        ];
-        let server = server(&programs, Version::One);
-        let target = server_address.to_string();
-        let runtime_directory = path.to_string_lossy();
-        let arguments = [
-            target.as_str(),
-            "--runtime-directory",
-            &runtime_directory,
-            "--exit-idle-time",
-            IDLE,
-            "--keep-connections", // the default depends on systemd
-            if keep_connections { "yes" } else { "no" },
-        ];
-        let proxy = Program {
-            who: Who::Proxy,
-            path: programs.proxy.clone(),
-            arguments: arguments.map(str::to_owned).to_vec(),
+        let (target, descriptor) = stage::listen()?;
+        let name = "hello-world-server.socket";
+        let sockets = vec![Socket { name, descriptor }];
+        let version = server(&script.programs, Version::One);
+        let server = Unit::load(version, sockets, path, script.logs, &recorder)?;
+        let proxy = |who, requests, name| {
+            let directory = path.join(name);
+            fs::create_dir(&directory)?;
+            ProxyUnit::load(who, &script, (target, requests), &directory, &recorder)
         };
-        let server = Unit::load(server, server_sockets, path, logs, &recorder)?;
-        let proxy = Unit::load(proxy, proxy_sockets, path, logs, &recorder)?;
+        let second = proxy(Who::SecondProxy, "lines", "second")?;
+        let proxy = proxy(Who::Proxy, "none", "first")?;
 
         narrator.scene("The sockets come first");
+        let address = proxy.address;
         narrator.tell(
             "bound",
-            &format!("{address} for clients, {server_address} for the server"),
+            &format!("{address} for clients, {target} for the server"),
         );
-        narrator
-            .notice("No program runs. The sockets belong to nobody who could be upgraded or die:");
-        narrator.notice("here to this example, in real life to systemd.");
+        narrator.notice(
+            "No program runs. The sockets belong to nobody who could be upgraded or die: here to \
+             this example, in real life to systemd.",
+        );
         Ok(Self {
             recorder,
             narrator,
-            programs,
-            every,
+            every: script.every,
+            programs: script.programs,
             server,
             proxy,
-            address,
-            control: Control::at(control),
+            second,
+            stays: None,
             sampler: None,
             _directory: directory,
         })
@@ -176,13 +157,14 @@ impl Show {
         self.recorder.phase(phase::BEFORE, GateState::Open);
         self.narrator.scene("The first client starts everything");
         let began = self.recorder.now();
-        let mut guest = Guest::arrive(&self.programs.client, self.address, &self.recorder)?;
+        let (program, address) = (&self.programs.client, self.proxy.address);
+        let mut guest = Guest::arrive(Who::First, program, address, &self.recorder)?;
         tell!(
             self,
             "arrives",
-            "hello-world-client connects; it is going to stay"
+            "hello-world-client connects; it is not going to leave soon"
         );
-        let took = spoken(self.proxy.ready().await?.took);
+        let took = spoken(self.proxy.unit.ready().await?.took);
         tell!(
             self,
             "starts",
@@ -192,35 +174,31 @@ impl Show {
         tell!(
             self,
             "starts",
-            "hello-world-server version 1, for the proxy; ready after {took}"
+            "hello-world-server, version 1; ready after {took}"
         );
         let answer = guest.hello().await?;
         let took = self.since(began);
-        tell!(
-            self,
-            "answered",
-            "“{answer}”, {took} after the client was started"
-        );
-        let sampling = self.control.clone().sample(self.recorder.clone());
+        tell!(self, "answered", "“{answer}”, after {took}");
+        let sampling = self.proxy.control.clone().sample(self.recorder.clone());
         self.sampler = Some(tokio::spawn(sampling));
         Ok(guest)
     }
 
     /// Many short clients, and some that stay and talk.
     async fn steady_stream(&mut self) -> Fallible<(Crowd, Crowd)> {
-        let stream = Crowd::stream(self.address, self.every, &self.recorder);
+        let stream = Crowd::stream(self.proxy.address, self.every, &self.recorder);
         let every = spoken(self.every);
         tell!(
             self,
             "stream",
-            "from now on a client comes every {every}: says hello, reads the answer, quits"
+            "from now on a client comes every {every}: hello, answer, quit"
         );
-        let company = Crowd::company(COMPANY, self.address, &self.recorder).await?;
+        let company = Crowd::company(COMPANY, self.proxy.address, &self.recorder).await?;
         let (more, every) = (counted(COMPANY, "more client"), spoken(clients::EVERY));
         tell!(
             self,
             "company",
-            "{more} connect and stay; each says hello every {every}"
+            "{more} hold a connection: hello every {every}"
         );
         self.pause(1_400).await;
         let record = self.recorder.so_far();
@@ -238,25 +216,26 @@ impl Show {
     async fn lock(&mut self) -> Fallible<Drained> {
         self.narrator
             .scene("Lock: nobody new comes in, nobody is thrown out");
-        let (drain, reply) = self.control.lock("upgrade to version 2").await?;
+        let (drain, reply) = self.proxy.control.lock("upgrade to version 2").await?;
         self.recorder.phase(phase::DRAINING, GateState::Draining);
         let open = counted(reply.open, "connection");
         tell!(self, "LOCKED", "over Varlink; {open} still open");
         self.narrator
-            .notice("Whoever comes from now on waits in the accept queue of the socket.");
+            .notice("From now on new clients wait in the socket's accept queue.");
         let recorder = self.recorder.clone();
         let drained = tokio::spawn(async move {
             let reply = drain.complete().await?;
             recorder.phase(phase::LOCKED, GateState::Locked);
             Ok(reply)
         });
+        self.lock_second().await?;
         self.pause(500).await;
         Ok(drained)
     }
 
-    /// The status of the drain; the client that stays is served as before.
+    /// The status of the drain; the first client is served as before.
     async fn look_at_the_drain(&mut self, guest: &mut Guest) -> Fallible<()> {
-        let status = self.control.status().await?;
+        let status = self.proxy.control.status().await?;
         let gate = match status.gate {
             GateState::Open => "open",
             GateState::Draining => "draining",
@@ -264,7 +243,7 @@ impl Show {
         };
         let queued = counted(status.queued as usize, "client");
         tell!(self, "status", "{gate}, {queued} in the queue");
-        for connection in self.control.connections().await? {
+        for connection in self.proxy.control.connections().await? {
             let age = spoken(Duration::from_micros(connection.age_usec));
             tell!(self, "blocks", "{}, connected for {age}", connection.peer);
         }
@@ -272,19 +251,15 @@ impl Show {
         tell!(
             self,
             "hello",
-            "the client that stays still has its server: “{answer}”"
+            "the first client is still served: “{answer}”"
         );
-        self.pause(900).await;
+        self.pause(800).await;
         Ok(())
     }
 
-    /// The client that stays leaves, and the drain is complete.
+    /// The first client leaves, and the drain is complete.
     async fn guest_leaves(&mut self, guest: Guest, drained: Drained) -> Fallible<()> {
-        tell!(
-            self,
-            "leaves",
-            "the client that stayed goes, because it wants to"
-        );
+        tell!(self, "leaves", "the first client goes, because it wants to");
         guest.leave().await?;
         let reply = drained.await??;
         let open = counted(reply.open, "connection");
@@ -292,7 +267,7 @@ impl Show {
         tell!(
             self,
             "DRAINED",
-            "{open} open, {queued} in the queue, and none of them refused"
+            "{open} open, {queued} in the queue, none refused"
         );
         Ok(())
     }
@@ -300,7 +275,7 @@ impl Show {
     /// A new version of the server replaces the old one, which has no connection.
     async fn upgrade(&mut self) -> Fallible<()> {
         self.narrator
-            .scene("The upgrade: nobody is connected, nobody can be");
+            .scene("The upgrade: nobody is connected to the server, nobody can be");
         let began = self.recorder.now();
         let next = server(&self.programs, Version::Two);
         self.server.replace(next).await?;
@@ -308,10 +283,11 @@ impl Show {
         tell!(
             self,
             "upgraded",
-            "version 1 has ended, version 2 is ready on the same socket, in {took}"
+            "version 2 has replaced version 1 on its socket, in {took}"
         );
         self.narrator
             .notice("The administrator takes some time to check it.");
+        self.stays_asks_meanwhile().await;
         self.pause(800).await;
         Ok(())
     }
@@ -319,22 +295,28 @@ impl Show {
     /// The administrator unlocks the proxy; all waiting clients are served.
     async fn unlock(&mut self) -> Fallible<()> {
         self.narrator
-            .scene("Unlock: those who waited are served, in the order they came");
-        let waiting = counted(self.control.status().await?.queued as usize, "client");
+            .scene("Unlock: the waiting clients are served, in the order they came");
+        let waiting = counted(self.proxy.control.status().await?.queued as usize, "client");
         self.recorder.phase(phase::AFTER, GateState::Open);
         let began = self.recorder.now();
-        self.control.unlock().await?;
+        self.proxy.control.unlock().await?;
+        self.second.control.unlock().await?;
         tell!(self, "UNLOCKED", "{waiting} had been waiting");
+        self.stays_is_answered().await?;
         self.recorder.all_served().await;
         let took = self.since(began);
         tell!(self, "served", "all of them, by version 2, within {took}");
-        self.pause(1_200).await;
+        self.pause(600).await;
+        self.stays_asks().await;
+        self.stays_hears().await?;
+        self.pause(600).await;
         Ok(())
     }
 
     /// No more clients arrive.
     async fn last_clients(&mut self, stream: Crowd) -> Fallible<()> {
         stream.leave().await?;
+        self.stays_leaves().await?;
         if let Some(sampler) = self.sampler.take() {
             sampler.abort(); // its calls would keep the proxy from being idle
             let _ = sampler.await;
@@ -347,22 +329,23 @@ impl Show {
     async fn idle_exit(&mut self) -> Fallible<()> {
         self.recorder.phase(phase::QUIET, GateState::Open);
         self.narrator.scene("Nobody comes: nothing runs");
-        tell!(self, "quiet", "the last client of the stream has gone");
-        self.proxy.gone().await?;
+        tell!(self, "quiet", "the last client has gone");
+        self.proxy.unit.gone().await?;
+        self.second.unit.gone().await?;
         self.server.gone().await?;
         tell!(
             self,
             "idle exit",
-            "proxy and server have ended by themselves, after {IDLE}; the sockets stay"
+            "proxies and server have ended, after {IDLE}; the sockets stay"
         );
         self.pause(400).await;
         let began = self.recorder.now();
-        if clients::visit(self.address, &self.recorder).await {
+        if clients::visit(self.proxy.address, &self.recorder).await {
             let took = self.since(began);
             tell!(
                 self,
                 "awake",
-                "one more client came, started both, and was answered after {took}"
+                "one more client: proxy and server start, answer after {took}"
             );
         }
         self.pause(300).await;
@@ -371,7 +354,8 @@ impl Show {
 
     /// Stops the programs.
     async fn end(self) -> Fallible<Record> {
-        self.proxy.stop().await?;
+        self.proxy.unit.stop().await?;
+        self.second.unit.stop().await?;
         self.server.stop().await?;
         Ok(self.recorder.so_far())
     }

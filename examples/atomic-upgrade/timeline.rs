@@ -5,7 +5,8 @@
 //! 3. *so far*: all clients that have arrived, in layers by their outcome;
 //! 4. *open*: connections through the proxy;
 //! 5. *failed*;
-//! 6. when each program ran and each client was connected. A line through all rows is a kill of the proxy.
+//! 6. when each program ran and each client was connected, and which version answered a hello. A line through
+//!    all rows is a kill of the proxy.
 
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub enum Ink {
     Waiting,
     /// Failed clients.
     Failed,
-    /// The clients that stay.
+    /// The clients that hold a connection.
     Guest,
     /// The proxy, and its open connections.
     Proxy,
@@ -36,8 +37,8 @@ pub enum Ink {
 impl From<Who> for Ink {
     fn from(who: Who) -> Self {
         match who {
-            Who::Guest | Who::Company => Self::Guest,
-            Who::Proxy => Self::Proxy,
+            Who::First | Who::Company | Who::Stays => Self::Guest,
+            Who::Proxy | Who::SecondProxy => Self::Proxy,
             Who::Server(Version::One) => Self::One,
             Who::Server(Version::Two) => Self::Two,
         }

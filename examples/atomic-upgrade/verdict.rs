@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::narrator::{Style, counted, grouped, spoken};
-use crate::record::{Outcome, Record, Version, Visit, Who};
+use crate::narrator::{Style, WIDTH, counted, grouped, spoken, wrapped};
+use crate::record::{Held, Outcome, Record, Version, Visit, Who};
 use crate::story::phase;
 
 /// A line for each phase, and the sum: the clients served, by version, and their waits.
@@ -75,9 +75,14 @@ pub fn announce(record: &Record) -> bool {
     let style = Style::of_stdout();
     let checks = checks(record);
     for (good, sentence) in &checks {
-        match good {
-            true => println!(" {} {sentence}", style.paint("32", "✓")),
-            false => println!(" {} {}", style.paint("1;31", "✗"), style.bold(sentence)),
+        let mut mark = match good {
+            true => style.paint("32", "✓"),
+            false => style.paint("1;31", "✗"),
+        };
+        for line in wrapped(sentence, WIDTH - 3) {
+            let line = if *good { line } else { style.bold(&line) };
+            println!(" {mark} {line}");
+            mark = " ".to_owned();
         }
     }
     let mut reasons: Vec<_> = record.failures().chain(record.losses()).collect();
@@ -88,12 +93,12 @@ pub fn announce(record: &Record) -> bool {
     let good = checks.iter().all(|check| check.0);
     let verdict = match good {
         true => {
-            "An atomic upgrade: every client was served, by one version or the other, and nobody noticed \
-             that the proxy was killed."
+            "An atomic upgrade: every client was served, by one version or the other, the client that \
+             stayed by both, and nobody noticed that the proxy was killed."
         }
         false => "This did not go unnoticed.",
     };
-    println!("\n{}\n", style.bold(verdict));
+    println!("\n{}\n", style.bold(&wrapped(verdict, WIDTH).join("\n")));
     good
 }
 
@@ -106,8 +111,8 @@ fn checks(record: &Record) -> Vec<(bool, String)> {
     let late = served_by(record, Version::One, unlocked, Duration::MAX);
     let early = served_by(record, Version::Two, Duration::ZERO, unlocked);
     let passed = record.served(drained, unlocked).count();
-    let guest = record.lanes.get(&Who::Guest);
-    let left = guest.and_then(|lane| lane.spans.last()?.1);
+    let first = record.lanes.get(&Who::First);
+    let left = first.and_then(|lane| lane.spans.last()?.1);
     let waited = left.is_some_and(|left| locked < left && left <= drained);
     let was_queued = |visit: &&Visit| {
         let served = matches!(visit.ended, Some((at, Outcome::Served(_))) if at >= unlocked);
@@ -128,7 +133,7 @@ fn checks(record: &Record) -> Vec<(bool, String)> {
         (
             waited,
             format!(
-                "the drain {} for the client that stayed",
+                "the drain {} for the first client",
                 if waited { "waited" } else { "did not wait" }
             ),
         ),
@@ -158,8 +163,39 @@ fn checks(record: &Record) -> Vec<(bool, String)> {
                 counted(early, "answer"),
             ),
         ),
+        stays(record, locked, unlocked),
         kills(record),
     ]
+}
+
+/// The client that stays: version 1 answers it before the upgrade and version 2 after it, over one connection.
+fn stays(record: &Record, locked: Duration, unlocked: Duration) -> (bool, String) {
+    let is_there = |held: &&Held| held.who == Who::Stays;
+    let held: Vec<&Held> = record.held.iter().filter(is_there).collect();
+    let count = |wanted: Version, (from, to): (Duration, Duration)| {
+        let answers = held.iter().flat_map(|held| &held.answers);
+        let is_one = answers.filter(|one| one.version == wanted && (from..to).contains(&one.at));
+        is_one.count()
+    };
+    let before = count(Version::One, (Duration::ZERO, locked));
+    let after = count(Version::Two, (unlocked, Duration::MAX));
+    let all: usize = held.iter().map(|held| held.answers.len()).sum();
+    let has_stayed = |held: &Held| matches!(held.ended, Some((at, Ok(()))) if at >= unlocked);
+    let good = held.len() == 1 && has_stayed(held[0]) && before > 0 && after > 0;
+    let over = counted(held.len(), "connection");
+    let mut result = format!(
+        "the client that stayed: {} by version 1 before the lock, {} by version 2 after the unlock, \
+         over {over}",
+        counted(before, "answer"),
+        grouped(after)
+    );
+    if before + after < all {
+        result += &format!(", {} wrong", grouped(all - before - after));
+    }
+    if !held.iter().all(|held| has_stayed(held)) {
+        result += ", lost";
+    }
+    (good && before + after == all, result)
 }
 
 /// No connection may be cut by a kill, and some have to be open.
@@ -191,6 +227,7 @@ fn served_by(record: &Record, version: Version, from: Duration, to: Duration) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Answer;
     use crate::record::tests::example;
 
     /// The failed checks of a good record after `change`.
@@ -242,11 +279,39 @@ mod tests {
     }
 
     #[test]
-    fn the_drain_may_not_end_before_the_client_that_stays_has_left() {
+    fn the_drain_may_not_end_before_the_first_client_has_left() {
         for left in [Some(ms(401)), Some(ms(100)), None] {
-            let found = complaints(|record| record.lane(Who::Guest).spans[0].1 = left);
+            let found = complaints(|record| record.lane(Who::First).spans[0].1 = left);
             assert_only(&found, "drain");
         }
+    }
+
+    #[test]
+    fn the_client_that_stays_is_answered_by_both_versions_over_one_connection() {
+        let found = complaints(|record| record.held[2].ended = Some((ms(500), Err(String::new()))));
+        assert_only(&found, "over 1 connection, lost");
+        let found = complaints(|record| record.held[2].ended = Some((ms(599), Ok(()))));
+        assert_only(&found, "lost");
+        let found = complaints(|record| record.held[2].answers.truncate(1));
+        assert_only(
+            &found,
+            "1 answer by version 1 before the lock, 0 by version 2",
+        );
+        let found =
+            complaints(|record| record.held[2].answers = record.held[2].answers.split_off(1));
+        assert_only(&found, "0 answers by version 1");
+        let found = complaints(|record| {
+            let again = record.held[2].answers[0];
+            record.held[2].answers.push(Answer {
+                at: ms(700),
+                ..again
+            });
+        });
+        assert_only(&found, "1 wrong");
+        let found = complaints(|record| record.held.push(record.held[2].clone()));
+        assert_only(&found, "over 2 connections");
+        let found = complaints(|record| record.held.truncate(2));
+        assert_only(&found, "over 0 connections");
     }
 
     #[test]
@@ -266,7 +331,8 @@ mod tests {
 
     #[test]
     fn a_kill_without_open_connections_shows_nothing() {
-        assert_eq!(complaints(|record| record.held.clear()).len(), 1);
+        assert_eq!(complaints(|record| record.held.truncate(0)).len(), 2);
+        assert_eq!(complaints(|record| drop(record.held.drain(..2))).len(), 1);
         assert_eq!(complaints(|record| record.kills.clear()).len(), 1);
         assert_eq!(complaints(|record| record.kills[0].back = None).len(), 1);
     }

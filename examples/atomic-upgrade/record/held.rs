@@ -2,17 +2,30 @@
 
 use std::time::Duration;
 
-use super::{Outcome, Record};
+use super::{Outcome, Record, Version, Who};
 
 /// A connection over which a client sends hello repeatedly.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Held {
+    /// Its client.
+    pub who: Who,
     /// When it was opened.
     pub opened: Duration,
-    /// When each hello was sent, and when it was answered.
-    pub answers: Vec<(Duration, Duration)>,
+    /// The answers, in the order of time.
+    pub answers: Vec<Answer>,
     /// When it ended: closed by its client, or lost for this reason.
     pub ended: Option<(Duration, Result<(), String>)>,
+}
+
+/// The answer to a hello.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// When the hello was sent.
+    pub asked: Duration,
+    /// When it was answered.
+    pub at: Duration,
+    /// By which version of the server.
+    pub version: Version,
 }
 
 /// A kill of the proxy's process.
@@ -48,15 +61,15 @@ impl Held {
     /// Whether it was lost, or not used since.
     fn is_cut(&self, last_kill: Duration) -> bool {
         let lost = matches!(self.ended, Some((_, Err(_))));
-        lost || !self.answers.iter().any(|answer| answer.0 >= last_kill)
+        lost || !self.answers.iter().any(|answer| answer.asked >= last_kill)
     }
 
     /// The waits for the answers that a kill delayed.
     fn waits(&self, kill: &Kill) -> impl Iterator<Item = Duration> {
         let (from, to) = (kill.at, kill.back.unwrap_or(Duration::MAX));
-        let is_delayed = move |answer: &&(Duration, Duration)| answer.1 >= from && answer.0 <= to;
+        let is_delayed = move |answer: &&Answer| answer.at >= from && answer.asked <= to;
         let answers = self.answers.iter().filter(is_delayed);
-        answers.map(|answer| answer.1.saturating_sub(answer.0))
+        answers.map(|answer| answer.at.saturating_sub(answer.asked))
     }
 }
 
@@ -99,7 +112,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Version, Visit};
+    use crate::record::Visit;
 
     fn ms(milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds)
@@ -114,13 +127,15 @@ mod tests {
                 back: Some(ms(110)),
             }],
             held: vec![Held {
+                who: Who::Company,
                 opened: ms(10),
-                answers: vec![
-                    (ms(50), ms(80)),
-                    (ms(95), ms(112)),
-                    (ms(113), ms(114)),
-                    (ms(120), ms(190)),
-                ],
+                answers: [(50, 80), (95, 112), (113, 114), (120, 190)]
+                    .map(|(asked, at)| Answer {
+                        asked: ms(asked),
+                        at: ms(at),
+                        version: Version::One,
+                    })
+                    .to_vec(),
                 ended: Some((ms(195), Ok(()))),
             }],
             ..Record::default()

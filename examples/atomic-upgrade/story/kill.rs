@@ -7,6 +7,7 @@ use super::{Show, phase, tell};
 use crate::Fallible;
 use crate::clients::{Crowd, Guest};
 use crate::narrator::{counted, spoken};
+use crate::record::Who;
 
 /// The number of kills.
 const KILLS: usize = 3;
@@ -19,10 +20,10 @@ impl Show {
         self.narrator
             .scene("Kill: the proxy dies while everybody talks");
         for _ in 0..KILLS {
-            self.pause(350).await;
+            self.pause(250).await;
             guest = self.kill_once(guest).await?;
         }
-        self.pause(350).await;
+        self.pause(250).await;
         company.leave().await?;
         let after = self.recorder.so_far().aftermath();
         let met = counted(after.held, "long-lived connection");
@@ -30,10 +31,8 @@ impl Show {
             0 => {
                 tell!(self, "unnoticed", "{met} went through, none was cut");
                 self.narrator.notice(
-                    "Their sockets are kept where the listening sockets are, by this example or by",
-                );
-                self.narrator.notice(
-                    "systemd, with a table of what belongs together. The next process goes on.",
+                    "Their sockets are kept where the listening sockets are, by this example or by \
+                     systemd, with a table of what belongs together. The next process goes on.",
                 );
             }
             cut => tell!(self, "noticed", "{cut} of {met} cut"),
@@ -42,8 +41,8 @@ impl Show {
     }
 
     async fn kill_once(&mut self, mut guest: Guest) -> Fallible<Guest> {
-        let victim = self.proxy.ready().await?.process;
-        let open = counted(self.control.status().await?.open, "connection");
+        let victim = self.proxy.unit.ready().await?.process;
+        let open = counted(self.proxy.control.status().await?.open, "connection");
         self.recorder.killed();
         kill_process(victim, Signal::KILL)?;
         let number = victim.as_raw_nonzero();
@@ -56,7 +55,7 @@ impl Show {
                 Ok((answer, spoken(recorder.now() - asked)))
             },
             async {
-                let running = self.proxy.ready_again(Some(victim)).await?;
+                let running = self.proxy.unit.ready_again(Some(victim)).await?;
                 Fallible::Ok((running, spoken(recorder.is_back())))
             }
         );
@@ -66,22 +65,19 @@ impl Show {
         tell!(
             self,
             "goes on",
-            "process {number}, ready {took} later; {kept} had been kept for it"
+            "process {number}, ready {took} later, with {kept} kept"
         );
         let reason: String = match answer {
             Ok((answer, took)) => {
-                tell!(
-                    self,
-                    "hello",
-                    "the client that stays has asked: “{answer}”, after {took}"
-                );
+                tell!(self, "hello", "the first client: “{answer}”, after {took}");
                 return Ok(guest);
             }
             Err(reason) => reason,
         };
         tell!(self, "LOST", "{reason}; it comes again");
         guest.loses_it(&reason).await?;
-        let mut guest = Guest::arrive(&self.programs.client, self.address, &self.recorder)?;
+        let (program, address) = (&self.programs.client, self.proxy.address);
+        let mut guest = Guest::arrive(Who::First, program, address, &self.recorder)?;
         guest.hello().await?;
         Ok(guest)
     }

@@ -7,7 +7,7 @@ use disnix_proxy_example::interface::GateState;
 
 use super::{Ink, Series, layers, part, summary, tick_label, ticks};
 use crate::narrator::{grouped, spoken};
-use crate::record::{Column, Record, Who};
+use crate::record::{Column, Record, Version, Who};
 
 /// The appearance of the elements, by their class.
 const STYLE: &str = include_str!("style.css");
@@ -186,13 +186,19 @@ impl Picture {
                 let class = class(Ink::from(*who));
                 self.rectangle(class, from, top + 5.0, width, 14.0, 3.0);
             }
+            let start = lane.spans.first().map_or(LEFT, |span| self.x(span.0));
             let marks = lane.marks.iter();
-            let marks: Vec<f64> = marks.map(|mark| self.x(*mark).max(LEFT + 7.0)).collect();
-            for (number, &x) in marks.iter().enumerate() {
+            let marks = marks.map(|mark| (self.x(mark.0).max(start + 7.0), mark.1));
+            let marks: Vec<_> = marks.collect();
+            for (number, &(x, version)) in marks.iter().enumerate() {
                 self.dot("dot", x, top + 12.0, 3.0);
-                // The word is about 30 wide.
-                if marks.get(number + 1).is_none_or(|next| next - x > 42.0) {
-                    self.words("said", x + 7.0, top + 16.0, "hello");
+                // The word is about 12 wide.
+                if marks.get(number + 1).is_none_or(|next| next.0 - x > 24.0) {
+                    let word = match version {
+                        Version::One => "v1",
+                        Version::Two => "v2",
+                    };
+                    self.words("said", x + 7.0, top + 16.0, word);
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::blocks::{Cell, cell, colour, foreground};
 use super::{Ink, Series, layers, part, tick_label, ticks};
 use crate::narrator::{Style, grouped, spoken};
-use crate::record::{Column, Record, Who};
+use crate::record::{Column, Record, Version, Who};
 
 /// The width of the names of rows.
 const LABEL: usize = 18;
@@ -135,8 +135,12 @@ impl Drawing {
                 let (from, to) = (self.place(from), self.place(to.unwrap_or(self.length)));
                 cells[from..=to].fill(Cell::new('━', ink));
             }
-            for mark in &lane.marks {
-                cells[self.place(*mark)] = Cell::new('●', ink);
+            for &(at, version) in &lane.marks {
+                let digit = match version {
+                    Version::One => '1',
+                    Version::Two => '2',
+                };
+                cells[self.place(at)] = Cell::new(digit, ink);
             }
             let kills = record.kills.iter().filter(|_| *who == Who::Proxy);
             for kill in kills {
