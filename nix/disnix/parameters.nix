@@ -193,7 +193,7 @@ let
         default = "10min";
       };
       requests = {
-        description = "How a request and its reply are recognised, so that clients stay connected during an upgrade of the server: lines for the hello world server. It is a promise that no request depends on an earlier one of its connection: a protocol with logins, SELECT, MULTI or greetings is corrupted by lines. With null no request is recognised, and the upgrade waits until clients have left.";
+        description = "How a request and its reply are recognised, so that clients stay connected during an upgrade of the server: lines for the hello world server. It is a promise that no request depends on an earlier one of its connection: a protocol with logins, SELECT, MULTI or greetings is corrupted by lines. If the server does not reply to each line with exactly one line, the next line of the client waits for ever. With null no request is recognised, and the upgrade waits until clients have left.";
         type = requestKind;
         default = null;
       };

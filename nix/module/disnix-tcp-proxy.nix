@@ -126,6 +126,8 @@ let
               service is replaced; see disnix-tcp-proxy(8), *CLIENTS THAT STAY*. It is a promise that no
               request depends on an earlier one of its connection. With `lines` a request is a line, and so
               is its reply: a protocol with logins, `SELECT`, `MULTI` or greetings is corrupted by it.
+              If the service does not reply to each line with exactly one line, the next line of the client
+              waits for ever.
             ''
             "http";
 
