@@ -126,7 +126,7 @@ class Drains(RequestsTest):
             # On a terminal.
             lock = self.host.result(["script", "-qec", "disnix-tcp-proxyctl lock --timeout 1s", "/dev/null"])
             self.assertEqual(lock.returncode, 3, lock.stdout)
-            self.assertIn("1 cannot be detached: upgraded to websocket", lock.stdout)
+            self.assertIn("1 connection cannot be detached: upgraded to websocket", lock.stdout)
             self.assertEqual(upgraded.ask("frame"), "frame")
 
 

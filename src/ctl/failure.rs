@@ -96,13 +96,18 @@ impl CtlFailure {
             // A filter whose reader has seen enough has not failed.
             Self::ReaderGone => 0,
             Self::Ambiguous(_) | Self::Usage(_) => 2,
-            Self::DrainTimedOut(_) | Self::DrainStalled(_) => 3,
+            _ if self.is_given_up() => 3,
             Self::NoProxy(_)
             | Self::Unreachable { .. }
             | Self::Lost { .. }
             | Self::Silent { .. } => 4,
             _ => 1,
         }
+    }
+
+    /// Whether the drain has taken too long.
+    pub fn is_given_up(&self) -> bool {
+        matches!(self, Self::DrainTimedOut(_) | Self::DrainStalled(_))
     }
 
     /// Whether there is no proxy at all: no socket, or none that listens.

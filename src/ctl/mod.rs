@@ -3,7 +3,8 @@
 //! - [`options`], `find`, `sockets`: the command line, and which proxy it means;
 //! - `client`, `error_reply`, `patience`, `wait`: calls, and calls that wait across restarts of the proxy;
 //! - `status`, `connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`: the verbs;
-//! - `description`, `view`, `display`, `output`: what they print; `blockers`, `queued`: clients that block a drain;
+//! - `description`, `view`, `display`, `output`: what they print; `blockers`, `queued`, `opaque`: clients that
+//!   block a drain;
 //! - `failure`: failures, as sentences and exit statuses.
 //!
 //! Nothing here decides about the gate: the proxy does.
@@ -30,6 +31,7 @@ mod error_reply;
 mod failure;
 mod find;
 mod lock;
+mod opaque;
 pub mod options;
 mod output;
 mod patience;

@@ -1,21 +1,20 @@
 //! The progress of a drain, on standard error: a live view on a terminal, lines elsewhere.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::blockers::{Blockers, Rhythm, Watch};
 use super::client::NamedProxy;
 use super::connections;
 use super::display::{age, bar, fit};
+use super::opaque::{self, OpaqueReport};
 use super::queued;
-use crate::interface::{ConnectionStatus, GateReply, GateState};
+use crate::interface::{GateReply, GateState};
 use crate::service::clock::micros;
 use crate::service::plural::{clause, count};
-use crate::service::printable::Printable;
 use crate::service::program::note;
 
 /// How often the live view is drawn.
@@ -32,6 +31,9 @@ const LINES: Rhythm = Rhythm {
     queue_every: 1,
 };
 
+/// The time for the last look at the connections when a drain was given up.
+const LAST_LOOK: Duration = Duration::from_secs(2);
+
 /// The most connections in the live view.
 const ROWS: usize = 10;
 
@@ -43,6 +45,7 @@ pub enum View {
         watch: Watch,
         /// Whether the warning was printed that the drain may never end.
         is_warned: bool,
+        opaque: OpaqueReport,
     },
     /// Redrawn in place.
     Live(Box<Live>),
@@ -58,6 +61,7 @@ impl View {
                 last: None,
                 watch: Watch::start(proxy, LINES),
                 is_warned: false,
+                opaque: OpaqueReport::default(),
             },
         }
     }
@@ -102,14 +106,36 @@ impl View {
                 last,
                 watch,
                 is_warned,
+                opaque,
             } => {
-                let queued = watch.next().await.queued;
+                let Blockers { connected, queued } = watch.next().await;
                 let is_draining = last.is_some_and(|last| last.gate == GateState::Draining);
                 if is_draining && queued > 0 && !std::mem::replace(is_warned, true) {
                     note(queued::warning(queued).join(" "));
                 }
+                if is_draining {
+                    opaque.news(&connected).iter().for_each(note);
+                }
             }
             Self::Silent => std::future::pending().await,
+        }
+    }
+
+    /// The drain was given up: says why connections could not be detached, to the reader of a log or of what is left on
+    /// the terminal.
+    pub async fn give_up(&mut self, proxy: &NamedProxy) {
+        if matches!(self, Self::Silent) {
+            return;
+        }
+        let mut client = None;
+        let connected = timeout(LAST_LOOK, connections::list(proxy, &mut client)).await;
+        let connected = connected.ok().and_then(Result::ok);
+        let connected = connected.map(connections::that_hold_up).unwrap_or_default();
+        self.clear();
+        match self {
+            Self::Silent => {}
+            Self::Lines { opaque, .. } => opaque.conclusion(&connected).iter().for_each(note),
+            Self::Live(_) => opaque::lines(&connected).iter().for_each(note),
         }
     }
 
@@ -221,7 +247,7 @@ impl Picture {
         if reply.gate == GateState::Draining {
             lines.extend(queued::warning(self.blockers.queued));
         }
-        lines.extend(reasons(&self.blockers.connected));
+        lines.extend(opaque::lines(&self.blockers.connected));
         let mut blockers = self.blockers.connected.clone();
         // The longest silent one is the likeliest to have been forgotten.
         blockers.sort_by_key(|blocker| Reverse(blocker.idle_usec));
@@ -235,23 +261,10 @@ impl Picture {
     }
 }
 
-/// `2 cannot be detached: upgraded to websocket`, for each reason; the most frequent one is first.
-fn reasons(blockers: &[ConnectionStatus]) -> Vec<String> {
-    let mut counts = BTreeMap::<&str, usize>::new();
-    for why in blockers.iter().filter_map(|one| one.opaque.as_deref()) {
-        *counts.entry(why).or_default() += 1;
-    }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, count)| Reverse(*count));
-    let lines = counts.into_iter();
-    lines
-        .map(|(why, count)| format!("{count} cannot be detached: {}", Printable(why)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::interface::ConnectionStatus;
 
     fn blocker(id: u64, idle_seconds: u64) -> ConnectionStatus {
         ConnectionStatus {
@@ -332,8 +345,11 @@ mod tests {
             "draining: 4 connections open, 12 clients detached, 1 client waits (1s)"
         );
         assert!(lines[1].ends_with("12 of 16 closed or detached"));
-        assert_eq!(lines[2], "2 cannot be detached: upgraded to websocket");
-        assert_eq!(lines[3], "1 cannot be detached: TLS");
+        assert_eq!(
+            lines[2],
+            "2 connections cannot be detached: upgraded to websocket"
+        );
+        assert_eq!(lines[3], "1 connection cannot be detached: TLS");
         assert!(lines[4].ends_with("OPAQUE"), "{lines:#?}");
     }
 

@@ -167,8 +167,14 @@ impl PendingCall {
     ) -> Result<GateReply, CtlFailure> {
         loop {
             tokio::select! {
-                event = self.next() => match event? {
-                    CallEvent::Reply { reply, complete } => {
+                event = self.next() => match event {
+                    Err(failure) => {
+                        if failure.is_given_up() {
+                            view.give_up(&self.proxy).await;
+                        }
+                        return Err(failure);
+                    }
+                    Ok(CallEvent::Reply { reply, complete }) => {
                         if let Some(command) = when_closed.take() {
                             when_closed::run(command, &self.proxy, view, signals).await?;
                         }
@@ -178,8 +184,8 @@ impl PendingCall {
                         }
                         view.reply(reply);
                     }
-                    CallEvent::Lost => view.note(LOST),
-                    CallEvent::Back => view.note("the proxy is there again and was asked again"),
+                    Ok(CallEvent::Lost) => view.note(LOST),
+                    Ok(CallEvent::Back) => view.note("the proxy is there again and was asked again"),
                 },
                 _ = signals.next() => return Err(CtlFailure::Interrupted),
                 () = view.refresh() => {}

@@ -55,6 +55,7 @@ fn no_command_runs_without_the_lock() {
     proxy
         .called("Lock")
         .refuse("DrainTimedOut", json!({ "open": 1 }));
+    proxy.called("ListConnections").reply(json!({}));
     assert_eq!(end(child).expect(3, "still open").output, "");
 }
 

@@ -56,7 +56,28 @@ fn a_drain_that_takes_too_long_has_an_exit_status_of_its_own() {
     let times = json!({ "timeoutUSec": 5_000_000, "forceAfterUSec": 3_000_000 });
     assert_eq!(caller.calls("Lock"), times);
     caller.refuse("DrainTimedOut", json!({ "open": 3 }));
+    proxy.called("ListConnections").reply(json!({}));
     end(child).expect(3, "3 connections still open");
+}
+
+/// Also where no terminal is, as in the log of a deployment.
+#[test]
+fn a_drain_that_takes_too_long_says_which_connections_cannot_be_detached() {
+    let proxy = StandIn::new();
+    let child = proxy.start(&["lock", "--timeout", "5s"]);
+    let mut caller = proxy.called("Lock");
+    caller.reply_and_go_on(gate("draining", 3));
+    caller.refuse("DrainTimedOut", json!({ "open": 3 }));
+    let mut caller = proxy.called("ListConnections");
+    for why in [Some("TLS"), None, Some("TLS")] {
+        let connection = json!({
+            "id": 1, "peer": "192.0.2.1:4", "ageUSec": 0, "idleUSec": 0, "receivedBytes": 0, "sentBytes": 0,
+            "opaque": why,
+        });
+        caller.reply_and_go_on(json!({ "connection": connection }));
+    }
+    caller.reply(json!({}));
+    end(child).expect(3, "2 connections cannot be detached: TLS\n");
 }
 
 #[test]
@@ -94,6 +115,7 @@ fn so_has_one_that_nobody_leaves_any_more() {
         let mut caller = proxy.caller();
         assert_eq!(caller.calls(method)["progressTimeoutUSec"], 5_000_000);
         caller.refuse("DrainStalled", json!({ "open": 3 }));
+        proxy.called("ListConnections").reply(json!({}));
         end(child).expect(3, "3 connections still open");
     }
 }

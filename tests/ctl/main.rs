@@ -277,6 +277,7 @@ fn a_lock_may_do_without_a_proxy_that_does_not_run() {
     let child = proxy.start(&["lock", "--if-running", "--timeout", "1s"]);
     let refusal = json!({ "open": 1 });
     proxy.called("Lock").refuse("DrainTimedOut", refusal);
+    proxy.called("ListConnections").reply(json!({}));
     end(child).expect(3, "1 connection still open");
 }
 

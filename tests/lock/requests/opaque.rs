@@ -50,6 +50,10 @@ fn an_upgraded_connection_holds_up_a_lock_and_the_reason_is_shown() {
     assert!(holds_up(&setup));
     let shown = setup.does(&["connections"]);
     assert!(shown.contains("upgraded to websocket"), "{shown}");
+    // Also to the reader of a script's log.
+    let (_, log) = setup.ctl(&["lock", "--timeout=100ms"]);
+    let words = "1 connection cannot be detached: upgraded to websocket";
+    assert_eq!(log.matches(words).count(), 1, "{log}");
 }
 
 #[test]
