@@ -71,7 +71,7 @@ fn receive_clients(socket: &OwnedFd, queue: &Queue, clients: &mut Clients) -> io
             Ok(Accepted::Client(client)) => clients.enter(client.socket, true)?,
             Ok(Accepted::Gone) | Err(Errno::INTR) => {}
             Ok(Accepted::Exhausted(error)) => return Err(error),
-            Ok(Accepted::Nobody) | Err(Errno::AGAIN) => return Ok(()),
+            Ok(Accepted::NoClient) | Err(Errno::AGAIN) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
     }

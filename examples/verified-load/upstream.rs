@@ -90,7 +90,7 @@ async fn receive(load: Rc<Load>, socket: UnixDatagram) {
                 Ok(end) => drop(spawn_local(serve(Rc::clone(&load), end))),
                 Err(error) => eprintln!("verified-load: a client that was handed over: {error}"),
             },
-            Ok(Accepted::Gone | Accepted::Nobody) => {}
+            Ok(Accepted::Gone | Accepted::NoClient) => {}
             Ok(Accepted::Exhausted(error)) | Err(error) => {
                 eprintln!("verified-load: handover: {error}");
             }

@@ -69,7 +69,7 @@ pub struct ServerOptions {
     )]
     pub drain_timeout: TimeSpan,
 
-    /// The most connections open at a time; whoever comes then waits in the queue.
+    /// The most connections open at a time; further clients wait in the queue.
     #[arg(long, value_name = "N", env = "HELLO_WORLD_SERVER_CONNECTIONS_MAX",
           default_value_t = 16384, value_parser = positive)]
     pub connections_max: usize,

@@ -53,21 +53,21 @@ pub struct ProxyOptions {
     /// Take the listening sockets over from the proxy that answers at --control, and its place with
     /// them; without one there, start as usual.
     ///
-    /// Those that listen where --listen says are taken, no client is lost. The other proxy goes on
-    /// until this one is ready; then its open connections end as if it had been told to stop. Only
-    /// with --listen and --control.
+    /// Its sockets that listen at the addresses of --listen are taken; no client is lost. The other
+    /// proxy goes on until this one is ready; then its open connections end as if it had been told to
+    /// stop. Only with --listen and --control.
     #[arg(long, env = "DISNIX_TCP_PROXY_TAKE_OVER", value_parser = yes_or_no)]
     pub take_over: bool,
 
-    /// The most connections open at a time; whoever comes then waits in the queue.
+    /// The most connections open at a time; further clients wait in the queue.
     #[arg(long, value_name = "N", env = "DISNIX_TCP_PROXY_CONNECTIONS_MAX", default_value_t = 16384,
           value_parser = crate::service::program::positive)]
     pub connections_max: usize,
 
     /// The most connections open at a time from one source: an IPv4 address, or a /64 of IPv6.
     ///
-    /// Whoever comes then is reset, so that others do not wait behind. Without it there is no such limit.
-    /// Clients of AF_UNIX sockets do not count.
+    /// Further clients from there are reset, so that other clients do not wait behind them. Without
+    /// this option there is no such limit. Clients of AF_UNIX sockets do not count.
     #[arg(long, value_name = "N", env = "DISNIX_TCP_PROXY_CONNECTIONS_MAX_PER_SOURCE",
           value_parser = crate::service::program::positive)]
     pub connections_max_per_source: Option<usize>,

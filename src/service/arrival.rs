@@ -91,7 +91,7 @@ pub enum Accepted {
     /// The client has gone already, or is none: try the next one.
     Gone,
     /// No client waits.
-    Nobody,
+    NoClient,
     /// Descriptors or memory have run out; clients keep waiting.
     Exhausted(io::Error),
 }

@@ -175,7 +175,7 @@ impl Listener {
     }
 
     /// From now on only this process has the socket.
-    pub fn keep(&self) {
+    pub fn own(&self) {
         self.is_shared.store(false, Relaxed);
     }
 
@@ -232,10 +232,10 @@ impl Listener {
         loop {
             // Pending makes the next client wake the task, so it comes last.
             let Poll::Ready(ready) = self.watch()?.poll_read_ready(context) else {
-                return Ok(Accepted::Nobody);
+                return Ok(Accepted::NoClient);
             };
             match self.accept_now()? {
-                Accepted::Nobody => ready?.clear_ready(),
+                Accepted::NoClient => ready?.clear_ready(),
                 accepted => return Ok(accepted),
             }
         }
@@ -251,7 +251,7 @@ impl Listener {
             Errno::AGAIN => {
                 // Clients that are accepted from now on have just come.
                 self.has_old.store(false, Relaxed);
-                Ok(Accepted::Nobody)
+                Ok(Accepted::NoClient)
             }
             Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP => Err(errno.into()),
             errno if is_exhausted(&errno.into()) => Ok(Accepted::Exhausted(errno.into())),

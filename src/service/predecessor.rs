@@ -108,12 +108,12 @@ mod tests {
         drop(sockets().rest().unwrap());
         assert!(path.exists());
         let taken = listen(&mut sockets(), &text).unwrap();
-        taken[0].keep();
+        taken[0].own();
         taken[0].leave();
         drop(taken);
         assert!(path.exists());
         let surplus = sockets().rest().unwrap();
-        surplus[0].keep();
+        surplus[0].own();
         drop(surplus);
         assert!(!path.exists());
     }

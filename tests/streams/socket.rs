@@ -160,7 +160,9 @@ impl Upstream {
             Self::Unix(listener) => Socket::unix(listener.accept()?.0),
             Self::Handover(queue) => match Queue::default().receive(queue.as_fd())? {
                 Accepted::Client(client) => Socket::handed_over(client.socket),
-                Accepted::Gone | Accepted::Nobody => panic!("nobody leaves before being accepted"),
+                Accepted::Gone | Accepted::NoClient => {
+                    panic!("nobody leaves before being accepted")
+                }
                 Accepted::Exhausted(error) => return Err(error),
             },
         })

@@ -96,8 +96,8 @@ fn accept_batch(
         match accept_next(server, listeners, turn, context)? {
             Accepted::Client(arrival) => serve(server, arrival),
             Accepted::Gone => {}
-            Accepted::Nobody if accepted == 0 => return Poll::Pending,
-            Accepted::Nobody => break,
+            Accepted::NoClient if accepted == 0 => return Poll::Pending,
+            Accepted::NoClient => break,
             Accepted::Exhausted(error) => return Poll::Ready(Ok(Some(error))),
         }
     }
@@ -112,16 +112,16 @@ fn accept_next(
     context: &mut Context<'_>,
 ) -> io::Result<Accepted> {
     if !server.may_accept() {
-        return Ok(Accepted::Nobody);
+        return Ok(Accepted::NoClient);
     }
     for _ in 0..listeners.len() {
         *turn = (*turn + 1) % listeners.len();
         match listeners[*turn].accept(context)? {
-            Accepted::Nobody => {}
+            Accepted::NoClient => {}
             accepted => return Ok(accepted),
         }
     }
-    Ok(Accepted::Nobody)
+    Ok(Accepted::NoClient)
 }
 
 /// Serves a client on this thread.

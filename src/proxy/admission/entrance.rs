@@ -177,7 +177,7 @@ impl Admission {
             let client = match listener.accept_now()? {
                 Accepted::Client(client) => client,
                 Accepted::Gone => return Ok(AdmitOutcome::Gone),
-                Accepted::Nobody => return Ok(AdmitOutcome::NoClient),
+                Accepted::NoClient => return Ok(AdmitOutcome::NoClient),
                 Accepted::Exhausted(error) => return Ok(AdmitOutcome::Exhausted(error)),
             };
             if is_own(&client) {

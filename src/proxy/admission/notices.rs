@@ -32,8 +32,8 @@ pub(super) fn log(notice: &Notice, gate: &Gate, queued: u32) {
             GATE = state,
             OPEN = gate.open_connections(),
             QUEUED = queued,
-            "the lease of the lock is over: the proxy ends, as the lock said, and {} left to whoever \
-                 listens next",
+            "the lease of the lock is over: the proxy ends, as the lock said, and {} left to the \
+                 process that listens next",
             clause(queued, "waiting client", ("is", "are"))
         ),
         Notice::Force => tracing::warn!(

@@ -75,7 +75,7 @@ async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, prox
                 callers.make_room();
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }
-            Ok(Accepted::Gone | Accepted::Nobody) => {}
+            Ok(Accepted::Gone | Accepted::NoClient) => {}
             Err(error) => {
                 tracing::error!(ERROR = %error, "the control socket is broken: {error}");
                 return;
@@ -104,7 +104,7 @@ async fn next_caller(listeners: &[Listener]) -> io::Result<Accepted> {
     poll_fn(|context| {
         for listener in listeners {
             match listener.accept(context)? {
-                Accepted::Nobody => {}
+                Accepted::NoClient => {}
                 accepted => return Poll::Ready(Ok(accepted)),
             }
         }

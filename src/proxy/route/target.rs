@@ -40,8 +40,8 @@ impl RouteSettings {
         }
         if self.proxy_protocol.is_some() {
             return Some(
-                "clients that are handed over cannot be announced by --proxy-protocol: whoever serves \
-                 them has their own sockets, and sees who they are; leave one of the two away",
+                "clients that are handed over cannot be announced by --proxy-protocol: the service \
+                 has their own sockets, and sees who they are; leave one of the two away",
             );
         }
         self.requests.map(|_| {

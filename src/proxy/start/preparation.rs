@@ -137,7 +137,7 @@ impl Preparation {
                 );
             }
         }
-        clients.iter().chain(&*control).for_each(Listener::keep);
+        clients.iter().chain(&*control).for_each(Listener::own);
         Ok(())
     }
 }

@@ -173,7 +173,7 @@ impl Predecessor {
         let RetireReply { open } = retired.map_err(|obstacle| self.failure(obstacle))?;
         // Surplus listeners are closed, with their paths.
         for listener in self.surplus.drain(..) {
-            listener.keep();
+            listener.own();
             tracing::info!(LISTENER = %listener, "nobody listens on {listener} any more");
         }
         Ok(open)
