@@ -12,18 +12,6 @@ fn few() -> impl Iterator<Item = u64> {
     (13..56).step_by(3)
 }
 
-/// Lowers the limit of a program to what it has open.
-fn leave_no_descriptor(running: &Running) {
-    let none = libc::rlimit {
-        rlim_cur: 3,
-        rlim_max: 3,
-    };
-    let (limit, before) = (libc::RLIMIT_NOFILE, std::ptr::null_mut());
-    // SAFETY: prlimit(2) reads the struct that it is given, and returns nothing.
-    let lowered = unsafe { libc::prlimit(running.pid(), limit, &none, before) };
-    assert_eq!(lowered, 0);
-}
-
 fn is_named(running: Running) -> bool {
     let (status, log) = running.ends();
     assert_eq!(status.code(), Some(1), "{log}");
@@ -84,7 +72,7 @@ fn the_watchdog_hears_a_sign_of_life_when_no_descriptor_is_left() {
         let unit = Unit::new(program).listener(&mut None);
         let mut running = unit.env("WATCHDOG_USEC", "200000").ready();
         running.until(|message| message.contains("WATCHDOG=1"));
-        leave_no_descriptor(&running);
+        running.limit_descriptors(3);
         for _ in 0..3 {
             running.until(|message| message.contains("WATCHDOG=1"));
         }
@@ -98,7 +86,7 @@ fn a_queue_that_is_full_while_no_descriptor_is_left_is_logged() {
     let address = listener.local_addr().unwrap();
     let unit = Unit::new(PROXY).socket("clients", listener);
     let mut proxy = unit.arg("unix:/nonexistent/socket").ready();
-    leave_no_descriptor(&proxy);
+    proxy.limit_descriptors(3);
     let _client = connect(address);
     proxy.until_logged("1 client waits on");
 }

@@ -12,7 +12,7 @@ use super::event;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The shortest time between two log messages.
-const LOG_EVERY: Duration = Duration::from_secs(10);
+pub const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Whether descriptors or memory had run out.
 pub fn is_exhausted(error: &io::Error) -> bool {
@@ -38,6 +38,13 @@ pub struct TooFew(#[source] io::Error);
 /// Checks that `count` more descriptors can be opened now.
 pub fn make_sure_of(count: usize) -> Result<(), TooFew> {
     check_room(count).map_err(TooFew)
+}
+
+/// That descriptors have run out, if they have, or else this error: not everything that needs some says so when there
+/// are none, the resolver for example.
+pub fn or_shortage(error: io::Error) -> io::Error {
+    let shortage = check_room(2).err();
+    shortage.filter(is_exhausted).unwrap_or(error)
 }
 
 pub(super) fn check_room(count: usize) -> io::Result<()> {
@@ -88,7 +95,7 @@ impl Pause {
 
 /// What helps if descriptors or memory had run out. A directory for handovers that cannot be used, for example, has
 /// its reason in the error.
-fn advice(error: &io::Error) -> &'static str {
+pub fn advice(error: &io::Error) -> &'static str {
     match is_exhausted(error) || is_of_descriptors(error) {
         true => " (raise LimitNOFILE= or lower --connections-max)",
         false => "",

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::SockRef;
 use tempfile::TempDir;
 
@@ -212,6 +213,16 @@ impl Running {
         let pid = unsafe { libc::waitpid(self.pid(), &raw mut status, libc::WUNTRACED) };
         assert_eq!(pid, self.pid());
         assert!(libc::WIFSTOPPED(status), "it has ended instead");
+    }
+
+    /// How many descriptors it may have from now on, though not for good. Returns how many it could have before.
+    pub fn limit_descriptors(&self, limit: u64) -> u64 {
+        let limit = Rlimit {
+            current: Some(limit),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        let before = prlimit(Pid::from_raw(self.pid()), Resource::Nofile, limit);
+        before.unwrap().current.unwrap_or(u64::MAX)
     }
 
     /// Waits for a notification to systemd; returns it. Each is looked at once.

@@ -14,8 +14,11 @@ use super::connect_attempt::{ConnectAttempt, ConnectedUpstream, Upstream};
 use super::loops::LoopDetection;
 use super::spare::{Spare, domain};
 use crate::service::address::Address;
+use crate::service::clock::{Repetition, Uptime};
 use crate::service::congestion::{self, is_this_machine};
 use crate::service::connecting::{self, by};
+use crate::service::event;
+use crate::service::exhausted::{LOG_EVERY, advice, is_exhausted, or_shortage};
 use crate::service::happy_eyeballs::Race;
 use crate::service::leads_to;
 use crate::service::listener::{Listener, Peer};
@@ -85,6 +88,11 @@ impl Attempts {
         Instant::now() >= self.deadline
     }
 
+    /// The time begins anew: that the last attempt failed was not the upstream's fault.
+    fn begin_anew(&mut self) {
+        *self = Self::new(Instant::now(), self.limit, self.failed);
+    }
+
     async fn pause(&mut self) {
         sleep_until((Instant::now() + pause_after(self.failed)).min(self.deadline)).await;
         self.failed = self.failed.saturating_add(1);
@@ -105,6 +113,8 @@ pub struct Connector {
     /// After which time an upstream that does not answer counts as gone.
     keepalive: Option<Duration>,
     pub loops: Arc<LoopDetection>,
+    /// Of the log messages that descriptors or memory have run out.
+    shortage_reports: Arc<Repetition>,
 }
 
 impl Connector {
@@ -115,13 +125,18 @@ impl Connector {
     ) -> Self {
         let loops = Arc::<LoopDetection>::default();
         loops.expect(target.is_some_and(|target| leads_to::may_lead_to_one(target, listeners)));
-        Self { keepalive, loops }
+        Self {
+            keepalive,
+            loops,
+            shortage_reports: Arc::default(),
+        }
     }
 
     /// Connects to the target, again and again until it answers, so that a service that is just being started loses
     /// no client: the attempts after the first one, which is a worker's (`Route::first_attempt_limit`). The counterpart
     /// for handovers is `waiting_client::retry_handover`. Each attempt asks `target` anew, so that waiting clients
-    /// follow a change. `client`: as of [`log_failure`]. Cancel safe. Fails with the last error when the time is over.
+    /// follow a change. `client`: as of [`log_failure`]. Cancel safe. Fails with the last error when the time is over,
+    /// which begins anew while there are no descriptors for it.
     pub async fn connect_with_retries(
         &self,
         target: impl Fn() -> Arc<Address>,
@@ -137,6 +152,10 @@ impl Connector {
                 Err(error) => error,
             };
             log_failure(&target_now, &error, client);
+            if is_exhausted(&error) {
+                self.report_shortage(&target_now, &error);
+                attempts.begin_anew();
+            }
             // If that fails, a later attempt makes one.
             let _ = spare.reserve(&target_now);
             if attempts.are_over() {
@@ -147,6 +166,16 @@ impl Connector {
                 });
             }
             attempts.pause().await;
+        }
+    }
+
+    fn report_shortage(&self, target: &Address, error: &io::Error) {
+        if self.shortage_reports.is_due(LOG_EVERY, Uptime::now()).0 {
+            tracing::warn!(
+                MESSAGE_ID = event::NO_DESCRIPTORS, UPSTREAM = %target, ERROR = %error,
+                "cannot connect to {target}: {error}; clients that were accepted wait until it succeeds{}",
+                advice(error)
+            );
         }
     }
 
@@ -214,7 +243,7 @@ impl Connector {
             io::ErrorKind::TimedOut => {
                 io::Error::new(error.kind(), format!("the look-up of {host} timed out"))
             }
-            _ => error,
+            _ => or_shortage(error),
         })?;
         let now = Instant::now();
         let until = deadline.min(now + ATTEMPT);

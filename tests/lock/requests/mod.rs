@@ -6,3 +6,4 @@ mod held;
 mod losses;
 mod opaque;
 mod peers;
+mod scarce;
