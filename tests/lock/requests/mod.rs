@@ -3,6 +3,7 @@
 mod detaching;
 mod ends;
 mod held;
+mod limits;
 mod losses;
 mod opaque;
 mod peers;

@@ -296,7 +296,8 @@ impl Connection {
         let stalls = ways.into_iter().zip(&self.traffic.stalls);
         stalls
             .filter_map(|((socket, written), stall)| {
-                let waiting = kernel::unacknowledged_bytes(socket?).ok()?;
+                // Where there is no upstream, nothing waits for it.
+                let waiting = socket.map_or(Ok(0), kernel::unacknowledged_bytes).ok()?;
                 Some(stall.look(written, waiting as u64, now))
             })
             .max()
