@@ -5,6 +5,8 @@
 
 mod carrier;
 mod cost;
+mod http;
+mod kinds;
 mod manager;
 mod plan;
 mod proxy;

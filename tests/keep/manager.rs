@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::sockets::{Kind, Place};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
 /// Set in the process that relays.
 pub const ROLE: &str = "KEEP_TEST_TARGET";
@@ -86,7 +87,7 @@ impl Manager {
             threads,
             child: None,
             environment: Vec::new(),
-            arguments: Vec::new(),
+            arguments: vec!["--keep-connections=yes".to_owned()],
             ready,
             room,
             limit: None,
@@ -109,6 +110,11 @@ impl Manager {
         self.directory.path()
     }
 
+    /// The proxy's control socket.
+    pub fn control(&self) -> PathBuf {
+        self.directory().join("control")
+    }
+
     /// How many descriptors are in the store.
     pub fn stored(&self) -> usize {
         self.store.lock().unwrap().len()
@@ -122,6 +128,12 @@ impl Manager {
     /// Adds to the arguments of the proxy.
     pub fn arg(&mut self, argument: &str) {
         self.arguments.push(argument.to_owned());
+    }
+
+    /// Has connections end with the process.
+    pub fn keep_nothing(&mut self) {
+        self.arg("--keep-connections=no");
+        self.arguments.remove(0);
     }
 
     /// What the processes hold of memory that is theirs alone.
@@ -150,6 +162,17 @@ impl Manager {
     pub fn limit_descriptors(&mut self, descriptors: Option<u64>) {
         let user = rustix::process::geteuid().as_raw();
         self.limit = descriptors.map(|descriptors| (descriptors, user));
+    }
+
+    /// How many descriptors the process may have from now on, though not for good. Returns how many it could have before.
+    pub fn change_limit(&self, descriptors: u64) -> u64 {
+        let process = self.child.as_ref().unwrap();
+        let limit = Rlimit {
+            current: Some(descriptors),
+            maximum: getrlimit(Resource::Nofile).maximum,
+        };
+        let before = prlimit(Some(Pid::from_child(process)), Resource::Nofile, limit);
+        before.unwrap().current.unwrap_or(u64::MAX)
     }
 
     /// As `FileDescriptorStoreMax=`.
@@ -188,13 +211,9 @@ impl Manager {
             Program::Proxy => command
                 .arg(env!("CARGO_BIN_EXE_disnix-tcp-proxy"))
                 .args(self.proxy_target())
-                .args([
-                    "--keep-connections=yes",
-                    "--connections-max=1000",
-                    "--log-level=warn",
-                ])
+                .args(["--connections-max=1000", "--log-level=warn"])
                 .arg("--control")
-                .arg(self.directory.path().join("control"))
+                .arg(self.control())
                 .args(&self.arguments)
                 .env("DISNIX_TCP_PROXY_THREADS", self.threads.to_string())
                 .env_remove("JOURNAL_STREAM"),

@@ -7,6 +7,8 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
 /// A kind of socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -49,10 +51,36 @@ impl Kind {
     }
 }
 
+impl Place {
+    /// What the proxy is told as its target.
+    pub fn target(&self) -> String {
+        match self {
+            Self::Tcp(address) | Self::Mptcp(address) => address.to_string(),
+            Self::Unix(path) => path.to_string_lossy().into_owned(),
+        }
+    }
+
+    /// A connected socket.
+    pub fn connect(&self) -> io::Result<Socket> {
+        let (socket, address) = match self {
+            Self::Tcp(address) => (
+                Socket::new(Domain::IPV4, Type::STREAM, None)?,
+                (*address).into(),
+            ),
+            Self::Mptcp(address) => (mptcp()?, (*address).into()),
+            Self::Unix(path) => (
+                Socket::new(Domain::UNIX, Type::STREAM, None)?,
+                SockAddr::unix(path)?,
+            ),
+        };
+        socket.connect(&address)?;
+        Ok(socket)
+    }
+}
+
 /// A socket of MPTCP, if the kernel supports it.
-pub fn mptcp() -> io::Result<socket2::Socket> {
-    let protocol = Some(socket2::Protocol::MPTCP);
-    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, protocol)
+pub fn mptcp() -> io::Result<Socket> {
+    Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP))
 }
 
 /// A stream socket of either family.

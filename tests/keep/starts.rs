@@ -48,8 +48,7 @@ fn a_saved_target_that_is_of_no_use_ends_no_connection_and_another_one_can_be_se
             fs::remove_dir(manager.directory().join("target")).unwrap();
         }
         let mut ctl = Command::new(env!("CARGO_BIN_EXE_disnix-tcp-proxyctl"));
-        ctl.arg("--control")
-            .arg(manager.directory().join("control"));
+        ctl.arg("--control").arg(manager.control());
         let output = ctl.args(["set-target", &upstream.target()]).output();
         let output = output.unwrap();
         assert!(output.status.success(), "{how}: {output:?}");

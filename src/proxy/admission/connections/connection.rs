@@ -102,6 +102,10 @@ impl Connection {
             },
             Relaxed,
         );
+        // So that a process that is replaced often does not take every connection for active.
+        let quiet = Duration::from_millis(info.received_ms.min(info.sent_ms).into());
+        let active = Uptime::now().as_micros().saturating_sub(micros(quiet));
+        self.traffic.set_active(Uptime::from_micros(active));
     }
 
     /// Requests the end of the connection. Returns the handover slot to be cut if the connection is handed over: then
