@@ -15,10 +15,10 @@ from lab.errors import Unmet
 SUITES = {"252": "bookworm", "257": "trixie", "262": "unstable"}
 
 # redis-server is the service without socket activation. Dysnomia's module `process` uses daemon. haproxy and nginx
-# are compared with the proxy. python3 is for the service in services/; clients, and upstreams that a test serves by
-# hand, run in the test's own process.
+# are compared with the proxy. python3 is for the service in services/, wrk a client that keeps its connections; other
+# clients, and upstreams that a test serves by hand, run in the test's own process.
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "netcat-openbsd",
-            "redis-server", "redis-tools", "daemon", "haproxy", "nginx", "libnginx-mod-stream", "python3")
+            "redis-server", "redis-tools", "daemon", "haproxy", "nginx", "libnginx-mod-stream", "python3", "wrk")
 
 # Enabled by their packages; here a test starts what it needs.
 DISABLED = ("redis", "haproxy", "nginx", "apache2")

@@ -62,6 +62,19 @@ async def app(scope, receive, send):
     await send({{"type": "http.response.body", "body": body}})
 """
 
+AIOHTTP = """from aiohttp import web
+
+VERSION = {version}
+
+async def reply(request):
+    await request.read()
+    return web.Response(text=f"v{{VERSION}} {{request.method}} {{request.path}}\\n")
+
+app = web.Application()
+app.router.add_route("*", "/{{path:.*}}", reply)
+web.run_app(app, host="127.0.0.1", port=8080, keepalive_timeout=600, backlog=4096, access_log=None)
+"""
+
 NODE = """const server = require('http').createServer((request, response) => {{
   request.resume().on('end', () => response.end(`v{version} ${{request.method}} ${{request.url}}\\n`));
 }});
@@ -74,6 +87,7 @@ SERVICE = """[Service]
 ExecStart={command}
 WorkingDirectory=/srv
 Environment=PYTHONDONTWRITEBYTECODE=1
+LimitNOFILE=65536
 """
 
 SOCKET = """[Socket]
@@ -168,6 +182,14 @@ class Uvicorn(WebService):
     packages = ("uvicorn",)
     files = {"/srv/app.py": ASGI}
     command = "/usr/bin/uvicorn --host=127.0.0.1 --port=8080 --timeout-keep-alive=600 --lifespan=off app:app"
+
+
+class Aiohttp(WebService):
+    """Its own server on asyncio; SIGTERM has it end its connections."""
+
+    packages = ("python3-aiohttp",)
+    files = {"/srv/service.py": AIOHTTP}
+    command = "/usr/bin/python3 /srv/service.py"
 
 
 class Node(WebService):

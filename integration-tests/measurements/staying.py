@@ -1,5 +1,5 @@
 """Ten replacements of every service behind clients that keep their connection, as a table: with a lock, with a lock
-while the proxy is killed, and without one.
+while the proxy is killed, and without one; and of nginx under wrk.
 
 The services that no test needs are in a root of their own, which is made when it is needed."""
 
@@ -8,7 +8,7 @@ import contextlib
 from lab import case, roots
 from lab.case import only_on
 from lab.unrepeating import UnrepeatingClients
-from lab.web_services import Apache, Gunicorn, Nginx, Node, PythonHttp, Uvicorn
+from lab.web_services import Aiohttp, Apache, Gunicorn, Nginx, Node, PythonHttp, Uvicorn
 from tests.clients_of_requests import CLIENTS, PORT, RequestsTest
 
 UPGRADES = 10
@@ -18,7 +18,7 @@ HEAD = "| service | replaced | upgrades | requests | of them POST | failed GET |
 @only_on("252")
 class Staying(RequestsTest):
     def setUp(self):
-        more = [package for service in (Apache, Gunicorn, Node, Uvicorn) for package in service.packages]
+        more = [package for service in (Aiohttp, Apache, Gunicorn, Node, Uvicorn) for package in service.packages]
         root = roots.root(case.surroundings.version, tuple(more))
         self.host = self.boot(layers=[*case.surroundings.layers[:-1], root])
 
@@ -37,7 +37,7 @@ class Staying(RequestsTest):
         lost = [method for method, *_ in clients.failed]
         print(f"| {service.__name__} | {what} | {upgrades} | {clients.served} | {clients.posts} | {lost.count('GET')} "
               f"| {lost.count('POST')} | {len(clients.wrong)} |")
-        for one in clients.wrong[:3] + clients.failed[:3]:
+        for one in clients.wrong[:3] + sorted(clients.failed)[:3]:
             print(f"  {one}")
 
     def test_nginx(self):
@@ -55,5 +55,17 @@ class Staying(RequestsTest):
     def test_uvicorn(self):
         self._measure(Uvicorn)
 
+    def test_aiohttp(self):
+        self._measure(Aiohttp)
+
     def test_node(self):
         self._measure(Node)
+
+
+@only_on("252")
+class UnderWrk(RequestsTest):
+    def test_nginx(self):
+        self.under_wrk(case.times(UPGRADES))
+
+    def test_nginx_while_the_proxy_is_killed(self):
+        self.under_wrk(case.times(UPGRADES), self.killing)
