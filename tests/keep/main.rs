@@ -11,6 +11,7 @@ mod manager;
 mod plan;
 mod proxy;
 mod relay;
+mod repeated;
 mod requests;
 mod sockets;
 mod starts;

@@ -111,7 +111,7 @@ fn every_request_is_answered_between_local_sockets_while_the_proxy_is_killed_and
 }
 
 /// A proxy whose clients stay, with this service.
-fn staying(service: &TcpListener, options: &[&str]) -> Manager {
+pub fn staying(service: &TcpListener, options: &[&str]) -> Manager {
     let target = service.local_addr().unwrap().to_string();
     let mut manager = Manager::of(Program::Proxy, Kind::Tcp, target, 1);
     options.iter().for_each(|option| manager.arg(option));
@@ -120,12 +120,12 @@ fn staying(service: &TcpListener, options: &[&str]) -> Manager {
 }
 
 /// A client and its upstream.
-fn pair(manager: &Manager, service: &TcpListener) -> (TcpStream, TcpStream) {
+pub fn pair(manager: &Manager, service: &TcpListener) -> (TcpStream, TcpStream) {
     let client = TcpStream::connect(manager.address()).unwrap();
     (patient(client), accept(service))
 }
 
-fn accept(service: &TcpListener) -> TcpStream {
+pub fn accept(service: &TcpListener) -> TcpStream {
     patient(service.accept().unwrap().0)
 }
 
@@ -136,15 +136,15 @@ fn patient(stream: TcpStream) -> TcpStream {
 }
 
 /// These bytes go from one to the other.
-fn pass((mut from, mut to): (&TcpStream, &TcpStream), text: &str) {
+pub fn pass((mut from, mut to): (&TcpStream, &TcpStream), text: &str) {
     from.write_all(text.as_bytes()).unwrap();
     let mut bytes = vec![0; text.len()];
     to.read_exact(&mut bytes).unwrap();
     assert_eq!(String::from_utf8_lossy(&bytes), text);
 }
 
-const ASKS: &str = "GET / HTTP/1.1\r\n\r\n";
-const ANSWERS: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
+pub const ASKS: &str = "GET / HTTP/1.1\r\n\r\n";
+pub const ANSWERS: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
 #[test]
 fn a_detached_client_is_attached_by_the_next_process_when_it_speaks() {

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::connections::Connection;
 use super::entrance::Admission;
+use super::unanswered_request::UnansweredRequest;
 use crate::proxy::upstream::{Spare, pause_after};
 use crate::service::address::Address;
 
@@ -19,8 +20,8 @@ pub struct AdmittedClient {
     pub wait_start: Instant,
     /// How often it has returned from a handover.
     returns: u32,
-    /// A request that its upstream did not answer, to be sent again to the next one; empty otherwise.
-    pub request: Box<[u8]>,
+    /// A request that its upstream did not answer, to be sent again to the next one.
+    pub request: UnansweredRequest,
     /// How many upstreams in a row have ended without an answer.
     pub unanswered: u8,
     /// Whether it was without an upstream when the gate closed, and needs one: it gets one when the gate opens, also if
@@ -46,7 +47,7 @@ impl AdmittedClient {
             spare,
             wait_start: Instant::now(),
             returns: 0,
-            request: Box::default(),
+            request: UnansweredRequest::default(),
             unanswered: 0,
             is_held: false,
             count: Count {

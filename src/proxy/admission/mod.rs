@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! proxy::admission::admitted_client  a client that counts until it is dropped
+//! proxy::admission::unanswered_request  a request that goes to the next upstream
 //! proxy::admission::detaching  clients that stay without an upstream
 //! proxy::admission::entrance  the one entrance to the gate: its mutex, and what follows from its changes
 //! proxy::admission::notices | proxy::admission::views  the gate in the journal; behind its mutex, as others see it
@@ -20,6 +21,7 @@ mod entrance;
 mod gate;
 mod notices;
 mod state;
+mod unanswered_request;
 mod views;
 mod wakers;
 
@@ -30,4 +32,5 @@ pub use doors::Doors;
 pub use entrance::{Admission, AdmitOutcome};
 pub use gate::{Attaching, CallerId, Gate, LockRequest, Mode, OpenReason, Outcome};
 pub use state::{LockDirectory, TargetFile};
+pub use unanswered_request::UnansweredRequest;
 pub use views::GateProgress;

@@ -53,6 +53,7 @@ impl Keep {
             };
             let _ = (slot.state(), slot.id(), slot.accepted_at(), slot.text());
             let _ = (slot.requests(), slot.carried(), slot.is_used());
+            let _ = slot.held_request();
             let counts = || Way::BOTH.map(|way| (slot.flow(way).taken(), slot.flow(way).given()));
             if settle(SLOTS, slot, &sockets, &BTreeMap::new()).is_ok() {
                 // Done again after a kill in between, it has the same result.

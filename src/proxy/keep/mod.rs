@@ -32,6 +32,9 @@
 //! 7. A client that stays is detached ([`Parking::detach`]) when nothing is in hand and its socket has been sent
 //!    everything. Only then its upstream is shut down ([`crate::service::ending::end_both_ways`]), then closed.
 //! 8. For its next upstream it begins anew ([`Slot::begin_anew`]), before it is parked with that one.
+//! 9. A request that is repeated is held when the slot has begun anew ([`Slot::hold_request`]), until the client is
+//!    parked with the next upstream and the request is in front ([`Flow::prefix`], [`Slot::begin_repeated`]); only then
+//!    it is sent.
 
 mod error;
 mod keeper;
@@ -52,7 +55,7 @@ pub use start::{Started, start};
 pub use store::{NAME, separate};
 pub use table::account;
 pub use table::layout::{BUFFER, Phase};
-pub use table::{Buffer, Buffers, Flow, Slot, Way};
+pub use table::{Buffer, Buffers, Flow, HeldRequest, Slot, Way};
 pub use will::heir_of;
 
 #[cfg(fuzzing)]

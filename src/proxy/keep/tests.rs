@@ -2,6 +2,7 @@
 
 mod detached;
 mod garbage;
+mod held;
 mod recycling;
 mod reported_reset;
 mod unparked;
@@ -267,6 +268,7 @@ fn every_phase_becomes_what_it_should() {
             Stage::Accepted => (restored.slot.index(), 'a', 0),
             Stage::InHandover => (restored.slot.index(), 'g', restored.slot.note()),
             Stage::HandedOver => (restored.slot.index(), 'h', 0),
+            Stage::Held { .. } => (restored.slot.index(), 'r', 0),
             Stage::Connected { .. } => (restored.slot.index(), 'c', 0),
         })
         .collect();

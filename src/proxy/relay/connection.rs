@@ -125,12 +125,15 @@ impl Relay {
     }
 
     /// Sends the PROXY header to the upstream before the first byte of the client, and behind it a request that
-    /// another upstream did not answer; both may be empty.
-    pub fn announce(&mut self, header: &[u8], request: &[u8]) {
-        if let (Some(requests), false) = (&mut self.requests, request.is_empty()) {
-            requests.repeat(request);
-        }
+    /// another upstream did not answer; both may be empty. Returns where the connection is in its requests then, to be
+    /// written down after a request ([`Slot::begin_repeated`]).
+    pub fn announce(&mut self, header: &[u8], request: &[u8]) -> [u64; 3] {
+        let words = match &mut self.requests {
+            Some(requests) if !request.is_empty() => requests.repeat(request),
+            _ => [0; 3],
+        };
         self.up.preface(&[header, request].concat());
+        words
     }
 
     /// Carries what can be carried now, at most a turn's worth each way.

@@ -350,20 +350,22 @@ impl RequestTracking {
         self.copy.bytes.take()
     }
 
-    /// What was received of a request that another upstream did not answer is sent again, first of all.
-    pub(super) fn repeat(&mut self, request: &[u8]) {
+    /// What was received of a request that another upstream did not answer is sent again, first of all. Returns what the
+    /// caller has to write down.
+    pub(super) fn repeat(&mut self, request: &[u8]) -> [u64; 3] {
         self.conversation.look_at_request(request, More::MayCome);
         let length = self.conversation.request_passes_until();
+        if length < request.len() as u64 {
+            // An earlier process told requests of another kind apart.
+            self.conversation.set_opaque(Opaque::Unreadable);
+        }
         self.length = Some(length);
         self.copy.bytes.clear();
         self.copy.bytes.extend(request);
         self.copy.is_growing = (request.len() as u64) < length;
         self.limits[Way::Up as usize] = ReceiveLimit::at(request.len() as u64);
         self.pass(Way::Up, 0);
-        if let Some(slot) = self.slot {
-            slot.set_repeated(request.len() as u64);
-        }
-        self.write_down();
+        self.conversation.words()
     }
 
     fn write_down(&self) {

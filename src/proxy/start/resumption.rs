@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::proxy::admission::AdmittedClient;
+use crate::proxy::admission::{AdmittedClient, UnansweredRequest};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::event;
 use crate::proxy::keep::{self, LostConnection, RestoredConnection, Slot, Stage, Started, Way};
@@ -27,16 +27,7 @@ pub fn resume(proxy: &Arc<Proxy>, started: Started) {
         reclaim(proxy, client, slot);
     }
     for restored in detached {
-        let RestoredConnection { slot, stage, .. } = restored;
-        let client = admit(proxy, restored.client, slot);
-        if let Stage::Connected { upstream, .. } = stage {
-            // The process was killed just before it ended that.
-            let connected = ConnectedUpstream::new(upstream.into(), target(proxy, &slot.text()));
-            client.connection().restore_upstream(connected);
-        }
-        proxy.admission.adopt_detached(client.connection());
-        client.park();
-        proxy.workers.resume_detached(client);
+        resume_detached(proxy, restored);
     }
     for restored in relayed {
         let RestoredConnection { slot, stage, .. } = restored;
@@ -65,6 +56,36 @@ pub fn resume(proxy: &Arc<Proxy>, started: Started) {
     }
 }
 
+/// Continues with a client that has no upstream, and perhaps a request for the next one.
+fn resume_detached(proxy: &Proxy, restored: RestoredConnection) {
+    let RestoredConnection { slot, stage, .. } = restored;
+    let mut client = admit(proxy, restored.client, slot);
+    match stage {
+        Stage::Connected { upstream, .. } => {
+            // The process was killed just before it ended that.
+            let connected = ConnectedUpstream::new(upstream.into(), target(proxy, &slot.text()));
+            client.connection().restore_upstream(connected);
+        }
+        Stage::Held {
+            request,
+            length,
+            attempts,
+        } => {
+            client.request = UnansweredRequest::restored(request, length);
+            client.unanswered = attempts;
+            client.is_held = true;
+        }
+        _ => {}
+    }
+    proxy.admission.adopt_detached(client.connection());
+    if client.is_held && proxy.route.settings.requests.is_none() {
+        // It might be handed over, without its request.
+        return lose_request(&client);
+    }
+    client.park();
+    proxy.workers.resume_detached(client);
+}
+
 /// Ends all of them, because this process cannot carry any: the next one might not either, and no peer should
 /// wait in vain.
 pub fn give_up(started: Started) {
@@ -88,9 +109,9 @@ pub fn give_up(started: Started) {
     }
 }
 
-/// Whether the client stays without an upstream, between two requests, or was about to.
+/// Whether the client stays without an upstream, between two requests or with one that is sent again, or was about to.
 fn is_detached(restored: &RestoredConnection) -> bool {
-    restored.slot.requests()[0] == Slot::DETACHED[0]
+    matches!(restored.stage, Stage::Held { .. }) || restored.slot.requests()[0] == Slot::DETACHED[0]
 }
 
 /// Whether a request that is sent again to another upstream is there.
@@ -98,7 +119,7 @@ fn has_request(slot: Slot) -> bool {
     u64::from(slot.flow(Way::Up).prefix_length()) >= slot.repeated()
 }
 
-/// The process was killed after an upstream had failed to answer a request, and before another one had got it.
+/// The process was killed after an upstream had failed to answer a request, and before that was held for another one.
 fn lose_request(client: &AdmittedClient) {
     let connection = client.connection();
     connection.reset_on_close();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::carried_connection::CarriedConnection;
-use crate::proxy::admission::AdmittedClient;
+use crate::proxy::admission::{AdmittedClient, UnansweredRequest};
 use crate::proxy::route::Route;
 
 /// How many upstreams in a row may end without an answer. One more is not enough: that may be reached through a
@@ -18,12 +18,13 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The upstream has ended before it has answered a request: takes the connection apart, so that the request can be sent
 /// to another one. Nothing is left to be told to the upstream.
 pub(super) fn take_client(mut carried: CarriedConnection, route: &Route) -> AdmittedClient {
-    // Until another upstream has the request, it is written down that one is under way: a process that finds that,
-    // and not the request, resets the client.
-    let request = carried.relay.take_request();
+    // Until it is held, a process finds that a request was under way, and not the request: it resets the client.
+    let slot = carried.connection().slot;
+    let keep = route.admission.keep.filter(|_| slot.is_some());
+    let request = UnansweredRequest::new(carried.relay.take_request(), keep);
     carried.end_upstream(route);
     let mut client = carried.admitted;
-    client.request = request.into();
+    client.request = request;
     client.unanswered += 1;
     client
 }
@@ -47,10 +48,9 @@ pub(super) fn prepare(client: &mut AdmittedClient) -> Option<Duration> {
             );
             return None;
         }
-        match client.request.len() {
-            0 => slot.set_requests([0; 3]),
-            // A process that finds an upstream, and this request not in front of it, resets the client.
-            length => slot.set_repeated(length as u64),
+        match client.request.bytes() {
+            [] => slot.set_requests([0; 3]),
+            _ => client.request.hold(slot, client.unanswered),
         }
     }
     Some(PAUSE * u32::from(client.unanswered))

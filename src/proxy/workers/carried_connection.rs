@@ -95,8 +95,15 @@ impl CarriedConnection {
     fn announce(&mut self, route: &Route) {
         let request = std::mem::take(&mut self.admitted.request);
         let header = self.header(route);
-        if !header.is_empty() || !request.is_empty() {
-            self.relay.announce(&header, &request);
+        let bytes = request.bytes();
+        if header.is_empty() && bytes.is_empty() {
+            return;
+        }
+        let requests = self.relay.announce(&header, bytes);
+        if let Some(slot) = self.connection().slot
+            && !bytes.is_empty()
+        {
+            slot.begin_repeated(bytes.len() as u64, requests);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::proxy::keep::options::KeepOptions;
 use crate::proxy::keep::parking::{Parking, queue};
 use crate::proxy::keep::table::account::Unclear;
 use crate::proxy::keep::table::layout::{Phase, State};
-use crate::proxy::keep::table::{Buffers, Slot, Way};
+use crate::proxy::keep::table::{Buffers, HeldRequest, Slot, Way};
 use crate::service::clock::Uptime;
 use crate::service::ending;
 
@@ -90,7 +90,10 @@ impl Restoration {
         let state = slot.state();
         // What a lot has of a connection that could not be parked dates from before its upstream.
         let is_current = |sockets: &Sockets| {
-            state.phase != Phase::Connected || state.parked || sockets.lot.is_none()
+            state.phase != Phase::Connected
+                || state.parked
+                || sockets.lot.is_none()
+                || slot.held_request().is_some()
         };
         let Some(mut sockets) = sockets.filter(is_current) else {
             if state.phase.is_live() {
@@ -99,6 +102,10 @@ impl Restoration {
             parking.free_slot(slot.index());
             return None;
         };
+        if let (Phase::Accepted | Phase::Connected, Some(held)) = (state.phase, slot.held_request())
+        {
+            return self.hold(parking, slot, sockets, held);
+        }
         let stage = match state.phase {
             Phase::Free => return None,
             Phase::Claimed | Phase::Accepted => self.without_upstream(parking, slot, &sockets)?,
@@ -108,13 +115,7 @@ impl Restoration {
                 sockets.end(parking, slot);
                 return None;
             }
-            Phase::Connected => match settle(parking.table.buffers(), slot, &sockets, pipes) {
-                Ok(flows) => return Some(SettledConnection { sockets, flows }),
-                Err(why) => {
-                    self.give_up(parking, slot, &sockets, why);
-                    return None;
-                }
-            },
+            Phase::Connected => return self.with_upstream(parking, slot, sockets, pipes),
         };
         if let Some(upstream) = sockets.upstream.take() {
             // The client gets another one. If it has used this one, that is to end in order.
@@ -136,6 +137,49 @@ impl Restoration {
             stage,
         });
         None
+    }
+
+    /// Finds out where a connection is. `None` if that is not certain.
+    fn with_upstream(
+        &mut self,
+        parking: &Parking,
+        slot: Slot,
+        sockets: Sockets,
+        pipes: &BTreeMap<u32, [OwnedFd; 2]>,
+    ) -> Option<SettledConnection> {
+        match settle(parking.table.buffers(), slot, &sockets, pipes) {
+            Ok(flows) => Some(SettledConnection {
+                sockets,
+                flows,
+                held: None,
+            }),
+            Err(why) => {
+                self.give_up(parking, slot, &sockets, why);
+                None
+            }
+        }
+    }
+
+    /// Prepares a client for the upstream that gets its request. One that it has was sent nothing yet.
+    fn hold(
+        &mut self,
+        parking: &Parking,
+        slot: Slot,
+        mut sockets: Sockets,
+        held: HeldRequest,
+    ) -> Option<SettledConnection> {
+        slot.leave_upstream();
+        if let Some(upstream) = sockets.upstream.take() {
+            ending::end_both_ways(upstream);
+        }
+        self.without_upstream(parking, slot, &sockets)?;
+        match SettledConnection::held(parking.table.buffers(), sockets, held) {
+            Ok(settled) => Some(settled),
+            Err((sockets, why)) => {
+                self.give_up(parking, slot, &sockets, why);
+                None
+            }
+        }
     }
 
     /// Prepares a client without an upstream for the next one. `None` if it has left, or cannot get one.
@@ -228,10 +272,28 @@ fn resume(
     settled: SettledConnection,
     supply: &mut Supply,
 ) -> Option<RestoredConnection> {
-    let SettledConnection { sockets, flows } = settled;
+    let SettledConnection {
+        sockets,
+        flows: [up, down],
+        held,
+    } = settled;
     sockets.settle_in(parking, slot);
+    if let Some(held) = held {
+        let Some(InHand::Buffer(request, part)) = supply.take(up.in_hand) else {
+            sockets.end(parking, slot);
+            return None;
+        };
+        return Some(RestoredConnection {
+            slot,
+            client: sockets.client,
+            stage: Stage::Held {
+                request,
+                length: part.len(),
+                attempts: held.attempts,
+            },
+        });
+    }
     sockets.shut_down(slot);
-    let [up, down] = flows;
     let flows = [(Way::Up, up), (Way::Down, down)].map(|(way, flow)| RestoredFlow {
         in_hand: supply.take(flow.in_hand).unwrap_or(InHand::None),
         finished: slot.flow(way).is_finished(),

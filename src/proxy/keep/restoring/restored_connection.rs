@@ -23,6 +23,15 @@ pub struct RestoredConnection {
 pub enum Stage {
     /// It was accepted. Nothing was received or sent.
     Accepted,
+    /// It has no upstream, and its next one gets a request first.
+    Held {
+        /// Where the request is.
+        request: Buffer,
+        /// Its bytes.
+        length: usize,
+        /// How many upstreams did not answer it.
+        attempts: u8,
+    },
     /// Its handover had begun: the slot's note shows whether it was completed.
     InHandover,
     /// It was handed over.

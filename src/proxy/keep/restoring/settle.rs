@@ -8,13 +8,15 @@ use crate::proxy::keep::table::account::{
     self, Act, Balance, HeldBytes, Kernel, Place, Record, Unclear,
 };
 use crate::proxy::keep::table::counters::{self, Opener};
-use crate::proxy::keep::table::{Flow, Slot, Way};
+use crate::proxy::keep::table::{Flow, HeldRequest, Slot, Way};
 use crate::service::kernel::{TcpCounters, tcp_counters};
 
 /// A connection of which it is known where it is.
 pub(super) struct SettledConnection {
     pub(super) sockets: Sockets,
     pub(super) flows: [SettledFlow; 2],
+    /// What is in hand from the client is this, and waits for an upstream.
+    pub(super) held: Option<HeldRequest>,
 }
 
 /// One direction of it.
@@ -147,6 +149,31 @@ impl CountedEnds {
 }
 
 impl SettledConnection {
+    /// A client without an upstream, with a request for the next one. A buffer's number has to be below `buffers`.
+    pub(super) fn held(
+        buffers: u32,
+        sockets: Sockets,
+        held: HeldRequest,
+    ) -> Result<Self, (Sockets, Unclear)> {
+        if held.buffer >= buffers || held.length == 0 {
+            return Err((sockets, Unclear::Missing));
+        }
+        let flow = |in_hand| SettledFlow {
+            in_hand,
+            source_broken: false,
+        };
+        let request = HeldBytes {
+            place: Place::Buffer(held.buffer),
+            from: 0,
+            length: held.length.into(),
+        };
+        Ok(Self {
+            sockets,
+            flows: [flow(Some(request)), flow(None)],
+            held: Some(held),
+        })
+    }
+
     /// The buffers and pipes that it has bytes in.
     pub(super) fn places(&self) -> impl Iterator<Item = Place> {
         let flows = self.flows.iter();

@@ -5,7 +5,7 @@
 //! - `slot`, `flow`: what is written down of a connection and of each of its directions;
 //! - [`account`]: what was under way when the process died (pure); `counters`: what the kernel's counters of a socket
 //!   mean (pure);
-//! - `anew`: a client that gets another upstream;
+//! - `anew`: a client that gets another upstream; `held`: its request, that waits for it;
 //! - `buffers`: memory for bytes in hand.
 
 pub mod account;
@@ -15,6 +15,7 @@ pub mod counters;
 mod file;
 mod flow;
 mod free;
+mod held;
 pub mod layout;
 pub mod mapping;
 mod slot;
@@ -24,4 +25,5 @@ pub use buffers::{Buffer, Buffers};
 pub use file::known_top;
 pub use file::{NONE, Table};
 pub use flow::{Flow, Way};
+pub use held::HeldRequest;
 pub use slot::Slot;

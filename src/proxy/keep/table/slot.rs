@@ -172,7 +172,19 @@ impl Slot {
     /// between leaves the first of the new ones and the last of those before.
     #[inline]
     pub fn set_requests(self, requests: [u64; 3]) {
-        for (place, number) in self.raw.requests.iter().zip(requests) {
+        let [first, others @ ..] = requests;
+        self.set_first_request_word(first);
+        self.set_other_request_words(others);
+    }
+
+    #[inline]
+    pub(super) fn set_first_request_word(self, word: u64) {
+        self.raw.requests[0].store(word, Release);
+    }
+
+    #[inline]
+    pub(super) fn set_other_request_words(self, words: [u64; 2]) {
+        for (place, number) in self.raw.requests[1..].iter().zip(words) {
             place.store(number, Release);
         }
     }

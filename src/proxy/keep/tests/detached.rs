@@ -8,7 +8,7 @@ use crate::proxy::keep::table::layout::{RawFlow, RawSlot, SLOTS_AT, State};
 use crate::service::ending;
 
 /// Carries these bytes one way, with everything that is written down.
-fn carry(keep: Keep, through: &mut Through, way: Way, bytes: &[u8]) {
+pub(super) fn carry(keep: Keep, through: &mut Through, way: Way, bytes: &[u8]) {
     let (source, sink) = match way {
         Way::Up => (&mut through.client, &mut through.upstream),
         Way::Down => (&mut through.upstream, &mut through.client),
@@ -40,7 +40,7 @@ fn detached(keep: Keep) -> Through {
     through
 }
 
-fn detach(keep: Keep, through: &mut Through) {
+pub(super) fn detach(keep: Keep, through: &mut Through) {
     keep.detach(through.slot);
     ending::end_both_ways(&through.sockets[1]);
     assert_eq!(through.upstream.read(&mut [0]).unwrap(), 0);
@@ -66,18 +66,18 @@ fn found_detached(keep: Keep) -> (Keep, RestoredConnection) {
 }
 
 #[track_caller]
-fn why_lost(keep: Keep) -> Unclear {
+pub(super) fn why_lost(keep: Keep) -> Unclear {
     let (_, found) = next(keep);
     assert_eq!((found.connections.len(), found.lost.len()), (0, 1));
     found.lost[0].why.unwrap()
 }
 
-fn word(keep: Keep, offset: usize, bytes: &[u8]) {
+pub(super) fn word(keep: Keep, offset: usize, bytes: &[u8]) {
     let table = keep.core.parking.table.file();
     rustix::io::pwrite(table, bytes, (SLOTS_AT + offset) as u64).unwrap();
 }
 
-fn slot_bytes(keep: Keep) -> Vec<u8> {
+pub(super) fn slot_bytes(keep: Keep) -> Vec<u8> {
     let mut bytes = vec![0; size_of::<RawSlot>()];
     let table = keep.core.parking.table.file();
     rustix::io::pread(table, &mut *bytes, SLOTS_AT as u64).unwrap();
@@ -85,7 +85,7 @@ fn slot_bytes(keep: Keep) -> Vec<u8> {
 }
 
 /// The words that are stored when a slot begins anew, in that order, with their lengths.
-fn stores() -> Vec<(usize, usize)> {
+pub(super) fn stores() -> Vec<(usize, usize)> {
     let bases = offset_of!(RawSlot, bases);
     let mut stores = vec![(bases, 8), (bases + 8, 8)];
     for way in 0..2 {

@@ -74,7 +74,7 @@ impl Truth {
 }
 
 /// Closes what a process had that is dead, so that a test has room for many.
-fn bury(dead: Keep) {
+pub(super) fn bury(dead: Keep) {
     for part in dead.core.parts(&dead.core.parking.lots()) {
         // SAFETY: its owner is never dropped, and not used any more.
         unsafe { rustix::io::close(part.as_raw_fd()) };

@@ -1,0 +1,59 @@
+//! A request that goes to the next upstream, because the last one did not answer it.
+
+use crate::proxy::keep::{BUFFER, Buffer, HeldRequest, Keep, Slot};
+
+/// The bytes of a request, to be sent again; none if there is no request.
+#[derive(Debug, Default)]
+pub struct UnansweredRequest(Option<Box<RequestBytes>>);
+
+#[derive(Debug)]
+enum RequestBytes {
+    Own(Vec<u8>),
+    /// At the start of a buffer that outlives the process. It is dropped after the slot has ceased to refer to it.
+    Kept {
+        buffer: Buffer,
+        length: u16,
+    },
+}
+
+impl UnansweredRequest {
+    /// `keep`: with what the connection is kept, if it is.
+    pub fn new(bytes: Vec<u8>, keep: Option<Keep>) -> Self {
+        let buffer = keep.and_then(|keep| keep.buffers().take());
+        let request = match (buffer, u16::try_from(bytes.len())) {
+            (Some(mut buffer), Ok(length)) => {
+                buffer[..bytes.len()].copy_from_slice(&bytes);
+                RequestBytes::Kept { buffer, length }
+            }
+            _ => RequestBytes::Own(bytes),
+        };
+        Self(Some(Box::new(request)))
+    }
+
+    /// The one that an earlier process has left.
+    pub fn restored(buffer: Buffer, length: usize) -> Self {
+        let length = length.min(BUFFER - 1) as u16;
+        Self(Some(Box::new(RequestBytes::Kept { buffer, length })))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        match self.0.as_deref() {
+            None => &[],
+            Some(RequestBytes::Own(bytes)) => bytes,
+            Some(RequestBytes::Kept { buffer, length }) => &buffer[..usize::from(*length)],
+        }
+    }
+
+    /// Writes it down: from now on it outlives the process, if it is in a buffer.
+    pub fn hold(&self, slot: Slot, attempts: u8) {
+        let (buffer, length) = match self.0.as_deref() {
+            Some(RequestBytes::Kept { buffer, length }) => (buffer.number(), *length),
+            _ => (HeldRequest::NO_BUFFER, 0),
+        };
+        slot.hold_request(HeldRequest {
+            buffer,
+            length,
+            attempts,
+        });
+    }
+}

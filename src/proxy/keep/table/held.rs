@@ -1,0 +1,85 @@
+//! A request that waits for the next upstream of its client.
+//!
+//! It was received from the client and its last upstream is lost, so nothing but this process has it. Its bytes are in
+//! a buffer, and one word says so: the first one of those that tell where the connection is in its requests
+//! ([`Slot::requests`]). One store is the whole change, each way. While the word is there, nothing else that is written
+//! down of the connection counts, but for its bases; so the rest can be written in any order.
+
+use super::slot::Slot;
+
+/// Distinguishes the word from all others that the caller writes there.
+const MARK: u64 = 1 << 16;
+const MARK_BITS: u64 = 0xff << 16;
+
+/// A request in a buffer, for the next upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldRequest {
+    /// The buffer, at the start of which it is.
+    pub buffer: u32,
+    /// Its bytes.
+    pub length: u16,
+    /// How many upstreams did not answer it.
+    pub attempts: u8,
+}
+
+impl HeldRequest {
+    /// What is written down without a buffer. A process that finds it resets the client.
+    pub const NO_BUFFER: u32 = u32::MAX;
+
+    fn word(self) -> u64 {
+        let attempts = u64::from(self.attempts) << 24;
+        u64::from(self.buffer) << 32 | attempts | MARK | u64::from(self.length)
+    }
+
+    fn of(word: u64) -> Option<Self> {
+        (word & MARK_BITS == MARK).then_some(Self {
+            buffer: (word >> 32) as u32,
+            length: word as u16,
+            attempts: (word >> 24) as u8,
+        })
+    }
+}
+
+impl Slot {
+    /// From now on the client's next upstream gets this request first. The client has none, and the slot has begun anew
+    /// for the next one. The buffer may be freed after [`Self::begin_repeated`] or when the slot is released.
+    pub fn hold_request(self, held: HeldRequest) {
+        self.set_first_request_word(held.word());
+    }
+
+    /// The request of [`Self::hold_request`].
+    pub fn held_request(self) -> Option<HeldRequest> {
+        HeldRequest::of(self.requests()[0])
+    }
+
+    /// The client is parked with its upstream, and the request is among our own bytes in front
+    /// ([`Flow::prefix`](super::Flow::prefix)), of which nothing was sent yet: as many `bytes`. It is under way from now
+    /// on, as `requests` say.
+    pub fn begin_repeated(self, bytes: u64, requests: [u64; 3]) {
+        self.set_repeated(bytes);
+        let [first, others @ ..] = requests;
+        self.set_other_request_words(others);
+        self.set_first_request_word(first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_word_is_read_as_it_was_written(buffer: u32, length: u16, attempts: u8) {
+            let held = HeldRequest { buffer, length, attempts };
+            prop_assert_eq!(HeldRequest::of(held.word()), Some(held));
+        }
+    }
+
+    #[test]
+    fn no_other_word_is_one() {
+        for word in [0, Slot::DETACHED[0], u64::MAX - MARK, 2 << 16] {
+            assert_eq!(HeldRequest::of(word), None);
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Requests that are sent again to another upstream, while the proxy is killed.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use crate::manager::{Kill, Manager};
+use crate::plan::Random;
+use crate::requests::{ANSWERS, ASKS, accept, ctl, pair, pass, staying};
+
+/// A number of the proxy's status.
+fn status(manager: &Manager, name: &str) -> u64 {
+    let output = ctl(&manager.directory().join("control"), &["--json", "status"]);
+    let status: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
+    status[name].as_u64().unwrap_or(0)
+}
+
+fn until(manager: &Manager, name: &str, number: u64) {
+    let begin = Instant::now();
+    while status(manager, name) != number {
+        assert!(begin.elapsed() < Duration::from_secs(20), "{name}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn does(manager: &Manager, arguments: &[&str]) {
+    let output = ctl(&manager.directory().join("control"), arguments).unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn kill(manager: &mut Manager, whom: Kill) {
+    manager.kill(whom);
+    manager.start();
+}
+
+fn reset(stream: TcpStream) {
+    let now = Some(Duration::ZERO);
+    SockRef::from(&stream).set_linger(now).unwrap();
+}
+
+/// A client whose request was lost with its service, which is gone; the address of that.
+fn lost(manager: &Manager, service: TcpListener) -> (TcpStream, SocketAddr) {
+    let (client, upstream) = pair(manager, &service);
+    pass((&client, &upstream), ASKS);
+    let address = service.local_addr().unwrap();
+    drop(service);
+    reset(upstream);
+    until(manager, "repeated", 1);
+    (client, address)
+}
+
+/// The service is there again, and answers.
+fn answer(client: &TcpStream, address: SocketAddr) {
+    let service = TcpListener::bind(address).unwrap();
+    let mut upstream = accept(&service);
+    let mut bytes = vec![0; ASKS.len()];
+    upstream.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, ASKS.as_bytes());
+    pass((&upstream, client), ANSWERS);
+    // It gets the next one, too.
+    pass((client, &upstream), ASKS);
+    pass((&upstream, client), ANSWERS);
+}
+
+#[test]
+fn a_request_that_waits_for_the_end_of_a_lock_is_sent_by_the_next_process() {
+    for whom in [Kill::Process, Kill::Group] {
+        let service = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut manager = staying(&service, &["--requests=http"]);
+        let (client, address) = lost(&manager, service);
+        does(&manager, &["lock", "--timeout", "10s"]);
+        for _ in 0..3 {
+            kill(&mut manager, whom);
+            assert_eq!(
+                (status(&manager, "open"), status(&manager, "detached")),
+                (0, 1)
+            );
+        }
+        does(&manager, &["unlock"]);
+        answer(&client, address);
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_the_service_is_sent_by_the_next_process() {
+    for options in [
+        &["--requests=http"][..],
+        &["--requests=http", "--detach-idle=1ms"],
+    ] {
+        let service = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut manager = staying(&service, options);
+        let (client, address) = lost(&manager, service);
+        let mut random = Random::new(7);
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_micros(random.below(200_000)));
+            kill(&mut manager, Kill::Process);
+        }
+        answer(&client, address);
+    }
+}
+
+#[test]
+fn a_process_that_does_not_tell_requests_apart_resets_a_client_whose_request_waits() {
+    const KIND: &str = "DISNIX_TCP_PROXY_REQUESTS";
+    for (kind, is_reset) in [("none", true), ("lines", false)] {
+        let service = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut manager = staying(&service, &[]);
+        manager.env(KIND, "http");
+        kill(&mut manager, Kill::Process);
+        let (mut client, address) = lost(&manager, service);
+        manager.env(KIND, kind);
+        kill(&mut manager, Kill::Process);
+        match is_reset {
+            true => assert!(client.read(&mut [0]).is_err()),
+            // Of these lines nobody knows which belong together.
+            false => answer(&client, address),
+        }
+    }
+}
+
+/// The first process has the request, the others have it from the one before.
+#[test]
+fn whenever_the_proxy_is_killed_while_a_request_is_about_to_be_sent_again_it_is() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut manager = staying(&service, &["--requests=http"]);
+    for moment in 0..12 {
+        let (client, upstream) = pair(&manager, &service);
+        pass((&client, &upstream), ASKS);
+        let before = status(&manager, "repeated");
+        reset(upstream);
+        until(&manager, "repeated", before + 1);
+        std::thread::sleep(Duration::from_micros(6_000 * moment));
+        kill(&mut manager, Kill::Process);
+        // The upstream of a process that was killed before it had sent the request gets nothing.
+        loop {
+            let mut upstream = accept(&service);
+            let mut bytes = Vec::new();
+            let mut limited = Read::by_ref(&mut upstream).take(ASKS.len() as u64);
+            limited.read_to_end(&mut bytes).unwrap();
+            if bytes == ASKS.as_bytes() {
+                pass((&upstream, &client), ANSWERS);
+                break;
+            }
+            assert_eq!(bytes, b"", "half a request, moment {moment}");
+        }
+    }
+}
+
+#[test]
+fn a_request_is_not_sent_more_often_because_the_proxy_is_killed() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    service.set_nonblocking(true).unwrap();
+    let mut manager = staying(&service, &["--requests=http"]);
+    let mut random = Random::new(1);
+    for _ in 0..5 {
+        let mut client = TcpStream::connect(manager.address()).unwrap();
+        client.write_all(ASKS.as_bytes()).unwrap();
+        let served = std::thread::spawn(move || client.read(&mut [0]));
+        let mut requests = 0;
+        while !served.is_finished() {
+            let Ok((mut upstream, _)) = service.accept() else {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            };
+            upstream.set_nonblocking(false).unwrap();
+            let mut bytes = vec![0; ASKS.len()];
+            if upstream.read_exact(&mut bytes).is_ok() {
+                assert_eq!(bytes, ASKS.as_bytes());
+                requests += 1;
+                reset(upstream);
+                std::thread::sleep(Duration::from_micros(random.below(100_000)));
+                kill(&mut manager, Kill::Process);
+            }
+        }
+        let result = served.join().unwrap();
+        assert!(result.is_err(), "{result:?} after {requests}");
+        assert!((1..=4).contains(&requests), "{requests}");
+    }
+}
