@@ -6,7 +6,7 @@
 //! half of the time, connections go to another one (`balance`). A client that is handed over is not carried:
 //! the first thread hands it over (`outbox`), and is notified of the end.
 //!
-//! Where requests are told apart, a thread ends the upstream of a client that stays (`carrier`), and gives it the
+//! Where requests are told apart, a thread ends the upstream of a client that stays (`attaching`), and gives it the
 //! next one when it speaks (`another_upstream`), to a few clients at a time (`attach_queue`).
 //!
 //! What has to wait for anything but a socket, for a name or for an upstream that is not there, is done
@@ -15,6 +15,7 @@
 mod acceptor;
 mod another_upstream;
 mod attach_queue;
+mod attaching;
 mod balance;
 mod broken_side;
 mod carried_connection;

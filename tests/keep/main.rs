@@ -10,6 +10,7 @@ mod kinds;
 mod manager;
 mod plan;
 mod proxy;
+mod queue;
 mod relay;
 mod repeated;
 mod requests;

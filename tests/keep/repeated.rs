@@ -11,13 +11,13 @@ use crate::plan::Random;
 use crate::requests::{ANSWERS, ASKS, accept, ctl, pair, pass, staying};
 
 /// A number of the proxy's status.
-fn status(manager: &Manager, name: &str) -> u64 {
+pub fn status(manager: &Manager, name: &str) -> u64 {
     let output = ctl(&manager.directory().join("control"), &["--json", "status"]);
     let status: serde_json::Value = serde_json::from_slice(&output.unwrap().stdout).unwrap();
     status[name].as_u64().unwrap_or(0)
 }
 
-fn until(manager: &Manager, name: &str, number: u64) {
+pub fn until(manager: &Manager, name: &str, number: u64) {
     let begin = Instant::now();
     while status(manager, name) != number {
         assert!(begin.elapsed() < Duration::from_secs(20), "{name}");
@@ -25,7 +25,7 @@ fn until(manager: &Manager, name: &str, number: u64) {
     }
 }
 
-fn does(manager: &Manager, arguments: &[&str]) {
+pub fn does(manager: &Manager, arguments: &[&str]) {
     let output = ctl(&manager.directory().join("control"), arguments).unwrap();
     assert!(output.status.success(), "{output:?}");
 }
@@ -62,6 +62,28 @@ fn answer(client: &TcpStream, address: SocketAddr) {
     // It gets the next one, too.
     pass((client, &upstream), ASKS);
     pass((&upstream, client), ANSWERS);
+}
+
+/// The service is there again, and answers each of these clients once.
+pub fn answer_with(address: SocketAddr, clients: &[TcpStream]) {
+    let service = TcpListener::bind(address).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let mut upstreams = Vec::new();
+            for _ in clients {
+                let mut upstream = accept(&service);
+                upstream.read_exact(&mut vec![0; ASKS.len()]).unwrap();
+                upstream.write_all(ANSWERS.as_bytes()).unwrap();
+                upstreams.push(upstream);
+            }
+            upstreams
+        });
+        for mut client in clients {
+            let mut bytes = vec![0; ANSWERS.len()];
+            client.read_exact(&mut bytes).unwrap();
+            assert_eq!(bytes, ANSWERS.as_bytes());
+        }
+    });
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(super) struct CarriedConnection {
     pending_upstream: Option<Box<ConnectedUpstream>>,
     /// Whether it has another turn to come.
     pub(super) is_queued: bool,
+    /// Whether it was of the queue of the thread that gets it, and the runtime has connected it.
+    pub(super) is_of_queue: bool,
     /// Distinguishes it from earlier connections with its key.
     pub(super) generation: u32,
 }
@@ -87,6 +89,7 @@ impl CarriedConnection {
             admitted,
             pending_upstream: pending.map(Box::new),
             is_queued: false,
+            is_of_queue: false,
             generation: 0,
         }
     }

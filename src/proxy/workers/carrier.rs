@@ -2,10 +2,8 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use super::another_upstream;
 use super::attach_queue::AttachQueue;
 use super::broken_side::deliver_and_reset;
 use super::carried_connection::{CarriedConnection, park_new};
@@ -15,7 +13,7 @@ use super::detaching_signal::is_detaching;
 use super::handle::{Message, WorkerHandle};
 use super::pool::WorkerPool;
 use super::token::UPSTREAM;
-use crate::proxy::admission::{AdmittedClient, Side, log};
+use crate::proxy::admission::{AdmittedClient, Side};
 use crate::proxy::relay::{Ending, NextTurn};
 use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream, log_failure};
 use crate::service::address::Address;
@@ -31,13 +29,13 @@ const REST_LIMIT: Duration = Duration::from_secs(10);
 /// The connections of one thread, and what happens to them.
 #[derive(Debug)]
 pub(super) struct Carrier {
-    pool: Arc<WorkerPool>,
-    handle: Arc<WorkerHandle>,
+    pub(super) pool: Arc<WorkerPool>,
+    pub(super) handle: Arc<WorkerHandle>,
     pub(super) connections: CarriedConnections,
     /// The tokens of connections that have another turn to come.
     queued_turns: Vec<u64>,
     deadlines: ConnectionDeadlines,
-    attach_queue: AttachQueue,
+    pub(super) attach_queue: AttachQueue,
     /// When the current events came.
     pub(super) now: Uptime,
 }
@@ -87,17 +85,29 @@ impl Carrier {
         }
     }
 
-    /// The detached clients that have spoken get their upstreams.
-    pub(super) fn attach_all(&mut self, threads: usize) {
-        self.attach_queue
-            .begin(self.connections.detached(), threads);
-        self.attach_next();
+    /// Leads a client to its upstream. Returns the token of the connection, if this thread carries it.
+    pub(super) fn lead(&mut self, client: AdmittedClient, target: Arc<Address>) -> Option<u64> {
+        let connection = self.connect(client, target, None)?;
+        match self.pool.choose(&self.handle) {
+            handle if Arc::ptr_eq(&handle, &self.handle) => self.carry(Box::new(connection)),
+            handle => {
+                park_new(&self.pool.route, [&connection]);
+                handle.inbox.post(Message::Carry(Box::new(connection)));
+                None
+            }
+        }
     }
 
-    /// Leads a client to its upstream. Returns the token of the connection, if this thread carries it.
-    pub(super) fn lead(&mut self, mut client: AdmittedClient, target: Arc<Address>) -> Option<u64> {
+    /// Connects a client to its upstream, or begins to. `None` if the runtime does that; `queue` is told when the client
+    /// is back.
+    pub(super) fn connect(
+        &self,
+        mut client: AdmittedClient,
+        target: Arc<Address>,
+        queue: Option<Arc<WorkerHandle>>,
+    ) -> Option<CarriedConnection> {
         let route = &self.pool.route;
-        let connection = match route.connector.begin(&target, &mut client.spare) {
+        Some(match route.connector.begin(&target, &mut client.spare) {
             Some(Ok(ConnectAttempt::Complete(upstream))) => {
                 let connected = ConnectedUpstream::new(upstream, target);
                 client.connection().set_upstream(connected);
@@ -111,29 +121,31 @@ impl Carrier {
                 client.park();
                 let connection = client.connection();
                 log_failure(&target, &error, Some((connection.id, &connection.peer)));
-                self.pool.wait_after_failure(client);
+                self.pool.wait_after_failure(client, queue);
                 return None;
             }
             None => {
                 client.park();
-                self.pool.wait(client);
+                self.pool.wait_for_another(Duration::ZERO, client, queue);
                 return None;
             }
-        };
-        match self.pool.choose(&self.handle) {
-            handle if Arc::ptr_eq(&handle, &self.handle) => self.carry(Box::new(connection)),
-            handle => {
-                park_new(&self.pool.route, [&connection]);
-                handle.inbox.post(Message::Carry(Box::new(connection)));
-                None
-            }
-        }
+        })
     }
 
     /// Carries this connection from now on. Returns its token, unless it has ended already.
-    pub(super) fn carry(&mut self, connection: Box<CarriedConnection>) -> Option<u64> {
+    pub(super) fn carry(&mut self, mut connection: Box<CarriedConnection>) -> Option<u64> {
         let is_connecting = connection.is_connecting();
-        let (key, token) = self.connections.add(connection)?;
+        let is_of_queue = std::mem::take(&mut connection.is_of_queue);
+        let is_detached = connection.is_detached();
+        let added = self.connections.add(connection);
+        if is_of_queue {
+            let carried = added.filter(|_| !is_detached).map(|(_, token)| token);
+            self.attach_queue.returned(carried, self.now);
+        }
+        let (key, token) = added?;
+        if is_detached {
+            self.attach_queue.add(token);
+        }
         if is_connecting {
             let due = self.now + self.pool.route.first_attempt_limit();
             self.deadlines.answers.add(due, token);
@@ -147,7 +159,7 @@ impl Carrier {
             return None;
         }
         if is_connecting && is_detaching(&self.pool.route) {
-            self.detach(key);
+            self.detach(key, token);
             return None;
         }
         Some(token)
@@ -164,12 +176,12 @@ impl Carrier {
             _ => connection.relay.upstream.update(flags),
         }
         if connection.is_detached() {
-            return self.handle_detached(key);
+            return self.handle_detached(key, token & !UPSTREAM);
         }
         if connection.is_connecting() {
             let (client, upstream) = (connection.relay.client, connection.relay.upstream);
             if upstream.is_broken {
-                return self.try_again(key);
+                return self.try_again(key, token);
             }
             if !upstream.is_writable {
                 if client.is_broken {
@@ -178,6 +190,7 @@ impl Carrier {
                 return;
             }
             connection.upstream_answered(&self.pool.route);
+            self.attach_queue.connected(token & !UPSTREAM, self.now);
         }
         self.turn(key, token & !UPSTREAM);
     }
@@ -209,7 +222,7 @@ impl Carrier {
                 if !self.pool.route.admission.is_detaching() {
                     admitted.unanswered += u8::from(!relay.has_answered());
                 }
-                return self.detach(key);
+                return self.detach(key, token);
             }
             NextTurn::Repeat => return self.repeat(key),
         }
@@ -232,7 +245,7 @@ impl Carrier {
         } else if carried.relay.starts_to_wait_for_rest() {
             self.deadlines.rests.add(self.now + REST_LIMIT, token);
         } else if self.pool.route.admission.is_detaching() && carried.relay.is_between_requests() {
-            self.detach(key);
+            self.detach(key, token);
         }
     }
 
@@ -253,12 +266,14 @@ impl Carrier {
     }
 
     /// The upstream has not answered: the runtime retries.
-    fn try_again(&mut self, key: usize) {
+    fn try_again(&mut self, key: usize, token: u64) {
+        let is_of_queue = self.attach_queue.goes_away(token & !UPSTREAM);
         let connection = self.connections.take(key);
         // Before the upstream's socket is closed, so that the next process does not take it for the upstream.
         connection.admitted.park();
         connection.log_failed_attempt();
-        self.pool.wait_after_failure(connection.admitted);
+        let queue = is_of_queue.then(|| Arc::clone(&self.handle));
+        self.pool.wait_after_failure(connection.admitted, queue);
     }
 
     /// Handles the connections that are due.
@@ -267,10 +282,11 @@ impl Carrier {
             let connections = &self.connections;
             let waits = |token| connections.is(token, CarriedConnection::is_connecting);
             let due = self.deadlines.answers.take_due(self.now, waits);
-            let Some(key) = due.and_then(|token| self.connections.key(token)) else {
+            let Some((token, key)) = due.and_then(|token| Some((token, connections.key(token)?)))
+            else {
                 break;
             };
-            self.try_again(key);
+            self.try_again(key, token);
         }
         loop {
             let connections = &self.connections;
@@ -296,97 +312,6 @@ impl Carrier {
             let mut connection = self.connections.take(key);
             connection.is_queued = false;
             handle.inbox.post(Message::Carry(connection));
-        }
-    }
-
-    /// Detaches the connections that can do without an upstream, and have carried nothing for this time.
-    pub(super) fn detach_idle(&mut self, idle: Duration) {
-        if self.pool.route.settings.requests.is_none() {
-            return;
-        }
-        for token in self.connections.to_detach(idle, self.now) {
-            if let Some(key) = self.connections.key(token) {
-                self.detach(key);
-            }
-        }
-    }
-
-    fn detach(&mut self, key: usize) {
-        self.connections.detach(key, &self.pool.route);
-        self.handle_detached(key);
-    }
-
-    /// Handles what is known of a client without an upstream: it has left, or spoken.
-    fn handle_detached(&mut self, key: usize) {
-        let carried = self.connections.get(key);
-        let client = carried.relay.client;
-        if client.is_broken {
-            self.connections.reset(key);
-        } else if self.pool.detaching.is_ending() {
-            self.connections.end_detached(key);
-        } else if carried.admitted.is_held || client.is_readable && carried.wants_upstream() {
-            self.attach(key);
-        } else if client.has_ended {
-            self.connections.end_detached(key);
-        }
-    }
-
-    /// Gives clients of the queue their upstreams.
-    pub(super) fn attach_next(&mut self) {
-        while let Some(token) = self.attach_queue.next(self.now) {
-            let is_waiting =
-                |carried: &CarriedConnection| carried.is_detached() && carried.wants_upstream();
-            if self.connections.is(token, is_waiting)
-                && let Some(key) = self.connections.key(token)
-                && let Some(attached) = self.attach(key)
-            {
-                self.attach_queue.attached(attached, self.now);
-            }
-        }
-    }
-
-    /// Gives a client without an upstream one, if the gate allows it. Returns the token of the connection, if this
-    /// thread carries it.
-    fn attach(&mut self, key: usize) -> Option<u64> {
-        let route = Arc::clone(&self.pool.route);
-        let target = route.target()?;
-        let connection = self.connections.get(key).connection();
-        if !route.admission.try_attach(connection) {
-            return None;
-        }
-        let mut client = self.connections.take(key).admitted;
-        let token = match another_upstream::prepare(&mut client) {
-            Some(Duration::ZERO) => self.lead(client, target)?,
-            Some(pause) => {
-                client.park();
-                self.pool.wait_for_another(pause, client);
-                return None;
-            }
-            None => {
-                client.connection().reset_on_close();
-                log::ended(client.connection());
-                return None;
-            }
-        };
-        let key = self.connections.key(token)?;
-        park_new(&route, [self.connections.get(key)]);
-        Some(token)
-    }
-
-    /// The upstream was lost before its reply: another one gets the request.
-    fn repeat(&mut self, key: usize) {
-        let route = &self.pool.route;
-        let mut client = another_upstream::take_client(*self.connections.take(key), route);
-        match another_upstream::prepare(&mut client) {
-            Some(pause) => {
-                route.admission.connections.repeated.fetch_add(1, Relaxed);
-                client.park();
-                self.pool.wait_for_another(pause, client);
-            }
-            None => {
-                client.connection().reset_on_close();
-                log::ended(client.connection());
-            }
         }
     }
 }

@@ -22,6 +22,8 @@ pub(super) enum Message {
     Detach(Duration),
     /// Detached clients that have spoken may have upstreams now. This number of threads gets the message.
     Attach(usize),
+    /// A client of the queue has left while the runtime connected it.
+    Returned,
     /// End the connections of detached clients.
     EndDetached,
     /// Show that the loop turns.

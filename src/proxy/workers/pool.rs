@@ -234,17 +234,27 @@ impl WorkerPool {
 
     /// Leaves the client to the runtime until its upstream is connected; then a thread carries the connection.
     pub fn wait(self: &Arc<Self>, client: AdmittedClient) {
-        self.wait_after(Duration::ZERO, 0, client);
+        self.wait_after(Duration::ZERO, 0, client, None);
     }
 
     /// The same, for a client whose first attempt to reach its upstream has failed.
-    pub(super) fn wait_after_failure(self: &Arc<Self>, client: AdmittedClient) {
-        self.wait_after(pause_after(0), 1, client);
+    /// If the client is of the queue of a thread, that thread carries it then or is told that it has left.
+    pub(super) fn wait_after_failure(
+        self: &Arc<Self>,
+        client: AdmittedClient,
+        queue: Option<Arc<WorkerHandle>>,
+    ) {
+        self.wait_after(pause_after(0), 1, client, queue);
     }
 
     /// The same, for a client that gets another upstream after this pause.
-    pub(super) fn wait_for_another(self: &Arc<Self>, pause: Duration, client: AdmittedClient) {
-        self.wait_after(pause, 0, client);
+    pub(super) fn wait_for_another(
+        self: &Arc<Self>,
+        pause: Duration,
+        client: AdmittedClient,
+        queue: Option<Arc<WorkerHandle>>,
+    ) {
+        self.wait_after(pause, 0, client, queue);
     }
 
     /// Continues with a client that the process before has detached.
@@ -256,26 +266,36 @@ impl WorkerPool {
     /// Handles the end of a connection that was handed over.
     pub fn end_handover(self: &Arc<Self>, client: AdmittedClient) {
         if let Some((pause, client)) = waiting_client::retry_handover(client, &self.route) {
-            self.wait_after(pause, 0, client);
+            self.wait_after(pause, 0, client, None);
         }
     }
 
-    fn wait_after(self: &Arc<Self>, pause: Duration, failed: u32, client: AdmittedClient) {
+    fn wait_after(
+        self: &Arc<Self>,
+        pause: Duration,
+        failed: u32,
+        client: AdmittedClient,
+        queue: Option<Arc<WorkerHandle>>,
+    ) {
         let pool = Arc::clone(self);
         self.spawn(async move {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            if let Some(client) =
-                waiting_client::wait(client, failed, &pool.route, &pool.detaching).await
-            {
-                let connection = match client.is_held {
-                    true => CarriedConnection::detached(client, &pool.route),
-                    false => CarriedConnection::relaying(client, &pool.route),
-                };
-                let handle = pool.choose(&pool.first);
-                handle.inbox.post(Message::Carry(Box::new(connection)));
-            }
+            let waited = waiting_client::wait(client, failed, &pool.route, &pool.detaching).await;
+            let mut connection = match waited {
+                Some(client) if client.is_held => CarriedConnection::detached(client, &pool.route),
+                Some(client) => CarriedConnection::relaying(client, &pool.route),
+                None => {
+                    if let Some(queue) = queue {
+                        queue.inbox.post(Message::Returned);
+                    }
+                    return;
+                }
+            };
+            connection.is_of_queue = queue.is_some();
+            let handle = queue.unwrap_or_else(|| pool.choose(&pool.first));
+            handle.inbox.post(Message::Carry(Box::new(connection)));
         });
     }
 

@@ -1,22 +1,8 @@
 //! What waits for an upstream while the gate is closed, the target changes, or the proxy ends.
 
-use std::net::TcpListener;
-
 use super::peers::*;
 use crate::setup::Setup;
 use crate::support::*;
-
-/// The service is not there any more: its address refuses. Returns the address.
-fn refuse(setup: &mut Setup) -> std::net::SocketAddr {
-    let address = setup.upstream.local_addr().unwrap();
-    setup.upstream = TcpListener::bind("127.0.0.1:0").unwrap();
-    address
-}
-
-/// The service is there again.
-fn serve(setup: &mut Setup, address: std::net::SocketAddr) {
-    setup.upstream = TcpListener::bind(address).unwrap();
-}
 
 #[test]
 fn a_client_whose_upstream_is_not_there_does_not_hold_up_a_lock() {

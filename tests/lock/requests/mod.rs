@@ -7,4 +7,5 @@ mod limits;
 mod losses;
 mod opaque;
 mod peers;
+mod queue;
 mod scarce;

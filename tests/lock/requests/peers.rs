@@ -1,7 +1,7 @@
 //! Clients and upstreams that speak a little HTTP, and lines.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::setup::Setup;
@@ -85,4 +85,16 @@ pub fn open(setup: &Setup) -> u64 {
 /// Waits until this many clients are detached.
 pub fn until_detached(setup: &Setup, count: u64) {
     eventually("clients are detached", || detached(setup) == count);
+}
+
+/// The service is not there any more: its address refuses. Returns the address.
+pub fn refuse(setup: &mut Setup) -> SocketAddr {
+    let address = setup.upstream.local_addr().unwrap();
+    setup.upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    address
+}
+
+/// The service is there again.
+pub fn serve(setup: &mut Setup, address: SocketAddr) {
+    setup.upstream = TcpListener::bind(address).unwrap();
 }
