@@ -27,8 +27,20 @@ pub struct AdmittedClient {
     /// Whether it was without an upstream when the gate closed, and needs one: it gets one when the gate opens, also if
     /// it says nothing.
     pub is_held: bool,
+    pub rest: RestOfRequest,
     /// Dropped after the connection.
     count: Count,
+}
+
+/// Whether a client without an upstream has sent a part of a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RestOfRequest {
+    #[default]
+    NotMissing,
+    /// It has, and gets no upstream before the rest has come or the time for that is over.
+    Awaited,
+    /// The time is over: the part passes as it is.
+    Late,
 }
 
 /// One of the connections that the gate counts.
@@ -50,6 +62,7 @@ impl AdmittedClient {
             request: UnansweredRequest::default(),
             unanswered: 0,
             is_held: false,
+            rest: RestOfRequest::default(),
             count: Count {
                 admission,
                 is_detached: false,

@@ -25,7 +25,7 @@ mod unanswered_request;
 mod views;
 mod wakers;
 
-pub use admitted_client::AdmittedClient;
+pub use admitted_client::{AdmittedClient, RestOfRequest};
 pub use backlog::Backlog;
 pub use connections::{Abort, Connection, Connections, Cuts, Side, Sweep, log};
 pub use doors::Doors;

@@ -264,6 +264,13 @@ impl Relay {
         }
     }
 
+    /// A part of a request has waited for its rest for too long, before the client had this upstream.
+    pub fn pass_unfinished(&mut self) {
+        if let Some(requests) = &mut self.requests {
+            requests.set_opaque(Opaque::Slow);
+        }
+    }
+
     /// Whether the next request is to be left in the client's socket.
     pub fn hold_requests(&mut self, is_held: bool) {
         if let Some(requests) = &mut self.requests {

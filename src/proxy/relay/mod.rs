@@ -9,6 +9,7 @@ mod bulk;
 mod connection;
 mod copied_bytes;
 mod direction;
+mod first_look;
 mod look;
 mod memory;
 mod pipe;
@@ -22,6 +23,7 @@ mod switch;
 mod tests;
 
 pub use connection::{Ending, NextTurn, Relay};
+pub use first_look::is_unfinished;
 pub use memory::{allow_buffers, keep_with};
 pub use pipe::allow_pipes;
 pub use ready::{Ready, WATCHED};

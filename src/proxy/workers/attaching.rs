@@ -44,7 +44,10 @@ impl Carrier {
             self.connections.reset(key);
         } else if self.pool.detaching.is_ending() {
             self.connections.end_detached(key);
-        } else if carried.admitted.is_held || client.is_readable && carried.wants_upstream() {
+        } else if carried.wants_upstream() {
+            if !self.may_attach(key, token) {
+                return;
+            }
             match self.attach_queue.has_waiting() {
                 true => self.attach_queue.add(token),
                 false => _ = self.attach(key, None),
@@ -52,6 +55,20 @@ impl Carrier {
         } else if client.has_ended {
             self.connections.end_detached(key);
         }
+    }
+
+    /// Whether a client without an upstream that has said something may have one: its request is whole as far as it has
+    /// to be known, or its rest was waited for.
+    fn may_attach(&mut self, key: usize, token: u64) -> bool {
+        let carried = self.connections.get_mut(key);
+        let was_awaited = carried.waits_for_rest();
+        match carried.awaits_rest(self.pool.route.settings.requests) {
+            Ok(true) if !was_awaited => self.await_rest(token),
+            Ok(true) => {}
+            Ok(false) => return true,
+            Err(_) => self.connections.reset(key),
+        }
+        false
     }
 
     /// Gives clients of the queue their upstreams.
@@ -66,6 +83,7 @@ impl Carrier {
                 |carried: &CarriedConnection| carried.is_detached() && carried.wants_upstream();
             if connections.is(token, waits)
                 && let Some(key) = connections.key(token)
+                && self.may_attach(key, token)
             {
                 let queue = Some(Arc::clone(&self.handle));
                 let turn = self.attach(key, queue);

@@ -4,9 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-use crate::proxy::admission::{AdmittedClient, Connection};
+use rustix::io::Errno;
+
+use crate::proxy::admission::{AdmittedClient, Connection, RestOfRequest};
 use crate::proxy::keep::{RestoredFlow, Slot, SlotSockets, Way};
-use crate::proxy::relay::{Ready, Relay};
+use crate::proxy::relay::{self, Ready, Relay};
+use crate::proxy::requests::RequestKind;
 use crate::proxy::route::Route;
 use crate::proxy::upstream::{ConnectedUpstream, log_failure};
 use crate::service::address::Address;
@@ -146,9 +149,25 @@ impl CarriedConnection {
         self.connection().is_detached()
     }
 
-    /// Whether a client without an upstream is to get one: it has said something, or has waited for one already.
+    /// Whether a client without an upstream may be to get one: it has said something, or has waited for one already.
     pub(super) fn wants_upstream(&self) -> bool {
         self.admitted.is_held || has_unread(self.admitted.socket())
+    }
+
+    /// Whether a client without an upstream has sent a part of a request, and may not have one because of that. Fails
+    /// if it is broken.
+    pub(super) fn awaits_rest(&mut self, kind: Option<RequestKind>) -> Result<bool, Errno> {
+        let Some(kind) = kind.filter(|_| !self.admitted.is_held) else {
+            return Ok(false);
+        };
+        let has_ended = self.relay.client.has_ended;
+        let is_unfinished = relay::is_unfinished(self.admitted.socket(), kind, has_ended)?;
+        self.admitted.rest = match (is_unfinished, self.admitted.rest) {
+            (false, _) => RestOfRequest::NotMissing,
+            (true, RestOfRequest::Late) => RestOfRequest::Late,
+            (true, _) => RestOfRequest::Awaited,
+        };
+        Ok(self.admitted.rest == RestOfRequest::Awaited)
     }
 
     /// What has to be parked, if the connection is to be kept, and the target.
@@ -161,6 +180,14 @@ impl CarriedConnection {
     fn any_upstream(&self) -> Option<&ConnectedUpstream> {
         let pending = self.pending_upstream.as_deref();
         pending.or(self.upstream.as_deref())
+    }
+
+    /// Whether a part of a request or a reply waits for its rest.
+    pub(super) fn waits_for_rest(&self) -> bool {
+        match self.is_detached() {
+            true => self.admitted.rest == RestOfRequest::Awaited,
+            false => self.relay.waits_for_rest(),
+        }
     }
 
     /// Whether the upstream has yet to answer.

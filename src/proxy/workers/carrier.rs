@@ -13,7 +13,7 @@ use super::detaching_signal::is_detaching;
 use super::handle::{Message, WorkerHandle};
 use super::pool::WorkerPool;
 use super::token::UPSTREAM;
-use crate::proxy::admission::{AdmittedClient, Side};
+use crate::proxy::admission::{AdmittedClient, RestOfRequest, Side};
 use crate::proxy::relay::{Ending, NextTurn};
 use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream, log_failure};
 use crate::service::address::Address;
@@ -150,11 +150,10 @@ impl Carrier {
             let due = self.now + self.pool.route.first_attempt_limit();
             self.deadlines.answers.add(due, token);
         }
-        let carried = self.connections.get(key);
-        if carried.relay.waits_for_rest() {
-            self.deadlines.rests.add(self.now + REST_LIMIT, token);
+        if self.connections.get(key).waits_for_rest() {
+            self.await_rest(token);
         }
-        if carried.must_end() {
+        if self.connections.get(key).must_end() {
             self.connections.cut();
             return None;
         }
@@ -203,10 +202,14 @@ impl Carrier {
             is_queued,
             ..
         } = self.connections.get_mut(key);
-        let connection = admitted.connection();
         let Some(upstream) = upstream else {
             return;
         };
+        if admitted.rest == RestOfRequest::Late {
+            admitted.rest = RestOfRequest::NotMissing;
+            relay.pass_unfinished();
+        }
+        let connection = admitted.connection();
         relay.hold_requests(self.pool.route.admission.is_detaching());
         let turn = relay.turn(admitted.socket(), upstream.socket.as_fd(), self.now);
         connection.count(turn.received, turn.sent, self.now);
@@ -243,7 +246,7 @@ impl Carrier {
         if let Some(why) = carried.relay.opaque() {
             carried.connection().set_opaque(why);
         } else if carried.relay.starts_to_wait_for_rest() {
-            self.deadlines.rests.add(self.now + REST_LIMIT, token);
+            self.await_rest(token);
         } else if self.pool.route.admission.is_detaching() && carried.relay.is_between_requests() {
             self.detach(key, token);
         }
@@ -276,6 +279,11 @@ impl Carrier {
         self.pool.wait_after_failure(connection.admitted, queue);
     }
 
+    /// Has a part of a request or a reply wait for its rest, for a time.
+    pub(super) fn await_rest(&mut self, token: u64) {
+        self.deadlines.rests.add(self.now + REST_LIMIT, token);
+    }
+
     /// Handles the connections that are due.
     pub(super) fn tick(&mut self) {
         loop {
@@ -290,14 +298,20 @@ impl Carrier {
         }
         loop {
             let connections = &self.connections;
-            let waits = |token| connections.is(token, |carried| carried.relay.waits_for_rest());
+            let waits = |token| connections.is(token, CarriedConnection::waits_for_rest);
             let due = self.deadlines.rests.take_due(self.now, waits);
             let Some((token, key)) = due.and_then(|token| Some((token, connections.key(token)?)))
             else {
                 break;
             };
-            self.connections.get_mut(key).relay.stop_waiting_for_rest();
-            self.turn(key, token);
+            let carried = self.connections.get_mut(key);
+            if carried.is_detached() {
+                carried.admitted.rest = RestOfRequest::Late;
+                self.handle_detached(key, token);
+            } else {
+                carried.relay.stop_waiting_for_rest();
+                self.turn(key, token);
+            }
         }
         self.attach_next();
     }

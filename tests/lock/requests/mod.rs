@@ -9,3 +9,4 @@ mod opaque;
 mod peers;
 mod queue;
 mod scarce;
+mod slow;
