@@ -18,7 +18,7 @@ use crate::record::{Outcome, Version, Who};
 use crate::recorder::Recorder;
 
 /// A client that waits longer for an answer has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The longest answer that is read, in bytes.
 const ANSWER_MAX: u64 = 1024;

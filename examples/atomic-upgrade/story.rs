@@ -135,8 +135,8 @@ impl Show {
             &format!("{address} for clients, {target} for the server"),
         );
         narrator.notice(
-            "No program runs. The sockets belong to nobody who could be upgraded or die: here to \
-             this example, in real life to systemd.",
+            "No program runs. The sockets belong neither to the proxy nor to the server, which are \
+             going to be killed and upgraded: this example has them, in real life systemd.",
         );
         Ok(Self {
             recorder,

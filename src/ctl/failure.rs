@@ -179,7 +179,7 @@ fn unlocked(reason: &str) -> String {
                    --at-lease-end exit has said: start it again, and try again with a longer \
                    --lease"
             .to_owned(),
-        _ => "somebody else has opened the gate meanwhile: settle with them who locks, and try \
+        _ => "somebody else has opened the gate meanwhile: agree with them on a time, and try \
               again"
             .to_owned(),
     }

@@ -1,8 +1,10 @@
 //! The client that stays through the upgrade. Its proxy runs with `--requests lines`.
 
+use tokio::time;
+
 use super::{Show, tell};
 use crate::Fallible;
-use crate::clients::Guest;
+use crate::clients::{self, Guest};
 use crate::narrator::counted;
 use crate::record::Who;
 
@@ -37,7 +39,8 @@ impl Show {
     /// The administrator locks the second proxy, too. No client has to leave.
     pub(super) async fn lock_second(&mut self) -> Fallible<()> {
         let (drain, _) = self.second.control.lock("upgrade to version 2").await?;
-        let reply = drain.complete().await?;
+        let reply = time::timeout(clients::PATIENCE, drain.complete()).await;
+        let reply = reply.map_err(|_| "the second proxy waits for the client that stays")??;
         let open = counted(reply.open, "connection");
         let detached = counted(reply.detached, "client");
         tell!(
