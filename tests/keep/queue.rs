@@ -11,7 +11,7 @@ use crate::requests::{ANSWERS, ASKS, pair, pass, staying};
 fn few_clients_at_a_time_get_an_upstream_from_the_next_process() {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = service.local_addr().unwrap();
-    let mut manager = staying(&service, &["--requests=http"]);
+    let mut manager = staying(&service, &["--requests=http", "--connect-timeout=infinity"]);
     let mut clients: Vec<TcpStream> = Vec::new();
     for _ in 0..40 {
         let (client, upstream) = pair(&manager, &service);

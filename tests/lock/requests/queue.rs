@@ -8,6 +8,9 @@ use super::peers::*;
 use crate::setup::Setup;
 use crate::support::*;
 
+/// However slow the tests are, the proxy does not give a client up.
+const PATIENT: &[&str] = &["--requests=http", "--connect-timeout=infinity"];
+
 const CLIENTS: usize = 100;
 
 /// The most of them that wait for an upstream at once.
@@ -24,7 +27,7 @@ fn small_service(address: SocketAddr) -> TcpListener {
 
 /// Clients ask while the gate is closed, and the service is there only after it has been opened.
 fn ask_a_service_that_comes_late(mut setup: Setup) {
-    let _proxy = setup.start_with(HTTP);
+    let _proxy = setup.start_with(PATIENT);
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
         let (client, upstream) = setup.pair();
@@ -76,7 +79,7 @@ fn few_clients_at_a_time_try_to_reach_a_service_that_has_a_name() {
 #[test]
 fn clients_that_leave_while_they_wait_for_the_service_make_room_for_others() {
     let mut setup = Setup::new();
-    let _proxy = setup.start_with(HTTP);
+    let _proxy = setup.start_with(PATIENT);
     let mut clients = Vec::new();
     for _ in 0..20 {
         let (client, upstream) = setup.pair();
