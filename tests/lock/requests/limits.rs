@@ -10,6 +10,8 @@ use super::peers::*;
 use crate::setup::Setup;
 use crate::support::*;
 
+const TLS: &str = "\x16\x03\x01 TLS";
+
 /// Two clients that have had a reply, and are detached: by a lock, which stays.
 fn two_detached(setup: &Setup) -> [TcpStream; 2] {
     let clients = [(); 2].map(|()| {
@@ -99,10 +101,10 @@ fn a_drain_that_ends_idle_connections_ends_no_client_that_can_be_detached() {
     let (staying, its_upstream) = setup.pair();
     exchange(&staying, &its_upstream, "/1");
     let (opaque, its_upstream) = setup.pair();
-    send(&opaque, "no HTTP");
-    receive(&its_upstream, "no HTTP");
-    send(&its_upstream, "as it seems");
-    receive(&opaque, "as it seems");
+    send(&opaque, TLS);
+    receive(&its_upstream, TLS);
+    send(&its_upstream, "and back");
+    receive(&opaque, "and back");
     let (busy, busy_upstream) = setup.pair();
     send(&busy, &get("/busy"));
     receive(&busy_upstream, &get("/busy"));
