@@ -284,11 +284,49 @@ pub struct HandOverReply {
     pub state_directory: Option<PathBuf>,
 }
 
-/// `Retire` replies with this.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The parameters of `Retire`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetireParameters {
+    /// How the successor recognises requests, if it takes detached clients; absent: it takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<String>,
+}
+
+/// `Retire` replies with this, and with the descriptors of `clients` in this order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetireReply {
-    /// Connections that are still open in the predecessor.
+    /// Clients that are still connected to the predecessor.
     pub open: usize,
+    /// Detached clients that are passed on, [`PASSED_MAX`] at most; absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<PassedClient>,
+}
+
+/// The most clients that are passed on at once: a process has that many descriptors left when all places are taken.
+pub const PASSED_MAX: usize = 32;
+
+/// A detached client that a process passes on to its successor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PassedClient {
+    /// What is known of it. Its number is that of the predecessor.
+    pub connection: ConnectionStatus,
+    /// Whether it gets an upstream also if it says nothing; absent: no.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub held: bool,
+    /// What was received of a request that its upstream did not answer: each character is a byte; absent: nothing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub request: String,
+}
+
+/// The parameters of `ConfirmClients`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmParameters {
+    /// How many of the last clients the caller has taken, the first ones.
+    pub taken: usize,
+    /// Why not all, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// The parameters of `CloseConnection`.

@@ -85,7 +85,14 @@ fn every_type_has_the_fields_that_the_description_has() {
             names::<ConnectionParameters>(),
         ),
         ("method HandOver", reply, names::<HandOverReply>()),
+        ("type PassedClient", parameters, names::<PassedClient>()),
+        ("method Retire", parameters, names::<RetireParameters>()),
         ("method Retire", reply, names::<RetireReply>()),
+        (
+            "method ConfirmClients",
+            parameters,
+            names::<ConfirmParameters>(),
+        ),
     ] {
         assert_eq!(described(beginning, number), names, "{beginning}");
     }

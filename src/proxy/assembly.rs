@@ -4,6 +4,7 @@ pub mod last_will;
 mod unparked;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -11,11 +12,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 
-use super::admission::{Admission, Attaching, Cuts, Gate, Sweep};
+use super::admission::{Admission, AdmittedClient, Attaching, Cuts, Gate, Sweep};
 use super::event;
 use super::route::Route;
 use super::workers::{self, Threads, WorkerPool};
-use crate::interface::{ConnectionStatus, ListenerStatus, LockStatus, Status};
+use crate::interface::{ConnectionStatus, ListenerStatus, LockStatus, PassedClient, Status};
 use crate::service::clock::{Repetition, Uptime, micros};
 use crate::service::listener::Listener;
 use crate::service::plural::clause;
@@ -181,6 +182,13 @@ impl Proxy {
         }
     }
 
+    /// Continues with detached clients that the predecessor has passed on.
+    pub fn adopt_passed(&self, passed: impl Iterator<Item = (OwnedFd, PassedClient)>) {
+        for client in self.admission.adopt_passed(passed) {
+            self.workers.resume_detached(client);
+        }
+    }
+
     /// Counts the connections that are still open in the predecessor.
     pub fn predecessor_has(&self, open: usize) {
         self.admission
@@ -210,11 +218,25 @@ impl Proxy {
         }
     }
 
-    /// Retires in favour of another process if `reply` could be sent to it. Otherwise nothing changes; returns
-    /// the error of `reply`.
-    pub fn retire(&self, reply: impl FnOnce(usize) -> io::Result<()>) -> io::Result<()> {
-        let open = self.admission.retire(reply)?;
+    /// Whether detached clients can be passed on to a process that recognises requests in this way.
+    pub fn can_pass_on_to(&self, requests: Option<&str>) -> bool {
+        let ours = self.route.settings.requests.map(|kind| kind.to_string());
+        // What systemd keeps cannot be taken out at once.
+        ours.is_some() && ours.as_deref() == requests && self.admission.keep.is_none()
+    }
+
+    /// Retires in favour of another process if `reply` could be sent to it; `passes_on`: it takes the detached clients.
+    /// Otherwise nothing changes; returns the error of `reply`.
+    pub fn retire(
+        &self,
+        passes_on: bool,
+        reply: impl FnOnce(usize) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let open = self.admission.retire(passes_on, reply)?;
         self.workers.retire();
+        if passes_on {
+            self.workers.begin_passing_on();
+        }
         self.admission.backlog.leave();
         tracing::info!(
             MESSAGE_ID = event::RETIRED,
@@ -225,6 +247,12 @@ impl Proxy {
         self.admission.wakers.wake_life_cycle();
         self.admission.wakers.wake_calls();
         Ok(())
+    }
+
+    /// The successor takes no more detached clients, and not these: they get their upstreams here.
+    pub fn stop_passing_on(&self, clients: Vec<AdmittedClient>) {
+        self.workers.stop_passing_on(clients);
+        self.admission.with_gate_silently(Gate::stop_passing_on);
     }
 
     /// Ends the threads, and their connections unless these are kept and left to the next process. Returns

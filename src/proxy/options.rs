@@ -55,7 +55,8 @@ pub struct ProxyOptions {
     ///
     /// Its sockets that listen at the addresses of --listen are taken; no client is lost. The other
     /// proxy goes on until this one is ready; then its open connections end as if it had been told to
-    /// stop. Only with --listen and --control.
+    /// stop. With the same --requests, clients between two requests come over. Only with --listen and
+    /// --control.
     #[arg(long, env = "DISNIX_TCP_PROXY_TAKE_OVER", value_parser = yes_or_no)]
     pub take_over: bool,
 

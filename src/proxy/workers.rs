@@ -9,6 +9,8 @@
 //! Where requests are told apart, a thread ends the upstream of a client that stays (`attaching`), and gives it the
 //! next one when it speaks (`another_upstream`), to a few clients at a time (`attach_queue`).
 //!
+//! After a take-over the successor gets the clients that are detached (`passing_on`).
+//!
 //! What has to wait for anything but a socket, for a name or for an upstream that is not there, is done
 //! by the runtime of the process (`waiting_client`), and comes back with both sockets connected.
 
@@ -26,6 +28,7 @@ mod detaching_signal;
 mod handle;
 mod load;
 mod outbox;
+mod passing_on;
 mod pool;
 #[cfg(test)]
 mod tests;

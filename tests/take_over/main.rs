@@ -4,7 +4,10 @@
 mod support;
 
 mod failing;
+mod kinds;
+mod passing_on;
 mod setup;
+mod stand_in;
 
 use std::io::Write;
 use std::net::TcpStream;

@@ -135,7 +135,8 @@ impl Caller {
 
 /// The process ends by itself, in an orderly way.
 #[track_caller]
-pub fn ends_well(process: Running) -> String {
+pub fn ends_well(mut process: Running) -> String {
+    eventually("the process ends", || !process.is_running());
     let (status, log) = process.ends();
     assert!(status.success(), "{status}: {log}");
     log

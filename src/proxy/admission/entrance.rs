@@ -308,14 +308,18 @@ impl Admission {
     }
 
     /// Leaves the listeners to another process if `reply`, which gets the number of clients that are connected
-    /// here, could be sent. For the other process also those that are detached are open until they leave: they get
-    /// their upstreams here. That is one step: either both processes know it, or nothing has changed. Returns
-    /// that number, or the error of `reply`.
-    pub fn retire(&self, reply: impl FnOnce(usize) -> io::Result<()>) -> io::Result<usize> {
+    /// here, could be sent. For the other process also those that are detached are open until they leave, or until it has
+    /// taken them, which it does if `passes_on`. That is one step: either both processes know it, or nothing has
+    /// changed. Returns that number, or the error of `reply`.
+    pub fn retire(
+        &self,
+        passes_on: bool,
+        reply: impl FnOnce(usize) -> io::Result<()>,
+    ) -> io::Result<usize> {
         self.locked(|inner| {
             let connected = inner.gate.connected();
             reply(connected)?;
-            inner.gate.retire();
+            inner.gate.retire(passes_on);
             inner.doors.iter_mut().for_each(Doors::leave);
             Ok(connected)
         })

@@ -1,6 +1,7 @@
 //! Whether a client may enter, and its account until its end.
 //!
 //! ```text
+//! proxy::admission::passing_on  detached clients that another process gets
 //! proxy::admission::admitted_client  a client that counts until it is dropped
 //! proxy::admission::unanswered_request  a request that goes to the next upstream
 //! proxy::admission::detaching  clients that stay without an upstream
@@ -20,6 +21,7 @@ mod doors;
 mod entrance;
 mod gate;
 mod notices;
+mod passing_on;
 mod state;
 mod unanswered_request;
 mod views;

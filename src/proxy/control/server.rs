@@ -141,7 +141,7 @@ async fn serve(stream: UnixStream, peer: Peer, seat: Seat, proxy: &Arc<Proxy>) {
             }
             Ok(Ok(Some(call))) if call.method == qualified("Retire") => {
                 match succession::may_retire(&call, claim.as_ref()) {
-                    None => return succession::retire(connection, proxy, &seat.callers),
+                    None => return succession::retire(call, connection, proxy, &seat.callers),
                     Some(refusal) => send(&mut connection, &refusal).await,
                 }
             }

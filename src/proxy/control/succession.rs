@@ -3,7 +3,7 @@
 //! The successor calls `HandOver`, gets the sockets, and prepares itself while this process continues. Then it
 //! calls `Retire` on the same connection. Answering that and the end of accepting here are one step: either
 //! the successor has the answer and accepts, or nothing has changed. From then on the connections that are
-//! open here count as the successor's: it is sent their number, and they end when it ends.
+//! open here count as the successor's ([`Attendance`]).
 
 use std::io;
 use std::os::fd::AsFd;
@@ -12,9 +12,9 @@ use std::sync::Arc;
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::attendance::{self, Attendance};
 use super::callers::{Callers, PATIENCE, send};
-use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
-use crate::proxy::admission::{Abort, Gate};
+use crate::interface::{HANDED_MAX, HandOverReply, RetireParameters, qualified};
 use crate::proxy::assembly::Proxy;
 use crate::service::listener::{Listener, Peer};
 use crate::service::mutex;
@@ -115,53 +115,28 @@ pub(super) fn may_retire(call: &Call, claim: Option<&TakeOverClaim>) -> Option<R
 }
 
 /// Answers `Retire`, the last call that this process answers.
-pub(super) fn retire(connection: VarlinkConnection, proxy: &Arc<Proxy>, callers: &Callers) {
+pub(super) fn retire(
+    call: Call,
+    connection: VarlinkConnection,
+    proxy: &Arc<Proxy>,
+    callers: &Callers,
+) {
+    // Those of an earlier version say nothing.
+    let parameters: RetireParameters = serde_json::from_value(call.parameters).unwrap_or_default();
+    let passes_on = proxy.can_pass_on_to(parameters.requests.as_deref());
     let mut left = 0;
-    let retired = proxy.retire(|open| {
+    let retired = proxy.retire(passes_on, |open| {
         left = open;
-        connection.send_now(&retire_reply(open))
+        connection.send_now(&attendance::retire_reply(open, Vec::new()))
     });
     match retired {
         Ok(()) => {
             callers.dismiss();
-            tokio::spawn(attend(connection, Arc::clone(proxy), left));
+            tokio::spawn(Attendance::new(connection, proxy, left).run());
         }
         Err(error) => tracing::warn!(
             ERROR = %error,
             "a process that was about to take over has gone ({error}): this one goes on"
         ),
-    }
-}
-
-fn retire_reply(open: usize) -> Reply {
-    match open {
-        0 => Reply::last(RetireReply { open }),
-        _ => Reply::continued(RetireReply { open }),
-    }
-}
-
-/// Sends the successor the number of connections that are left, until it is 0. If the successor hangs up or
-/// shuts down its side, they are cut: it counts them as its own, and must not be wrong.
-async fn attend(mut connection: VarlinkConnection, proxy: Arc<Proxy>, mut left: usize) {
-    let mut changes = proxy.admission.wakers.subscribe();
-    let mut cut = false;
-    while left > 0 {
-        changes.mark_unchanged();
-        // Detached clients too: until they leave they get their upstreams here.
-        let open = proxy.admission.read_gate(Gate::connected);
-        if open != left {
-            left = open;
-            if send(&mut connection, &retire_reply(open)).await.is_err() {
-                return proxy.admission.connections.abort_all(Abort::Successor);
-            }
-            continue;
-        }
-        tokio::select! {
-            _ = changes.changed() => {}
-            () = connection.hung_up(), if !cut => {
-                cut = true;
-                proxy.admission.connections.abort_all(Abort::Successor);
-            }
-        }
     }
 }

@@ -127,7 +127,10 @@ impl Preparation {
             predecessor
                 .check_directories(&self.lock, target_file)
                 .map_err(not_taken_over)?;
-            self.open_in_predecessor = predecessor.retire().await.map_err(not_taken_over)?;
+            self.open_in_predecessor = predecessor
+                .retire(self.settings.requests)
+                .await
+                .map_err(not_taken_over)?;
         }
         for listener in &mut *clients {
             if let Err(error) = listener.set_options(self.settings.keepalive) {

@@ -31,6 +31,17 @@ impl Carrier {
         }
     }
 
+    /// Passes all detached clients on, and has the others follow them.
+    pub(super) fn pass_on_all(&mut self) {
+        let detached: Vec<u64> = self.connections.detached().collect();
+        for token in detached {
+            if let Some(key) = self.connections.key(token) {
+                self.handle_detached(key, token);
+            }
+        }
+        self.detach_idle(Duration::ZERO);
+    }
+
     pub(super) fn detach(&mut self, key: usize, token: u64) {
         self.connections.detach(key, &self.pool.route);
         self.handle_detached(key, token);
@@ -44,6 +55,9 @@ impl Carrier {
             self.connections.reset(key);
         } else if self.pool.detaching.is_ending() {
             self.connections.end_detached(key);
+        } else if self.pool.passing_on.is_on() && carried.may_speak() {
+            let client = self.connections.take(key).admitted;
+            self.pool.pass_on(client);
         } else if carried.wants_upstream() {
             if !self.may_attach(key, token) {
                 return;

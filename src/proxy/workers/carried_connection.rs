@@ -170,6 +170,11 @@ impl CarriedConnection {
         Ok(self.admitted.rest == RestOfRequest::Awaited)
     }
 
+    /// Whether a client without an upstream may say something, or has.
+    pub(super) fn may_speak(&self) -> bool {
+        !self.relay.client.has_ended || self.wants_upstream()
+    }
+
     /// What has to be parked, if the connection is to be kept, and the target.
     pub(super) fn parts(&self) -> Option<(SlotSockets<'_>, &Address)> {
         let ConnectedUpstream { socket, target, .. } = self.any_upstream()?;

@@ -8,7 +8,7 @@ use super::attach_queue::AttachQueue;
 use super::broken_side::deliver_and_reset;
 use super::carried_connection::{CarriedConnection, park_new};
 use super::carried_connections::CarriedConnections;
-use super::deadlines::Deadlines;
+use super::deadlines::ConnectionDeadlines;
 use super::detaching_signal::is_detaching;
 use super::handle::{Message, WorkerHandle};
 use super::pool::WorkerPool;
@@ -38,14 +38,6 @@ pub(super) struct Carrier {
     pub(super) attach_queue: AttachQueue,
     /// When the current events came.
     pub(super) now: Uptime,
-}
-
-#[derive(Debug, Default)]
-struct ConnectionDeadlines {
-    /// Of upstreams that have yet to answer ([`Route::first_attempt_limit`](crate::proxy::route::Route)).
-    answers: Deadlines,
-    /// Of requests and replies of which a part has come.
-    rests: Deadlines,
 }
 
 impl Carrier {

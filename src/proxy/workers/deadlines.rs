@@ -34,6 +34,15 @@ impl Deadlines {
     }
 }
 
+/// The deadlines of a thread's connections.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionDeadlines {
+    /// Of upstreams that have yet to answer ([`Route::first_attempt_limit`](crate::proxy::route::Route)).
+    pub(super) answers: Deadlines,
+    /// Of requests and replies of which a part has come.
+    pub(super) rests: Deadlines,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

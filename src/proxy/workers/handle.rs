@@ -20,6 +20,8 @@ pub(super) enum Message {
     CloseIdle(Duration),
     /// Detach the connections that are between two requests and have carried nothing for this time.
     Detach(Duration),
+    /// Pass the detached clients on, and the others as soon as they are detached.
+    PassOn,
     /// Detached clients that have spoken may have upstreams now. This number of threads gets the message.
     Attach(usize),
     /// A client of the queue has left while the runtime connected it.

@@ -12,6 +12,7 @@ use super::balance::{self, Relief};
 use super::carried_connection::CarriedConnection;
 use super::detaching_signal::DetachingSignal;
 use super::handle::{Message, WorkerHandle};
+use super::passing_on::PassingOn;
 use super::token::DOORS;
 use super::waiting_client;
 use crate::proxy::admission::{AdmittedClient, Attaching, Doors};
@@ -64,6 +65,7 @@ pub struct WorkerPool {
     start: ThreadStarter,
     members: Mutex<Members>,
     pub(super) detaching: DetachingSignal,
+    pub passing_on: PassingOn,
 }
 
 #[derive(Debug)]
@@ -106,6 +108,7 @@ impl WorkerPool {
             }),
             first,
             detaching: DetachingSignal::default(),
+            passing_on: PassingOn::default(),
         }))
     }
 
@@ -163,6 +166,25 @@ impl WorkerPool {
             Attaching::Later => Message::Detach(Duration::ZERO),
             Attaching::Never => Message::EndDetached,
         });
+    }
+
+    /// Has detached clients leave by way of [`Self::passing_on`].
+    pub fn begin_passing_on(&self) {
+        self.passing_on.begin();
+        self.post_to_all(|| Message::PassOn);
+    }
+
+    /// Continues with the detached clients that were to leave, and with these. From now on none leaves.
+    pub fn stop_passing_on(&self, clients: Vec<AdmittedClient>) {
+        for client in clients.into_iter().chain(self.passing_on.end()) {
+            self.resume_detached(client);
+        }
+    }
+
+    pub(super) fn pass_on(&self, client: AdmittedClient) {
+        if let Some(client) = self.passing_on.add(client) {
+            self.resume_detached(client);
+        }
     }
 
     /// Whether the accepting thread has answered since the last call, so that its loop turns. It is asked

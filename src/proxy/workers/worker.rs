@@ -153,6 +153,7 @@ impl Worker {
                     );
                 }
                 Message::Detach(idle) => self.carrier.detach_idle(idle),
+                Message::PassOn => self.carrier.pass_on_all(),
                 Message::Attach(threads) => self.carrier.attach_all(threads),
                 Message::Returned => self.carrier.returned_without_connection(),
                 Message::EndDetached => self.carrier.connections.end_all_detached(),

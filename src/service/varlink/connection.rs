@@ -54,7 +54,8 @@ impl VarlinkConnection {
         self.descriptors_max = most;
     }
 
-    /// Takes the descriptors that have come until now.
+    /// Takes the descriptors that have come until now. Where no more could be opened (`RLIMIT_NOFILE`), those of a
+    /// message are fewer than it says, the first ones.
     pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.descriptors)
     }
@@ -194,10 +195,9 @@ fn read_with(
 ) -> io::Result<usize> {
     let carried = rights::receive(stream, chunk, RecvFlags::empty())?;
     descriptors.extend(carried.descriptors);
-    // The limit of open descriptors was reached, or the peer sends more than was asked for.
-    if carried.is_truncated || descriptors.len() > most {
+    if descriptors.len() > most {
         return Err(io::Error::other(
-            "descriptors were lost on the way: raise LimitNOFILE=",
+            "the peer sends more descriptors than were asked for",
         ));
     }
     Ok(carried.bytes)

@@ -108,6 +108,12 @@ impl Connection {
         self.traffic.set_active(Uptime::from_micros(active));
     }
 
+    /// Continues counting from what another process has carried, at last at this moment.
+    pub(super) fn continue_as(&self, carried: CarriedBytes, active: Uptime) {
+        self.traffic.set_carried(carried);
+        self.traffic.set_active(active);
+    }
+
     /// Requests the end of the connection. Returns the handover slot to be cut if the connection is handed over: then
     /// nothing here waits for [`Self::aborted`].
     pub(super) fn abort(&self, why: Abort) -> Option<u32> {
@@ -326,7 +332,7 @@ impl Connection {
         })
     }
 
-    pub(super) fn status(&self, now: Uptime) -> ConnectionStatus {
+    pub(in crate::proxy::admission) fn status(&self, now: Uptime) -> ConnectionStatus {
         let (received_bytes, sent_bytes) = self.carried();
         let receiver = self.receiver().clone();
         let target = match receiver {

@@ -90,6 +90,26 @@ impl Connections {
         connection
     }
 
+    /// Adds a client that another process has accepted, as that describes it. It gets another number.
+    pub fn adopt(
+        &self,
+        client: Arrival,
+        slot: Option<Slot>,
+        status: &ConnectionStatus,
+    ) -> Arc<Connection> {
+        let now = Uptime::now().as_micros();
+        let [since, active] = [status.age_usec, status.idle_usec]
+            .map(|age| Uptime::from_micros(now.saturating_sub(age)));
+        let id = self.last_id.fetch_add(1, Relaxed) + 1;
+        if let Some(slot) = slot {
+            slot.describe(id, since);
+            slot.set_client(client.socket.as_fd());
+        }
+        let connection = Connection::new(id, client, slot, since);
+        connection.continue_as((status.received_bytes, status.sent_bytes), active);
+        self.insert(connection)
+    }
+
     fn insert(&self, connection: Connection) -> Arc<Connection> {
         if let Some(mut sources) = self.sources() {
             sources.add(&connection.peer);

@@ -42,13 +42,31 @@ impl Gate {
     }
 
     /// Another process takes over, and the lock is its lock now. No client passes here any more, and
-    /// nothing is saved.
-    pub fn retire(&mut self) {
+    /// nothing is saved. `passes_on`: the other process takes the detached clients, too.
+    pub fn retire(&mut self, passes_on: bool) {
         self.stopping = true;
         self.retired = true;
+        self.passes_on = passes_on;
         self.lock = None;
         self.record_left = false;
         self.callers.clear();
+    }
+
+    /// The successor takes no more detached clients: they get their upstreams here.
+    pub fn stop_passing_on(&mut self) {
+        self.passes_on = false;
+    }
+
+    /// The predecessor has passed `count` detached clients on, which were open as long as they were there.
+    pub fn adopt_passed(
+        &mut self,
+        count: usize,
+        now: Uptime,
+        store: &mut dyn LockStore,
+    ) -> Vec<Notice> {
+        self.detached += count;
+        let left = self.predecessor.saturating_sub(count);
+        self.predecessor_has(left, now, store)
     }
 
     pub fn accepted(&mut self) {

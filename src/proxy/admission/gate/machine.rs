@@ -32,6 +32,8 @@ pub struct Gate {
     pub(super) stopping: bool,
     pub(super) resting: bool,
     pub(super) retired: bool,
+    /// Whether the successor takes the detached clients of this process, which has retired.
+    pub(super) passes_on: bool,
     pub(super) lock: Option<Lock>,
     /// Whether the record of an earlier lock could not be removed.
     pub(super) record_left: bool,
@@ -100,6 +102,12 @@ impl Gate {
         self.connections_max
     }
 
+    /// How many clients of the predecessor there is room for: they have places already, but it may have more of them.
+    pub fn room_for_passed(&self) -> usize {
+        self.connections_max
+            .saturating_sub(self.own + self.detached)
+    }
+
     pub fn lock_record(&self) -> Option<&LockRecord> {
         self.lock.as_ref().map(|lock| &lock.record)
     }
@@ -125,11 +133,12 @@ impl Gate {
     ///
     /// It is one also while the process looks for the last time whether it is idle: it counts as connected all the
     /// time, so that look finds it. The clients of a process that has retired are open for its successor, whose drain
-    /// waits for them.
+    /// waits for them. If the successor takes them, they get their upstreams there.
     pub fn attaching(&self) -> Attaching {
+        let may_be_open = self.lock.is_none() && self.has_target && !self.passes_on;
         match self.stopping && !self.retired {
             true => Attaching::Never,
-            false if self.lock.is_none() && self.has_target => Attaching::Now,
+            false if may_be_open => Attaching::Now,
             false => Attaching::Later,
         }
     }

@@ -108,6 +108,10 @@ impl TestGate {
         self.gate.took_over(open, &mut self.disk)
     }
 
+    fn adopt_passed(&mut self, count: usize) -> Vec<Notice> {
+        self.gate.adopt_passed(count, at(2), &mut self.disk)
+    }
+
     fn predecessor_has(&mut self, open: usize) -> Vec<Notice> {
         self.gate.predecessor_has(open, at(2), &mut self.disk)
     }

@@ -42,15 +42,38 @@ impl Slot {
         Ok(())
     }
 
-    /// The bytes that were received from the client and sent to it, as the kernel counts them.
-    fn counted(self, counters: &TcpCounters) -> Result<[u64; 2], Unclear> {
-        let [up, down] = Way::BOTH.map(|way| self.flow(way));
-        let [received_before, sent_before] = self.bases();
+    /// Nothing has happened in this slot, and its client, which has no upstream, was served by another process.
+    /// `carried`: what that has counted, which holds if the kernel does not know it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel cannot know it any more. The client cannot be kept.
+    pub fn begin_passed(self, client: BorrowedFd<'_>, carried: (u64, u64)) -> Result<(), Unclear> {
+        let bases = match tcp_counters(client) {
+            Ok(counters) => Self::kernel_counts(&counters)?,
+            Err(error) if error.kind() == ErrorKind::Unsupported => carried.into(),
+            Err(_) => return Err(Unclear::Uncounted),
+        };
+        self.set_bases(bases);
+        self.set_requests(Self::DETACHED);
+        Ok(())
+    }
+
+    /// The bytes that were received from the client and sent to it.
+    fn kernel_counts(counters: &TcpCounters) -> Result<[u64; 2], Unclear> {
         if counters::is_over(counters) {
             return Err(Unclear::Uncounted);
         }
         let received = counters::received(counters, 0, false).ok_or(Unclear::Uncounted)?;
         let sent = counters::sent(counters, Opener::Peer).ok_or(Unclear::Uncounted)?;
+        Ok([received, sent])
+    }
+
+    /// As [`Self::kernel_counts`], if that agrees with what is written down.
+    fn counted(self, counters: &TcpCounters) -> Result<[u64; 2], Unclear> {
+        let [up, down] = Way::BOTH.map(|way| self.flow(way));
+        let [received_before, sent_before] = self.bases();
+        let [received, sent] = Self::kernel_counts(counters)?;
         // If this was interrupted before, the new base is written down, and nothing has come since.
         let agrees =
             |count, base: u64, bytes| count == base || base.checked_add(bytes) == Some(count);

@@ -308,3 +308,35 @@ fn upstreams_that_were_left_do_not_pile_up() {
     let (_, found) = next(keep);
     assert_eq!((found.connections.len(), found.lost.len()), (10, 0));
 }
+
+#[test]
+fn a_client_that_another_process_has_served_is_kept_from_where_it_is() {
+    let keep = first();
+    let (mut client, accepted) = pair();
+    client.write_all(b"request").unwrap();
+    recv(&accepted, &mut [0; 7], RecvFlags::WAITALL).unwrap();
+    send(&accepted, b"its reply", SendFlags::empty()).unwrap();
+    client.write_all(b"next").unwrap();
+    let slot = keep.claim().unwrap();
+    slot.begin_passed(accepted.as_fd(), (0, 0)).unwrap();
+    slot.describe(1, Uptime::now());
+    slot.set_client(accepted.as_fd());
+    assert!(keep.park_client(slot, accepted.as_fd()));
+    let (_, restored) = found_detached(keep);
+    assert_eq!(restored.slot.requests(), Slot::DETACHED);
+    assert_eq!(restored.slot.carried(), (7, 9));
+    restored.slot.begin_anew(restored.client.as_fd()).unwrap();
+    assert_eq!(restored.slot.bases(), [7, 9]);
+}
+
+#[test]
+fn a_client_that_has_left_before_it_is_kept_is_not_kept() {
+    let keep = first();
+    let (client, accepted) = pair();
+    ending::reset_on_close(&client);
+    drop(client);
+    recv(&accepted, &mut [0; 1], RecvFlags::empty()).unwrap_err();
+    let slot = keep.claim().unwrap();
+    let begun = slot.begin_passed(accepted.as_fd(), (0, 0));
+    assert_eq!(begun, Err(Unclear::Uncounted));
+}

@@ -6,15 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use super::error::{Obstacle, TakeOverError};
-use crate::interface::{HANDED_MAX, HandOverReply, RetireReply, qualified};
-use crate::proxy::admission::{LockDirectory, TargetFile};
+use crate::interface::{
+    ConfirmParameters, HANDED_MAX, HandOverReply, PassedClient, RetireParameters, RetireReply,
+    qualified,
+};
+use crate::proxy::admission::{Gate, LockDirectory, TargetFile};
 use crate::proxy::assembly::Proxy;
+use crate::proxy::requests::RequestKind;
 use crate::service::address::Address;
 use crate::service::listener::Listener;
 use crate::service::path_check::PathCheck;
@@ -66,13 +71,18 @@ async fn meet(path: &Path) -> Result<Option<Predecessor>, Obstacle> {
     };
     let mut connection = VarlinkConnection::new(stream, REPLY_MAX);
     connection.accept_descriptors(HANDED_MAX);
-    call(&mut connection, "HandOver", false).await?;
+    let hand_over = method("HandOver", json!({}));
+    call(&mut connection, &hand_over).await?;
     let received = timeout(ANSWER_TIME, connection.receive()).await;
     let reply = understand(received.map_err(|_| Obstacle::Silent)?)?;
     let hand_over: HandOverReply = read(&reply)?;
     let sockets = connection.take_descriptors();
     if sockets.len() != hand_over.listeners.len() + 1 {
-        return Err(foreign("it sent another number of sockets than it said"));
+        return Err(Obstacle::Refused(format!(
+            "{} of its {} sockets have come (raise LimitNOFILE=); it goes on",
+            sockets.len(),
+            hand_over.listeners.len() + 1
+        )));
     }
     Ok(Some(Predecessor {
         connection,
@@ -165,12 +175,12 @@ impl Predecessor {
         Ok((listeners, control.into_iter().collect()))
     }
 
-    /// Makes the other process stop accepting: from then on clients and callers come here. Returns the
-    /// number of connections that are still open there.
+    /// Makes the other process stop accepting: from then on clients and callers come here, and its detached clients too
+    /// if both recognise `requests` in the same way. Returns the number of connections that are still open there.
     /// Fails if it has not done so; then it continues.
-    pub async fn retire(&mut self) -> Result<usize, TakeOverError> {
-        let retired = self.call_retire().await;
-        let RetireReply { open } = retired.map_err(|obstacle| self.failure(obstacle))?;
+    pub async fn retire(&mut self, requests: Option<RequestKind>) -> Result<usize, TakeOverError> {
+        let retired = self.call_retire(requests).await;
+        let RetireReply { open, .. } = retired.map_err(|obstacle| self.failure(obstacle))?;
         // Surplus listeners are closed, with their paths.
         for listener in self.surplus.drain(..) {
             listener.own();
@@ -179,8 +189,16 @@ impl Predecessor {
         Ok(open)
     }
 
-    async fn call_retire(&mut self) -> Result<RetireReply, Obstacle> {
-        call(&mut self.connection, "Retire", true).await?;
+    async fn call_retire(
+        &mut self,
+        requests: Option<RequestKind>,
+    ) -> Result<RetireReply, Obstacle> {
+        let requests = requests.map(|kind| kind.to_string());
+        let retire = Call {
+            more: true,
+            ..method("Retire", RetireParameters { requests })
+        };
+        call(&mut self.connection, &retire).await?;
         let received = match timeout(ANSWER_TIME, self.connection.receive()).await {
             Ok(received) => received,
             Err(_) => {
@@ -215,12 +233,55 @@ impl Predecessor {
                 }
             };
             match self.retire_reply(received) {
-                Ok(RetireReply { open }) => proxy.predecessor_has(open),
+                Ok(RetireReply { open, clients }) => {
+                    proxy.predecessor_has(open);
+                    if clients.is_empty() {
+                        // Descriptors that are here already belong to the next reply.
+                        continue;
+                    }
+                    let sockets = self.connection.take_descriptors();
+                    // When its connections are cut, it is not told any more, and has its clients back.
+                    if !is_cut {
+                        self.take_clients(sockets, clients, &proxy).await;
+                    }
+                }
                 Err(_) => break,
             }
         }
         // It has ended, or is no proxy: only what it has handed over is still open.
         proxy.adopt_orphans();
+    }
+
+    /// Takes detached clients of the other process. It closes its sockets of them once it knows, and they are left
+    /// alone here until it was told.
+    async fn take_clients(
+        &mut self,
+        sockets: Vec<OwnedFd>,
+        clients: Vec<PassedClient>,
+        proxy: &Proxy,
+    ) {
+        let room = proxy.admission.read_gate(Gate::room_for_passed);
+        let taken = clients.len().min(sockets.len()).min(room);
+        let reason = match taken < clients.len() {
+            true if taken == room => Some("all places are taken (raise --connections-max)"),
+            true => Some("no descriptor is left (raise LimitNOFILE=)"),
+            false => None,
+        };
+        let confirmation = ConfirmParameters {
+            taken,
+            reason: reason.map(str::to_owned),
+        };
+        let confirm = Call {
+            oneway: true,
+            ..method("ConfirmClients", confirmation)
+        };
+        match call(&mut self.connection, &confirm).await {
+            // It has hung up only if it has ended, and the clients are nowhere else.
+            Ok(()) | Err(Obstacle::Lost) => {
+                proxy.adopt_passed(sockets.into_iter().zip(clients).take(taken));
+            }
+            Err(_) => {}
+        }
     }
 
     /// Its process number and version, for people.
@@ -230,18 +291,17 @@ impl Predecessor {
     }
 }
 
-async fn call(
-    connection: &mut VarlinkConnection,
-    method: &str,
-    more: bool,
-) -> Result<(), Obstacle> {
-    let call = Call {
-        method: qualified(method),
-        parameters: json!({}),
-        more,
-        oneway: false,
-    };
-    match timeout(ANSWER_TIME, connection.send(&call)).await {
+fn method(name: &str, parameters: impl Serialize) -> Call {
+    Call {
+        method: qualified(name),
+        // It cannot fail: our types have string keys and ordinary numbers.
+        parameters: serde_json::to_value(parameters).unwrap_or_default(),
+        ..Call::default()
+    }
+}
+
+async fn call(connection: &mut VarlinkConnection, call: &Call) -> Result<(), Obstacle> {
+    match timeout(ANSWER_TIME, connection.send(call)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(Obstacle::Lost),
         Err(_) => Err(Obstacle::Silent),

@@ -139,7 +139,7 @@ fn the_detached_clients_of_a_process_that_has_retired_are_open_for_its_successor
     gate.detached(1);
     let mut next = gate.next(2);
     next.took_over(gate.connected()).unwrap();
-    gate.retire();
+    gate.retire(false);
     assert_eq!(next.open_in_predecessor(), 2);
     next.lock(A, WAIT, 3);
     assert_eq!(
@@ -155,4 +155,53 @@ fn the_detached_clients_of_a_process_that_has_retired_are_open_for_its_successor
     gate.detached_gone();
     let notices = next.predecessor_has(gate.connected());
     assert_eq!(notices, [Notice::Drained]);
+}
+
+#[test]
+fn clients_that_are_passed_on_are_detached_in_the_successor_and_its_drain_waits_for_them_no_more() {
+    let mut gate = TestGate::with(2);
+    gate.detached(1);
+    let mut next = gate.next(2);
+    next.took_over(gate.connected()).unwrap();
+    gate.retire(true);
+    assert_eq!(
+        gate.attaching(),
+        Attaching::Later,
+        "they are attached there"
+    );
+    next.lock(A, WAIT, 3);
+    assert_eq!(next.adopt_passed(1), []);
+    assert_eq!(
+        next.predecessor_has(gate.connected()),
+        [],
+        "it has not heard of it"
+    );
+    assert_eq!((next.open_in_predecessor(), next.connected()), (1, 2));
+    gate.detached_gone();
+    assert_eq!(next.predecessor_has(gate.connected()), []);
+    gate.detached(4);
+    assert_eq!(next.adopt_passed(1), [Notice::Drained]);
+    assert_eq!(
+        (next.open_connections(), next.detached_connections()),
+        (0, 2)
+    );
+}
+
+#[test]
+fn clients_that_the_successor_does_not_take_are_attached_where_they_are() {
+    let mut gate = TestGate::with(1);
+    gate.detached(1);
+    gate.retire(true);
+    gate.stop_passing_on();
+    assert_eq!(gate.attaching(), NOW);
+}
+
+#[test]
+fn there_is_room_for_clients_of_the_predecessor_as_far_as_places_are_not_taken_here() {
+    let mut next = TestGate::with(3);
+    next.took_over(9).unwrap();
+    assert_eq!((next.connected(), next.room_for_passed()), (12, 7));
+    next.adopt_passed(7);
+    assert_eq!((next.connected(), next.room_for_passed()), (12, 0));
+    assert!(!next.may_accept());
 }

@@ -28,6 +28,8 @@ enum GateEvent {
     TakeOver,
     /// A connection of the predecessor ends.
     PredecessorEnd,
+    /// It passes detached clients on.
+    PassedOn,
     DiskFull(bool),
     Target(bool),
 }
@@ -71,6 +73,7 @@ fn event() -> impl Strategy<Value = GateEvent> {
         2 => any::<bool>().prop_map(GateEvent::Restart),
         2 => Just(GateEvent::TakeOver),
         4 => Just(GateEvent::PredecessorEnd),
+        2 => Just(GateEvent::PassedOn),
         1 => any::<bool>().prop_map(GateEvent::DiskFull),
         1 => prop::bool::weighted(0.9).prop_map(GateEvent::Target),
     ]
@@ -149,6 +152,13 @@ impl GateModel {
                 let left = gate.open_in_predecessor().saturating_sub(1);
                 return gate.predecessor_has(left, self.now, disk);
             }
+            GateEvent::PassedOn => {
+                let count = gate.open_in_predecessor().min(2);
+                let connected = gate.connected();
+                let notices = gate.adopt_passed(count, self.now, disk);
+                assert_eq!(gate.connected(), connected);
+                return notices;
+            }
             GateEvent::DiskFull(full) => disk.full = full,
             GateEvent::Target(known) => gate.set_has_target(known),
         }
@@ -215,7 +225,7 @@ impl GateModel {
     /// A process that has retired accepts no client and writes nothing.
     fn retire(&mut self) {
         let TestGate { gate, disk } = &mut self.gate;
-        gate.retire();
+        gate.retire(false);
         let record = disk.record.clone();
         assert!(!gate.may_accept());
         assert!(gate.tick(self.now + GRACE, disk).is_empty());

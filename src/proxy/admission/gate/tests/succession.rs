@@ -68,7 +68,7 @@ fn a_process_that_has_retired_writes_nothing_down_any_more() {
     let mut gate = TestGate::with(1);
     gate.lock(A, exit_after(10, Mode::Wait), 0);
     let record = gate.disk.record.clone();
-    gate.retire();
+    gate.retire(false);
     assert!(gate.is_retired() && gate.is_stopping() && !gate.may_accept());
     assert!(gate.try_lock(B, AT_ONCE, 1).is_err());
     let mut notices = gate.gone(A);
