@@ -13,6 +13,8 @@ enum RequestBytes {
     Kept {
         buffer: Buffer,
         length: u16,
+        /// Whether an earlier process has left it, which may have told requests of another kind apart.
+        is_restored: bool,
     },
 }
 
@@ -23,7 +25,11 @@ impl UnansweredRequest {
         let request = match (buffer, u16::try_from(bytes.len())) {
             (Some(mut buffer), Ok(length)) => {
                 buffer[..bytes.len()].copy_from_slice(&bytes);
-                RequestBytes::Kept { buffer, length }
+                RequestBytes::Kept {
+                    buffer,
+                    length,
+                    is_restored: false,
+                }
             }
             _ => RequestBytes::Own(bytes),
         };
@@ -33,21 +39,31 @@ impl UnansweredRequest {
     /// The one that an earlier process has left.
     pub fn restored(buffer: Buffer, length: usize) -> Self {
         let length = length.min(BUFFER - 1) as u16;
-        Self(Some(Box::new(RequestBytes::Kept { buffer, length })))
+        Self(Some(Box::new(RequestBytes::Kept {
+            buffer,
+            length,
+            is_restored: true,
+        })))
+    }
+
+    /// Whether an earlier process has left it.
+    pub fn is_restored(&self) -> bool {
+        let request = self.0.as_deref();
+        matches!(request, Some(RequestBytes::Kept { is_restored, .. }) if *is_restored)
     }
 
     pub fn bytes(&self) -> &[u8] {
         match self.0.as_deref() {
             None => &[],
             Some(RequestBytes::Own(bytes)) => bytes,
-            Some(RequestBytes::Kept { buffer, length }) => &buffer[..usize::from(*length)],
+            Some(RequestBytes::Kept { buffer, length, .. }) => &buffer[..usize::from(*length)],
         }
     }
 
     /// Writes it down: from now on it outlives the process, if it is in a buffer.
     pub fn hold(&self, slot: Slot, attempts: u8) {
         let (buffer, length) = match self.0.as_deref() {
-            Some(RequestBytes::Kept { buffer, length }) => (buffer.number(), *length),
+            Some(RequestBytes::Kept { buffer, length, .. }) => (buffer.number(), *length),
             _ => (HeldRequest::NO_BUFFER, 0),
         };
         slot.hold_request(HeldRequest {

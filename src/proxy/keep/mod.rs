@@ -32,9 +32,9 @@
 //! 7. A client that stays is detached ([`Parking::detach`]) when nothing is in hand and its socket has been sent
 //!    everything. Only then its upstream is shut down ([`crate::service::ending::end_both_ways`]), then closed.
 //! 8. For its next upstream it begins anew ([`Slot::begin_anew`]), before it is parked with that one.
-//! 9. A request that is repeated is held when the slot has begun anew ([`Slot::hold_request`]), until the client is
-//!    parked with the next upstream and the request is in front ([`Flow::prefix`], [`Slot::begin_repeated`]); only then
-//!    it is sent.
+//! 9. What the client has said and no upstream has answered is held ([`Slot::hold_request`]) before its upstream is
+//!    detached, until the client is parked with the next one and it is in front ([`Flow::prefix`],
+//!    [`Slot::begin_repeated`]); only then it is sent.
 
 mod error;
 mod keeper;

@@ -124,15 +124,19 @@ impl Relay {
         relay
     }
 
-    /// Sends the PROXY header to the upstream before the first byte of the client, and behind it a request that
-    /// another upstream did not answer; both may be empty. Returns where the connection is in its requests then, to be
-    /// written down after a request ([`Slot::begin_repeated`]).
-    pub fn announce(&mut self, header: &[u8], request: &[u8]) -> [u64; 3] {
-        let words = match &mut self.requests {
-            Some(requests) if !request.is_empty() => requests.repeat(request),
-            _ => [0; 3],
+    /// Sends the PROXY header to the upstream before the first byte of the client, and behind it what the client has
+    /// said before ([`Relay::take_request`]); both may be empty. Returns where the connection is in its requests then,
+    /// to be written down after what was said ([`Slot::begin_repeated`]). `is_restored`: an earlier process has left the
+    /// request, and may have told requests of another kind apart.
+    pub fn announce(&mut self, header: &[u8], request: &[u8], is_restored: bool) -> [u64; 3] {
+        let (words, held) = match &mut self.requests {
+            Some(requests) if !request.is_empty() => {
+                let words = requests.begin_with(request, is_restored);
+                (words, requests.limit(Way::Up).held())
+            }
+            _ => ([0; 3], 0),
         };
-        self.up.preface(&[header, request].concat());
+        self.up.preface(&[header, request].concat(), held);
         words
     }
 
@@ -193,10 +197,11 @@ impl Relay {
             if requests.turning.is_some() {
                 return;
             }
+            let [up, down] = Way::BOTH.map(|way| requests.limit(way));
             requests.carried = RequestProgress {
-                left: requests.limit(Way::Up).left(),
-                in_hand: self.up.switch.in_hand() as u64,
-                has_passed_reply: self.down.is_empty() && requests.limit(Way::Down).is_reached(),
+                left: up.left(),
+                in_hand: self.up.in_passage(up.held()) as u64,
+                has_passed_reply: self.down.has_passed(&down),
                 has_replies_ended: self.down.end.is_some(),
             };
         }
@@ -234,10 +239,8 @@ impl Relay {
         self.requests.as_deref().is_some_and(|requests| {
             requests.is_between()
                 && requests.turning.is_none()
-                && requests.limit(Way::Up).is_reached()
-                && requests.limit(Way::Down).is_reached()
-                && self.up.is_empty()
-                && self.down.is_empty()
+                && self.up.has_passed(&requests.limit(Way::Up))
+                && self.down.has_passed(&requests.limit(Way::Down))
         })
     }
 
@@ -290,10 +293,18 @@ impl Relay {
         self.requests.as_deref()?.opaque()
     }
 
-    /// The request that was not answered, after [`NextTurn::Repeat`].
+    /// What another upstream gets first: the request that was not answered, after [`NextTurn::Repeat`], and what the
+    /// client has said since and no upstream has got.
     pub fn take_request(&mut self) -> Vec<u8> {
-        let requests = self.requests.as_deref_mut();
-        requests.map(RequestTracking::take_copy).unwrap_or_default()
+        let Some(requests) = self.requests.as_deref_mut() else {
+            return Vec::new();
+        };
+        let mut request = match requests.turning {
+            Some(Turning::Repeat) => requests.take_copy(),
+            _ => Vec::new(),
+        };
+        request.extend(self.up.held(&requests.limit(Way::Up)));
+        request
     }
 
     /// Ends both sides in order, unless bytes are on their way or a side has ended. Returns whether it has ended

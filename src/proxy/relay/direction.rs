@@ -1,6 +1,5 @@
 //! One direction of a relayed connection: does what [`Switch`] says.
 
-use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::task::Poll;
 
@@ -13,6 +12,7 @@ use super::ready::{Ready, Receipt};
 use super::receive_limit::ReceiveLimit;
 use super::record;
 use super::request_tracking::RequestTracking;
+use super::rest::Rest;
 use super::switch::{Next, Switch};
 use crate::proxy::keep::account::Place;
 use crate::proxy::keep::{BUFFER, Buffer, Flow, InHand, RestoredFlow, Way};
@@ -64,8 +64,8 @@ impl Endpoints<'_> {
 #[derive(Debug)]
 pub(super) struct Direction {
     pub(super) switch: Switch,
-    /// What a slow sink has not taken of what was received.
-    rest: Option<Rest>,
+    /// What was received and not sent: a slow sink has not taken it, or it may not pass yet.
+    pub(super) rest: Option<Rest>,
     pub(super) pipe: Option<Pipe>,
     /// Why the direction has ended; `None` before.
     pub(super) end: Option<End>,
@@ -75,14 +75,7 @@ pub(super) struct Direction {
     pub(super) flow: Option<Flow>,
     /// Whether the kernel has reported to an earlier process that the source is broken. Then a receive finds
     /// an end after the rest, which is none.
-    was_broken: bool,
-}
-
-/// A part of a buffer.
-#[derive(Debug)]
-struct Rest {
-    buffer: Buffer,
-    part: Range<usize>,
+    pub(super) was_broken: bool,
 }
 
 impl Direction {
@@ -124,12 +117,12 @@ impl Direction {
     }
 
     /// Sends these bytes before the first one of the source: at most as many as fit into a buffer, and none
-    /// if no buffer is left.
-    pub(super) fn preface(&mut self, bytes: &[u8]) {
+    /// if no buffer is left. The last `held` of them may not pass yet.
+    pub(super) fn preface(&mut self, bytes: &[u8], held: usize) {
         if bytes.is_empty() {
             return;
         }
-        if self.switch.is_by_pipe() && self.preface_by_pipe(bytes) {
+        if self.switch.is_by_pipe() && held == 0 && self.preface_by_pipe(bytes) {
             return;
         }
         let Some(mut buffer) = memory::take() else {
@@ -225,6 +218,7 @@ impl Direction {
     ) -> Poll<Result<usize, End>> {
         match self.switch.next() {
             Next::Receive | Next::Fill if endpoints.limit().is_reached() => self.look(endpoints),
+            Next::Send if self.in_passage(endpoints.limit().held()) == 0 => self.look(endpoints),
             Next::Receive => self.receive(endpoints),
             Next::Send => self.send(endpoints),
             Next::Fill => self.fill(endpoints),
@@ -251,6 +245,27 @@ impl Direction {
         match ending::end_orderly(sink) {
             Ok(()) => End::Finished,
             Err(errno) => End::SinkBroken(errno),
+        }
+    }
+
+    /// The number of bytes in hand that may pass, if the last `held` of them may not.
+    pub(super) fn in_passage(&self, held: usize) -> usize {
+        self.switch.in_hand().saturating_sub(held)
+    }
+
+    /// Whether it has passed on everything up to the limit, and has not ended.
+    pub(super) fn has_passed(&self, limit: &ReceiveLimit) -> bool {
+        self.end.is_none() && limit.is_reached() && self.in_passage(limit.held()) == 0
+    }
+
+    /// The bytes in hand that may not pass.
+    pub(super) fn held(&self, limit: &ReceiveLimit) -> &[u8] {
+        match &self.rest {
+            Some(Rest { buffer, part }) => {
+                let from = part.end.saturating_sub(limit.held()).max(part.start);
+                &buffer[from..part.end]
+            }
+            None => &[],
         }
     }
 
@@ -315,8 +330,9 @@ impl Direction {
         let Some(mut rest) = self.rest.take() else {
             unreachable!("the switch knows of bytes that are not there");
         };
+        let end = rest.part.end.saturating_sub(endpoints.limit().held());
         let (sink, ready) = &mut endpoints.sink;
-        let bytes = &rest.buffer[rest.part.clone()];
+        let bytes = &rest.buffer[rest.part.start..end];
         let flow = self.flow;
         let sent = ready.send(*sink, || {
             record::send(flow, || send(*sink, bytes, SendFlags::NOSIGNAL))

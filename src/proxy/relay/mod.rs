@@ -3,11 +3,10 @@
 //! Each direction copies small messages and splices bulk, as its `switch` decides; buffers and pipes
 //! belong to the thread, not to the connection. A half-close passes through, and the other direction
 //! continues. A reset on one side becomes a reset on the other, after what was received before it has been
-//! delivered. Where requests are told apart, a direction looks at what waits before it receives it.
+//! delivered. Where requests are told apart, a direction looks at what comes before it passes it on.
 
 mod bulk;
 mod connection;
-mod copied_bytes;
 mod direction;
 mod first_look;
 mod look;
@@ -16,8 +15,10 @@ mod pipe;
 mod ready;
 mod receive_limit;
 mod record;
+mod request_copy;
 mod request_tracking;
 mod reset;
+mod rest;
 mod switch;
 #[cfg(test)]
 mod tests;

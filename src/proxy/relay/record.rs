@@ -13,11 +13,32 @@ pub(super) fn receive(
     place: Place,
     receive: impl FnOnce() -> Result<Receipt, Errno>,
 ) -> Result<Receipt, Errno> {
-    let Some(flow) = flow else {
-        return receive();
-    };
-    flow.receiving(place);
+    if let Some(flow) = flow {
+        flow.receiving(place);
+    }
+    complete(flow, receive)
+}
+
+/// The same, to behind the bytes in hand.
+pub(super) fn receive_more(
+    flow: Option<Flow>,
+    receive: impl FnOnce() -> Result<Receipt, Errno>,
+) -> Result<Receipt, Errno> {
+    if let Some(flow) = flow {
+        flow.receiving_more();
+    }
+    complete(flow, receive)
+}
+
+#[inline]
+fn complete(
+    flow: Option<Flow>,
+    receive: impl FnOnce() -> Result<Receipt, Errno>,
+) -> Result<Receipt, Errno> {
     let receipt = receive();
+    let Some(flow) = flow else {
+        return receipt;
+    };
     match receipt {
         Ok(Receipt { bytes, .. }) => flow.received(bytes),
         // The source has nothing, or cannot be spliced.

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 
-use super::copied_bytes::CopiedBytes;
 use super::receive_limit::ReceiveLimit;
-use crate::proxy::keep::{BUFFER, Slot, Way};
+use super::request_copy::RequestCopy;
+use crate::proxy::keep::{Slot, Way};
 use crate::proxy::requests::{
-    Conversation, Look, More, Opaque, Repeatable, RequestKind, UpstreamEnd,
+    Conversation, LOOK_MAX, Look, More, Opaque, Repeatable, RequestKind, UpstreamEnd,
 };
 use crate::service::clock::Uptime;
 use crate::service::kernel::poll_now;
 
-/// The longest request that is sent again, in bytes: it fits into a buffer, behind a PROXY header.
-const REPEATED_MAX: usize = BUFFER - 1024;
+/// The longest request that is sent again, in bytes.
+const REPEATED_MAX: usize = LOOK_MAX;
 
 /// After this time without a request, the upstream may be about to end the connection: what cannot be sent again
 /// gets a fresh one.
@@ -30,20 +30,12 @@ pub(super) enum Turning {
     Repeat,
 }
 
-/// A copy of a request.
-#[derive(Debug, Default)]
-struct RequestCopy {
-    bytes: CopiedBytes,
-    /// Whether it grows with what is received.
-    is_growing: bool,
-}
-
 /// How much of the request under way was carried, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RequestProgress {
     /// What may still be received of it.
     pub(super) left: u64,
-    /// What was received and not sent.
+    /// What was received and not sent, without what is held.
     pub(super) in_hand: u64,
     /// Whether all of the last reply was received and sent.
     pub(super) has_passed_reply: bool,
@@ -94,21 +86,17 @@ impl RequestTracking {
     /// As an earlier process has left them.
     pub(super) fn restored(kind: RequestKind, slot: Slot) -> Self {
         let mut requests = Self::of(Conversation::restored(kind, slot.requests()), Some(slot));
-        // The positions of a request that was sent again begin with it.
-        let received = Way::BOTH.map(|way| match (slot.flow(way), way) {
-            (flow, Way::Up) => flow.taken() - u64::from(flow.prefix_length()) + slot.repeated(),
-            (flow, Way::Down) => flow.taken(),
+        let is_possible = Way::BOTH.iter().all(|way| {
+            let flow = slot.flow(*way);
+            let position = requests.restored_position(*way, slot);
+            let limit = ReceiveLimit::restored(position, requests.until(*way));
+            requests.limits[*way as usize] = limit;
+            limit.held() as u64 <= flow.taken().saturating_sub(flow.given())
         });
-        let [up, down] = received;
-        if up > requests.conversation.request_passes_until()
-            || down > requests.conversation.reply_passes_until()
-        {
+        if !is_possible {
             // A process that did not tell requests apart has carried something.
             requests.set_opaque(Opaque::Unreadable);
-        }
-        for way in Way::BOTH {
-            requests.limits[way as usize] = ReceiveLimit::at(received[way as usize]);
-            requests.pass(way, 0);
+            Way::BOTH.iter().for_each(|way| requests.pass(*way, 0));
         }
         requests
     }
@@ -116,7 +104,7 @@ impl RequestTracking {
     fn of(conversation: Conversation, slot: Option<Slot>) -> Self {
         Self {
             conversation,
-            limits: [ReceiveLimit::at(0); 2],
+            limits: [ReceiveLimit::holding(0); 2],
             slot,
             copy: RequestCopy::default(),
             length: None,
@@ -135,11 +123,43 @@ impl RequestTracking {
 
     /// Lets pass what may. The last look has found `found` bytes, or 0 ([`ReceiveLimit::extend`]).
     pub(super) fn pass(&mut self, way: Way, found: usize) {
-        let until = match way {
+        let until = self.until(way);
+        self.limits[way as usize].extend(until, found);
+    }
+
+    fn until(&self, way: Way) -> u64 {
+        match way {
             Way::Up => self.conversation.request_passes_until(),
             Way::Down => self.conversation.reply_passes_until(),
-        };
-        self.limits[way as usize].extend(until, found);
+        }
+    }
+
+    /// Up to where the stream was received. The positions of a request that was sent again begin with it.
+    fn restored_position(&self, way: Way, slot: Slot) -> u64 {
+        let flow = slot.flow(way);
+        let received = flow.taken() - u64::from(flow.prefix_length());
+        match way {
+            Way::Up => received + slot.repeated(),
+            Way::Down => received,
+        }
+    }
+
+    /// Whether bytes may be received before they are looked at. Those of a request that would have to wait stay in
+    /// the client's socket.
+    pub(super) fn may_hold(&self, way: Way) -> bool {
+        match way {
+            Way::Down => true,
+            Way::Up if self.carried.has_replies_ended => false,
+            Way::Up if self.conversation.is_between_requests() => {
+                self.carried.has_passed_reply && !self.is_held
+            }
+            Way::Up => !self.conversation.request_is_whole(),
+        }
+    }
+
+    /// This number of bytes was received before a look.
+    pub(super) fn hold(&mut self, way: Way, number: usize) {
+        self.limits[way as usize].hold(number);
     }
 
     pub(super) fn opaque(&self) -> Option<Opaque> {
@@ -152,7 +172,7 @@ impl RequestTracking {
         self.write_down();
     }
 
-    /// Looks at the bytes that wait. `sink`: where they are going.
+    /// Looks at the bytes that wait, in the socket or [held](Self::hold). `sink`: where they are going.
     pub(super) fn look(
         &mut self,
         way: Way,
@@ -200,7 +220,7 @@ impl RequestTracking {
         if !has_begun {
             if look == Look::Passes {
                 self.length = None;
-                self.forget_copy();
+                self.copy.forget();
             }
             return look;
         }
@@ -211,36 +231,37 @@ impl RequestTracking {
             self.turning = Some(Turning::Detach);
             return Look::AwaitsReply;
         }
-        self.length = Some(length);
-        self.forget_copy();
-        if is_short {
-            match bytes.get(..length as usize) {
-                Some(whole) => self.copy.bytes.extend(whole),
-                None => self.copy.is_growing = true,
-            }
-        }
+        self.begin(length, bytes);
         look
+    }
+
+    /// A request of this length begins, as far as that is known: with these bytes.
+    fn begin(&mut self, length: u64, bytes: &[u8]) {
+        self.length = Some(length);
+        let are_held = self.limit(Way::Up).held() > 0;
+        match bytes.get(..length as usize) {
+            _ if !self.conversation.request_is_whole() || length > REPEATED_MAX as u64 => {
+                self.copy.forget();
+            }
+            Some(whole) => self.copy.begin(whole, false),
+            None if are_held => self.copy.begin(bytes, true),
+            // Those that wait in the socket are received again.
+            None => self.copy.begin(&[], true),
+        }
     }
 
     /// This number of bytes was received: these, if they have passed through memory.
     pub(super) fn received(&mut self, way: Way, number: usize, bytes: Option<&[u8]>) {
         self.limits[way as usize].received(number);
-        match bytes {
-            _ if way == Way::Down || !self.copy.is_growing => {}
-            Some(bytes) => self.copy.bytes.extend(bytes),
-            None => self.forget_copy(),
+        if way == Way::Up {
+            self.copy.received(bytes);
         }
-    }
-
-    fn forget_copy(&mut self) {
-        self.copy.bytes.clear();
-        self.copy.is_growing = false;
     }
 
     fn look_at_reply(&mut self, bytes: &[u8], more: More, now: Uptime) -> Look {
         let look = self.conversation.look_at_reply(bytes, more);
         if look == Look::Passes {
-            self.forget_copy();
+            self.copy.forget();
             self.idle_since = Some(now);
         }
         let RequestProgress { left, in_hand, .. } = self.carried;
@@ -294,7 +315,7 @@ impl RequestTracking {
     fn after_loss(&mut self, left: u64, in_hand: u64) -> Option<Turning> {
         let received = self.length?.saturating_sub(left);
         if received == 0 {
-            // It still waits in the client's socket.
+            // It still waits in the client's socket, or is held.
             return Some(Turning::Detach);
         }
         let may_repeat = match self.conversation.repetition() {
@@ -302,12 +323,8 @@ impl RequestTracking {
             Repeatable::IfUntouched => in_hand == received,
             Repeatable::Never => false,
         };
-        if !may_repeat || (self.copy.bytes.len() as u64) < received {
-            return None;
-        }
         // The rest is still to be received.
-        self.copy.bytes.truncate(received as usize);
-        Some(Turning::Repeat)
+        (may_repeat && self.copy.reduce_to(received)).then_some(Turning::Repeat)
     }
 
     /// Whether the connection is between requests, if both directions have passed as far as they may.
@@ -345,26 +362,25 @@ impl RequestTracking {
         }
     }
 
-    /// The request under way, as far as it was received, to be sent again.
+    /// Takes the copy of the request under way, as far as it was received, to be sent again.
     pub(super) fn take_copy(&mut self) -> Vec<u8> {
-        self.copy.bytes.take()
+        self.copy.take()
     }
 
-    /// What was received of a request that another upstream did not answer is sent again, first of all. Returns what the
-    /// caller has to write down.
-    pub(super) fn repeat(&mut self, request: &[u8]) -> [u64; 3] {
-        self.conversation.look_at_request(request, More::MayCome);
-        let length = self.conversation.request_passes_until();
-        if length < request.len() as u64 {
-            // An earlier process told requests of another kind apart.
-            self.conversation.set_opaque(Opaque::Unreadable);
+    /// The client has said these bytes to another upstream, or while it had none: they come first of all. Those behind
+    /// the first request are [held](Self::hold). Returns what the caller has to write down.
+    pub(super) fn begin_with(&mut self, bytes: &[u8], is_restored: bool) -> [u64; 3] {
+        self.limits[Way::Up as usize] = ReceiveLimit::holding(bytes.len());
+        if self.conversation.look_at_request(bytes, More::MayCome) == Look::Passes {
+            let length = self.conversation.request_passes_until();
+            self.begin(length, bytes);
         }
-        self.length = Some(length);
-        self.copy.bytes.clear();
-        self.copy.bytes.extend(request);
-        self.copy.is_growing = (request.len() as u64) < length;
-        self.limits[Way::Up as usize] = ReceiveLimit::at(request.len() as u64);
         self.pass(Way::Up, 0);
+        if is_restored && self.limit(Way::Up).held() > 0 {
+            // If the kind was another one, nobody knows what belongs together.
+            self.conversation.set_opaque(Opaque::Unreadable);
+            self.pass(Way::Up, 0);
+        }
         self.conversation.words()
     }
 

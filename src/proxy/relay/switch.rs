@@ -105,6 +105,14 @@ impl Switch {
         self.is_bulk = self.can_splice && (full || self.is_always_bulk);
     }
 
+    /// `bytes` came into the buffer, behind those in hand.
+    pub(super) fn received_more(&mut self, bytes: usize) {
+        if let BytesInHand::InMemory(in_hand) = &mut self.in_hand {
+            *in_hand += bytes;
+        }
+        self.carried += bytes;
+    }
+
     /// `bytes` are in the buffer at the beginning.
     pub(super) fn begins_in_memory(&mut self, bytes: usize) {
         self.in_hand = BytesInHand::InMemory(bytes);

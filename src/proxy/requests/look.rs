@@ -2,8 +2,8 @@
 
 use super::opaque::Opaque;
 
-/// How many bytes are looked at: one that is given so many is told of no more of them.
-pub const LOOK_MAX: usize = 64 * 1024;
+/// The most bytes that are looked at: they fit into a buffer, behind a PROXY header.
+pub const LOOK_MAX: usize = 63 * 1024;
 
 /// Whether more bytes may join those that are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::carried_connection::CarriedConnection;
-use crate::proxy::admission::{AdmittedClient, UnansweredRequest};
+use crate::proxy::admission::AdmittedClient;
 use crate::proxy::route::Route;
 
 /// How many upstreams in a row may end without an answer. One more is not enough: that may be reached through a
@@ -18,15 +18,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The upstream has ended before it has answered a request: takes the connection apart, so that the request can be sent
 /// to another one. Nothing is left to be told to the upstream.
 pub(super) fn take_client(mut carried: CarriedConnection, route: &Route) -> AdmittedClient {
-    // Until it is held, a process finds that a request was under way, and not the request: it resets the client.
-    let slot = carried.connection().slot;
-    let keep = route.admission.keep.filter(|_| slot.is_some());
-    let request = UnansweredRequest::new(carried.relay.take_request(), keep);
+    carried.admitted.unanswered += 1;
+    carried.keep_request(route);
     carried.end_upstream(route);
-    let mut client = carried.admitted;
-    client.request = request;
-    client.unanswered += 1;
-    client
+    carried.admitted
 }
 
 /// Prepares a client without an upstream for the next one. Returns the pause before that; `None` if it cannot get

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::proxy::admission::{AdmittedClient, Connection, RestOfRequest};
+use crate::proxy::admission::{AdmittedClient, Connection, RestOfRequest, UnansweredRequest};
 use crate::proxy::keep::{RestoredFlow, Slot, SlotSockets, Way};
 use crate::proxy::relay::{self, Ready, Relay};
 use crate::proxy::requests::RequestKind;
@@ -105,12 +105,29 @@ impl CarriedConnection {
         if header.is_empty() && bytes.is_empty() {
             return;
         }
-        let requests = self.relay.announce(&header, bytes);
+        let requests = self.relay.announce(&header, bytes, request.is_restored());
         if let Some(slot) = self.connection().slot
             && !bytes.is_empty()
         {
             slot.begin_repeated(bytes.len() as u64, requests);
         }
+    }
+
+    /// Before the upstream is ended: what the client has said and the upstream has not got, or has not answered, is for
+    /// the next one. From now on it outlives the process.
+    pub(super) fn keep_request(&mut self, route: &Route) {
+        let request = self.relay.take_request();
+        if request.is_empty() {
+            return;
+        }
+        let slot = self.connection().slot;
+        let keep = route.admission.keep.filter(|_| slot.is_some());
+        let request = UnansweredRequest::new(request, keep);
+        if let Some(slot) = slot {
+            request.hold(slot, self.admitted.unanswered);
+        }
+        self.admitted.request = request;
+        self.admitted.is_held = true;
     }
 
     fn header(&self, route: &Route) -> Vec<u8> {
@@ -157,11 +174,13 @@ impl CarriedConnection {
     /// Whether a client without an upstream has sent a part of a request, and may not have one because of that. Fails
     /// if it is broken.
     pub(super) fn awaits_rest(&mut self, kind: Option<RequestKind>) -> Result<bool, Errno> {
-        let Some(kind) = kind.filter(|_| !self.admitted.is_held) else {
+        let said = self.admitted.request.bytes();
+        let is_silent = self.admitted.is_held && said.is_empty();
+        let Some(kind) = kind.filter(|_| !is_silent) else {
             return Ok(false);
         };
         let has_ended = self.relay.client.has_ended;
-        let is_unfinished = relay::is_unfinished(self.admitted.socket(), kind, has_ended)?;
+        let is_unfinished = relay::is_unfinished(said, self.admitted.socket(), kind, has_ended)?;
         self.admitted.rest = match (is_unfinished, self.admitted.rest) {
             (false, _) => RestOfRequest::NotMissing,
             (true, RestOfRequest::Late) => RestOfRequest::Late,

@@ -150,13 +150,14 @@ impl CarriedConnections {
         }
         // Of one that has yet to answer it is written down that the client waits for one.
         let is_held = carried.is_connecting();
+        let carried = self.get_mut(key);
+        carried.admitted.is_held = is_held;
+        carried.keep_request(route);
         if let Some(slot) = carried.connection().slot
-            && !is_held
+            && !carried.admitted.is_held
         {
             slot.set_requests(Slot::DETACHED);
         }
-        let carried = self.get_mut(key);
-        carried.admitted.is_held = is_held;
         carried.end_upstream(route);
         route.admission.detached(carried.connection());
     }

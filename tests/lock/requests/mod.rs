@@ -7,6 +7,7 @@ mod limits;
 mod losses;
 mod opaque;
 mod peers;
+mod pieces;
 mod queue;
 mod scarce;
 mod slow;

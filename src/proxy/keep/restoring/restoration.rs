@@ -160,7 +160,7 @@ impl Restoration {
         }
     }
 
-    /// Prepares a client for the upstream that gets its request. One that it has was sent nothing yet.
+    /// Prepares a client for the upstream that gets its request. One that it has was sent nothing of that yet, or is left.
     fn hold(
         &mut self,
         parking: &Parking,
@@ -197,8 +197,10 @@ impl Restoration {
                 parking.free_slot(slot.index());
                 return None;
             }
-            // They have no receiver.
-            true if Way::BOTH.into_iter().any(has_in_hand) => Err(Unclear::Missing),
+            // They have no receiver. Beside a held request they are in it, or of the upstream that is left.
+            true if slot.held_request().is_none() && Way::BOTH.into_iter().any(has_in_hand) => {
+                Err(Unclear::Missing)
+            }
             true => slot.begin_anew(sockets.client.as_fd()),
         };
         match result {

@@ -56,13 +56,24 @@ impl Flow {
     }
 
     /// A receive begins, to the start of a buffer or into a pipe. Nothing may be in hand, except in a pipe
-    /// that gets more of the same.
+    /// that gets more of the same; see also [`Self::receiving_more`].
     #[inline]
     pub fn receiving(self, place: Place) {
         let raw = self.raw;
         raw.place.store(place.word(), Release);
         raw.base.store(raw.taken.load(Relaxed), Release);
         self.begin(Act::Receiving);
+    }
+
+    /// A receive begins, to behind the bytes in hand in their buffer.
+    pub fn receiving_more(self) {
+        self.begin(Act::Receiving);
+    }
+
+    /// The `bytes` bytes in hand are at the start of their buffer from now on, and still where they were.
+    pub fn moved(self, bytes: usize) {
+        let base = self.taken().saturating_sub(bytes as u64);
+        self.raw.base.store(base, Release);
     }
 
     /// The receive is over, and `bytes` bytes came: none at the end, or when it failed.

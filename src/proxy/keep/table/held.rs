@@ -1,6 +1,6 @@
 //! A request that waits for the next upstream of its client.
 //!
-//! It was received from the client and its last upstream is lost, so nothing but this process has it. Its bytes are in
+//! It was received from the client, and no upstream has answered it, so nothing but this process has it. Its bytes are in
 //! a buffer, and one word says so: the first one of those that tell where the connection is in its requests
 //! ([`Slot::requests`]). One store is the whole change, each way. While the word is there, nothing else that is written
 //! down of the connection counts, but for its bases; so the rest can be written in any order.
@@ -41,8 +41,8 @@ impl HeldRequest {
 }
 
 impl Slot {
-    /// From now on the client's next upstream gets this request first. The client has none, and the slot has begun anew
-    /// for the next one. The buffer may be freed after [`Self::begin_repeated`] or when the slot is released.
+    /// From now on the client's next upstream gets this request first. Of the one that it has, if any, nothing is
+    /// expected any more. The buffer may be freed after [`Self::begin_repeated`] or when the slot is released.
     pub fn hold_request(self, held: HeldRequest) {
         self.set_first_request_word(held.word());
     }

@@ -1,0 +1,28 @@
+//! Bytes that were received and not sent.
+
+use std::ops::Range;
+
+use crate::proxy::keep::{Buffer, Flow};
+
+/// Bytes that were received and not sent: a part of a buffer.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) buffer: Buffer,
+    pub(super) part: Range<usize>,
+}
+
+impl Rest {
+    /// Moves the bytes to the start of the buffer, if there is room for them before those that are there. Killed at any
+    /// moment of it, they are where the flow says.
+    pub(super) fn make_room(&mut self, flow: Option<Flow>) {
+        let length = self.part.len();
+        if length > self.part.start {
+            return;
+        }
+        self.buffer.copy_within(self.part.clone(), 0);
+        if let Some(flow) = flow {
+            flow.moved(length);
+        }
+        self.part = 0..length;
+    }
+}
