@@ -104,7 +104,8 @@ impl Direction {
             }
             let held = self.held(&limit);
             let bytes = &held[..held.len().min(LOOK_MAX)];
-            let more = match bytes.len() == LOOK_MAX || has_ended {
+            let is_full = bytes.len() == LOOK_MAX || self.rest.as_ref().is_some_and(Rest::is_full);
+            let more = match is_full || has_ended {
                 true => More::No,
                 false => More::MayCome,
             };

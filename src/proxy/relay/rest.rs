@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::proxy::keep::{Buffer, Flow};
+use crate::proxy::keep::{BUFFER, Buffer, Flow};
 
 /// Bytes that were received and not sent: a part of a buffer.
 #[derive(Debug)]
@@ -12,6 +12,11 @@ pub(super) struct Rest {
 }
 
 impl Rest {
+    /// Whether there is no room behind the bytes, and [`Self::make_room`] makes none.
+    pub(super) fn is_full(&self) -> bool {
+        self.part.end == BUFFER && self.part.len() > self.part.start
+    }
+
     /// Moves the bytes to the start of the buffer, if there is room for them before those that are there. Killed at any
     /// moment of it, they are where the flow says.
     pub(super) fn make_room(&mut self, flow: Option<Flow>) {

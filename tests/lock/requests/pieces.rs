@@ -136,3 +136,19 @@ fn a_request_that_is_sent_again_takes_with_it_what_came_behind() {
     }
     assert_eq!(repeated(&setup), 1);
 }
+
+#[test]
+fn a_long_head_behind_other_bytes_passes_when_there_is_no_room_for_its_rest() {
+    let setup = Setup::new();
+    let _proxy = setup.start_with(HTTP);
+    let (client, upstream) = setup.pair();
+    send(&client, &get("/"));
+    receive(&upstream, &get("/"));
+    let line = |letter: &str, length| format!("X: {}\r\n", letter.repeat(length));
+    let interim = format!("HTTP/1.1 100 Continue\r\n{}\r\n", line("a", 5_000));
+    let head = format!("HTTP/1.1 200 OK\r\n{}", line("b", 62_000));
+    send(&upstream, &(interim.clone() + &head));
+    receive(&client, &(interim + &head));
+    let list = setup.does(&["connections"]);
+    assert!(list.contains("an unfinished head"), "{list}");
+}
