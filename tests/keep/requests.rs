@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::http::{HttpService, ask};
 use crate::manager::{Kill, Manager, Program};
+use crate::repeated::until;
 use crate::seconds;
 use crate::sockets::Kind;
 
@@ -157,6 +158,28 @@ fn a_detached_client_is_attached_by_the_next_process_when_it_speaks() {
     assert!(ctl(&control, &["lock"]).unwrap().status.success());
     assert_eq!(upstream.read(&mut [0]).unwrap(), 0);
     assert!(ctl(&control, &["unlock"]).unwrap().status.success());
+    manager.kill(Kill::Process);
+    manager.start();
+    (&client).write_all(ASKS.as_bytes()).unwrap();
+    let upstream = accept(&service);
+    let mut bytes = vec![0; ASKS.len()];
+    (&upstream).read_exact(&mut bytes).unwrap();
+    pass((&upstream, &client), ANSWERS);
+}
+
+/// What a service says between two requests, before it ends the connection, is dropped.
+#[test]
+fn a_client_whose_service_said_something_at_its_end_outlives_the_process_too() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut manager = staying(&service, &["--requests=http"]);
+    let (client, upstream) = pair(&manager, &service);
+    pass((&client, &upstream), ASKS);
+    pass((&upstream, &client), ANSWERS);
+    (&upstream)
+        .write_all(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        .unwrap();
+    drop(upstream);
+    until(&manager, "detached", 1);
     manager.kill(Kill::Process);
     manager.start();
     (&client).write_all(ASKS.as_bytes()).unwrap();

@@ -118,9 +118,18 @@ impl Relay {
             }
         }
         let mut relay = Self::without_requests(client, upstream, Some(slot));
-        relay.up.restore(up);
-        relay.down.restore(down);
+        relay.up.restore(up, slot.repeated());
+        relay.down.restore(down, 0);
         relay.requests = kind.map(|kind| Box::new(RequestTracking::restored(kind, slot)));
+        if let Some(requests) = &mut relay.requests {
+            for (way, direction) in [(Way::Up, &relay.up), (Way::Down, &relay.down)] {
+                if requests.limit(way).held() > 0 && !direction.is_in_memory() {
+                    // A process that did not tell requests apart has left them in a pipe.
+                    requests.set_opaque(Opaque::Unreadable);
+                }
+            }
+            Way::BOTH.iter().for_each(|way| requests.pass(*way, 0));
+        }
         relay
     }
 
@@ -136,7 +145,7 @@ impl Relay {
             }
             _ => ([0; 3], 0),
         };
-        self.up.preface(&[header, request].concat(), held);
+        self.up.preface(header, request, held);
         words
     }
 
@@ -200,7 +209,10 @@ impl Relay {
             let [up, down] = Way::BOTH.map(|way| requests.limit(way));
             requests.carried = RequestProgress {
                 left: up.left(),
-                in_hand: self.up.in_passage(up.held()) as u64,
+                in_hand: self
+                    .up
+                    .in_passage(up.held())
+                    .saturating_sub(self.up.header_in_hand()) as u64,
                 has_passed_reply: self.down.has_passed(&down),
                 has_replies_ended: self.down.end.is_some(),
             };
@@ -291,6 +303,12 @@ impl Relay {
     /// Why requests are not told apart any more, if they were to be.
     pub fn opaque(&self) -> Option<Opaque> {
         self.requests.as_deref()?.opaque()
+    }
+
+    /// The bytes that the client has said and that may not pass yet.
+    pub fn held(&self) -> usize {
+        let requests = self.requests.as_deref();
+        requests.map_or(0, |requests| requests.limit(Way::Up).held())
     }
 
     /// What another upstream gets first: the request that was not answered, after [`NextTurn::Repeat`], and what the

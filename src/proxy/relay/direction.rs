@@ -71,6 +71,8 @@ pub(super) struct Direction {
     pub(super) end: Option<End>,
     /// Bytes of [`Self::preface`] that were not sent yet.
     pub(super) preface: usize,
+    /// The bytes of it that the source has said; those before are a header of our own.
+    pub(super) repeated: usize,
     /// Where each operation is written down, if the connection is to outlive the process.
     pub(super) flow: Option<Flow>,
     /// Whether the kernel has reported to an earlier process that the source is broken. Then a receive finds
@@ -90,13 +92,14 @@ impl Direction {
             pipe: None,
             end: None,
             preface: 0,
+            repeated: 0,
             flow,
             was_broken: false,
         }
     }
 
-    /// Continues as another process has left it.
-    pub(super) fn restore(&mut self, left: RestoredFlow) {
+    /// Continues as another process has left it. `repeated`: the bytes of [`Self::preface`] that the source has said.
+    pub(super) fn restore(&mut self, left: RestoredFlow, repeated: u64) {
         match left.in_hand {
             InHand::None => {}
             InHand::Buffer(buffer, part) => {
@@ -111,21 +114,25 @@ impl Direction {
         if let Some(flow) = self.flow {
             let prefix = u64::from(flow.prefix_length());
             self.preface = prefix.saturating_sub(flow.given()) as usize;
+            self.repeated = repeated as usize;
         }
         self.end = left.finished.then_some(End::Finished);
         self.was_broken = left.source_broken;
     }
 
-    /// Sends these bytes before the first one of the source: at most as many as fit into a buffer, and none
-    /// if no buffer is left. The last `held` of them may not pass yet.
-    pub(super) fn preface(&mut self, bytes: &[u8], held: usize) {
+    /// Sends a header of our own, and what the source has said to another sink, before what it says next: at most as many
+    /// bytes as fit into a buffer. The last `held` of them may not pass yet.
+    pub(super) fn preface(&mut self, header: &[u8], said: &[u8], held: usize) {
+        let bytes = &[header, said].concat()[..];
         if bytes.is_empty() {
             return;
         }
+        self.repeated = said.len();
         if self.switch.is_by_pipe() && held == 0 && self.preface_by_pipe(bytes) {
             return;
         }
         let Some(mut buffer) = memory::take() else {
+            self.end = Some(End::SourceBroken(Errno::NOBUFS));
             return;
         };
         let length = bytes.len().min(BUFFER);
@@ -251,6 +258,16 @@ impl Direction {
     /// The number of bytes in hand that may pass, if the last `held` of them may not.
     pub(super) fn in_passage(&self, held: usize) -> usize {
         self.switch.in_hand().saturating_sub(held)
+    }
+
+    /// The number of bytes in hand that are a header of our own.
+    pub(super) fn header_in_hand(&self) -> usize {
+        self.preface.saturating_sub(self.repeated)
+    }
+
+    /// Whether what is in hand, if anything, is in a buffer.
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.rest.is_some() || self.switch.in_hand() == 0
     }
 
     /// Whether it has passed on everything up to the limit, and has not ended.

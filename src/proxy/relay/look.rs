@@ -125,6 +125,7 @@ impl Direction {
                 Look::NeedsMore => match self.receive_more(endpoints) {
                     Poll::Ready(Some(_)) => {}
                     Poll::Ready(None) if !has_ended => has_ended = true,
+                    _ if endpoints.source.1.is_urgent => return self.look(endpoints),
                     _ => return Poll::Pending,
                 },
                 Look::AwaitsReply => return self.await_reply(endpoints),
@@ -147,6 +148,18 @@ impl Direction {
         }
         let (source, ready) = &mut endpoints.source;
         let flow = self.flow;
+        if flow.is_some() {
+            ready.look_for_urgent(*source);
+        }
+        if ready.is_urgent {
+            return Poll::Pending;
+        }
+        if let Some(flow) = flow
+            && ready.is_broken
+            && !ready.is_counted()
+        {
+            flow.breaks();
+        }
         let received = ready.receive(|| {
             record::receive_more(flow, || {
                 let (bytes, _) = recv(*source, &mut *place, RecvFlags::empty())?;

@@ -11,6 +11,7 @@ use rustix::net::{SendFlags, send};
 use super::*;
 use crate::proxy::keep::tests::{Through, first, next};
 use crate::proxy::keep::{BUFFER, Way};
+use crate::proxy::requests::RequestKind;
 use crate::service::clock::Uptime;
 use crate::service::kernel::poll_now;
 use crate::service::loopback::pair;
@@ -111,7 +112,8 @@ impl World {
         bytes == 0
     }
 
-    fn turn(&mut self) {
+    /// Tells the relay what its sockets are ready for.
+    fn report(&mut self) {
         for (ready, socket) in [
             (&mut self.relay.client, &self.client),
             (&mut self.relay.upstream, &self.upstream),
@@ -120,6 +122,10 @@ impl World {
             let flags = poll_now(socket.as_fd(), all).unwrap();
             ready.update(Flags::from_bits_retain(flags.bits().into()));
         }
+    }
+
+    fn turn(&mut self) {
+        self.report();
         let (client, upstream) = (self.client.as_fd(), self.upstream.as_fd());
         if self.ending.is_none()
             && let NextTurn::Ended(ending) = self.relay.turn(client, upstream, Uptime::now()).next
@@ -187,4 +193,27 @@ fn what_came_before_a_reset_is_delivered_by_the_next_process_and_then_it_is_a_re
     let mut came = [0; 8];
     through.upstream.read_exact(&mut came).unwrap();
     assert_eq!(&came, b"the rest");
+}
+
+/// A fresh upstream that ends at once has got nothing of the client, whether a header of our own is in front or not.
+#[test]
+fn a_header_in_hand_is_nothing_that_the_upstream_has_got() {
+    let post = b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n";
+    let cases: [(&[u8], NextTurn); 2] = [(b"", NextTurn::Detach), (post, NextTurn::Repeat)];
+    for (request, expected) in cases {
+        let mut world = World::new(true);
+        let ready = || Ready::new(Family::Tcp);
+        world.relay = Relay::new(ready(), ready(), None, Some(RequestKind::Http));
+        world.relay.announce(b"PROXY UNKNOWN\r\n", request, false);
+        world.source.shutdown(Shutdown::Write).unwrap();
+        while !poll_now(world.upstream.as_fd(), PollFlags::RDHUP)
+            .unwrap()
+            .contains(PollFlags::RDHUP)
+        {}
+        world.report();
+        let (client, upstream) = (world.client.as_fd(), world.upstream.as_fd());
+        let next = world.relay.turn(client, upstream, Uptime::now()).next;
+        assert_eq!(next, expected);
+        assert_eq!(world.relay.take_request(), request);
+    }
 }

@@ -13,6 +13,7 @@ use crate::proxy::requests::RequestKind;
 use crate::proxy::route::Route;
 use crate::proxy::upstream::{ConnectedUpstream, log_failure};
 use crate::service::address::Address;
+use crate::service::clock::Uptime;
 use crate::service::ending;
 use crate::service::kernel::has_unread;
 use crate::service::listener::Peer;
@@ -116,10 +117,13 @@ impl CarriedConnection {
     /// Before the upstream is ended: what the client has said and the upstream has not got, or has not answered, is for
     /// the next one. From now on it outlives the process.
     pub(super) fn keep_request(&mut self, route: &Route) {
+        let held = self.relay.held();
         let request = self.relay.take_request();
         if request.is_empty() {
             return;
         }
+        // Another upstream will get them in front, which counts no more.
+        self.connection().count(held, 0, Uptime::now());
         let slot = self.connection().slot;
         let keep = route.admission.keep.filter(|_| slot.is_some());
         let request = UnansweredRequest::new(request, keep);

@@ -103,6 +103,10 @@ impl Carrier {
             Some(Ok(ConnectAttempt::Complete(upstream))) => {
                 let connected = ConnectedUpstream::new(upstream, target);
                 client.connection().set_upstream(connected);
+                if !client.request.bytes().is_empty() {
+                    // Before what was said is written down as under way.
+                    client.park();
+                }
                 CarriedConnection::relaying(client, route)
             }
             Some(Ok(ConnectAttempt::Pending(upstream))) => {

@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::net::TcpStream;
 use std::process::Stdio;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -198,4 +199,22 @@ fn detached_clients_count_for_the_connections_of_their_source() {
     let third = connect(setup.address());
     send(&third, &get("/third"));
     is_answered(&setup, &third, "/third");
+}
+
+#[test]
+fn a_request_for_which_a_fresh_upstream_was_taken_is_not_idle() {
+    let setup = Setup::new();
+    let _proxy = setup.start_with(HTTP);
+    let (client, upstream) = setup.pair();
+    exchange(&client, &upstream, "/1");
+    // After that time the upstream may be about to end, and a POST gets another one.
+    std::thread::sleep(Duration::from_millis(600));
+    let post = "POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n1";
+    send(&client, post);
+    let upstream = accept(&setup);
+    receive(&upstream, post);
+    let lock = ["lock", "--close-idle", "100ms", "--timeout", "500ms"];
+    assert_ne!(setup.ctl(&lock).0, 0);
+    send(&upstream, &reply("1"));
+    receive(&client, &reply("1"));
 }

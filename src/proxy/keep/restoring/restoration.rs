@@ -189,7 +189,6 @@ impl Restoration {
         slot: Slot,
         sockets: &Sockets,
     ) -> Option<Stage> {
-        let has_in_hand = |way| slot.flow(way).has_in_hand();
         let result = match slot.is_used() {
             false => Ok(()),
             true if sockets.is_client_over() => {
@@ -197,8 +196,9 @@ impl Restoration {
                 parking.free_slot(slot.index());
                 return None;
             }
-            // They have no receiver. Beside a held request they are in it, or of the upstream that is left.
-            true if slot.held_request().is_none() && Way::BOTH.into_iter().any(has_in_hand) => {
+            // What the client has said has no receiver, unless it is in the held request. What the upstream has said is
+            // dropped with it: it belonged to no request.
+            true if slot.held_request().is_none() && slot.flow(Way::Up).has_in_hand() => {
                 Err(Unclear::Missing)
             }
             true => slot.begin_anew(sockets.client.as_fd()),
