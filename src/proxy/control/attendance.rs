@@ -7,8 +7,9 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::callers::{PATIENCE, send};
 use crate::interface::{ConfirmParameters, PassedClient, RetireReply, qualified};
@@ -25,6 +26,10 @@ pub(super) struct Attendance {
     left: usize,
     /// Clients that it was sent, and that it has not confirmed yet.
     unconfirmed: Vec<AdmittedClient>,
+    /// When it must have confirmed them.
+    due: Instant,
+    /// How long it may take for that.
+    patience: Duration,
     /// The number of clients that it has confirmed.
     passed: usize,
 }
@@ -37,12 +42,15 @@ impl Attendance {
             proxy: Arc::clone(proxy),
             left,
             unconfirmed: Vec::new(),
+            due: Instant::now(),
+            patience: PATIENCE,
             passed: 0,
         }
     }
 
-    /// Tells the successor how many connections are left, until none is, and passes detached clients on. If it hangs up
-    /// or shuts down its side, what is left is cut: the successor counts it as its own, and must not be wrong.
+    /// Tells the successor how many connections are left, until none is, and passes detached clients on. If it hangs up,
+    /// shuts down its side or does not confirm in time, what is left is cut: the successor counts it as its own, and must
+    /// not be wrong.
     pub(super) async fn run(mut self) {
         if self.attend().await.is_err() {
             // What it has confirmed before is its own.
@@ -61,7 +69,7 @@ impl Attendance {
         }
     }
 
-    /// Fails if the successor has hung up.
+    /// Fails if the successor has hung up, or does not confirm in time.
     async fn attend(&mut self) -> io::Result<()> {
         let mut changes = self.proxy.admission.wakers.subscribe();
         let mut is_cut = false;
@@ -87,6 +95,12 @@ impl Attendance {
                 clients = self.proxy.workers.passing_on.next(), if may_pass => {
                     self.pass_on(clients).await?;
                 }
+                () = sleep_until(self.due), if !self.unconfirmed.is_empty() => {
+                    tracing::warn!(
+                        "the process that has taken over does not say whether it has the clients that it was sent"
+                    );
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
             }
         }
         Ok(())
@@ -101,6 +115,7 @@ impl Attendance {
         let passed = clients.iter().map(AdmittedClient::passed).collect();
         let reply = retire_reply(self.open(), passed);
         self.unconfirmed = clients;
+        self.due = Instant::now() + self.patience;
         let sockets: Vec<_> = self
             .unconfirmed
             .iter()
@@ -158,5 +173,86 @@ pub(super) fn retire_reply(open: usize, clients: Vec<PassedClient>) -> Reply {
     match open {
         0 => Reply::last(reply),
         _ => Reply::continued(reply),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interface::ConnectionStatus;
+    use crate::proxy::admission::{Admission, LockDirectory, Sweep, TargetFile};
+    use crate::proxy::requests::RequestKind;
+    use crate::proxy::route::{Handover, Route, RouteSettings};
+    use crate::proxy::workers::Threads;
+    use crate::service::loopback::pair;
+    use std::io::Read;
+    use std::net::TcpStream;
+    use std::os::fd::OwnedFd;
+    use tokio::net::UnixStream;
+
+    fn proxy() -> Arc<Proxy> {
+        let lock = LockDirectory::new(None);
+        let admission = Admission::new(Arc::default(), 100, None, lock, None);
+        let settings = RouteSettings {
+            target_fixed: true,
+            connect_timeout: None,
+            keepalive: None,
+            proxy_protocol: None,
+            requests: Some(RequestKind::Lines),
+            detach_idle: None,
+        };
+        let route = Route::new(
+            Arc::new(admission),
+            settings,
+            None,
+            TargetFile::new(None),
+            Handover::new(None).unwrap(),
+            &Arc::default(),
+        );
+        let threads = Threads::of_option(Some(1));
+        let proxy = Proxy::new(Arc::new(route), threads, Sweep::default()).unwrap();
+        proxy.workers.start().unwrap();
+        Arc::new(proxy)
+    }
+
+    fn detached_client(proxy: &Proxy) -> TcpStream {
+        let (client, accepted) = pair();
+        accepted.set_nonblocking(true).unwrap();
+        let connection = ConnectionStatus {
+            id: 1,
+            peer: client.local_addr().unwrap().to_string(),
+            upstream: None,
+            age_usec: 0,
+            idle_usec: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
+            detached: true,
+            opaque: None,
+        };
+        let passed = PassedClient {
+            connection,
+            held: false,
+            request: String::new(),
+        };
+        proxy.adopt_passed(std::iter::once((OwnedFd::from(accepted), passed)));
+        client
+    }
+
+    #[tokio::test]
+    async fn a_successor_that_does_not_confirm_in_time_is_waited_for_no_longer() {
+        let proxy = proxy();
+        let mut client = detached_client(&proxy);
+        proxy.retire(true, |_| Ok(())).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let connection = VarlinkConnection::new(ours, 1 << 16);
+        let mut attendance = Attendance::new(connection, &proxy, 1);
+        attendance.patience = Duration::from_millis(10);
+        let attended = timeout(PATIENCE, attendance.run()).await;
+        attended.expect("it waits for the successor");
+        // Its descriptor of the client is the last one.
+        drop(theirs);
+        let end = client.read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(end, Err(io::ErrorKind::ConnectionReset));
+        proxy.workers.stop();
     }
 }

@@ -276,7 +276,7 @@ impl Predecessor {
             ..method("ConfirmClients", confirmation)
         };
         match call(&mut self.connection, &confirm).await {
-            // It has hung up only if it has ended, and the clients are nowhere else.
+            // If it has hung up, it has ended, or has given them up without receiving anything from them.
             Ok(()) | Err(Obstacle::Lost) => {
                 proxy.adopt_passed(sockets.into_iter().zip(clients).take(taken));
             }
