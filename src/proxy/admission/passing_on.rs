@@ -78,7 +78,8 @@ impl Admission {
         let slot = keep.claim()?;
         let status = &client.connection;
         let carried = (status.received_bytes, status.sent_bytes);
-        if slot.begin_passed(arrival.socket.as_fd(), carried).is_ok() {
+        let begun = slot.begin_passed(arrival.socket.as_fd(), carried, client.held);
+        if begun.is_ok() {
             return Some(slot);
         }
         keep.release(slot);

@@ -43,19 +43,27 @@ impl Slot {
     }
 
     /// Nothing has happened in this slot, and its client, which has no upstream, was served by another process.
-    /// `carried`: what that has counted, which holds if the kernel does not know it.
+    /// `carried`: what that has counted, which holds if the kernel does not know it. `is_held`: the client waits for an
+    /// upstream, so that it also gets one from the next process if it says nothing.
     ///
     /// # Errors
     ///
     /// When the kernel cannot know it any more. The client cannot be kept.
-    pub fn begin_passed(self, client: BorrowedFd<'_>, carried: (u64, u64)) -> Result<(), Unclear> {
+    pub fn begin_passed(
+        self,
+        client: BorrowedFd<'_>,
+        carried: (u64, u64),
+        is_held: bool,
+    ) -> Result<(), Unclear> {
         let bases = match tcp_counters(client) {
             Ok(counters) => Self::kernel_counts(&counters)?,
             Err(error) if error.kind() == ErrorKind::Unsupported => carried.into(),
             Err(_) => return Err(Unclear::Uncounted),
         };
         self.set_bases(bases);
-        self.set_requests(Self::DETACHED);
+        if !is_held {
+            self.set_requests(Self::DETACHED);
+        }
         Ok(())
     }
 

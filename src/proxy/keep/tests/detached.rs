@@ -318,7 +318,7 @@ fn a_client_that_another_process_has_served_is_kept_from_where_it_is() {
     send(&accepted, b"its reply", SendFlags::empty()).unwrap();
     client.write_all(b"next").unwrap();
     let slot = keep.claim().unwrap();
-    slot.begin_passed(accepted.as_fd(), (0, 0)).unwrap();
+    slot.begin_passed(accepted.as_fd(), (0, 0), false).unwrap();
     slot.describe(1, Uptime::now());
     slot.set_client(accepted.as_fd());
     assert!(keep.park_client(slot, accepted.as_fd()));
@@ -337,6 +337,21 @@ fn a_client_that_has_left_before_it_is_kept_is_not_kept() {
     drop(client);
     recv(&accepted, &mut [0; 1], RecvFlags::empty()).unwrap_err();
     let slot = keep.claim().unwrap();
-    let begun = slot.begin_passed(accepted.as_fd(), (0, 0));
+    let begun = slot.begin_passed(accepted.as_fd(), (0, 0), false);
     assert_eq!(begun, Err(Unclear::Uncounted));
+}
+
+#[test]
+fn a_client_of_another_process_that_waits_for_an_upstream_goes_on_waiting() {
+    let keep = first();
+    let (mut client, accepted) = pair();
+    client.write_all(b"request").unwrap();
+    recv(&accepted, &mut [0; 7], RecvFlags::WAITALL).unwrap();
+    let slot = keep.claim().unwrap();
+    slot.begin_passed(accepted.as_fd(), (0, 0), true).unwrap();
+    slot.describe(1, Uptime::now());
+    slot.set_client(accepted.as_fd());
+    assert!(keep.park_client(slot, accepted.as_fd()));
+    let (_, restored) = found_detached(keep);
+    assert_eq!(restored.slot.requests(), [0; 3]);
 }
