@@ -53,6 +53,10 @@ impl Carrier {
         let client = carried.relay.client;
         if client.is_broken {
             self.connections.reset(key);
+        } else if carried.must_end() {
+            // The message about it has yet to come, and must find it here.
+            log::aborted(carried.connection());
+            self.connections.reset(key);
         } else if self.pool.detaching.is_ending() {
             self.connections.end_detached(key);
         } else if self.pool.passing_on.is_on() && carried.may_speak() {

@@ -8,12 +8,14 @@ use super::carried_connection::CarriedConnection;
 use super::worker::Worker;
 use super::{Threads, WorkerHandle, WorkerPool, pool};
 use crate::proxy::admission::{
-    Admission, AdmittedClient, Attaching, Connection, Gate, LockDirectory, TargetFile,
+    Abort, Admission, AdmittedClient, Attaching, Connection, Gate, LockDirectory, TargetFile,
 };
+use crate::proxy::requests::RequestKind;
 use crate::proxy::route::{Handover, Route, RouteSettings};
 use crate::proxy::upstream::{ConnectedUpstream, Spare};
 use crate::service::address::Address;
 use crate::service::client_socket::ClientSocket;
+use crate::service::clock::Uptime;
 use crate::service::listener::{Arrival, Listener, Peer};
 use crate::service::loopback::pair;
 use crate::service::stream::Family;
@@ -22,6 +24,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Workers with these threads, the address of their listener, and the service behind them.
 fn workers(threads: Threads) -> (Arc<WorkerPool>, Address, TcpListener) {
+    recognising(None, threads)
+}
+
+/// Workers that recognise such requests.
+fn recognising(
+    requests: Option<RequestKind>,
+    threads: Threads,
+) -> (Arc<WorkerPool>, Address, TcpListener) {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
     let target = service.local_addr().unwrap().to_string().parse().unwrap();
     let listeners = Listener::bind_all(&[Address::parse_listen("127.0.0.1:0").unwrap()]).unwrap();
@@ -33,7 +43,7 @@ fn workers(threads: Threads) -> (Arc<WorkerPool>, Address, TcpListener) {
         connect_timeout: None,
         keepalive: None,
         proxy_protocol: None,
-        requests: None,
+        requests,
         detach_idle: None,
     };
     let route = Route::new(
@@ -115,6 +125,26 @@ async fn a_full_thread_gives_new_clients_to_another_one_if_a_processor_is_idle()
         eventually("it has ended", || open(&workers) == 0);
         workers.stop();
     }
+}
+
+#[tokio::test]
+async fn a_client_that_is_to_be_ended_does_not_leave_for_the_successor() {
+    let (workers, here, service) = recognising(Some(RequestKind::Lines), given(1));
+    let (mut client, mut upstream) = client(&here, &service);
+    for (from, to) in [(&client, &upstream), (&upstream, &client)] {
+        let (mut from, mut to) = (from, to);
+        from.write_all(b"x\n").unwrap();
+        to.read_exact(&mut [0; 2]).unwrap();
+    }
+    let connections = &workers.route.admission.connections;
+    let id = connections.list(Uptime::now())[0].id;
+    assert!(connections.abort(id, Abort::Asked));
+    workers.begin_passing_on();
+    let is_connected = || workers.route.admission.read_gate(Gate::connected) > 0;
+    eventually("it has ended", || !is_connected());
+    assert!(client.read(&mut [0]).is_err());
+    assert_eq!(upstream.read(&mut [0]).unwrap(), 0);
+    workers.stop();
 }
 
 fn connected() -> (OwnedFd, TcpStream) {
