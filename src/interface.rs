@@ -316,6 +316,9 @@ pub struct PassedClient {
     /// What was received of a request that its upstream did not answer: each character is a byte; absent: nothing.
     #[serde(default, skip_serializing_if = "is_default")]
     pub request: String,
+    /// How many upstreams in a row have ended without an answer; absent: none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unanswered: u8,
 }
 
 /// The parameters of `ConfirmClients`.

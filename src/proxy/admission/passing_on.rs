@@ -27,6 +27,7 @@ impl AdmittedClient {
                 .copied()
                 .map(char::from)
                 .collect(),
+            unanswered: self.unanswered,
         }
     }
 }
@@ -64,10 +65,10 @@ impl Admission {
         log(&connection, client.connection.id);
         let mut admitted = AdmittedClient::new(connection, Spare::default(), Arc::clone(self));
         admitted.is_held = client.held;
+        admitted.unanswered = client.unanswered;
         if !client.request.is_empty() {
             let request = client.request.chars().map(|byte| byte as u8).collect();
             admitted.request = UnansweredRequest::new(request, None);
-            admitted.unanswered = 1;
         }
         admitted
     }
@@ -93,4 +94,58 @@ fn log(connection: &Connection, number_there: u64) {
         "connection {} of {}, which is detached, was number {number_there} of the process before",
         connection.id, connection.peer
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interface::ConnectionStatus;
+    use crate::proxy::admission::LockDirectory;
+    use crate::service::loopback::pair;
+    use std::net::TcpStream;
+
+    fn admission() -> Arc<Admission> {
+        let lock = LockDirectory::new(None);
+        Arc::new(Admission::new(Arc::default(), 100, None, lock, None))
+    }
+
+    /// A client that the predecessor passes on, and its socket.
+    fn passed() -> (TcpStream, (OwnedFd, PassedClient)) {
+        let (theirs, ours) = pair();
+        let connection = ConnectionStatus {
+            id: 7,
+            peer: theirs.local_addr().unwrap().to_string(),
+            upstream: None,
+            age_usec: 0,
+            idle_usec: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
+            detached: true,
+            opaque: None,
+        };
+        let client = PassedClient {
+            connection,
+            held: true,
+            request: "request".to_owned(),
+            unanswered: 2,
+        };
+        (theirs, (ours.into(), client))
+    }
+
+    #[test]
+    fn a_client_is_passed_on_as_it_came() {
+        let admission = admission();
+        let (_peer, (socket, mut client)) = passed();
+        for unanswered in [0, 2] {
+            client.unanswered = unanswered;
+            let copy = socket.try_clone().unwrap();
+            let adopted = admission.adopt_passed(std::iter::once((copy, client.clone())));
+            let passed = adopted[0].passed();
+            assert_eq!(passed.connection.peer, client.connection.peer);
+            assert_eq!(
+                (passed.held, passed.request, passed.unanswered),
+                (true, "request".to_owned(), unanswered)
+            );
+        }
+    }
 }

@@ -233,6 +233,7 @@ mod tests {
             connection,
             held: false,
             request: String::new(),
+            unanswered: 0,
         };
         proxy.adopt_passed(std::iter::once((OwnedFd::from(accepted), passed)));
         client
