@@ -100,7 +100,7 @@ fn log(connection: &Connection, number_there: u64) {
 mod tests {
     use super::*;
     use crate::interface::ConnectionStatus;
-    use crate::proxy::admission::LockDirectory;
+    use crate::proxy::admission::{Abort, LockDirectory};
     use crate::service::loopback::pair;
     use std::net::TcpStream;
 
@@ -146,6 +146,20 @@ mod tests {
                 (passed.held, passed.request, passed.unanswered),
                 (true, "request".to_owned(), unanswered)
             );
+        }
+    }
+    #[test]
+    fn a_client_that_comes_when_the_successor_has_had_all_ended_is_ended_too() {
+        let admission = admission();
+        let (_peer, passed_before) = passed();
+        let before = admission.adopt_passed(std::iter::once(passed_before));
+        assert_eq!(before[0].connection().abort_reason(), None);
+        admission.connections.abort_all(Abort::Successor);
+        let (_peer, passed_then) = passed();
+        let then = admission.adopt_passed(std::iter::once(passed_then));
+        for client in before.iter().chain(&then) {
+            let why = client.connection().abort_reason();
+            assert_eq!(why, Some(Abort::Successor));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
@@ -44,6 +44,8 @@ pub struct Connections {
     pub closed_idle: AtomicU64,
     /// Requests that were sent once more, because their upstream had ended before the first byte of the reply.
     pub repeated: AtomicU64,
+    /// Whether all connections were ended for the successor. Then clients that the predecessor has passed on are too.
+    are_over: AtomicBool,
     cuts: Mutex<Cuts>,
     has_cuts: Notify,
 }
@@ -90,7 +92,8 @@ impl Connections {
         connection
     }
 
-    /// Adds a client that another process has accepted, as that describes it. It gets another number.
+    /// Adds a client that another process has accepted, as that describes it. It gets another number. It is to be ended
+    /// at once if all were ended for the successor.
     pub fn adopt(
         &self,
         client: Arrival,
@@ -107,7 +110,12 @@ impl Connections {
         }
         let connection = Connection::new(id, client, slot, since);
         connection.continue_as((status.received_bytes, status.sent_bytes), active);
-        self.insert(connection)
+        let connection = self.insert(connection);
+        // Either `abort_all` finds it, or this is known here.
+        if self.are_over.load(Relaxed) {
+            self.end(&connection, Abort::Successor);
+        }
+        connection
     }
 
     fn insert(&self, connection: Connection) -> Arc<Connection> {
@@ -180,6 +188,9 @@ impl Connections {
     /// Ends all of them, and those of the predecessor. A drain does not wait for detached clients, so none of them is
     /// forced out.
     pub fn abort_all(&self, why: Abort) {
+        if why == Abort::Successor {
+            self.are_over.store(true, Relaxed);
+        }
         self.end_if(|connection| {
             let stays = why == Abort::Forced && connection.is_detached();
             (!stays).then_some(why)
