@@ -33,7 +33,7 @@ impl Direction {
         if let Some(flow) = self.flow {
             flow.prefix(pipe.place(), bytes.len() as u32);
         }
-        self.preface = bytes.len();
+        self.preface = bytes.len() as u32;
         self.switch.begins_in_pipe(bytes.len());
         self.pipe = Some(pipe);
         true

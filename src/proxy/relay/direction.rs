@@ -70,9 +70,9 @@ pub(super) struct Direction {
     /// Why the direction has ended; `None` before.
     pub(super) end: Option<End>,
     /// Bytes of [`Self::preface`] that were not sent yet.
-    pub(super) preface: usize,
+    pub(super) preface: u32,
     /// The bytes of it that the source has said; those before are a header of our own.
-    pub(super) repeated: usize,
+    pub(super) repeated: u32,
     /// Where each operation is written down, if the connection is to outlive the process.
     pub(super) flow: Option<Flow>,
     /// Whether the kernel has reported to an earlier process that the source is broken. Then a receive finds
@@ -113,8 +113,8 @@ impl Direction {
         }
         if let Some(flow) = self.flow {
             let prefix = u64::from(flow.prefix_length());
-            self.preface = prefix.saturating_sub(flow.given()) as usize;
-            self.repeated = repeated as usize;
+            self.preface = prefix.saturating_sub(flow.given()) as u32;
+            self.repeated = repeated as u32;
         }
         self.end = left.finished.then_some(End::Finished);
         self.was_broken = left.source_broken;
@@ -127,7 +127,7 @@ impl Direction {
         if bytes.is_empty() {
             return;
         }
-        self.repeated = said.len();
+        self.repeated = said.len() as u32;
         if self.switch.is_by_pipe() && held == 0 && self.preface_by_pipe(bytes) {
             return;
         }
@@ -140,7 +140,7 @@ impl Direction {
         if let Some(flow) = self.flow {
             flow.prefix(Place::Buffer(buffer.number()), length as u32);
         }
-        self.preface = length;
+        self.preface = length as u32;
         self.switch.begins_in_memory(length);
         let part = 0..length;
         self.rest = Some(Rest { buffer, part });
@@ -171,8 +171,8 @@ impl Direction {
                 self.end = Some(End::SourceBroken(errno));
             }
         }
-        let preface = sent.min(self.preface);
-        self.preface -= preface;
+        let preface = sent.min(self.preface as usize);
+        self.preface -= preface as u32;
         let has_more = match self.end {
             None => sent >= TURN,
             end => is_to_discard(end),
@@ -262,7 +262,7 @@ impl Direction {
 
     /// The number of bytes in hand that are a header of our own.
     pub(super) fn header_in_hand(&self) -> usize {
-        self.preface.saturating_sub(self.repeated)
+        self.preface.saturating_sub(self.repeated) as usize
     }
 
     /// Whether what is in hand, if anything, is in a buffer.
