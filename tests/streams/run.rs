@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Mutex, Semaphore};
@@ -15,6 +16,9 @@ use crate::peer::{Between, Peer, Progress, Report};
 use crate::plan::Plan;
 use crate::socket::{Upstream, accept};
 use crate::support::PATIENCE;
+
+/// Longer than for others: the kernel asks for room in a window that was closed after longer and longer pauses.
+const HANGS_AFTER: Duration = PATIENCE.saturating_mul(6);
 
 /// So many connections are open at a time.
 const AT_ONCE: usize = 64;
@@ -122,7 +126,7 @@ async fn connection(shared: &Shared, plan: &Plan) -> Result<(Report, Report), St
         peer.talk().await
     };
     let both = async { tokio::try_join!(client.talk(), upstream) };
-    let Ok(result) = timeout(PATIENCE, both).await else {
+    let Ok(result) = timeout(HANGS_AFTER, both).await else {
         return Err(format!(
             "it does not go on: client {client_progress:?}, upstream {upstream_progress:?}"
         ));
