@@ -147,6 +147,21 @@ pub fn pass((mut from, mut to): (&TcpStream, &TcpStream), text: &str) {
 pub const ASKS: &str = "GET / HTTP/1.1\r\n\r\n";
 pub const ANSWERS: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
+/// The process is killed, and the next one gives the detached client an upstream when it asks.
+fn is_attached_by_the_next_process(
+    manager: &mut Manager,
+    client: &TcpStream,
+    service: &TcpListener,
+) {
+    manager.kill(Kill::Process);
+    manager.start();
+    { client }.write_all(ASKS.as_bytes()).unwrap();
+    let upstream = accept(service);
+    let mut bytes = vec![0; ASKS.len()];
+    (&upstream).read_exact(&mut bytes).unwrap();
+    pass((&upstream, client), ANSWERS);
+}
+
 #[test]
 fn a_detached_client_is_attached_by_the_next_process_when_it_speaks() {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -158,13 +173,7 @@ fn a_detached_client_is_attached_by_the_next_process_when_it_speaks() {
     assert!(ctl(&control, &["lock"]).unwrap().status.success());
     assert_eq!(upstream.read(&mut [0]).unwrap(), 0);
     assert!(ctl(&control, &["unlock"]).unwrap().status.success());
-    manager.kill(Kill::Process);
-    manager.start();
-    (&client).write_all(ASKS.as_bytes()).unwrap();
-    let upstream = accept(&service);
-    let mut bytes = vec![0; ASKS.len()];
-    (&upstream).read_exact(&mut bytes).unwrap();
-    pass((&upstream, &client), ANSWERS);
+    is_attached_by_the_next_process(&mut manager, &client, &service);
 }
 
 /// What a service says between two requests, before it ends the connection, is dropped.
@@ -180,13 +189,7 @@ fn a_client_whose_service_said_something_at_its_end_outlives_the_process_too() {
         .unwrap();
     drop(upstream);
     until(&manager, "detached", 1);
-    manager.kill(Kill::Process);
-    manager.start();
-    (&client).write_all(ASKS.as_bytes()).unwrap();
-    let upstream = accept(&service);
-    let mut bytes = vec![0; ASKS.len()];
-    (&upstream).read_exact(&mut bytes).unwrap();
-    pass((&upstream, &client), ANSWERS);
+    is_attached_by_the_next_process(&mut manager, &client, &service);
 }
 
 /// Requests were not told apart in the process before, so nobody knows whether one is under way.
