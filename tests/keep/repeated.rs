@@ -124,6 +124,32 @@ fn a_request_that_waits_for_the_service_is_sent_by_the_next_process() {
 }
 
 #[test]
+fn a_part_of_the_next_request_that_waits_too_is_told_apart_by_the_next_process() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut manager = staying(&service, &["--requests=http"]);
+    let (mut client, mut upstream) = pair(&manager, &service);
+    let (part, rest) = ASKS.split_at(7);
+    client.write_all([ASKS, part].concat().as_bytes()).unwrap();
+    upstream.read_exact(&mut vec![0; ASKS.len()]).unwrap();
+    let address = service.local_addr().unwrap();
+    drop(service);
+    reset(upstream);
+    until(&manager, "repeated", 1);
+    kill(&mut manager, Kill::Process);
+    let mut upstream = accept(&TcpListener::bind(address).unwrap());
+    for next in [rest, ""] {
+        let mut bytes = vec![0; ASKS.len()];
+        upstream.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes, ASKS.as_bytes());
+        pass((&upstream, &client), ANSWERS);
+        client.write_all(next.as_bytes()).unwrap();
+    }
+    // It is between requests, and that is known.
+    does(&manager, &["lock", "--timeout", "10s"]);
+    assert_eq!(status(&manager, "detached"), 1);
+}
+
+#[test]
 fn a_process_that_does_not_tell_requests_apart_resets_a_client_whose_request_waits() {
     const KIND: &str = "DISNIX_TCP_PROXY_REQUESTS";
     for (kind, is_reset) in [("none", true), ("lines", false)] {

@@ -158,6 +158,40 @@ fn a_request_that_is_about_to_be_repeated_is_passed_on() {
 }
 
 #[test]
+fn few_clients_at_a_time_get_an_upstream_from_the_successor() {
+    let (mut setup, kind) = (Setup::new(), Kind::Http);
+    let patient = "--connect-timeout=infinity";
+    let old = setup.staying(kind).arg(patient).ready();
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        let (client, mut upstream) = setup.pair();
+        kind.ask(&client, "first");
+        let mut requests = BufReader::new(upstream.try_clone().unwrap());
+        assert_eq!(kind.receive(&mut requests).unwrap(), "first");
+        upstream.write_all(kind.reply("first").as_bytes()).unwrap();
+        kind.is_answered(&client, "first");
+        clients.push(client);
+    }
+    eventually("all are detached", || setup.count("detached") == 40);
+    let address = setup.upstream.local_addr().unwrap();
+    setup.upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    clients.iter().for_each(|client| kind.ask(client, "next"));
+    let unit = setup.unit_without_target(&[setup.address.to_string()]);
+    let new = unit.arg(kind.option()).arg(patient);
+    let _new = new.arg(address.to_string()).ready();
+    ends_well(old);
+    eventually("a few wait for the service", || setup.count("open") == 5);
+    for _ in 0..20 {
+        assert_eq!((setup.count("open"), setup.count("detached")), (5, 35));
+    }
+    setup.upstream = TcpListener::bind(address).unwrap();
+    kind.answer_all(&setup.upstream);
+    for client in &clients {
+        kind.is_answered(client, "next");
+    }
+}
+
+#[test]
 fn a_successor_that_does_not_recognise_requests_in_the_same_way_leaves_them_where_they_are() {
     let (setup, kind) = (Setup::new(), Kind::Http);
     kind.answer_all(&setup.upstream);

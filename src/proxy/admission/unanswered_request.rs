@@ -13,22 +13,23 @@ enum RequestBytes {
     Kept {
         buffer: Buffer,
         length: u16,
-        /// Whether an earlier process has left it, which may have told requests of another kind apart.
-        is_restored: bool,
+        /// How it was recognised ([`HeldRequest::kind`]): an earlier process may have told requests of another kind apart.
+        kind: u8,
     },
 }
 
 impl UnansweredRequest {
-    /// `keep`: with what the connection is kept, if it is.
-    pub fn new(bytes: Vec<u8>, keep: Option<Keep>) -> Self {
-        let buffer = keep.and_then(|keep| keep.buffers().take());
+    /// One that this process has recognised. If the connection is kept, `keep` says with what, and as which kind.
+    pub fn new(bytes: Vec<u8>, keep: Option<(Keep, u8)>) -> Self {
+        let buffer = keep.and_then(|(keep, _)| keep.buffers().take());
+        let kind = keep.map_or(0, |(_, kind)| kind);
         let request = match (buffer, u16::try_from(bytes.len())) {
             (Some(mut buffer), Ok(length)) => {
                 buffer[..bytes.len()].copy_from_slice(&bytes);
                 RequestBytes::Kept {
                     buffer,
                     length,
-                    is_restored: false,
+                    kind,
                 }
             }
             _ => RequestBytes::Own(bytes),
@@ -37,19 +38,19 @@ impl UnansweredRequest {
     }
 
     /// The one that an earlier process has left.
-    pub fn restored(buffer: Buffer, length: usize) -> Self {
+    pub fn restored(buffer: Buffer, length: usize, kind: u8) -> Self {
         let length = length.min(BUFFER - 1) as u16;
         Self(Some(Box::new(RequestBytes::Kept {
             buffer,
             length,
-            is_restored: true,
+            kind,
         })))
     }
 
-    /// Whether an earlier process has left it.
-    pub fn is_restored(&self) -> bool {
+    /// Whether an earlier process has left it that has recognised requests in another way.
+    pub fn is_of_other_kind(&self, own: u8) -> bool {
         let request = self.0.as_deref();
-        matches!(request, Some(RequestBytes::Kept { is_restored, .. }) if *is_restored)
+        matches!(request, Some(RequestBytes::Kept { kind, .. }) if *kind != own)
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -62,14 +63,19 @@ impl UnansweredRequest {
 
     /// Writes it down: from now on it outlives the process, if it is in a buffer.
     pub fn hold(&self, slot: Slot, attempts: u8) {
-        let (buffer, length) = match self.0.as_deref() {
-            Some(RequestBytes::Kept { buffer, length, .. }) => (buffer.number(), *length),
-            _ => (HeldRequest::NO_BUFFER, 0),
+        let (buffer, length, kind) = match self.0.as_deref() {
+            Some(RequestBytes::Kept {
+                buffer,
+                length,
+                kind,
+            }) => (buffer.number(), *length, *kind),
+            _ => (HeldRequest::NO_BUFFER, 0, 0),
         };
         slot.hold_request(HeldRequest {
             buffer,
             length,
             attempts,
+            kind,
         });
     }
 }

@@ -135,12 +135,12 @@ impl Relay {
 
     /// Sends the PROXY header to the upstream before the first byte of the client, and behind it what the client has
     /// said before ([`Relay::take_request`]); both may be empty. Returns where the connection is in its requests then,
-    /// to be written down after what was said ([`Slot::begin_repeated`]). `is_restored`: an earlier process has left the
-    /// request, and may have told requests of another kind apart.
-    pub fn announce(&mut self, header: &[u8], request: &[u8], is_restored: bool) -> [u64; 3] {
+    /// to be written down after what was said ([`Slot::begin_repeated`]). `is_of_other_kind`: an earlier process has left
+    /// the request, and has told requests of another kind apart.
+    pub fn announce(&mut self, header: &[u8], request: &[u8], is_of_other_kind: bool) -> [u64; 3] {
         let (words, held) = match &mut self.requests {
             Some(requests) if !request.is_empty() => {
-                let words = requests.begin_with(request, is_restored);
+                let words = requests.begin_with(request, is_of_other_kind);
                 (words, requests.limit(Way::Up).held())
             }
             _ => ([0; 3], 0),

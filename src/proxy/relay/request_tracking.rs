@@ -369,15 +369,15 @@ impl RequestTracking {
 
     /// The client has said these bytes to another upstream, or while it had none: they come first of all. Those behind
     /// the first request are [held](Self::hold). Returns what the caller has to write down.
-    pub(super) fn begin_with(&mut self, bytes: &[u8], is_restored: bool) -> [u64; 3] {
+    pub(super) fn begin_with(&mut self, bytes: &[u8], is_of_other_kind: bool) -> [u64; 3] {
         self.limits[Way::Up as usize] = ReceiveLimit::holding(bytes.len());
         if self.conversation.look_at_request(bytes, More::MayCome) == Look::Passes {
             let length = self.conversation.request_passes_until();
             self.begin(length, bytes);
         }
         self.pass(Way::Up, 0);
-        if is_restored && self.limit(Way::Up).held() > 0 {
-            // If the kind was another one, nobody knows what belongs together.
+        if is_of_other_kind && self.limit(Way::Up).held() > 0 {
+            // Nobody knows what belongs together.
             self.conversation.set_opaque(Opaque::Unreadable);
             self.pass(Way::Up, 0);
         }

@@ -12,6 +12,16 @@ pub enum RequestKind {
     Http,
 }
 
+impl RequestKind {
+    /// The number that stands for it where it outlives the process; 0 is none.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Lines => 1,
+            Self::Http => 2,
+        }
+    }
+}
+
 /// A word that is no kind of requests.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("“{0}” is no kind of requests: it is “lines” or “http”")]

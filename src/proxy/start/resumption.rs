@@ -70,8 +70,9 @@ fn resume_detached(proxy: &Proxy, restored: RestoredConnection) {
             request,
             length,
             attempts,
+            kind,
         } => {
-            client.request = UnansweredRequest::restored(request, length);
+            client.request = UnansweredRequest::restored(request, length, kind);
             client.unanswered = attempts;
             client.is_held = true;
         }

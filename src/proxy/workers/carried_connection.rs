@@ -106,7 +106,9 @@ impl CarriedConnection {
         if header.is_empty() && bytes.is_empty() {
             return;
         }
-        let requests = self.relay.announce(&header, bytes, request.is_restored());
+        let kind = route.settings.requests.map_or(0, RequestKind::code);
+        let is_of_other_kind = request.is_of_other_kind(kind);
+        let requests = self.relay.announce(&header, bytes, is_of_other_kind);
         if let Some(slot) = self.connection().slot
             && !bytes.is_empty()
         {
@@ -126,7 +128,8 @@ impl CarriedConnection {
         self.connection().count(held, 0, Uptime::now());
         let slot = self.connection().slot;
         let keep = route.admission.keep.filter(|_| slot.is_some());
-        let request = UnansweredRequest::new(request, keep);
+        let kind = route.settings.requests.map_or(0, RequestKind::code);
+        let request = UnansweredRequest::new(request, keep.map(|keep| (keep, kind)));
         if let Some(slot) = slot {
             request.hold(slot, self.admitted.unanswered);
         }

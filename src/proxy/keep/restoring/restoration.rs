@@ -292,6 +292,7 @@ fn resume(
                 request,
                 length: part.len(),
                 attempts: held.attempts,
+                kind: held.kind,
             },
         });
     }

@@ -31,6 +31,8 @@ pub enum Stage {
         length: usize,
         /// How many upstreams did not answer it.
         attempts: u8,
+        /// How the earlier process has recognised it ([`HeldRequest::kind`](crate::proxy::keep::HeldRequest::kind)).
+        kind: u8,
     },
     /// Its handover had begun: the slot's note shows whether it was completed.
     InHandover,

@@ -10,6 +10,7 @@ use super::slot::Slot;
 /// Distinguishes the word from all others that the caller writes there.
 const MARK: u64 = 1 << 16;
 const MARK_BITS: u64 = 0xff << 16;
+const FOUR_BITS: u8 = 15;
 
 /// A request in a buffer, for the next upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +19,10 @@ pub struct HeldRequest {
     pub buffer: u32,
     /// Its bytes.
     pub length: u16,
-    /// How many upstreams did not answer it.
+    /// How many upstreams did not answer it; at most 15 are written down.
     pub attempts: u8,
+    /// How the caller has recognised it: a number of its own below 16. An older version has written 0.
+    pub kind: u8,
 }
 
 impl HeldRequest {
@@ -27,15 +30,17 @@ impl HeldRequest {
     pub const NO_BUFFER: u32 = u32::MAX;
 
     fn word(self) -> u64 {
-        let attempts = u64::from(self.attempts) << 24;
-        u64::from(self.buffer) << 32 | attempts | MARK | u64::from(self.length)
+        let attempts = u64::from(self.attempts.min(FOUR_BITS)) << 24;
+        let kind = u64::from(self.kind & FOUR_BITS) << 28;
+        u64::from(self.buffer) << 32 | kind | attempts | MARK | u64::from(self.length)
     }
 
     fn of(word: u64) -> Option<Self> {
         (word & MARK_BITS == MARK).then_some(Self {
             buffer: (word >> 32) as u32,
             length: word as u16,
-            attempts: (word >> 24) as u8,
+            attempts: (word >> 24) as u8 & FOUR_BITS,
+            kind: (word >> 28) as u8 & FOUR_BITS,
         })
     }
 }
@@ -70,9 +75,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_word_is_read_as_it_was_written(buffer: u32, length: u16, attempts: u8) {
-            let held = HeldRequest { buffer, length, attempts };
-            prop_assert_eq!(HeldRequest::of(held.word()), Some(held));
+        fn a_word_is_read_as_it_was_written(buffer: u32, length: u16, attempts: u8, kind in 0..16u8) {
+            let held = HeldRequest { buffer, length, attempts, kind };
+            let attempts = attempts.min(15);
+            let written = HeldRequest { attempts, ..held };
+            prop_assert_eq!(HeldRequest::of(held.word()), Some(written));
         }
     }
 

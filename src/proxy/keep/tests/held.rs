@@ -26,6 +26,7 @@ fn held(buffer: u32) -> HeldRequest {
         buffer,
         length: REQUEST.len() as u16,
         attempts: 2,
+        kind: 1,
     }
 }
 
@@ -135,9 +136,11 @@ impl Story {
                     ref request,
                     length,
                     attempts,
+                    kind,
                 } => {
                     assert!(self.is_held && !self.is_under_way, "{moment}");
-                    assert_eq!((&request[..length], attempts), (REQUEST, 2), "{moment}");
+                    let found = (&request[..length], attempts, kind);
+                    assert_eq!(found, (REQUEST, 2, 1), "{moment}");
                     assert_eq!(slot.bases()[0], REQUEST.len() as u64);
                 }
                 // The caller sees that a request was under way.

@@ -92,8 +92,12 @@ fn belongs_to_connection(value: &[u8]) -> bool {
 
 /// A decimal number that cannot be understood in another way.
 fn length(value: &[u8]) -> Option<u64> {
-    let is_number =
-        value.iter().all(u8::is_ascii_digit) && (value[..] == *b"0" || !value.starts_with(b"0"));
-    let number = str::from_utf8(value).ok()?.parse().ok()?;
-    (is_number && number <= POSITION_MAX).then_some(number)
+    if value.is_empty() || value.len() > 1 && value[0] == b'0' {
+        return None;
+    }
+    let number = value.iter().try_fold(0u64, |number, byte| {
+        let digit = char::from(*byte).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })?;
+    (number <= POSITION_MAX).then_some(number)
 }

@@ -12,8 +12,28 @@ use crate::proxy::requests::opaque::Opaque;
 /// The most fields of a head.
 pub const FIELDS_MAX: usize = 96;
 
-/// Whether there is a line feed without a carriage return before it.
-pub fn has_bare_line_feed(bytes: &[u8]) -> bool {
+/// Whether there is a line feed without a carriage return before it in a head that the parser has found whole.
+pub fn has_bare_line_feed(head: &[u8], fields: &[Header<'_>]) -> bool {
+    // The parser takes no line feed within a line. So if each line is seen to end as it should, there is no other one.
+    !ends_are_seen(head, fields) && scan_for_bare_line_feed(head)
+}
+
+/// Whether the head begins with its first line, and each line ends with both characters, right behind its value.
+fn ends_are_seen(head: &[u8], fields: &[Header<'_>]) -> bool {
+    let offset = |part: &[u8]| part.as_ptr().addr().wrapping_sub(head.as_ptr().addr());
+    let is_end = |at: usize| head.get(at..at.wrapping_add(2)) == Some(b"\r\n");
+    let is_field_end =
+        |field: &Header<'_>| is_end(offset(field.value).wrapping_add(field.value.len()));
+    let Some(first) = fields.first() else {
+        return false;
+    };
+    head[0] != b'\n'
+        && is_end(offset(first.name.as_bytes()).wrapping_sub(2))
+        && fields.iter().all(is_field_end)
+        && is_end(head.len() - 2)
+}
+
+fn scan_for_bare_line_feed(bytes: &[u8]) -> bool {
     let is_bare = |pair: &&[u8]| pair[1] == b'\n' && pair[0] != b'\r';
     // All of them are counted, which the processor does many at a time.
     bytes.first() == Some(&b'\n') || bytes.windows(2).filter(is_bare).count() > 0
@@ -65,5 +85,46 @@ pub fn check_end(line: &[u8]) -> Result<(), Opaque> {
     match line.ends_with(b"\n") && !line.ends_with(b"\r\n") {
         true => Err(Opaque::Malformed),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use httparse::Request;
+    use proptest::prelude::*;
+
+    fn line() -> impl Strategy<Value = String> {
+        let field = prop::sample::select(vec!["A: b", "A:", "A:  ", "Ab: c d ", "A: \t"]);
+        let end = prop_oneof![4 => Just("\r\n"), 1 => Just("\n")];
+        (field, end).prop_map(|(field, end)| format!("{field}{end}"))
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_feed_alone_is_found_wherever_it_is(
+            before in prop_oneof![9 => Just(""), 1 => Just("\n"), 1 => Just("\r\n")],
+            first in prop::sample::select(vec!["GET / HTTP/1.1\r\n", "GET / HTTP/1.1\n"]),
+            lines in prop::collection::vec(line(), 0..6),
+            last in prop_oneof![4 => Just("\r\n"), 1 => Just("\n")],
+        ) {
+            let head = [before, first, &lines.concat(), last].concat();
+            let mut headers = [EMPTY_HEADER; 6];
+            let mut request = Request::new(&mut headers);
+            let parsed = request.parse(head.as_bytes()).unwrap();
+            prop_assert_eq!(parsed, Status::Complete(head.len()));
+            let is_bare = scan_for_bare_line_feed(head.as_bytes());
+            prop_assert_eq!(has_bare_line_feed(head.as_bytes(), request.headers), is_bare);
+            prop_assert_eq!(head.replace("\r\n", "").contains('\n'), is_bare);
+        }
+    }
+
+    #[test]
+    fn the_ends_of_an_ordinary_head_are_seen_at_once() {
+        let head = b"GET / HTTP/1.1\r\nHost: here\r\nAccept: */*\r\n\r\n";
+        let mut headers = [EMPTY_HEADER; 2];
+        let mut request = Request::new(&mut headers);
+        request.parse(head).unwrap();
+        assert!(ends_are_seen(head, request.headers));
     }
 }

@@ -93,7 +93,7 @@ fn head(bytes: &[u8], request: &RequestFacts) -> Result<Option<ReplyHead>, Opaqu
     let mut reply = Response::new(&mut []);
     let config = ParserConfig::default();
     match config.parse_response_with_uninit_headers(&mut reply, bytes, &mut headers) {
-        Ok(Status::Complete(length)) if !has_bare_line_feed(&bytes[..length]) => {
+        Ok(Status::Complete(length)) if !has_bare_line_feed(&bytes[..length], reply.headers) => {
             understand(&reply, length, request).map(Some)
         }
         Ok(Status::Partial) => check_lines(bytes, check_line).map(|()| None),

@@ -86,7 +86,7 @@ fn head(bytes: &[u8]) -> Result<Option<RequestHead>, Opaque> {
     let mut headers = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut request = Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, &mut headers) {
-        Ok(Status::Complete(length)) if !has_bare_line_feed(&bytes[..length]) => {
+        Ok(Status::Complete(length)) if !has_bare_line_feed(&bytes[..length], request.headers) => {
             understand(&request, length).map(Some)
         }
         Ok(Status::Partial) => check_lines(bytes, check_line).map(|()| None),
