@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Socket, Type};
@@ -31,20 +31,19 @@ fn proxy_with(options: &[&str]) -> Setup {
 }
 
 impl Setup {
-    /// A client that comes from 127.0.0.`last`.
-    fn client(&self, last: u8) -> TcpStream {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    /// A client that comes from 127.0.0.`last`. One that is reset at once may see that while it still connects.
+    fn client(&self, last: u8) -> io::Result<TcpStream> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         let from = SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 0));
-        socket.bind(&from.into()).unwrap();
-        socket.connect(&self.address.into()).unwrap();
-        let client = TcpStream::from(socket);
-        client.set_read_timeout(Some(PATIENCE)).unwrap();
-        client
+        socket.bind(&from.into())?;
+        socket.connect(&self.address.into())?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(socket.into())
     }
 
     /// One that is served, and the upstream's side of its connection.
     fn served(&self, last: u8) -> (TcpStream, TcpStream) {
-        let client = self.client(last);
+        let client = self.client(last).unwrap();
         let (mut upstream, _) = self.upstream.accept().unwrap();
         upstream.write_all(b"hello\n").unwrap();
         assert_eq!(line(&client), "hello");
@@ -58,7 +57,7 @@ fn a_source_that_has_its_share_is_reset_and_does_not_keep_others_out() {
     let first = setup.served(1);
     let _second = setup.served(1);
     for _ in 0..20 {
-        assert!(rest(&setup.client(1)).is_err());
+        assert!(setup.client(1).and_then(|client| rest(&client)).is_err());
     }
     let other = setup.served(2);
     let log = setup.proxy.until_logged("--connections-max-per-source");
@@ -72,7 +71,7 @@ fn a_source_that_has_its_share_is_reset_and_does_not_keep_others_out() {
         }
     });
     eventually("it has room again", || {
-        let served = setup.client(1).read(&mut [0]);
+        let served = setup.client(1).and_then(|mut client| client.read(&mut [0]));
         served.is_ok_and(|bytes| bytes == 1)
     });
 }
@@ -90,7 +89,7 @@ fn bytes_that_wait_for_a_receiver_that_takes_none_end_the_connection_and_idle_on
     assert!(
         matches!(
             kind,
-            std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
         ),
         "{kind}"
     );

@@ -82,14 +82,20 @@ class FailingStarts(HostTest):
         the waiting clients, and opens it again."""
         self.host.drop_in(PROXY, "[Unit]\nConditionPathExists=/run/wanted\n")
         self.start_proxy()
-        with self.host.client(5001, timeout=30) as client:
-            client.send("hello\r\n")
-            self.assertTrue(client.is_reset())
+        self._is_reset(5001)
         self.host.write("/run/wanted", "")
         wait.until(self._is_served, "the port to be open again")
         lines = len(self.host.journal.entries())
         print(f"{lines} lines")
         self.assertLess(lines, 1000)
+
+    def _is_reset(self, port):
+        """A client that connects now is reset, perhaps before it knows that it is connected."""
+        try:
+            with self.host.client(port, timeout=30) as client:
+                self.assertTrue(client.is_reset())
+        except ConnectionResetError:
+            pass
 
     def _is_served(self):
         try:
@@ -107,8 +113,7 @@ class FailingStarts(HostTest):
 
     def test_a_socket_that_is_stopped_during_a_pause_stays_closed(self):
         self.host.drop_in(SERVER, "[Unit]\nConditionPathExists=/run/wanted\n")
-        with self.host.client(5000) as client:
-            self.assertTrue(client.is_reset())
+        self._is_reset(5000)
         self.host.wait_for_state(PAUSE, "activating")
         self.host.systemctl("stop", "hello-world-server.socket")
         self.assertEqual(self.host.state(PAUSE), "inactive")
