@@ -31,7 +31,7 @@ pub enum Selection {
 }
 
 /// The longest name of an instance: that of its user is `dtp-NAME`, and has 31 characters.
-const NAME_MAX: usize = 27;
+pub const NAME_MAX: usize = 27;
 
 impl Selection {
     /// From the command line and this process's environment.
@@ -98,7 +98,7 @@ impl Selection {
 }
 
 /// Whether units and a user can have the name in theirs.
-fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     let is_allowed = |c: u8| c.is_ascii_alphanumeric() || b"-_".contains(&c);
     (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
 }

@@ -2,7 +2,8 @@
 //!
 //! - [`options`], `find`, `sockets`: the command line, and which proxy it means;
 //! - `client`, `error_reply`, `patience`, `wait`: calls, and calls that wait across restarts of the proxy;
-//! - `status`, `connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`: the verbs;
+//! - `status`, `connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`, `instances`
+//!   (`add`, `remove`): the verbs;
 //! - `description`, `view`, `display`, `output`: what they print; `blockers`, `queued`, `opaque`: clients that
 //!   block a drain;
 //! - `failure`: failures, as sentences and exit statuses.
@@ -30,6 +31,7 @@ mod display;
 mod error_reply;
 mod failure;
 mod find;
+mod instances;
 mod lock;
 mod opaque;
 pub mod options;
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
 /// Runs the verb; returns the exit status.
 async fn run(options: CtlOptions) -> Result<u8, CtlFailure> {
     check_call(options.verb.as_ref())?;
+    check_name(&options)?;
     let selection = Selection::of(&options);
     let directory = Path::new(sockets::DIRECTORY);
     let one = || selection.one(directory);
@@ -85,9 +88,23 @@ async fn run(options: CtlOptions) -> Result<u8, CtlFailure> {
         Verb::SetTarget { target, wait } => target::run(&one()?, &target, wait, json).await?,
         Verb::Switch(switch) => switch::run(&one()?, &switch, json).await?,
         Verb::Watch => watch::run(&one()?, json).await?,
+        Verb::Add(add) => instances::add(&add, json).await?,
+        Verb::Remove(remove) => instances::remove(&remove, json).await?,
         Verb::Close { id } => close::run(&one()?, id, json).await?,
     }
     Ok(0)
+}
+
+/// Fails if a proxy is named twice: `add` and `remove` have its name behind them.
+fn check_name(options: &CtlOptions) -> Result<(), CtlFailure> {
+    let has_own = matches!(options.verb, Some(Verb::Add(_) | Verb::Remove(_)));
+    match has_own && (options.instance.is_some() || options.control.is_some()) {
+        true => Err(CtlFailure::Usage(
+            "`add` and `remove` have the NAME of the proxy behind them: leave --instance and --control away"
+                .to_owned(),
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Fails before anything is asked if the proxy would refuse the call for its length.

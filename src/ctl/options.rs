@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::instances::options::{AddOptions, RemoveOptions};
 use crate::interface::LeaseEnd;
 use crate::service::clock::{USEC_MAX, micros};
 use crate::service::timespan::{TimeSpan, limit};
@@ -74,6 +75,10 @@ pub enum Verb {
     Switch(SwitchOptions),
     /// Show every change of state as it happens
     Watch,
+    /// Make a proxy with the name NAME: write its files, start it, and show what was done
+    Add(Box<AddOptions>),
+    /// Stop a proxy that `add` has made, and remove its files
+    Remove(RemoveOptions),
     /// Reset one connection
     Close {
         /// Its number, as `connections` shows it

@@ -12,8 +12,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Stat, fstat, mkdirat, openat, readlinkat, renameat,
-    unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, Stat, chmodat, fchmod, fstat, linkat, mkdirat, openat,
+    readlinkat, renameat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -62,6 +62,25 @@ impl Directory {
         Ok(Self { fd, path })
     }
 
+    /// Makes the directory `name` in this one, which all users can read. Fails as mkdir(2), also if it is there.
+    pub fn make(&self, name: &str) -> io::Result<Self> {
+        mkdirat(&self.fd, name, Mode::RWXU).map_err(|errno| self.with_name(name, errno))?;
+        let made = self.subdirectory(name, false)?;
+        // Whatever the umask is.
+        fchmod(&made.fd, Mode::from_raw_mode(0o755))
+            .map_err(|errno| with_path(&made.path, errno))?;
+        Ok(made)
+    }
+
+    /// Removes the directory `name` in this one, if it is empty. Returns whether it was.
+    pub fn remove_empty(&self, name: &str) -> io::Result<bool> {
+        match unlinkat(&self.fd, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(errno) => Err(self.with_name(name, errno)),
+        }
+    }
+
     /// Reads the file `name`. Fails as open(2) and read(2), and when it is no file, also if it is a link.
     pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
         let read = || -> io::Result<Vec<u8>> {
@@ -80,6 +99,33 @@ impl Directory {
     /// Replaces the file `name`; it is on disk when this returns: a new temporary file, fsync, rename, fsync of
     /// the directory. Fails as open(2), write(2), fsync(2) and rename(2); the old file stays then.
     pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.write(name, content, |temporary| {
+            Ok(renameat(&self.fd, temporary, &self.fd, name)?)
+        })
+    }
+
+    /// Makes the file `name`, which all users can read, as [`Self::replace`] does. Fails also if it is there.
+    pub fn create(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        self.write(name, content, |temporary| {
+            // Whatever the umask is.
+            chmodat(
+                &self.fd,
+                temporary,
+                Mode::from_raw_mode(0o644),
+                AtFlags::empty(),
+            )?;
+            linkat(&self.fd, temporary, &self.fd, name, AtFlags::empty())?;
+            self.unlink(temporary)
+        })
+    }
+
+    /// Writes a temporary file, which `publish` gives its name.
+    fn write(
+        &self,
+        name: &str,
+        content: &[u8],
+        publish: impl FnOnce(&str) -> io::Result<()>,
+    ) -> io::Result<()> {
         let temporary = format!("{name}.new");
         let write = || -> io::Result<()> {
             // Left by a killed process.
@@ -90,7 +136,7 @@ impl Directory {
             let mut file = File::from(openat(&self.fd, &temporary, flags, mode)?);
             file.write_all(content)?;
             file.sync_all()?;
-            Ok(renameat(&self.fd, &temporary, &self.fd, name)?)
+            publish(&temporary)
         };
         match write() {
             Ok(()) => Ok(rustix::fs::fsync(&self.fd)?),
@@ -322,9 +368,22 @@ mod tests {
         }
         let error = directory.read("lock").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(directory.create("lock", b"").is_ok());
+        let error = directory.create("lock", b"x").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(directory.read("lock").unwrap(), b"");
         let inner = directory.subdirectory("inner", true).unwrap();
         inner.replace("x", b"").unwrap();
         directory.subdirectory("inner", false).unwrap();
+        let made = directory.make("made").unwrap();
+        made.create("file", b"text").unwrap();
+        assert!(!directory.remove_empty("made").unwrap());
+        assert!(directory.make("made").is_err());
+        let mode = |name: &str| fs::metadata(place.join(name)).unwrap().permissions().mode();
+        assert_eq!(mode("made") & 0o777, 0o755);
+        assert_eq!(mode("made/file") & 0o777, 0o644);
+        made.remove("file").unwrap();
+        assert!(directory.remove_empty("made").unwrap());
         chmod(&place.join("inner"), 0o777);
         assert!(directory.subdirectory("inner", true).is_err());
     }

@@ -1,4 +1,4 @@
-"""The commands of doc/your-service.md, one block after the other."""
+"""The commands of doc/by-hand.md, one block after the other."""
 
 import re
 
@@ -12,11 +12,11 @@ PROXY = "disnix-tcp-proxy@web"
 
 def blocks():
     """The page's blocks of commands, in order, without the first, the installation."""
-    page = (PROJECT / "doc/your-service.md").read_text()
+    page = (PROJECT / "doc/by-hand.md").read_text()
     return re.findall(r"```\n(.*?)```\n", page, re.DOTALL)[1:]
 
 
-class YourService(HostTest):
+class ByHand(HostTest):
     def test_a_proxy_is_put_before_it_and_removed_as_the_page_says(self):
         prepare, switch, upgrade, leave, clean, remove = blocks()
         self.serve_on(PORT)

@@ -1,0 +1,196 @@
+//! `add`: make a proxy.
+
+use super::existing::check_absent;
+use super::files::MadeFiles;
+use super::instance::Instance;
+use super::old_units::OldUnits;
+use super::options::{AddOptions, Relations};
+use super::plan::{Beginning, CarriedLines, InstancePlan, Order, PlanCommand};
+use super::ports;
+use super::report::PlanReport;
+use super::socket_proxyd::ProxyTraits;
+use super::system::{ProxySystem, not_written};
+use crate::ctl::failure::CtlFailure;
+use crate::ctl::output;
+use crate::service::address::Address;
+use crate::service::clock::realtime_micros;
+use crate::service::program::note;
+
+/// Writes the files of a proxy and starts it. If that fails, nothing of it stays.
+pub async fn run(options: &AddOptions, as_json: bool) -> Result<(), CtlFailure> {
+    let instance = Instance::new(&options.name).map_err(CtlFailure::Usage)?;
+    let system = ProxySystem::of(&options.place);
+    let is_dry = options.place.dry_run;
+    if !is_dry {
+        system.check_rights()?;
+    }
+    let (order, old) = order(options, instance, &system).await?;
+    let beginning = match &old {
+        _ if !system.is_running => Beginning::Enabled,
+        None => Beginning::Started,
+        Some(old) if options.replace => Beginning::Replacing(&old.names),
+        Some(old) => Beginning::Later(&old.names),
+    };
+    let plan = order.plan(beginning).map_err(CtlFailure::Usage)?;
+    if !is_dry {
+        check_absent(&system, &order.instance).await?;
+        if old.is_none() && system.is_running {
+            check_free(&order)?;
+        }
+        make(&system, &order.instance, &plan, old.as_ref()).await?;
+    }
+    let notes = old.map(|old| old.notes).unwrap_or_default();
+    report(&order, is_dry, plan, notes, as_json)
+}
+
+/// What is to be made, and the units that it is made from.
+async fn order(
+    options: &AddOptions,
+    instance: Instance,
+    system: &ProxySystem,
+) -> Result<(Order, Option<OldUnits>), CtlFailure> {
+    let given = |target: Address| ProxyTraits {
+        listen: options.listen.clone(),
+        target,
+        variables: Vec::new(),
+        relations: Relations::default(),
+        carried: CarriedLines::default(),
+    };
+    let (traits, old) = match (&options.from_socket_proxyd, &options.target) {
+        (Some(unit), _) => {
+            let (traits, old) = OldUnits::read(system, unit).await?;
+            (traits, Some(old))
+        }
+        (None, Some(target)) => (given(target.clone()), None),
+        (None, None) => return Err(CtlFailure::Usage("--target is missing".to_owned())),
+    };
+    let order = Order {
+        instance,
+        listen: traits.listen,
+        target: traits.target,
+        fixed: options.fixed,
+        // What is given now is behind, and counts.
+        variables: [traits.variables, options.settings.variables()].concat(),
+        relations: traits.relations.and(&options.relations),
+        carried: traits.carried,
+    };
+    Ok((order, old))
+}
+
+fn check_free(order: &Order) -> Result<(), CtlFailure> {
+    match order.listen.iter().find_map(ports::objection) {
+        Some(why) => Err(CtlFailure::Refused(format!("{why}; nothing was changed"))),
+        None => Ok(()),
+    }
+}
+
+/// Writes the files and gives the commands.
+async fn make(
+    system: &ProxySystem,
+    instance: &Instance,
+    plan: &InstancePlan,
+    old: Option<&OldUnits>,
+) -> Result<(), CtlFailure> {
+    let made = system.root.write(&plan.files);
+    let made = made.map_err(|error| not_written(&error))?;
+    let since = realtime_micros() / 1_000_000;
+    for act in &plan.now {
+        if let Err(failure) = system.perform(act, instance).await {
+            tell_why(system, instance, act, since).await;
+            let stayed = take_back(system, instance, made, old).await;
+            return Err(not_made(instance, &failure, &stayed));
+        }
+    }
+    Ok(())
+}
+
+/// Shows what the journal has about the units that were to be started.
+async fn tell_why(system: &ProxySystem, instance: &Instance, act: &PlanCommand, since: u64) {
+    let service = [instance.service()];
+    let units = match act {
+        PlanCommand::Systemctl(words) if words[0] == "start" || words[0] == "enable" => &words[1..],
+        PlanCommand::SetTarget { .. } => &service[..],
+        PlanCommand::Systemctl(_) => return,
+    };
+    for unit in units.iter().filter(|unit| !unit.starts_with('-')) {
+        for line in system.systemctl.log(unit, since).await {
+            note(format_args!("the journal of {unit}: {line}"));
+        }
+    }
+}
+
+/// Undoes what was done; returns the paths that have stayed.
+async fn take_back(
+    system: &ProxySystem,
+    instance: &Instance,
+    made: MadeFiles,
+    old: Option<&OldUnits>,
+) -> Vec<String> {
+    let sockets = [instance.socket(), instance.control_socket()];
+    if !system.is_running {
+        system.try_systemctl(&["disable"], &sockets).await;
+        return made.take_back();
+    }
+    system.try_systemctl(&["disable", "--now"], &sockets).await;
+    let services = [instance.service(), instance.pause()];
+    system.try_systemctl(&["stop"], &services).await;
+    system
+        .try_systemctl(&["clean", "--what=all"], &services[..1])
+        .await;
+    let stayed = made.take_back();
+    system.try_systemctl(&["daemon-reload"], &[]).await;
+    system
+        .try_systemctl(&["reset-failed"], &instance.units())
+        .await;
+    if let Some(old) = old {
+        for act in old.restoration() {
+            let words: Vec<_> = act.iter().map(String::as_str).collect();
+            system.try_systemctl(&words, &[]).await;
+        }
+    }
+    stayed
+}
+
+fn not_made(instance: &Instance, failure: &CtlFailure, stayed: &[String]) -> CtlFailure {
+    let name = instance.name();
+    let end = match stayed {
+        [] => {
+            "everything that was written is removed again: mend the cause and try again".to_owned()
+        }
+        paths => format!(
+            "remove {} yourself, the rest is removed again",
+            paths.join(", ")
+        ),
+    };
+    CtlFailure::Refused(format!("the proxy {name} was not made: {failure}; {end}"))
+}
+
+fn report(
+    order: &Order,
+    is_dry: bool,
+    plan: InstancePlan,
+    notes: Vec<String>,
+    as_json: bool,
+) -> Result<(), CtlFailure> {
+    let name = order.instance.name();
+    let (has_started, is_later) = (plan.now.len() > 1, !plan.later.is_empty());
+    let listen: Vec<_> = order.listen.iter().map(ToString::to_string).collect();
+    let end = match (is_later, has_started) {
+        (true, _) => format!(
+            "the files of the proxy {name} are there; the commands above switch over, \
+             `disnix-tcp-proxyctl remove {name}` takes it back"
+        ),
+        (false, true) => format!(
+            "the proxy {name} listens on {} and leads to {}; `disnix-tcp-proxyctl --instance {name}` \
+             shows it",
+            listen.join(", "),
+            order.target
+        ),
+        (false, false) => format!("the proxy {name} starts with the system below --root"),
+    };
+    let report = PlanReport::of_plan(name, is_dry, plan, notes);
+    match as_json {
+        true => output::json(&report),
+        false => report.lines(&end).iter().try_for_each(output::line),
+    }
+}

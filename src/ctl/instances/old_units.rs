@@ -1,0 +1,129 @@
+//! The units of a systemd-socket-proxyd(8) that another proxy is made from.
+
+use super::socket_proxyd::{ProxyTraits, ShownUnits, port_in, read};
+use super::system::ProxySystem;
+use super::systemctl::{Properties, first};
+use crate::ctl::failure::CtlFailure;
+
+const OF_SERVICE: &str = "Id,LoadState,ActiveState,UnitFileState,ExecStart,TriggeredBy,Requires,Requisite,\
+    BindsTo,Wants,Upholds,JoinsNamespaceOf,PrivateNetwork,PrivateTmp,Group,SupplementaryGroups";
+const OF_SOCKET: &str = "Id,LoadState,ActiveState,UnitFileState,Listen,Accept,BindIPv6Only,BindToDevice,\
+    SocketUser,SocketGroup,SocketMode,Transparent,Triggers";
+
+/// The units that a proxy is made from.
+#[derive(Debug)]
+pub struct OldUnits {
+    /// Sockets, then the service.
+    pub names: Vec<String>,
+    /// What is different in the new proxy.
+    pub notes: Vec<String>,
+    shown: ShownUnits,
+}
+
+impl OldUnits {
+    /// Reads a service, or a socket and its service. They go on.
+    pub async fn read(system: &ProxySystem, unit: &str) -> Result<(ProxyTraits, Self), CtlFailure> {
+        let service = match unit.ends_with(".socket") {
+            true => {
+                let socket = system.systemctl.show(OF_SOCKET, unit).await?;
+                first(&socket, "Triggers").to_owned()
+            }
+            false => unit.to_owned(),
+        };
+        let shown = show(system, &service).await?;
+        if first(&shown.service, "LoadState") != "loaded" {
+            return Err(CtlFailure::Usage(format!(
+                "systemd has no unit {unit}: `systemctl list-sockets` shows which there are"
+            )));
+        }
+        let services = std::fs::read_to_string("/etc/services").unwrap_or_default();
+        let known = read(&shown, |name| port_in(&services, name));
+        let (traits, notes) = known
+            .map_err(|why| CtlFailure::Usage(format!("no proxy can be made from {unit}: {why}")))?;
+        let sockets = shown.sockets.iter();
+        let units = sockets.chain([&shown.service]);
+        let names = units.map(|unit| first(unit, "Id").to_owned()).collect();
+        let old = Self {
+            names,
+            notes,
+            shown,
+        };
+        Ok((traits, old))
+    }
+
+    /// The words of the commands of systemctl that bring them back to what they were.
+    pub fn restoration(&self) -> Vec<Vec<String>> {
+        let mut commands = Vec::new();
+        let mut give = |word: &str, unit: &Properties| {
+            commands.push([word, first(unit, "Id")].map(str::to_owned).into());
+        };
+        for unit in self.shown.sockets.iter().chain([&self.shown.service]) {
+            if first(unit, "UnitFileState") == "enabled" {
+                give("enable", unit);
+            }
+        }
+        // The next client starts the service.
+        for unit in &self.shown.sockets {
+            if first(unit, "ActiveState") == "active" {
+                give("start", unit);
+            }
+        }
+        commands
+    }
+}
+
+async fn show(system: &ProxySystem, service: &str) -> Result<ShownUnits, CtlFailure> {
+    let mut shown = ShownUnits {
+        service: system.systemctl.show(OF_SERVICE, service).await?,
+        ..ShownUnits::default()
+    };
+    if first(&shown.service, "LoadState") != "loaded" {
+        return Ok(shown);
+    }
+    let triggers = first(&shown.service, "TriggeredBy").split_whitespace();
+    let mut names: Vec<_> = triggers.filter(|name| name.ends_with(".socket")).collect();
+    for socket in &names {
+        shown
+            .sockets
+            .push(system.systemctl.show(OF_SOCKET, socket).await?);
+    }
+    names.push(service);
+    let words = ["cat", "--no-pager", "--"].into_iter().chain(names);
+    let words: Vec<_> = words.map(str::to_owned).collect();
+    shown.text = system.systemctl.run(&words).await?;
+    Ok(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_enabled_and_open_becomes_so_again() {
+        let unit = |id: &str, active: &str, enabled: &str| {
+            let lines = [
+                ("Id", id),
+                ("ActiveState", active),
+                ("UnitFileState", enabled),
+            ];
+            let lines = lines.map(|(name, value)| (name.to_owned(), vec![value.to_owned()]));
+            Properties::from(lines)
+        };
+        let old = OldUnits {
+            names: Vec::new(),
+            notes: Vec::new(),
+            shown: ShownUnits {
+                service: unit("a.service", "active", "static"),
+                sockets: vec![
+                    unit("a.socket", "active", "enabled"),
+                    unit("b.socket", "inactive", "disabled"),
+                ],
+                text: String::new(),
+            },
+        };
+        assert_eq!(
+            old.restoration(),
+            [["enable", "a.socket"], ["start", "a.socket"]]
+        );
+    }
+}

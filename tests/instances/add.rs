@@ -1,0 +1,258 @@
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+
+use serde_json::json;
+
+use super::system::{
+    CLEAN, DISABLE, ENABLE, FakeSystem, Finished, LISTEN, OPTIONS, RELOAD, SERVICE, START,
+    error_reply, target_reply,
+};
+
+/// A port that is free, as far as one can know.
+fn free_port() -> String {
+    let listener = TcpListener::bind("[::]:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
+fn add<'a>(port: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let words = ["add", "web", "--listen", port, "--target", "127.0.0.1:8080"];
+    [&words, more].concat()
+}
+
+const UNDONE: [&str; 5] = [
+    DISABLE,
+    "stop disnix-tcp-proxy@web.service disnix-tcp-proxy-pause@web.service",
+    CLEAN,
+    RELOAD,
+    "reset-failed disnix-tcp-proxy@web.socket disnix-tcp-proxy-control@web.socket \
+     disnix-tcp-proxy@web.service disnix-tcp-proxy-pause@web.service",
+];
+
+/// Checks that nothing of a failed attempt has stayed.
+#[track_caller]
+fn is_undone(system: &FakeSystem, tried: &[&str]) {
+    assert_eq!(system.calls(), [tried, &UNDONE].concat());
+    assert_eq!(system.files(), [""; 0]);
+}
+
+#[test]
+fn one_command_writes_the_files_starts_the_proxy_and_shows_what_it_did() {
+    let system = FakeSystem::new();
+    let port = free_port();
+    let words = add(&port, &["--wants=nginx", "--requests=http"]);
+    let (finished, calls) = system.run_with_proxy(&words, &[target_reply()]);
+    let output = finished.succeeds().output;
+    assert_eq!(system.calls(), [RELOAD, ENABLE, START]);
+    assert_eq!(
+        calls[0]["parameters"],
+        json!({ "target": "127.0.0.1:8080" })
+    );
+    assert_eq!(system.files(), [OPTIONS, SERVICE, LISTEN]);
+    for (path, line) in [
+        (LISTEN, format!("ListenStream={port}")),
+        (SERVICE, "Wants=nginx.service".to_owned()),
+        (OPTIONS, "DISNIX_TCP_PROXY_REQUESTS=http".to_owned()),
+    ] {
+        let written = system.read(path).unwrap();
+        assert!(written.lines().any(|written| written == line), "{written}");
+        assert!(output.contains(path), "{output}");
+        for line in written.lines() {
+            assert!(output.contains(&format!("\n    {line}\n")), "{output}");
+        }
+    }
+    assert!(
+        output.contains(&format!("\nsystemctl {ENABLE}\n")),
+        "{output}"
+    );
+    assert!(
+        output.ends_with("`disnix-tcp-proxyctl --instance web` shows it\n"),
+        "{output}"
+    );
+}
+
+#[test]
+fn a_dry_run_shows_the_same_and_changes_nothing() {
+    let system = FakeSystem::new();
+    let output = system.run(&add("80", &["--dry-run"])).succeeds().output;
+    assert!(output.contains("\n    ListenStream=80\n"), "{output}");
+    assert!(output.contains("set-target 127.0.0.1:8080\n"), "{output}");
+    assert!(
+        output.ends_with("nothing was changed (--dry-run)\n"),
+        "{output}"
+    );
+    assert_eq!(system.calls(), [""; 0]);
+    assert_eq!(system.files(), [""; 0]);
+    let json = system.run(&add("80", &["--dry-run", "--json"])).succeeds();
+    let json: serde_json::Value = serde_json::from_str(&json.output).unwrap();
+    assert_eq!(json["files"][0]["path"], LISTEN);
+    assert_eq!(json["commands"][1], format!("systemctl {ENABLE}"));
+}
+
+#[test]
+fn a_proxy_that_is_there_is_left_as_it_is() {
+    let port = free_port();
+    for (path, text) in [(LISTEN, "[Socket]\n"), (OPTIONS, ""), (SERVICE, "[Unit]\n")] {
+        let system = FakeSystem::new();
+        system.write(path, text);
+        let errors = system.run(&add(&port, &[])).fails(1, "already").errors;
+        assert!(
+            errors.contains(path) && errors.contains("set-target TARGET"),
+            "{errors}"
+        );
+        assert_eq!(system.files(), [path]);
+        assert_eq!(system.calls(), [""; 0]);
+    }
+    for shown in [
+        "LoadState=loaded\nActiveState=active\nUnitFileState=disabled\n",
+        "LoadState=loaded\nActiveState=inactive\nUnitFileState=enabled\n",
+        "LoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\nListen=[::]:80 (Stream)\n",
+    ] {
+        let system = FakeSystem::new();
+        system.says("show-disnix-tcp-proxy@web.socket", shown);
+        system
+            .run(&add(&port, &[]))
+            .fails(1, "there is a proxy web already");
+        assert_eq!(system.files(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_proxy_needs_its_units_and_a_port_that_nobody_has() {
+    let system = FakeSystem::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    system.run(&add(&port, &[])).fails(1, "in use");
+    drop(listener);
+    system.says("show-disnix-tcp-proxy@web.socket", "LoadState=not-found\n");
+    system
+        .run(&add(&port, &[]))
+        .fails(1, "install the units first");
+    assert_eq!(system.calls(), [""; 0]);
+    assert_eq!(system.files(), [""; 0]);
+}
+
+#[test]
+fn if_systemd_cannot_start_it_everything_is_taken_back_and_the_reason_is_shown() {
+    let system = FakeSystem::new();
+    let port = free_port();
+    let journal = "Starting a...\nerror: 0 threads are none\na: Failed with result 'x'.\n";
+    for (failing, tried) in [
+        (RELOAD, &[RELOAD][..]),
+        (ENABLE, &[RELOAD, ENABLE]),
+        (START, &[RELOAD, ENABLE, START]),
+    ] {
+        system.fails(failing);
+        system.says("journal=disnix-tcp-proxy@web.service", journal);
+        let finished = system.run(&add(&port, &["--set=threads=0"]));
+        let errors = finished
+            .fails(1, &format!("`systemctl {failing}` failed: Job for a unit"))
+            .errors;
+        assert!(errors.contains("removed again"), "{errors}");
+        let has_reason = errors.contains("error: 0 threads are none");
+        assert_eq!(has_reason, failing == START, "{errors}");
+        if failing == RELOAD {
+            // That of the way back fails too, and the rest of it is done.
+            assert_eq!(system.calls().len(), 6);
+            assert_eq!(system.files(), [""; 0]);
+        } else {
+            is_undone(&system, tried);
+        }
+    }
+}
+
+#[test]
+fn if_the_proxy_refuses_its_target_everything_is_taken_back() {
+    let system = FakeSystem::new();
+    let reason = json!({ "target": "127.0.0.1:8080", "reason": "it leads back" });
+    let port = free_port();
+    let reply = error_reply("InvalidTarget", &reason);
+    let (finished, _) = system.run_with_proxy(&add(&port, &[]), &[reply]);
+    finished.fails(1, "it leads back");
+    is_undone(&system, &[RELOAD, ENABLE, START]);
+}
+
+#[test]
+fn a_fixed_target_needs_no_call() {
+    let system = FakeSystem::new();
+    let port = free_port();
+    system.run(&add(&port, &["--fixed"])).succeeds();
+    let options = system.read(OPTIONS).unwrap();
+    assert!(
+        options.contains("\nDISNIX_TCP_PROXY_TARGET=127.0.0.1:8080\n"),
+        "{options}"
+    );
+}
+
+#[test]
+fn what_makes_no_sense_is_wrong_usage_and_changes_nothing() {
+    let system = FakeSystem::new();
+    let target = ["--target", "127.0.0.1:80"];
+    for (words, why) in [
+        (&["add", "default", "--listen=80"][..], "default"),
+        (&["add", "a.b", "--listen=80"], "letters, digits"),
+        (&["add", &"x".repeat(28), "--listen=80"], "at most 27"),
+        (&["add", "web", "--listen=80"], "is the proxy itself"),
+        (
+            &["add", "web", "--listen=localhost:80"],
+            "looks up no names",
+        ),
+        (&["add", "web", "--listen=81", "--listen=81"], "twice"),
+        (&["add", "web"], "--listen"),
+        (
+            &["--instance=x", "add", "web", "--listen=81"],
+            "leave --instance",
+        ),
+        (&["add", "web", "--listen=81", "--set=foo"], "OPTION=VALUE"),
+    ] {
+        system.run(&[words, &target].concat()).fails(2, why);
+    }
+    assert_eq!(system.calls(), [""; 0]);
+    assert_eq!(system.files(), [""; 0]);
+}
+
+#[test]
+fn nixos_is_told_of_its_module() {
+    let system = FakeSystem::new();
+    system.write("/etc/NIXOS", "");
+    system
+        .run(&add("80", &[]))
+        .fails(1, "services.disnix-tcp-proxy");
+    system.run(&add("80", &["--dry-run"])).succeeds();
+    system
+        .run(&["remove", "web"])
+        .fails(1, "services.disnix-tcp-proxy");
+}
+
+#[test]
+fn only_root_may_and_everybody_may_look() {
+    let as_nobody = |words: &[&str]| -> Finished {
+        let mut command = FakeSystem::new().ctl(words);
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534);
+        }
+        command.output().unwrap().into()
+    };
+    as_nobody(&add("80", &[])).fails(1, "only root");
+    as_nobody(&["remove", "web"]).fails(1, "only root");
+    as_nobody(&add("80", &["--dry-run"])).succeeds();
+}
+
+#[test]
+fn below_another_root_it_is_enabled_and_not_started() {
+    let system = FakeSystem::new();
+    let root = system.path("/");
+    let root = root.to_str().unwrap();
+    let run = |words: &[&str]| -> Finished {
+        let output = system.ctl(&[words, &["--root", root]].concat()).output();
+        output.unwrap().into()
+    };
+    run(&add("80", &[])).fails(2, "--fixed");
+    run(&add("80", &["--fixed"])).succeeds();
+    let enable = ENABLE.replace(" --now", "");
+    assert_eq!(system.calls(), [format!("--root {root} {enable}")]);
+    assert_eq!(system.files(), [OPTIONS, LISTEN]);
+    run(&["remove", "web"]).succeeds();
+    let disable = DISABLE.replace(" --now", "");
+    assert_eq!(system.calls(), [format!("--root {root} {disable}")]);
+    assert_eq!(system.files(), [""; 0]);
+}

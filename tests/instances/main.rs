@@ -1,0 +1,6 @@
+//! `disnix-tcp-proxyctl add` and `remove`, with a stand-in for systemd.
+
+mod add;
+mod remove;
+mod socket_proxyd;
+mod system;
