@@ -1,6 +1,7 @@
 //! The control interface of a proxy, see `interface/interface.varlink`.
 
 mod gate;
+pub mod saved;
 
 use std::path::PathBuf;
 

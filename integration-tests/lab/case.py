@@ -142,8 +142,8 @@ class HostTest(LabTest):
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def status(self):
-        """The proxy's state, from `disnix-tcp-proxyctl --json status`."""
-        answer = json.loads(self.ctl("--json", "status"))
+        """The proxy's state, from the proxy itself: `disnix-tcp-proxyctl --json status --wake`."""
+        answer = json.loads(self.ctl("--json", "status", "--wake"))
         return answer.get("status", answer)
 
     def connections(self):

@@ -1,5 +1,6 @@
 """systemd holds the port, and starts the programs for the first client."""
 
+import json
 import time
 
 from lab import journal
@@ -24,6 +25,17 @@ class Activation(HostTest):
     def test_a_question_about_its_state_starts_the_proxy_too(self):
         self.start_proxy()
         self.assertEqual(self.status()["gate"], "open")
+
+    def test_a_look_at_its_state_starts_nothing(self):
+        self.start_proxy()
+        self.ctl("lock", "--reason", "night")
+        self.host.systemctl("stop", "disnix-tcp-proxy.service")
+        shown = json.loads(self.ctl("--json", "status"))
+        self.assertEqual((shown["process"], shown["gate"]), ("asleep", "locked"))
+        self.assertEqual((shown["lock"]["reason"], shown["target"]), ("night", "127.0.0.1:5000"))
+        self.assertIn("[::]:5001", shown["listeners"])
+        self.assertEqual(self.host.state("disnix-tcp-proxy.service"), "inactive")
+        self.assertEqual(self.status()["lock"]["reason"], "night")
 
     def test_ipv6_is_served_like_ipv4(self):
         self.start_server()

@@ -72,7 +72,7 @@ class FailingStarts(HostTest):
         self.host.drop_in(PROXY, "[Service]\nUser=dtp-default\n")
         self.host.run(["groupadd", "dtp-default"])
         self.start_proxy()
-        caller = self.host.start(["disnix-tcp-proxyctl", "status"])
+        caller = self.host.start(["disnix-tcp-proxyctl", "status", "--wake"])
         wait.until(lambda: self._pauses(PROXY) >= 2, "two pauses", 30)
         self._without(PROXY)
         self.assertEqual(caller.wait(30), 0)

@@ -82,7 +82,7 @@ class NixosTest(HostTest):
         return self.ctl("--instance", "web", *arguments)
 
     def wait_for_gate(self, gate, timeout=10):
-        wait.until(lambda: json.loads(self.web("--json", "status"))["gate"] == gate, gate, timeout)
+        wait.until(lambda: json.loads(self.web("--json", "status", "--wake"))["gate"] == gate, gate, timeout)
 
     def load(self):
         load = Load(self.host)

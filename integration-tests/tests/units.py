@@ -67,7 +67,7 @@ class Operators(HostTest):
 
     def test_the_group_may_lock_and_others_may_not(self):
         as_user = ["setpriv", "--reuid=65534", "--clear-groups"]
-        status = ["disnix-tcp-proxyctl", "status"]
+        status = ["disnix-tcp-proxyctl", "status", "--wake"]
         group = self.host.run(["getent", "group", project.OPERATORS]).split(":")[2]
         member = ["setpriv", "--reuid=65534", "--regid=65534", f"--groups={group}"]
         self.assertEqual(self.host.result([*member, *status]).returncode, 0)

@@ -15,12 +15,12 @@ proxyctl() { @proxyctl@ --control @control@ "$@"; }
 
 module() { @module@ "$1" "$component" process; }
 
-is_locked() { [[ $(proxyctl --json status) = *'"gate":"locked"'* ]]; }
+is_locked() { [[ $(proxyctl --json status --wake) = *'"gate":"locked"'* ]]; }
 
 # Whether the proxy that answers is this version: a child of the process in the PID file.
 is_ready() {
     local pid
-    pid=$(proxyctl --json status 2>/dev/null | sed --quiet 's/.*"pid":\([0-9]*\).*/\1/p') || return
+    pid=$(proxyctl --json status --wake 2>/dev/null | sed --quiet 's/.*"pid":\([0-9]*\).*/\1/p') || return
     [ -n "$pid" ] && grep --quiet --line-regexp "PPid:[[:space:]]*$(cat "$pidFile")" "/proc/$pid/status"
 }
 

@@ -37,7 +37,7 @@
     program = "readlink /proc/$(systemctl show --value -p MainPID disnix-tcp-proxy@web.service)/exe"
 
     def wait_for_gate(gate: str) -> None:
-        server.wait_until_succeeds(f"disnix-tcp-proxyctl --json status | grep -E '\"gate\": ?\"{gate}\"'")
+        server.wait_until_succeeds(f"disnix-tcp-proxyctl --json status --wake | grep -E '\"gate\": ?\"{gate}\"'")
 
     def wait_for_result(unit: str, result: str) -> None:
         client.wait_until_succeeds(f"journalctl -u {unit}.service | grep '{result}'")

@@ -31,7 +31,7 @@
         return client.succeed("echo hello | hello-world-client server 5001").strip()
 
     def status() -> str:
-        return server.succeed("disnix-tcp-proxyctl status")
+        return server.succeed("disnix-tcp-proxyctl status --wake")
 
     with subtest("A client waits until the proxy has a target"):
         client.succeed("systemd-run --unit early load crowd server 5001 1")
@@ -55,8 +55,8 @@
         client.wait_until_succeeds("journalctl -u crowd.service | grep '100 served, 0 failed'")
 
     with subtest("Operators may control it, others may not"):
-        server.succeed("su alice -c 'disnix-tcp-proxyctl status'")
-        server.fail("su bob -c 'disnix-tcp-proxyctl status'")
+        server.succeed("su alice -c 'disnix-tcp-proxyctl status --wake'")
+        server.fail("su bob -c 'disnix-tcp-proxyctl status --wake'")
 
     with subtest("The journal explains the events"):
         server.succeed("journalctl -x -u disnix-tcp-proxy@web.service | grep 'The gate of the proxy is closed'")

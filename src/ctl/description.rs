@@ -2,13 +2,14 @@
 
 use super::display::{age, bytes, moment};
 use super::queued;
-use crate::interface::{LeaseEnd, ListenerStatus, LockStatus, Status};
+use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus, Status};
 use crate::service::plural::{clause, count};
 
 /// The whole status, a line for each field, as systemctl does it. `queued`: the number of clients in the queue from
 /// addresses that hold up a drain; `now`: the time of day in microseconds since 1970.
 pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<String> {
-    let mut fields = vec![("Gate", gate(status, now))];
+    let gate = gate(status.gate, status.lock.as_ref(), now);
+    let mut fields = vec![("Gate", gate)];
     if let Some(lock) = &status.lock {
         fields.extend(lease(lock).map(|text| ("Lease", text)));
         fields.extend(callers(lock).map(|text| ("Callers", text)));
@@ -19,7 +20,8 @@ pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<Str
     fields.push(("Queued", queue(status, queued)));
     let listeners = status.listeners.iter();
     fields.extend(listeners.map(|socket| ("Listener", listener(socket))));
-    fields.push(("Target", target(status)));
+    let target = target(status.target.as_deref(), status.target_fixed);
+    fields.push(("Target", target));
     let served = format!(
         "{} accepted, {} of them without reaching the target; {} received, {} sent",
         status.accepted,
@@ -35,6 +37,11 @@ pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<Str
     }
     let process = format!("{}, version {}", status.pid, status.version);
     fields.push(("Process", process));
+    lines(name, &fields)
+}
+
+/// A line for each field, below the name of the proxy.
+pub fn lines(name: &str, fields: &[(&str, String)]) -> Vec<String> {
     let lines = fields
         .iter()
         .map(|(label, text)| format!("{label:>9}: {text}"));
@@ -43,9 +50,10 @@ pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<Str
         .collect()
 }
 
-fn gate(status: &Status, now: u64) -> String {
-    let word = status.gate.as_str();
-    let Some(lock) = &status.lock else {
+/// The gate, and since when and why it is locked.
+pub fn gate(state: GateState, lock: Option<&LockStatus>, now: u64) -> String {
+    let word = state.as_str();
+    let Some(lock) = lock else {
         return word.to_owned();
     };
     let ago = age(now.saturating_sub(lock.since_usec));
@@ -58,7 +66,8 @@ fn gate(status: &Status, now: u64) -> String {
     )
 }
 
-fn lease(lock: &LockStatus) -> Option<String> {
+/// When the lock ends by itself.
+pub fn lease(lock: &LockStatus) -> Option<String> {
     let end = match lock.at_lease_end {
         LeaseEnd::Open => "the gate opens by itself",
         LeaseEnd::Exit => "the proxy ends",
@@ -136,12 +145,13 @@ fn listener(listener: &ListenerStatus) -> String {
     format!("{}{owner}{waiting}", listener.address)
 }
 
-fn target(status: &Status) -> String {
-    match &status.target {
-        Some(target) if status.target_fixed => {
+/// Where new connections go.
+pub fn target(target: Option<&str>, is_fixed: bool) -> String {
+    match target {
+        Some(target) if is_fixed => {
             format!("{target} (fixed by the command line or DISNIX_TCP_PROXY_TARGET)")
         }
-        Some(target) => target.clone(),
+        Some(target) => target.to_owned(),
         None => "none yet, so clients wait: `disnix-tcp-proxyctl set-target` sets it".to_owned(),
     }
 }
@@ -149,7 +159,6 @@ fn target(status: &Status) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::interface::GateState;
 
     pub fn status() -> Status {
         Status {

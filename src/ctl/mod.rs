@@ -4,6 +4,7 @@
 //! - `client`, `error_reply`, `patience`, `wait`: calls, and calls that wait across restarts of the proxy;
 //! - `status`, `connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`, `instances`
 //!   (`add`, `remove`): the verbs;
+//! - `sleeper`, `systemd`, `left_state`, `sleeper_description`: proxies that sleep, which nobody wakes;
 //! - `description`, `view`, `display`, `output`: what they print; `blockers`, `queued`, `opaque`: clients that
 //!   block a drain;
 //! - `failure`: failures, as sentences and exit statuses.
@@ -32,15 +33,19 @@ mod error_reply;
 mod failure;
 mod find;
 mod instances;
+mod left_state;
 mod lock;
 mod opaque;
 pub mod options;
 mod output;
 mod patience;
 mod queued;
+mod sleeper;
+mod sleeper_description;
 mod sockets;
 mod status;
 mod switch;
+mod systemd;
 mod target;
 mod unlock;
 mod view;
@@ -67,8 +72,8 @@ async fn run(options: CtlOptions) -> Result<u8, CtlFailure> {
     let json = options.json;
     // No option takes it as its value.
     let ends_in_dashes = env::args_os().next_back().is_some_and(|word| word == "--");
-    match options.verb.unwrap_or(Verb::Status) {
-        Verb::Status => status::run(&selection.all(directory)?, json).await?,
+    match options.verb.unwrap_or(Verb::Status { wake: false }) {
+        Verb::Status { wake } => status::run(&selection.all(directory)?, wake, json).await?,
         Verb::Connections => connections::run(&one()?, json).await?,
         Verb::Lock(lock) if lock.command.is_empty() && ends_in_dashes => {
             return Err(CtlFailure::Usage(

@@ -55,7 +55,11 @@ pub struct CtlOptions {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Show the gate, the queue and the target of the proxy, or of all proxies (the default)
-    Status,
+    Status {
+        /// Ask also a proxy that sleeps, which starts it; without this, systemd and its files say what they know
+        #[arg(long)]
+        wake: bool,
+    },
     /// List the open connections
     Connections,
     /// Close the gate and wait until no connection is open
@@ -195,7 +199,7 @@ mod tests {
         assert!(parse(&[]).unwrap().verb.is_none());
         for words in [["--json", "status"], ["status", "--json"]] {
             let options = parse(&words).unwrap();
-            assert!(options.json && matches!(options.verb, Some(Verb::Status)));
+            assert!(options.json && matches!(options.verb, Some(Verb::Status { wake: false })));
         }
     }
 

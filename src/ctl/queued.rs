@@ -25,10 +25,23 @@ pub fn of_connected(listeners: &[ListenerStatus], open: &[ConnectionStatus]) -> 
     if listeners.is_empty() || connected.is_empty() {
         return 0;
     }
+    count_in_lists(&listeners, |peer| connected.contains(peer))
+}
+
+/// The number of clients in the queues of these listeners, for a proxy that cannot be asked.
+pub fn waiting(listeners: &[String]) -> usize {
+    let listeners = addresses(listeners.iter().map(String::as_str));
+    match listeners.is_empty() {
+        true => 0,
+        false => count_in_lists(&listeners, |_| true),
+    }
+}
+
+fn count_in_lists(listeners: &[SocketAddr], is_counted: impl Fn(&IpAddr) -> bool) -> usize {
     LISTS
         .iter()
         .filter_map(|path| std::fs::read_to_string(path).ok())
-        .map(|list| count(&list, &listeners, &connected))
+        .map(|list| count(&list, listeners, &is_counted))
         .sum()
 }
 
@@ -53,13 +66,13 @@ fn addresses<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<SocketAddr> {
     texts.filter_map(|text| text.parse().ok()).collect()
 }
 
-fn count(list: &str, listeners: &[SocketAddr], connected: &HashSet<IpAddr>) -> usize {
+fn count(list: &str, listeners: &[SocketAddr], is_peer: impl Fn(&IpAddr) -> bool) -> usize {
     let is_counted = |(local, peer): &(SocketAddr, IpAddr)| {
         let is_local = |listener: &SocketAddr| {
             let ip = listener.ip();
             listener.port() == local.port() && (ip.is_unspecified() || ip == local.ip())
         };
-        listeners.iter().any(is_local) && connected.contains(peer)
+        listeners.iter().any(is_local) && is_peer(peer)
     };
     list.lines()
         .filter_map(ends_in_queue)
@@ -112,7 +125,8 @@ mod tests {
         listener.accept().unwrap();
         let list = std::fs::read_to_string(LISTS[0]).unwrap();
         let count = |listener: SocketAddr, peer: &str| {
-            count(&list, &[listener], &HashSet::from([peer.parse().unwrap()]))
+            let connected: IpAddr = peer.parse().unwrap();
+            count(&list, &[listener], |peer| *peer == connected)
         };
         assert_eq!(count(here, "127.0.0.1"), 1);
         assert_eq!(count(here, "192.0.2.1"), 0);
@@ -120,6 +134,17 @@ mod tests {
         assert_eq!(count(everywhere("0.0.0.0"), "127.0.0.1"), 1);
         assert_eq!(count(everywhere("::"), "127.0.0.1"), 1);
         assert_eq!(count(everywhere("127.0.0.2"), "127.0.0.1"), 0);
+    }
+
+    #[test]
+    fn all_clients_in_the_queues_are_counted_for_a_proxy_that_cannot_be_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let here = listener.local_addr().unwrap();
+        let listeners = [here.to_string(), "/run/web.sock".to_owned()];
+        assert_eq!(waiting(&listeners), 0);
+        let _waiting = [(); 2].map(|()| TcpStream::connect(here).unwrap());
+        assert_eq!(waiting(&listeners), 2);
+        assert_eq!(waiting(&listeners[1..]), 0);
     }
 
     #[test]

@@ -11,14 +11,28 @@ use super::description::describe;
 use super::display::{Align, table};
 use super::failure::CtlFailure;
 use super::output;
-use super::queued;
+use super::sleeper::{self, Sleeper};
+use super::{queued, sleeper_description};
 use crate::interface::{GateState, Status, StatusReply};
 use crate::service::clock::realtime_micros;
 
-/// Shows one proxy in full, or several in a table, in which one that cannot be reached has a line too.
-pub async fn run(proxies: &[NamedProxy], as_json: bool) -> Result<(), CtlFailure> {
-    let lines = match proxies {
-        [proxy] => {
+/// Shows one proxy in full, or several in a table, in which one that cannot be reached has a line too. One that sleeps
+/// is asked only if `wakes`, or if systemd does not say that it sleeps.
+pub async fn run(proxies: &[NamedProxy], wakes: bool, as_json: bool) -> Result<(), CtlFailure> {
+    let found = match wakes {
+        true => None,
+        // Without systemd none sleeps; where systemd cannot be asked, only the proxy can say more.
+        false => sleeper::find(proxies).await.ok(),
+    };
+    let sleepers = found.unwrap_or_else(|| vec![None; proxies.len()]);
+    let lines = match (proxies, &sleepers[..]) {
+        ([proxy], [Some(sleeper)]) => {
+            if as_json {
+                return output::json(sleeper);
+            }
+            sleeper_description::describe(&proxy.name, sleeper, realtime_micros())
+        }
+        ([proxy], _) => {
             let status = get(proxy).await?;
             if as_json {
                 return output::json(&status);
@@ -26,8 +40,8 @@ pub async fn run(proxies: &[NamedProxy], as_json: bool) -> Result<(), CtlFailure
             let queued = queued_of_connected(proxy, &status).await;
             describe(&proxy.name, &status, queued, realtime_micros())
         }
-        several => {
-            let entries = entries(several).await;
+        (several, _) => {
+            let entries = entries(several, sleepers).await;
             if as_json {
                 return output::json(&entries);
             }
@@ -65,15 +79,19 @@ struct Entry {
 #[serde(rename_all = "lowercase")]
 enum EntryState {
     Status(Box<Status>),
+    Sleeping(Box<Sleeper>),
     Error(String),
 }
 
-async fn entries(proxies: &[NamedProxy]) -> Vec<Entry> {
+async fn entries(proxies: &[NamedProxy], sleepers: Vec<Option<Sleeper>>) -> Vec<Entry> {
     let mut entries = Vec::new();
-    for proxy in proxies {
-        let state = match get(proxy).await {
-            Ok(status) => EntryState::Status(status.into()),
-            Err(failure) => EntryState::Error(failure.to_string()),
+    for (proxy, sleeper) in proxies.iter().zip(sleepers) {
+        let state = match sleeper {
+            Some(sleeper) => EntryState::Sleeping(sleeper.into()),
+            None => match get(proxy).await {
+                Ok(status) => EntryState::Status(status.into()),
+                Err(failure) => EntryState::Error(failure.to_string()),
+            },
         };
         entries.push(Entry {
             instance: proxy.name.clone(),
@@ -101,6 +119,14 @@ fn overview(entries: &[Entry]) -> Vec<String> {
                 status.target.as_deref().unwrap_or("none yet"),
             ]
             .map(str::to_owned),
+            EntryState::Sleeping(sleeper) => [
+                sleeper_description::word(sleeper),
+                sleeper
+                    .open
+                    .map_or("kept".to_owned(), |open| open.to_string()),
+                sleeper.queued.to_string(),
+                sleeper_description::target_word(sleeper).to_owned(),
+            ],
             EntryState::Error(error) => ["unreachable", "–", "–", error].map(str::to_owned),
         };
         [entry.instance.clone(), gate, open, queued, target]
@@ -112,6 +138,7 @@ fn overview(entries: &[Entry]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::ctl::description::tests::status;
+    use crate::ctl::sleeper_description::tests::sleeper;
 
     #[test]
     fn of_several_proxies_each_has_a_line_also_one_that_is_away() {
@@ -122,11 +149,13 @@ mod tests {
         };
         let up = EntryState::Status(status().into());
         let away = EntryState::Error("it is away".to_owned());
+        let sleeping = EntryState::Sleeping(sleeper().into());
         assert_eq!(
-            overview(&[entry("api", up), entry("web", away)]),
+            overview(&[entry("api", up), entry("db", sleeping), entry("web", away)]),
             [
                 "INSTANCE  GATE         OPEN  QUEUED  TARGET",
                 "api       open            3       0  [::1]:5000",
+                "db        asleep          0       0  [::1]:5000",
                 "web       unreachable     –       –  it is away",
             ]
         );

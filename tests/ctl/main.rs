@@ -1,5 +1,6 @@
 //! The real `disnix-tcp-proxyctl` against a stand-in for the proxy.
 
+mod asleep;
 mod command;
 mod lock;
 mod output;

@@ -19,6 +19,11 @@ const PATIENCE: Timespec = Timespec {
     tv_nsec: 0,
 };
 
+const AT_ONCE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
 #[track_caller]
 fn await_readable(fd: impl AsFd) {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
@@ -69,6 +74,12 @@ impl StandIn {
             stream: listener.accept().unwrap().0,
             received: Vec::new(),
         }
+    }
+
+    /// Whether somebody has called, and waits.
+    pub fn has_caller(&self) -> bool {
+        let mut fds = [PollFd::new(self.listener.as_ref().unwrap(), PollFlags::IN)];
+        poll(&mut fds, Some(&AT_ONCE)) == Ok(1)
     }
 
     /// Waits for the call of `method` on a connection of its own.

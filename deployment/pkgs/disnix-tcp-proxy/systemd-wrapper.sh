@@ -18,7 +18,7 @@ proxyctl() { @proxyctl@ "$@"; }
 
 module() { @module@ "$1" "$component" systemd-unit; }
 
-is_locked() { [[ $(proxyctl --control @control@ --json status) = *'"gate":"locked"'* ]]; }
+is_locked() { [[ $(proxyctl --control @control@ --json status --wake) = *'"gate":"locked"'* ]]; }
 
 # In one transaction: between two, a client of the socket that is left could start the service, which opens
 # the other socket again.

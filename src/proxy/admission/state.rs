@@ -7,19 +7,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use serde::{Deserialize, Serialize};
-
 use super::gate::{LockRecord, LockStore};
 use crate::interface::LeaseEnd;
+use crate::interface::saved::{LOCK_FILE, LockFile, TARGET_FILE, boot_id};
 use crate::service::address::Address;
 use crate::service::clock;
 use crate::service::directory::{Directory, if_there};
-
-/// The file with the lock, in the runtime directory.
-const LOCK: &str = "lock";
-
-/// The file with the target, in the state directory.
-const TARGET: &str = "target";
 
 /// The directory of a file, if there is one.
 #[derive(Debug)]
@@ -44,15 +37,6 @@ impl FileDirectory {
     }
 }
 
-/// The lock as a file. A lock of another boot is ignored: its lease is in the time of that boot, and none of
-/// its callers is left.
-#[derive(Debug, Serialize, Deserialize)]
-struct LockFile {
-    boot_id: String,
-    #[serde(flatten)]
-    lock: LockRecord,
-}
-
 #[derive(Debug)]
 pub struct LockDirectory {
     place: FileDirectory,
@@ -70,10 +54,7 @@ impl LockDirectory {
     }
 
     fn boot_id(&self) -> &str {
-        self.boot_id.get_or_init(|| {
-            let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-            id.trim().to_owned()
-        })
+        self.boot_id.get_or_init(boot_id)
     }
 
     /// The canonical path.
@@ -84,13 +65,13 @@ impl LockDirectory {
     /// The lock of the process before. A file that cannot be understood counts as one: it is better to let clients
     /// wait for `Unlock` than to let them into the middle of an upgrade.
     pub fn load(&self) -> Option<LockRecord> {
-        let file = match self.place.read(LOCK) {
+        let file = match self.place.read(LOCK_FILE) {
             Ok(text) => serde_json::from_slice::<LockFile>(&text?).map_err(io::Error::from),
             Err(error) => Err(error),
         };
         match file {
             Ok(file) => (file.boot_id == self.boot_id()).then_some(file.lock),
-            Err(error) => Some(unreadable(&self.place.path(LOCK), &error)),
+            Err(error) => Some(unreadable(&self.place.path(LOCK_FILE), &error)),
         }
     }
 }
@@ -119,7 +100,7 @@ impl LockStore for LockDirectory {
                  or --runtime-directory",
             )),
             (Some(directory), None) => match if_there(Directory::open(directory))? {
-                Some(directory) => directory.remove(LOCK),
+                Some(directory) => directory.remove(LOCK_FILE),
                 None => Ok(()),
             },
             (Some(directory), Some(lock)) => {
@@ -127,7 +108,7 @@ impl LockStore for LockDirectory {
                     boot_id: self.boot_id().to_owned(),
                     lock: lock.clone(),
                 };
-                Directory::open(directory)?.replace(LOCK, &serde_json::to_vec(&file)?)
+                Directory::open(directory)?.replace(LOCK_FILE, &serde_json::to_vec(&file)?)
             }
         }
     }
@@ -150,13 +131,13 @@ impl TargetFile {
     /// The target that was saved last, if there is one.
     /// Fails if the file cannot be read or is no address.
     pub fn load(&self) -> io::Result<Option<Address>> {
-        let Some(text) = self.0.read(TARGET)? else {
+        let Some(text) = self.0.read(TARGET_FILE)? else {
             return Ok(None);
         };
         match String::from_utf8_lossy(&text).trim().parse() {
             Ok(target) => Ok(Some(target)),
             Err(error) => {
-                let path = self.0.path(TARGET);
+                let path = self.0.path(TARGET_FILE);
                 Err(io::Error::other(format!("{}: {error}", path.display())))
             }
         }
@@ -170,7 +151,7 @@ impl TargetFile {
                  --state-directory",
             ));
         };
-        Directory::open(directory)?.replace(TARGET, format!("{target}\n").as_bytes())
+        Directory::open(directory)?.replace(TARGET_FILE, format!("{target}\n").as_bytes())
     }
 }
 

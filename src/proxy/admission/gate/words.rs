@@ -3,28 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::interface::LeaseEnd;
-use crate::service::clock::Uptime;
-
-/// A lock as it is saved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LockRecord {
-    /// For people.
-    pub reason: Option<String>,
-    /// When it was locked, in microseconds since 1970, for people.
-    pub since_usec: u64,
-    /// When the lease ends.
-    #[serde(rename = "lease_until_uptime_usec")]
-    pub lease_until: Option<Uptime>,
-    /// What happens then.
-    #[serde(default)]
-    pub at_lease_end: LeaseEnd,
-    /// Whether the lock stays without a caller. Otherwise it belongs to the callers that wait for its
-    /// drain, and ends with the last of them.
-    pub kept: bool,
-}
+pub use crate::interface::saved::LockRecord;
 
 pub trait LockStore {
     /// Saves the lock (`None`: no lock) for the next process, as a whole or not at all.

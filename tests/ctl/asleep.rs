@@ -1,0 +1,120 @@
+//! Proxies that sleep, by the word of a stand-in for `systemctl`.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::stand_in::{Ended, StandIn, end, status};
+
+/// A `systemctl` that answers with two files.
+struct Systemctl(TempDir);
+
+impl Systemctl {
+    /// The proxy's service is in `state`, which has the lines that are asked for.
+    fn new(proxy: &StandIn, state: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let sockets = format!(
+            "Listen=/run/other (Stream)\nTriggers=other.service\nActiveState=active\n\n\
+             Listen={} (Stream)\nTriggers=web.service\nActiveState=active\n\n\
+             Listen=127.0.0.1:1 (Stream)\nTriggers=web.service\nActiveState=active\n",
+            proxy.path().display()
+        );
+        fs::write(at("sockets"), sockets).unwrap();
+        fs::write(at("services"), state).unwrap();
+        let script = format!(
+            "#!/bin/sh\ncase \"$*\" in\n\
+             'show --property='*' -- *.socket') exec cat {0}/sockets;;\n\
+             'show --property='*' -- web.service') exec cat {0}/services;;\nesac\n\
+             echo \"unexpected: $*\" >&2; exit 1\n",
+            directory.path().display()
+        );
+        fs::write(at("systemctl"), script).unwrap();
+        fs::set_permissions(at("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+        Self(directory)
+    }
+
+    fn path(&self) -> OsString {
+        let mut path = self.0.path().as_os_str().to_owned();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
+        path
+    }
+
+    fn ctl(&self, proxy: &StandIn, arguments: &[&str]) -> Command {
+        let mut command = proxy.ctl(arguments);
+        command.env("PATH", self.path());
+        command
+    }
+
+    /// The program has ended, and nobody has called the proxy.
+    #[track_caller]
+    fn ended(&self, proxy: &StandIn, arguments: &[&str]) -> Ended {
+        let ended = Ended::from(self.ctl(proxy, arguments).output().unwrap());
+        assert!(!proxy.has_caller(), "{ended:?}");
+        ended
+    }
+}
+
+const ASLEEP: &str =
+    "ActiveState=inactive\nResult=success\nInactiveEnterTimestampMonotonic=1000000\n";
+
+#[test]
+fn status_does_not_wake_a_proxy_that_sleeps() {
+    let proxy = StandIn::new();
+    let systemctl = Systemctl::new(&proxy, ASLEEP);
+    // Without other directories the files are beside the control socket.
+    fs::write(proxy.directory.path().join("target"), "127.0.0.1:8080\n").unwrap();
+    for arguments in [&["status"][..], &[]] {
+        let ended = systemctl.ended(&proxy, arguments).expect(0, "");
+        for words in [
+            "Gate: open",
+            "Target: 127.0.0.1:8080",
+            "Process: asleep since ",
+            "starts web.service",
+        ] {
+            assert!(ended.output.contains(words), "{}", ended.output);
+        }
+    }
+    let mut shown = systemctl.ended(&proxy, &["status", "--json"]).json();
+    let since = shown.as_object_mut().unwrap().remove("sinceUSec");
+    assert!(since.is_some_and(|since| since.as_u64() > Some(0)));
+    let expected = json!({
+        "process": "asleep", "unit": "web.service", "result": "success", "gate": "open",
+        "target": "127.0.0.1:8080", "targetFixed": false, "open": 0, "queued": 0,
+        "listeners": ["127.0.0.1:1"],
+    });
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn one_that_is_asked_for_or_that_runs_is_called() {
+    let proxy = StandIn::new();
+    for (state, arguments) in [
+        (ASLEEP, &["status", "--wake"][..]),
+        ("ActiveState=active\n", &["status"]),
+        ("ActiveState=activating\n", &["status"]),
+        // What systemctl says makes no sense.
+        ("", &["status"]),
+    ] {
+        let systemctl = Systemctl::new(&proxy, state);
+        let child = systemctl.ctl(&proxy, arguments).spawn().unwrap();
+        proxy.called("GetStatus").reply(status("open", None));
+        let ended = end(child).expect(0, "");
+        assert!(ended.output.contains("Process: 42"), "{}", ended.output);
+    }
+}
+
+#[test]
+fn one_that_has_failed_is_shown_with_the_reason() {
+    let proxy = StandIn::new();
+    let failed = "ActiveState=failed\nResult=exit-code\nInactiveEnterTimestampMonotonic=0\n";
+    let systemctl = Systemctl::new(&proxy, failed);
+    let ended = systemctl.ended(&proxy, &["status"]).expect(0, "");
+    let words = "Process: failed (exit-code): see `journalctl -u web.service`";
+    assert!(ended.output.contains(words), "{}", ended.output);
+}
