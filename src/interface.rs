@@ -1,6 +1,7 @@
 //! The control interface of a proxy, see `interface/interface.varlink`.
 
 mod gate;
+pub mod metrics;
 pub mod saved;
 
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use gate::{GateState, LeaseEnd};
+use metrics::{DrainLengths, SurvivalCounts};
 
 /// The name of the interface.
 pub const INTERFACE: &str = "io.github.disnix-proxy-example.Proxy";
@@ -149,6 +151,17 @@ pub struct ConnectionStatus {
 pub struct StatusReply {
     /// The state of the proxy.
     pub status: Status,
+}
+
+/// `GetMetrics` replies with this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricsReply {
+    /// The state of the proxy.
+    pub status: Status,
+    /// Its drains.
+    pub drains: DrainLengths,
+    /// What its connections have survived.
+    pub survived: SurvivalCounts,
 }
 
 /// `ListConnections` replies with this for each connection; once without one if there is none.

@@ -69,6 +69,14 @@ class Options(Module):
         self.assertEqual(self.lines(server(), "hello-world-server.socket"),
                          ["[Unit]", "[Socket]", "ListenStream=", "ListenStream=5000"])
 
+    def test_metrics_are_answered_only_if_they_are_turned_on(self):
+        name = "disnix-tcp-proxy-metrics.socket"
+        self.assertNotIn(name, self.evaluate(proxies(web=WEB), "units"))
+        configuration = proxies(web=WEB)
+        configuration["services"]["disnix-tcp-proxy"]["metrics"] = {"enable": True}
+        self.assertEqual(self.lines(configuration, name),
+                         ["[Unit]", "[Socket]", "ListenStream=", "ListenStream=127.0.0.1:9549"])
+
     def test_an_update_of_locales_or_time_zones_changes_no_unit(self):
         for name, text in self.evaluate(both(WEB), "units").items():
             with self.subTest(name):
@@ -119,7 +127,7 @@ class Options(Module):
         options = self.evaluate(both(WEB), "options")
         self.assertEqual(set(options["instances"]) - self.ELSEWHERE, set(self.PROXY))
         self.assertEqual(set(options["server"]) - self.ELSEWHERE, set(self.SERVER))
-        self.assertEqual(set(options["proxies"]), {"instances", "operators", "package"})
+        self.assertEqual(set(options["proxies"]), {"instances", "metrics", "operators", "package"})
 
     def test_every_option_of_the_programs_is_there(self):
         """Except those without a meaning for a socket of systemd."""

@@ -257,6 +257,13 @@ in
       '';
     };
 
+    metrics = {
+      enable = lib.mkEnableOption ''
+        metrics of all proxies for Prometheus; a proxy that sleeps is not started for them'';
+
+      listen = mkListenOption [ "127.0.0.1:9549" ] ''[ "/run/disnix-tcp-proxy-metrics.sock" ]'';
+    };
+
     instances = mkOption {
       type = types.attrsOf (types.submodule instance);
       default = { };
@@ -330,10 +337,19 @@ in
           "disnix-tcp-proxy@${name}.socket" = "disnix-tcp-proxy@.socket";
           "disnix-tcp-proxy-control@${name}.socket" = "disnix-tcp-proxy-control@.socket";
         }) instances
+        // lib.optionalAttrs cfg.metrics.enable (
+          lib.genAttrs [ "disnix-tcp-proxy-metrics.service" "disnix-tcp-proxy-metrics.socket" ] (name: name)
+        )
       ))
     ];
 
-    systemd.services = forInstances (name: "disnix-tcp-proxy@${name}") (
+    systemd.services = lib.optionalAttrs cfg.metrics.enable {
+      disnix-tcp-proxy-metrics = units.keepSocket // {
+        environment = units.plainEnvironment;
+        # It asks systemctl.
+        path = lib.mkForce [ config.systemd.package ];
+      };
+    } // forInstances (name: "disnix-tcp-proxy@${name}") (
       _: instance:
       units.keepSocket
       // {
@@ -346,7 +362,13 @@ in
     );
 
     systemd.sockets =
-      forInstances (name: "disnix-tcp-proxy@${name}") (
+      lib.optionalAttrs cfg.metrics.enable {
+        disnix-tcp-proxy-metrics = {
+          wantedBy = [ "sockets.target" ];
+          listenStreams = [ "" ] ++ map toString cfg.metrics.listen;
+        };
+      }
+      // forInstances (name: "disnix-tcp-proxy@${name}") (
         _: instance: {
           wantedBy = [ "sockets.target" ];
           listenStreams = map toString instance.listen;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::sockets::unit;
+use super::systemd::SystemdError;
 use crate::service::plural::count;
 use crate::service::socket_file::instead_of_socket;
 use crate::service::timespan::TimeSpan;
@@ -78,6 +79,11 @@ pub enum CtlFailure {
          gate opens again unless others keep it locked"
     )]
     Interrupted,
+    #[error(
+        "nobody knows which proxies sleep, and to ask a proxy would start it ({0}): become root, or use \
+         --wake to ask them all the same"
+    )]
+    Systemd(SystemdError),
     #[error("nobody reads the output")]
     ReaderGone,
     #[error("the output could not be written: {0}")]

@@ -9,7 +9,10 @@ use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
 use super::systemd::UnitProperties;
-use crate::interface::saved::{LOCK_FILE, LockFile, LockRecord, TARGET_FILE, boot_id};
+use crate::interface::metrics::SurvivalCounts;
+use crate::interface::saved::{
+    LOCK_FILE, LockFile, LockRecord, SURVIVED_FILE, SurvivedFile, TARGET_FILE, boot_id,
+};
 use crate::interface::{GateState, LeaseEnd, LockStatus};
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
@@ -29,6 +32,7 @@ pub struct Unread {
 #[derive(Debug, PartialEq, Eq)]
 pub struct FilePlaces {
     lock: PathBuf,
+    survived: PathBuf,
     target: PathBuf,
     /// A target that cannot be changed, instead of the file.
     fixed_target: Option<String>,
@@ -53,6 +57,7 @@ impl FilePlaces {
         Self {
             target: state.as_ref().unwrap_or(&runtime).join(TARGET_FILE),
             lock: runtime.join(LOCK_FILE),
+            survived: runtime.join(SURVIVED_FILE),
             fixed_target: variable("TARGET"),
         }
     }
@@ -96,6 +101,9 @@ pub struct LeftState {
     /// What could not be read, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<Unread>,
+    /// For the metrics; `None` if it could not be read.
+    #[serde(skip)]
+    pub survived: Option<SurvivalCounts>,
 }
 
 impl LeftState {
@@ -104,6 +112,7 @@ impl LeftState {
             target_fixed: places.fixed_target.is_some(),
             ..Self::default()
         };
+        left.survived = if_there(read(&places.survived)).ok().map(survived_in);
         match if_there(read(&places.lock)) {
             Ok(text) => {
                 left.lock = text.and_then(|text| lock_in(&text, &boot_id(), Uptime::now()));
@@ -143,6 +152,13 @@ fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     file.take(FILE_MAX).read_to_string(&mut text)?;
     Ok(text)
+}
+
+/// What was counted in this boot; without a file there was nothing to count.
+fn survived_in(text: Option<String>) -> SurvivalCounts {
+    let file = text.and_then(|text| serde_json::from_str::<SurvivedFile>(&text).ok());
+    file.map(|file| file.counted_in(&boot_id()))
+        .unwrap_or_default()
 }
 
 /// The lock as the next process will find it; what cannot be understood is one.
@@ -256,18 +272,31 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let places = FilePlaces {
             lock: directory.path().join("lock"),
+            survived: directory.path().join("survived"),
             target: directory.path().join("target"),
             fixed_target: None,
         };
         let none = LeftState::read(&places);
         assert_eq!((none.gate, none.target), (Some(GateState::Open), None));
+        assert_eq!(none.survived, Some(SurvivalCounts::default()));
 
         let text = saved(None).replace("this", &boot_id());
         fs::write(&places.lock, text).unwrap();
         fs::write(&places.target, "127.0.0.1:80\n").unwrap();
+        let counts = SurvivalCounts {
+            kills: 1,
+            restored: 2,
+            given_up: 3,
+        };
+        let file = SurvivedFile {
+            boot_id: boot_id(),
+            counts,
+        };
+        fs::write(&places.survived, serde_json::to_vec(&file).unwrap()).unwrap();
         let left = LeftState::read(&places);
         assert_eq!(left.gate, Some(GateState::Locked));
         assert_eq!(left.target.as_deref(), Some("127.0.0.1:80"));
+        assert_eq!(left.survived, Some(counts));
 
         fs::write(&places.target, "nowhere").unwrap();
         let left = LeftState::read(&places);
@@ -284,11 +313,12 @@ mod tests {
             std::os::unix::fs::symlink(&secret, link).unwrap();
         }
         let left = LeftState::read(&FilePlaces {
+            survived: lock.clone(),
             lock,
             target,
             fixed_target: None,
         });
         assert_eq!((left.gate, left.lock, left.target), (None, None, None));
-        assert_eq!(left.unread.len(), 2);
+        assert_eq!((left.unread.len(), left.survived), (2, None));
     }
 }

@@ -5,6 +5,8 @@
 //! - `status`, `connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`, `instances`
 //!   (`add`, `remove`): the verbs;
 //! - `sleeper`, `systemd`, `left_state`, `sleeper_description`: proxies that sleep, which nobody wakes;
+//! - `metrics`, `exposition`: what Prometheus reads, printed or served; `proxy_metrics`, `metric_values`,
+//!   `open_metrics`, `http_request`: the values, their text, and the request for it (pure);
 //! - `description`, `view`, `display`, `output`: what they print; `blockers`, `queued`, `opaque`: clients that
 //!   block a drain;
 //! - `failure`: failures, as sentences and exit statuses.
@@ -30,15 +32,21 @@ mod connections;
 mod description;
 mod display;
 mod error_reply;
+mod exposition;
 mod failure;
 mod find;
+mod http_request;
 mod instances;
 mod left_state;
 mod lock;
+mod metric_values;
+mod metrics;
 mod opaque;
+mod open_metrics;
 pub mod options;
 mod output;
 mod patience;
+mod proxy_metrics;
 mod queued;
 mod sleeper;
 mod sleeper_description;
@@ -74,6 +82,13 @@ async fn run(options: CtlOptions) -> Result<u8, CtlFailure> {
     let ends_in_dashes = env::args_os().next_back().is_some_and(|word| word == "--");
     match options.verb.unwrap_or(Verb::Status { wake: false }) {
         Verb::Status { wake } => status::run(&selection.all(directory)?, wake, json).await?,
+        Verb::Metrics(_) if json => {
+            return Err(CtlFailure::Usage(
+                "metrics are printed for Prometheus, and not as JSON: leave --json away".to_owned(),
+            ));
+        }
+        Verb::Metrics(metrics) if metrics.serve => exposition::serve(selection).await?,
+        Verb::Metrics(metrics) => metrics::run(&selection, metrics.wake).await?,
         Verb::Connections => connections::run(&one()?, json).await?,
         Verb::Lock(lock) if lock.command.is_empty() && ends_in_dashes => {
             return Err(CtlFailure::Usage(

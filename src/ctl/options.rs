@@ -60,6 +60,8 @@ pub enum Verb {
         #[arg(long)]
         wake: bool,
     },
+    /// Print metrics of the proxy, or of all proxies, as Prometheus reads them
+    Metrics(MetricsOptions),
     /// List the open connections
     Connections,
     /// Close the gate and wait until no connection is open
@@ -89,6 +91,18 @@ pub enum Verb {
         #[arg(value_parser = crate::service::program::number)]
         id: u64,
     },
+}
+
+/// The options of `metrics`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct MetricsOptions {
+    /// Answer Prometheus on the sockets that systemd has passed, until nobody has asked for five minutes
+    #[arg(long, conflicts_with = "wake")]
+    pub serve: bool,
+
+    /// Ask also proxies that sleep, which starts them
+    #[arg(long)]
+    pub wake: bool,
 }
 
 /// How to wait for a drain.
@@ -230,6 +244,7 @@ mod tests {
             &["lock", "--at-lease-end", "exit"],
             &["lock", "--lease", "5s", "--at-lease-end", "stop"],
             &["--control", "/c", "--instance", "i"],
+            &["metrics", "--serve", "--wake"],
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
         }

@@ -40,6 +40,11 @@ impl UnitProperties {
     }
 }
 
+/// Whether systemd runs on this machine: sd_booted(3).
+pub fn runs() -> bool {
+    std::path::Path::new("/run/systemd/system").is_dir()
+}
+
 /// The properties of all units that match a pattern.
 pub async fn matching(
     pattern: &str,

@@ -5,6 +5,7 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 
 use super::gate::LeaseEnd;
+use super::metrics::SurvivalCounts;
 use crate::service::clock::Uptime;
 
 /// The file with the lock, in the runtime directory.
@@ -12,6 +13,9 @@ pub const LOCK_FILE: &str = "lock";
 
 /// The file with the target, in the state directory.
 pub const TARGET_FILE: &str = "target";
+
+/// The file with what connections have survived, in the runtime directory.
+pub const SURVIVED_FILE: &str = "survived";
 
 /// A lock as it is saved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +44,26 @@ pub struct LockFile {
     /// The lock.
     #[serde(flatten)]
     pub lock: LockRecord,
+}
+
+/// What connections have survived, as a file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SurvivedFile {
+    /// See [`boot_id`].
+    pub boot_id: String,
+    /// What was counted in that boot.
+    #[serde(flatten)]
+    pub counts: SurvivalCounts,
+}
+
+impl SurvivedFile {
+    /// What was counted in this boot.
+    pub fn counted_in(&self, boot_id: &str) -> SurvivalCounts {
+        match self.boot_id == boot_id {
+            true => self.counts,
+            false => SurvivalCounts::default(),
+        }
+    }
 }
 
 /// What this boot of the machine is called; empty if the kernel does not say.

@@ -17,6 +17,7 @@ mod requests;
 mod sockets;
 mod starts;
 mod streams;
+mod survived;
 mod upstream;
 mod urgent;
 

@@ -3,10 +3,12 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use super::backlog::Backlog;
 use super::connections::{Abort, Connection, Connections, Source};
 use super::doors::Doors;
+use super::drains::Drains;
 use super::gate::{Attaching, CallerId, Gate, LockRequest, LockStore, Notice, Outcome};
 use super::notices;
 use super::state::LockDirectory;
@@ -15,7 +17,7 @@ use super::wakers::Wakers;
 use crate::interface::GateState;
 use crate::proxy::event;
 use crate::proxy::keep::Keep;
-use crate::service::clock::Uptime;
+use crate::service::clock::{Uptime, realtime_micros};
 use crate::service::ending;
 use crate::service::listener::{Accepted, Arrival, Listener};
 use crate::service::mutex;
@@ -25,6 +27,13 @@ use crate::service::program::Failure;
 /// [`Keep::tidy`] is called after this many ends, or after twice as many as clients are connected if that is
 /// more, so that the work for each is bounded. Soon, while the memory is in a cache.
 const TIDY_AFTER: u64 = 64;
+
+/// How long the gate has been closed, by the time of day: the lock may be an earlier process's.
+fn time_since_lock(gate: &Gate) -> Duration {
+    let since = gate.lock_record().map(|record| record.since_usec);
+    let ago = since.and_then(|since| realtime_micros().checked_sub(since));
+    Duration::from_micros(ago.unwrap_or_default())
+}
 
 /// The result of [`Admission::admit`].
 #[derive(Debug)]
@@ -50,6 +59,7 @@ pub struct Admission {
     pub connections: Connections,
     pub backlog: Backlog,
     pub wakers: Wakers,
+    pub drains: Drains,
     /// What connections are kept with, if they are.
     pub keep: Option<Keep>,
     gate: Mutex<GateAndDoors>,
@@ -80,6 +90,7 @@ impl Admission {
             connections: Connections::new(connections_max_per_source),
             backlog: Backlog::new(listeners),
             wakers: Wakers::default(),
+            drains: Drains::default(),
             keep,
             gate: Mutex::new(GateAndDoors {
                 gate,
@@ -157,7 +168,8 @@ impl Admission {
                 Notice::Force => self.connections.abort_all(Abort::Forced),
                 Notice::Opened(_) => self.backlog.gate_opened(),
                 Notice::Locked => self.connections.closed_idle.store(0, Relaxed),
-                Notice::Drained | Notice::Ended | Notice::RecordLeft(_) => {}
+                Notice::Drained => self.drains.add(time_since_lock(gate)),
+                Notice::Ended | Notice::RecordLeft(_) => {}
             }
         }
     }

@@ -7,8 +7,9 @@
 //! proxy::admission::detaching  clients that stay without an upstream
 //! proxy::admission::entrance  the one entrance to the gate: its mutex, and what follows from its changes
 //! proxy::admission::notices | proxy::admission::views  the gate in the journal; behind its mutex, as others see it
-//! proxy::admission::state  lock and target as files
-//! proxy::admission::gate | proxy::admission::connections  the decision (pure); the open connections
+//! proxy::admission::state | proxy::admission::survived  lock and target as files; what connections have survived
+//! proxy::admission::gate | proxy::admission::connections | proxy::admission::drains  the decision (pure); the open
+//!     connections; how long drains took
 //! proxy::admission::backlog | proxy::admission::doors | proxy::admission::wakers  the clients that wait; the
 //!     listeners, watched while the gate is open; waking what waits for a change
 //! ```
@@ -18,11 +19,13 @@ mod backlog;
 mod connections;
 mod detaching;
 mod doors;
+mod drains;
 mod entrance;
 mod gate;
 mod notices;
 mod passing_on;
 mod state;
+pub mod survived;
 mod unanswered_request;
 mod views;
 mod wakers;

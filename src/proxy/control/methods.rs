@@ -17,10 +17,10 @@ use exchange::{Exchange, gate_reply};
 
 use super::callers::send;
 use crate::interface::{
-    ConnectionParameters, ConnectionReply, DESCRIPTION, INTERFACE, StatusReply, UnlockReply,
-    qualified,
+    ConnectionParameters, ConnectionReply, DESCRIPTION, INTERFACE, MetricsReply, StatusReply,
+    UnlockReply, qualified,
 };
-use crate::proxy::admission::Abort;
+use crate::proxy::admission::{Abort, survived};
 use crate::proxy::assembly::Proxy;
 use crate::service::varlink::{Call, Reply, ServiceInfo, VarlinkConnection};
 
@@ -73,6 +73,7 @@ async fn dispatch(exchange: &mut Exchange<'_>) -> CallResult {
     let method = exchange.call.method.rsplit('.').next();
     match method.unwrap_or_default() {
         "GetStatus" => Ok(Reply::last(status_reply(proxy))),
+        "GetMetrics" => Ok(Reply::last(metrics_reply(proxy))),
         "ListConnections" => list(exchange).await,
         "Lock" => locking::lock(exchange).await,
         "Unlock" => {
@@ -91,6 +92,15 @@ async fn dispatch(exchange: &mut Exchange<'_>) -> CallResult {
 fn status_reply(proxy: &Proxy) -> StatusReply {
     let status = proxy.status();
     StatusReply { status }
+}
+
+fn metrics_reply(proxy: &Proxy) -> MetricsReply {
+    let directory = proxy.admission.lock_directory();
+    MetricsReply {
+        status: proxy.status(),
+        drains: proxy.admission.drains.lengths(),
+        survived: survived::read(directory.as_deref()),
+    }
 }
 
 async fn list(exchange: &mut Exchange<'_>) -> CallResult {

@@ -26,6 +26,8 @@ pub struct Started {
     pub lost: Vec<LostConnection>,
     /// Sockets of another version, which were reset.
     pub foreign: usize,
+    /// Whether the process before was killed, or has crashed.
+    pub is_after_kill: bool,
     /// Why the last will cannot start the next process, if it should.
     pub no_heir: Option<io::Error>,
     /// Why there is no last will: [`Keep::make_will`] tries it again.
@@ -85,6 +87,7 @@ fn restore_or_create(
     };
     let no_heir = respawn.and_then(|sockets| keep.provide_heir(sockets).err());
     Ok(Started {
+        is_after_kill: keep.table.is_of_killed(),
         keep,
         connections: restoration.connections,
         lost: restoration.lost,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::preparation::{ListeningSockets, Preparation};
 use super::take_over::Predecessor;
 use super::{descriptors, keeping, resumption};
-use crate::proxy::admission::{Admission, Sweep};
+use crate::interface::metrics::SurvivalCounts;
+use crate::proxy::admission::{Admission, Sweep, survived};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::control::callers::Callers;
 use crate::proxy::control::server;
@@ -88,6 +89,7 @@ fn serve(proxy: &Arc<Proxy>, kept: Option<keep::Started>) -> Result<(), Failure>
     if let Err(failure) = can_serve {
         return Err(cannot_carry(kept, failure));
     }
+    let survived = kept.as_ref().map(survived).unwrap_or_default();
     if let Some(kept) = kept {
         resumption::resume(proxy, kept);
     }
@@ -95,7 +97,24 @@ fn serve(proxy: &Arc<Proxy>, kept: Option<keep::Started>) -> Result<(), Failure>
     if let Some(keep) = proxy.admission.keep {
         keep.serves();
     }
+    // Connections need not wait for that.
+    let directory = proxy.admission.lock_directory();
+    if let Err(error) = survived::add(directory.as_deref(), survived) {
+        tracing::warn!(
+            ERROR = %error,
+            "what connections have survived cannot be written down for the metrics: {error}"
+        );
+    }
     Ok(())
+}
+
+/// What the connections of the process before have come through.
+fn survived(started: &keep::Started) -> SurvivalCounts {
+    SurvivalCounts {
+        kills: started.is_after_kill.into(),
+        restored: started.connections.len() as u64,
+        given_up: started.lost.len() as u64,
+    }
 }
 
 /// Continues with the open connections of the predecessor, and with a target that was set while this process

@@ -5,7 +5,7 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{
     AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
 use rustix::fs::fstat;
@@ -36,6 +36,8 @@ pub struct Table {
     slots: u32,
     free_slots: FreeIndices,
     free_pipes: FreeIndices,
+    /// Whether the process that has left it was killed, or has crashed.
+    is_of_killed: bool,
 }
 
 impl Table {
@@ -76,9 +78,12 @@ impl Table {
         let mapping = Mapping::shared(file.as_fd(), table_bytes(slots as usize))?;
         let header: &'static Header = mapping.at(0).ok_or_else(foreign)?;
         header.slots.store(slots, Release);
-        header.orderly.store(0, Release);
+        let is_of_killed = header.orderly.swap(0, AcqRel) == 0;
         header.serves_since.store(0, Release);
-        Ok(Self::of(file, mapping, header, slots))
+        Ok(Self {
+            is_of_killed,
+            ..Self::of(file, mapping, header, slots)
+        })
     }
 
     fn of(file: OwnedFd, mapping: Mapping, header: &'static Header, slots: u32) -> Self {
@@ -89,7 +94,13 @@ impl Table {
             slots,
             free_slots: FreeIndices::new(slots),
             free_pipes: FreeIndices::new(PIPES as u32),
+            is_of_killed: false,
         }
+    }
+
+    /// Whether the process that has left it did not end in order.
+    pub fn is_of_killed(&self) -> bool {
+        self.is_of_killed
     }
 
     /// Limits how many slots and pipes may be in use at a time; those in use stay.

@@ -1,0 +1,42 @@
+//! What connections have survived is counted for the metrics.
+
+use crate::manager::{Kill, Manager, Program};
+use crate::requests::ctl;
+use crate::sockets::Kind;
+use crate::upstream::Upstream;
+use crate::{client, echo};
+
+fn counted(manager: &Manager) -> [u64; 3] {
+    let output = ctl(&manager.control(), &["metrics"]).unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    [
+        "kills_survived",
+        "connections_restored",
+        "connections_given_up",
+    ]
+    .map(|name| {
+        let name = format!("disnix_tcp_proxy_{name}_total{{");
+        let line = text.lines().find(|line| line.starts_with(&name));
+        let value = line.and_then(|line| line.rsplit(' ').next());
+        value.expect(&text).parse().unwrap()
+    })
+}
+
+#[test]
+fn kills_and_what_survives_them_are_counted_and_a_restart_is_no_kill() {
+    let upstream = Upstream::start(Kind::Tcp);
+    let mut manager = Manager::of(Program::Proxy, Kind::Tcp, upstream.target(), 1);
+    manager.start();
+    assert_eq!(counted(&manager), [0, 0, 0]);
+    let mut clients = [client(&manager), client(&manager)];
+    for kills in 1..=2 {
+        manager.kill(Kill::Process);
+        manager.start();
+        clients.iter_mut().for_each(echo);
+        assert_eq!(counted(&manager), [kills, 2 * kills, 0]);
+    }
+    manager.end();
+    manager.start();
+    clients.iter_mut().for_each(echo);
+    assert_eq!(counted(&manager), [2, 6, 0]);
+}
