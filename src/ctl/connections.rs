@@ -1,16 +1,26 @@
 //! `connections`: list the open connections.
 
+use std::cmp::Reverse;
+
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::client::{ANSWER_TIME, Client, NamedProxy};
 use super::display::{self, Align, age, bytes};
 use super::failure::CtlFailure;
+use super::options::ConnectionOrder;
 use super::output;
 use crate::interface::{ConnectionReply, ConnectionStatus};
 
-pub async fn run(proxy: &NamedProxy, as_json: bool) -> Result<(), CtlFailure> {
-    let connections = list(proxy, &mut None).await?;
+pub async fn run(
+    proxy: &NamedProxy,
+    order: Option<ConnectionOrder>,
+    as_json: bool,
+) -> Result<(), CtlFailure> {
+    let mut connections = list(proxy, &mut None).await?;
+    if let Some(order) = order {
+        sort(&mut connections, order);
+    }
     match as_json {
         true => output::json(&connections),
         false => table(&connections).iter().try_for_each(output::line),
@@ -39,6 +49,17 @@ pub async fn list(
     };
     let result = timeout(ANSWER_TIME, answers).await;
     result.unwrap_or_else(|_| Err(proxy.silent(ANSWER_TIME)))
+}
+
+/// Puts the one first that has been idle or connected for longest, or has carried most.
+pub fn sort(connections: &mut [ConnectionStatus], order: ConnectionOrder) {
+    connections.sort_by_key(|one| {
+        Reverse(match order {
+            ConnectionOrder::Idle => one.idle_usec,
+            ConnectionOrder::Age => one.age_usec,
+            ConnectionOrder::Bytes => one.received_bytes.saturating_add(one.sent_bytes),
+        })
+    });
 }
 
 /// Those that hold up a drain: all that have an upstream, or are about to.
@@ -79,10 +100,10 @@ pub fn table(connections: &[ConnectionStatus]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn connection(id: u64, detached: bool, opaque: Option<&str>) -> ConnectionStatus {
+    pub fn connection(id: u64, detached: bool, opaque: Option<&str>) -> ConnectionStatus {
         ConnectionStatus {
             id,
             peer: "192.0.2.1:4".to_owned(),
@@ -119,6 +140,25 @@ mod tests {
                 " 4  192.0.2.1:4  [::1]:80   0s    0s       7 B   0 B",
             ]
         );
+    }
+
+    #[test]
+    fn the_first_is_the_one_with_most_and_equals_stay_in_their_order() {
+        let mut all = vec![
+            connection(1, false, None),
+            connection(2, false, None),
+            connection(3, false, None),
+        ];
+        (all[0].idle_usec, all[1].age_usec, all[2].sent_bytes) = (9, 9, 9);
+        for (order, expected) in [
+            (ConnectionOrder::Bytes, [3, 1, 2]),
+            (ConnectionOrder::Age, [2, 3, 1]),
+            (ConnectionOrder::Idle, [1, 2, 3]),
+        ] {
+            sort(&mut all, order);
+            let ids: Vec<u64> = all.iter().map(|one| one.id).collect();
+            assert_eq!(ids, expected, "{order:?}");
+        }
     }
 
     #[test]

@@ -2,12 +2,12 @@
 //!
 //! - [`options`], `find`, `sockets`: the command line, and which proxy it means;
 //! - `client`, `error_reply`, `patience`, `wait`: calls, and calls that wait across restarts of the proxy;
-//! - `status`, `connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`, `instances`
-//!   (`add`, `remove`): the verbs;
+//! - `status`, `connections`, `live_connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`,
+//!   `instances` (`add`, `remove`): the verbs;
 //! - `sleeper`, `systemd`, `left_state`, `sleeper_description`: proxies that sleep, which nobody wakes;
 //! - `metrics`, `exposition`: what Prometheus reads, printed or served; `proxy_metrics`, `metric_values`,
 //!   `open_metrics`, `http_request`: the values, their text, and the request for it (pure);
-//! - `description`, `view`, `display`, `output`: what they print; `blockers`, `queued`, `opaque`: clients that
+//! - `description`, `view`, `screen`, `display`, `colour`, `output`: what they print; `blockers`, `queued`, `opaque`: clients that
 //!   block a drain;
 //! - `failure`: failures, as sentences and exit statuses.
 //!
@@ -20,13 +20,14 @@ use std::process::ExitCode;
 use client::check_length;
 use failure::CtlFailure;
 use find::Selection;
-use options::{CtlOptions, Verb};
+use options::{ConnectionOrder, ConnectionsOptions, CtlOptions, Verb};
 
 use crate::service::{command_line, program};
 
 mod blockers;
 mod client;
 mod close;
+mod colour;
 mod command;
 mod connections;
 mod description;
@@ -38,6 +39,7 @@ mod find;
 mod http_request;
 mod instances;
 mod left_state;
+mod live_connections;
 mod lock;
 mod metric_values;
 mod metrics;
@@ -48,6 +50,7 @@ mod output;
 mod patience;
 mod proxy_metrics;
 mod queued;
+mod screen;
 mod sleeper;
 mod sleeper_description;
 mod sockets;
@@ -89,7 +92,11 @@ async fn run(options: CtlOptions) -> Result<u8, CtlFailure> {
         }
         Verb::Metrics(metrics) if metrics.serve => exposition::serve(selection).await?,
         Verb::Metrics(metrics) => metrics::run(&selection, metrics.wake).await?,
-        Verb::Connections => connections::run(&one()?, json).await?,
+        Verb::Connections(ConnectionsOptions { watch: true, sort }) => {
+            let order = sort.unwrap_or(ConnectionOrder::Idle);
+            live_connections::run(&one()?, order, json).await?;
+        }
+        Verb::Connections(list) => connections::run(&one()?, list.sort, json).await?,
         Verb::Lock(lock) if lock.command.is_empty() && ends_in_dashes => {
             return Err(CtlFailure::Usage(
                 "no COMMAND stands behind `--`, and without one the lock would stay: say which, or \

@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::instances::options::{AddOptions, RemoveOptions};
 use crate::interface::LeaseEnd;
@@ -63,7 +63,7 @@ pub enum Verb {
     /// Print metrics of the proxy, or of all proxies, as Prometheus reads them
     Metrics(MetricsOptions),
     /// List the open connections
-    Connections,
+    Connections(ConnectionsOptions),
     /// Close the gate and wait until no connection is open
     Lock(LockOptions),
     /// Open the gate
@@ -91,6 +91,30 @@ pub enum Verb {
         #[arg(value_parser = crate::service::program::number)]
         id: u64,
     },
+}
+
+/// The options of `connections`.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct ConnectionsOptions {
+    /// Show them again every second, on a terminal in place, until interrupted
+    #[arg(long)]
+    pub watch: bool,
+
+    /// Show those first that have been idle or connected for longest, or have carried the most bytes; with
+    /// --watch idle is the default
+    #[arg(long, value_name = "WHAT", value_enum)]
+    pub sort: Option<ConnectionOrder>,
+}
+
+/// Which connections come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ConnectionOrder {
+    /// Those that have carried nothing for longest.
+    Idle,
+    /// The oldest.
+    Age,
+    /// Those that have carried most.
+    Bytes,
 }
 
 /// The options of `metrics`.
@@ -245,6 +269,7 @@ mod tests {
             &["lock", "--lease", "5s", "--at-lease-end", "stop"],
             &["--control", "/c", "--instance", "i"],
             &["metrics", "--serve", "--wake"],
+            &["connections", "--sort", "peer"],
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words:?}");
         }

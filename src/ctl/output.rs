@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use tokio::io::Interest;
 
+use super::colour;
 use super::failure::CtlFailure;
 use crate::service::kernel;
 use crate::service::printable::{printable, printable_json};
@@ -14,6 +15,16 @@ use crate::service::program::note;
 /// Prints the text as one line, also if it has several.
 pub fn line(text: impl std::fmt::Display) -> Result<(), CtlFailure> {
     write_line(&printable(&text.to_string()))
+}
+
+/// Prints a line; on a terminal the word that begins at this character is in colour, if it is a state.
+pub fn state_line(text: impl std::fmt::Display, at: usize) -> Result<(), CtlFailure> {
+    let text = text.to_string();
+    let text = printable(&text);
+    match colour::is_wanted(&io::stdout()) {
+        true => write_line(&colour::paint(&text, at)),
+        false => write_line(&text),
+    }
 }
 
 fn write_line(text: &str) -> Result<(), CtlFailure> {

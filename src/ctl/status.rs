@@ -12,9 +12,12 @@ use super::display::{Align, table};
 use super::failure::CtlFailure;
 use super::output;
 use super::sleeper::{self, Sleeper};
-use super::{queued, sleeper_description};
+use super::{colour, queued, sleeper_description};
 use crate::interface::{GateState, Status, StatusReply};
 use crate::service::clock::realtime_micros;
+
+/// The heading of the states.
+const GATE: &str = "GATE";
 
 /// Shows one proxy in full, or several in a table, in which one that cannot be reached has a line too. One that sleeps
 /// is asked only if `wakes`, or if systemd does not say that it sleeps.
@@ -45,10 +48,15 @@ pub async fn run(proxies: &[NamedProxy], wakes: bool, as_json: bool) -> Result<(
             if as_json {
                 return output::json(&entries);
             }
-            overview(&entries)
+            let lines = overview(&entries);
+            let at = colour::below(&lines[0], GATE);
+            return lines
+                .iter()
+                .try_for_each(|line| output::state_line(line, at));
         }
     };
-    lines.iter().try_for_each(output::line)
+    let mut lines = lines.iter();
+    lines.try_for_each(|line| output::state_line(line, colour::behind_label(line)))
 }
 
 /// The number of clients in the queue from addresses that hold up a drain, as far as it can be seen.
@@ -105,7 +113,7 @@ async fn entries(proxies: &[NamedProxy], sleepers: Vec<Option<Sleeper>>) -> Vec<
 fn overview(entries: &[Entry]) -> Vec<String> {
     let columns = [
         ("INSTANCE", Align::Left),
-        ("GATE", Align::Left),
+        (GATE, Align::Left),
         ("OPEN", Align::Right),
         ("QUEUED", Align::Right),
         ("TARGET", Align::Left),

@@ -1,17 +1,19 @@
 //! The progress of a drain, on standard error: a live view on a terminal, lines elsewhere.
 
 use std::cmp::Reverse;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Stderr};
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 use super::blockers::{Blockers, Rhythm, Watch};
 use super::client::NamedProxy;
+use super::colour;
 use super::connections;
 use super::display::{age, bar, fit};
 use super::opaque::{self, OpaqueReport};
 use super::queued;
+use super::screen::Screen;
 use crate::interface::{GateReply, GateState};
 use crate::service::clock::micros;
 use crate::service::plural::{clause, count};
@@ -168,8 +170,7 @@ pub fn progress(reply: &GateReply) -> String {
 pub struct Live {
     picture: Picture,
     started: Instant,
-    /// The number of lines on the terminal that the next drawing replaces.
-    height: usize,
+    screen: Screen<Stderr>,
     watch: Watch,
 }
 
@@ -178,32 +179,23 @@ impl Live {
         Self {
             picture: Picture::default(),
             started: Instant::now(),
-            height: 0,
+            screen: Screen::new(io::stderr()),
             watch: Watch::start(proxy, LIVE),
         }
     }
 
     fn draw(&mut self) {
-        let width = match rustix::termios::tcgetwinsize(io::stderr()) {
-            Ok(size) if size.ws_col > 0 => size.ws_col.into(),
-            _ => 80,
-        };
+        let (width, _) = self.screen.size();
         self.picture.elapsed = self.started.elapsed();
-        let lines = self.picture.lines(width);
-        self.clear();
-        let mut terminal = io::stderr().lock();
-        for line in &lines {
-            let _ = writeln!(terminal, "{line}");
+        let mut lines = self.picture.lines(width);
+        if colour::is_wanted(&io::stderr()) {
+            lines[0] = colour::paint(&lines[0], 0);
         }
-        self.height = lines.len();
+        self.screen.draw(&lines);
     }
 
-    /// Goes up to the first line of the drawing and clears from there on (ECMA-48: CPL, ED).
     fn clear(&mut self) {
-        if self.height > 0 {
-            let _ = write!(io::stderr().lock(), "\x1b[{}F\x1b[J", self.height);
-            self.height = 0;
-        }
+        self.screen.clear();
     }
 }
 

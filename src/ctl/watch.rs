@@ -65,7 +65,8 @@ fn print(status: &Status, as_json: bool, last: &mut String) -> Result<(), CtlFai
     let line = describe(status);
     if *last != line {
         let time = time_of_day(realtime_micros());
-        output::line(format_args!("{time}  {line}"))?;
+        let at = time.len() + 2;
+        output::state_line(format_args!("{time}  {line}"), at)?;
         *last = line;
     }
     Ok(())

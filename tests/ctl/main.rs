@@ -2,6 +2,7 @@
 
 mod asleep;
 mod command;
+mod live;
 mod lock;
 mod output;
 mod stand_in;

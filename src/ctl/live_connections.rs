@@ -1,0 +1,128 @@
+//! `connections --watch`: who is connected, again and again.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::client::NamedProxy;
+use super::connections::{list, sort, table};
+use super::display::fit;
+use super::failure::CtlFailure;
+use super::options::ConnectionOrder;
+use super::output;
+use super::patience::{LOST, Reconnection};
+use super::screen::Screen;
+use super::sleeper;
+use crate::interface::ConnectionStatus;
+use crate::service::plural::{clause, count};
+use crate::service::program::note;
+
+/// How often the proxy is asked.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Shows the connections until nobody reads that any more, or the proxy sleeps: on a terminal in place, elsewhere one
+/// table after the other.
+pub async fn run(
+    proxy: &NamedProxy,
+    order: ConnectionOrder,
+    as_json: bool,
+) -> Result<(), CtlFailure> {
+    let is_live = !as_json && io::stdout().is_terminal();
+    let mut screen = Screen::new(io::stdout());
+    let (mut client, mut reconnection) = (None, Reconnection::default());
+    while !sleeps(proxy, client.is_none()).await {
+        match list(proxy, &mut client).await {
+            Ok(mut connections) => {
+                reconnection.finish();
+                sort(&mut connections, order);
+                if is_live {
+                    screen.draw(&picture(&proxy.name, &connections, screen.size()));
+                } else {
+                    print(&connections, as_json)?;
+                }
+            }
+            Err(failure) => {
+                client = None;
+                if reconnection.begin(&failure) {
+                    note(LOST);
+                }
+                if !reconnection.pause(&failure).await {
+                    return Err(failure);
+                }
+                continue;
+            }
+        }
+        tokio::select! {
+            () = sleep(EVERY) => {}
+            () = output::reader_gone() => return Err(CtlFailure::ReaderGone),
+        }
+    }
+    note("the proxy sleeps: nobody is connected");
+    Ok(())
+}
+
+/// Whether the proxy sleeps, if it would be connected to next: that would start it.
+async fn sleeps(proxy: &NamedProxy, is_next: bool) -> bool {
+    if !is_next {
+        return false;
+    }
+    let found = sleeper::find(std::slice::from_ref(proxy)).await;
+    found.is_ok_and(|found| found.iter().any(Option::is_some))
+}
+
+fn print(connections: &[ConnectionStatus], as_json: bool) -> Result<(), CtlFailure> {
+    if as_json {
+        return output::json(&connections);
+    }
+    table(connections).iter().try_for_each(output::line)?;
+    output::line("")
+}
+
+/// What fits on a terminal of so many columns and rows.
+fn picture(
+    name: &str,
+    connections: &[ConnectionStatus],
+    (columns, rows): (usize, usize),
+) -> Vec<String> {
+    let detached = connections.iter().filter(|one| one.detached).count();
+    let open = count(connections.len() - detached, "connection");
+    let detached = match detached {
+        0 => String::new(),
+        more => format!(
+            ", {}",
+            clause(more, "client", ("is detached", "are detached"))
+        ),
+    };
+    let mut lines = vec![format!("{name}: {open}{detached}")];
+    if !connections.is_empty() {
+        // The title, the headings, what is left out, and the line of the cursor.
+        let room = rows.saturating_sub(4).max(1);
+        lines.extend(table(&connections[..connections.len().min(room)]));
+        if let more @ 1.. = connections.len().saturating_sub(room) {
+            lines.push(format!("… and {more} more"));
+        }
+    }
+    lines.iter().map(|line| fit(line, columns)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctl::connections::tests::connection;
+
+    #[test]
+    fn as_many_as_fit_are_shown_and_the_others_are_counted() {
+        let all: Vec<_> = (1..=30).map(|id| connection(id, id > 28, None)).collect();
+        for rows in [5, 10, 24] {
+            let lines = picture("web", &all, (80, rows));
+            assert_eq!(lines.len(), rows - 1);
+            assert_eq!(lines[0], "web: 28 connections, 2 clients are detached");
+            let more = format!("… and {} more", 34 - rows);
+            assert_eq!(lines.last(), Some(&more));
+        }
+        assert_eq!(picture("web", &all, (80, 50)).len(), 32);
+        assert_eq!(picture("web", &all, (7, 50))[0], "web: 28");
+        assert_eq!(picture("web", &[], (80, 24)), ["web: 0 connections"]);
+    }
+}
