@@ -91,11 +91,11 @@ impl Connection {
 
     /// Records a receive.
     pub fn may_be_complete(&self) {
-        if let Role::Stream(plan) = &self.role
-            && self.up.get() == plan.client.amount
-            && self.down.get() == plan.upstream.amount
-        {
-            self.complete.tell();
+        if let Role::Stream(plan) = &self.role {
+            let moved = (self.up.get(), self.down.get());
+            if moved == (plan.client.amount, plan.upstream.amount) {
+                self.complete.tell();
+            }
         }
     }
 

@@ -100,10 +100,11 @@ impl End {
     /// Sends as much as the socket accepts now.
     pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
         let result = self.stream.try_write(bytes);
-        if let Err(error) = &result
-            && error.kind() != ErrorKind::WouldBlock
-        {
-            self.broken.set(Some(error.kind()));
+        match &result {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                self.broken.set(Some(error.kind()));
+            }
+            _ => {}
         }
         result
     }

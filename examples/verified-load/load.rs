@@ -76,10 +76,10 @@ impl Load {
         self.connections.borrow_mut().remove(&connection.id);
         let finished = result.is_ok();
         self.tally.borrow_mut().ended(self, connection, result);
-        if self.connections.borrow().is_empty()
-            && let Some(empty) = &*self.empty.borrow()
-        {
-            empty.tell();
+        if self.connections.borrow().is_empty() {
+            if let Some(empty) = &*self.empty.borrow() {
+                empty.tell();
+            }
         }
         finished
     }

@@ -55,10 +55,10 @@ pub fn done(as_json: bool, value: &impl Serialize, text: impl std::fmt::Display)
 /// Waits until standard output has no reader any more: for ever if it is a file. Cancel safe.
 pub async fn reader_gone() {
     // epoll(7) reports to the writing end of a pipe as an error that no reader is left.
-    if let Ok(output) = kernel::watch(io::stdout(), Interest::ERROR)
-        && output.ready(Interest::ERROR).await.is_ok()
-    {
-        return;
+    if let Ok(output) = kernel::watch(io::stdout(), Interest::ERROR) {
+        if output.ready(Interest::ERROR).await.is_ok() {
+            return;
+        }
     }
     std::future::pending().await
 }

@@ -87,11 +87,11 @@ impl DrainCall {
         let [timeout, _, force_after] = call.drain_times();
         reduce(timeout);
         reduce(force_after);
-        if let Self::Lock(parameters) = &mut call
-            && reduce(&mut parameters.lease_usec) == Some(0)
-            && !elapsed.is_zero()
-        {
-            return None;
+        if let Self::Lock(parameters) = &mut call {
+            let is_over = reduce(&mut parameters.lease_usec) == Some(0);
+            if is_over && !elapsed.is_zero() {
+                return None;
+            }
         }
         Some(call)
     }

@@ -94,10 +94,9 @@ fn address(text: &str, purpose: Purpose) -> Result<Address, Problem> {
     if let Some(rest) = text.strip_prefix("unix:") {
         return path(rest).map(Address::Unix);
     }
+    let handover = text.strip_prefix("handover:");
     // Before a port, handover is the name of a host.
-    if let Some(rest) = text.strip_prefix("handover:")
-        && number::<u16>(rest).is_none()
-    {
+    if let Some(rest) = handover.filter(|rest| number::<u16>(rest).is_none()) {
         let path = path(rest)?;
         return match purpose {
             Purpose::Connect => Ok(Address::Handover(path)),

@@ -159,9 +159,8 @@ impl<S: Service> LifeCycle<S> {
 
     /// Does what is due for the service and the watchdog, also during a drain. Returns when more is due.
     fn maintain(&mut self, now: Uptime) -> Option<Uptime> {
-        if let Some((every, due)) = &mut self.watchdog
-            && *due <= now
-        {
+        let watchdog = self.watchdog.as_mut();
+        if let Some((every, due)) = watchdog.filter(|(_, due)| *due <= now) {
             // A ping that systemd does not take is repeated soon.
             *due = match self.service.is_alive() && !notify::watchdog() {
                 true => now + STATUS_EVERY.min(*every),

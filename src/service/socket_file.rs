@@ -108,9 +108,9 @@ fn remove_if_refused(path: &Path, connect: impl FnOnce() -> io::Result<()>) {
         let is_known = PathCheck::strict().trusts(stat.st_uid) || stat.st_uid == owner;
         SocketFile::new(directory, path, &stat).filter(|_| is_known)
     };
-    if let Some(file) = stale()
-        && connect().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
-    {
+    let is_refused =
+        || connect().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    if let Some(file) = stale().filter(|_| is_refused()) {
         file.remove();
     }
 }

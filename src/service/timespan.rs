@@ -133,9 +133,8 @@ impl fmt::Display for TimeSpan {
         }
         let mut separator = "";
         for name in ["w", "d", "h", "min", "s", "ms", "us"] {
-            if let Some(size) = unit_micros(name).map(u128::from)
-                && left >= size
-            {
+            let size = unit_micros(name).map(u128::from);
+            if let Some(size) = size.filter(|size| left >= *size) {
                 write!(f, "{separator}{}{name}", left / size)?;
                 left %= size;
                 separator = " ";

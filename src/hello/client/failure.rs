@@ -57,13 +57,12 @@ impl ClientFailure {
     pub fn of_connection(address: &Address, error: io::Error) -> Self {
         use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
         let address = address.clone();
-        if let Address::Unix(path) = &address
-            && error.kind() == ConnectionRefused
-            && let Some(kind) = instead_of_socket(path)
-        {
-            return Self::Usage(format!(
-                "{address} is {kind}, and no socket: check the path"
-            ));
+        if let (Address::Unix(path), ConnectionRefused) = (&address, error.kind()) {
+            if let Some(kind) = instead_of_socket(path) {
+                return Self::Usage(format!(
+                    "{address} is {kind}, and no socket: check the path"
+                ));
+            }
         }
         match error.kind() {
             // A path without a socket has no listener either.

@@ -76,9 +76,8 @@ impl Backlog {
             let (waiting, most) = listener.queue()?;
             (waiting >= most && most > 0).then_some((listener, waiting))
         });
-        if mutex::lock(&self.full).must_log(full.is_some(), now)
-            && let Some((listener, waiting)) = full
-        {
+        let must_log = mutex::lock(&self.full).must_log(full.is_some(), now);
+        if let Some((listener, waiting)) = full.filter(|_| must_log) {
             tracing::warn!(
                 MESSAGE_ID = event::QUEUE_FULL, LISTENER = %listener, QUEUED = waiting,
                 "{} on {listener}, more cannot: further clients try again by themselves (raise \

@@ -366,9 +366,7 @@ impl Admission {
     /// Removes a connection that is about to be closed, unless it continues in the next process.
     pub fn remove(&self, connection: &Connection) {
         self.connections.remove(connection);
-        if let Some(keep) = self.keep
-            && !self.is_leaving()
-        {
+        if let Some(keep) = self.keep.filter(|_| !self.is_leaving()) {
             connection.conclude(keep);
         }
     }

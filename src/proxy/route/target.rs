@@ -123,9 +123,10 @@ impl Route {
 
     /// Reads the target again. If that fails, the target stays as it is.
     pub fn reload_target(&self) -> io::Result<()> {
-        if !self.settings.target_fixed
-            && let Some(target) = self.target_file.load()?
-        {
+        if self.settings.target_fixed {
+            return Ok(());
+        }
+        if let Some(target) = self.target_file.load()? {
             self.check_target(&target).map_err(io::Error::other)?;
             self.use_target(target);
         }

@@ -42,10 +42,10 @@ impl Queue {
     pub fn receive(&self, socket: BorrowedFd<'_>) -> Result<Accepted, Errno> {
         let mut clients = lock(&self.clients);
         if clients.is_empty() {
-            if self.is_short.load(Relaxed)
-                && let Err(error) = check_room(DESCRIPTORS)
-            {
-                return Ok(Accepted::Exhausted(error));
+            if self.is_short.load(Relaxed) {
+                if let Err(error) = check_room(DESCRIPTORS) {
+                    return Ok(Accepted::Exhausted(error));
+                }
             }
             let datagram = wire::receive(socket, &mut *clients);
             match datagram {

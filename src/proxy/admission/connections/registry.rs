@@ -165,9 +165,7 @@ impl Connections {
     /// Parks the sockets that only this process has.
     pub fn park_all(&self, keep: Keep) {
         for connection in self.open().values() {
-            if let Some(slot) = connection.slot
-                && !slot.is_parked()
-            {
+            if let Some(slot) = connection.slot.filter(|slot| !slot.is_parked()) {
                 keep.park_again(slot, connection.client.as_fd());
             }
         }

@@ -75,9 +75,10 @@ impl Sources {
     }
 
     pub fn remove(&mut self, client: &Peer) {
-        if let Some(source) = Source::of(client)
-            && let Entry::Occupied(mut open) = self.open.entry(source)
-        {
+        let Some(source) = Source::of(client) else {
+            return;
+        };
+        if let Entry::Occupied(mut open) = self.open.entry(source) {
             *open.get_mut() -= 1;
             if *open.get() == 0 {
                 open.remove();
