@@ -10,6 +10,7 @@ use super::instances::options::{AddOptions, RemoveOptions};
 use crate::interface::LeaseEnd;
 use crate::service::clock::{USEC_MAX, micros};
 use crate::service::timespan::{TimeSpan, limit};
+use crate::service::version::version;
 
 const EXIT_STATUSES: &str = "\
 Exit status:
@@ -29,7 +30,7 @@ Times are systemd's: 5s, 1min 30s, 500ms, infinity; a bare number is seconds.";
 /// DISNIX_TCP_PROXY_INSTANCE; else the only one that has a control socket under
 /// /run/disnix-tcp-proxy.
 #[derive(Debug, Parser)]
-#[command(name = "disnix-tcp-proxyctl", version, after_help = EXIT_STATUSES)]
+#[command(name = "disnix-tcp-proxyctl", version = version(), after_help = EXIT_STATUSES)]
 pub struct CtlOptions {
     /// The proxy whose control socket is PATH [env: DISNIX_TCP_PROXY_CONTROL]
     // The environment is read in `find`, not by clap: an option overrides the *other* variable too, which

@@ -9,6 +9,7 @@ use crate::service::address::{Address, socket_path};
 use crate::service::log::Level;
 use crate::service::program::positive;
 use crate::service::timespan::TimeSpan;
+use crate::service::version::version;
 
 /// Answers `hello` with a greeting; `quit` ends the connection.
 ///
@@ -16,7 +17,7 @@ use crate::service::timespan::TimeSpan;
 /// --listen says. Times are written as in systemd: 5s, 1min 30s, 500ms, infinity; a bare number is
 /// seconds.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "hello-world-server", version)]
+#[command(name = "hello-world-server", version = version())]
 pub struct ServerOptions {
     /// Listen on this port, IPv4 and IPv6, unless systemd passes sockets; 5000 if nothing else is
     /// said.

@@ -20,6 +20,7 @@ use crate::interface::{ConnectionStatus, ListenerStatus, LockStatus, PassedClien
 use crate::service::clock::{Repetition, Uptime, micros};
 use crate::service::listener::Listener;
 use crate::service::plural::clause;
+use crate::service::version::version;
 use last_will::LastWill;
 use unparked::UnparkedConnections;
 
@@ -282,7 +283,7 @@ impl Proxy {
         let listeners: Vec<ListenerStatus> = listeners.iter().map(listener_status).collect();
         let target = self.route.target().map(|target| target.to_string());
         self.admission.read_gate(|gate| Status {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            version: version().to_owned(),
             pid: std::process::id(),
             gate: gate.state(),
             lock: gate.lock_record().map(|record| LockStatus {

@@ -12,6 +12,7 @@ use super::upstream::ProxyProtocol;
 use crate::service::address::{Address, socket_path};
 use crate::service::log::Level;
 use crate::service::timespan::{self, TimeSpan};
+use crate::service::version::version;
 use crate::service::{command_line, directory};
 
 /// A TCP proxy whose service can be upgraded without a client seeing an error.
@@ -22,7 +23,7 @@ use crate::service::{command_line, directory};
 ///
 /// Times are written as in systemd: 5s, 1min 30s, 500ms, infinity; a bare number is seconds.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "disnix-tcp-proxy", version)]
+#[command(name = "disnix-tcp-proxy", version = version())]
 pub struct ProxyOptions {
     /// Where connections go: HOST:PORT, [V6]:PORT, unix:/PATH, vsock:CID:PORT or handover:/PATH.
     ///

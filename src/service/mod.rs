@@ -9,7 +9,7 @@
 //! - the life cycle: `serve`, `idle`, `drain`, `signals`, `notify`;
 //! - threads: `poller`, `inbox`, `mutex`, `processors`, `alarm`;
 //! - messages: `log`, `event`, `plural`, `printable`, `varlink`, `rights`;
-//! - programs: `program`, `execution` (what they can execute), `clock`, `kernel`;
+//! - programs: `program`, `version`, `execution` (what they can execute), `clock`, `kernel`;
 //! - unit tests: `loopback`.
 
 pub mod activation;
@@ -56,3 +56,4 @@ pub(crate) mod socket_file;
 pub(crate) mod stream;
 pub mod timespan;
 pub mod varlink;
+pub(crate) mod version;

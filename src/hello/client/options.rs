@@ -8,6 +8,7 @@ use clap::Parser;
 use super::failure::ClientFailure;
 use crate::service::address::{Address, AddressError};
 use crate::service::timespan::{TimeSpan, limit};
+use crate::service::version::version;
 
 const EXIT_STATUSES: &str = "\
 Exit status:
@@ -26,7 +27,7 @@ Times are systemd's: 5s, 1min 30s, 500ms, infinity; a bare number is seconds.";
 /// On a terminal it prompts for requests; in a pipe it is a filter: it sends its input, prints an
 /// answer for each line, and ends when its input has ended and the answers have come.
 #[derive(Debug, Parser)]
-#[command(name = "hello-world-client", version, after_help = EXIT_STATUSES)]
+#[command(name = "hello-world-client", version = version(), after_help = EXIT_STATUSES)]
 pub struct ClientOptions {
     /// The server's name or IP address, or the whole address: HOST:PORT, [V6]:PORT or unix:/PATH
     pub host: String,
