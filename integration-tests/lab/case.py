@@ -22,6 +22,8 @@ class Surroundings:
     live: Path
     name: str
     quick: bool = False
+    # The files of the Debian packages by their names, for a test with `needs_debs`.
+    debs: dict = None
 
 
 surroundings: Surroundings = None

@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[1]
 sys.path[0] = str(HERE)
 
-from lab import case, cgroup, namespaces, nix, prerequisites, project, roots, runner  # noqa: E402
+from lab import case, cgroup, namespaces, nix, packages, prerequisites, project, roots, runner  # noqa: E402
 from lab.errors import Unmet  # noqa: E402
 from lab.host import Host  # noqa: E402
 from lab.machine import Machine  # noqa: E402
@@ -38,6 +38,7 @@ def main():
         if any(task.needs_package for task in tasks):
             # Compiled once, outside the time of any test.
             nix.Nix().build(prerequisites.PROJECT / "default.nix", "disnix-proxy-example")
+        debs = packages.build() if any(task.needs_debs for task in tasks) else {}
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
     except (Unmet, nix.NixFailed) as unmet:
@@ -45,7 +46,7 @@ def main():
         print("0 passed, 1 failed")
         return 1
     print(f"{len(tasks)} tests, {arguments.jobs} at a time", flush=True)
-    passed, failed = runner.run(tasks, layers, live, arguments.quick, arguments.jobs)
+    passed, failed = runner.run(tasks, layers, live, debs, arguments.quick, arguments.jobs)
     print(f"in {time.monotonic() - started:.0f} s")
     print(f"{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0

@@ -20,6 +20,8 @@ PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",
     "/usr/bin/nix-instantiate": "nix-bin",
+    "dpkg-shlibdeps": "dpkg-dev",
+    "xz": "xz-utils",
 }
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -61,18 +63,27 @@ def _install(packages):
 def build():
     """Builds the release programs and returns their directory."""
     directory = target_directory() / "release"
-    cargo = shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo/bin"))
-    if cargo is None:
-        if all((directory / program).exists() for program in PROGRAMS):
-            return directory
-        raise Unmet("cargo is missing (https://rustup.rs), and the programs are not built yet")
-    done = subprocess.run([cargo, "build", "--release", "--quiet", "--bins", "--examples"], cwd=PROJECT)
+    if _cargo() is None and all((directory / program).exists() for program in PROGRAMS):
+        return directory
+    done = subprocess.run([cargo(), "build", "--release", "--quiet", "--bins", "--examples"], cwd=PROJECT)
     if done.returncode != 0:
         raise Unmet("`cargo build --release` failed")
     absent = [program for program in PROGRAMS if not (directory / program).exists()]
     if absent:
         raise Unmet(f"`cargo build --release` made no {', '.join(absent)} in {directory}")
     return directory
+
+
+def cargo():
+    """The path of cargo."""
+    found = _cargo()
+    if found is None:
+        raise Unmet("cargo is missing (https://rustup.rs)")
+    return Path(found)
+
+
+def _cargo():
+    return shutil.which("cargo") or shutil.which("cargo", path=str(Path.home() / ".cargo/bin"))
 
 
 def target_directory():

@@ -1,4 +1,4 @@
-"""Installs the project on a host, with the steps of README.md and doc/installation.md."""
+"""Installs the project on a host, with the steps of doc/installation.md, "By hand"."""
 
 import shutil
 

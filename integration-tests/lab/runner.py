@@ -28,6 +28,7 @@ class Task:
     heavy: bool
     timeout: int
     needs_package: bool
+    needs_debs: bool
 
 
 def collect(directory, versions, pattern, timeout=TEST_TIMEOUT):
@@ -42,7 +43,7 @@ def collect(directory, versions, pattern, timeout=TEST_TIMEOUT):
         for version in getattr(method, "versions", test.versions):
             if version in (*versions, case.NO_SYSTEMD) and (not pattern or pattern.lower() in test.id().lower()):
                 tasks.append(Task(version, test.id(), getattr(method, "heavy", False), timeout,
-                                  getattr(test, "needs_package", False)))
+                                  getattr(test, "needs_package", False), getattr(test, "needs_debs", False)))
     return sorted(tasks, key=lambda task: not task.heavy)
 
 
@@ -54,7 +55,7 @@ def _flatten(suite):
             yield test
 
 
-def run(tasks, layers, live, quick, jobs):
+def run(tasks, layers, live, debs, quick, jobs):
     """Runs all of them and reports each at its end; returns the numbers of passed and failed ones."""
     passed = failed = 0
     fork = multiprocessing.get_context("fork")
@@ -63,7 +64,7 @@ def run(tasks, layers, live, quick, jobs):
         for number, task in enumerate(tasks):
             surroundings = case.Surroundings(
                 task.version, layers.get(task.version), live, f"lab-{task.version}-{os.getpid()}-{number}",
-                quick)
+                quick, debs)
             futures[pool.submit(_run_one, task, surroundings)] = task
         try:
             for future in concurrent.futures.as_completed(futures):
