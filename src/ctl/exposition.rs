@@ -47,14 +47,11 @@ pub async fn serve(selection: Selection) -> Result<(), CtlFailure> {
     loop {
         // It is never closed.
         let seat = Arc::clone(&seats).acquire_owned().await;
-        let accepted = match timeout(IDLE_TIME, next_client(&listeners)).await {
-            Ok(accepted) => accepted,
-            Err(_) => {
-                drop(seat);
-                // The last ones are answered.
-                let _ = seats.acquire_many(CLIENTS_MAX).await;
-                return Ok(());
-            }
+        let Ok(accepted) = timeout(IDLE_TIME, next_client(&listeners)).await else {
+            drop(seat);
+            // The last ones are answered.
+            let _ = seats.acquire_many(CLIENTS_MAX).await;
+            return Ok(());
         };
         match accepted {
             Ok(Accepted::Client(client)) => {
