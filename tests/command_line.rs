@@ -98,3 +98,110 @@ fn a_value_that_makes_no_sense_is_blamed_on_what_has_it() {
         assert!(said.contains(blamed), "{words:?}: {said}");
     }
 }
+
+/// What the program says when it is refused.
+fn refused(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let said = errors(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    said
+}
+
+#[test]
+fn a_variable_of_no_option_is_named_with_the_one_that_was_meant_before_anything_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("clients");
+    let listen = format!("--listen=unix:{}", path.display());
+    for (program, wrong, meant) in [
+        (
+            PROGRAMS[0],
+            "DISNIX_TCP_PROXY_EXIT_IDLE_TIMEOUT",
+            "DISNIX_TCP_PROXY_EXIT_IDLE_TIME",
+        ),
+        (
+            PROGRAMS[2],
+            "HELLO_WORLD_SERVER_GREETINGS",
+            "HELLO_WORLD_SERVER_GREETING",
+        ),
+    ] {
+        let mut command = Command::new(program);
+        let said = refused(command.arg(&listen).env(wrong, "5min"));
+        let words = format!("no option has the variable {wrong}: {meant} was probably meant\n");
+        assert!(said.contains(&words), "{said}");
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_with_the_environment_is_named_at_once() {
+    let proxy = |words: &[&str]| {
+        let mut command = Command::new(PROGRAMS[0]);
+        let command = command
+            .args(words)
+            .env("DISNIX_TCP_PROXY_THREADS", "many")
+            .env("DISNIX_TCP_PROXY_TAKE_OVER", "perhaps")
+            .env("DISNIX_TCP_PROXY_LISTEN", "nowhere 1 elsewhere")
+            .env("DISNIX_TCP_PROXY_LOGLEVEL", "debug")
+            .env("DISNIX_TCP_PROXY_X", "1");
+        refused(command)
+    };
+    for words in [&["--check"][..], &[]] {
+        let said = proxy(words);
+        for wrong in [
+            "'many' for 'DISNIX_TCP_PROXY_THREADS'",
+            "'perhaps' for 'DISNIX_TCP_PROXY_TAKE_OVER'",
+            "'nowhere' for 'DISNIX_TCP_PROXY_LISTEN'",
+            "'elsewhere' for 'DISNIX_TCP_PROXY_LISTEN'",
+            "DISNIX_TCP_PROXY_LOGLEVEL: DISNIX_TCP_PROXY_LOG_LEVEL was",
+            "DISNIX_TCP_PROXY_X: remove it",
+        ] {
+            assert_eq!(said.matches(wrong).count(), 1, "{wrong} in {said}");
+        }
+        assert_eq!(said.matches("error: ").count(), 6, "{said}");
+    }
+    let said = proxy(&["--check", "--threads=1", "--listen=1"]);
+    assert_eq!(said.matches("error: ").count(), 3, "{said}");
+}
+
+#[test]
+fn a_check_opens_nothing_and_says_that_all_is_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("clients");
+    let output = Command::new(PROGRAMS[0])
+        .args(["--check", "localhost:80"])
+        .env(
+            "DISNIX_TCP_PROXY_LISTEN",
+            format!("unix:{}", path.display()),
+        )
+        .output()
+        .unwrap();
+    assert!(output.status.success() && output.stderr.is_empty());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("make sense"));
+    assert!(!path.exists());
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut unheard = Command::new(PROGRAMS[0]);
+    let status = unheard.arg("--check").stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}
+
+#[test]
+fn a_check_finds_options_that_contradict_each_other() {
+    let mut proxy = Command::new(PROGRAMS[0]);
+    let said = refused(proxy.args(["--check", "--detach-idle=1s"]));
+    assert!(said.contains("needs --requests"), "{said}");
+}
+
+#[test]
+fn variables_that_are_no_options_or_are_empty_are_not_refused() {
+    let output = Command::new(PROGRAMS[0])
+        .arg("--check")
+        .env("DISNIX_TCP_PROXY_INSTANCE", "web")
+        .env("DISNIX_TCP_PROXY_CONTROL", "/run/control")
+        .env("DISNIX_TCP_PROXY_HEIR_OF", "7")
+        .env("DISNIX_TCP_PROXY_TARGT", "")
+        .env("DISNIX_TCP_PROXYCTL", "1")
+        .env("HELLO_WORLD_SERVER_X", "1")
+        .output();
+    assert!(output.unwrap().status.success());
+}

@@ -6,9 +6,11 @@ use clap::Parser;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 
 use crate::service::address::{Address, socket_path};
+use crate::service::command_line;
 use crate::service::log::Level;
 use crate::service::program::positive;
 use crate::service::timespan::TimeSpan;
+use crate::service::variables::VariableNames;
 use crate::service::version::version;
 
 /// Answers `hello` with a greeting; `quit` ends the connection.
@@ -92,7 +94,20 @@ pub struct ServerOptions {
 
 const DEFAULT_PORT: u16 = 5000;
 
+/// The variables of the server.
+const VARIABLES: VariableNames = VariableNames {
+    prefix: "HELLO_WORLD_SERVER_",
+    others: &[],
+};
+
 impl ServerOptions {
+    /// Reads the command line and the environment. Variables that belong to no option are an error, too.
+    pub(super) fn read() -> Result<Self, clap::Error> {
+        let tolerates = false;
+        let (options, _) = command_line::parse_with(&VARIABLES, tolerates)?;
+        Ok(options)
+    }
+
     /// The port to listen on: none with --listen, and the default one only without --handover too.
     pub fn port(&self) -> Option<u16> {
         let default = self.handover.is_empty().then_some(DEFAULT_PORT);
@@ -110,7 +125,6 @@ fn one_line(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::command_line;
     use clap::CommandFactory;
 
     #[test]

@@ -15,7 +15,6 @@ use crate::service::activation::{self, ActivationError, Inherited};
 use crate::service::address::Address;
 use crate::service::alarm::Alarm;
 use crate::service::binding;
-use crate::service::command_line;
 use crate::service::exhausted;
 use crate::service::listener::Listener;
 use crate::service::program::{self, Failure};
@@ -36,8 +35,7 @@ const DESCRIPTORS_TO_SERVE: usize = 4;
 /// The program `hello-world-server`.
 pub fn main() -> ExitCode {
     let inherited = activation::inherited();
-    let options: ServerOptions =
-        command_line::parse().unwrap_or_else(|error| program::refuse(&error));
+    let options = ServerOptions::read().unwrap_or_else(|error| program::refuse(&error));
     let level = options.log_level;
     program::run("hello-world-server", level, run(options, inherited))
 }

@@ -12,6 +12,7 @@ use super::upstream::ProxyProtocol;
 use crate::service::address::{Address, socket_path};
 use crate::service::log::Level;
 use crate::service::timespan::{self, TimeSpan};
+use crate::service::variables::{UnknownVariable, VariableNames};
 use crate::service::version::version;
 use crate::service::{command_line, directory};
 
@@ -201,18 +202,26 @@ pub struct ProxyOptions {
         default_value = "info"
     )]
     pub log_level: Level,
+
+    /// Only check the options and the variables; name everything that is wrong with them, and open nothing.
+    #[arg(long)]
+    pub check: bool,
 }
 
+/// The variables of the proxy.
+const VARIABLES: VariableNames = VariableNames {
+    prefix: "DISNIX_TCP_PROXY_",
+    // For disnix-tcp-proxyctl; from the last will.
+    others: &["INSTANCE", "HEIR_OF"],
+};
+
 impl ProxyOptions {
-    /// Reads the command line and the environment.
-    ///
-    /// # Errors
-    ///
-    /// As `command_line::parse`.
-    pub fn read() -> Result<Self, clap::Error> {
-        let options: Self = command_line::parse()?;
-        match options.contradiction() {
-            None => Ok(options),
+    /// Reads the command line and the environment, and finds the variables that belong to no option. These are an
+    /// error unless the process `continues` what another one began.
+    pub(super) fn read(continues: bool) -> Result<(Self, Vec<UnknownVariable>), clap::Error> {
+        let (options, unknown) = command_line::parse_with(&VARIABLES, continues)?;
+        match Self::contradiction(&options) {
+            None => Ok((options, unknown)),
             Some(why) => Err(Self::command().error(ErrorKind::ArgumentConflict, why)),
         }
     }
@@ -291,102 +300,4 @@ fn keepalive(text: &str) -> Result<TimeSpan, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_consistent_and_every_option_has_a_variable() {
-        command_line::check(ProxyOptions::command(), "DISNIX_TCP_PROXY_");
-    }
-
-    #[test]
-    fn it_takes_what_socket_proxyd_takes() {
-        let options = ProxyOptions::parse_from([
-            "disnix-tcp-proxy",
-            "--connections-max=512",
-            "--exit-idle-time=5min",
-            "localhost:80",
-        ]);
-        assert_eq!(options.connections_max, 512);
-        assert_eq!(options.target.unwrap().to_string(), "localhost:80");
-    }
-
-    #[test]
-    fn to_take_over_one_has_to_say_what() {
-        let parse = |words: &[&str]| {
-            ProxyOptions::try_parse_from([&["disnix-tcp-proxy"], words].concat()).unwrap()
-        };
-        let all = ["--take-over", "--listen=1", "--control=/c"];
-        assert_eq!(parse(&all).contradiction(), None);
-        for some in [&all[..1], &all[..2], &[all[0], all[2]]] {
-            assert!(parse(some).contradiction().is_some(), "{some:?}");
-        }
-        assert_eq!(parse(&all[1..2]).contradiction(), None);
-    }
-
-    #[test]
-    fn requests_are_not_recognised_unless_somebody_says_how() {
-        let parse = |words: &[&str]| {
-            ProxyOptions::try_parse_from([&["disnix-tcp-proxy"], words].concat()).unwrap()
-        };
-        for (words, kind) in [
-            (&[][..], None),
-            (&["--requests=none"], None),
-            (&["--requests=lines"], Some(RequestKind::Lines)),
-            (&["--requests", "http"], Some(RequestKind::Http)),
-        ] {
-            assert_eq!(parse(words).requests, kind, "{words:?}");
-        }
-    }
-
-    #[test]
-    fn to_detach_idle_clients_one_has_to_say_what_a_request_is() {
-        let parse = |words: &[&str]| {
-            ProxyOptions::try_parse_from([&["disnix-tcp-proxy"], words].concat()).unwrap()
-        };
-        let all = ["--detach-idle=1s", "--requests=http"];
-        assert_eq!(parse(&all).contradiction(), None);
-        assert_eq!(parse(&["--detach-idle=infinity"]).contradiction(), None);
-        for alone in [&all[..1], &[all[0], "--requests=none"]] {
-            let why = parse(alone).contradiction().unwrap();
-            assert!(why.contains("needs --requests"), "{why}");
-        }
-    }
-
-    #[test]
-    fn yes_and_no_are_what_systemd_takes_for_them() {
-        for (words, is) in [
-            (["yes", "True", "1", "on"], true),
-            (["no", "FALSE", "0", "off"], false),
-        ] {
-            for word in words {
-                let keep = format!("--keep-connections={word}");
-                let options = ProxyOptions::parse_from(["disnix-tcp-proxy", &keep]);
-                assert_eq!(options.keep_connections, Some(is), "{word}");
-            }
-        }
-    }
-
-    #[test]
-    fn bad_values_are_named() {
-        let long = format!("--control=/{}", "x".repeat(107));
-        for (argument, word) in [
-            ("--keepalive=1s", "2s"),
-            ("--connections-max=0", "at least 1"),
-            ("--exit-idle-time=soon", "not a time"),
-            ("--proxy-protocol=v3", "v1 and v2"),
-            ("--keep-connections=maybe", "yes or no"),
-            ("--connect-timeout=0", "write infinity"),
-            ("--idle-timeout=0s", "write infinity"),
-            ("--stall-timeout=0", "write infinity"),
-            ("--detach-idle=0", "write infinity"),
-            ("--requests=silence", "none, lines, http"),
-            (&long, "107 bytes"),
-            ("nowhere", "port is missing"),
-            ("--listen=tcp", "port is missing"),
-        ] {
-            let error = ProxyOptions::try_parse_from(["disnix-tcp-proxy", argument]).unwrap_err();
-            assert!(error.to_string().contains(word), "{argument}: {error}");
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! The program, from its command line to its end, and a proxy as a service.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use crate::service::listener::Listener;
 use crate::service::log;
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Lifetime, ServeOutcome, Service, serve};
+use crate::service::variables::UnknownVariable;
 
 const NAME: &str = "disnix-tcp-proxy";
 
@@ -29,8 +31,15 @@ const LEFT: u8 = 75;
 pub fn main() -> ExitCode {
     let inherited = activation::inherited();
     program::keep_memory_private();
-    match ProxyOptions::read() {
-        Ok(options) => program::run(NAME, options.log_level, run(options, inherited)),
+    match ProxyOptions::read(continues(&inherited)) {
+        Ok((options, _)) if options.check => say_that_all_is_well(),
+        Ok((options, unknown)) => {
+            let level = options.log_level;
+            program::run(NAME, level, async move {
+                unknown.iter().for_each(log_unknown);
+                run(options, inherited).await
+            })
+        }
         Err(error) => {
             if let Ok(inherited) = inherited {
                 log::start(NAME, log::Level::default());
@@ -38,6 +47,28 @@ pub fn main() -> ExitCode {
             }
             program::refuse(&error)
         }
+    }
+}
+
+/// Whether this process continues what another one of the unit has begun. A variable that that one did not refuse, as an
+/// earlier version perhaps, must not cost the connections that it has left.
+fn continues(inherited: &Result<Vec<Inherited>, ActivationError>) -> bool {
+    let inherited = inherited.iter().flatten();
+    keep::heir_of().is_some()
+        || inherited
+            .map(|socket| &socket.name)
+            .any(|name| name == keep::NAME)
+}
+
+fn log_unknown(variable: &UnknownVariable) {
+    tracing::error!("{variable}; only a restart with kept connections is not refused for it");
+}
+
+/// The answer of `--check`.
+fn say_that_all_is_well() -> ExitCode {
+    match writeln!(io::stdout(), "{NAME}: all options and variables make sense") {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
     }
 }
 

@@ -1,13 +1,15 @@
 //! Reading command lines and the environment, and printing what is wrong with them.
 
+use std::collections::BTreeSet;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 
-use clap::error::{ContextKind, ContextValue};
-use clap::{Arg, Command, Parser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, Command, Parser, value_parser};
 
 use super::printable::{Printable, is_hidden, printable, sentence};
+use super::variables::{UnknownVariable, VariableNames};
 
 /// Reads the options of a program. If they make no sense, ends it with status 2.
 pub fn read<O: Parser>() -> O {
@@ -15,12 +17,33 @@ pub fn read<O: Parser>() -> O {
 }
 
 /// Reads the options of a program. An empty variable counts as not set, as in a line of an `EnvironmentFile=`.
-/// The error is what to [`print()`]: the options make no sense, or help or the version is asked for.
+/// The error is what to [`print()`]: everything that makes no sense; or help, or the version, if that is asked for.
 pub fn parse<O: Parser>() -> Result<O, clap::Error> {
-    parse_from(env::args_os().collect())
+    let words = env::args_os().collect();
+    parse_from(words).map_err(|errors| joined::<O>(errors, &[]))
 }
 
-fn parse_from<O: Parser>(words: Vec<OsString>) -> Result<O, clap::Error> {
+/// As [`parse`], for a program whose variables are named like that. Those of no option are an error, too, unless the
+/// program `tolerates` them; then they come with the options.
+pub fn parse_with<O: Parser>(
+    names: &VariableNames,
+    tolerates: bool,
+) -> Result<(O, Vec<UnknownVariable>), clap::Error> {
+    let environment = env::vars_os().filter(|(_, value)| !value.is_empty());
+    let environment: Vec<OsString> = environment.map(|(name, _)| name).collect();
+    let command = O::command();
+    let options = command.get_arguments().filter_map(Arg::get_env);
+    let options: Vec<&str> = options.filter_map(OsStr::to_str).collect();
+    let unknown = names.unknown(environment.iter().map(OsString::as_os_str), &options);
+    match parse_from(env::args_os().collect()) {
+        Ok(options) if tolerates || unknown.is_empty() => Ok((options, unknown)),
+        Ok(_) => Err(joined::<O>(Vec::new(), &unknown)),
+        Err(errors) => Err(joined::<O>(errors, &unknown)),
+    }
+}
+
+/// Fails with everything that is wrong, or with what is asked for instead of a run.
+fn parse_from<O: Parser>(words: Vec<OsString>) -> Result<O, Vec<clap::Error>> {
     let command = O::command().mut_args(|option| {
         match option.get_env().map(env::var_os) {
             Some(Some(value)) if value.is_empty() => option.env(None),
@@ -32,12 +55,103 @@ fn parse_from<O: Parser>(words: Vec<OsString>) -> Result<O, clap::Error> {
         }
     });
     let matches = command.clone().try_get_matches_from(&words);
-    matches
-        .and_then(|matches| O::from_arg_matches(&matches))
-        .map_err(|error| {
-            let variable = variable(&error, command, &words);
-            plain(error, variable)
-        })
+    let first = match matches.and_then(|matches| O::from_arg_matches(&matches)) {
+        Ok(options) => return Ok(options),
+        Err(error) => error,
+    };
+    Err(all_errors(first, command, &words))
+}
+
+/// The first error, and those that follow. clap ends with the first one, so the option that it is about may have any
+/// value the next time.
+fn all_errors(first: clap::Error, mut command: Command, words: &[OsString]) -> Vec<clap::Error> {
+    let mut errors = Vec::new();
+    let mut found = BTreeSet::new();
+    let mut next = Some(first);
+    while let Some(error) = next.take() {
+        if !error.use_stderr() && !errors.is_empty() {
+            break;
+        }
+        let kinds = [ErrorKind::InvalidValue, ErrorKind::ValueValidation];
+        let of_value = kinds.contains(&error.kind());
+        let option = refused(&error, &command).filter(|_| of_value);
+        errors.extend(explained(error, &command, words));
+        let Some(option) = option else {
+            break;
+        };
+        found.insert(option.get_id().clone());
+        let id = option.get_id().as_str();
+        command = command.mut_arg(id, |option| option.value_parser(value_parser!(OsString)));
+        let again = command.clone().try_get_matches_from(words).err();
+        let is_new = |error: &clap::Error| {
+            let option = refused(error, &command);
+            option.is_none_or(|option| !found.contains(option.get_id()))
+        };
+        next = again.filter(is_new);
+    }
+    errors
+}
+
+/// The error without hidden characters, and with the variable that has the value. For a list in a variable: an error for
+/// each value that is wrong.
+fn explained(error: clap::Error, command: &Command, words: &[OsString]) -> Vec<clap::Error> {
+    let Some(variable) = variable(&error, command.clone(), words) else {
+        return vec![plain(error, None)];
+    };
+    let wrong = refused(&error, command)
+        .map_or_else(Vec::new, |option| wrong_values(&option, &variable, command));
+    let errors = match wrong.is_empty() {
+        true => vec![error],
+        false => wrong,
+    };
+    let explain = |error| plain(error, Some(variable.clone()));
+    errors.into_iter().map(explain).collect()
+}
+
+/// An error for each wrong value of the list that an option has in its variable.
+fn wrong_values(option: &Arg, variable: &str, command: &Command) -> Vec<clap::Error> {
+    let (Some(delimiter), Some(name)) = (option.get_value_delimiter(), option.get_long()) else {
+        return Vec::new();
+    };
+    let values = env::var_os(variable).unwrap_or_default();
+    let values = values.to_string_lossy();
+    let alone = command.clone().mut_args(|option| option.env(None));
+    let error = |value| {
+        let words = [command.get_name(), &format!("--{name}={value}")].map(str::to_owned);
+        alone.clone().try_get_matches_from(words).err()
+    };
+    values.split(delimiter).filter_map(error).collect()
+}
+
+/// All of it as one error; the only one as it is.
+fn joined<O: Parser>(mut errors: Vec<clap::Error>, unknown: &[UnknownVariable]) -> clap::Error {
+    let is_only = unknown.is_empty() || errors.iter().any(|error| !error.use_stderr());
+    if errors.len() == 1 && is_only {
+        return errors.remove(0);
+    }
+    let kind = errors.first().map(clap::Error::kind);
+    let sentences = errors.iter().map(text_of);
+    let sentences = sentences.chain(unknown.iter().map(ToString::to_string));
+    let text = sentences.collect::<Vec<_>>().join(NEXT);
+    O::command().error(kind.unwrap_or(ErrorKind::ValueValidation), text)
+}
+
+/// Between two errors of several.
+const NEXT: &str = "\nerror: ";
+
+/// What is wrong, without what clap says behind it.
+fn text_of(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = ["\n\nUsage: ", "\n\nFor more information"].map(|rest| text.find(rest));
+    let end = end.into_iter().flatten().min().unwrap_or(text.len());
+    text[..end].trim_end().to_owned()
+}
+
+/// What is wrong, on one line.
+pub fn in_brief(error: &clap::Error) -> String {
+    let text = text_of(error).replace(NEXT, "; ");
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Prints the error, help or the version. Returns the exit status.
@@ -54,24 +168,29 @@ pub fn print(error: &clap::Error) -> i32 {
     }
 }
 
-/// The variable whose value is refused; `None` if the command line has it.
-fn variable(error: &clap::Error, command: Command, words: &[OsString]) -> Option<String> {
-    let refused = |error: &clap::Error| match error.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(name)) => Some(name.clone()),
-        _ => None,
+/// The option whose value is refused, as it is on the command line.
+fn refused(error: &clap::Error, command: &Command) -> Option<Arg> {
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidArg) else {
+        return None;
     };
-    let name = refused(error)?;
-    let is_it = |option: &&Arg| option.to_string() == name;
     let mut built = command.clone();
     built.build();
-    let variable = built.get_arguments().find(is_it)?.get_env()?.to_owned();
+    let mut options = built.get_arguments();
+    options.find(|option| option.to_string() == *name).cloned()
+}
+
+/// The variable whose value is refused; `None` if the command line has it.
+fn variable(error: &clap::Error, command: Command, words: &[OsString]) -> Option<String> {
+    let option = refused(error, &command)?;
+    let variable = option.get_env()?.to_owned();
     // Whether the command line alone is refused as well.
     let alone = command.mut_args(|option| match option.get_env() == Some(&variable) {
         true => option.env(None),
         false => option,
     });
+    let same = ContextKind::InvalidArg;
     match alone.try_get_matches_from(words) {
-        Err(error) if refused(&error).as_ref() == Some(&name) => None,
+        Err(other) if other.get(same) == error.get(same) => None,
         _ => variable.into_string().ok(),
     }
 }
@@ -100,13 +219,13 @@ fn plain(mut error: clap::Error, variable: Option<String>) -> clap::Error {
     error
 }
 
-/// Checks a command line, and that each option has the variable that is named after it.
+/// Checks a command line, and that each option has the variable that is named after it. One that is no setting has none.
 #[cfg(test)]
 pub(crate) fn check(command: Command, prefix: &str) {
     command.clone().debug_assert();
     for option in command.get_arguments() {
         let name = option.get_id().as_str();
-        if !["help", "version", "port"].contains(&name) {
+        if !["help", "version", "port", "check"].contains(&name) {
             let variable = format!("{prefix}{}", name.to_uppercase());
             assert_eq!(option.get_env().unwrap().to_str(), Some(&*variable));
         }
@@ -148,8 +267,8 @@ mod tests {
     fn refused(words: &[&str]) -> String {
         let words = [&["daemon"], words].concat();
         let words = words.into_iter().map(OsString::from).collect();
-        let error = parse_from::<DaemonOptions>(words).unwrap_err();
-        error.render().to_string()
+        let errors = parse_from::<DaemonOptions>(words).unwrap_err();
+        joined::<DaemonOptions>(errors, &[]).render().to_string()
     }
 
     #[test]
@@ -172,5 +291,53 @@ mod tests {
             let hidden = |c: char| is_hidden(c) && c != '\n';
             assert!(!text.contains(hidden), "{words:?}: {text:?}");
         }
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named_once_and_the_rest_of_the_words_too() {
+        let text = refused(&["--threads=few", "--time=soon", "--which", "three", "--no"]);
+        for words in [
+            "error: invalid value 'few' for '--threads <THREADS>'",
+            "\nerror: invalid value 'soon' for '--time <TIME>'",
+            "\nerror: invalid value 'three' for '--which <WHICH>'\n  [possible values: one, two]",
+            "\nerror: unexpected argument '--no' found",
+        ] {
+            assert_eq!(text.matches(words).count(), 1, "{words:?} in {text}");
+        }
+        assert_eq!(text.matches("error: ").count(), 4, "{text}");
+        assert_eq!(text.matches("For more information").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_value_that_is_missing_ends_the_search() {
+        let text = refused(&["--time=soon", "--threads"]);
+        assert_eq!(text.matches("error: ").count(), 2, "{text}");
+        assert!(
+            text.contains("a value is required for '--threads"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_error_in_brief_is_one_line() {
+        let words = ["daemon", "--threads=few", "--which=three"].map(OsString::from);
+        let errors = parse_from::<DaemonOptions>(words.into()).unwrap_err();
+        let text = in_brief(&joined::<DaemonOptions>(errors, &[]));
+        let expected = "invalid value 'few' for '--threads <THREADS>': a number is needed, of 1 or more; \
+                        invalid value 'three' for '--which <WHICH>' [possible values: one, two]";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn help_is_help_whatever_else_is_wrong() {
+        let words = ["daemon", "--help", "--threads=few"].map(OsString::from);
+        let errors = parse_from::<DaemonOptions>(words.into()).unwrap_err();
+        let names = VariableNames {
+            prefix: "D_",
+            others: &[],
+        };
+        let unknown = names.unknown([OsStr::new("D_X")].into_iter(), &[]);
+        let error = joined::<DaemonOptions>(errors, &unknown);
+        assert_eq!(error.kind(), ErrorKind::DisplayHelp);
     }
 }

@@ -1,6 +1,6 @@
 //! What any socket-activated service needs; nothing here knows of proxies.
 //!
-//! - options: `address`, `grammar`, `timespan`, `command_line`;
+//! - options: `address`, `grammar`, `timespan`, `command_line`, `variables`;
 //! - listeners: `activation` (from systemd), `predecessor` (from another process), `binding` (new ones),
 //!   `listener`, `socket`, `exhausted` (descriptors have run out);
 //! - clients: `arrival`, `handover` (from another process), `client_socket`, `stream`, `ending`;
@@ -55,5 +55,6 @@ pub(crate) mod socket;
 pub(crate) mod socket_file;
 pub(crate) mod stream;
 pub mod timespan;
+pub(crate) mod variables;
 pub mod varlink;
 pub(crate) mod version;

@@ -154,6 +154,7 @@ pub fn keep_memory_private() {
 pub fn refuse(error: &clap::Error) -> ! {
     let status = command_line::print(error);
     if error.use_stderr() {
+        notify::status(&format!("Failed: {}", command_line::in_brief(error)));
         pause_after_failed_start();
     }
     std::process::exit(status)

@@ -102,3 +102,19 @@ fn a_start_that_fails_for_lack_of_descriptors_leaves_all_to_the_next() {
     }
     assert!(failed >= 3, "{failed}");
 }
+
+/// An earlier version may not have refused it.
+#[test]
+fn a_variable_of_no_option_is_refused_unless_connections_would_be_lost() {
+    let upstream = Upstream::start(Kind::Tcp);
+    let (mut manager, mut open) = set_up(&upstream);
+    manager.env("DISNIX_TCP_PROXY_TARGT", "localhost:1");
+    for kill in [Kill::Process, Kill::Group] {
+        manager.kill(kill);
+        manager.start();
+        echo(&mut open);
+    }
+    let mut first = Manager::of(Program::Proxy, Kind::Tcp, upstream.target(), 1);
+    first.env("DISNIX_TCP_PROXY_TARGT", "localhost:1");
+    assert_eq!(first.try_to_start(), Some(2));
+}
