@@ -48,7 +48,7 @@ case "$1" in
     deactivate)
         if is_locked
         then
-            proxyctl lock --lease "@lease@" --at-lease-end exit
+            proxyctl lock --timeout infinity --lease "@lease@" --at-lease-end exit
         else
             module deactivate
         fi

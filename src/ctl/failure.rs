@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::options::UNSEEN_LIMIT;
 use super::sockets::unit;
 use super::systemd::SystemdError;
 use crate::service::plural::count;
@@ -62,6 +63,15 @@ pub enum CtlFailure {
         count(*.0, "connection")
     )]
     DrainTimedOut(u64),
+    /// As [`Self::DrainTimedOut`], after the limit that the command line did not give.
+    #[error(
+        "the drain was not complete within {} ({} still open), and without a terminal no lock waits \
+         longer unless --timeout says so (infinity waits for ever); the gate is open again unless others keep \
+         it locked: see `disnix-tcp-proxyctl connections`, and try again with --timeout or --force-after",
+        UNSEEN_LIMIT,
+        count(*.0, "connection")
+    )]
+    DrainUnseen(u64),
     #[error(
         "nobody has left for the time of --progress-timeout ({} still open); the gate is open again \
          unless others keep it locked: see `disnix-tcp-proxyctl connections`, and whether they wait \
@@ -113,7 +123,10 @@ impl CtlFailure {
 
     /// Whether the drain has taken too long.
     pub fn is_given_up(&self) -> bool {
-        matches!(self, Self::DrainTimedOut(_) | Self::DrainStalled(_))
+        matches!(
+            self,
+            Self::DrainTimedOut(_) | Self::DrainUnseen(_) | Self::DrainStalled(_)
+        )
     }
 
     /// Whether there is no proxy at all: no socket, or none that listens.

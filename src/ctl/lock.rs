@@ -33,7 +33,7 @@ pub async fn run(
 pub fn parameters(options: &LockOptions, hold: bool) -> LockParameters {
     LockParameters {
         reason: options.drain.reason.clone(),
-        timeout_usec: usec(options.drain.timeout),
+        timeout_usec: options.drain.timeout_usec(),
         progress_timeout_usec: usec(options.drain.progress_timeout),
         lease_usec: usec(options.lease),
         at_lease_end: options.at_lease_end,

@@ -14,6 +14,7 @@
 //! Nothing here decides about the gate: the proxy does.
 
 use std::env;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -74,7 +75,17 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs the verb; returns the exit status.
-async fn run(options: CtlOptions) -> Result<u8, CtlFailure> {
+async fn run(mut options: CtlOptions) -> Result<u8, CtlFailure> {
+    let is_seen = !options.json && io::stderr().is_terminal();
+    let drain = options.verb.as_mut().and_then(Verb::drain);
+    let is_limited = drain.is_some_and(|drain| !is_seen && drain.limit_unseen());
+    match perform(options).await {
+        Err(CtlFailure::DrainTimedOut(open)) if is_limited => Err(CtlFailure::DrainUnseen(open)),
+        result => result,
+    }
+}
+
+async fn perform(options: CtlOptions) -> Result<u8, CtlFailure> {
     check_call(options.verb.as_ref())?;
     check_name(&options)?;
     let selection = Selection::of(&options);

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -133,9 +134,10 @@ pub struct MetricsOptions {
 /// How to wait for a drain.
 #[derive(Args, Clone, Debug)]
 pub struct DrainOptions {
-    /// Give up, and open the gate again, if the drain is not complete by then
-    #[arg(long, value_name = "TIME", default_value = "infinity")]
-    pub timeout: TimeSpan,
+    /// Give up, and open the gate again, if the drain is not complete by then [default: infinity; 5min with --json, and
+    /// where standard error is no terminal]
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<TimeSpan>,
 
     /// Give up, and open the gate again, when nobody has left for so long
     #[arg(long, value_name = "TIME", default_value = "infinity", value_parser = limit)]
@@ -152,6 +154,38 @@ pub struct DrainOptions {
     /// Close a connection in order when it has been idle for so long; not one whose client waits for a reply
     #[arg(long, value_name = "TIME", default_value = "infinity", value_parser = limit)]
     pub close_idle: TimeSpan,
+}
+
+/// The limit of a drain that nobody sees and that has no other one: a script that hangs is an outage for all who wait.
+pub const UNSEEN_LIMIT: TimeSpan = TimeSpan::Finite(Duration::from_secs(5 * 60));
+
+impl DrainOptions {
+    /// Gives a drain that nobody sees a limit, unless the command line has one. Returns whether it did.
+    pub fn limit_unseen(&mut self) -> bool {
+        let others = [self.progress_timeout, self.force_after];
+        let is_limited = others.iter().any(|time| time.finite().is_some());
+        let is_unlimited = self.timeout.is_none() && !is_limited;
+        if is_unlimited {
+            self.timeout = Some(UNSEEN_LIMIT);
+        }
+        is_unlimited
+    }
+
+    /// After what time to give up, in microseconds.
+    pub fn timeout_usec(&self) -> Option<u64> {
+        self.timeout.and_then(usec)
+    }
+}
+
+impl Verb {
+    /// How to wait for a drain, if it does.
+    pub fn drain(&mut self) -> Option<&mut DrainOptions> {
+        match self {
+            Self::Lock(options) => Some(&mut options.drain),
+            Self::Switch(options) => Some(&mut options.drain),
+            _ => None,
+        }
+    }
 }
 
 /// The options of `lock`.
@@ -250,8 +284,32 @@ mod tests {
         };
         assert_eq!(lock.command, ["sh", "-c", "--json"]);
         assert_eq!(usec(lock.lease), Some(90_000_000));
-        assert_eq!(usec(lock.drain.timeout), None);
+        assert_eq!(lock.drain.timeout_usec(), None);
         assert!(!options.json);
+    }
+
+    #[test]
+    fn a_drain_that_nobody_sees_is_limited_unless_somebody_has_said_how_long_to_wait() {
+        const LIMIT: u64 = 300_000_000;
+        for (words, timeout) in [
+            (&[][..], Some(LIMIT)),
+            (&["--lease=1h"], Some(LIMIT)),
+            (&["--close-idle=1s"], Some(LIMIT)),
+            (&["--force-after=infinity"], Some(LIMIT)),
+            (&["--timeout=1h"], Some(3_600_000_000)),
+            (&["--timeout=infinity"], None),
+            (&["--progress-timeout=1min"], None),
+            (&["--force-after=10min"], None),
+        ] {
+            let options = parse(&[&["lock"], words].concat()).unwrap();
+            let mut verb = options.verb.unwrap();
+            let drain = verb.drain().unwrap();
+            assert_eq!(drain.limit_unseen(), timeout == Some(LIMIT), "{words:?}");
+            assert_eq!(drain.timeout_usec(), timeout, "{words:?}");
+        }
+        let mut switch = parse(&["switch", "a:1"]).unwrap().verb.unwrap();
+        assert!(switch.drain().unwrap().limit_unseen());
+        assert!(Verb::Watch.drain().is_none());
     }
 
     #[test]

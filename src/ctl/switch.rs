@@ -29,7 +29,7 @@ pub fn parameters(options: &SwitchOptions) -> SwitchParameters {
         target: options.target.clone(),
         probe_usec: (!options.untested).then(|| probe_usec(options.wait)),
         reason: options.drain.reason.clone(),
-        timeout_usec: usec(options.drain.timeout),
+        timeout_usec: options.drain.timeout_usec(),
         progress_timeout_usec: usec(options.drain.progress_timeout),
         force_after_usec: usec(options.drain.force_after),
         close_idle_usec: usec(options.drain.close_idle),

@@ -11,10 +11,14 @@ use crate::stand_in::{Caller, Ended, StandIn, end, gate, read_until, signal, sta
 #[track_caller]
 fn hold(proxy: &StandIn) -> Caller {
     let mut caller = proxy.caller();
-    assert_eq!(caller.calls("Lock"), json!({ "hold": true }));
+    assert_eq!(caller.calls("Lock")["hold"], true);
+    grant(&mut caller);
+    caller
+}
+
+fn grant(caller: &mut Caller) {
     caller.reply_and_go_on(gate("draining", 1));
     caller.reply_and_go_on(gate("locked", 0));
-    caller
 }
 
 /// Waits for the end of the hold and reports that the gate is open.
@@ -115,7 +119,9 @@ fn the_lock_is_held_again_when_the_proxy_is_restarted_under_the_command() {
     caller.reply_and_go_on(gate("locked", 0));
     drop(caller);
     // The timeout was for the drain.
-    let caller = hold(&proxy);
+    let mut caller = proxy.caller();
+    assert_eq!(caller.calls("Lock"), json!({ "hold": true }));
+    grant(&mut caller);
     read_until(
         child.stderr.as_mut().unwrap(),
         "connections came in while the lock was lost",

@@ -10,7 +10,8 @@ fn lock_waits_for_the_drain_and_reports_its_progress() {
     let proxy = StandIn::new();
     let child = proxy.start(&["lock", "--reason", "upgrade", "--lease", "5min"]);
     let mut caller = proxy.caller();
-    let parameters = json!({ "reason": "upgrade", "leaseUSec": 300_000_000 });
+    let limit = 300_000_000;
+    let parameters = json!({ "reason": "upgrade", "leaseUSec": 300_000_000, "timeoutUSec": limit });
     assert_eq!(caller.calls("Lock"), parameters);
     for open in [2, 2, 1] {
         caller.reply_and_go_on(gate("draining", open));
@@ -31,8 +32,9 @@ fn what_happens_at_the_end_of_the_lease_is_sent_only_if_it_is_given() {
     for what in ["open", "exit"] {
         let child = proxy.start(&["lock", "--lease", "1s", "--at-lease-end", what]);
         let mut caller = proxy.caller();
-        let parameters = json!({ "leaseUSec": 1_000_000, "atLeaseEnd": what });
-        assert_eq!(caller.calls("Lock"), parameters);
+        let parameters = caller.calls("Lock");
+        assert_eq!(parameters["leaseUSec"], 1_000_000);
+        assert_eq!(parameters["atLeaseEnd"], what);
         caller.refuse("Unlocked", json!({ "reason": "exit" }));
         end(child).expect(1, "the proxy ends");
     }
@@ -58,6 +60,41 @@ fn a_drain_that_takes_too_long_has_an_exit_status_of_its_own() {
     caller.refuse("DrainTimedOut", json!({ "open": 3 }));
     proxy.called("ListConnections").reply(json!({}));
     end(child).expect(3, "3 connections still open");
+}
+
+#[test]
+fn a_drain_that_nobody_sees_is_given_up_after_five_minutes_unless_it_may_last_for_ever() {
+    let proxy = StandIn::new();
+    for words in [
+        &["lock"][..],
+        &["lock", "--", "true"],
+        &["switch", "[::1]:2"],
+    ] {
+        let child = proxy.start(words);
+        let mut caller = proxy.caller();
+        let method = caller.next_method();
+        assert_eq!(caller.calls(&method)["timeoutUSec"], 300_000_000);
+        caller.refuse("DrainTimedOut", json!({ "open": 3 }));
+        proxy.called("ListConnections").reply(json!({}));
+        end(child).expect(3, "not complete within 5min (3 connections still open)");
+    }
+    let child = proxy.start(&["lock", "--timeout", "infinity"]);
+    let mut caller = proxy.caller();
+    assert_eq!(caller.calls("Lock"), json!({}));
+    caller.reply(gate("locked", 0));
+    end(child).expect(0, "");
+}
+
+#[test]
+fn with_json_a_terminal_shows_nothing_and_so_there_is_a_limit_too() {
+    let proxy = StandIn::new();
+    let (program, _person) = terminal();
+    let mut ctl = proxy.ctl(&["lock", "--json"]);
+    let child = ctl.stderr(program).spawn().unwrap();
+    let mut caller = proxy.caller();
+    assert_eq!(caller.calls("Lock")["timeoutUSec"], 300_000_000);
+    caller.reply(gate("locked", 0));
+    assert_eq!(end(child).status, Some(0));
 }
 
 /// Also where no terminal is, as in the log of a deployment.
@@ -180,9 +217,10 @@ fn switch_is_over_with_the_last_reply() {
     let proxy = StandIn::new();
     let child = proxy.start(&["switch", "[::1]:2", "--reason", "move"]);
     let mut caller = proxy.caller();
+    let limit = 300_000_000;
     assert_eq!(
         caller.calls("Switch"),
-        json!({ "target": "[::1]:2", "reason": "move", "probeUSec": 10_000_000 })
+        json!({ "target": "[::1]:2", "reason": "move", "probeUSec": 10_000_000, "timeoutUSec": limit })
     );
     caller.reply_and_go_on(gate("draining", 1));
     caller.reply_and_go_on(gate("locked", 0));
@@ -207,7 +245,8 @@ fn a_terminal_shows_the_clients_that_block_the_drain() {
         callers.swap(0, 1);
     }
     let [mut lock, mut list] = callers;
-    lock.calls("Lock");
+    // Who sees it can end it.
+    assert_eq!(lock.calls("Lock"), json!({}));
     lock.reply_and_go_on(gate("draining", 1));
     // The first list may come before the gate's state, and then nothing of it is shown.
     for _ in 0..3 {
