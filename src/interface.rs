@@ -273,6 +273,9 @@ pub struct TargetParameters {
     /// For how long to try to reach it, before anything changes, in microseconds.
     #[serde(rename = "probeUSec", skip_serializing_if = "Option::is_none")]
     pub probe_usec: Option<u64>,
+    /// Whether it is only tried, and not set; absent: no.
+    #[serde(rename = "tryOnly", skip_serializing_if = "Option::is_none")]
+    pub try_only: Option<bool>,
 }
 
 /// The most sockets that are handed over, the control socket included.

@@ -153,6 +153,46 @@ fn a_target_that_goes_while_a_switch_drains_is_not_switched_to() {
 }
 
 #[test]
+fn a_switch_changes_nothing_if_its_check_fails_and_lets_nobody_through_before() {
+    let mut address = None;
+    let setup = Setup::new(Unit::new(PROXY).listener(&mut address), 50);
+    let [old, new] = [(); 2].map(|()| serving().to_string());
+    setup.leads_to(&old);
+    let switch = |check: &str| run_ctl(&setup.control(), &["switch", &new, "--check", check]);
+    let state = || {
+        let status = setup.status();
+        [&status["target"], &status["gate"]].map(|value| value.as_str().unwrap().to_owned())
+    };
+    let (status, text) = switch("exit 7");
+    assert_eq!(status, 5, "{text}");
+    assert!(text.contains("exit status: 7"), "{text}");
+    assert_eq!(state(), [old.as_str(), "open"]);
+    assert_eq!(rest(&connect(address.unwrap())).unwrap(), b"served");
+    let seen = setup.directory.path().join("seen").display().to_string();
+    let says = |words: &str| format!("grep -q '{words}' {seen}");
+    let check = [
+        format!("{CTL} --json status >{seen}"),
+        says("\"gate\":\"locked\""),
+        says(&format!("\"target\":\"{old}\"")),
+        format!("test \"$DISNIX_TCP_PROXY_TARGET\" = {new}"),
+    ];
+    let (status, text) = switch(&check.join(" && "));
+    assert_eq!(status, 0, "{text}");
+    assert_eq!(state(), [new.as_str(), "open"]);
+}
+
+#[test]
+fn a_target_that_is_only_tried_is_not_set() {
+    let mut address = None;
+    let setup = Setup::new(Unit::new(PROXY).listener(&mut address), 50);
+    let (_socket, nobody) = refusing();
+    let words = ["switch", &nobody, "--wait=50ms", "--check", "true"];
+    let (status, text) = run_ctl(&setup.control(), &words);
+    assert_eq!(status, 1, "{text}");
+    assert!(setup.status()["target"].is_null(), "{text}");
+}
+
+#[test]
 fn a_target_that_is_the_proxy_itself_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("front");

@@ -7,30 +7,22 @@ use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use rustix::termios::tcgetpgrp;
-use serde_json::json;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
 
 use super::client::NamedProxy;
 use super::failure::CtlFailure;
+use super::hold;
 use super::lock::parameters;
 use super::options::LockOptions;
 use super::view::{View, progress};
 use super::wait::{CallEvent, DrainCall, PendingCall, catch_signals};
-use crate::interface::{GateState, Status, StatusReply};
+use crate::interface::Status;
 use crate::service::plural::count;
 use crate::service::program::note;
 use crate::service::signals::Signals;
-
-/// How long the proxy may take to notice that we have hung up, before others are said to keep the gate closed.
-const HANG_UP_TIME: Duration = Duration::from_secs(2);
-
-/// How often it hangs up at most: the proxy may be killed each time.
-const HANG_UPS: u32 = 10;
 
 /// The exit status of a shell for a command that it did not find, and for one that it could not start.
 const NOT_FOUND: u8 = 127;
@@ -39,7 +31,8 @@ const NOT_STARTED: u8 = 126;
 /// Locks, runs the command, unlocks, and returns the command's exit status. Without the lock it is not run.
 pub async fn run(proxy: &NamedProxy, options: &LockOptions) -> Result<u8, CtlFailure> {
     let mut signals = catch_signals()?;
-    let mut call = PendingCall::start(proxy, DrainCall::Lock(parameters(options, true)));
+    let lock = parameters(options, true);
+    let mut call = PendingCall::start(proxy, DrainCall::Lock(lock.clone()));
     let mut view = View::new(proxy, false);
     let reply = call
         .complete(options.when_closed.as_deref(), &mut view, &mut signals)
@@ -60,37 +53,9 @@ pub async fn run(proxy: &NamedProxy, options: &LockOptions) -> Result<u8, CtlFai
             }
         }
     };
-    let result = release(proxy, options, call).await;
+    let result = hold::release(proxy, &lock, call).await;
     report(result);
     Ok(status)
-}
-
-/// Hangs up, which ends the lock. A proxy that was killed before it noticed has left the lock to the next process,
-/// which would keep it for a while for its caller: that one is called again. Returns the state of the gate.
-async fn release(
-    proxy: &NamedProxy,
-    options: &LockOptions,
-    mut call: PendingCall,
-) -> Result<Status, CtlFailure> {
-    for _ in 1..HANG_UPS {
-        call.hang_up().await;
-        match gate_after_hanging_up(proxy).await {
-            Ok(status) if !is_left_over(&status) => return Ok(status),
-            _ => {}
-        }
-        call = PendingCall::start(proxy, DrainCall::Lock(parameters(options, true)));
-        while !matches!(call.next().await?, CallEvent::Reply { .. }) {}
-    }
-    call.hang_up().await;
-    gate_after_hanging_up(proxy).await
-}
-
-/// Whether the lock is that of a caller of an earlier process.
-fn is_left_over(status: &Status) -> bool {
-    status
-        .lock
-        .as_ref()
-        .is_some_and(|lock| !lock.kept && lock.callers == 0)
 }
 
 fn start(proxy: &NamedProxy, command: &[OsString]) -> io::Result<Child> {
@@ -168,28 +133,6 @@ fn report(result: Result<Status, CtlFailure>) {
         Err(failure) => note(format_args!(
             "warning: it cannot be told whether the gate is open again: {failure}"
         )),
-    }
-}
-
-/// The state when the proxy has noticed that we have hung up, or when that takes too long: the gate stays closed, for
-/// others.
-async fn gate_after_hanging_up(proxy: &NamedProxy) -> Result<Status, CtlFailure> {
-    match timeout(HANG_UP_TIME, wait_for_gate(proxy)).await {
-        Ok(status) => status,
-        Err(_) => super::status::get(proxy).await,
-    }
-}
-
-/// Follows the state until the lock of this call, which is not kept, is gone, or left over.
-async fn wait_for_gate(proxy: &NamedProxy) -> Result<Status, CtlFailure> {
-    let mut client = proxy.connect().await?;
-    client.call("Monitor", json!({}), true).await?;
-    loop {
-        let status = client.reply::<StatusReply>().await?.parameters.status;
-        let is_kept = status.lock.as_ref().is_some_and(|lock| lock.kept);
-        if status.gate == GateState::Open || is_kept || is_left_over(&status) {
-            return Ok(status);
-        }
     }
 }
 

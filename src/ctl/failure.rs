@@ -79,6 +79,11 @@ pub enum CtlFailure {
         count(*.0, "connection")
     )]
     DrainStalled(u64),
+    #[error(
+        "the check of {target} has failed ({why}): clients still go to the target before, and the gate is \
+         open again unless others keep it locked"
+    )]
+    CheckFailed { target: String, why: String },
     /// The gate was opened meanwhile, by `unlock`, `lease` or `exit`.
     #[error("{}", unlocked(.0))]
     Unlocked(String),
@@ -117,6 +122,7 @@ impl CtlFailure {
             | Self::Unreachable { .. }
             | Self::Lost { .. }
             | Self::Silent { .. } => 4,
+            Self::CheckFailed { .. } => 5,
             _ => 1,
         }
     }

@@ -2,8 +2,9 @@
 //!
 //! - [`options`], `find`, `sockets`: the command line, and which proxy it means;
 //! - `client`, `error_reply`, `patience`, `wait`: calls, and calls that wait across restarts of the proxy;
-//! - `status`, `connections`, `live_connections`, `lock`, `command`, `unlock`, `target`, `switch`, `watch`, `close`,
-//!   `instances` (`add`, `remove`): the verbs;
+//! - `status`, `connections`, `live_connections`, `lock`, `command`, `unlock`, `target`, `switch`, `checked_switch`,
+//!   `watch`, `close`, `instances` (`add`, `remove`): the verbs;
+//! - `hold`, `shell`: the end of a lock that lasts as long as its call; commands of the command line;
 //! - `sleeper`, `systemd`, `left_state`, `sleeper_description`: proxies that sleep, which nobody wakes;
 //! - `metrics`, `exposition`: what Prometheus reads, printed or served; `proxy_metrics`, `metric_values`,
 //!   `open_metrics`, `http_request`: the values, their text, and the request for it (pure);
@@ -26,6 +27,7 @@ use options::{ConnectionOrder, ConnectionsOptions, CtlOptions, Verb};
 use crate::service::{command_line, program};
 
 mod blockers;
+mod checked_switch;
 mod client;
 mod close;
 mod colour;
@@ -37,6 +39,7 @@ mod error_reply;
 mod exposition;
 mod failure;
 mod find;
+mod hold;
 mod http_request;
 mod instances;
 mod left_state;
@@ -52,6 +55,7 @@ mod patience;
 mod proxy_metrics;
 mod queued;
 mod screen;
+mod shell;
 mod sleeper;
 mod sleeper_description;
 mod sockets;

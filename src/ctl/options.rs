@@ -20,6 +20,7 @@ Exit status:
   2  usage: a wrong option, or several proxies and none named
   3  the drain was not complete in time, or nobody left any more; the gate is open again
   4  the proxy is not running or cannot be reached
+  5  the check of `switch --check` has failed; the target is unchanged, and the gate is open
 `lock -- COMMAND` gives COMMAND's own status: 128+N if signal N ended it, 127 if it was not found,
 126 if it could not be started.
 
@@ -237,6 +238,11 @@ pub struct SwitchOptions {
     /// Do not try whether TARGET answers: a connection would start its service, perhaps
     #[arg(long, conflicts_with = "wait")]
     pub untested: bool,
+
+    /// Have COMMAND check $DISNIX_TCP_PROXY_TARGET in a shell, after the drain and before anybody is let through:
+    /// if it fails nothing is changed
+    #[arg(long, value_name = "COMMAND")]
+    pub check: Option<OsString>,
 
     /// How to wait.
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! `switch`: lock, set the target and unlock, as one.
 
+use super::checked_switch;
 use super::client::NamedProxy;
 use super::failure::CtlFailure;
 use super::options::{SwitchOptions, probe_usec, usec};
@@ -13,8 +14,13 @@ pub async fn run(
     options: &SwitchOptions,
     as_json: bool,
 ) -> Result<(), CtlFailure> {
-    let call = DrainCall::Switch(parameters(options));
-    let reply = wait::complete(proxy, call, None, as_json).await?;
+    let reply = match &options.check {
+        Some(command) => checked_switch::run(proxy, options, command, as_json).await?,
+        None => {
+            let call = DrainCall::Switch(parameters(options));
+            wait::complete(proxy, call, None, as_json).await?
+        }
+    };
     let text = format_args!(
         "new connections go to {}; {}",
         options.target,

@@ -16,18 +16,26 @@ pub async fn run(
     wait: Option<TimeSpan>,
     as_json: bool,
 ) -> Result<(), CtlFailure> {
-    let parameters = parameters(target, wait);
-    let probe = Duration::from_micros(parameters.probe_usec.unwrap_or(0));
-    let limit = probe.saturating_add(ANSWER_TIME);
-    let reply: TargetParameters = proxy.ask(limit, "SetTarget", parameters).await?;
+    let reply = set(proxy, parameters(target, wait)).await?;
     let text = format_args!("new connections go to {}", reply.target);
     output::done(as_json, &reply, text);
     Ok(())
+}
+
+/// Makes the call, whose target is tried first if it says so.
+pub async fn set(
+    proxy: &NamedProxy,
+    parameters: TargetParameters,
+) -> Result<TargetParameters, CtlFailure> {
+    let probe = Duration::from_micros(parameters.probe_usec.unwrap_or(0));
+    let limit = probe.saturating_add(ANSWER_TIME);
+    proxy.ask(limit, "SetTarget", parameters).await
 }
 
 pub fn parameters(target: &str, wait: Option<TimeSpan>) -> TargetParameters {
     TargetParameters {
         target: target.to_owned(),
         probe_usec: wait.map(probe_usec),
+        try_only: None,
     }
 }

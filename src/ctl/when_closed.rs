@@ -1,14 +1,10 @@
 //! `lock --when-closed COMMAND`: what is done once the gate is closed, before the drain is waited for.
 
 use std::ffi::OsStr;
-use std::io;
-use std::os::fd::AsFd;
-use std::process::{ExitStatus, Stdio};
-
-use tokio::process::Command;
 
 use super::client::NamedProxy;
 use super::failure::CtlFailure;
+use super::shell;
 use super::view::View;
 use crate::service::signals::Signals;
 
@@ -22,7 +18,7 @@ pub async fn run(
 ) -> Result<(), CtlFailure> {
     view.clear();
     let status = tokio::select! {
-        status = status(command, proxy) => status,
+        status = shell::run(command, proxy, None) => status,
         _ = signals.next() => return Err(CtlFailure::Interrupted),
     };
     match status {
@@ -35,17 +31,4 @@ pub async fn run(
         )),
     }
     Ok(())
-}
-
-async fn status(command: &OsStr, proxy: &NamedProxy) -> io::Result<ExitStatus> {
-    // Standard output is for the result of the verb.
-    let output = io::stderr().as_fd().try_clone_to_owned()?;
-    Command::new("/bin/sh")
-        .arg("-c")
-        .arg(command)
-        .env("DISNIX_TCP_PROXY_CONTROL", &proxy.control)
-        .stdout(Stdio::from(output))
-        .kill_on_drop(true)
-        .status()
-        .await
 }

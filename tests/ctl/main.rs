@@ -1,6 +1,7 @@
 //! The real `disnix-tcp-proxyctl` against a stand-in for the proxy.
 
 mod asleep;
+mod check;
 mod command;
 mod live;
 mod lock;

@@ -66,6 +66,7 @@ impl ProxySystem {
                 let parameters = TargetParameters {
                     target: target.clone(),
                     probe_usec: None,
+                    try_only: None,
                 };
                 let call = self.proxy(instance);
                 let call = call.ask(ANSWER_TIME, "SetTarget", parameters);

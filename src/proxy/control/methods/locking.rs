@@ -120,9 +120,7 @@ pub(super) async fn switch(exchange: &mut Exchange<'_>) -> CallResult {
     exchange.expect_more()?;
     let proxy = exchange.proxy;
     let target = target::check(proxy, &target).await?;
-    if let (true, Some(fixed)) = (proxy.route.settings.target_fixed, proxy.route.target()) {
-        return refuse("TargetFixed", json!({ "target": fixed.to_string() }));
-    }
+    target::check_not_fixed(proxy)?;
     target::probe(exchange, &target, probe_usec).await?;
     let asked = LockParameters {
         reason,

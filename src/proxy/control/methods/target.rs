@@ -15,9 +15,19 @@ use crate::service::address::Address;
 use crate::service::varlink::Reply;
 
 pub(super) async fn set(exchange: &mut Exchange<'_>) -> CallResult {
-    let TargetParameters { target, probe_usec } = parameters(exchange.call)?;
+    let TargetParameters {
+        target,
+        probe_usec,
+        try_only,
+    } = parameters(exchange.call)?;
+    let reply = Reply::last(json!({ "target": target }));
     let proxy = exchange.proxy;
     let address = check(proxy, &target).await?;
+    if try_only == Some(true) {
+        check_not_fixed(proxy)?;
+        probe(exchange, &address, probe_usec).await?;
+        return Ok(reply);
+    }
     if let Some(reason) = failure(exchange, &address, probe_usec).await? {
         // Without a target clients would wait for ever: this one is better than none.
         let is_set = proxy.route.target().is_none();
@@ -27,10 +37,15 @@ pub(super) async fn set(exchange: &mut Exchange<'_>) -> CallResult {
         return silent(&address, &reason, is_set);
     }
     apply(proxy, &address)?;
-    Ok(Reply::last(TargetParameters {
-        target,
-        probe_usec: None,
-    }))
+    Ok(reply)
+}
+
+/// Refuses if the target cannot be changed.
+pub(super) fn check_not_fixed(proxy: &Proxy) -> Result<(), CallError> {
+    match (proxy.route.settings.target_fixed, proxy.route.target()) {
+        (true, Some(fixed)) => refuse("TargetFixed", json!({ "target": fixed.to_string() })),
+        _ => Ok(()),
+    }
 }
 
 /// Reads a target and checks what can be checked without trying it.

@@ -1,0 +1,137 @@
+//! `switch --check COMMAND`: lock, have COMMAND check the target, set it, unlock.
+//!
+//! The target is set after the check. So one that fails has nothing to take back; nor has one that is interrupted, or
+//! whose caller is killed: the lock lasts as long as the call, and the gate opens to the target that was there before.
+
+use std::ffi::OsStr;
+
+use super::client::NamedProxy;
+use super::failure::CtlFailure;
+use super::options::{SwitchOptions, usec};
+use super::patience::LOST;
+use super::view::{View, progress};
+use super::wait::{CallEvent, DrainCall, PendingCall, catch_signals};
+use super::{hold, shell, target};
+use crate::interface::{GateReply, LockParameters, TargetParameters};
+use crate::service::program::note;
+use crate::service::signals::Signals;
+
+/// Returns the state of the gate at the end.
+pub async fn run(
+    proxy: &NamedProxy,
+    options: &SwitchOptions,
+    command: &OsStr,
+    silent: bool,
+) -> Result<GateReply, CtlFailure> {
+    let mut signals = catch_signals()?;
+    let wanted = wanted(options);
+    let tried = TargetParameters {
+        try_only: Some(true),
+        ..wanted.clone()
+    };
+    target::set(proxy, tried).await?;
+    let lock = lock(options);
+    let mut call = PendingCall::start(proxy, DrainCall::Lock(lock.clone()));
+    let mut view = View::new(proxy, silent);
+    let drained = call.complete(None, &mut view, &mut signals).await?;
+    drop(view);
+    if !silent {
+        let (gate, target) = (progress(&drained), &options.target);
+        note(format_args!("{gate}; checking {target}"));
+    }
+    let mut check = Check {
+        call: &mut call,
+        signals: &mut signals,
+        is_drained: true,
+    };
+    let changed = match check.run(command, proxy, &options.target).await {
+        Ok(()) => target::set(proxy, wanted).await.map(|_| ()),
+        Err(failure) => Err(failure),
+    };
+    let status = hold::release(proxy, &lock, call).await;
+    changed?;
+    let status = status?;
+    Ok(GateReply {
+        gate: status.gate,
+        open: status.open,
+        queued: status.queued,
+        closed_idle: drained.closed_idle,
+        detached: status.detached,
+    })
+}
+
+/// The target, which is tried for a while if it is to be.
+fn wanted(options: &SwitchOptions) -> TargetParameters {
+    let wait = (!options.untested).then_some(options.wait);
+    target::parameters(&options.target, wait)
+}
+
+/// A lock that ends with the call.
+fn lock(options: &SwitchOptions) -> LockParameters {
+    let drain = &options.drain;
+    LockParameters {
+        reason: drain.reason.clone(),
+        timeout_usec: drain.timeout_usec(),
+        progress_timeout_usec: usec(drain.progress_timeout),
+        force_after_usec: usec(drain.force_after),
+        close_idle_usec: usec(drain.close_idle),
+        hold: Some(true),
+        ..LockParameters::default()
+    }
+}
+
+/// A check that is under way, and the lock that is held for it.
+struct Check<'a> {
+    call: &'a mut PendingCall,
+    signals: &'a mut Signals,
+    is_drained: bool,
+}
+
+impl Check<'_> {
+    /// Runs the command, and fails if it fails, the lock ends or a signal comes. Afterwards no connection is open.
+    async fn run(
+        &mut self,
+        command: &OsStr,
+        proxy: &NamedProxy,
+        target: &str,
+    ) -> Result<(), CtlFailure> {
+        let mut running = Box::pin(shell::run(command, proxy, Some(target)));
+        let ended = loop {
+            tokio::select! {
+                ended = &mut running => break ended,
+                followed = self.follow() => followed?,
+            }
+        };
+        let why = match ended {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(status.to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why) = why {
+            let target = target.to_owned();
+            return Err(CtlFailure::CheckFailed { target, why });
+        }
+        // Clients may have come in while the lock was lost.
+        while !self.is_drained {
+            self.follow().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the next event of the lock. Cancel safe.
+    async fn follow(&mut self) -> Result<(), CtlFailure> {
+        let event = tokio::select! {
+            event = self.call.next() => event?,
+            _ = self.signals.next() => return Err(CtlFailure::Interrupted),
+        };
+        match event {
+            CallEvent::Reply { complete, .. } => self.is_drained = complete,
+            CallEvent::Lost => {
+                self.is_drained = false;
+                note(LOST);
+            }
+            CallEvent::Back => note("the proxy is there again; the lock is held again"),
+        }
+        Ok(())
+    }
+}
