@@ -35,12 +35,12 @@ pub async fn run(options: &RemoveOptions, as_json: bool) -> Result<(), CtlFailur
         system.perform(&stop, &instance).await?;
         // Nobody is left who could be let through.
         drop(closed);
-        if let Some(clean) = &clean
-            && let Err(failure) = system.perform(clean, &instance).await
-        {
-            note(format_args!(
-                "warning: its state may have stayed: {failure}"
-            ));
+        if let Some(clean) = &clean {
+            if let Err(failure) = system.perform(clean, &instance).await {
+                note(format_args!(
+                    "warning: its state may have stayed: {failure}"
+                ));
+            }
         }
         for path in &ours {
             let left = system.root.remove(path);

@@ -20,9 +20,12 @@ pub fn directives(text: &str) -> Vec<UnitDirective> {
             .and_then(|rest| rest.strip_suffix(']'))
         {
             name.clone_into(&mut section);
-        } else if let Some((key, value)) = line.split_once('=')
-            && !value.trim().is_empty()
-        {
+            continue;
+        }
+        let assigned = line
+            .split_once('=')
+            .filter(|(_, value)| !value.trim().is_empty());
+        if let Some((key, value)) = assigned {
             found.push(UnitDirective {
                 section: section.clone(),
                 key: key.trim().to_owned(),

@@ -63,9 +63,7 @@ impl Direction {
                 receipt => receipt,
             }
         });
-        if let Poll::Ready(Ok(bytes)) = filled
-            && bytes > 0
-        {
+        if let Poll::Ready(Ok(bytes @ 1..)) = filled {
             self.switch.filled(bytes);
             endpoints.received(bytes, None);
             self.pipe = Some(pipe);
@@ -119,11 +117,10 @@ impl Direction {
             return Poll::Pending;
         };
         let bytes = drained.map_err(End::SinkBroken)?;
-        if self.switch.gave(bytes) == 0
-            && self.switch.next() != Next::Fill
-            && let Some(pipe) = self.pipe.take()
-        {
-            pipe.give_back();
+        if self.switch.gave(bytes) == 0 && self.switch.next() != Next::Fill {
+            if let Some(pipe) = self.pipe.take() {
+                pipe.give_back();
+            }
         }
         Poll::Ready(Ok(bytes))
     }

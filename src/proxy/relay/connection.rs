@@ -182,12 +182,13 @@ impl Relay {
             }
         }
         let has_more = carrying.turn.next == NextTurn::Again;
-        let next = match self.ending(client, upstream) {
-            _ if let Some(turning) = self.turning() => turning,
-            None if has_more => NextTurn::Again,
-            None => NextTurn::Waits,
-            Some(Ending::Orderly) => NextTurn::Ended(Ending::Orderly),
-            Some(ending) => {
+        let ending = self.ending(client, upstream);
+        let next = match (self.turning(), ending) {
+            (Some(turning), _) => turning,
+            (None, None) if has_more => NextTurn::Again,
+            (None, None) => NextTurn::Waits,
+            (None, Some(Ending::Orderly)) => NextTurn::Ended(Ending::Orderly),
+            (None, Some(ending)) => {
                 // `deliver_then_reset` receives more.
                 self.up.loses_count();
                 self.down.loses_count();

@@ -209,11 +209,10 @@ impl Direction {
     /// Writes down that the source is broken, if the next receive may find that: the kernel reports it once.
     /// With TCP it can be found out later whether it has.
     pub(super) fn expects_break(&self, source: &Ready) {
-        if let Some(flow) = self.flow
-            && source.is_broken
-            && !source.is_counted()
-        {
-            flow.breaks();
+        if source.is_broken && !source.is_counted() {
+            if let Some(flow) = self.flow {
+                flow.breaks();
+            }
         }
     }
 

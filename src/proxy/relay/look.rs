@@ -154,11 +154,10 @@ impl Direction {
         if ready.is_urgent {
             return Poll::Pending;
         }
-        if let Some(flow) = flow
-            && ready.is_broken
-            && !ready.is_counted()
-        {
-            flow.breaks();
+        if ready.is_broken && !ready.is_counted() {
+            if let Some(flow) = flow {
+                flow.breaks();
+            }
         }
         let received = ready.receive(|| {
             record::receive_more(flow, || {

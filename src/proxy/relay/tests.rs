@@ -127,9 +127,11 @@ impl World {
     fn turn(&mut self) {
         self.report();
         let (client, upstream) = (self.client.as_fd(), self.upstream.as_fd());
-        if self.ending.is_none()
-            && let NextTurn::Ended(ending) = self.relay.turn(client, upstream, Uptime::now()).next
-        {
+        if self.ending.is_some() {
+            return;
+        }
+        let turn = self.relay.turn(client, upstream, Uptime::now());
+        if let NextTurn::Ended(ending) = turn.next {
             self.ending = Some(ending);
         }
     }

@@ -33,9 +33,11 @@ pub(super) fn prepare(client: &mut AdmittedClient) -> Option<Duration> {
     client.wait_start = Instant::now();
     client.is_held = false;
     if let Some(slot) = client.connection().slot {
-        if slot.is_used()
-            && let Err(why) = slot.begin_anew(client.socket())
-        {
+        let begun = match slot.is_used() {
+            true => slot.begin_anew(client.socket()),
+            false => Ok(()),
+        };
+        if let Err(why) = begun {
             let connection = client.connection();
             tracing::warn!(
                 CONNECTION_ID = connection.id, PEER = %connection.peer,

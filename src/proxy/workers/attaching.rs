@@ -99,20 +99,22 @@ impl Carrier {
             };
             let waits =
                 |carried: &CarriedConnection| carried.is_detached() && carried.wants_upstream();
-            if connections.is(token, waits)
-                && let Some(key) = connections.key(token)
-                && self.may_attach(key, token)
-            {
-                let queue = Some(Arc::clone(&self.handle));
-                let turn = self.attach(key, queue);
-                let is_connected = match turn {
-                    QueueTurn::Carried(token) => {
-                        !self.connections.is(token, CarriedConnection::is_connecting)
-                    }
-                    _ => false,
-                };
-                self.attach_queue.turned(turn, is_connected, self.now);
+            if !connections.is(token, waits) {
+                continue;
             }
+            let key = connections.key(token);
+            let Some(key) = key.filter(|key| self.may_attach(*key, token)) else {
+                continue;
+            };
+            let queue = Some(Arc::clone(&self.handle));
+            let turn = self.attach(key, queue);
+            let is_connected = match turn {
+                QueueTurn::Carried(token) => {
+                    !self.connections.is(token, CarriedConnection::is_connecting)
+                }
+                _ => false,
+            };
+            self.attach_queue.turned(turn, is_connected, self.now);
         }
     }
 

@@ -109,9 +109,10 @@ impl CarriedConnection {
         let kind = route.settings.requests.map_or(0, RequestKind::code);
         let is_of_other_kind = request.is_of_other_kind(kind);
         let requests = self.relay.announce(&header, bytes, is_of_other_kind);
-        if let Some(slot) = self.connection().slot
-            && !bytes.is_empty()
-        {
+        if bytes.is_empty() {
+            return;
+        }
+        if let Some(slot) = self.connection().slot {
             slot.begin_repeated(bytes.len() as u64, requests);
         }
     }
@@ -287,9 +288,10 @@ pub(super) fn park_new<'a>(
     };
     let mut parts = Vec::new();
     for connection in connections {
-        if let Some((sockets, target)) = connection.parts()
-            && !sockets.0.is_parked_with_upstream()
-        {
+        let Some((sockets, target)) = connection.parts() else {
+            continue;
+        };
+        if !sockets.0.is_parked_with_upstream() {
             sockets.0.set_text(&target.to_string());
             parts.push(sockets);
         }

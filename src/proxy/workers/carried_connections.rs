@@ -153,9 +153,8 @@ impl CarriedConnections {
         let carried = self.get_mut(key);
         carried.admitted.is_held = is_held;
         carried.keep_request(route);
-        if let Some(slot) = carried.connection().slot
-            && !carried.admitted.is_held
-        {
+        let slot = carried.connection().slot;
+        if let Some(slot) = slot.filter(|_| !carried.admitted.is_held) {
             slot.set_requests(Slot::DETACHED);
         }
         carried.end_upstream(route);

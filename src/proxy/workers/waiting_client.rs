@@ -113,10 +113,10 @@ impl Wait<'_> {
             return Ok(WaitOutcome::Over);
         };
         // The client has found no room, so it waits for that at once.
-        if let Address::Handover(path) = &*first_target
-            && let Ok(sender) = self.route.handover.sender(path)
-        {
-            return self.wait_for_permit(connection, &client, sender).await;
+        if let Address::Handover(path) = &*first_target {
+            if let Ok(sender) = self.route.handover.sender(path) {
+                return self.wait_for_permit(connection, &client, sender).await;
+            }
         }
         let target = || self.route.target().unwrap_or_else(|| first_target.clone());
         let connector = &self.route.connector;

@@ -129,9 +129,10 @@ impl Worker {
 
     /// Accepts again, if the pause is over.
     fn end_pause(&mut self) {
-        if let Some(acceptor) = &mut self.acceptor
-            && acceptor.pause.is_over(self.carrier.now)
-        {
+        let Some(acceptor) = &mut self.acceptor else {
+            return;
+        };
+        if acceptor.pause.is_over(self.carrier.now) {
             // The outbox may still wait for room.
             let admission = &self.pool.route.admission;
             admission.set_accepting_paused(self.outbox.is_blocked());

@@ -100,9 +100,10 @@ impl Parking {
     /// Marks a slot as parked. (Its owner may change the phase at the same time, and then the mark is lost,
     /// which costs the will a message.)
     fn set_parked(&self, entry: LotEntry) {
-        if entry.kind != Kind::Pipe
-            && let Some(slot) = self.table.slot(entry.index)
-        {
+        if entry.kind == Kind::Pipe {
+            return;
+        }
+        if let Some(slot) = self.table.slot(entry.index) {
             slot.state.set_parked();
         }
     }

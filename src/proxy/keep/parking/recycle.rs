@@ -111,9 +111,10 @@ impl Parking {
     fn add_living(&self, old: LotSide, entries: &[LotEntry], batch: &mut Batch) {
         let places = &self.places;
         for entry in entries {
-            if places.side(entry.kind, entry.index) == Some(old)
-                && let Some((current, descriptors)) = self.current(*entry)
-            {
+            if places.side(entry.kind, entry.index) != Some(old) {
+                continue;
+            }
+            if let Some((current, descriptors)) = self.current(*entry) {
                 // Before it is there, so that it is not added twice if it was parked twice.
                 places.put(current, 1 - old);
                 batch.add(current, descriptors);
