@@ -88,5 +88,5 @@ fn content_length(fields: &[Header<'_>]) -> Option<usize> {
     let field = fields
         .iter()
         .find(|field| field.name.eq_ignore_ascii_case("content-length"))?;
-    str::from_utf8(field.value).ok()?.parse().ok()
+    std::str::from_utf8(field.value).ok()?.parse().ok()
 }

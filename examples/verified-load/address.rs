@@ -27,7 +27,7 @@ impl Header {
                     let is_line = bytes.len() < 108;
                     return if is_line { Ok(None) } else { Err(wrong()) };
                 };
-                let line = str::from_utf8(&bytes[..end]).map_err(|_| wrong())?;
+                let line = std::str::from_utf8(&bytes[..end]).map_err(|_| wrong())?;
                 let words: Vec<_> = line.split(' ').collect();
                 let ["PROXY", "TCP4", ip, _, port, _] = words[..] else {
                     return Err(wrong());

@@ -43,7 +43,7 @@ pub async fn run(proxy: &NamedProxy, options: &LockOptions) -> Result<u8, CtlFai
     let status = match start(proxy, &options.command) {
         Ok(mut child) => attend(&mut child, &mut call, &mut signals).await,
         Err(error) => {
-            let name = options.command[0].display();
+            let name = options.command[0].to_string_lossy();
             note(format_args!(
                 "{name} could not be started: {error}; opening the gate again"
             ));

@@ -95,7 +95,7 @@ fn read(line: &[u8]) -> Result<String, LineError> {
     if line.len() > MAX_LINE {
         return Err(LineError::TooLong);
     }
-    let text = str::from_utf8(line).map_err(|_| LineError::NotUtf8)?;
+    let text = std::str::from_utf8(line).map_err(|_| LineError::NotUtf8)?;
     Ok(text.to_owned())
 }
 

@@ -29,7 +29,7 @@ fn serves(service: &Service, others: &[&str]) {
 }
 
 fn pipe() -> OwnedFd {
-    std::io::pipe().unwrap().0.into()
+    rustix::pipe::pipe().unwrap().0
 }
 
 fn memory(content: &[u8]) -> OwnedFd {

@@ -32,7 +32,7 @@ impl HttpService {
             loop {
                 let (stream, _) = listener.accept().unwrap();
                 let number = count.fetch_add(1, Relaxed);
-                let limit = if is_closing && number.is_multiple_of(3) {
+                let limit = if is_closing && number % 3 == 0 {
                     2
                 } else {
                     usize::MAX

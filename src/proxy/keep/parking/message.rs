@@ -82,13 +82,15 @@ impl LotEntry {
 pub fn entries(bytes: &[u8], descriptors: usize) -> Option<Vec<LotEntry>> {
     let entries = read_entries(bytes);
     let count: usize = entries.iter().map(|entry| entry.descriptors()).sum();
-    (bytes.len().is_multiple_of(ENTRY) && count == descriptors).then_some(entries)
+    (bytes.len() % ENTRY == 0 && count == descriptors).then_some(entries)
 }
 
 /// Reads a message without its descriptors.
 pub(super) fn read_entries(bytes: &[u8]) -> Vec<LotEntry> {
-    let (words, _) = bytes.as_chunks::<ENTRY>();
-    words.iter().map(|word| LotEntry::read(*word)).collect()
+    let words = bytes.chunks_exact(ENTRY);
+    words
+        .filter_map(|word| Some(LotEntry::read(word.try_into().ok()?)))
+        .collect()
 }
 
 #[cfg(test)]

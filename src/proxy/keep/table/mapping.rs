@@ -100,7 +100,7 @@ impl Mapping {
     /// The value at `offset`; `None` if the mapping ends before it does.
     pub(super) fn at<T: Shared>(&self, offset: usize) -> Option<&'static T> {
         let address = self.address(offset, size_of::<T>())?;
-        if !offset.is_multiple_of(align_of::<T>()) {
+        if offset % align_of::<T>() != 0 {
             return None;
         }
         // SAFETY: it is inside of what is mapped for as long as the process lives (there is no `Drop`),

@@ -114,10 +114,11 @@ impl Slot {
             .unwrap_or(0);
         let mut bytes = [0; TEXT];
         bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
-        let (words, _) = bytes.as_chunks::<8>();
+        let words = bytes.chunks_exact(8);
         self.raw.text_length.store(0, Release);
         for (place, word) in self.raw.text.iter().zip(words) {
-            place.store(u64::from_ne_bytes(*word), Release);
+            let word = word.try_into().unwrap_or_default();
+            place.store(u64::from_ne_bytes(word), Release);
         }
         self.raw.text_length.store(length as u64, Release);
     }

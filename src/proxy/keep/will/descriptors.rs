@@ -30,7 +30,7 @@ pub(super) fn table_size() -> RawFd {
 fn number_behind_fdsize(text: &[u8]) -> Option<RawFd> {
     let mut lines = text.split(|byte| *byte == b'\n');
     let number = lines.find_map(|line| line.strip_prefix(b"FDSize:"))?;
-    let number: RawFd = str::from_utf8(number).ok()?.trim().parse().ok()?;
+    let number: RawFd = std::str::from_utf8(number).ok()?.trim().parse().ok()?;
     (number > 0).then_some(number)
 }
 
