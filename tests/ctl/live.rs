@@ -38,7 +38,7 @@ fn connections_come_in_the_order_that_is_asked_for() {
 }
 
 #[test]
-fn connections_are_listed_again_over_one_connection_until_it_is_interrupted() {
+fn connections_are_listed_again_over_one_connection_until_it_is_ended() {
     let proxy = StandIn::new();
     let mut child = proxy.start(&["connections", "--watch", "--json"]);
     let mut caller = proxy.called("ListConnections");
@@ -49,7 +49,7 @@ fn connections_are_listed_again_over_one_connection_until_it_is_interrupted() {
     caller.calls("ListConnections");
     caller.reply(json!({}));
     assert_eq!(read_until(output, "\n"), "[]\n");
-    signal(&child, Signal::INT);
+    signal(&child, Signal::TERM);
     assert_eq!(end(child).status, None);
 }
 
@@ -66,7 +66,7 @@ fn a_terminal_shows_the_connections_in_place() {
     caller.reply(one(2, 5, 5));
     let between = read_until(&mut person, "192.0.2.1:2");
     assert!(between.contains("\x1b[3F\x1b[J"), "{between:?}");
-    signal(&child, Signal::INT);
+    signal(&child, Signal::TERM);
     assert_eq!(end(child).status, None);
 }
 
