@@ -61,6 +61,12 @@ impl FilePlaces {
             fixed_target: variable("TARGET"),
         }
     }
+
+    /// The boot that the files have to be of; `None` if they cannot be of another one, because /run is empty after a
+    /// boot. (In a container the proxy may know its boot by another name: its sandbox mounts /proc anew.)
+    fn boot(&self) -> Option<String> {
+        (!self.lock.starts_with("/run")).then(boot_id)
+    }
 }
 
 /// The environment of a service, as far as its unit has it.
@@ -112,10 +118,12 @@ impl LeftState {
             target_fixed: places.fixed_target.is_some(),
             ..Self::default()
         };
-        left.survived = if_there(read(&places.survived)).ok().map(survived_in);
+        let boot = places.boot();
+        let survived = if_there(read(&places.survived)).ok();
+        left.survived = survived.map(|text| survived_in(text, boot.as_deref()));
         match if_there(read(&places.lock)) {
             Ok(text) => {
-                left.lock = text.and_then(|text| lock_in(&text, &boot_id(), Uptime::now()));
+                left.lock = text.and_then(|text| lock_in(&text, boot.as_deref(), Uptime::now()));
                 left.gate = Some(match left.lock {
                     Some(_) => GateState::Locked,
                     None => GateState::Open,
@@ -155,16 +163,16 @@ fn read(path: &Path) -> io::Result<String> {
 }
 
 /// What was counted in this boot; without a file there was nothing to count.
-fn survived_in(text: Option<String>) -> SurvivalCounts {
+fn survived_in(text: Option<String>, boot: Option<&str>) -> SurvivalCounts {
     let file = text.and_then(|text| serde_json::from_str::<SurvivedFile>(&text).ok());
-    file.map(|file| file.counted_in(&boot_id()))
+    file.map(|file| file.counted_in(boot.unwrap_or(&file.boot_id)))
         .unwrap_or_default()
 }
 
 /// The lock as the next process will find it; what cannot be understood is one.
-fn lock_in(text: &str, boot_id: &str, now: Uptime) -> Option<LockStatus> {
+fn lock_in(text: &str, boot: Option<&str>, now: Uptime) -> Option<LockStatus> {
     let lock = match serde_json::from_str::<LockFile>(text) {
-        Ok(file) if file.boot_id != boot_id => return None,
+        Ok(file) if boot.is_some_and(|boot| boot != file.boot_id) => return None,
         Ok(file) => file.lock,
         Err(error) => LockRecord {
             reason: Some(format!("the lock cannot be read: {error}")),
@@ -207,7 +215,7 @@ mod tests {
 
     #[test]
     fn a_lock_lasts_until_its_lease_or_the_boot_is_over() {
-        let left = |lease, boot, now| lock_in(&saved(lease), boot, at(now));
+        let left = |lease, boot, now| lock_in(&saved(lease), Some(boot), at(now));
         let lock = left(None, "this", 1).unwrap();
         assert_eq!(
             (lock.reason.as_deref(), lock.since_usec),
@@ -217,11 +225,12 @@ mod tests {
         assert_eq!(lease, Some(1_000_000));
         assert_eq!(left(Some(at(9)), "this", 9), None);
         assert_eq!(left(None, "another", 1), None);
+        assert_eq!(lock_in(&saved(None), None, at(1)), Some(lock));
     }
 
     #[test]
     fn a_lock_that_cannot_be_understood_is_one() {
-        let lock = lock_in("garbage", "this", at(1)).unwrap();
+        let lock = lock_in("garbage", Some("this"), at(1)).unwrap();
         assert!(lock.reason.unwrap().contains("cannot be read"));
     }
 
@@ -240,6 +249,7 @@ mod tests {
             places.target,
             Path::new("/var/lib/disnix-tcp-proxy/web/target")
         );
+        assert_eq!(places.boot(), None);
 
         let places = FilePlaces::of(&unit("RuntimeDirectory=\nStateDirectory="), control);
         assert_eq!(places.lock, Path::new("/run/disnix-tcp-proxy/web/lock"));

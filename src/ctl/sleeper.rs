@@ -17,8 +17,10 @@ use crate::service::clock::{micros, realtime_micros};
 const OF_SOCKETS: [&str; 3] = ["Listen", "Triggers", "ActiveState"];
 
 /// The properties of a service that are looked at.
-const OF_SERVICES: [&str; 8] = [
+const OF_SERVICES: [&str; 10] = [
+    "Type",
     "ActiveState",
+    "Job",
     "Result",
     "InactiveEnterTimestampMonotonic",
     "NFileDescriptorStore",
@@ -74,12 +76,16 @@ pub async fn find(proxies: &[NamedProxy]) -> Result<Vec<Option<Sleeper>>, System
     let sockets = systemd::matching("*.socket", &OF_SOCKETS).await?;
     let path = |proxy: &NamedProxy| absolute(&proxy.control).unwrap_or_default();
     let controls: Vec<PathBuf> = proxies.iter().map(path).collect();
-    let service = |control: &PathBuf| service_behind(&sockets, control);
-    let services: Vec<Option<&str>> = controls.iter().map(service).collect();
-    let known: Vec<&str> = services.iter().flatten().copied().collect();
-    let mut states = systemd::each(&known, &OF_SERVICES).await?.into_iter();
-    let sleeper = |(control, service): (&PathBuf, &Option<&str>)| {
-        let (unit, state) = ((*service)?, states.next()?);
+    let behind = |control: &PathBuf| services_behind(&sockets, control);
+    let services: Vec<Vec<&str>> = controls.iter().map(behind).collect();
+    let all: Vec<&str> = services.iter().flatten().copied().collect();
+    let mut states = systemd::each(&all, &OF_SERVICES).await?.into_iter();
+    let sleeper = |(control, services): (&PathBuf, &Vec<&str>)| {
+        let states: Vec<_> = states.by_ref().take(services.len()).collect();
+        let (unit, state) = services
+            .iter()
+            .zip(states)
+            .find(|(_, state)| serves(state))?;
         let kind = sleeps(&state)?;
         let listeners = listeners_of(&sockets, unit, control);
         Some(sleeper_of(unit, kind, &state, control, listeners))
@@ -87,16 +93,25 @@ pub async fn find(proxies: &[NamedProxy]) -> Result<Vec<Option<Sleeper>>, System
     Ok(controls.iter().zip(&services).map(sleeper).collect())
 }
 
-/// The service that a call to this control socket starts.
-fn service_behind<'a>(sockets: &'a [UnitProperties], control: &Path) -> Option<&'a str> {
+/// The services of this control socket: the one that a call starts, and others that get the socket too.
+fn services_behind<'a>(sockets: &'a [UnitProperties], control: &Path) -> Vec<&'a str> {
     let listens = |socket: &&UnitProperties| listens(socket).any(|at| Path::new(at) == control);
-    let socket = sockets.iter().filter(is_open).find(listens)?;
-    socket.get("Triggers").split_whitespace().next()
+    let socket = sockets.iter().filter(is_open).find(listens);
+    socket.map_or_else(Vec::new, |socket| triggers(socket).collect())
+}
+
+fn triggers(socket: &UnitProperties) -> impl Iterator<Item = &str> {
+    socket.get("Triggers").split_whitespace()
+}
+
+/// Whether it is a proxy. The unit that pauses between two starts is none, and gets the same sockets.
+fn serves(service: &UnitProperties) -> bool {
+    service.get("Type") != "oneshot"
 }
 
 /// Where clients of the service arrive.
 fn listeners_of(sockets: &[UnitProperties], service: &str, control: &Path) -> Vec<String> {
-    let is_of_service = |socket: &&UnitProperties| socket.get("Triggers") == service;
+    let is_of_service = |socket: &&UnitProperties| triggers(socket).any(|unit| unit == service);
     let sockets = sockets.iter().filter(is_open).filter(is_of_service);
     let all = sockets.flat_map(listens);
     all.filter(|at| Path::new(at) != control)
@@ -118,6 +133,9 @@ fn listens(socket: &UnitProperties) -> impl Iterator<Item = &str> {
 
 /// Whether no process runs, and none is being started or ended.
 fn sleeps(service: &UnitProperties) -> Option<SleepKind> {
+    if !["", "0"].contains(&service.get("Job")) {
+        return None;
+    }
     match service.get("ActiveState") {
         "inactive" => Some(SleepKind::Asleep),
         "failed" => Some(SleepKind::Failed),
@@ -159,7 +177,9 @@ mod tests {
 
     fn sockets() -> [UnitProperties; 4] {
         [
-            unit("Listen=/run/p/a/control (Stream)\nTriggers=a.service\nActiveState=active"),
+            unit(
+                "Listen=/run/p/a/control (Stream)\nTriggers=a-pause.service a.service\nActiveState=active",
+            ),
             unit(
                 "Listen=[::]:80 (Stream)\nListen=/run/a.sock (Stream)\nTriggers=a.service\nActiveState=active",
             ),
@@ -171,7 +191,10 @@ mod tests {
     #[test]
     fn the_path_of_the_control_socket_leads_to_its_service_and_to_the_sockets_for_clients() {
         let (sockets, control) = (sockets(), Path::new("/run/p/a/control"));
-        assert_eq!(service_behind(&sockets, control), Some("a.service"));
+        assert_eq!(
+            services_behind(&sockets, control),
+            ["a-pause.service", "a.service"]
+        );
         let listeners = listeners_of(&sockets, "a.service", control);
         assert_eq!(listeners, ["[::]:80", "/run/a.sock"]);
     }
@@ -180,11 +203,8 @@ mod tests {
     fn a_socket_that_systemd_does_not_listen_on_starts_nothing() {
         let sockets = sockets();
         for control in ["/run/p/c/control", "/run/p/d/control", ""] {
-            assert_eq!(
-                service_behind(&sockets, Path::new(control)),
-                None,
-                "{control}"
-            );
+            let behind = services_behind(&sockets, Path::new(control));
+            assert!(behind.is_empty(), "{control}");
         }
     }
 
@@ -202,6 +222,15 @@ mod tests {
         ] {
             assert_eq!(sleeps(&unit(&format!("ActiveState={state}"))), expected);
         }
+        let between = "ActiveState=inactive\nJob=";
+        assert_eq!(sleeps(&unit(&format!("{between}712"))), None);
+        assert!(sleeps(&unit(&format!("{between}0"))).is_some());
+    }
+
+    #[test]
+    fn the_unit_of_a_pause_is_not_taken_for_the_proxy() {
+        assert!(!serves(&unit("Type=oneshot\nActiveState=inactive")));
+        assert!(serves(&unit("Type=notify\nActiveState=inactive")));
     }
 
     #[test]
