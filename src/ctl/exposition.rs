@@ -1,10 +1,8 @@
 //! `metrics --serve`: answers Prometheus on sockets that systemd has passed, with HTTP/1.0, one request for each
 //! connection. All costs are bounded, so that a broken or hostile client does not delay others for long.
 
-use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -17,7 +15,7 @@ use super::metrics;
 use super::open_metrics;
 use crate::service::activation;
 use crate::service::client_socket::ClientSocket;
-use crate::service::listener::{Accepted, Listener};
+use crate::service::listener::{Accepted, Listener, next_arrival};
 use crate::service::program::note;
 use crate::service::stream::Stream;
 
@@ -47,7 +45,7 @@ pub async fn serve(selection: Selection) -> Result<(), CtlFailure> {
     loop {
         // It is never closed.
         let seat = Arc::clone(&seats).acquire_owned().await;
-        let Ok(accepted) = timeout(IDLE_TIME, next_client(&listeners)).await else {
+        let Ok(accepted) = timeout(IDLE_TIME, next_arrival(&listeners)).await else {
             drop(seat);
             // The last ones are answered.
             let _ = seats.acquire_many(CLIENTS_MAX).await;
@@ -87,19 +85,6 @@ fn listeners() -> Result<Vec<Listener>, CtlFailure> {
                 .to_owned(),
         )),
     }
-}
-
-async fn next_client(listeners: &[Listener]) -> io::Result<Accepted> {
-    poll_fn(|context| {
-        for listener in listeners {
-            match listener.accept(context)? {
-                Accepted::NoClient => {}
-                accepted => return Poll::Ready(Ok(accepted)),
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 async fn converse(socket: ClientSocket, selection: &Selection) -> io::Result<()> {

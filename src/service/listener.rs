@@ -1,6 +1,7 @@
 //! Listeners: from systemd, from a predecessor, or our own.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -324,4 +325,18 @@ impl Drop for Listener {
 fn set_options(socket: impl AsFd, keepalive: Option<Duration>) -> io::Result<()> {
     send_at_once(&socket);
     keepalive.map_or(Ok(()), |limit| keep_alive(&socket, limit))
+}
+
+/// Waits for the next client of any of the listeners. Fails as [`Listener::accept`]. Cancel safe.
+pub async fn next_arrival(listeners: &[Listener]) -> io::Result<Accepted> {
+    poll_fn(|context| {
+        for listener in listeners {
+            match listener.accept(context)? {
+                Accepted::NoClient => {}
+                accepted => return Poll::Ready(Ok(accepted)),
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }

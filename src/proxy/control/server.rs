@@ -1,12 +1,10 @@
 //! Serving the callers of the control socket. Each is a task of its own and has bounded costs, so that a
 //! broken or hostile caller does not delay others.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use serde_json::json;
@@ -21,7 +19,7 @@ use crate::proxy::assembly::Proxy;
 use crate::proxy::event;
 use crate::service::client_socket::ClientSocket;
 use crate::service::ending;
-use crate::service::listener::{Accepted, Arrival, Listener, Peer};
+use crate::service::listener::{Accepted, Arrival, Listener, Peer, next_arrival};
 use crate::service::varlink::{Call, ReceiveError, Reply, VarlinkConnection};
 
 /// How many bytes of a call that is too long are received after the answer, so that the caller can read it.
@@ -47,7 +45,7 @@ pub fn start(callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
 
 async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
     loop {
-        match next_caller(&listeners).await {
+        match next_arrival(&listeners).await {
             Ok(Accepted::Client(Arrival { socket, peer, .. })) if peer.is_this_process() => {
                 refuse_client(&socket, proxy);
             }
@@ -98,19 +96,6 @@ fn refuse_client(socket: &ClientSocket, proxy: &Proxy) {
         "the target {} leads to the control socket of this proxy: clients are cut off until another one is set",
         target.as_deref().unwrap_or_default()
     );
-}
-
-async fn next_caller(listeners: &[Listener]) -> io::Result<Accepted> {
-    poll_fn(|context| {
-        for listener in listeners {
-            match listener.accept(context)? {
-                Accepted::NoClient => {}
-                accepted => return Poll::Ready(Ok(accepted)),
-            }
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 fn into_unix(socket: ClientSocket) -> io::Result<UnixStream> {
