@@ -5,13 +5,15 @@
 
 use std::ffi::OsStr;
 
-use super::client::NamedProxy;
+use super::call::client::NamedProxy;
+use super::call::patience::LOST;
+use super::call::wait::{CallEvent, DrainCall, PendingCall, catch_signals};
+use super::drain_view::view::{View, progress};
 use super::failure::CtlFailure;
+use super::hold;
 use super::options::{SwitchOptions, usec};
-use super::patience::LOST;
-use super::view::{View, progress};
-use super::wait::{CallEvent, DrainCall, PendingCall, catch_signals};
-use super::{hold, shell, target};
+use super::shell;
+use super::target;
 use crate::interface::{GateReply, LockParameters, TargetParameters};
 use crate::service::program::note;
 use crate::service::signals::Signals;

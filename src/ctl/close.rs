@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::client::{ANSWER_TIME, NamedProxy};
+use super::call::client::{ANSWER_TIME, NamedProxy};
 use super::failure::CtlFailure;
-use super::output;
+use super::terminal::output;
 use crate::interface::ConnectionParameters;
 
 /// Resets the connection `id`. The call is never repeated: a restarted proxy may have given the number to another.

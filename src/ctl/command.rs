@@ -12,13 +12,13 @@ use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use rustix::termios::tcgetpgrp;
 use tokio::process::{Child, Command};
 
-use super::client::NamedProxy;
+use super::call::client::NamedProxy;
+use super::call::wait::{CallEvent, DrainCall, PendingCall, catch_signals};
+use super::drain_view::view::{View, progress};
 use super::failure::CtlFailure;
 use super::hold;
 use super::lock::parameters;
 use super::options::LockOptions;
-use super::view::{View, progress};
-use super::wait::{CallEvent, DrainCall, PendingCall, catch_signals};
 use crate::interface::Status;
 use crate::service::plural::count;
 use crate::service::program::note;

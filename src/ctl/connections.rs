@@ -5,11 +5,11 @@ use std::cmp::Reverse;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::client::{ANSWER_TIME, Client, NamedProxy};
-use super::display::{self, Align, age, bytes};
+use super::call::client::{ANSWER_TIME, Client, NamedProxy};
 use super::failure::CtlFailure;
 use super::options::ConnectionOrder;
-use super::output;
+use super::terminal::display::{self, Align, age, bytes};
+use super::terminal::output;
 use crate::interface::{ConnectionReply, ConnectionStatus};
 
 pub async fn run(

@@ -1,7 +1,7 @@
 //! The status of a proxy as text. Pure.
 
-use super::display::{age, bytes, moment};
-use super::queued;
+use super::drain_view::queued;
+use super::terminal::display::{age, bytes, moment};
 use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus, Status};
 use crate::service::plural::{clause, count};
 

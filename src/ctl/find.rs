@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use super::client::NamedProxy;
+use super::call::client::NamedProxy;
 use super::failure::CtlFailure;
 use super::options::CtlOptions;
 use crate::service::address::socket_path;

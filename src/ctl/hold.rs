@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::client::NamedProxy;
+use super::call::client::NamedProxy;
+use super::call::wait::{CallEvent, DrainCall, PendingCall};
 use super::failure::CtlFailure;
 use super::status;
-use super::wait::{CallEvent, DrainCall, PendingCall};
 use crate::interface::{GateState, LockParameters, Status, StatusReply};
 
 /// How long the proxy may take to notice that we have hung up, before others are said to keep the gate closed.

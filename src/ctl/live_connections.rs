@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::client::NamedProxy;
+use super::call::client::NamedProxy;
+use super::call::patience::{LOST, Reconnection};
 use super::connections::{list, sort, table};
-use super::display::fit;
 use super::failure::CtlFailure;
 use super::options::ConnectionOrder;
-use super::output;
-use super::patience::{LOST, Reconnection};
-use super::screen::Screen;
-use super::sleeper;
+use super::sleeper::sleeping_proxy;
+use super::terminal::display::fit;
+use super::terminal::output;
+use super::terminal::screen::Screen;
 use crate::interface::ConnectionStatus;
 use crate::service::plural::{clause, count};
 use crate::service::program::note;
@@ -67,7 +67,7 @@ async fn sleeps(proxy: &NamedProxy, is_next: bool) -> bool {
     if !is_next {
         return false;
     }
-    let found = sleeper::find(std::slice::from_ref(proxy)).await;
+    let found = sleeping_proxy::find(std::slice::from_ref(proxy)).await;
     found.is_ok_and(|found| found.iter().any(Option::is_some))
 }
 

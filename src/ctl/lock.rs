@@ -1,11 +1,11 @@
 //! `lock`: close the gate and wait until no connection is open.
 
-use super::client::NamedProxy;
+use super::call::client::NamedProxy;
+use super::call::wait::{self, DrainCall};
+use super::drain_view::view::progress;
 use super::failure::CtlFailure;
 use super::options::{LockOptions, usec};
-use super::output;
-use super::view::progress;
-use super::wait::{self, DrainCall};
+use super::terminal::output;
 use crate::interface::LockParameters;
 
 /// Locks and waits. The lock outlasts this program. With `--if-running` the absence of a proxy is a success.

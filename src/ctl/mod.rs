@@ -1,15 +1,12 @@
 //! The verbs of `disnix-tcp-proxyctl`, each in a file of its own.
 //!
 //! - [`options`], `find`, `sockets`: the command line, and which proxy it means;
-//! - `client`, `error_reply`, `patience`, `wait`: calls, and calls that wait across restarts of the proxy;
 //! - `status`, `connections`, `live_connections`, `lock`, `command`, `unlock`, `target`, `switch`, `checked_switch`,
-//!   `watch`, `close`, `instances` (`add`, `remove`): the verbs;
-//! - `hold`, `shell`: the end of a lock that lasts as long as its call; commands of the command line;
-//! - `sleeper`, `systemd`, `left_state`, `sleeper_description`: proxies that sleep, which nobody wakes;
-//! - `metrics`, `exposition`: what Prometheus reads, printed or served; `proxy_metrics`, `metric_values`,
-//!   `open_metrics`, `http_request`: the values, their text, and the request for it (pure);
-//! - `description`, `view`, `screen`, `display`, `colour`, `output`: what they print; `blockers`, `queued`, `opaque`: clients that
-//!   block a drain;
+//!   `watch`, `close`, `metrics`, `instances` (`add`, `remove`): the verbs;
+//! - `call`: calls to a proxy; `hold`, `shell`, `when_closed`: the end of a lock that lasts as long as its call, and
+//!   commands of the command line;
+//! - `sleeper`, `systemd`: proxies that sleep, which nobody wakes;
+//! - `description`, `drain_view`, `terminal`: what the verbs print;
 //! - `failure`: failures, as sentences and exit statuses.
 //!
 //! Nothing here decides about the gate: the proxy does.
@@ -19,53 +16,37 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 
-use client::check_length;
+use call::client::check_length;
 use failure::CtlFailure;
 use find::Selection;
 use options::{ConnectionOrder, ConnectionsOptions, CtlOptions, Verb};
 
 use crate::service::{command_line, program};
 
-mod blockers;
+mod call;
 mod checked_switch;
-mod client;
 mod close;
-mod colour;
 mod command;
 mod connections;
 mod description;
-mod display;
-mod error_reply;
-mod exposition;
+mod drain_view;
 mod failure;
 mod find;
 mod hold;
-mod http_request;
 mod instances;
-mod left_state;
 mod live_connections;
 mod lock;
-mod metric_values;
 mod metrics;
-mod opaque;
-mod open_metrics;
 pub mod options;
-mod output;
-mod patience;
-mod proxy_metrics;
-mod queued;
-mod screen;
 mod shell;
 mod sleeper;
-mod sleeper_description;
 mod sockets;
 mod status;
 mod switch;
 mod systemd;
 mod target;
+mod terminal;
 mod unlock;
-mod view;
-mod wait;
 mod watch;
 mod when_closed;
 
@@ -105,7 +86,7 @@ async fn perform(options: CtlOptions) -> Result<u8, CtlFailure> {
                 "metrics are printed for Prometheus, and not as JSON: leave --json away".to_owned(),
             ));
         }
-        Verb::Metrics(metrics) if metrics.serve => exposition::serve(selection).await?,
+        Verb::Metrics(metrics) if metrics.serve => metrics::serve(selection).await?,
         Verb::Metrics(metrics) => metrics::run(&selection, metrics.wake).await?,
         Verb::Connections(ConnectionsOptions { watch: true, sort }) => {
             let order = sort.unwrap_or(ConnectionOrder::Idle);

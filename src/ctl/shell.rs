@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Stdio};
 
 use tokio::process::Command;
 
-use super::client::NamedProxy;
+use super::call::client::NamedProxy;
 
 /// Runs the command and waits for its end; it is killed if this is dropped. Its environment names the proxy, and the
 /// `target` that it is about.

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::json;
 
-use super::client::{ANSWER_TIME, NamedProxy};
+use super::call::client::{ANSWER_TIME, NamedProxy};
 use super::connections;
 use super::description::describe;
-use super::display::{Align, table};
+use super::drain_view::queued;
 use super::failure::CtlFailure;
-use super::output;
-use super::sleeper::{self, Sleeper};
-use super::{colour, queued, sleeper_description};
+use super::sleeper::description as sleeper_description;
+use super::sleeper::sleeping_proxy::{self, Sleeper};
+use super::terminal::colour;
+use super::terminal::display::{Align, table};
+use super::terminal::output;
 use crate::interface::{GateState, Status, StatusReply};
 use crate::service::clock::realtime_micros;
 
@@ -25,7 +27,7 @@ pub async fn run(proxies: &[NamedProxy], wakes: bool, as_json: bool) -> Result<(
     let found = match wakes {
         true => None,
         // Without systemd none sleeps; where systemd cannot be asked, only the proxy can say more.
-        false => sleeper::find(proxies).await.ok(),
+        false => sleeping_proxy::find(proxies).await.ok(),
     };
     let sleepers = found.unwrap_or_else(|| vec![None; proxies.len()]);
     let lines = match (proxies, &sleepers[..]) {
@@ -146,7 +148,7 @@ fn overview(entries: &[Entry]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::ctl::description::tests::status;
-    use crate::ctl::sleeper_description::tests::sleeper;
+    use crate::ctl::sleeper::description::tests::sleeper;
 
     #[test]
     fn of_several_proxies_each_has_a_line_also_one_that_is_away() {

@@ -1,12 +1,12 @@
 //! `switch`: lock, set the target and unlock, as one.
 
+use super::call::client::NamedProxy;
+use super::call::wait::{self, DrainCall};
 use super::checked_switch;
-use super::client::NamedProxy;
+use super::drain_view::view::progress;
 use super::failure::CtlFailure;
 use super::options::{SwitchOptions, probe_usec, usec};
-use super::output;
-use super::view::progress;
-use super::wait::{self, DrainCall};
+use super::terminal::output;
 use crate::interface::SwitchParameters;
 
 pub async fn run(

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::client::{ANSWER_TIME, NamedProxy};
+use super::call::client::{ANSWER_TIME, NamedProxy};
 use super::failure::CtlFailure;
 use super::options::probe_usec;
-use super::output;
+use super::terminal::output;
 use crate::interface::TargetParameters;
 use crate::service::timespan::TimeSpan;
 

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::client::{ANSWER_TIME, NamedProxy};
+use super::call::client::{ANSWER_TIME, NamedProxy};
+use super::drain_view::view::progress;
 use super::failure::CtlFailure;
-use super::output;
-use super::view::progress;
+use super::terminal::output;
 use crate::interface::UnlockReply;
 use crate::service::program::note;
 

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::client::NamedProxy;
-use super::display::time_of_day;
+use super::call::client::NamedProxy;
+use super::call::patience::{LOST, Reconnection};
 use super::failure::CtlFailure;
-use super::output;
-use super::patience::{LOST, Reconnection};
+use super::terminal::display::time_of_day;
+use super::terminal::output;
 use crate::interface::{Status, StatusReply};
 use crate::service::clock::realtime_micros;
 use crate::service::program::note;

@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 
-use super::client::NamedProxy;
+use super::call::client::NamedProxy;
+use super::drain_view::view::View;
 use super::failure::CtlFailure;
 use super::shell;
-use super::view::View;
 use crate::service::signals::Signals;
 
 /// Runs the command and waits for its end. A failure is only reported: the drain can be completed without it. A

@@ -11,7 +11,7 @@ use super::report::PlanReport;
 use super::socket_proxyd::ProxyTraits;
 use super::system::{ProxySystem, not_written};
 use crate::ctl::failure::CtlFailure;
-use crate::ctl::output;
+use crate::ctl::terminal::output;
 use crate::service::address::Address;
 use crate::service::clock::realtime_micros;
 use crate::service::program::note;

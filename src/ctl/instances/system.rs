@@ -9,7 +9,7 @@ use super::instance::Instance;
 use super::options::PlaceOptions;
 use super::plan::PlanCommand;
 use super::systemctl::Systemctl;
-use crate::ctl::client::{ANSWER_TIME, NamedProxy};
+use crate::ctl::call::client::{ANSWER_TIME, NamedProxy};
 use crate::ctl::failure::CtlFailure;
 use crate::ctl::sockets;
 use crate::interface::TargetParameters;

@@ -1,7 +1,7 @@
 //! The values of a proxy that are metrics, one for each. Pure.
 
 use super::open_metrics::{MetricFamily, MetricKind};
-use super::sleeper::Sleeper;
+use crate::ctl::sleeper::sleeping_proxy::Sleeper;
 use crate::interface::metrics::SurvivalCounts;
 use crate::interface::{GateState, LockStatus, MetricsReply, Status};
 

@@ -1,9 +1,9 @@
 //! A sleeping proxy as text. Pure.
 
-use super::description::{gate, lease, lines, target};
-use super::display::{age, moment};
 use super::left_state::Unread;
-use super::sleeper::{SleepKind, Sleeper};
+use super::sleeping_proxy::{SleepKind, Sleeper};
+use crate::ctl::description::{gate, lease, lines, target};
+use crate::ctl::terminal::display::{age, moment};
 use crate::interface::saved::TARGET_FILE;
 use crate::service::plural::clause;
 
@@ -106,7 +106,7 @@ fn unread(unread: &Unread) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::ctl::left_state::LeftState;
+    use crate::ctl::sleeper::left_state::LeftState;
     use crate::interface::{GateState, LeaseEnd, LockStatus};
 
     pub fn sleeper() -> Sleeper {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::failure::CtlFailure;
+use crate::ctl::failure::CtlFailure;
 use crate::interface::qualified;
 use crate::service::plural::clause;
 

@@ -11,8 +11,8 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::error_reply::failure_of;
-use super::failure::CtlFailure;
 use super::patience::{Patience, RETURN_TIME};
+use crate::ctl::failure::CtlFailure;
 use crate::interface::{CALL_MAX, qualified};
 use crate::service::directory;
 use crate::service::varlink::{Call, ReceiveError, Reply, VarlinkConnection};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::failure::CtlFailure;
+use crate::ctl::failure::CtlFailure;
 
 /// The longest time to try to reach a proxy again.
 pub const RETURN_TIME: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
-use super::systemd::UnitProperties;
+use crate::ctl::systemd::UnitProperties;
 use crate::interface::metrics::SurvivalCounts;
 use crate::interface::saved::{
     LOCK_FILE, LockFile, LockRecord, SURVIVED_FILE, SurvivedFile, TARGET_FILE, boot_id,

@@ -7,13 +7,13 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use super::blockers::{Blockers, Rhythm, Watch};
-use super::client::NamedProxy;
-use super::colour;
-use super::connections;
-use super::display::{age, bar, fit};
 use super::opaque::{self, OpaqueReport};
 use super::queued;
-use super::screen::Screen;
+use crate::ctl::call::client::NamedProxy;
+use crate::ctl::connections;
+use crate::ctl::terminal::colour;
+use crate::ctl::terminal::display::{age, bar, fit};
+use crate::ctl::terminal::screen::Screen;
 use crate::interface::{GateReply, GateState};
 use crate::service::clock::micros;
 use crate::service::plural::{clause, count};

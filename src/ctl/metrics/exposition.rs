@@ -8,11 +8,11 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
-use super::failure::CtlFailure;
-use super::find::Selection;
+use super::collection;
 use super::http_request::{HttpRequest, RequestRefusal};
-use super::metrics;
 use super::open_metrics;
+use crate::ctl::failure::CtlFailure;
+use crate::ctl::find::Selection;
 use crate::service::activation;
 use crate::service::client_socket::ClientSocket;
 use crate::service::listener::{Accepted, Listener, next_arrival};
@@ -92,7 +92,7 @@ async fn converse(socket: ClientSocket, selection: &Selection) -> io::Result<()>
     let request = timeout(PATIENCE, receive(&stream)).await??;
     let (status, kind, body) = match &request {
         Err(refusal) => (refusal.status(), PLAIN, format!("{refusal}\n")),
-        Ok(_) => match metrics::text(selection, false).await {
+        Ok(_) => match collection::text(selection, false).await {
             Ok(text) => ("200 OK", open_metrics::CONTENT_TYPE, text),
             Err(failure) => ("500 Internal Server Error", PLAIN, format!("{failure}\n")),
         },

@@ -6,10 +6,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::client::NamedProxy;
-use super::connections;
-use super::failure::CtlFailure;
-use super::{queued, status};
+use super::queued;
+use crate::ctl::call::client::NamedProxy;
+use crate::ctl::connections;
+use crate::ctl::failure::CtlFailure;
+use crate::ctl::status;
 use crate::interface::ConnectionStatus;
 
 #[derive(Clone, Copy)]

@@ -6,15 +6,16 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::client::NamedProxy;
-use super::failure::CtlFailure;
-use super::find::Selection;
-use super::metric_values::ProxyState;
+use super::families::{Observed, families};
 use super::open_metrics;
-use super::output;
-use super::proxy_metrics::{Observed, families};
-use super::sleeper::{self, Sleeper};
-use super::{sockets, systemd};
+use super::values::ProxyState;
+use crate::ctl::call::client::NamedProxy;
+use crate::ctl::failure::CtlFailure;
+use crate::ctl::find::Selection;
+use crate::ctl::sleeper::sleeping_proxy::{self, Sleeper};
+use crate::ctl::sockets;
+use crate::ctl::systemd;
+use crate::ctl::terminal::output;
 
 /// The time limit for one proxy. Prometheus waits for all together, ten seconds by default.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -41,7 +42,7 @@ pub async fn text(selection: &Selection, wakes: bool) -> Result<String, CtlFailu
 
 /// Those that sleep. Where systemd runs and cannot be asked nobody knows which do, and to ask them all would start them.
 async fn sleepers(proxies: &[NamedProxy]) -> Result<Vec<Option<Sleeper>>, CtlFailure> {
-    match sleeper::find(proxies).await {
+    match sleeping_proxy::find(proxies).await {
         Ok(sleepers) => Ok(sleepers),
         Err(error) if systemd::runs() => Err(CtlFailure::Systemd(error)),
         Err(_) => Ok(vec![None; proxies.len()]),

@@ -13,10 +13,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::client::NamedProxy;
-use super::failure::CtlFailure;
 use super::patience::{LOST, Reconnection};
-use super::view::View;
-use super::when_closed;
+use crate::ctl::drain_view::view::View;
+use crate::ctl::failure::CtlFailure;
+use crate::ctl::when_closed;
 use crate::interface::{GateReply, GateState, LockParameters, SwitchParameters};
 use crate::service::clock::micros;
 use crate::service::signals::Signals;

@@ -7,10 +7,10 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
-use super::client::NamedProxy;
 use super::left_state::{FilePlaces, LeftState};
-use super::queued;
-use super::systemd::{self, SystemdError, UnitProperties};
+use crate::ctl::call::client::NamedProxy;
+use crate::ctl::drain_view::queued;
+use crate::ctl::systemd::{self, SystemdError, UnitProperties};
 use crate::service::clock::{micros, realtime_micros};
 
 /// The properties of a socket that are looked at.

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::io::Interest;
 
 use super::colour;
-use super::failure::CtlFailure;
+use crate::ctl::failure::CtlFailure;
 use crate::service::kernel;
 use crate::service::printable::{printable, printable_json};
 use crate::service::program::note;

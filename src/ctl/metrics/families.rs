@@ -1,8 +1,8 @@
 //! The metrics of all proxies. Pure.
 
-use super::metric_values::{ProxyState, VALUES, gate, gauge, seconds};
 use super::open_metrics::{MetricFamily, MetricKind, Sample};
-use super::sleeper::SleepKind;
+use super::values::{ProxyState, VALUES, gate, gauge, seconds};
+use crate::ctl::sleeper::sleeping_proxy::SleepKind;
 use crate::interface::GateState;
 use crate::interface::metrics::DrainLengths;
 
@@ -137,8 +137,8 @@ mod tests {
     use std::path::Path;
 
     use crate::ctl::description::tests::status;
-    use crate::ctl::open_metrics;
-    use crate::ctl::sleeper_description::tests::sleeper;
+    use crate::ctl::metrics::open_metrics;
+    use crate::ctl::sleeper::description::tests::sleeper;
     use crate::interface::metrics::SurvivalCounts;
     use crate::interface::{LeaseEnd, LockStatus, MetricsReply};
 
