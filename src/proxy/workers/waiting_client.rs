@@ -195,6 +195,8 @@ pub(super) fn retry_handover(
         route.give_up(connection, &why);
         return None;
     };
+    // The receiver may have made it blocking, and it may be relayed now. It fails on no socket.
+    let _ = rustix::io::ioctl_fionbio(&connection.client, true);
     tracing::debug!(
         CONNECTION_ID = connection.id, PEER = %connection.peer,
         "connection {} of {} came back unserved: it is handed over again",
