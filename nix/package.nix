@@ -1,4 +1,4 @@
-{ lib, stdenv, rustPlatform, rustc, installShellFiles, runtimeShell, coreutils }:
+{ lib, stdenv, rustPlatform, rustc, installShellFiles, runtimeShell, coreutils, python3 }:
 
 let
   inherit (lib.importTOML ../Cargo.toml) package;
@@ -31,6 +31,9 @@ rustPlatform.buildRustPackage {
   cargoBuildFlags = [ "--bins" "--examples" ];
 
   doCheck = true;
+
+  # For the services in examples/handover
+  nativeCheckInputs = [ python3 ];
 
   # As `cargo run --example completions`, without compiling again
   postBuild = lib.optionalString canRun ''

@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod services;
 mod setup;
 mod survival;
 mod waiting;
