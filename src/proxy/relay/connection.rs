@@ -203,21 +203,11 @@ impl Relay {
 
     /// Carries one way.
     fn carry(&mut self, way: Way, carrying: &mut Carrying<'_>) {
-        if let Some(requests) = &mut self.requests {
-            if requests.turning.is_some() {
-                return;
-            }
-            let [up, down] = Way::BOTH.map(|way| requests.limit(way));
-            requests.carried = RequestProgress {
-                left: up.left(),
-                in_hand: self
-                    .up
-                    .in_passage(up.held())
-                    .saturating_sub(self.up.header_in_hand()) as u64,
-                has_passed_reply: self.down.has_passed(&down),
-                has_replies_ended: self.down.end.is_some(),
-            };
-        }
+        let progress = match &self.requests {
+            Some(requests) if !self.has_to_carry(way, requests) => return,
+            Some(requests) => self.progress(requests),
+            None => RequestProgress::default(),
+        };
         let [client, upstream] = carrying.sockets;
         let (client, upstream) = ((client, &mut self.client), (upstream, &mut self.upstream));
         let (direction, source, sink, back) = match way {
@@ -228,6 +218,7 @@ impl Relay {
             source,
             sink,
             requests: self.requests.as_deref_mut().map(|requests| (way, requests)),
+            progress,
             now: carrying.now,
         };
         let (bytes, has_more) = direction.turn(&mut endpoints, back);
@@ -237,6 +228,28 @@ impl Relay {
         }
         if has_more {
             carrying.turn.next = NextTurn::Again;
+        }
+    }
+
+    /// Whether there may be something to carry, or to find out.
+    fn has_to_carry(&self, way: Way, requests: &RequestTracking) -> bool {
+        let (direction, source) = match way {
+            Way::Up => (&self.up, &self.client),
+            Way::Down => (&self.down, &self.upstream),
+        };
+        let is_at_rest = direction.is_empty() && !source.is_readable;
+        requests.turning.is_none() && (!is_at_rest || requests.opaque().is_some())
+    }
+
+    /// How far the request under way and the last reply have come.
+    fn progress(&self, requests: &RequestTracking) -> RequestProgress {
+        let [up, down] = Way::BOTH.map(|way| requests.limit(way));
+        let in_hand = self.up.in_passage(up.held());
+        RequestProgress {
+            left: up.left(),
+            in_hand: in_hand.saturating_sub(self.up.header_in_hand()) as u64,
+            has_passed_reply: self.down.has_passed(&down),
+            has_replies_ended: self.down.end.is_some(),
         }
     }
 

@@ -11,7 +11,7 @@ use super::pipe::Pipe;
 use super::ready::{Ready, Receipt};
 use super::receive_limit::ReceiveLimit;
 use super::record;
-use super::request_tracking::RequestTracking;
+use super::request_tracking::{RequestProgress, RequestTracking};
 use super::rest::Rest;
 use super::switch::{Next, Switch};
 use crate::proxy::keep::account::Place;
@@ -39,6 +39,8 @@ pub(super) struct Endpoints<'a> {
     pub(super) sink: (BorrowedFd<'a>, &'a mut Ready),
     /// Which way this is, and the requests, if they are told apart.
     pub(super) requests: Option<(Way, &'a mut RequestTracking)>,
+    /// How far the request under way and the last reply have come, if they are told apart.
+    pub(super) progress: RequestProgress,
     pub(super) now: Uptime,
 }
 

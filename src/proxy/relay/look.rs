@@ -10,11 +10,24 @@ use super::direction::{Direction, End, Endpoints};
 use super::memory;
 use super::ready::Receipt;
 use super::record;
+use super::request_tracking::LookContext;
 use super::rest::Rest;
 use super::switch::Next;
 use crate::proxy::keep::account::Place;
 use crate::proxy::keep::{BUFFER, Way};
 use crate::proxy::requests::{LOOK_MAX, Look, More, Opaque};
+
+impl<'a> Endpoints<'a> {
+    /// What a look needs to know. `more`: whether more bytes may join those that are looked at.
+    fn look_context(&self, more: More) -> LookContext<'a> {
+        LookContext {
+            more,
+            sink: self.sink.0,
+            now: self.now,
+            progress: self.progress,
+        }
+    }
+}
 
 impl Direction {
     /// Finds out how far the direction may pass bytes on. None in hand may pass.
@@ -37,7 +50,7 @@ impl Direction {
         }
         let result = match requests.limit(*way).held() {
             0 if !ready.is_readable => Poll::Pending,
-            0 if requests.may_hold(*way) && !self.switch.is_by_pipe() => {
+            0 if requests.may_hold(*way, endpoints.progress) && !self.switch.is_by_pipe() => {
                 self.receive_and_look(endpoints)
             }
             0 => self.peek_and_look(endpoints),
@@ -91,7 +104,10 @@ impl Direction {
         let mut has_ended = false;
         loop {
             let (limit, may_hold) = match &endpoints.requests {
-                Some((way, requests)) => (requests.limit(*way), requests.may_hold(*way)),
+                Some((way, requests)) => (
+                    requests.limit(*way),
+                    requests.may_hold(*way, endpoints.progress),
+                ),
                 None => return Poll::Pending,
             };
             // Bytes before an end may mean something else than those before more.
@@ -109,7 +125,7 @@ impl Direction {
                 true => More::No,
                 false => More::MayCome,
             };
-            let (sink, now) = (endpoints.sink.0, endpoints.now);
+            let context = endpoints.look_context(more);
             let Some((way, requests)) = &mut endpoints.requests else {
                 return Poll::Pending;
             };
@@ -117,7 +133,7 @@ impl Direction {
                 // They are in a pipe: a process that did not tell requests apart has left them.
                 requests.set_opaque(Opaque::Unreadable);
             }
-            match requests.look(*way, bytes, more, sink, now) {
+            match requests.look(*way, bytes, context) {
                 Look::Passes => {
                     requests.pass(*way, 0);
                     return Poll::Ready(Ok(0));
@@ -213,23 +229,23 @@ impl Direction {
         bytes: &[u8],
         endpoints: &mut Endpoints<'_>,
     ) -> Poll<Result<usize, End>> {
-        let Some((way, requests)) = &mut endpoints.requests else {
-            return Poll::Pending;
-        };
-        let (_, ready) = &mut endpoints.source;
-        let (is_full, sink, now) = (bytes.len() == LOOK_MAX, endpoints.sink.0, endpoints.now);
-        let more = match is_full || ready.has_ended {
+        let is_full = bytes.len() == LOOK_MAX;
+        let more = match is_full || endpoints.source.1.has_ended {
             true => More::No,
             false => More::MayCome,
         };
-        match requests.look(*way, bytes, more, sink, now) {
+        let context = endpoints.look_context(more);
+        let Some((way, requests)) = &mut endpoints.requests else {
+            return Poll::Pending;
+        };
+        match requests.look(*way, bytes, context) {
             Look::Passes => {
                 let found = if is_full { 0 } else { bytes.len() };
                 requests.pass(*way, found);
                 return Poll::Ready(Ok(0));
             }
             // More is reported when it comes.
-            Look::NeedsMore => ready.is_readable = false,
+            Look::NeedsMore => endpoints.source.1.is_readable = false,
             Look::AwaitsReply => return self.await_reply(endpoints),
             Look::Surplus => {}
         }
@@ -259,7 +275,7 @@ impl Direction {
         endpoints: &mut Endpoints<'_>,
     ) -> Poll<Result<usize, End>> {
         let is_not_told = match &mut endpoints.requests {
-            Some((Way::Down, requests)) => requests.upstream_ended(),
+            Some((Way::Down, requests)) => requests.upstream_ended(endpoints.progress),
             Some((Way::Up, requests)) => {
                 requests.client_ended();
                 false

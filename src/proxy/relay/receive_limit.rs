@@ -8,10 +8,10 @@ pub(super) struct ReceiveLimit {
     /// Bytes up to there that are still to be received.
     left: u64,
     /// Bytes behind it that were received already. If there are any, none are left.
-    held: usize,
+    held: u32,
     /// Bytes that the last look has found in the socket; 0 if it has found as many as it could, so that there may be
     /// more, or has received them.
-    found: usize,
+    found: u32,
 }
 
 const NO_LIMIT: u64 = u64::MAX;
@@ -33,7 +33,7 @@ impl ReceiveLimit {
         Self {
             until: 0,
             left: 0,
-            held: bytes,
+            held: number(bytes as u64),
             found: 0,
         }
     }
@@ -47,7 +47,7 @@ impl ReceiveLimit {
                 NO_LIMIT => NO_LIMIT,
                 _ => until.saturating_sub(position),
             },
-            held: usize::try_from(held).unwrap_or(usize::MAX),
+            held: number(held),
             found: 0,
         }
     }
@@ -64,7 +64,7 @@ impl ReceiveLimit {
 
     /// The bytes that were received and may not pass yet.
     pub(super) fn held(&self) -> usize {
-        self.held
+        self.held as usize
     }
 
     /// Of `most` bytes, those that may be received now.
@@ -74,7 +74,7 @@ impl ReceiveLimit {
 
     /// Whether these bytes are all that the last look has found.
     pub(super) fn is_all(&self, bytes: usize) -> bool {
-        bytes == self.found
+        bytes == self.found as usize
     }
 
     /// Bytes up to this position may pass, `u64::MAX` for all. The look has found `found` bytes in the socket, or 0.
@@ -83,13 +83,13 @@ impl ReceiveLimit {
             NO_LIMIT => (self.left, self.held) = (NO_LIMIT, 0),
             _ => {
                 let more = until.saturating_sub(self.until);
-                let held = self.held.min(usize::try_from(more).unwrap_or(usize::MAX));
+                let held = self.held.min(number(more));
                 self.held -= held;
-                self.left = self.left.saturating_add(more - held as u64);
+                self.left = self.left.saturating_add(more - u64::from(held));
             }
         }
         self.until = until;
-        self.found = found;
+        self.found = number(found as u64);
     }
 
     /// These bytes were received within the limit.
@@ -104,8 +104,13 @@ impl ReceiveLimit {
     /// These bytes were received behind the limit.
     pub(super) fn hold(&mut self, bytes: usize) {
         debug_assert!(self.is_reached());
-        self.held += bytes;
+        self.held += number(bytes as u64);
     }
+}
+
+/// A number of bytes that are in a buffer or could be.
+fn number(bytes: u64) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

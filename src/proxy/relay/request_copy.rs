@@ -1,5 +1,6 @@
 //! The copy of a request, to be sent again if its upstream is lost before the reply.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// The bytes that all copies may have together: clients that ask much and get no reply would fill the memory.
@@ -8,20 +9,56 @@ const ALL_MAX: usize = 32 * 1024 * 1024;
 /// The number of bytes that all copies may still take.
 static LEFT: AtomicUsize = AtomicUsize::new(ALL_MAX);
 
-/// The copy of a request.
+thread_local! {
+    /// Copies that are not used now: the last one that was is the first to be used again, while the processor has it.
+    static POOL: RefCell<Vec<Box<RequestCopy>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The copies that a thread keeps for further use.
+const POOL_MAX: usize = 128;
+
+/// A request that has begun, and the copy of it, if it is short enough to be sent again.
 #[derive(Debug, Default)]
 pub(super) struct RequestCopy {
+    /// The bytes that the first look has let pass of the request.
+    length: u64,
     bytes: CopiedBytes,
     /// Whether it grows with what is received.
     is_growing: bool,
 }
 
 impl RequestCopy {
-    /// A request begins with these bytes. They are all of it, or the rest `is_growing`.
-    pub(super) fn begin(&mut self, bytes: &[u8], is_growing: bool) {
-        self.bytes.clear();
+    /// One of the thread's.
+    pub(super) fn of_pool() -> Box<Self> {
+        POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
+    }
+
+    /// It is not needed any more.
+    pub(super) fn give_back(mut self: Box<Self>) {
+        self.forget();
+        POOL.with_borrow_mut(|pool| {
+            if pool.len() < POOL_MAX {
+                pool.push(self);
+            }
+        });
+    }
+
+    /// A request of this length begins. These bytes are all that is copied of it.
+    pub(super) fn begin(&mut self, length: u64, bytes: &[u8]) {
+        self.forget();
+        self.length = length;
         self.bytes.extend(bytes);
-        self.is_growing = is_growing;
+    }
+
+    /// A request of this length begins with these bytes, and grows.
+    pub(super) fn begin_growing(&mut self, length: u64, bytes: &[u8]) {
+        self.begin(length, bytes);
+        self.is_growing = true;
+    }
+
+    /// The bytes that the first look has let pass.
+    pub(super) fn length(&self) -> u64 {
+        self.length
     }
 
     /// These bytes were received, `None` if they have not passed through memory.
@@ -33,13 +70,12 @@ impl RequestCopy {
         }
     }
 
-    /// It is not needed any more.
-    pub(super) fn forget(&mut self) {
+    fn forget(&mut self) {
         self.bytes.clear();
         self.is_growing = false;
     }
 
-    /// Reduces it to the first `length` bytes. Returns whether it has so many.
+    /// Reduces it to the first `length` bytes. Returns whether it has them.
     pub(super) fn reduce_to(&mut self, length: u64) -> bool {
         if (self.bytes.len() as u64) < length {
             return false;
@@ -48,13 +84,13 @@ impl RequestCopy {
         true
     }
 
-    /// Takes all bytes out.
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    /// The bytes.
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
         self.bytes.take()
     }
 }
 
-/// Short copies do not count, and keep their memory for the next request of their connection, in bytes.
+/// Short copies do not count, and keep their memory for the next request, in bytes.
 const SHORT: usize = 512;
 
 /// Bytes that count among those of all copies.
@@ -151,5 +187,29 @@ mod tests {
         copy.extend(b"x");
         copy.clear();
         assert_eq!((copy.len(), copy.0.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_copy_that_is_used_again_has_nothing_of_the_request_before() {
+        let mut copy = RequestCopy::of_pool();
+        copy.begin_growing(9, b"before");
+        copy.give_back();
+        let mut copy = RequestCopy::of_pool();
+        assert!(
+            copy.bytes.0.capacity() > 0,
+            "it is the one that was given back"
+        );
+        copy.begin(3, b"now");
+        copy.received(Some(b" and then"));
+        assert_eq!(copy.length(), 3);
+        assert!(!copy.reduce_to(4) && copy.reduce_to(2));
+        assert_eq!(copy.into_bytes(), b"no");
+    }
+
+    #[test]
+    fn a_thread_keeps_a_limited_number_of_copies() {
+        let copies: Vec<_> = (0..=POOL_MAX).map(|_| RequestCopy::of_pool()).collect();
+        { copies }.into_iter().for_each(RequestCopy::give_back);
+        assert_eq!(POOL.with_borrow(Vec::len), POOL_MAX);
     }
 }

@@ -52,30 +52,41 @@ enum RestWait {
     Limited,
 }
 
-/// The requests of a connection, and what is needed to send one again.
+/// What has to be known for a look besides the bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LookContext<'a> {
+    /// Whether more may join them.
+    pub(super) more: More,
+    /// Where they are going.
+    pub(super) sink: BorrowedFd<'a>,
+    pub(super) now: Uptime,
+    pub(super) progress: RequestProgress,
+}
+
+/// The requests of a connection, and what is needed to send one again. With many connections the processor fetches it
+/// anew for each request: two lines of its cache.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct RequestTracking {
     conversation: Conversation,
     /// How far each direction may receive.
     limits: [ReceiveLimit; 2],
     /// Where the state outlives the process.
     slot: Option<Slot>,
-    /// Of the request under way, if it is short enough to be sent again; empty otherwise, or once its reply has begun.
-    copy: RequestCopy,
-    /// How much of the request under way the first look has let pass; `None` if an earlier process has looked, or there
-    /// was another look.
-    length: Option<u64>,
+    /// Of the request under way, until its reply begins; `None` if its beginning is not known: an earlier process has
+    /// looked, or there was another look.
+    copy: Option<Box<RequestCopy>>,
     /// Whether no further request is begun.
     pub(super) is_held: bool,
     /// What was found out in this turn.
     pub(super) turning: Option<Turning>,
     /// Whether a part of a head or a line waits for its rest, each way.
     rests: [RestWait; 2],
-    /// How far the request under way and the last reply have come.
-    pub(super) carried: RequestProgress,
-    /// When the last reply was complete.
-    idle_since: Option<Uptime>,
+    /// When the last reply was complete. Before that, when the system started.
+    idle_since: Uptime,
 }
+
+const _: () = assert!(size_of::<RequestTracking>() == 128);
 
 impl RequestTracking {
     /// Nothing was said yet.
@@ -106,13 +117,11 @@ impl RequestTracking {
             conversation,
             limits: [ReceiveLimit::holding(0); 2],
             slot,
-            copy: RequestCopy::default(),
-            length: None,
+            copy: None,
             is_held: false,
             turning: None,
             rests: [RestWait::None; 2],
-            carried: RequestProgress::default(),
-            idle_since: None,
+            idle_since: Uptime::default(),
         }
     }
 
@@ -146,12 +155,12 @@ impl RequestTracking {
 
     /// Whether bytes may be received before they are looked at. Those of a request that would have to wait stay in
     /// the client's socket.
-    pub(super) fn may_hold(&self, way: Way) -> bool {
+    pub(super) fn may_hold(&self, way: Way, progress: RequestProgress) -> bool {
         match way {
             Way::Down => true,
-            Way::Up if self.carried.has_replies_ended => false,
+            Way::Up if progress.has_replies_ended => false,
             Way::Up if self.conversation.is_between_requests() => {
-                self.carried.has_passed_reply && !self.is_held
+                progress.has_passed_reply && !self.is_held
             }
             Way::Up => !self.conversation.request_is_whole(),
         }
@@ -172,19 +181,12 @@ impl RequestTracking {
         self.write_down();
     }
 
-    /// Looks at the bytes that wait, in the socket or [held](Self::hold). `sink`: where they are going.
-    pub(super) fn look(
-        &mut self,
-        way: Way,
-        bytes: &[u8],
-        more: More,
-        sink: BorrowedFd<'_>,
-        now: Uptime,
-    ) -> Look {
+    /// Looks at the bytes that wait, in the socket or [held](Self::hold).
+    pub(super) fn look(&mut self, way: Way, bytes: &[u8], context: LookContext<'_>) -> Look {
         let rest = self.rests[way as usize];
         let look = match way {
-            Way::Up => self.look_at_request(bytes, more, sink, now),
-            Way::Down => self.look_at_reply(bytes, more, now),
+            Way::Up => self.look_at_request(bytes, context),
+            Way::Down => self.look_at_reply(bytes, context),
         };
         self.rests[way as usize] = match (look, rest) {
             (Look::NeedsMore, RestWait::Limited) => RestWait::Limited,
@@ -195,19 +197,13 @@ impl RequestTracking {
         look
     }
 
-    fn look_at_request(
-        &mut self,
-        bytes: &[u8],
-        more: More,
-        upstream: BorrowedFd<'_>,
-        now: Uptime,
-    ) -> Look {
-        if self.carried.has_replies_ended {
+    fn look_at_request(&mut self, bytes: &[u8], context: LookContext<'_>) -> Look {
+        if context.progress.has_replies_ended {
             self.conversation.set_opaque(Opaque::AfterLast);
             return Look::Passes;
         }
         let was_between = self.conversation.is_between_requests();
-        if !self.carried.has_passed_reply && self.conversation.request_is_whole() {
+        if !context.progress.has_passed_reply && self.conversation.request_is_whole() {
             return Look::AwaitsReply;
         }
         if self.is_held && was_between {
@@ -215,18 +211,17 @@ impl RequestTracking {
             return Look::AwaitsReply;
         }
         let before = self.conversation.clone();
-        let look = self.conversation.look_at_request(bytes, more);
+        let look = self.conversation.look_at_request(bytes, context.more);
         let has_begun = was_between && look == Look::Passes && self.opaque().is_none();
         if !has_begun {
             if look == Look::Passes {
-                self.length = None;
-                self.copy.forget();
+                self.forget_copy();
             }
             return look;
         }
         let length = self.conversation.request_passes_until() - before.request_passes_until();
         let is_short = self.conversation.request_is_whole() && length <= REPEATED_MAX as u64;
-        if self.needs_another(is_short, upstream, now) {
+        if self.needs_another(is_short, context.sink, context.now) {
             self.conversation = before;
             self.turning = Some(Turning::Detach);
             return Look::AwaitsReply;
@@ -237,34 +232,39 @@ impl RequestTracking {
 
     /// A request of this length begins, as far as that is known: with these bytes.
     fn begin(&mut self, length: u64, bytes: &[u8]) {
-        self.length = Some(length);
+        let is_repeatable = self.conversation.request_is_whole() && length <= REPEATED_MAX as u64;
         let are_held = self.limit(Way::Up).held() > 0;
+        let copy = self.copy.get_or_insert_with(RequestCopy::of_pool);
         match bytes.get(..length as usize) {
-            _ if !self.conversation.request_is_whole() || length > REPEATED_MAX as u64 => {
-                self.copy.forget();
-            }
-            Some(whole) => self.copy.begin(whole, false),
-            None if are_held => self.copy.begin(bytes, true),
+            _ if !is_repeatable => copy.begin(length, &[]),
+            Some(whole) => copy.begin(length, whole),
+            None if are_held => copy.begin_growing(length, bytes),
             // Those that wait in the socket are received again.
-            None => self.copy.begin(&[], true),
+            None => copy.begin_growing(length, &[]),
+        }
+    }
+
+    fn forget_copy(&mut self) {
+        if let Some(copy) = self.copy.take() {
+            copy.give_back();
         }
     }
 
     /// This number of bytes was received: these, if they have passed through memory.
     pub(super) fn received(&mut self, way: Way, number: usize, bytes: Option<&[u8]>) {
         self.limits[way as usize].received(number);
-        if way == Way::Up {
-            self.copy.received(bytes);
+        if let (Way::Up, Some(copy)) = (way, &mut self.copy) {
+            copy.received(bytes);
         }
     }
 
-    fn look_at_reply(&mut self, bytes: &[u8], more: More, now: Uptime) -> Look {
-        let look = self.conversation.look_at_reply(bytes, more);
+    fn look_at_reply(&mut self, bytes: &[u8], context: LookContext<'_>) -> Look {
+        let look = self.conversation.look_at_reply(bytes, context.more);
         if look == Look::Passes {
-            self.copy.forget();
-            self.idle_since = Some(now);
+            self.forget_copy();
+            self.idle_since = context.now;
         }
-        let RequestProgress { left, in_hand, .. } = self.carried;
+        let RequestProgress { left, in_hand, .. } = context.progress;
         match look {
             Look::Surplus if left == 0 && in_hand == 0 => self.turning = Some(Turning::Detach),
             // The reply has come before the request was whole.
@@ -286,9 +286,7 @@ impl RequestTracking {
             return false;
         }
         let is_old = self.conversation.kind() == RequestKind::Http
-            && self
-                .idle_since
-                .is_none_or(|since| now.since(since) >= FRESH_AFTER);
+            && now.since(self.idle_since) >= FRESH_AFTER;
         let ends = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         is_old || poll_now(upstream, PollFlags::RDHUP).is_ok_and(|flags| flags.intersects(ends))
     }
@@ -301,8 +299,8 @@ impl RequestTracking {
 
     /// The upstream has ended or is broken, and all that it has sent was received. Returns whether the client is not
     /// told ([`Self::turning`] says what becomes of it).
-    pub(super) fn upstream_ended(&mut self) -> bool {
-        let RequestProgress { left, in_hand, .. } = self.carried;
+    pub(super) fn upstream_ended(&mut self, progress: RequestProgress) -> bool {
+        let RequestProgress { left, in_hand, .. } = progress;
         self.turning = match self.conversation.upstream_ended() {
             UpstreamEnd::BetweenRequests if left == 0 && in_hand == 0 => Some(Turning::Detach),
             UpstreamEnd::BeforeReply => self.after_loss(left, in_hand),
@@ -313,18 +311,20 @@ impl RequestTracking {
 
     /// What becomes of a request whose upstream was lost before its reply.
     fn after_loss(&mut self, left: u64, in_hand: u64) -> Option<Turning> {
-        let received = self.length?.saturating_sub(left);
+        let repetition = self.conversation.repetition();
+        let copy = self.copy.as_deref_mut()?;
+        let received = copy.length().saturating_sub(left);
         if received == 0 {
             // It still waits in the client's socket, or is held.
             return Some(Turning::Detach);
         }
-        let may_repeat = match self.conversation.repetition() {
+        let may_repeat = match repetition {
             Repeatable::Safe => true,
             Repeatable::IfUntouched => in_hand == received,
             Repeatable::Never => false,
         };
         // The rest is still to be received.
-        (may_repeat && self.copy.reduce_to(received)).then_some(Turning::Repeat)
+        (may_repeat && copy.reduce_to(received)).then_some(Turning::Repeat)
     }
 
     /// Whether the connection is between requests, if both directions have passed as far as they may.
@@ -364,7 +364,10 @@ impl RequestTracking {
 
     /// Takes the copy of the request under way, as far as it was received, to be sent again.
     pub(super) fn take_copy(&mut self) -> Vec<u8> {
-        self.copy.take()
+        self.copy
+            .take()
+            .map(|copy| copy.into_bytes())
+            .unwrap_or_default()
     }
 
     /// The client has said these bytes to another upstream, or while it had none: they come first of all. Those behind
