@@ -5,6 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
+use rustix::event::{PollFd, PollFlags};
 use serde_json::Value;
 
 use crate::support::*;
@@ -81,6 +82,14 @@ impl Setup {
         let proxy = unit.env("NOTIFY_SOCKET", "").spawn();
         eventually("it answers", || self.ctl(&["status"]).0 == 0);
         proxy
+    }
+
+    /// Waits until a client is in the queue of a server that does not run.
+    pub fn until_handed_over(&self) {
+        let mut queue = [PollFd::new(&self.queue, PollFlags::IN)];
+        let patience = PATIENCE.try_into().unwrap();
+        let ready = rustix::event::poll(&mut queue, Some(&patience)).unwrap();
+        assert_eq!(ready, 1, "nobody was handed over");
     }
 
     pub fn connect(&self) -> TcpStream {

@@ -40,7 +40,7 @@ fn a_server_that_comes_and_goes_all_the_time_loses_nobody() {
     for _ in 0..30 {
         let client = setup.connect();
         // A server without a client exits at once, and here nothing starts it again.
-        setup.open_becomes(1);
+        setup.until_handed_over();
         let unit = setup.server_unit().arg("--exit-idle-time=0");
         let server = unit.spawn();
         assert_eq!(hello(&client), "Hello world!");

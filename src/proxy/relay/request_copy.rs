@@ -9,9 +9,12 @@ const ALL_MAX: usize = 32 * 1024 * 1024;
 /// The number of bytes that all copies may still take.
 static LEFT: AtomicUsize = AtomicUsize::new(ALL_MAX);
 
+/// Copies that are not used now, in the boxes in which connections have them.
+type CopyPool = Vec<Box<RequestCopy>>;
+
 thread_local! {
-    /// Copies that are not used now: the last one that was is the first to be used again, while the processor has it.
-    static POOL: RefCell<Vec<Box<RequestCopy>>> = const { RefCell::new(Vec::new()) };
+    /// The last one that was used is the first to be used again, while the processor has it in its cache.
+    static POOL: RefCell<CopyPool> = const { RefCell::new(Vec::new()) };
 }
 
 /// The copies that a thread keeps for further use.
