@@ -1,7 +1,7 @@
 //! Notifying systemd: sd_notify(3). Does nothing without `NOTIFY_SOCKET`.
 //!
-//! Clients must not wait while systemd does not read, because it is busy or does not run. So what may be late
-//! (the status, a watchdog ping) is sent without waiting.
+//! Clients and the end must not wait while systemd does not read, because it is busy or does not run. So what may be late
+//! or may be missing (the status, a watchdog ping, that the end has begun) is sent without waiting.
 
 mod channel;
 
@@ -66,10 +66,10 @@ fn message(states: &[NotifyState<'_>]) -> Vec<u8> {
 }
 
 /// Sends a message without waiting. Returns false if sending it later may succeed.
-fn offer(channel: io::Result<Option<&Channel>>, state: NotifyState<'_>) -> bool {
+fn offer(channel: io::Result<Option<&Channel>>, states: &[NotifyState<'_>]) -> bool {
     let result = match channel {
         Ok(None) => return true,
-        Ok(Some(channel)) => channel.send(&message(&[state]), &[], SendFlags::DONTWAIT),
+        Ok(Some(channel)) => channel.send(&message(states), &[], SendFlags::DONTWAIT),
         Err(error) => Err(error),
     };
     match result {
@@ -101,7 +101,7 @@ pub(super) fn was_ready() -> bool {
 /// The sentence of `systemctl status`. Does not wait; returns false if it must be sent again later.
 pub fn status(status: &str) -> bool {
     // A line break in it would begin another message, sd_notify(3).
-    offer(systemd(), NotifyState::Status(&sentence(status)))
+    offer(systemd(), &[NotifyState::Status(&sentence(status))])
 }
 
 /// `RELOADING=1`; [`ready`] follows. Since systemd 253 it needs the time of the monotonic clock.
@@ -111,21 +111,24 @@ pub fn reloading() {
     send(&states);
 }
 
-/// `STOPPING=1`: the end has begun.
+/// `STOPPING=1`: the end has begun. Does not wait: systemd notices the end itself.
 pub fn stopping(status: &str) {
     let status = sentence(status);
-    send(&[NotifyState::Stopping, NotifyState::Status(&status)]);
+    offer(
+        systemd(),
+        &[NotifyState::Stopping, NotifyState::Status(&status)],
+    );
 }
 
-/// Asks for `by` more time to stop, from now on.
+/// Asks for `by` more time to stop, from now on. Does not wait: the caller asks again and again.
 pub fn extend_timeout(by: Duration) {
     let micros = u32::try_from(by.as_micros()).unwrap_or(u32::MAX);
-    send(&[NotifyState::ExtendTimeoutUsec(micros)]);
+    offer(systemd(), &[NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
 /// Pings the watchdog. Does not wait; returns false if it must be sent again later.
 pub fn watchdog() -> bool {
-    offer(systemd(), NotifyState::Watchdog)
+    offer(systemd(), &[NotifyState::Watchdog])
 }
 
 /// Why systemd does not keep descriptors.
@@ -191,7 +194,7 @@ mod tests {
             (libc::ENOENT, false),
         ] {
             let channel = Err(io::Error::from_raw_os_error(number));
-            assert_eq!(!offer(channel, NotifyState::Watchdog), again, "{number}");
+            assert_eq!(!offer(channel, &[NotifyState::Watchdog]), again, "{number}");
         }
     }
 
@@ -201,7 +204,7 @@ mod tests {
         let path = directory.path().join("notify");
         let systemd = UnixDatagram::bind(&path).unwrap();
         let channel = Channel::to(path.as_os_str().as_bytes()).unwrap();
-        let offer = |text: &str| offer(Ok(Some(&channel)), NotifyState::Status(&sentence(text)));
+        let offer = |text: &str| offer(Ok(Some(&channel)), &[NotifyState::Status(&sentence(text))]);
         let count = (0..100_000).take_while(|_| offer("busy\n")).count();
         assert!(count < 100_000, "the queue has a limit");
         let mut buffer = [0; 100];

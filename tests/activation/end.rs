@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -62,6 +63,26 @@ fn with_an_idle_time_of_zero_no_client_is_lost_over_many_starts() {
         starts.fetch_add(1, Relaxed);
     }
     clients.join().unwrap();
+}
+
+#[test]
+fn it_ends_although_nobody_reads_what_it_tells_systemd() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("notify");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(PATIENCE)).unwrap();
+    let unit = Unit::new(SERVER).listener(&mut None);
+    let mut server = unit.env("NOTIFY_SOCKET", path.to_str().unwrap()).spawn();
+    let mut message = [0; 100];
+    let count = systemd.recv(&mut message).unwrap();
+    assert!(message[..count].starts_with(b"READY=1"));
+    let other = UnixDatagram::unbound().unwrap();
+    other.set_nonblocking(true).unwrap();
+    while other.send_to(b"STATUS=", &path).is_ok() {}
+    server.signal(libc::SIGTERM);
+    eventually("it ends", || !server.is_running());
+    let (status, log) = server.ends();
+    assert!(status.success(), "{log}");
 }
 
 #[test]

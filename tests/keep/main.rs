@@ -5,6 +5,7 @@
 
 mod carrier;
 mod cost;
+mod forking;
 mod http;
 mod kinds;
 mod manager;

@@ -13,7 +13,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::forking;
 use crate::sockets::{Kind, Place};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
@@ -143,7 +145,7 @@ impl Manager {
             "for p in $(pgrep -g {group}); do cat /proc/$p/comm; \
              grep -E '^(Rss|Private_Dirty|VmPTE)' /proc/$p/smaps_rollup /proc/$p/status; done"
         );
-        let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+        let output = forking::output(Command::new("sh").args(["-c", &command])).unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -245,7 +247,7 @@ impl Manager {
         };
         // SAFETY: between fork and exec only system calls are made.
         unsafe { command.pre_exec(place) };
-        let child = command.spawn();
+        let child = forking::spawn(&mut command);
         self.child = Some(child.expect("the process cannot be started (as another user, perhaps)"));
         for copy in copies {
             // SAFETY: it was made above, and nothing else has it.
@@ -347,6 +349,10 @@ fn listen(notify: &UnixDatagram, store: &Store, room: &AtomicUsize, ready: &Send
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(64))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(&mut buffer)];
+        if poll(&mut [PollFd::new(notify, PollFlags::IN)], None).is_err() {
+            continue;
+        }
+        let _in_hand = forking::not_now();
         let Ok(message) = recvmsg(notify, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC) else {
             return;
         };

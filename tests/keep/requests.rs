@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use crate::forking;
 use crate::http::{HttpService, ask};
 use crate::manager::{Kill, Manager, Program};
 use crate::repeated::until;
@@ -65,11 +66,9 @@ fn requests(from: Kind, service: &HttpService, kills: bool, locks: bool) -> u64 
 }
 
 pub fn ctl(control: &std::path::Path, arguments: &[&str]) -> io::Result<std::process::Output> {
-    Command::new(env!("CARGO_BIN_EXE_disnix-tcp-proxyctl"))
-        .arg("--control")
-        .arg(control)
-        .args(arguments)
-        .output()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_disnix-tcp-proxyctl"));
+    command.arg("--control").arg(control).args(arguments);
+    forking::output(&mut command)
 }
 
 #[test]

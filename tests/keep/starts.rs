@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
+use crate::forking;
 use crate::manager::{Kill, Manager, Program};
 use crate::sockets::Kind;
 use crate::upstream::Upstream;
@@ -49,8 +50,7 @@ fn a_saved_target_that_is_of_no_use_ends_no_connection_and_another_one_can_be_se
         }
         let mut ctl = Command::new(env!("CARGO_BIN_EXE_disnix-tcp-proxyctl"));
         ctl.arg("--control").arg(manager.control());
-        let output = ctl.args(["set-target", &upstream.target()]).output();
-        let output = output.unwrap();
+        let output = forking::output(ctl.args(["set-target", &upstream.target()])).unwrap();
         assert!(output.status.success(), "{how}: {output:?}");
         drop(waiting);
         if how != "contradiction" {

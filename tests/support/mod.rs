@@ -8,6 +8,7 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
@@ -33,7 +34,7 @@ pub struct Unit {
 /// A program that runs. It is killed when this is dropped.
 pub struct Running {
     child: Child,
-    notify: UnixDatagram,
+    notifications: Receiver<String>,
     directory: TempDir,
     seen: Vec<String>,
 }
@@ -43,7 +44,6 @@ impl Unit {
         let directory = tempfile::tempdir().unwrap();
         let notify_path = directory.path().join("notify");
         let notify = UnixDatagram::bind(&notify_path).unwrap();
-        notify.set_read_timeout(Some(PATIENCE)).unwrap();
         // Only the new process knows its number.
         let mut command = Command::new("/bin/sh");
         command
@@ -142,7 +142,7 @@ impl Unit {
         let child = self.command.stderr(Stdio::piped()).spawn().unwrap();
         Running {
             child,
-            notify: self.notify,
+            notifications: read_notifications(self.notify),
             directory: self.directory,
             seen: Vec::new(),
         }
@@ -227,9 +227,8 @@ impl Running {
 
     /// Waits for a notification to systemd; returns it. Each is looked at once.
     pub fn until(&mut self, wanted: impl Fn(&str) -> bool) -> String {
-        let mut buffer = [0; 4096];
         loop {
-            let Ok(count) = self.notify.recv(&mut buffer) else {
+            let Ok(message) = self.notifications.recv_timeout(PATIENCE) else {
                 let mut log = String::new();
                 let _ = self.child.kill();
                 let _ = self.child.stderr.take().unwrap().read_to_string(&mut log);
@@ -238,7 +237,6 @@ impl Running {
                     self.seen
                 );
             };
-            let message = String::from_utf8_lossy(&buffer[..count]).into_owned();
             self.seen.push(message.clone());
             if wanted(&message) {
                 return message;
@@ -248,16 +246,13 @@ impl Running {
 
     /// Waits until it is ready or has ended; whether it is ready.
     pub fn gets_ready(&mut self) -> bool {
-        let soon = Some(Duration::from_millis(5));
-        self.notify.set_read_timeout(soon).unwrap();
-        let mut buffer = [0; 4096];
+        let soon = Duration::from_millis(5);
         let mut is_ready = false;
         eventually("it is ready or has ended", || {
-            let message = self.notify.recv(&mut buffer).map(|count| &buffer[..count]);
-            is_ready = message.is_ok_and(|message| message.starts_with(b"READY=1"));
+            let message = self.notifications.recv_timeout(soon);
+            is_ready = message.is_ok_and(|message| message.starts_with("READY=1"));
             is_ready || !self.is_running()
         });
-        self.notify.set_read_timeout(Some(PATIENCE)).unwrap();
         is_ready
     }
 
@@ -283,10 +278,29 @@ impl Running {
     }
 }
 
+/// Reads all notifications at once, as systemd does, until an empty one: while nobody reads, a program that sends another
+/// one waits.
+fn read_notifications(socket: UnixDatagram) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = socket.recv(&mut buffer) {
+            let message = String::from_utf8_lossy(&buffer[..count]).into_owned();
+            if sender.send(message).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if let Ok(socket) = UnixDatagram::unbound() {
+            let _ = socket.send_to(b"", self.directory.path().join("notify"));
+        }
     }
 }
 
