@@ -12,7 +12,7 @@ pub async fn run(proxy: &NamedProxy, id: u64, as_json: bool) -> Result<(), CtlFa
     let parameters = ConnectionParameters { id };
     let reply = proxy.ask_once(ANSWER_TIME, "CloseConnection", parameters);
     let _: Value = reply.await?;
-    let text = format_args!("connection {id} was reset");
+    let text = format!("connection {id} was reset");
     output::done(as_json, &json!({ "id": id }), text);
     Ok(())
 }

@@ -21,7 +21,7 @@ pub async fn run(
             wait::complete(proxy, call, None, as_json).await?
         }
     };
-    let text = format_args!(
+    let text = format!(
         "new connections go to {}; {}",
         options.target,
         progress(&reply)

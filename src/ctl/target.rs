@@ -17,7 +17,7 @@ pub async fn run(
     as_json: bool,
 ) -> Result<(), CtlFailure> {
     let reply = set(proxy, parameters(target, wait)).await?;
-    let text = format_args!("new connections go to {}", reply.target);
+    let text = format!("new connections go to {}", reply.target);
     output::done(as_json, &reply, text);
     Ok(())
 }

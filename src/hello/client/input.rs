@@ -2,12 +2,12 @@
 //!
 //! A thread of its own reads it, because that blocks. The thread ends with the program.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::mpsc as turns;
 use std::thread;
 
+use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
-use rustyline::{DefaultEditor, ExternalPrinter};
 use tokio::sync::mpsc;
 
 use super::failure::ClientFailure;
@@ -18,8 +18,6 @@ pub struct Input {
     pieces: mpsc::Receiver<Piece>,
     /// Lets the terminal's thread prompt.
     turns: Option<turns::Sender<()>>,
-    /// Prints above the prompt.
-    printer: Option<Box<dyn ExternalPrinter>>,
     is_prompted: bool,
 }
 
@@ -31,7 +29,6 @@ impl Input {
         Self {
             pieces,
             turns: None,
-            printer: None,
             is_prompted: false,
         }
     }
@@ -40,15 +37,12 @@ impl Input {
     pub fn terminal() -> Result<Self, ClientFailure> {
         let unusable = |error: ReadlineError| ClientFailure::Input(error.to_string());
         let mut editor = DefaultEditor::new().map_err(unusable)?;
-        // Some terminals are too simple for it.
-        let printer = editor.create_external_printer().ok();
         let (sender, pieces) = mpsc::channel(1);
         let (turns, prompts) = turns::channel();
         thread::spawn(move || prompt(&mut editor, &prompts, &sender));
         Ok(Self {
             pieces,
             turns: Some(turns),
-            printer: printer.map(|printer| Box::new(printer) as Box<dyn ExternalPrinter>),
             is_prompted: false,
         })
     }
@@ -72,11 +66,14 @@ impl Input {
         self.turns.is_some()
     }
 
-    /// Prints a text above the prompt, if there is one.
-    pub fn notify(&mut self, text: &str) {
-        if let Some(printer) = &mut self.printer {
+    /// Prints a text below the prompt, if there is one.
+    ///
+    /// The editor could print it above the prompt. But with that `ExternalPrinter`, rustyline before version 19 waits
+    /// for the next key whenever it has read several at once.
+    pub fn notify(&self, text: &str) {
+        if self.is_person() {
             // If it fails, the failure of the session says the same.
-            let _ = printer.print(format!("{text}\n"));
+            let _ = writeln!(io::stdout(), "\n{text}");
         }
     }
 }
