@@ -1,7 +1,10 @@
 """Connections that must outlive the proxy: a verified load, and the disturbances of the proxy."""
 
 import collections
+import contextlib
+import os
 import re
+import struct
 import subprocess
 from dataclasses import dataclass
 
@@ -120,5 +123,21 @@ def another_program(host, path="/usr/bin/disnix-tcp-proxy"):
     return old, new
 
 
-__all__ = ["HEAD", "KILLS_FOR_ONE", "KeepingTest", "KillDuringRestore", "KillEverything", "KillMain",
-           "PROXY", "Restart", "Run", "Upgrade", "another_build", "another_program"]
+def leave_another_layout(host, pid):
+    """Gives the table of the proxy that runs the number of another layout. Only the next process reads it, and takes
+    the table for that of a version that it does not understand."""
+    descriptors = host.machine.path(f"/proc/{pid}/fd")
+    for number in os.listdir(descriptors):
+        # Others may be closed at any time.
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(descriptors / number).startswith("/memfd:kept-connections"):
+                # The head in src/proxy/keep/table/layout.rs: eight bytes that say what it is, then the number.
+                with open(descriptors / number, "r+b", buffering=0) as table:
+                    if table.read(8) == b"kept-tcp":
+                        table.write(struct.pack("=I", 99))
+                        return
+    raise AssertionError(f"process {pid} has no table")
+
+
+__all__ = ["HEAD", "KILLS_FOR_ONE", "KeepingTest", "KillDuringRestore", "KillEverything", "KillMain", "PROXY",
+           "Restart", "Run", "Upgrade", "another_build", "another_program", "leave_another_layout"]

@@ -4,7 +4,7 @@ import re
 
 from lab import case, journal, packages, prerequisites
 from lab.case import HostTest, heavy
-from lab.keeping import KeepingTest, another_program
+from lab.keeping import KeepingTest, another_program, leave_another_layout
 from lab.packages import EXAMPLE, PROXY, UpgradeOfPackage
 from lab.subjects import Ours
 
@@ -160,6 +160,29 @@ class Package(PackageTest):
         find = ["find", "/etc", "/usr", "/var", "/run", "(", "-name", "*disnix*", "-o", "-name", "hello-world*", ")"]
         found = self.host.result([*find, "-print"]).stdout.splitlines()
         return [path for path in found if not path.startswith(RECORDS)]
+
+    def test_going_back_to_another_layout_resets_connections_says_so_and_serves(self):
+        self.install()
+        newer = self.another_version()
+        packages.install(self.host, newer)
+        self.start_default()
+        self.start_web()
+        self.ctl("--instance", "web", "lock")
+        with self.host.client(PORT) as kept, self.host.client(PORT_OF_WEB) as waiting:
+            self.assertEqual(kept.ask("hello"), "Hello world!")
+            for unit in (SERVICE, "disnix-tcp-proxy@web.service"):
+                leave_another_layout(self.host, self.host.main_pid(unit))
+            self.install(PROXY)
+            said = self.host.journal.wait(message_id=journal.NOT_KEPT, unit=SERVICE)
+            self.assertIn("a version has left connections that this one does not understand", said["MESSAGE"])
+            self.assertTrue(kept.is_reset())
+            self.ctl("--instance", "web", "unlock")
+            self.assertEqual(waiting.ask("hello"), "Hello world!")
+        # The new table keeps what comes now.
+        with self.host.client(PORT) as client:
+            self.assertEqual(client.ask("hello"), "Hello world!")
+            packages.install(self.host, newer)
+            self.assertEqual(client.ask("hello"), "Hello world!")
 
 
 class Upgrades(PackageTest, KeepingTest):
