@@ -31,6 +31,8 @@ def main():
             raise Unmet(f"no test has a name with {arguments.k!r} in it")
         prerequisites.ensure()
         binaries = prerequisites.build()
+        needs_debs = any(task.needs_debs for task in tasks)
+        tools = packages.begin() if needs_debs else None
         versions = sorted({task.version for task in tasks} - {case.NO_SYSTEMD})
         bases = {version: roots.root(version) for version in versions}
         cgroup.sweep()
@@ -38,7 +40,7 @@ def main():
         if any(task.needs_package for task in tasks):
             # Compiled once, outside the time of any test.
             nix.Nix().build(prerequisites.PROJECT / "default.nix", "disnix-proxy-example")
-        debs = packages.build() if any(task.needs_debs for task in tasks) else {}
+        debs = packages.build(tools) if needs_debs else {}
         layers = {version: _installed(version, bases[version], binaries, live)
                   for version in versions}
     except (Unmet, nix.NixFailed) as unmet:

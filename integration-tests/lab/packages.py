@@ -3,19 +3,36 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 
-from lab import prerequisites, roots
+from lab import namespaces, prerequisites, roots
 from lab.disturbances import Disturbance
 from lab.errors import Unmet
 
 PROXY, EXAMPLE = "disnix-tcp-proxy", "disnix-tcp-proxy-example"
 
 
-def build():
+def begin():
+    """Begins to install cargo-deb if it is missing; `build` waits for the end of that. It may take a minute, in which
+    the roots are made."""
+    if shutil.which("cargo-deb", path=_path()):
+        return None
+    print("installing cargo-deb", flush=True)
+    # It packs four programs only: it need not be fast. Without its default features it needs no library for xz, but the
+    # program.
+    install = [prerequisites.cargo(), "install", "--quiet", "--locked", "--debug", "--no-default-features",
+               f"--root={_tools()}", "cargo-deb"]
+    return subprocess.Popen(install, env=dict(os.environ, CARGO_PROFILE_DEV_DEBUG="false"),
+                            preexec_fn=lambda: namespaces.die_with_parent(signal.SIGKILL))
+
+
+def build(installation):
     """Builds them as a release is built, but without the name of a commit, so that what has been compiled is used.
     Returns their files by their names."""
-    environment = dict(os.environ, PATH=_path_with_cargo_deb(), DISNIX_BUILD_COMMIT="")
+    if installation and installation.wait() != 0:
+        raise Unmet("`cargo install cargo-deb` failed")
+    environment = dict(os.environ, PATH=_path(), DISNIX_BUILD_COMMIT="")
     done = subprocess.run([prerequisites.PROJECT / "packaging/deb/build"], env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         raise Unmet(f"packaging/deb/build failed:\n{done.stderr.strip()}")
@@ -23,17 +40,12 @@ def build():
     return {field(file, "Package"): file for file in files}
 
 
-def _path_with_cargo_deb():
-    tools = roots.cache_directory().parent / "tools"
-    path = f"{os.environ['PATH']}:{prerequisites.cargo().parent}:{tools}/bin"
-    if not shutil.which("cargo-deb", path=path):
-        print("installing cargo-deb", flush=True)
-        # Without its default features it needs no library for xz, but the program.
-        install = [prerequisites.cargo(), "install", "--quiet", "--locked", "--no-default-features",
-                   f"--root={tools}", "cargo-deb"]
-        if subprocess.run(install).returncode != 0:
-            raise Unmet("`cargo install cargo-deb` failed")
-    return path
+def _tools():
+    return roots.cache_directory().parent / "tools"
+
+
+def _path():
+    return f"{os.environ['PATH']}:{prerequisites.cargo().parent}:{_tools()}/bin"
 
 
 def field(package, name):
