@@ -1,6 +1,8 @@
 """The Debian packages on hosts that have nothing of the project: installed, upgraded, removed, purged."""
 
 import re
+import subprocess
+import unittest
 
 from lab import case, journal, packages, prerequisites
 from lab.case import HostTest, heavy
@@ -50,6 +52,34 @@ class PackageTest(HostTest):
     def start_default(self):
         self.host.systemctl("enable", "--now", "hello-world-server.socket", *SOCKETS)
         self.ctl("--instance", "default", "set-target", "127.0.0.1:5000")
+
+
+class CLibrary(unittest.TestCase):
+    """Which C library the packages need: Debian 12 has 2.36, Ubuntu 24.04 2.39, Debian 13 2.41."""
+
+    versions = (case.NO_SYSTEMD,)
+    needs_debs = True
+
+    def test_that_of_debian_12_is_enough_and_the_package_names_what_it_needs(self):
+        for package, programs in ((PROXY, prerequisites.PROGRAMS[2:]), (EXAMPLE, prerequisites.PROGRAMS[:2])):
+            depends = packages.field(case.surroundings.debs[package], "Depends")
+            asked = number(re.search(r"\blibc6 \(>= ([0-9.]+)", depends)[1])
+            for program in programs:
+                needed = max(map(number, self.symbol_versions(program)))
+                self.assertLessEqual(needed, asked, f"{program}: {depends}")
+            self.assertLessEqual(asked, (2, 36), depends)
+            self.assertRegex(depends, r"\blibgcc-s1\b")
+
+    def symbol_versions(self, program):
+        """The versions of the C library whose symbols a program uses."""
+        path = prerequisites.target_directory() / "release" / program
+        shown = subprocess.run(["objdump", "-p", path], check=True, capture_output=True, text=True).stdout
+        return re.findall(r"GLIBC_([0-9.]+)", shown)
+
+
+def number(version):
+    """A version to compare."""
+    return tuple(map(int, version.split(".")))
 
 
 class Package(PackageTest):
