@@ -11,6 +11,8 @@
 //! Imports run downwards only. Modules on one line do not import from each other, files do not import in
 //! circles, and no file imports from the file of a module that it is in. `tests/layers` reads this list and
 //! enforces that. The programs in `src/bin` are above. `doc/architecture.md` has the laws and the paths.
+//!
+//! For services outside this project: [`service::server`], and `doc/service-in-rust.md`.
 
 pub mod ctl;
 pub mod hello;

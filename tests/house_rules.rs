@@ -189,6 +189,14 @@ fn no_function_is_longer_than_60_lines() {
 }
 
 #[test]
+fn the_service_that_is_made_with_the_library_has_at_most_30_lines() {
+    let examples = sources("examples");
+    let example = |source: &&SourceFile| source.path == "examples/echo-server.rs";
+    let lines = examples.iter().find(example).unwrap().text.lines().count();
+    assert!(lines <= 30, "{lines}");
+}
+
+#[test]
 fn no_two_types_have_the_same_name() {
     expect_none(namesakes(&sources("src")));
 }

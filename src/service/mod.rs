@@ -1,12 +1,14 @@
 //! What any socket-activated service needs; nothing here knows of proxies.
 //!
+//! For a service of your own, [`server`] is the beginning.
+//!
 //! - options: `address`, `grammar`, `timespan`, `command_line`, `variables`;
 //! - listeners: `activation` (from systemd), `predecessor` (from another process), `binding` (new ones),
 //!   `listener`, `socket`, `exhausted` (descriptors have run out);
 //! - clients: `arrival`, `handover` (from another process), `client_socket`, `stream`, `ending`;
 //! - upstreams: `happy_eyeballs`, `connecting`, `congestion`, `leads_to`;
 //! - files: `directory`, `path_check`, `socket_file`;
-//! - the life cycle: `serve`, `idle`, `drain`, `signals`, `notify`;
+//! - the life cycle: `server` (of one that serves each client in a task), `serve`, `idle`, `drain`, `signals`, `notify`;
 //! - threads: `poller`, `inbox`, `mutex`, `processors`, `alarm`;
 //! - messages: `log`, `event`, `plural`, `printable`, `varlink`, `rights`;
 //! - programs: `program`, `version`, `execution` (what they can execute), `clock`, `kernel`;
@@ -36,7 +38,7 @@ pub(crate) mod inbox;
 pub mod kernel;
 pub(crate) mod leads_to;
 pub(crate) mod listener;
-pub(crate) mod log;
+pub mod log;
 #[cfg(test)]
 pub(crate) mod loopback;
 pub(crate) mod mutex;
@@ -50,6 +52,7 @@ pub(crate) mod processors;
 pub mod program;
 pub mod rights;
 pub(crate) mod serve;
+pub mod server;
 pub(crate) mod signals;
 pub(crate) mod socket;
 pub(crate) mod socket_file;

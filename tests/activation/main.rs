@@ -1,10 +1,12 @@
-//! Sockets from systemd, readiness, idle exit and the end: what both daemons promise to systemd.
+//! Sockets from systemd, readiness, idle exit and the end: what both daemons promise to systemd, and
+//! a service that is made with the library.
 
 #[path = "../support/mod.rs"]
 mod support;
 
 mod end;
 mod inherited;
+mod library;
 mod own;
 mod start;
 

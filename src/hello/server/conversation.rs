@@ -1,13 +1,12 @@
 //! The conversation with one client.
 
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use tokio::time::timeout;
 
 use crate::hello::protocol::{Lines, Request, Response};
-use crate::service::stream::Stream;
+use crate::service::server::ServedClient;
 
 /// The size in bytes at which collected answers are sent.
 const ANSWERS: usize = 4096;
@@ -18,11 +17,11 @@ const FAREWELL_BYTES: usize = 1024 * 1024;
 const FAREWELL_TIME: Duration = Duration::from_secs(2);
 
 /// Answers a client until its half-close or its `quit`.
-pub(super) async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) -> io::Result<()> {
+pub(super) async fn converse(client: &ServedClient, greeting: &str) -> io::Result<()> {
     let mut lines = Lines::default();
     let mut buffer = [0; 2048];
     loop {
-        let count = stream.receive(&mut buffer).await?;
+        let count = client.receive(&mut buffer).await?;
         lines.push(&buffer[..count]);
         let mut answers = String::new();
         // At the end of the conversation: whether the client is refused.
@@ -44,27 +43,27 @@ pub(super) async fn converse(stream: &Stream<BorrowedFd<'_>>, greeting: &str) ->
                 None => break (count == 0).then_some(false),
             }
             if answers.len() >= ANSWERS {
-                stream.send_all(answers.as_bytes()).await?;
+                client.send_all(answers.as_bytes()).await?;
                 answers.clear();
             }
         };
-        stream.send_all(answers.as_bytes()).await?;
+        client.send_all(answers.as_bytes()).await?;
         match refused {
             None => {}
             Some(false) => return Ok(()),
-            Some(true) => return say_farewell(stream).await,
+            Some(true) => return say_farewell(client).await,
         }
     }
 }
 
 /// Lets a refused client read why, before the connection is closed.
-async fn say_farewell(stream: &Stream<BorrowedFd<'_>>) -> io::Result<()> {
-    stream.shutdown_write()?;
+async fn say_farewell(client: &ServedClient) -> io::Result<()> {
+    client.shutdown_write()?;
     let mut left = FAREWELL_BYTES;
     let mut buffer = [0; 2048];
     let reading = async {
         while left > 0 {
-            match stream.receive(&mut buffer).await? {
+            match client.receive(&mut buffer).await? {
                 0 => break,
                 count => left = left.saturating_sub(count),
             }

@@ -10,8 +10,7 @@ use crate::service::program::Failure;
 use crate::service::serve::Service;
 
 #[derive(Default)]
-pub struct Server {
-    pub greeting: String,
+pub struct ServerState {
     pub connections_max: usize,
     pub open: AtomicUsize,
     pub accepted: AtomicU64,
@@ -28,7 +27,7 @@ pub struct Server {
     pub room: Notify,
 }
 
-impl Service for Server {
+impl Service for ServerState {
     fn may_accept(&self) -> bool {
         let obstacles = [&self.stopping, &self.resting, &self.paused];
         !obstacles.iter().any(|flag| flag.load(Relaxed)) && self.open() < self.connections_max
