@@ -9,7 +9,10 @@ use crate::recorder::Recorder;
 /// The longest line, in characters.
 pub const WIDTH: usize = 80;
 
-/// Where what happens begins, behind the time and a word for it.
+/// The longest word for a step.
+pub const WORD: usize = 9;
+
+/// Where what happens begins, behind the time and the word.
 const INDENT: usize = 20;
 
 /// Prints the narration.
@@ -34,13 +37,7 @@ impl Narrator {
 
     /// A step, with a word for it.
     pub fn tell(&self, word: &str, what: &str) {
-        let time = format!("{:6.2} s", self.recorder.now().as_secs_f64());
-        let lines = wrapped(what, WIDTH - INDENT);
-        println!(
-            "{}  {word:<9} {}",
-            self.style.dim(&time),
-            lines.join(&format!("\n{:INDENT$}", ""))
-        );
+        println!("{}", step(self.style, self.recorder.now(), word, what));
     }
 
     /// An explanation.
@@ -49,6 +46,13 @@ impl Narrator {
             println!("{:INDENT$}{}", "", self.style.dim(&line));
         }
     }
+}
+
+/// The lines of a step.
+fn step(style: Style, at: Duration, word: &str, what: &str) -> String {
+    let time = style.dim(&format!("{:6.2} s", at.as_secs_f64()));
+    let what = wrapped(what, WIDTH - INDENT).join(&format!("\n{:INDENT$}", ""));
+    format!("{time}  {word:<WORD$} {what}")
 }
 
 /// Bold, dim and colours, if standard output is a terminal that wants them.
@@ -150,6 +154,24 @@ mod tests {
         }
         assert_eq!(wrapped("", 10), [""]);
         assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+    }
+
+    #[test]
+    fn a_step_fits_80_columns_at_its_widest() {
+        let (at, word) = (Duration::from_secs(100), "unnoticed");
+        assert_eq!(word.len(), WORD);
+        let style = Style { colour: false };
+        for letters in 1..=WIDTH - INDENT {
+            let what = format!("{} ", "x".repeat(letters)).repeat(9);
+            let text = step(style, at, word, &what);
+            let widest = text.lines().map(|line| line.trim_end().chars().count());
+            assert!(widest.max().is_some_and(|width| width <= WIDTH), "{text}");
+            assert!(
+                text.lines()
+                    .skip(1)
+                    .all(|line| line.starts_with(&" ".repeat(INDENT)))
+            );
+        }
     }
 
     #[test]

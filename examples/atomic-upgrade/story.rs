@@ -14,7 +14,7 @@ use tokio::time;
 
 use crate::Fallible;
 use crate::clients::{self, Crowd, Guest};
-use crate::narrator::{Narrator, counted, spoken};
+use crate::narrator::{Narrator, WORD, counted, spoken};
 use crate::programs::Programs;
 use crate::record::{Record, Version, Who};
 use crate::recorder::Recorder;
@@ -53,9 +53,10 @@ type Drained = JoinHandle<Fallible<GateReply>>;
 
 /// A line of the narration: `tell!(show, "word", "format", …)`.
 macro_rules! tell {
-    ($show:expr, $word:literal, $($text:tt)+) => {
+    ($show:expr, $word:literal, $($text:tt)+) => {{
+        const { assert!($word.len() <= WORD) };
         $show.narrator.tell($word, &format!($($text)+))
-    };
+    }};
 }
 use tell;
 

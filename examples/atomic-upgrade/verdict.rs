@@ -10,9 +10,9 @@ use crate::story::phase;
 /// A line for each phase, and the sum: the clients served, by version, and their waits.
 pub fn table(record: &Record) -> String {
     let mut rows = vec![
-        ["", "", "", "", "served by", "", "", "most", "longest"].map(str::to_owned),
+        ["", "", "", "", "served", "served", "", "most", "longest"].map(str::to_owned),
         [
-            "phase", "from", "lasted", "came", "v1", "v2", "failed", "waiting", "wait",
+            "phase", "from", "lasted", "came", "by v1", "by v2", "failed", "waiting", "wait",
         ]
         .map(str::to_owned),
     ];
@@ -48,32 +48,34 @@ fn row(record: &Record, title: &str, from: Duration, to: Duration) -> [String; 9
     };
     let within = |moment: &Duration| (from..to).contains(moment);
     let arrivals = record.visits.iter().map(|visit| visit.arrived);
-    let arrivals: Vec<Duration> = arrivals.filter(within).collect();
     let failed = record.failures().filter(|failure| within(&failure.0));
     let waits = record
         .served(from, to)
         .filter_map(|(visit, _)| visit.waited());
-    // The queue is longest just after an arrival, or at the very beginning.
-    let waiting = arrivals.iter().map(|at| record.waiting_at(*at) + 1);
-    let waiting = waiting.chain([record.waiting_at(from)]);
     let by = |version| grouped(served_by(record, version, from, to));
     [
         title.to_owned(),
         format!("{:.2} s", from.as_secs_f64()),
         format!("{:.2} s", lasted.as_secs_f64()),
-        grouped(arrivals.len()),
+        grouped(arrivals.filter(within).count()),
         by(Version::One),
         by(Version::Two),
         grouped(failed.count()),
-        grouped(waiting.max().unwrap_or(0)),
+        grouped(record.most_waiting(from, to)),
         waits.max().map_or("–".to_owned(), spoken),
     ]
 }
 
 /// Prints the checks, the reasons of failures and the verdict. Returns whether all is well.
 pub fn announce(record: &Record) -> bool {
-    let style = Style::of_stdout();
+    let (good, text) = announcement(record, Style::of_stdout());
+    println!("{text}");
+    good
+}
+
+fn announcement(record: &Record, style: Style) -> (bool, String) {
     let checks = checks(record);
+    let mut text = String::new();
     for (good, sentence) in &checks {
         let mut mark = match good {
             true => style.paint("32", "✓"),
@@ -81,14 +83,17 @@ pub fn announce(record: &Record) -> bool {
         };
         for line in wrapped(sentence, WIDTH - 3) {
             let line = if *good { line } else { style.bold(&line) };
-            println!(" {mark} {line}");
+            text += &format!(" {mark} {line}\n");
             mark = " ".to_owned();
         }
     }
     let mut reasons: Vec<_> = record.failures().chain(record.losses()).collect();
     reasons.sort();
     for (at, reason) in reasons.into_iter().take(10) {
-        println!("   at {:.3} s: {reason}", at.as_secs_f64());
+        let reason = format!("at {:.3} s: {reason}", at.as_secs_f64());
+        for line in wrapped(&reason, WIDTH - 3) {
+            text += &format!("   {line}\n");
+        }
     }
     let good = checks.iter().all(|check| check.0);
     let verdict = match good {
@@ -98,8 +103,9 @@ pub fn announce(record: &Record) -> bool {
         }
         false => "This did not go unnoticed.",
     };
-    println!("\n{}\n", style.bold(&wrapped(verdict, WIDTH).join("\n")));
-    good
+    let verdict = wrapped(verdict, WIDTH).join("\n");
+    text += &format!("\n{}\n", style.bold(&verdict));
+    (good, text)
 }
 
 /// The requirements, each with whether it holds.
@@ -228,7 +234,7 @@ fn served_by(record: &Record, version: Version, from: Duration, to: Duration) ->
 mod tests {
     use super::*;
     use crate::record::Answer;
-    use crate::record::tests::example;
+    use crate::record::tests::{example, widest};
 
     /// The failed checks of a good record after `change`.
     fn complaints(change: impl FnOnce(&mut Record)) -> Vec<String> {
@@ -335,6 +341,23 @@ mod tests {
         assert_eq!(complaints(|record| drop(record.held.drain(..2))).len(), 1);
         assert_eq!(complaints(|record| record.kills.clear()).len(), 1);
         assert_eq!(complaints(|record| record.kills[0].back = None).len(), 1);
+    }
+
+    #[test]
+    fn table_and_verdict_fit_80_columns_at_their_widest() {
+        let style = Style { colour: false };
+        let mut failing = widest();
+        for visit in failing.visits.iter_mut().step_by(2) {
+            visit.ended = Some((ms(59_999), Outcome::Failed("lost again ".repeat(20))));
+        }
+        for record in [example(), widest(), failing] {
+            let text = table(&record) + &announcement(&record, style).1;
+            let widest = text
+                .lines()
+                .max_by_key(|line| line.chars().count())
+                .unwrap();
+            assert!(widest.chars().count() <= WIDTH, "{widest}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rustix::process::{Signal, kill_process};
 use super::{Show, phase, tell};
 use crate::Fallible;
 use crate::clients::{Crowd, Guest};
-use crate::narrator::{counted, spoken};
+use crate::narrator::{WORD, counted, spoken};
 use crate::record::Who;
 
 /// The number of kills.

@@ -5,7 +5,7 @@ use tokio::time;
 use super::{Show, tell};
 use crate::Fallible;
 use crate::clients::{self, Guest};
-use crate::narrator::counted;
+use crate::narrator::{WORD, counted};
 use crate::record::Who;
 
 impl Show {

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use super::blocks::{Cell, cell, colour, foreground};
 use super::{Ink, Series, layers, part, tick_label, ticks};
-use crate::narrator::{Style, grouped, spoken};
+use crate::narrator::{Style, WIDTH, grouped, spoken};
 use crate::record::{Column, Record, Version, Who};
 
 /// The width of the names of rows.
 const LABEL: usize = 18;
-/// The width of the figures at the end of rows.
+/// The width of the figures at the end of rows: a client each millisecond, for a minute.
 const FIGURE: usize = 6;
+/// The narrowest drawing.
+const NARROWEST: usize = 50;
 /// The heights of *waiting* and of *so far*, in lines.
 const WAITING_LINES: usize = 4;
 const SO_FAR_LINES: usize = 7;
@@ -25,12 +27,12 @@ pub struct Screen {
 }
 
 impl Screen {
-    /// That of standard output; 80 characters if it is no terminal.
+    /// That of standard output, at most as wide as the narration.
     pub fn of_stdout() -> Self {
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
-        let width = size.map_or(80, |size| usize::from(size.ws_col));
+        let width = size.map_or(WIDTH, |size| usize::from(size.ws_col));
         Self {
-            width: width.clamp(50, 120),
+            width: width.clamp(NARROWEST, WIDTH),
             style: Style::of_stdout(),
         }
     }
@@ -38,7 +40,8 @@ impl Screen {
 
 /// The drawing, ready to be printed.
 pub fn draw(record: &Record, screen: &Screen) -> String {
-    let width = screen.width.saturating_sub(LABEL + FIGURE + 1).max(10);
+    // Before the label and the figure is a space.
+    let width = screen.width.saturating_sub(LABEL + FIGURE + 2).max(10);
     let phases = record.phases();
     let mut drawing = Drawing {
         style: screen.style,
@@ -234,7 +237,7 @@ fn write_centred(line: &mut [char], text: &str) {
 mod tests {
     use super::*;
     use crate::record::Outcome;
-    use crate::record::tests::example;
+    use crate::record::tests::{example, widest};
 
     fn plain(record: &Record, width: usize) -> String {
         let style = Style { colour: false };
@@ -242,10 +245,12 @@ mod tests {
     }
 
     #[test]
-    fn it_fits_the_screen() {
-        for width in 50..=120 {
-            for line in plain(&example(), width).lines() {
-                assert!(line.chars().count() <= width, "{width}: {line:?}");
+    fn it_fits_the_screen_at_its_widest() {
+        for (record, widths) in [(example(), NARROWEST..=120), (widest(), WIDTH - 1..=WIDTH)] {
+            for width in widths {
+                for line in plain(&record, width).lines() {
+                    assert!(line.chars().count() <= width, "{width}: {line:?}");
+                }
             }
         }
     }
