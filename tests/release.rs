@@ -1,4 +1,4 @@
-//! What a release consists of.
+//! What a release consists of, and the pictures in its documents.
 
 use std::fs;
 use std::path::Path;
@@ -93,4 +93,52 @@ fn the_changelogs_begin_with_this_version() {
 fn the_version_of_the_first_section_is_found() {
     let text = "# Changelog\n\n## [2.0.0] - unreleased\n\n## [1.0.0] - 2026-01-01\n";
     assert_eq!(newest(text, "\n## [", ']'), "2.0.0");
+}
+
+/// The pictures in the documents: the path and the text of each.
+fn pictures() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let paths = files(root, "doc").into_iter();
+    let paths = paths.filter(|path| path.ends_with(".svg"));
+    let text = |path: &String| fs::read_to_string(root.join(path)).unwrap();
+    paths.map(|path| (path.clone(), text(&path))).collect()
+}
+
+#[test]
+fn every_picture_fits_light_and_dark_pages() {
+    for (path, text) in pictures() {
+        let dark = "@media (prefers-color-scheme: dark)";
+        assert!(text.contains(dark), "{path} has no colours for dark pages");
+        for colour in ["fill=\"#", "stroke=\"#"] {
+            assert!(!text.contains(colour), "{path} has a colour for all pages");
+        }
+    }
+}
+
+/// The values of an attribute of all elements that begin like that.
+fn values<'a>(text: &'a str, element: &'a str, attribute: &'a str) -> impl Iterator<Item = f64> {
+    text.split(element).skip(1).map(move |rest| {
+        let (_, rest) = rest.split_once(attribute).unwrap();
+        rest.split('"').next().unwrap().parse().unwrap()
+    })
+}
+
+#[test]
+fn no_line_of_the_benchmark_crosses_a_figure() {
+    for (_, text) in pictures()
+        .into_iter()
+        .filter(|(path, _)| path == "doc/benchmark.svg")
+    {
+        let panels: Vec<&str> = text.split("<g ").skip(1).collect();
+        assert!(!panels.is_empty());
+        for panel in panels {
+            let lines = values(panel, "<line ", "x1=\"").fold(0.0, f64::max);
+            let figures = panel.split("<text class=\"value end\"").skip(1);
+            let figures = figures.map(|figure| figure.split(['>', '<']).nth(1).unwrap());
+            // A digit is less than 8 wide.
+            let widest = figures.map(str::len).max().unwrap() as f64 * 8.0;
+            let edges = values(panel, "<text class=\"value end\"", "x=\"");
+            assert!(edges.fold(f64::MAX, f64::min) - widest > lines, "{panel}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::candidates::Candidate;
+use crate::figure::count;
 use crate::options::Plan;
 use crate::results::Results;
 use crate::run::CROWDED;
@@ -29,7 +30,7 @@ pub fn describe(plan: &Plan, results: &Results) -> String {
             "{} rounds, {} s each; {} idle connections",
             plan.rounds,
             plan.length.as_secs_f64(),
-            plan.idle
+            count(plan.idle)
         ),
     ];
     if let Some((median, most)) = results.others() {

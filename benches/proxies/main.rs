@@ -34,6 +34,7 @@ mod control;
 mod copy;
 mod cpu;
 mod document;
+mod figure;
 mod http;
 mod load;
 mod machine;

@@ -4,9 +4,10 @@
 use std::fmt::Write as _;
 
 use crate::candidates::Candidate;
+use crate::figure::figure;
 use crate::results::Results;
 
-const WIDTH: f64 = 960.0;
+const WIDTH: f64 = 992.0;
 const ACROSS: usize = 2;
 const PANEL: f64 = WIDTH / ACROSS as f64;
 /// Where the panels begin, below the title.
@@ -16,19 +17,20 @@ const ROW: f64 = 17.0;
 /// Where in a panel the first bar begins.
 const BARS: (f64, f64) = (184.0, 30.0);
 /// How long a bar of the best peer is.
-const ONE: f64 = 120.0;
+const ONE: f64 = 110.0;
 /// Longer bars are cut.
 const LONGEST: f64 = 1.8;
+/// The right edge of the figures, in a column of their own: no bar and no line reaches it.
+const FIGURES: f64 = PANEL - 48.0;
 
 const STYLE: &str = "
   text { font: 12px system-ui, -apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif; fill: #1f2328 }
   .title { font-size: 19px; font-weight: 600 } .name { font-weight: 600 } .end { text-anchor: end }
-  .value { stroke: #ffffff; stroke-width: 3; paint-order: stroke }
   .small { fill: #59636e } .card { fill: #ffffff; stroke: #d1d9e0 }
   .ours { fill: #2f81f7 } .peer { fill: #aeb6bf } .nobody { fill: #aeb6bf; fill-opacity: .4 }
   .one { stroke: #818b98 } .goal { stroke: #d1242f; stroke-dasharray: 3 2 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3 } .small { fill: #9198a1 } .value { stroke: #0d1117 } .card { fill: #0d1117; stroke: #3d444d }
+    text { fill: #e6edf3 } .small { fill: #9198a1 } .card { fill: #0d1117; stroke: #3d444d }
     .ours { fill: #4493f8 } .peer { fill: #656c76 } .nobody { fill: #656c76; fill-opacity: .4 }
     .one { stroke: #9198a1 } .goal { stroke: #f85149 }
   }
@@ -104,7 +106,7 @@ fn panel(shapes: &mut String, results: &Results, column: usize, at: usize) {
             shapes,
             "<text class=\"small end\" x=\"{}\" y=\"{}\">{}</text>\
              <rect class=\"{}\" x=\"{left}\" y=\"{y}\" width=\"{length:.1}\" height=\"{}\"/>\
-             <text class=\"value\" x=\"{:.1}\" y=\"{}\">{value:.*}</text>",
+             <text class=\"value end\" x=\"{FIGURES}\" y=\"{}\">{}</text>",
             left - 6.0,
             y + 11.0,
             candidate
@@ -112,9 +114,8 @@ fn panel(shapes: &mut String, results: &Results, column: usize, at: usize) {
                 .replace("disnix-tcp-proxy --", "the same, --"),
             class(candidate),
             ROW - 4.0,
-            left + length + 5.0,
             y + 11.0,
-            metric.digits,
+            figure(value, metric.digits),
         );
     }
 }

@@ -9,6 +9,7 @@ use crate::candidates::{Candidate, Upstream};
 use crate::columns::{Column, Load};
 use crate::control;
 use crate::cpu::{Busy, OneProcessor, Tree};
+use crate::figure::count;
 use crate::load::{bulk, connections, idle, requests};
 use crate::memory::Group;
 use crate::network;
@@ -114,7 +115,10 @@ fn measure(
         let possible = plan.idle.min(descriptors / candidate.descriptors());
         let mut measured = hold(column, candidate, &upstream, room, possible)?;
         if possible < plan.idle && measured.remark.is_none() {
-            let remark = format!("{possible} connections: it needs more descriptors each");
+            let remark = format!(
+                "{} connections: it needs more descriptors each",
+                count(possible)
+            );
             measured.remark = Some(remark);
         }
         return Ok(measured);

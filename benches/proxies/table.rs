@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::candidates::Candidate;
+use crate::figure::figure;
 use crate::results::Results;
 
 /// The table of the goals, one table for each column, and what has to be said.
@@ -109,7 +110,7 @@ fn one(results: &Results, place: usize) -> String {
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(String::new, |value| format!("{value:.digits$}"))
+    value.map_or_else(String::new, |value| figure(value, digits))
 }
 
 /// The first row is the head; the first column is text, of the others what looks like a number is

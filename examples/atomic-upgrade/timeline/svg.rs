@@ -158,7 +158,7 @@ impl Picture {
         self.row(
             &OPEN,
             "open connections",
-            &format!("at most {}", series.open),
+            &format!("at most {}", grouped(series.open as usize)),
         );
         let middle = FAILED.0 + FAILED.1 / 2.0;
         self.words("name", LABELS, middle + 4.0, "failed");
