@@ -12,6 +12,7 @@
 //! Nothing here decides about the gate: the proxy does.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
@@ -50,13 +51,37 @@ mod unlock;
 mod watch;
 mod when_closed;
 
+/// The exit status for a command line that makes no sense, clap's too.
+const WRONG_USAGE: u8 = 2;
+
 /// The program.
 pub fn main() -> ExitCode {
-    let options: CtlOptions = command_line::read();
+    let options = read();
+    if options.json {
+        program::note_in_json();
+    }
     let what = "the program could not begin";
     let no_runtime = |error| CtlFailure::System { what, error };
     let (name, status) = ("disnix-tcp-proxyctl", CtlFailure::exit_status);
     program::run_command(name, run(options), no_runtime, status)
+}
+
+/// Reads the command line. If it makes no sense, ends the program with status 2.
+fn read() -> CtlOptions {
+    command_line::parse().unwrap_or_else(|error: clap::Error| {
+        if error.use_stderr() && asks_for_json(env::args_os()) {
+            program::note_in_json();
+            program::note_failure(command_line::in_brief(&error), WRONG_USAGE);
+            std::process::exit(WRONG_USAGE.into());
+        }
+        std::process::exit(command_line::print(&error))
+    })
+}
+
+/// Whether --json is among the words, of which the others need not make sense.
+fn asks_for_json(words: impl Iterator<Item = OsString>) -> bool {
+    let mut before_command = words.take_while(|word| word != "--");
+    before_command.any(|word| word == "--json")
 }
 
 /// Runs the verb; returns the exit status.

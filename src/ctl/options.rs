@@ -45,7 +45,7 @@ pub struct CtlOptions {
     #[arg(long, value_name = "NAME", global = true)]
     pub instance: Option<String>,
 
-    /// Print JSON
+    /// Print JSON, also why something fails; on a terminal in several lines
     #[arg(long, global = true)]
     pub json: bool,
 

@@ -47,9 +47,13 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 
 /// A text for people: as [`printable`], without error numbers as in `Address already in use (os error 98)`.
 pub fn sentence(text: &str) -> String {
+    without_numbers(&printable(text))
+}
+
+/// The text without error numbers. Hidden characters stay.
+pub fn without_numbers(text: &str) -> String {
     const NUMBER: &str = " (os error ";
-    let safe = printable(text);
-    let mut parts = safe.split(NUMBER);
+    let mut parts = text.split(NUMBER);
     let mut sentence = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let digits = part.bytes().take_while(u8::is_ascii_digit).count();

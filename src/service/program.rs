@@ -6,10 +6,13 @@ use std::io::{self, Write};
 use std::num::{IntErrorKind, ParseIntError};
 use std::process::{ExitCode, Termination};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::exhausted::{self, is_of_descriptors};
-use super::printable::sentence;
+use super::printable::{printable_json, sentence, without_numbers};
 use super::{command_line, log, notify};
 
 /// An error that ends a program, as a sentence for people.
@@ -58,6 +61,9 @@ fn block_on<T>(body: impl Future<Output = T>) -> io::Result<T> {
 /// The program that [`run_command`] runs.
 static COMMAND: OnceLock<&str> = OnceLock::new();
 
+/// Whether what it prints to standard error is JSON.
+static NOTES_ARE_JSON: AtomicBool = AtomicBool::new(false);
+
 /// Runs the program `name`, which people call, on a single-threaded runtime. Returns its exit status, or `status` of
 /// its failure, which is printed unless that is 0. Without a runtime, the failure is `no_runtime`.
 pub(crate) fn run_command<F: Display>(
@@ -71,17 +77,39 @@ pub(crate) fn run_command<F: Display>(
     let status = result.unwrap_or_else(|failure| {
         let status = status(&failure);
         if status != 0 {
-            note(&failure);
+            note_failure(&failure, status);
         }
         status
     });
     status.into()
 }
 
-/// Prints a sentence to standard error, for people. A failure to do so is ignored: there is no place to report it.
+/// From now on notes and failures are objects of JSON, one a line.
+pub(crate) fn note_in_json() {
+    NOTES_ARE_JSON.store(true, Relaxed);
+}
+
+/// Prints a sentence to standard error.
 pub(crate) fn note(text: impl Display) {
-    let (name, text) = (COMMAND.get().unwrap_or(&""), sentence(&text.to_string()));
-    let _ = writeln!(io::stderr().lock(), "{name}: {text}");
+    let text = text.to_string();
+    print_note(match NOTES_ARE_JSON.load(Relaxed) {
+        true => json!({ "note": without_numbers(&text) }).to_string(),
+        false => format!("{}: {}", COMMAND.get().unwrap_or(&""), sentence(&text)),
+    });
+}
+
+/// Prints why the program fails with this exit status, as [`note`] does.
+pub(crate) fn note_failure(failure: impl Display, status: u8) {
+    if !NOTES_ARE_JSON.load(Relaxed) {
+        return note(failure);
+    }
+    let error = without_numbers(&failure.to_string());
+    print_note(json!({ "error": error, "exitStatus": status }).to_string());
+}
+
+/// A failure is ignored: there is no place to report it.
+fn print_note(line: String) {
+    let _ = writeln!(io::stderr().lock(), "{}", printable_json(&line));
 }
 
 /// Runs the daemon `name` on a single-threaded runtime until it ends. Returns the exit status.

@@ -1,7 +1,7 @@
 //! Standard output for results; standard error is for progress and failures ([`note`]). Both contain text that
 //! others have chosen (a reason, a target, an answer): nothing goes out that a terminal would act upon.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 use tokio::io::Interest;
@@ -36,9 +36,16 @@ fn write_line(text: &str) -> Result<(), CtlFailure> {
     })
 }
 
+/// Prints JSON: one line for programs, several for people.
 pub fn json(value: &impl Serialize) -> Result<(), CtlFailure> {
-    let text = serde_json::to_string(value).map_err(|error| CtlFailure::Output(error.into()))?;
-    write_line(&printable_json(&text))
+    let text = match io::stdout().is_terminal() {
+        true => serde_json::to_string_pretty(value),
+        false => serde_json::to_string(value),
+    };
+    let text = text.map_err(|error| CtlFailure::Output(error.into()))?;
+    // A line end in a string is escaped already.
+    let lines: Vec<_> = text.lines().map(printable_json).collect();
+    write_line(&lines.join("\n"))
 }
 
 /// Reports what was done: `value` as JSON, or `text` for people. A failure to print it is only a warning.
