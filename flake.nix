@@ -21,6 +21,7 @@
       programs = {
         disnix-tcp-proxy = "A TCP proxy with a gate";
         disnix-tcp-proxyctl = "Locks, drains and controls it";
+        disnix-tcp-proxy-inetd = "Runs a program for each client that is handed over";
         hello-world-server = "An example of a service that systemd starts for its first client";
         hello-world-client = "Talks to it";
       };

@@ -1,4 +1,4 @@
-//! Writes the shell completions of all four programs.
+//! Writes the shell completions of all programs.
 //!
 //! ```text
 //! cargo run --example completions -- DIRECTORY
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory};
 use clap_complete::{Shell, generate, generate_to};
-use disnix_proxy_example::{ctl, hello, proxy};
+use disnix_proxy_example::{ctl, hello, inetd, proxy};
 
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
@@ -40,10 +40,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn programs() -> [Command; 4] {
+fn programs() -> [Command; 5] {
     [
         proxy::options::ProxyOptions::command(),
         ctl::options::CtlOptions::command(),
+        inetd::options::InetdOptions::command(),
         hello::options::ServerOptions::command(),
         hello::client::options::ClientOptions::command(),
     ]
@@ -188,7 +189,7 @@ mod tests {
     #[test]
     fn a_directory_is_made_if_need_be() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(write(&directory.path().join("new")).unwrap().len(), 12);
+        assert_eq!(write(&directory.path().join("new")).unwrap().len(), 15);
     }
 
     #[test]

@@ -57,7 +57,7 @@ rustPlatform.buildRustPackage {
     substituteInPlace $out/lib/systemd/system/*-pause*.service --replace-fail /bin/sleep ${coreutils}/bin/sleep
     services=$(ls $out/lib/systemd/system/*.service | grep -v pause)
     substituteInPlace $services --replace-fail /usr/bin/ $out/bin/
-    substituteInPlace $(echo "$services" | grep disnix-tcp-proxy | grep -v metrics) --replace-fail '/bin/sh ' '${runtimeShell} '
+    substituteInPlace $(echo "$services" | grep disnix-tcp-proxy | grep -v -e metrics -e inetd) --replace-fail '/bin/sh ' '${runtimeShell} '
     install -D -m 644 systemd-units/disnix-tcp-proxy.sysusers $out/lib/sysusers.d/disnix-tcp-proxy.conf
     install -D -m 644 -t $out/lib/systemd/catalog systemd-units/disnix-tcp-proxy.catalog
 

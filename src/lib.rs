@@ -1,11 +1,11 @@
 //! The map of the code.
 //!
 //! ```text
-//! hello | proxy | ctl  the example service: protocol, server, client; the proxy; the verbs of
-//!                      disnix-tcp-proxyctl
-//! interface            the control interface between a proxy and disnix-tcp-proxyctl
-//! service              what any socket-activated service needs: sockets, the life cycle, epoll,
-//!                      systemd; it knows nothing of proxies
+//! hello | inetd | proxy | ctl  the example service: protocol, server, client; a program for each
+//!                              client that is handed over; the proxy; the verbs of disnix-tcp-proxyctl
+//! interface                    the control interface between a proxy and disnix-tcp-proxyctl
+//! service                      what any socket-activated service needs: sockets, the life cycle, epoll,
+//!                              systemd; it knows nothing of proxies
 //! ```
 //!
 //! Imports run downwards only. Modules on one line do not import from each other, files do not import in
@@ -16,6 +16,7 @@
 
 pub mod ctl;
 pub mod hello;
+pub mod inetd;
 pub mod interface;
 pub mod proxy;
 pub mod service;

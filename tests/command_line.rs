@@ -1,13 +1,14 @@
-//! Messages of all four programs about their command lines and the environment.
+//! Messages of all programs about their command lines and the environment.
 
 use std::fs::File;
 use std::process::{Command, Output};
 
-const PROGRAMS: [&str; 4] = [
+const PROGRAMS: [&str; 5] = [
     env!("CARGO_BIN_EXE_disnix-tcp-proxy"),
     env!("CARGO_BIN_EXE_disnix-tcp-proxyctl"),
     env!("CARGO_BIN_EXE_hello-world-server"),
     env!("CARGO_BIN_EXE_hello-world-client"),
+    env!("CARGO_BIN_EXE_disnix-tcp-proxy-inetd"),
 ];
 
 /// Turns red, and begins a line of its own.

@@ -8,7 +8,7 @@ fn pages() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("doc/man");
     let pages = fs::read_dir(directory).unwrap();
     let pages: Vec<_> = pages.map(|page| page.unwrap().path()).collect();
-    assert_eq!(pages.len(), 5);
+    assert_eq!(pages.len(), 6);
     pages
 }
 

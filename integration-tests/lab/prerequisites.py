@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lab.errors import Unmet
 
-PROGRAMS = ("hello-world-server", "hello-world-client", "disnix-tcp-proxy", "disnix-tcp-proxyctl")
+PROGRAMS = ("hello-world-server", "hello-world-client", "disnix-tcp-proxy", "disnix-tcp-proxyctl",
+            "disnix-tcp-proxy-inetd")
 PROJECT = Path(__file__).resolve().parents[2]
 
 # The programs that the laboratory uses, and their Debian packages.

@@ -33,6 +33,14 @@ impl ClientSocket {
             token: Some(token),
         }
     }
+
+    /// Closes the socket without ending the connection. The process that has handed it over does so again, if no byte
+    /// was received or sent.
+    pub fn give_back(mut self) {
+        // Closed last, as always.
+        let _token = self.token.take();
+        drop(self);
+    }
 }
 
 impl Drop for ClientSocket {
@@ -87,6 +95,17 @@ mod tests {
         client.read_to_string(&mut text).unwrap();
         assert_eq!(text, "answer");
         assert_eq!(end.read(&mut [0]).unwrap(), 0, "and the token is closed");
+        drop(other);
+    }
+
+    #[test]
+    fn one_that_is_given_back_sees_nothing_and_its_token_is_closed() {
+        let (mut client, socket, other, mut end) = handed_over();
+        socket.give_back();
+        assert_eq!(end.read(&mut [0]).unwrap(), 0);
+        client.set_nonblocking(true).unwrap();
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
         drop(other);
     }
 

@@ -225,7 +225,7 @@ pub(crate) fn check(command: Command, prefix: &str) {
     command.clone().debug_assert();
     for option in command.get_arguments() {
         let name = option.get_id().as_str();
-        if !["help", "version", "port", "check"].contains(&name) {
+        if !["help", "version", "port", "check", "command"].contains(&name) {
             let variable = format!("{prefix}{}", name.to_uppercase());
             assert_eq!(option.get_env().unwrap().to_str(), Some(&*variable));
         }

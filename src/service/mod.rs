@@ -11,7 +11,7 @@
 //! - the life cycle: `server` (of one that serves each client in a task), `serve`, `idle`, `drain`, `signals`, `notify`;
 //! - threads: `poller`, `inbox`, `mutex`, `processors`, `alarm`;
 //! - messages: `log`, `event`, `plural`, `printable`, `varlink`, `rights`;
-//! - programs: `program`, `version`, `execution` (what they can execute), `clock`, `kernel`;
+//! - programs: `program`, `version`, `execution` (what they can execute), `child_process`, `clock`, `kernel`;
 //! - unit tests: `loopback`.
 
 pub mod activation;
@@ -19,6 +19,7 @@ pub mod address;
 pub(crate) mod alarm;
 pub mod arrival;
 pub(crate) mod binding;
+pub(crate) mod child_process;
 pub mod client_socket;
 pub mod clock;
 pub(crate) mod command_line;

@@ -204,6 +204,12 @@ pub fn raise_descriptor_limit() -> u64 {
     .unwrap_or(u64::MAX)
 }
 
+/// The soft limit of open descriptors, which children inherit.
+pub(crate) fn descriptor_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// How many uses of `each` descriptors leave `reserved` of them.
 pub fn share_descriptors(limit: u64, reserved: u64, each: u64) -> usize {
     usize::try_from(limit.saturating_sub(reserved) / each).unwrap_or(usize::MAX)

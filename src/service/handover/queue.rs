@@ -120,11 +120,11 @@ pub(crate) fn check_kind(fd: &OwnedFd) -> Result<(), String> {
     match sockopt::socket_type(fd) {
         Ok(SocketType::DGRAM) if is_unix()? => Ok(()),
         Ok(_) => Err(
-            "the inherited socket named handover is not an AF_UNIX datagram socket; \
+            "the inherited socket for handovers is not an AF_UNIX datagram socket; \
              ListenDatagram= with a path is needed"
                 .to_owned(),
         ),
-        Err(_) => Err("the inherited descriptor named handover is not a socket".to_owned()),
+        Err(_) => Err("the inherited descriptor for handovers is not a socket".to_owned()),
     }
 }
 
