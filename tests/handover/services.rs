@@ -48,12 +48,14 @@ fn compiled() -> &'static PathBuf {
     })
 }
 
-/// A service that exits when no client was there for a second.
-fn start(setup: &Setup, command: &[PathBuf]) -> Running {
+fn unit(command: &[PathBuf]) -> Unit {
     let unit = Unit::new(command[0].to_str().unwrap());
-    let unit = command[1..].iter().fold(unit, Unit::arg).arg("1");
+    command[1..].iter().fold(unit, Unit::arg)
+}
+
+fn start(setup: &Setup, command: &[PathBuf]) -> Running {
     let queue = setup.queue.try_clone().unwrap();
-    unit.socket("handover", queue).spawn()
+    unit(command).socket("handover", queue).spawn()
 }
 
 #[track_caller]
@@ -125,12 +127,16 @@ fn each_service_serves_many_clients_and_each_is_counted_until_its_end() {
 fn each_service_exits_when_it_is_idle_and_the_next_client_starts_it_again() {
     for (language, command) in services() {
         let setup = Setup::new();
-        let (_proxy, service) = (setup.proxy(), start(&setup, &command));
-        drop(setup.client());
-        ends_with(service, |status| status.success());
-        let client = setup.connect();
-        let _next = start(&setup, &command);
-        assert_eq!(hello(&client), "Hello world!", "{language}");
+        let _proxy = setup.proxy();
+        for _ in 0..2 {
+            let client = setup.connect();
+            setup.until_handed_over();
+            let queue = setup.queue.try_clone().unwrap();
+            let service = unit(&command).arg("1").socket("handover", queue).spawn();
+            assert_eq!(hello(&client), "Hello world!", "{language}");
+            drop(client);
+            ends_with(service, |status| status.success());
+        }
     }
 }
 
@@ -186,8 +192,7 @@ fn send_to(setup: &Setup, bytes: &[u8], descriptors: &[std::os::fd::BorrowedFd<'
 #[test]
 fn a_service_without_a_socket_says_what_is_missing() {
     for (language, command) in services() {
-        let unit = Unit::new(command[0].to_str().unwrap());
-        let (status, log) = command[1..].iter().fold(unit, Unit::arg).fails();
+        let (status, log) = unit(&command).fails();
         assert!(!status.success(), "{language}");
         assert!(log.contains("ListenDatagram="), "{language}: {log}");
     }

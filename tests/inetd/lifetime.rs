@@ -8,16 +8,16 @@ use crate::{echo, is_silent, talk, unit};
 fn it_exits_when_it_is_idle_and_the_next_client_starts_it_again() {
     let setup = Setup::new();
     let _proxy = setup.proxy();
-    let client = setup.connect();
-    let start = || unit(&setup, &["--exit-idle-time=0"], &["cat"]).spawn();
-    let inetd = start();
-    echo(&client, "word");
-    drop(client);
-    let log = ends_well(inetd);
-    assert!(log.contains("the next client starts it again"), "{log}");
-    let client = setup.connect();
-    let _inetd = start();
-    echo(&client, "word");
+    for _ in 0..2 {
+        let client = setup.connect();
+        // Without a client it exits at once.
+        setup.until_handed_over();
+        let inetd = unit(&setup, &["--exit-idle-time=0"], &["cat"]).spawn();
+        echo(&client, "word");
+        drop(client);
+        let log = ends_well(inetd);
+        assert!(log.contains("the next client starts it again"), "{log}");
+    }
 }
 
 #[test]
