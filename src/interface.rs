@@ -3,6 +3,7 @@
 mod gate;
 pub mod metrics;
 pub mod saved;
+mod upstream;
 
 use std::path::PathBuf;
 
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 pub use gate::{GateState, LeaseEnd};
 use metrics::{DrainLengths, SurvivalCounts};
+pub use upstream::UpstreamStatus;
 
 /// The name of the interface.
 pub const INTERFACE: &str = "io.github.disnix-proxy-example.Proxy";
@@ -80,6 +82,9 @@ pub struct Status {
     pub target: Option<String>,
     /// Whether the target is given on the command line and cannot be changed.
     pub target_fixed: bool,
+    /// What is known of the target; absent: nothing, because nobody has tried to reach it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<UpstreamStatus>,
     /// How requests are recognised; absent: they are not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<String>,
@@ -88,6 +93,9 @@ pub struct Status {
     /// Those of them that are still open in the predecessor; absent: none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub open_in_predecessor: usize,
+    /// Those of them that wait for the upstream; absent: none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub connecting: usize,
     /// Clients that stay connected while their upstream was ended, beside the open connections; absent: none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub detached: usize,

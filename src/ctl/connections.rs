@@ -10,7 +10,9 @@ use super::failure::CtlFailure;
 use super::options::ConnectionOrder;
 use super::terminal::display::{self, Align, age, bytes};
 use super::terminal::output;
+use super::upstream;
 use crate::interface::{ConnectionReply, ConnectionStatus};
+use crate::service::program::note;
 
 pub async fn run(
     proxy: &NamedProxy,
@@ -21,10 +23,14 @@ pub async fn run(
     if let Some(order) = order {
         sort(&mut connections, order);
     }
-    match as_json {
-        true => output::json(&connections),
-        false => table(&connections).iter().try_for_each(output::line),
+    if as_json {
+        return output::json(&connections);
     }
+    table(&connections).iter().try_for_each(output::line)?;
+    // Not in the table, which others may read.
+    let why = upstream::why_they_wait(proxy, &connections).await;
+    why.iter().for_each(note);
+    Ok(())
 }
 
 /// Asks for all open connections, over `client`, connected here if need be. After a failure it is of no use.

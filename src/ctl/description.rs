@@ -1,8 +1,10 @@
 //! The status of a proxy as text. Pure.
 
 use super::drain_view::queued;
-use super::terminal::display::{age, bytes, moment};
+use super::terminal::display::{age, bytes};
+use super::upstream;
 use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus, Status};
+use crate::service::calendar::moment;
 use crate::service::plural::{clause, count};
 
 /// The whole status, a line for each field, as systemctl does it. `queued`: the number of clients in the queue from
@@ -22,6 +24,7 @@ pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<Str
     fields.extend(listeners.map(|socket| ("Listener", listener(socket))));
     let target = target(status.target.as_deref(), status.target_fixed);
     fields.push(("Target", target));
+    fields.extend(upstream::describe(status, now).map(|text| ("Upstream", text)));
     let served = format!(
         "{} accepted, {} of them without reaching the target; {} received, {} sent",
         status.accepted,
@@ -168,9 +171,11 @@ pub mod tests {
             lock: None,
             target: Some("[::1]:5000".to_owned()),
             target_fixed: true,
+            upstream: None,
             requests: None,
             open: 3,
             open_in_predecessor: 0,
+            connecting: 0,
             detached: 0,
             connections_max: 16384,
             queued: 0,

@@ -14,6 +14,7 @@ use super::sleeper::sleeping_proxy;
 use super::terminal::display::fit;
 use super::terminal::output;
 use super::terminal::screen::Screen;
+use super::upstream;
 use crate::interface::ConnectionStatus;
 use crate::service::plural::{clause, count};
 use crate::service::program::note;
@@ -37,7 +38,8 @@ pub async fn run(
                 reconnection.finish();
                 sort(&mut connections, order);
                 if is_live {
-                    screen.draw(&picture(&proxy.name, &connections, screen.size()));
+                    let why = upstream::why_they_wait(proxy, &connections).await;
+                    screen.draw(&picture(&proxy.name, &connections, why, screen.size()));
                 } else {
                     print(&connections, as_json)?;
                 }
@@ -83,6 +85,7 @@ fn print(connections: &[ConnectionStatus], as_json: bool) -> Result<(), CtlFailu
 fn picture(
     name: &str,
     connections: &[ConnectionStatus],
+    why_some_wait: Option<String>,
     (columns, rows): (usize, usize),
 ) -> Vec<String> {
     let detached = connections.iter().filter(|one| one.detached).count();
@@ -95,9 +98,10 @@ fn picture(
         ),
     };
     let mut lines = vec![format!("{name}: {open}{detached}")];
+    lines.extend(why_some_wait);
     if !connections.is_empty() {
-        // The title, the headings, what is left out, and the line of the cursor.
-        let room = rows.saturating_sub(4).max(1);
+        // What is there, the headings, what is left out, and the line of the cursor.
+        let room = rows.saturating_sub(lines.len() + 3).max(1);
         lines.extend(table(&connections[..connections.len().min(room)]));
         if let more @ 1.. = connections.len().saturating_sub(room) {
             lines.push(format!("… and {more} more"));
@@ -115,14 +119,17 @@ mod tests {
     fn as_many_as_fit_are_shown_and_the_others_are_counted() {
         let all: Vec<_> = (1..=30).map(|id| connection(id, id > 28, None)).collect();
         for rows in [5, 10, 24] {
-            let lines = picture("web", &all, (80, rows));
+            let lines = picture("web", &all, None, (80, rows));
             assert_eq!(lines.len(), rows - 1);
             assert_eq!(lines[0], "web: 28 connections, 2 clients are detached");
             let more = format!("… and {} more", 34 - rows);
             assert_eq!(lines.last(), Some(&more));
         }
-        assert_eq!(picture("web", &all, (80, 50)).len(), 32);
-        assert_eq!(picture("web", &all, (7, 50))[0], "web: 28");
-        assert_eq!(picture("web", &[], (80, 24)), ["web: 0 connections"]);
+        assert_eq!(picture("web", &all, None, (80, 50)).len(), 32);
+        assert_eq!(picture("web", &all, None, (7, 50))[0], "web: 28");
+        assert_eq!(picture("web", &[], None, (80, 24)), ["web: 0 connections"]);
+        let why = Some("upstream: not reached".to_owned());
+        let lines = picture("web", &all, why, (80, 10));
+        assert_eq!((lines.len(), &lines[1][..]), (9, "upstream: not reached"));
     }
 }

@@ -6,7 +6,7 @@
 //! - `call`: calls to a proxy; `hold`, `shell`, `when_closed`: the end of a lock that lasts as long as its call, and
 //!   commands of the command line;
 //! - `sleeper`, `systemd`: proxies that sleep, which nobody wakes;
-//! - `description`, `drain_view`, `terminal`: what the verbs print;
+//! - `description`, `upstream`, `drain_view`, `terminal`: what the verbs print;
 //! - `failure`: failures, as sentences and exit statuses.
 //!
 //! Nothing here decides about the gate: the proxy does.
@@ -48,6 +48,7 @@ mod systemd;
 mod target;
 mod terminal;
 mod unlock;
+mod upstream;
 mod watch;
 mod when_closed;
 

@@ -15,6 +15,7 @@ use super::sleeper::sleeping_proxy::{self, Sleeper};
 use super::terminal::colour;
 use super::terminal::display::{Align, table};
 use super::terminal::output;
+use super::upstream;
 use crate::interface::{GateState, Status, StatusReply};
 use crate::service::clock::realtime_micros;
 
@@ -126,7 +127,11 @@ fn overview(entries: &[Entry]) -> Vec<String> {
                 status.gate.as_str(),
                 &status.open.to_string(),
                 &status.queued.to_string(),
-                status.target.as_deref().unwrap_or("none yet"),
+                &format!(
+                    "{}{}",
+                    status.target.as_deref().unwrap_or("none yet"),
+                    upstream::mark(status)
+                ),
             ]
             .map(str::to_owned),
             EntryState::Sleeping(sleeper) => [

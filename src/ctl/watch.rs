@@ -5,9 +5,10 @@ use serde_json::json;
 use super::call::client::NamedProxy;
 use super::call::patience::{LOST, Reconnection};
 use super::failure::CtlFailure;
-use super::terminal::display::time_of_day;
 use super::terminal::output;
+use super::upstream;
 use crate::interface::{Status, StatusReply};
+use crate::service::calendar::time_of_day;
 use crate::service::clock::realtime_micros;
 use crate::service::program::note;
 
@@ -81,11 +82,12 @@ fn describe(status: &Status) -> String {
         count => format!("{count} detached  "),
     };
     format!(
-        "{:<8}  {} open  {detached}{} queued  target {}{}",
+        "{:<8}  {} open  {detached}{} queued  target {}{}{}",
         status.gate.as_str(),
         status.open,
         status.queued,
         status.target.as_deref().unwrap_or("none yet"),
+        upstream::mark(status),
         reason.unwrap_or_default(),
     )
 }

@@ -69,6 +69,7 @@ fn every_type_has_the_fields_that_the_description_has() {
         ("type LeaseEnd", parameters, names::<LeaseEnd>()),
         ("type Lock ", parameters, names::<LockStatus>()),
         ("type Listener", parameters, names::<ListenerStatus>()),
+        ("type Upstream", parameters, names::<UpstreamStatus>()),
         ("type Status", parameters, names::<Status>()),
         ("type Connection", parameters, names::<ConnectionStatus>()),
         ("type DrainLengths", parameters, names::<DrainLengths>()),

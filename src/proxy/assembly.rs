@@ -1,6 +1,7 @@
 //! The proxy: all its parts together.
 
 pub mod last_will;
+mod trouble;
 mod unparked;
 
 use std::io;
@@ -282,6 +283,7 @@ impl Proxy {
         let listeners = self.admission.backlog.listeners();
         let listeners: Vec<ListenerStatus> = listeners.iter().map(listener_status).collect();
         let target = self.route.target().map(|target| target.to_string());
+        let (upstream, connecting) = (self.route.upstream.status(), connections.connecting());
         self.admission.read_gate(|gate| Status {
             version: version().to_owned(),
             pid: std::process::id(),
@@ -298,9 +300,11 @@ impl Proxy {
             }),
             target,
             target_fixed: self.route.settings.target_fixed,
+            upstream,
             requests: self.route.settings.requests.map(|kind| kind.to_string()),
             open: gate.open_connections(),
             open_in_predecessor: gate.open_in_predecessor(),
+            connecting,
             detached: gate.detached_connections(),
             connections_max: gate.connections_max(),
             queued: listeners
@@ -315,6 +319,15 @@ impl Proxy {
             sent_bytes,
             listeners,
         })
+    }
+
+    /// That the upstream is not reached, as a sentence; `None` if it is, or nothing is known.
+    pub fn trouble(&self) -> Option<String> {
+        if !self.route.upstream.is_failing() {
+            return None;
+        }
+        let upstream = self.route.upstream.status()?;
+        trouble::sentence(&upstream, self.admission.connections.connecting())
     }
 
     /// The open connections. Those that an earlier process handed over cannot be ended here, and have no number.

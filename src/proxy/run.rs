@@ -191,7 +191,11 @@ impl Service for AssembledProxy {
         let queued = admission.backlog.waiting();
         match self.proxy.route.target() {
             Some(target) => {
-                format!("Gate {gate}: {open} open,{detached} {queued} waiting; leads to {target}.")
+                let trouble = self.proxy.trouble().map(|trouble| format!(" {trouble}"));
+                format!(
+                    "Gate {gate}: {open} open,{detached} {queued} waiting; leads to {target}.{}",
+                    trouble.unwrap_or_default()
+                )
             }
             None => format!(
                 "Gate {gate}: {queued} waiting until disnix-tcp-proxyctl set-target says where to."

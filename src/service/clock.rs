@@ -35,6 +35,12 @@ impl Uptime {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
+
+    /// This moment, which has passed, as the time of day in microseconds since 1970: for people. Each call may say
+    /// something else, by some microseconds.
+    pub fn time_of_day(self) -> u64 {
+        realtime_micros().saturating_sub(micros(Self::now().since(self)))
+    }
 }
 
 impl Add<Duration> for Uptime {

@@ -10,7 +10,7 @@
 //! - files: `directory`, `path_check`, `socket_file`;
 //! - the life cycle: `server` (of one that serves each client in a task), `serve`, `idle`, `drain`, `signals`, `notify`;
 //! - threads: `poller`, `inbox`, `mutex`, `processors`, `alarm`;
-//! - messages: `log`, `event`, `plural`, `printable`, `varlink`, `rights`;
+//! - messages: `log`, `event`, `plural`, `printable`, `calendar`, `varlink`, `rights`;
 //! - programs: `program`, `version`, `execution` (what they can execute), `child_process`, `clock`, `kernel`;
 //! - unit tests: `loopback`.
 
@@ -19,6 +19,7 @@ pub mod address;
 pub(crate) mod alarm;
 pub mod arrival;
 pub(crate) mod binding;
+pub(crate) mod calendar;
 pub(crate) mod child_process;
 pub mod client_socket;
 pub mod clock;

@@ -44,6 +44,9 @@ fn a_client_is_counted_with_its_bytes_until_the_server_is_done_with_it() {
         (&6.into(), &14.into())
     );
     assert_eq!(status["open"], 1);
+    eventually("the target is reached", || {
+        setup.status()["upstream"]["reachedUSec"].is_u64()
+    });
     drop(client);
     setup.open_becomes(0);
     let status = setup.status();

@@ -9,6 +9,7 @@ mod drain;
 mod requests;
 mod setup;
 mod target;
+mod upstream;
 
 use std::net::TcpStream;
 

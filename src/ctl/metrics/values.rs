@@ -3,7 +3,7 @@
 use super::open_metrics::{MetricFamily, MetricKind};
 use crate::ctl::sleeper::sleeping_proxy::Sleeper;
 use crate::interface::metrics::SurvivalCounts;
-use crate::interface::{GateState, LockStatus, MetricsReply, Status};
+use crate::interface::{GateState, LockStatus, MetricsReply, Status, UpstreamStatus};
 
 /// What is known of a proxy.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ pub const fn counter(name: &'static str, unit: &'static str, help: &'static str)
 pub type MetricValue = fn(&ProxyState) -> Option<f64>;
 
 /// The families with one sample for each proxy.
-pub const VALUES: [(MetricFamily, MetricValue); 17] = [
+pub const VALUES: [(MetricFamily, MetricValue); 20] = [
     (
         gauge(
             "disnix_tcp_proxy_lock_start_time_seconds",
@@ -66,6 +66,14 @@ pub const VALUES: [(MetricFamily, MetricValue); 17] = [
             ProxyState::Sleeping(sleeper) => sleeper.open.map(|open| open as f64),
             _ => of_status(state, |status| status.open as u64),
         },
+    ),
+    (
+        gauge(
+            "disnix_tcp_proxy_connections_connecting",
+            "",
+            "Those of the open connections that wait for the target.",
+        ),
+        |state| of_status(state, |status| status.connecting as u64),
     ),
     (
         gauge(
@@ -116,6 +124,22 @@ pub const VALUES: [(MetricFamily, MetricValue); 17] = [
             "Whether the proxy knows where to connect clients to; without a target they wait.",
         ),
         |state| of_status(state, |status| status.target.is_some().into()),
+    ),
+    (
+        gauge(
+            "disnix_tcp_proxy_upstream_reachable",
+            "",
+            "Whether the last attempt to reach the target has succeeded; absent without any.",
+        ),
+        |state| Some(u8::from(upstream(state)?.failing_since_usec.is_none()).into()),
+    ),
+    (
+        gauge(
+            "disnix_tcp_proxy_upstream_reached_time_seconds",
+            "seconds",
+            "When the target was reached last, since 1970.",
+        ),
+        |state| upstream(state)?.reached_usec.map(seconds),
     ),
     (
         counter(
@@ -194,6 +218,13 @@ pub const VALUES: [(MetricFamily, MetricValue); 17] = [
 fn of_status(state: &ProxyState, value: impl Fn(&Status) -> u64) -> Option<f64> {
     match state {
         ProxyState::Running(reply) => Some(value(&reply.status) as f64),
+        _ => None,
+    }
+}
+
+fn upstream(state: &ProxyState) -> Option<&UpstreamStatus> {
+    match state {
+        ProxyState::Running(reply) => reply.status.upstream.as_ref(),
         _ => None,
     }
 }

@@ -3,8 +3,9 @@
 use super::left_state::Unread;
 use super::sleeping_proxy::{SleepKind, Sleeper};
 use crate::ctl::description::{gate, lease, lines, target};
-use crate::ctl::terminal::display::{age, moment};
+use crate::ctl::terminal::display::age;
 use crate::interface::saved::TARGET_FILE;
+use crate::service::calendar::moment;
 use crate::service::plural::clause;
 
 /// What is known of it, a line for each field; `now`: the time of day in microseconds since 1970.

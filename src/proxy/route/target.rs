@@ -6,12 +6,15 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::handover::Handover;
+use super::upstream_watch::UpstreamWatch;
 use crate::proxy::admission::{Admission, Connection, TargetFile};
 use crate::proxy::event;
 use crate::proxy::requests::RequestKind;
-use crate::proxy::upstream::{ATTEMPT, Connector, ProxyProtocol};
+use crate::proxy::upstream::{ATTEMPT, Connector, ProxyProtocol, log_failure};
 use crate::service::address::Address;
+use crate::service::clock::Uptime;
 use crate::service::ending;
+use crate::service::exhausted::is_exhausted;
 use crate::service::leads_to;
 use crate::service::listener::{Arrival, Listener};
 use crate::service::mutex;
@@ -76,6 +79,8 @@ pub struct Route {
     /// Where the target is saved.
     pub target_file: TargetFile,
     unreachable: AtomicU64,
+    /// What is known of the target.
+    pub upstream: UpstreamWatch,
 }
 
 impl Route {
@@ -90,15 +95,18 @@ impl Route {
         admission.with_gate_silently(|gate| gate.set_has_target(target.is_some()));
         let listeners = admission.backlog.listeners();
         let connector = Connector::new(settings.keepalive, target.as_ref(), &listeners);
+        let (target, upstream) = (target.map(Arc::new), UpstreamWatch::default());
+        target.iter().for_each(|target| upstream.begin(target));
         Self {
             admission,
             settings,
             connector,
             handover,
             control: Arc::downgrade(control),
-            target: Mutex::new(target.map(Arc::new)),
+            target: Mutex::new(target),
             target_file,
             unreachable: AtomicU64::new(0),
+            upstream,
         }
     }
 
@@ -172,7 +180,9 @@ impl Route {
         let listeners = self.admission.backlog.listeners();
         let may_lead_back = leads_to::may_lead_to_one(&target, &listeners);
         self.connector.loops.expect(may_lead_back);
-        *current = Some(Arc::new(target));
+        let target = Arc::new(target);
+        self.upstream.begin(&target);
+        *current = Some(target);
         drop(current);
         self.make_room();
         self.admission
@@ -203,6 +213,28 @@ impl Route {
                 "the target {target} leads back to this proxy: clients are reset until another one is set"
             );
         }
+    }
+
+    /// A client has got its upstream.
+    pub fn reached(&self, target: &Arc<Address>, now: Uptime) {
+        if self.upstream.reached(target, now) {
+            self.upstream_turned();
+        }
+    }
+
+    /// An attempt to reach the upstream of this client has failed.
+    pub fn not_reached(&self, target: &Arc<Address>, error: &io::Error, client: &Connection) {
+        log_failure(target, error, Some((client.id, &client.peer)));
+        // That would not be the upstream's fault.
+        if !is_exhausted(error) && self.upstream.failed(target, error) {
+            self.upstream_turned();
+        }
+    }
+
+    /// Has the change told to systemd and to callers.
+    fn upstream_turned(&self) {
+        self.admission.wakers.wake_life_cycle();
+        self.admission.wakers.wake_calls();
     }
 
     /// Gives a client up: counts it, logs why, and has it see a reset when it is closed.

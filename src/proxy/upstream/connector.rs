@@ -135,14 +135,14 @@ impl Connector {
     /// Connects to the target, again and again until it answers, so that a service that is just being started loses
     /// no client: the attempts after the first one, which is a worker's (`Route::first_attempt_limit`). The counterpart
     /// for handovers is `waiting_client::retry_handover`. Each attempt asks `target` anew, so that waiting clients
-    /// follow a change. `client`: as of [`log_failure`]. Cancel safe. Fails with the last error when the time is over,
-    /// which begins anew while there are no descriptors for it.
+    /// follow a change. `failed` is told of each one that fails. Cancel safe. Fails with the last error when the time is
+    /// over, which begins anew while there are no descriptors for it.
     pub async fn connect_with_retries(
         &self,
         target: impl Fn() -> Arc<Address>,
         mut attempts: Attempts,
         mut spare: Spare,
-        client: Option<(u64, &Peer)>,
+        failed: impl Fn(&Arc<Address>, &io::Error),
     ) -> Result<ConnectedUpstream, Unreachable> {
         loop {
             let target_now = target();
@@ -151,7 +151,7 @@ impl Connector {
                 Ok(upstream) => return Ok(ConnectedUpstream::new(upstream, target_now)),
                 Err(error) => error,
             };
-            log_failure(&target_now, &error, client);
+            failed(&target_now, &error);
             if is_exhausted(&error) {
                 self.report_shortage(&target_now, &error);
                 attempts.begin_anew();
@@ -270,7 +270,7 @@ mod tests {
         let connector = Connector::default();
         let attempts = Attempts::from_now(limit);
         connector
-            .connect_with_retries(target, attempts, Spare::default(), None)
+            .connect_with_retries(target, attempts, Spare::default(), |_, _| ())
             .await
     }
 

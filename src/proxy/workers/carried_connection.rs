@@ -11,7 +11,7 @@ use crate::proxy::keep::{RestoredFlow, Slot, SlotSockets, Way};
 use crate::proxy::relay::{self, Ready, Relay};
 use crate::proxy::requests::RequestKind;
 use crate::proxy::route::Route;
-use crate::proxy::upstream::{ConnectedUpstream, log_failure};
+use crate::proxy::upstream::ConnectedUpstream;
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::ending;
@@ -227,22 +227,22 @@ impl CarriedConnection {
         self.pending_upstream.is_some()
     }
 
-    pub(super) fn upstream_answered(&mut self, route: &Route) {
+    pub(super) fn upstream_answered(&mut self, route: &Route, now: Uptime) {
         if let Some(upstream) = self.pending_upstream.take() {
+            route.reached(&upstream.target, now);
             self.upstream = Some(self.connection().set_upstream(*upstream));
             self.announce(route);
         }
     }
 
-    /// Logs why the upstream was not reached: its error, or it has not answered in time.
-    pub(super) fn log_failed_attempt(&self) {
+    /// Tells why the upstream was not reached: its error, or it has not answered in time.
+    pub(super) fn attempt_failed(&self, route: &Route) {
         let Some(ConnectedUpstream { socket, target, .. }) = self.pending_upstream.as_deref()
         else {
             return;
         };
         let error = take_error(socket).unwrap_or_else(|| io::ErrorKind::TimedOut.into());
-        let connection = self.connection();
-        log_failure(target, &error, Some((connection.id, &connection.peer)));
+        route.not_reached(target, &error, self.connection());
     }
 
     pub(super) fn upstream_socket(&self) -> Option<BorrowedFd<'_>> {

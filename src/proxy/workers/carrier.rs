@@ -15,7 +15,7 @@ use super::pool::WorkerPool;
 use super::token::UPSTREAM;
 use crate::proxy::admission::{AdmittedClient, RestOfRequest, Side};
 use crate::proxy::relay::{Ending, NextTurn};
-use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream, log_failure};
+use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
 use crate::service::poller::Flags;
@@ -101,6 +101,7 @@ impl Carrier {
         let route = &self.pool.route;
         Some(match route.connector.begin(&target, &mut client.spare) {
             Some(Ok(ConnectAttempt::Complete(upstream))) => {
+                route.reached(&target, self.now);
                 let connected = ConnectedUpstream::new(upstream, target);
                 client.connection().set_upstream(connected);
                 if !client.request.bytes().is_empty() {
@@ -115,8 +116,7 @@ impl Carrier {
             }
             Some(Err(error)) => {
                 client.park();
-                let connection = client.connection();
-                log_failure(&target, &error, Some((connection.id, &connection.peer)));
+                route.not_reached(&target, &error, client.connection());
                 self.pool.wait_after_failure(client, queue);
                 return None;
             }
@@ -184,7 +184,7 @@ impl Carrier {
                 }
                 return;
             }
-            connection.upstream_answered(&self.pool.route);
+            connection.upstream_answered(&self.pool.route, self.now);
             self.attach_queue.connected(token & !UPSTREAM, self.now);
         }
         self.turn(key, token & !UPSTREAM);
@@ -270,7 +270,7 @@ impl Carrier {
         let connection = self.connections.take(key);
         // Before the upstream's socket is closed, so that the next process does not take it for the upstream.
         connection.admitted.park();
-        connection.log_failed_attempt();
+        connection.attempt_failed(&self.pool.route);
         let queue = is_of_queue.then(|| Arc::clone(&self.handle));
         self.pool.wait_after_failure(connection.admitted, queue);
     }

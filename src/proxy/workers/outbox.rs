@@ -83,10 +83,15 @@ impl Outbox {
         };
         let handover = &self.pool.route.handover;
         match handover.hand_over_at_once(path, &mut self.clients) {
-            Ok(()) => {}
+            Ok(()) => self.reached(now),
             Err(HandoverError::Full(sender)) => self.wait_for_room(sender, now),
             Err(HandoverError::Wait) => self.give_up(),
         }
+    }
+
+    fn reached(&self, now: Uptime) {
+        let target = self.target.iter();
+        target.for_each(|target| self.pool.route.reached(target, now));
     }
 
     fn wait_for_room(&mut self, sender: Arc<Sender>, now: Uptime) {
@@ -109,7 +114,10 @@ impl Outbox {
         };
         let handover = &self.pool.route.handover;
         match handover.hand_over(&permit, &mut self.clients) {
-            Ok(()) => self.accept_again(),
+            Ok(()) => {
+                self.reached(Uptime::now());
+                self.accept_again();
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(_) => self.give_up(),
         }

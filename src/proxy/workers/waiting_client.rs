@@ -12,6 +12,7 @@ use crate::proxy::admission::{AdmittedClient, Connection, log};
 use crate::proxy::route::{Route, SendPermit, Sender};
 use crate::proxy::upstream::{Attempts, Spare};
 use crate::service::address::Address;
+use crate::service::clock::Uptime;
 use crate::service::stream::Stream;
 
 /// The pause before the next attempt.
@@ -71,13 +72,31 @@ pub(super) async fn wait(
             }
             WaitOutcome::HandOver(permit) => {
                 let mut clients = vec![client];
-                if let Err(error) = route.handover.hand_over(&permit, &mut clients) {
-                    tracing::debug!(ERROR = %error, "a client goes on waiting for its handover: {error}");
+                match route.handover.hand_over(&permit, &mut clients) {
+                    Ok(()) => reached(&permit.sender.target, route),
+                    Err(error) => {
+                        tracing::debug!(ERROR = %error, "a client goes on waiting for its handover: {error}");
+                    }
                 }
                 client = clients.pop()?;
             }
         }
         tokio::time::sleep(HANDOVER_PAUSE).await;
+    }
+}
+
+/// A client was handed over to this target, which may not be the current one any more.
+fn reached(target: &Address, route: &Route) {
+    if let Some(current) = route.target().filter(|current| **current == *target) {
+        route.reached(&current, Uptime::now());
+    }
+}
+
+/// Gives up a client that nobody has served where it was to be handed over to.
+fn give_up(connection: &Connection, why: String, route: &Route) {
+    route.give_up(connection, &why);
+    if let Some(target) = route.target() {
+        route.not_reached(&target, &io::Error::other(why), connection);
     }
 }
 
@@ -120,10 +139,12 @@ impl Wait<'_> {
         }
         let target = || self.route.target().unwrap_or_else(|| first_target.clone());
         let connector = &self.route.connector;
-        let name = Some((connection.id, &connection.peer));
+        let failed = |target: &Arc<Address>, error: &io::Error| {
+            self.route.not_reached(target, error, connection);
+        };
         let connected = tokio::select! {
             biased; // bytes of a client that has left are still delivered if the upstream is there
-            result = connector.connect_with_retries(target, self.attempts, spare, name) => result,
+            result = connector.connect_with_retries(target, self.attempts, spare, failed) => result,
             () = client.broken() => return Ok(WaitOutcome::Over),
         };
         let connected = match connected {
@@ -136,6 +157,7 @@ impl Wait<'_> {
         if matches!(*connected.target, Address::Handover(_)) {
             return Ok(self.again(connection, &connected.target));
         }
+        self.route.reached(&connected.target, Uptime::now());
         let connected = connection.set_upstream(connected);
         tracing::debug!(
             CONNECTION_ID = connection.id, PEER = %connection.peer, UPSTREAM = %connected.target,
@@ -172,7 +194,7 @@ impl Wait<'_> {
             return WaitOutcome::Again;
         }
         let why = format!("nobody takes clients at {target}");
-        self.route.give_up(connection, &why);
+        give_up(connection, why, self.route);
         WaitOutcome::Over
     }
 }
@@ -192,7 +214,7 @@ pub(super) fn retry_handover(
     let connection = client.connection();
     let Some(pause) = pause else {
         let why = "the process that gets it closes it unserved, again and again";
-        route.give_up(connection, &why);
+        give_up(connection, why.to_owned(), route);
         return None;
     };
     // The receiver may have made it blocking, and it may be relayed now. It fails on no socket.

@@ -191,6 +191,11 @@ impl Connection {
         mutex::lock(&self.upstream)
     }
 
+    /// Whether it waits for an upstream.
+    pub(super) fn is_connecting(&self) -> bool {
+        !self.is_detached() && self.receiver().is_none() && self.lock_upstream().is_none()
+    }
+
     /// Whether the client stays although its upstream was ended.
     pub fn is_detached(&self) -> bool {
         self.is_detached.load(Relaxed)

@@ -155,6 +155,12 @@ impl Connections {
         carried.fold(ended, |total, one| (total.0 + one.0, total.1 + one.1))
     }
 
+    /// How many wait for an upstream.
+    pub fn connecting(&self) -> usize {
+        let open = self.open();
+        open.values().filter(|open| open.is_connecting()).count()
+    }
+
     pub fn list(&self, now: Uptime) -> Vec<ConnectionStatus> {
         let open = self.open();
         open.values()

@@ -10,7 +10,7 @@ use super::exchange::Exchange;
 use crate::interface::TargetParameters;
 use crate::proxy::assembly::Proxy;
 use crate::proxy::route::SetTargetError;
-use crate::proxy::upstream::{Attempts, Spare};
+use crate::proxy::upstream::{Attempts, Spare, log_failure};
 use crate::service::address::Address;
 use crate::service::varlink::Reply;
 
@@ -93,7 +93,8 @@ async fn failure(
     let target = Arc::new(target.clone());
     let connector = &exchange.proxy.route.connector;
     let target = || Arc::clone(&target);
-    let connecting = connector.connect_with_retries(target, attempts, Spare::default(), None);
+    let failed = |target: &Arc<Address>, error: &_| log_failure(target, error, None);
+    let connecting = connector.connect_with_retries(target, attempts, Spare::default(), failed);
     tokio::select! {
         biased;
         connected = connecting => Ok(connected.err().map(|error| error.to_string())),
