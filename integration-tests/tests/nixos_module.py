@@ -98,6 +98,7 @@ class Options(Module):
         "proxyProtocol": ("v2", "PROXY_PROTOCOL=v2"),
         "requests": ("http", "REQUESTS=http"),
         "detachIdle": ("1min", "DETACH_IDLE=1min"),
+        "health": ("127.0.0.1:8081", "HEALTH=127.0.0.1:8081"),
         "logLevel": ("debug", "LOG_LEVEL=debug"),
     }
     SERVER = {
@@ -177,6 +178,10 @@ class Options(Module):
             self.lines(proxies(web={"listen": addresses, "backlog": 9}), "disnix-tcp-proxy@web.socket"),
             ["[Unit]", "[Socket]", "Backlog=9", *(f"ListenStream={address}" for address in addresses)])
 
+    def test_the_address_for_load_balancers_is_one_of_the_socket(self):
+        lines = self.lines(proxies(web=WEB | {"health": 8081}), "disnix-tcp-proxy@web.socket")
+        self.assertEqual(lines, ["[Unit]", "[Socket]", "ListenStream=80", "ListenStream=8081"])
+
     def test_what_is_disabled_leaves_nothing(self):
         configuration = proxies(web=WEB | {"enable": False}, other={"listen": [81]})
         units = self.evaluate(configuration, "units")
@@ -220,6 +225,7 @@ class Types(Module):
             "proxyProtocol": ["v3", 2],
             "requests": ["silence", "HTTP", True],
             "detachIdle": ["soon", -1],
+            "health": ["tcp", 0, "localhost:80", [80]],
             "logLevel": ["loud"],
             "backlog": [0],
             "openFirewall": ["yes"],

@@ -151,6 +151,16 @@ let
           '';
         };
 
+        health = mkOption {
+          type = types.nullOr own.listenAddress;
+          default = null;
+          example = "10.0.0.11:8081";
+          description = ''
+            Where a load balancer asks over HTTP whether clients pass, an address as in {option}`listen`. The
+            firewall is not opened for it. A change closes the sockets and opens them again.
+          '';
+        };
+
         openFirewall = mkOpenFirewallOption;
 
         lock = {
@@ -226,8 +236,11 @@ let
       DISNIX_TCP_PROXY_PROXY_PROTOCOL = instance.proxyProtocol;
       DISNIX_TCP_PROXY_REQUESTS = instance.requests;
       DISNIX_TCP_PROXY_DETACH_IDLE = instance.detachIdle;
+      DISNIX_TCP_PROXY_HEALTH = instance.health;
       DISNIX_TCP_PROXY_LOG_LEVEL = instance.logLevel;
     };
+
+  addressesOf = instance: instance.listen ++ lib.optional (instance.health != null) instance.health;
 
   recognises = instance: instance.requests != null && instance.requests != "none";
 
@@ -371,7 +384,7 @@ in
       // forInstances (name: "disnix-tcp-proxy@${name}") (
         _: instance: {
           wantedBy = [ "sockets.target" ];
-          listenStreams = map toString instance.listen;
+          listenStreams = map toString (addressesOf instance);
           socketConfig = lib.optionalAttrs (instance.backlog != null) { Backlog = instance.backlog; };
         }
       )
@@ -381,7 +394,7 @@ in
 
     systemd.units =
       forInstances (name: "disnix-tcp-proxy-reopen-${name}.service") (
-        name: instance: units.reopen "disnix-tcp-proxy@${name}.socket" instance.listen
+        name: instance: units.reopen "disnix-tcp-proxy@${name}.socket" (addressesOf instance)
       )
       // lib.filterAttrs (_: unit: unit.wantedBy != [ ]) (
         forInstances (name: "disnix-tcp-proxy-lock-${name}.service") (

@@ -30,7 +30,7 @@ let
         map (address: {
           owner = "services.disnix-tcp-proxy.instances.${name}";
           inherit address;
-        }) instance.listen
+        }) (instance.listen ++ lib.optional (instance.health != null) instance.health)
       ) instances
     )
     ++ lib.optionals hello-world-server.enable (

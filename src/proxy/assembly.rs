@@ -1,5 +1,6 @@
 //! The proxy: all its parts together.
 
+mod health_sockets;
 pub mod last_will;
 mod trouble;
 mod unparked;
@@ -22,6 +23,7 @@ use crate::service::clock::{Repetition, Uptime, micros};
 use crate::service::listener::Listener;
 use crate::service::plural::clause;
 use crate::service::version::version;
+use health_sockets::HealthSockets;
 use last_will::LastWill;
 use unparked::UnparkedConnections;
 
@@ -49,6 +51,8 @@ pub struct Proxy {
     pub admission: Arc<Admission>,
     pub route: Arc<Route>,
     pub workers: Arc<WorkerPool>,
+    /// The sockets on which load balancers ask whether clients pass.
+    pub health: HealthSockets,
     /// The guardian of kept connections.
     pub last_will: LastWill,
     unparked: UnparkedConnections,
@@ -61,8 +65,14 @@ pub struct Proxy {
 
 impl Proxy {
     /// Assembles a proxy with at most these threads, none of which runs yet. Fails without descriptors.
-    pub fn new(route: Arc<Route>, threads: Threads, sweep: Sweep) -> io::Result<Self> {
+    pub fn new(
+        route: Arc<Route>,
+        threads: Threads,
+        sweep: Sweep,
+        health: Vec<Listener>,
+    ) -> io::Result<Self> {
         Ok(Self {
+            health: HealthSockets::new(health),
             admission: Arc::clone(&route.admission),
             workers: workers::pool(Arc::clone(&route), threads)?,
             route,
@@ -240,6 +250,7 @@ impl Proxy {
             self.workers.begin_passing_on();
         }
         self.admission.backlog.leave();
+        self.health.leave();
         tracing::info!(
             MESSAGE_ID = event::RETIRED,
             OPEN = open,

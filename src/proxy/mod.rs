@@ -4,7 +4,7 @@
 //! proxy::run  the program, from its command line to its end
 //! proxy::start  what it begins with: listeners, settings, the place and the connections
 //!     of the process before
-//! proxy::control  the control socket
+//! proxy::control | proxy::health  the control socket; answers to load balancers
 //! proxy::assembly  all parts together; what the main loop looks after
 //! proxy::workers  the threads that accept, carry and hand over
 //! proxy::route  where clients go: target, connector, handover
@@ -18,6 +18,7 @@ mod admission;
 mod assembly;
 mod control;
 mod event;
+mod health;
 pub mod keep;
 pub mod options;
 mod relay;

@@ -52,6 +52,15 @@ pub struct ProxyOptions {
           value_parser = PathBufValueParser::new().try_map(socket_path))]
     pub control: Option<PathBuf>,
 
+    /// Answer load balancers on this socket, over HTTP: 200 while clients pass, or else 503 with the reason;
+    /// HOST:PORT, PORT or unix:/PATH.
+    ///
+    /// It is one of the sockets from systemd: a further ListenStream= of the .socket unit. With --listen
+    /// the proxy makes it. Clients are not served there.
+    #[arg(long, value_name = "ADDR", env = "DISNIX_TCP_PROXY_HEALTH",
+          value_parser = Address::parse_listen)]
+    pub health: Option<Address>,
+
     /// Take the listening sockets over from the proxy that answers at --control, and its place with
     /// them; without one there, start as usual.
     ///

@@ -160,7 +160,7 @@ impl Service for AssembledProxy {
 
     fn may_exit(&self) -> bool {
         let control = self.callers.backlog.listeners();
-        !control.iter().any(Listener::has_waiting)
+        !self.proxy.health.is_asked() && !control.iter().any(Listener::has_waiting)
     }
 
     async fn changed(&self) {

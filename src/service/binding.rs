@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, SockAddr};
+use socket2::{Domain, SockAddr, SockRef};
 use tokio::time::{Instant, sleep};
 
+use super::activation::Inherited;
 use super::address::Address;
 use super::listener::{ListenError, Listener};
 use super::predecessor::PredecessorSockets;
@@ -25,6 +26,28 @@ pub async fn bind_all(
     patience: TimeSpan,
 ) -> Result<Vec<Listener>, ListenError> {
     patiently(patience, || Listener::bind_all(addresses)).await
+}
+
+/// Takes those of inherited sockets that listen at this address. Fails if its name cannot be looked up.
+pub fn take_at(
+    address: &Address,
+    sockets: &mut Vec<Inherited>,
+) -> Result<Vec<Inherited>, ListenError> {
+    let places = socket_addresses(address).map_err(|error| ListenError::of_bind(address, error))?;
+    let (taken, others) = std::mem::take(sockets)
+        .into_iter()
+        .partition(|socket| places.iter().any(|(_, place)| is_at(socket, place)));
+    *sockets = others;
+    Ok(taken)
+}
+
+/// Every IPv6 address of the machine, with IPv4, is every IPv4 address where the kernel has no IPv6.
+fn is_at(socket: &Inherited, place: &SockAddr) -> bool {
+    SockRef::from(&socket.fd).local_addr().is_ok_and(|local| {
+        let port = |address: &SockAddr| address.as_socket().map(|socket| socket.port());
+        let are_everywhere = is_unspecified(&local) && is_unspecified(place);
+        local == *place || are_everywhere && port(&local) == port(place)
+    })
 }
 
 /// Makes a handover socket at `path`, see [`bind_all`].

@@ -10,7 +10,8 @@
 //! - files: `directory`, `path_check`, `socket_file`;
 //! - the life cycle: `server` (of one that serves each client in a task), `serve`, `idle`, `drain`, `signals`, `notify`;
 //! - threads: `poller`, `inbox`, `mutex`, `processors`, `alarm`;
-//! - messages: `log`, `event`, `plural`, `printable`, `calendar`, `varlink`, `rights`;
+//! - messages: `log`, `event`, `plural`, `printable`, `calendar`, `varlink`, `rights`, `http_request`,
+//!   `http_exchange`;
 //! - programs: `program`, `version`, `execution` (what they can execute), `child_process`, `clock`, `kernel`;
 //! - unit tests: `loopback`.
 
@@ -35,6 +36,8 @@ pub(crate) mod exhausted;
 mod grammar;
 pub mod handover;
 pub(crate) mod happy_eyeballs;
+pub(crate) mod http_exchange;
+pub(crate) mod http_request;
 pub(crate) mod idle;
 pub(crate) mod inbox;
 pub mod kernel;

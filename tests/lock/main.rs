@@ -6,6 +6,7 @@ mod support;
 mod callers;
 mod close_idle;
 mod drain;
+mod health;
 mod requests;
 mod setup;
 mod target;

@@ -333,3 +333,23 @@ fn ends_well_after_a_signal(process: Running) {
     process.signal(libc::SIGTERM);
     ends_well(process);
 }
+
+#[test]
+fn load_balancers_are_answered_by_the_successor() {
+    let setup = Setup::new();
+    let health = free_address();
+    let start = || {
+        let unit = setup.unit(&[setup.address.to_string()]);
+        unit.arg("--health").arg(health.to_string()).ready()
+    };
+    let passes = || {
+        let mut peer = connect(health);
+        peer.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+        line(&peer) == "HTTP/1.0 200 OK"
+    };
+    let old = start();
+    assert!(passes());
+    let _new = start();
+    ends_well(old);
+    assert!(passes());
+}

@@ -9,18 +9,16 @@ use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::collection;
-use super::http_request::{HttpRequest, RequestRefusal};
 use super::open_metrics;
 use crate::ctl::failure::CtlFailure;
 use crate::ctl::find::Selection;
 use crate::service::activation;
 use crate::service::client_socket::ClientSocket;
+use crate::service::http_exchange::{HttpAnswer, exchange};
+use crate::service::http_request::{HttpMethod, HttpRequest, RequestRefusal};
 use crate::service::listener::{Accepted, Listener, next_arrival};
 use crate::service::program::note;
 use crate::service::stream::Stream;
-
-/// The longest request.
-const REQUEST_MAX: usize = 8 * 1024;
 
 /// How long a client may take for its request, and again for the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,9 +31,6 @@ const IDLE_TIME: Duration = Duration::from_secs(300);
 
 /// The pause when a client could not be accepted.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// What a failure is, as the type of a text.
-const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// Serves until nobody has come for [`IDLE_TIME`]. Fails without a socket, and when it breaks.
 pub async fn serve(selection: Selection) -> Result<(), CtlFailure> {
@@ -88,41 +83,51 @@ fn listeners() -> Result<Vec<Listener>, CtlFailure> {
 }
 
 async fn converse(socket: ClientSocket, selection: &Selection) -> io::Result<()> {
-    let stream = Stream::of(socket)?;
-    let request = timeout(PATIENCE, receive(&stream)).await??;
-    let (status, kind, body) = match &request {
-        Err(refusal) => (refusal.status(), PLAIN, format!("{refusal}\n")),
-        Ok(_) => match collection::text(selection, false).await {
-            Ok(text) => ("200 OK", open_metrics::CONTENT_TYPE, text),
-            Err(failure) => ("500 Internal Server Error", PLAIN, format!("{failure}\n")),
-        },
-    };
-    let mut answer = format!(
-        "HTTP/1.0 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    if !request.is_ok_and(|request| request.is_for_head) {
-        answer.push_str(&body);
-    }
-    timeout(PATIENCE, stream.send_all(answer.as_bytes())).await?
+    exchange(&Stream::of(socket)?, PATIENCE, |request| {
+        answer(request, selection)
+    })
+    .await
 }
 
-async fn receive<F>(stream: &Stream<F>) -> io::Result<Result<HttpRequest, RequestRefusal>>
-where
-    F: std::os::fd::AsFd + std::os::fd::AsRawFd,
-{
-    let mut received = vec![0; REQUEST_MAX];
-    let mut length = 0;
-    loop {
-        match HttpRequest::of(&received[..length]) {
-            Ok(None) if length == REQUEST_MAX => return Ok(Err(RequestRefusal::TooLong)),
-            Ok(None) => {}
-            Ok(Some(request)) => return Ok(Ok(request)),
-            Err(refusal) => return Ok(Err(refusal)),
-        }
-        match stream.receive(&mut received[length..]).await? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => length += count,
+async fn answer(request: HttpRequest, selection: &Selection) -> HttpAnswer {
+    if let Err(refusal) = check(&request) {
+        return HttpAnswer::refusal(refusal);
+    }
+    match collection::text(selection, false).await {
+        Ok(body) => HttpAnswer {
+            status: "200 OK",
+            kind: open_metrics::CONTENT_TYPE,
+            body,
+        },
+        Err(failure) => HttpAnswer::line("500 Internal Server Error", failure),
+    }
+}
+
+/// Whether the request is for the metrics.
+fn check(request: &HttpRequest) -> Result<(), RequestRefusal> {
+    match (request.method, request.path.as_str()) {
+        (HttpMethod::Options, _) => Err(RequestRefusal::Method),
+        (_, "/" | "/metrics") => Ok(()),
+        _ => Err(RequestRefusal::Path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_metrics_are_asked_for_in_few_ways() {
+        for (method, path, expected) in [
+            (HttpMethod::Get, "/metrics", Ok(())),
+            (HttpMethod::Get, "/", Ok(())),
+            (HttpMethod::Head, "/metrics", Ok(())),
+            (HttpMethod::Get, "/metrics/x", Err(RequestRefusal::Path)),
+            (HttpMethod::Get, "/..%2fmetrics", Err(RequestRefusal::Path)),
+            (HttpMethod::Options, "/", Err(RequestRefusal::Method)),
+        ] {
+            let path = path.to_owned();
+            assert_eq!(check(&HttpRequest { method, path }), expected);
         }
     }
 }

@@ -1,12 +1,11 @@
 //! `metrics`: what Prometheus reads, printed or served.
 //!
 //! - `values`, `families`: the values of the proxies, and the families they make (pure); `open_metrics`: their text (pure);
-//! - `collection`: asks the proxies; `exposition`: serves the text over HTTP; `http_request`: the request for it (pure).
+//! - `collection`: asks the proxies; `exposition`: serves the text over HTTP.
 
 mod collection;
 mod exposition;
 mod families;
-mod http_request;
 mod open_metrics;
 mod values;
 

@@ -210,7 +210,7 @@ mod tests {
             &Arc::default(),
         );
         let threads = Threads::of_option(Some(1));
-        let proxy = Proxy::new(Arc::new(route), threads, Sweep::default()).unwrap();
+        let proxy = Proxy::new(Arc::new(route), threads, Sweep::default(), Vec::new()).unwrap();
         proxy.workers.start().unwrap();
         Arc::new(proxy)
     }

@@ -66,10 +66,13 @@ pub(super) async fn hand_over(
     if call.oneway {
         return Ok(());
     }
-    let (listeners, control) = (
+    let control = callers.backlog.listeners();
+    // That of --health is one of them for a successor that does not have this option.
+    let (clients, health) = (
         proxy.admission.backlog.listeners(),
-        callers.backlog.listeners(),
+        proxy.health.listeners(),
     );
+    let listeners: Vec<&Listener> = clients.iter().chain(&*health).collect();
     if let Some(reason) = obstacle(&listeners, &control) {
         let refusal = refusal("CannotHandOver", json!({ "reason": reason }));
         return send(connection, &refusal).await;
@@ -88,13 +91,15 @@ pub(super) async fn hand_over(
         runtime_directory: proxy.admission.lock_directory(),
         state_directory: proxy.route.target_file.directory(),
     });
-    let descriptors: Vec<_> = listeners.iter().chain(&*control).map(AsFd::as_fd).collect();
+    let all = listeners.iter().copied().chain(&*control);
+    let descriptors: Vec<_> = all.map(AsFd::as_fd).collect();
     timeout(PATIENCE, connection.send_with(&reply, &descriptors)).await?
 }
 
 /// Why these sockets cannot be handed over.
-fn obstacle(listeners: &[Listener], control: &[Listener]) -> Option<&'static str> {
-    if listeners.iter().chain(control).any(Listener::is_inherited) {
+fn obstacle(listeners: &[&Listener], control: &[Listener]) -> Option<&'static str> {
+    let mut all = listeners.iter().copied().chain(control);
+    if all.any(Listener::is_inherited) {
         return Some(
             "they are systemd's, which keeps them while the service is restarted: restart the unit",
         );

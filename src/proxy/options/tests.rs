@@ -92,6 +92,7 @@ fn bad_values_are_named() {
         (&long, "107 bytes"),
         ("nowhere", "port is missing"),
         ("--listen=tcp", "port is missing"),
+        ("--health=tcp", "port is missing"),
     ] {
         let error = ProxyOptions::try_parse_from(["disnix-tcp-proxy", argument]).unwrap_err();
         assert!(error.to_string().contains(word), "{argument}: {error}");

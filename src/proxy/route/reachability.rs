@@ -1,9 +1,14 @@
 //! What attempts to reach the upstream have shown. Pure.
 
 use std::io;
+use std::time::Duration;
 
 use crate::interface::UpstreamStatus;
 use crate::service::clock::Uptime;
+
+/// How long it is known that the upstream is reached, and for how long that it is not.
+const REACHED_FOR: Duration = Duration::from_secs(5);
+const FAILING_FOR: Duration = Duration::from_secs(1);
 
 /// Whether the upstream is reached. The last attempt counts: it was reached, or it is failing since the first one that
 /// has failed in a row. Without any nothing is known.
@@ -18,7 +23,8 @@ pub struct Reachability {
 struct Failing {
     /// The time of day.
     since: u64,
-    /// What the last attempt has failed with.
+    /// When the last attempt has failed, and with what.
+    last: Uptime,
     error: String,
 }
 
@@ -30,10 +36,11 @@ impl Reachability {
     }
 
     /// An attempt has failed, at this time of day.
-    pub fn failed(&mut self, error: String, time_of_day: u64) {
+    pub fn failed(&mut self, error: String, at: Uptime, time_of_day: u64) {
         let since = self.failing.as_ref().map(|failing| failing.since);
         self.failing = Some(Failing {
             since: since.unwrap_or(time_of_day),
+            last: at,
             error,
         });
     }
@@ -41,6 +48,20 @@ impl Reachability {
     /// When it was reached last.
     pub fn reached_at(&self) -> Option<Uptime> {
         self.reached.map(|(at, _)| at)
+    }
+
+    /// Whether the last attempt was so lately that it still counts. Before the first one nothing is known.
+    pub fn is_known(&self, now: Uptime) -> bool {
+        match (&self.failing, self.reached_at()) {
+            (Some(failing), _) => now < failing.last + FAILING_FOR,
+            (None, Some(reached)) => now < reached + REACHED_FOR,
+            (None, None) => false,
+        }
+    }
+
+    /// Why the last attempt has failed, if it has.
+    pub fn failure(&self) -> Option<&str> {
+        self.failing.as_ref().map(|failing| &failing.error[..])
     }
 
     /// What is known, if anything is.
@@ -89,6 +110,20 @@ mod tests {
     }
 
     #[test]
+    fn an_attempt_counts_for_a_while_and_less_long_if_it_has_failed() {
+        let mut reachability = Reachability::default();
+        assert!(!reachability.is_known(at(0)));
+        reachability.reached(at(10), 0);
+        assert!(reachability.is_known(at(14)) && !reachability.is_known(at(15)));
+        reachability.failed("error".to_owned(), at(20), 0);
+        assert!(reachability.is_known(at(20)) && !reachability.is_known(at(21)));
+        assert_eq!(reachability.failure(), Some("error"));
+        reachability.reached(at(21), 0);
+        assert!(reachability.is_known(at(21)));
+        assert_eq!(reachability.failure(), None);
+    }
+
+    #[test]
     fn common_errors_are_sentences_about_the_upstream() {
         for (error, sentence) in [
             (
@@ -125,7 +160,7 @@ mod tests {
             for (time, succeeded) in (1..).zip(&attempts) {
                 match succeeded {
                     true => reachability.reached(at(time), time),
-                    false => reachability.failed(format!("error {time}"), time),
+                    false => reachability.failed(format!("error {time}"), at(time), time),
                 }
             }
             let last = attempts.iter().rposition(|succeeded| *succeeded).map(|index| index as u64 + 1);

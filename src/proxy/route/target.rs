@@ -225,6 +225,16 @@ impl Route {
     /// An attempt to reach the upstream of this client has failed.
     pub fn not_reached(&self, target: &Arc<Address>, error: &io::Error, client: &Connection) {
         log_failure(target, error, Some((client.id, &client.peer)));
+        self.attempt_failed(target, error);
+    }
+
+    /// An attempt to reach the upstream that was made for no client has failed.
+    pub fn probe_failed(&self, target: &Arc<Address>, error: &io::Error) {
+        log_failure(target, error, None);
+        self.attempt_failed(target, error);
+    }
+
+    fn attempt_failed(&self, target: &Arc<Address>, error: &io::Error) {
         // That would not be the upstream's fault.
         if !is_exhausted(error) && self.upstream.failed(target, error) {
             self.upstream_turned();

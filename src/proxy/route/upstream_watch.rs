@@ -59,7 +59,7 @@ impl UpstreamWatch {
             return false;
         }
         let mut reachability = self.reachability();
-        reachability.failed(reason(error), realtime_micros());
+        reachability.failed(reason(error), Uptime::now(), realtime_micros());
         !self.is_failing.swap(true, Relaxed)
     }
 
@@ -79,6 +79,16 @@ impl UpstreamWatch {
     /// Whether the last attempt has failed.
     pub fn is_failing(&self) -> bool {
         self.is_failing.load(Relaxed)
+    }
+
+    /// Whether the last attempt was so lately that it still counts.
+    pub fn is_known(&self, now: Uptime) -> bool {
+        self.reachability().is_known(now)
+    }
+
+    /// Why the last attempt has failed, if it has.
+    pub fn failure(&self) -> Option<String> {
+        self.reachability().failure().map(str::to_owned)
     }
 
     /// What is known, if anything is.

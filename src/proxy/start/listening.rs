@@ -69,6 +69,40 @@ fn no_listener() -> String {
     format!("nowhere to listen: {why}")
 }
 
+/// Takes those of systemd's sockets that listen where `--health` says. Fails if that address cannot be looked up.
+pub fn take_health(
+    inherited: &mut Vec<Inherited>,
+    options: &ProxyOptions,
+) -> Result<Vec<Inherited>, Failure> {
+    let Some(address) = &options.health else {
+        return Ok(Vec::new());
+    };
+    let taken = binding::take_at(address, inherited)?;
+    if taken.is_empty() && !inherited.is_empty() {
+        // Clients matter more.
+        tracing::error!(
+            "no load balancer is answered: systemd passes no socket that listens at {address}, as --health says \
+             (add ListenStream= to the .socket unit, and restart that)"
+        );
+    }
+    Ok(taken)
+}
+
+/// The listener of `--health`: systemd's, or one that is made here. With sockets from systemd none is made: it would be
+/// closed whenever the proxy ends.
+pub async fn health(
+    inherited: Vec<Inherited>,
+    options: &ProxyOptions,
+) -> Result<Vec<Listener>, Failure> {
+    match &options.health {
+        Some(address) if !options.listen.is_empty() => {
+            let address = std::slice::from_ref(address);
+            Ok(binding::bind_all(address, options.bind_timeout).await?)
+        }
+        _ => Ok(Listener::inherit_all(inherited)?),
+    }
+}
+
 pub async fn control(
     inherited: Vec<Inherited>,
     options: &ProxyOptions,

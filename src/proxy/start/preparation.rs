@@ -23,6 +23,8 @@ pub struct ListeningSockets {
     pub predecessor: Option<Predecessor>,
     pub clients: Vec<Listener>,
     pub control: Vec<Listener>,
+    /// For load balancers.
+    pub health: Vec<Listener>,
     /// Copies of systemd's sockets for the heir, if there is to be one.
     pub respawn: Option<Vec<Inherited>>,
 }
@@ -34,27 +36,30 @@ impl ListeningSockets {
             .then(|| inherited.iter().map(Inherited::try_clone).collect())
             .transpose()?;
         let count = inherited.len();
-        let (control, clients): (Vec<_>, Vec<_>) = inherited
+        let (control, mut clients): (Vec<_>, Vec<_>) = inherited
             .into_iter()
             .partition(|socket| socket.name == CONTROL_NAME);
+        let health = listening::take_health(&mut clients, options)?;
         for directory in listening::directories(options, control.is_empty()) {
             // That one does not exist is reported when a file is to be saved in it.
             if_there(Directory::open(&directory))?;
         }
         let mut predecessor = listening::predecessor(options, count).await?;
-        let (clients, control) = match &mut predecessor {
+        let (clients, control, health) = match &mut predecessor {
             Some(predecessor) => predecessor
-                .sockets(&options.listen)
+                .sockets(&options.listen, options.health.as_ref())
                 .map_err(not_taken_over)?,
             None => (
                 listening::clients(clients, options).await?,
                 listening::control(control, options).await?,
+                listening::health(health, options).await?,
             ),
         };
         Ok(Self {
             predecessor,
             clients,
             control,
+            health,
             respawn,
         })
     }
@@ -120,6 +125,7 @@ impl Preparation {
             predecessor,
             clients,
             control,
+            health,
             ..
         } = &mut self.sockets;
         if let Some(predecessor) = predecessor {
@@ -140,7 +146,8 @@ impl Preparation {
                 );
             }
         }
-        clients.iter().chain(&*control).for_each(Listener::own);
+        let all = clients.iter().chain(&*control).chain(&*health);
+        all.for_each(Listener::own);
         Ok(())
     }
 }

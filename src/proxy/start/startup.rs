@@ -12,6 +12,7 @@ use crate::proxy::assembly::Proxy;
 use crate::proxy::control::callers::Callers;
 use crate::proxy::control::server;
 use crate::proxy::event;
+use crate::proxy::health;
 use crate::proxy::keep;
 use crate::proxy::options::ProxyOptions;
 use crate::proxy::route::Route;
@@ -38,6 +39,7 @@ impl AssembledProxy {
             predecessor,
             clients,
             control,
+            health,
             respawn,
         } = preparation.sockets;
         let listeners: Arc<[Listener]> = clients.into();
@@ -66,7 +68,7 @@ impl AssembledProxy {
             preparation.handover,
             &control,
         );
-        let proxy = match Proxy::new(Arc::new(route), threads, sweep) {
+        let proxy = match Proxy::new(Arc::new(route), threads, sweep, health) {
             Ok(proxy) => Arc::new(proxy),
             Err(error) => return Err(cannot_carry(kept, error.into())),
         };
@@ -77,6 +79,7 @@ impl AssembledProxy {
         tokio::spawn(Arc::clone(&proxy).look_after_connections());
         let callers = Arc::new(Callers::new(control));
         server::start(&callers, &proxy);
+        health::server::start(&proxy);
         serve(&proxy, kept)?;
         Ok((Self { proxy, callers }, listeners))
     }

@@ -169,6 +169,19 @@ impl Connector {
         }
     }
 
+    /// Connects to the target once, for at most `limit`. Cancel safe.
+    pub async fn connect_once(
+        &self,
+        target: &Arc<Address>,
+        limit: Duration,
+    ) -> io::Result<ConnectedUpstream> {
+        let deadline = Instant::now() + limit;
+        let upstream = self
+            .attempt(target, deadline, &mut Spare::default())
+            .await?;
+        Ok(ConnectedUpstream::new(upstream, Arc::clone(target)))
+    }
+
     fn report_shortage(&self, target: &Address, error: &io::Error) {
         if self.shortage_reports.is_due(LOG_EVERY, Uptime::now()).0 {
             tracing::warn!(

@@ -153,13 +153,14 @@ impl Predecessor {
         })
     }
 
-    /// Listeners for clients at these addresses, handed over or new, and the control socket. Both
+    /// Listeners for clients at these addresses, handed over or new, the control socket, and that for load balancers. Both
     /// processes have them until [`Self::retire`].
     /// Fails if one is neither handed over nor free.
     pub fn sockets(
         &mut self,
         addresses: &[Address],
-    ) -> Result<(Vec<Listener>, Vec<Listener>), TakeOverError> {
+        health: Option<&Address>,
+    ) -> Result<(Vec<Listener>, Vec<Listener>, Vec<Listener>), TakeOverError> {
         let mut sockets = std::mem::take(&mut self.sockets);
         let control = sockets.pop();
         let mut sockets = PredecessorSockets(sockets);
@@ -168,11 +169,13 @@ impl Predecessor {
             self.failure(Obstacle::Listen { error, there })
         };
         let listeners = Listener::take_or_bind_all(addresses, &mut sockets).map_err(fail)?;
+        let health = health.map(std::slice::from_ref).unwrap_or_default();
+        let health = Listener::take_or_bind_all(health, &mut sockets).map_err(fail)?;
         let surplus = sockets.rest().map_err(fail)?;
         let control = control.map(|socket| Listener::of_predecessor(socket, Some(&self.path)));
         let control = control.transpose().map_err(fail)?;
         self.surplus = surplus;
-        Ok((listeners, control.into_iter().collect()))
+        Ok((listeners, control.into_iter().collect(), health))
     }
 
     /// Makes the other process stop accepting: from then on clients and callers come here, and its detached clients too

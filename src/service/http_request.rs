@@ -1,25 +1,35 @@
-//! A request for the metrics. Pure.
+//! The head of a request of HTTP/1.0 or 1.1. Pure.
 
 /// The most fields of a request.
 const FIELDS_MAX: usize = 64;
 
-/// A request that is answered with the metrics.
+/// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HttpRequest {
+pub enum HttpMethod {
+    Get,
     /// Only the head of the answer is wanted.
-    pub is_for_head: bool,
+    Head,
+    Options,
 }
 
-/// Why a request is not answered with them.
+/// A request that can be answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRequest {
+    pub method: HttpMethod,
+    /// Without a query.
+    pub path: String,
+}
+
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RequestRefusal {
     #[error("this is no HTTP request")]
     Malformed,
     #[error("the request is too long")]
     TooLong,
-    #[error("only GET and HEAD are answered")]
+    #[error("this method is not answered here")]
     Method,
-    #[error("there is only /metrics")]
+    #[error("nothing is here")]
     Path,
 }
 
@@ -46,16 +56,15 @@ impl HttpRequest {
             Err(httparse::Error::TooManyHeaders) => return Err(RequestRefusal::TooLong),
             Err(_) => return Err(RequestRefusal::Malformed),
         }
-        let is_for_head = match request.method {
-            Some("GET") => false,
-            Some("HEAD") => true,
+        let method = match request.method {
+            Some("GET") => HttpMethod::Get,
+            Some("HEAD") => HttpMethod::Head,
+            Some("OPTIONS") => HttpMethod::Options,
             _ => return Err(RequestRefusal::Method),
         };
         let path = request.path.unwrap_or_default().split('?').next();
-        match path {
-            Some("/" | "/metrics") => Ok(Some(Self { is_for_head })),
-            _ => Err(RequestRefusal::Path),
-        }
+        let path = path.unwrap_or_default().to_owned();
+        Ok(Some(Self { method, path }))
     }
 }
 
@@ -65,17 +74,25 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_metrics_are_asked_for_in_few_ways() {
+    fn a_request_has_a_method_and_a_path_without_its_query() {
         let of = |line: &str| HttpRequest::of(format!("{line}\r\nHost: a\r\n\r\n").as_bytes());
-        let request = |is_for_head| Ok(Some(HttpRequest { is_for_head }));
+        let request = |method, path: &str| {
+            Ok(Some(HttpRequest {
+                method,
+                path: path.to_owned(),
+            }))
+        };
         for (line, expected) in [
-            ("GET /metrics HTTP/1.1", request(false)),
-            ("GET / HTTP/1.0", request(false)),
-            ("GET /metrics?name=x HTTP/1.1", request(false)),
-            ("HEAD /metrics HTTP/1.1", request(true)),
+            (
+                "GET /metrics HTTP/1.1",
+                request(HttpMethod::Get, "/metrics"),
+            ),
+            ("GET / HTTP/1.0", request(HttpMethod::Get, "/")),
+            ("GET /a?name=x HTTP/1.1", request(HttpMethod::Get, "/a")),
+            ("HEAD /a HTTP/1.1", request(HttpMethod::Head, "/a")),
+            ("OPTIONS / HTTP/1.0", request(HttpMethod::Options, "/")),
+            ("OPTIONS * HTTP/1.1", request(HttpMethod::Options, "*")),
             ("POST /metrics HTTP/1.1", Err(RequestRefusal::Method)),
-            ("GET /metrics/x HTTP/1.1", Err(RequestRefusal::Path)),
-            ("GET /..%2fmetrics HTTP/1.1", Err(RequestRefusal::Path)),
             ("SSH-2.0-OpenSSH", Err(RequestRefusal::Malformed)),
             ("GET /metrics", Err(RequestRefusal::Malformed)),
         ] {
