@@ -9,6 +9,7 @@ use socket2::SockRef;
 use crate::manager::{Kill, Manager};
 use crate::plan::Random;
 use crate::requests::{ANSWERS, ASKS, accept, ctl, pair, pass, staying};
+use crate::survived::counted;
 
 /// A number of the proxy's status.
 pub fn status(manager: &Manager, name: &str) -> u64 {
@@ -160,6 +161,11 @@ fn a_process_that_does_not_tell_requests_apart_resets_a_client_whose_request_wai
         let (mut client, address) = lost(&manager, service);
         manager.env(KIND, kind);
         kill(&mut manager, Kill::Process);
+        let [_, restored, given_up] = counted(&manager);
+        assert_eq!(
+            (restored, given_up),
+            (u64::from(!is_reset), u64::from(is_reset))
+        );
         match is_reset {
             true => assert!(client.read(&mut [0]).is_err()),
             // Of these lines nobody knows which belong together.

@@ -1,12 +1,15 @@
 //! What connections have survived is counted for the metrics.
 
+use std::io::Read;
+
 use crate::manager::{Kill, Manager, Program};
 use crate::requests::ctl;
 use crate::sockets::Kind;
 use crate::upstream::Upstream;
 use crate::{client, echo};
 
-fn counted(manager: &Manager) -> [u64; 3] {
+/// Kills, connections restored, connections given up.
+pub fn counted(manager: &Manager) -> [u64; 3] {
     let output = ctl(&manager.control(), &["metrics"]).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     [
@@ -39,4 +42,20 @@ fn kills_and_what_survives_them_are_counted_and_a_restart_is_no_kill() {
     manager.start();
     clients.iter_mut().for_each(echo);
     assert_eq!(counted(&manager), [2, 6, 0]);
+}
+
+#[test]
+fn what_another_version_has_left_is_counted_as_given_up() {
+    let upstream = Upstream::start(Kind::Tcp);
+    let mut manager = Manager::of(Program::Proxy, Kind::Tcp, upstream.target(), 1);
+    manager.start();
+    let mut client = client(&manager);
+    echo(&mut client);
+    manager.kill(Kill::Group);
+    manager.change_version();
+    manager.start();
+    assert!(client.read(&mut [0]).is_err());
+    let [_, restored, given_up] = counted(&manager);
+    // Its sockets are counted, which are two.
+    assert_eq!((restored, given_up), (0, 2));
 }

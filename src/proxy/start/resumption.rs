@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::interface::metrics::SurvivalCounts;
 use crate::proxy::admission::{AdmittedClient, UnansweredRequest};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::event;
@@ -14,9 +15,12 @@ use crate::service::ending;
 use crate::service::listener::Arrival;
 use crate::service::plural::{self, clause};
 
-/// Continues all of them. They are counted; no client was accepted yet.
-pub fn resume(proxy: &Arc<Proxy>, started: Started) {
+/// Continues all of them, and returns what they have come through. They are counted; no client was accepted yet.
+pub fn resume(proxy: &Arc<Proxy>, started: Started) -> SurvivalCounts {
     log(&started);
+    let found = started.connections.len();
+    let before = given_up(&started);
+    let kills = started.is_after_kill.into();
     let (handed_over, relayed): (Vec<_>, Vec<_>) = started
         .connections
         .into_iter()
@@ -26,38 +30,65 @@ pub fn resume(proxy: &Arc<Proxy>, started: Started) {
     for RestoredConnection { slot, client, .. } in handed_over {
         reclaim(proxy, client, slot);
     }
+    let mut lost = 0;
     for restored in detached {
-        resume_detached(proxy, restored);
+        lost += usize::from(resume_detached(proxy, restored).is_err());
     }
     for restored in relayed {
-        let RestoredConnection { slot, stage, .. } = restored;
-        let (text, client) = (slot.text(), restored.client);
-        let client = admit(proxy, client, slot);
-        match stage {
-            Stage::Connected { upstream, flows } if has_begun(&upstream, slot) => {
-                let connected = ConnectedUpstream::new(upstream.into(), target(proxy, &text));
-                match has_carried(slot) {
-                    true => client.connection().restore_upstream(connected),
-                    false => client.connection().set_upstream(connected),
-                };
-                match has_request(slot) {
-                    true => proxy.workers.resume(client, slot, flows),
-                    false => lose_request(&client),
-                }
-            }
-            _ if slot.requests() != [0; 3] => lose_request(&client),
-            _ => {
-                // If it is handed over next, the receiver decides how it ends.
-                ending::close_orderly(client.socket());
-                client.park();
-                proxy.workers.wait(client);
-            }
-        }
+        lost += usize::from(resume_relayed(proxy, restored).is_err());
+    }
+    SurvivalCounts {
+        kills,
+        restored: (found - lost) as u64,
+        given_up: before + lost as u64,
     }
 }
 
+/// What is reset, and not continued by anybody.
+fn given_up(started: &Started) -> u64 {
+    // Of another version's nobody knows which sockets belong together.
+    (started.lost.len() + started.foreign) as u64
+}
+
+/// What the connections have come through if they are [given up](give_up).
+pub fn nothing_survived(started: &Started) -> SurvivalCounts {
+    SurvivalCounts {
+        kills: started.is_after_kill.into(),
+        restored: 0,
+        given_up: given_up(started) + started.connections.len() as u64,
+    }
+}
+
+/// Continues with a client that has an upstream, or is about to get one.
+fn resume_relayed(proxy: &Proxy, restored: RestoredConnection) -> Result<(), RequestLost> {
+    let RestoredConnection { slot, stage, .. } = restored;
+    let text = slot.text();
+    let client = admit(proxy, restored.client, slot);
+    match stage {
+        Stage::Connected { upstream, flows } if has_begun(&upstream, slot) => {
+            let connected = ConnectedUpstream::new(upstream.into(), target(proxy, &text));
+            match has_carried(slot) {
+                true => client.connection().restore_upstream(connected),
+                false => client.connection().set_upstream(connected),
+            };
+            if !has_request(slot) {
+                return Err(lose_request(&client));
+            }
+            proxy.workers.resume(client, slot, flows);
+        }
+        _ if slot.requests() != [0; 3] => return Err(lose_request(&client)),
+        _ => {
+            // If it is handed over next, the receiver decides how it ends.
+            ending::close_orderly(client.socket());
+            client.park();
+            proxy.workers.wait(client);
+        }
+    }
+    Ok(())
+}
+
 /// Continues with a client that has no upstream, and perhaps a request for the next one.
-fn resume_detached(proxy: &Proxy, restored: RestoredConnection) {
+fn resume_detached(proxy: &Proxy, restored: RestoredConnection) -> Result<(), RequestLost> {
     let RestoredConnection { slot, stage, .. } = restored;
     let mut client = admit(proxy, restored.client, slot);
     match stage {
@@ -81,10 +112,11 @@ fn resume_detached(proxy: &Proxy, restored: RestoredConnection) {
     proxy.admission.adopt_detached(client.connection());
     if client.is_held && proxy.route.settings.requests.is_none() {
         // It might be handed over, without its request.
-        return lose_request(&client);
+        return Err(lose_request(&client));
     }
     client.park();
     proxy.workers.resume_detached(client);
+    Ok(())
 }
 
 /// Ends all of them, because this process cannot carry any: the next one might not either, and no peer should
@@ -120,8 +152,11 @@ fn has_request(slot: Slot) -> bool {
     u64::from(slot.flow(Way::Up).prefix_length()) >= slot.repeated()
 }
 
+/// The request of a client is not there any more, or cannot be sent; the client is reset.
+struct RequestLost;
+
 /// The process was killed after an upstream had failed to answer a request, and before that was held for another one.
-fn lose_request(client: &AdmittedClient) {
+fn lose_request(client: &AdmittedClient) -> RequestLost {
     let connection = client.connection();
     connection.reset_on_close();
     tracing::warn!(
@@ -129,6 +164,7 @@ fn lose_request(client: &AdmittedClient) {
         "connection {} was reset when the process before ended: its request was about to be sent again",
         connection.id
     );
+    RequestLost
 }
 
 /// Whether the connection has to keep this upstream. If that has neither answered nor received

@@ -1,6 +1,7 @@
 //! From what is prepared to a proxy that accepts.
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::preparation::{ListeningSockets, Preparation};
@@ -68,9 +69,10 @@ impl AssembledProxy {
             preparation.handover,
             &control,
         );
+        let directory = route.admission.lock_directory();
         let proxy = match Proxy::new(Arc::new(route), threads, sweep, health) {
             Ok(proxy) => Arc::new(proxy),
-            Err(error) => return Err(cannot_carry(kept, error.into())),
+            Err(error) => return Err(cannot_carry(kept, directory.as_deref(), error.into())),
         };
         match predecessor {
             Some(predecessor) => succeed(predecessor, preparation.open_in_predecessor, &proxy),
@@ -80,43 +82,39 @@ impl AssembledProxy {
         let callers = Arc::new(Callers::new(control));
         server::start(&callers, &proxy);
         health::server::start(&proxy);
-        serve(&proxy, kept)?;
+        serve(&proxy, kept, directory.as_deref())?;
         Ok((Self { proxy, callers }, listeners))
     }
 }
 
 /// Continues the connections of the process before, and then opens the doors.
-fn serve(proxy: &Arc<Proxy>, kept: Option<keep::Started>) -> Result<(), Failure> {
+fn serve(
+    proxy: &Arc<Proxy>,
+    kept: Option<keep::Started>,
+    directory: Option<&Path>,
+) -> Result<(), Failure> {
     let start = proxy.workers.start().map_err(Failure::from);
     let can_serve = start.and_then(|()| Ok(exhausted::make_sure_of(descriptors::TO_SERVE)?));
     if let Err(failure) = can_serve {
-        return Err(cannot_carry(kept, failure));
+        return Err(cannot_carry(kept, directory, failure));
     }
-    let survived = kept.as_ref().map(survived).unwrap_or_default();
-    if let Some(kept) = kept {
-        resumption::resume(proxy, kept);
-    }
+    let survived = kept.map(|kept| resumption::resume(proxy, kept));
     proxy.workers.open_doors();
     if let Some(keep) = proxy.admission.keep {
         keep.serves();
     }
     // Connections need not wait for that.
-    let directory = proxy.admission.lock_directory();
-    if let Err(error) = survived::add(directory.as_deref(), survived) {
+    count(directory, survived.unwrap_or_default());
+    Ok(())
+}
+
+/// Counts what the connections of the process before have come through.
+fn count(directory: Option<&Path>, survived: SurvivalCounts) {
+    if let Err(error) = survived::add(directory, survived) {
         tracing::warn!(
             ERROR = %error,
             "what connections have survived cannot be written down for the metrics: {error}"
         );
-    }
-    Ok(())
-}
-
-/// What the connections of the process before have come through.
-fn survived(started: &keep::Started) -> SurvivalCounts {
-    SurvivalCounts {
-        kills: started.is_after_kill.into(),
-        restored: started.connections.len() as u64,
-        given_up: started.lost.len() as u64,
     }
 }
 
@@ -139,13 +137,20 @@ fn succeed(predecessor: Predecessor, open: usize, proxy: &Arc<Proxy>) {
 
 /// The failure of a process that cannot carry anything. Resets what is kept, unless descriptors are lacking:
 /// then the next process finds the same.
-fn cannot_carry(kept: Option<keep::Started>, failure: Failure) -> Failure {
+fn cannot_carry(
+    kept: Option<keep::Started>,
+    directory: Option<&Path>,
+    failure: Failure,
+) -> Failure {
     if is_of_descriptors(failure.as_ref()) {
         // As in a process that was killed.
         std::mem::forget(kept);
         return failure;
     }
-    kept.into_iter().for_each(resumption::give_up);
+    if let Some(kept) = kept {
+        count(directory, resumption::nothing_survived(&kept));
+        resumption::give_up(kept);
+    }
     format!("no thread can be started: {failure} (raise TasksMax=, LimitNPROC= or MemoryMax=)")
         .into()
 }
