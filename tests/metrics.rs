@@ -1,12 +1,13 @@
-//! Metrics: printed, and served to Prometheus.
+//! Metrics: printed, and served to Prometheus and `systemd-report`.
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use support::*;
 
 /// A proxy in front of an upstream that the test plays itself.
@@ -202,6 +203,91 @@ fn a_local_socket_is_served_too_and_a_proxy_that_has_gone_is_no_failure() {
         "state=\"unreachable\"}",
     );
     assert_eq!(is_unreachable, 1.0);
+}
+
+/// What `systemd-report` of systemd 262 sends; other programs send empty parameters.
+const LIST: &str = r#"{"method":"io.systemd.Metrics.List","more":true}"#;
+const DESCRIBE: &str = r#"{"method":"io.systemd.Metrics.Describe","parameters":{},"more":true}"#;
+
+/// A listener with the name by which systemd knows it.
+fn report_socket(directory: &Path) -> (UnixListener, PathBuf) {
+    let path = directory.join("io.github.disnix-proxy-example.Proxy");
+    (UnixListener::bind(&path).unwrap(), path)
+}
+
+/// Calls, and returns all replies.
+fn report(stream: &UnixStream, call: &str) -> Vec<Value> {
+    (&*stream)
+        .write_all(format!("{call}\0").as_bytes())
+        .unwrap();
+    let mut messages = BufReader::new(stream).split(0);
+    let mut replies = Vec::new();
+    loop {
+        let message = messages.next().unwrap().unwrap();
+        let reply: Value = serde_json::from_slice(&message).unwrap();
+        let continues = reply["continues"] == true;
+        replies.push(reply);
+        if !continues {
+            return replies;
+        }
+    }
+}
+
+#[test]
+fn systemd_report_is_answered_beside_prometheus() {
+    let setup = Setup::new();
+    let mut address = None;
+    let (listener, path) = report_socket(setup.directory.path());
+    let server = setup.server().listener(&mut address);
+    let _server = server.socket("metrics", listener).spawn();
+    let stream = UnixStream::connect(&path).unwrap();
+    // More than one call on a connection, and one on another.
+    for stream in [&stream, &stream, &UnixStream::connect(&path).unwrap()] {
+        let replies = report(stream, LIST);
+        let gate = replies.iter().find(|reply| {
+            reply["parameters"]["name"] == "io.github.disnix-proxy-example.Proxy.Gate"
+        });
+        assert_eq!(gate.unwrap()["parameters"]["value"], "open");
+        for reply in report(stream, DESCRIBE) {
+            assert!(reply["parameters"]["type"].is_string(), "{reply}");
+        }
+    }
+    let answer = ask(connect(address.unwrap()), REQUEST);
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+}
+
+#[test]
+fn systemd_report_hears_what_a_proxy_is_that_has_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (listener, path) = report_socket(directory.path());
+    let _server = server(&directory.path().join("control"))
+        .socket("metrics", listener)
+        .spawn();
+    let replies = report(&UnixStream::connect(&path).unwrap(), LIST);
+    let control = directory.path().join("control").display().to_string();
+    let expected = json!({
+        "name": "io.github.disnix-proxy-example.Proxy.Process",
+        "value": "unreachable",
+        "object": control,
+    });
+    assert_eq!(replies.len(), 1);
+    assert_eq!(replies[0]["parameters"], expected);
+}
+
+#[test]
+fn what_is_no_varlink_ends_that_connection_alone() {
+    let setup = Setup::new();
+    let (listener, path) = report_socket(setup.directory.path());
+    let _server = setup.server().socket("metrics", listener).spawn();
+    for garbage in [REQUEST.to_owned() + "\0", "{".repeat(10_000)] {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        // It may be cut off before it has sent all.
+        let _ = stream.write_all(garbage.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert_eq!(answer, b"");
+    }
+    assert!(report(&UnixStream::connect(&path).unwrap(), LIST).len() > 10);
 }
 
 #[test]

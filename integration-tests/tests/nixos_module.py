@@ -75,7 +75,8 @@ class Options(Module):
         configuration = proxies(web=WEB)
         configuration["services"]["disnix-tcp-proxy"]["metrics"] = {"enable": True}
         self.assertEqual(self.lines(configuration, name),
-                         ["[Unit]", "[Socket]", "ListenStream=", "ListenStream=127.0.0.1:9549"])
+                         ["[Unit]", "[Socket]", "ListenStream=", "ListenStream=127.0.0.1:9549",
+                          "ListenStream=/run/systemd/report/io.github.disnix-proxy-example.Proxy"])
 
     def test_an_update_of_locales_or_time_zones_changes_no_unit(self):
         for name, text in self.evaluate(both(WEB), "units").items():

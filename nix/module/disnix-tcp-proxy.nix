@@ -272,9 +272,12 @@ in
 
     metrics = {
       enable = lib.mkEnableOption ''
-        metrics of all proxies for Prometheus; a proxy that sleeps is not started for them'';
+        metrics of all proxies for Prometheus and {command}`systemd-report`; a proxy that sleeps is not started for them'';
 
-      listen = mkListenOption [ "127.0.0.1:9549" ] ''[ "/run/disnix-tcp-proxy-metrics.sock" ]'';
+      listen = mkListenOption [
+        "127.0.0.1:9549"
+        "/run/systemd/report/io.github.disnix-proxy-example.Proxy"
+      ] ''[ "/run/disnix-tcp-proxy-metrics.sock" ]'';
     };
 
     instances = mkOption {

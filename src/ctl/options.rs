@@ -123,7 +123,8 @@ pub enum ConnectionOrder {
 /// The options of `metrics`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct MetricsOptions {
-    /// Answer Prometheus on the sockets that systemd has passed, until nobody has asked for five minutes
+    /// Answer Prometheus and systemd-report on the sockets that systemd has passed, until nobody has asked for five
+    /// minutes
     #[arg(long, conflicts_with = "wake")]
     pub serve: bool,
 

@@ -1,8 +1,11 @@
 //! The socket of a client, accepted here or handed over.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream as StdUnixStream;
 
 use rustix::net::{Shutdown, shutdown};
+use tokio::net::UnixStream;
 
 use super::ending;
 
@@ -40,6 +43,13 @@ impl ClientSocket {
         // Closed last, as always.
         let _token = self.token.take();
         drop(self);
+    }
+
+    /// Another descriptor of an AF_UNIX socket that was accepted here, for the runtime. Fails when there are too many
+    /// descriptors.
+    pub fn to_unix(&self) -> io::Result<UnixStream> {
+        let fd = self.fd.try_clone()?;
+        UnixStream::from_std(StdUnixStream::from(fd))
     }
 }
 

@@ -26,8 +26,14 @@ pub async fn run(selection: &Selection, wakes: bool) -> Result<(), CtlFailure> {
     text.lines().try_for_each(output::line)
 }
 
-/// The metrics as text. One that sleeps is asked only if `wakes`. That there is no proxy is no failure.
+/// The metrics as text, of what is [`observed`].
 pub async fn text(selection: &Selection, wakes: bool) -> Result<String, CtlFailure> {
+    let observed = observed(selection, wakes).await?;
+    Ok(open_metrics::text(&families(&observed)))
+}
+
+/// What is known of the proxies. One that sleeps is asked only if `wakes`. That there is no proxy is no failure.
+pub async fn observed(selection: &Selection, wakes: bool) -> Result<Vec<Observed>, CtlFailure> {
     let proxies = match selection.all(Path::new(sockets::DIRECTORY)) {
         Err(CtlFailure::NoProxy(_)) => Vec::new(),
         proxies => proxies?,
@@ -36,8 +42,7 @@ pub async fn text(selection: &Selection, wakes: bool) -> Result<String, CtlFailu
         true => vec![None; proxies.len()],
         false => sleepers(&proxies).await?,
     };
-    let observed = observe(proxies, sleepers).await;
-    Ok(open_metrics::text(&families(&observed)))
+    Ok(observe(proxies, sleepers).await)
 }
 
 /// Those that sleep. Where systemd runs and cannot be asked nobody knows which do, and to ask them all would start them.

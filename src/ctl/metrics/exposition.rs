@@ -1,5 +1,6 @@
 //! `metrics --serve`: answers Prometheus on sockets that systemd has passed, with HTTP/1.0, one request for each
-//! connection. All costs are bounded, so that a broken or hostile client does not delay others for long.
+//! connection, and `systemd-report` on that with its name. All costs are bounded, so that a broken or hostile client
+//! does not delay others for long.
 
 use std::io;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use super::collection;
 use super::open_metrics;
+use super::report;
+use super::reporter;
 use crate::ctl::failure::CtlFailure;
 use crate::ctl::find::Selection;
 use crate::service::activation;
@@ -34,24 +37,28 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until nobody has come for [`IDLE_TIME`]. Fails without a socket, and when it breaks.
 pub async fn serve(selection: Selection) -> Result<(), CtlFailure> {
-    let listeners = listeners()?;
+    let sockets = ServedSockets::inherited()?;
     let selection = Arc::new(selection);
     let seats = Arc::new(Semaphore::new(CLIENTS_MAX as usize));
     loop {
         // It is never closed.
         let seat = Arc::clone(&seats).acquire_owned().await;
-        let Ok(accepted) = timeout(IDLE_TIME, next_arrival(&listeners)).await else {
+        let Ok(accepted) = timeout(IDLE_TIME, sockets.next_arrival()).await else {
             drop(seat);
             // The last ones are answered.
             let _ = seats.acquire_many(CLIENTS_MAX).await;
             return Ok(());
         };
+        let (is_for_report, accepted) = accepted;
         match accepted {
             Ok(Accepted::Client(client)) => {
                 let selection = Arc::clone(&selection);
                 tokio::spawn(async move {
                     // One that has gone or is too slow gets no answer.
-                    let _ = converse(client.socket, &selection).await;
+                    let _ = match is_for_report {
+                        true => report_to(client.socket, &selection).await,
+                        false => converse(client.socket, &selection).await,
+                    };
                     drop(seat);
                 });
             }
@@ -68,18 +75,41 @@ pub async fn serve(selection: Selection) -> Result<(), CtlFailure> {
     }
 }
 
-fn listeners() -> Result<Vec<Listener>, CtlFailure> {
-    let sockets = activation::inherited().map_err(|error| CtlFailure::Usage(error.to_string()))?;
-    let listeners = Listener::inherit_all(sockets);
-    let listeners = listeners.map_err(|error| CtlFailure::Usage(error.to_string()))?;
-    match listeners.is_empty() {
-        false => Ok(listeners),
-        true => Err(CtlFailure::Usage(
-            "--serve needs a socket from systemd: start disnix-tcp-proxy-metrics.socket, or call \
-             `metrics` without it"
-                .to_owned(),
-        )),
+/// The listeners, for each protocol.
+struct ServedSockets {
+    http: Vec<Listener>,
+    report: Vec<Listener>,
+}
+
+impl ServedSockets {
+    fn inherited() -> Result<Self, CtlFailure> {
+        let usage = |error: String| CtlFailure::Usage(error);
+        let inherited = activation::inherited().map_err(|error| usage(error.to_string()))?;
+        let listeners = Listener::inherit_all(inherited);
+        let listeners = listeners.map_err(|error| usage(error.to_string()))?;
+        if listeners.is_empty() {
+            return Err(usage(
+                "--serve needs a socket from systemd: start disnix-tcp-proxy-metrics.socket, or call \
+                 `metrics` without it"
+                    .to_owned(),
+            ));
+        }
+        let is_for_report = |listener: &Listener| report::is_for_report(&listener.to_string());
+        let (report, http) = listeners.into_iter().partition(is_for_report);
+        Ok(Self { http, report })
     }
+
+    /// The next client, and whether it is `systemd-report`. Cancel safe.
+    async fn next_arrival(&self) -> (bool, io::Result<Accepted>) {
+        tokio::select! {
+            accepted = next_arrival(&self.http) => (false, accepted),
+            accepted = next_arrival(&self.report) => (true, accepted),
+        }
+    }
+}
+
+async fn report_to(socket: ClientSocket, selection: &Selection) -> io::Result<()> {
+    reporter::converse(socket.to_unix()?, selection, PATIENCE).await
 }
 
 async fn converse(socket: ClientSocket, selection: &Selection) -> io::Result<()> {

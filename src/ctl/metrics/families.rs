@@ -1,10 +1,16 @@
 //! The metrics of all proxies. Pure.
 
 use super::open_metrics::{MetricFamily, MetricKind, Sample};
-use super::values::{ProxyState, VALUES, gate, gauge, seconds};
+use super::values::{ProxyState, VALUES, gate, seconds};
 use crate::ctl::sleeper::sleeping_proxy::SleepKind;
 use crate::interface::GateState;
 use crate::interface::metrics::DrainLengths;
+
+/// What each name begins with.
+pub const PREFIX: &str = "disnix_tcp_proxy_";
+
+/// The label with the name of the proxy; not `instance`, which Prometheus itself sets to the address that it scrapes.
+pub const PROXY: &str = "proxy";
 
 /// A proxy and what is known of it.
 pub type Observed = (String, ProxyState);
@@ -24,23 +30,29 @@ pub fn families(proxies: &[Observed]) -> Vec<(MetricFamily, Vec<Sample>)> {
     families
 }
 
-const PROCESS: MetricFamily = gauge(
+const PROCESS: MetricFamily = words(
     "disnix_tcp_proxy_process",
-    "",
-    "1 for the state of the process: running, asleep (the next client starts it), failed or unreachable.",
+    "The state of the process: running, asleep (the next client starts it), failed or unreachable.",
 );
 
-const GATE: MetricFamily = gauge(
+const GATE: MetricFamily = words(
     "disnix_tcp_proxy_gate",
-    "",
-    "1 for the state of the gate: open, draining or locked.",
+    "The state of the gate: open, draining or locked.",
 );
 
-const BUILD: MetricFamily = gauge(
+const BUILD: MetricFamily = words(
     "disnix_tcp_proxy_build",
-    "",
-    "1 for the version of the process that runs.",
+    "The version of the process that runs.",
 );
+
+const fn words(name: &'static str, help: &'static str) -> MetricFamily {
+    MetricFamily {
+        name,
+        kind: MetricKind::Words,
+        unit: "",
+        help,
+    }
+}
 
 const DRAINS: MetricFamily = MetricFamily {
     name: "disnix_tcp_proxy_drain_duration_seconds",
@@ -121,16 +133,15 @@ fn histogram(proxy: &str, lengths: &DrainLengths) -> Vec<Sample> {
     samples
 }
 
-/// `proxy` and not `instance`, which Prometheus itself sets to the address that it scrapes.
 fn labels(proxy: &str, more: Option<(&'static str, &str)>) -> Vec<(&'static str, String)> {
-    let labels = [Some(("proxy", proxy)), more].into_iter().flatten();
+    let labels = [Some((PROXY, proxy)), more].into_iter().flatten();
     labels
         .map(|(name, value)| (name, value.to_owned()))
         .collect()
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use std::collections::BTreeSet;
     use std::fs;
@@ -142,9 +153,7 @@ mod tests {
     use crate::interface::metrics::SurvivalCounts;
     use crate::interface::{LeaseEnd, LockStatus, MetricsReply};
 
-    const PREFIX: &str = "disnix_tcp_proxy_";
-
-    fn running() -> MetricsReply {
+    pub fn running() -> MetricsReply {
         MetricsReply {
             status: status(),
             drains: DrainLengths {
@@ -248,7 +257,7 @@ mod tests {
     /// What the samples of a family are called.
     fn names(family: &MetricFamily) -> Vec<String> {
         let suffixes: &[&str] = match family.kind {
-            MetricKind::Gauge => &[""],
+            MetricKind::Gauge | MetricKind::Words => &[""],
             MetricKind::Counter => &["_total"],
             MetricKind::Histogram => &["_bucket", "_count", "_sum"],
         };
@@ -272,15 +281,22 @@ mod tests {
                 assert!(known.contains(name), "{file}: {name}");
             }
         }
+        let of_table = |line: &str| Some(line.strip_prefix("| `")?.split('|').next()?.to_owned());
         let document = read("monitoring.md");
-        for (family, _) in families {
-            let name = match family.kind {
+        let columns: Vec<String> = document.lines().filter_map(of_table).collect();
+        let documented: BTreeSet<&str> = columns
+            .iter()
+            .flat_map(|column| column.split('`').step_by(2))
+            .collect();
+        let all: BTreeSet<String> = families
+            .iter()
+            .map(|(family, _)| match family.kind {
                 MetricKind::Counter => format!("{}_total", family.name),
                 _ => family.name.to_owned(),
-            };
-            let name = name.strip_prefix(PREFIX).unwrap();
-            assert!(document.contains(&format!("`{name}`")), "{name}");
-        }
+            })
+            .collect();
+        let all = all.iter().map(|name| name.strip_prefix(PREFIX).unwrap());
+        assert_eq!(documented, all.collect());
     }
 
     #[test]

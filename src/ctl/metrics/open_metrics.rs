@@ -14,12 +14,14 @@ pub enum MetricKind {
     Gauge,
     Counter,
     Histogram,
+    /// A word of several: a sample for each, with 1 for the one that it is.
+    Words,
 }
 
 impl MetricKind {
     fn as_str(self) -> &'static str {
         match self {
-            Self::Gauge => "gauge",
+            Self::Gauge | Self::Words => "gauge",
             Self::Counter => "counter",
             Self::Histogram => "histogram",
         }

@@ -1,9 +1,6 @@
 //! Serving the callers of the control socket. Each is a task of its own and has bounded costs, so that a
 //! broken or hostile caller does not delay others.
 
-use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +47,7 @@ async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, prox
                 refuse_client(&socket, proxy);
             }
             Ok(Accepted::Client(Arrival { socket, peer, .. })) => {
-                let stream = match into_unix(socket) {
+                let stream = match socket.to_unix() {
                     Ok(stream) => stream,
                     Err(error) => {
                         tracing::warn!(ERROR = %error, "a caller was lost: {error}");
@@ -96,11 +93,6 @@ fn refuse_client(socket: &ClientSocket, proxy: &Proxy) {
         "the target {} leads to the control socket of this proxy: clients are cut off until another one is set",
         target.as_deref().unwrap_or_default()
     );
-}
-
-fn into_unix(socket: ClientSocket) -> io::Result<UnixStream> {
-    let socket = socket.as_fd().try_clone_to_owned()?;
-    UnixStream::from_std(StdUnixStream::from(socket))
 }
 
 /// Answers a call that is too long. The caller is still sending, and would see a reset instead of the answer if
