@@ -23,8 +23,8 @@ PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "ne
 # Enabled by their packages; here a test starts what it needs.
 DISABLED = ("redis", "haproxy", "nginx", "apache2")
 
-# A newer Nix than this machine's, for tests/nix_today.py.
-PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",), "262": ()}
+# A newer Nix than this machine's, for tests/nix_today.py; what reads the metrics of services, for tests/metrics.py.
+PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",), "262": ("systemd-report",)}
 
 # Not needed by any test, so that a host boots in well under a second.
 MASKED = ("systemd-logind.service", "console-getty.service", "getty.target",

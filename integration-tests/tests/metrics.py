@@ -1,5 +1,10 @@
-"""Metrics of all proxies over HTTP, from the shipped units."""
+"""Metrics of all proxies, from the shipped units: by hand, by Prometheus, and by systemd-report."""
 
+import json
+import subprocess
+import unittest
+
+from lab import case, prerequisites, prometheus
 from lab.case import HostTest
 
 
@@ -41,3 +46,82 @@ class Metrics(HostTest):
         self.ctl("lock")
         found = self.scrape()
         self.assertEqual(found['disnix_tcp_proxy_drain_duration_seconds_count{proxy="default"}'], "1")
+
+
+def queries_of_dashboard():
+    """The titles of the dashboard's panels and their queries, for all proxies."""
+    dashboard = json.loads((prerequisites.PROJECT / "doc/monitoring/dashboard.json").read_text())
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", []):
+            yield panel["title"], target["expr"].replace("$proxy", ".*").replace("$__rate_interval", "1m")
+
+
+@case.only_on("257")
+class ByPrometheus(HostTest):
+    def test_prometheus_has_what_the_proxy_says_and_alerts(self):
+        self.start_server()
+        self.start_proxy()
+        self.host.systemctl("start", "disnix-tcp-proxy-metrics.socket")
+        server = prometheus.Prometheus(self.host)
+        self.addCleanup(server.stop)
+        server.wait_for("up", 1)
+        with self.host.client(5001) as client:
+            self.assertEqual(client.ask("hello"), "Hello world!")
+            server.wait_for("disnix_tcp_proxy_connections_open", self.status()["open"])
+            accepted = self.status()["accepted"]
+            self.assertEqual(server.value('disnix_tcp_proxy_connections_accepted_total{proxy="default"}'), accepted)
+            # Only OpenMetrics says the units.
+            units = {entry["unit"] for name, entries in server.ask("metadata").items()
+                     for entry in entries if name.startswith("disnix_tcp_proxy_sent_bytes")}
+            self.assertEqual(units, {"bytes"})
+            self.assertIsNone(server.value('ALERTS{alertstate="firing"}'))
+            self.host.kill("disnix-tcp-proxy.service")
+            self.assertEqual(client.ask("hello"), "Hello world!")
+            server.wait_for('ALERTS{alertname="ProxyKilled",alertstate="firing"}', 1)
+            server.wait_for("disnix_tcp_proxy_connections_restored_total", 1)
+            self.ctl("lock", "--close-idle", "100ms")
+            server.wait_for('disnix_tcp_proxy_gate{state="locked"}', 1)
+        for panel, query in queries_of_dashboard():
+            with self.subTest(panel=panel, query=query):
+                self.assertTrue(server.ask("query", query=query)["result"])
+
+
+@case.only_on(case.NO_SYSTEMD)
+class AlertingRules(unittest.TestCase):
+    def test_the_alerting_rules_are_right_and_each_alert_fires_when_it_should(self):
+        directory = prerequisites.PROJECT / "doc/monitoring"
+        for arguments in (["check", "rules", "alerts.yml"], ["test", "rules", "alerts.test.yml"]):
+            done = subprocess.run([prometheus.program("promtool"), *arguments],
+                                  cwd=directory, capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        rules, tests = [(directory / name).read_text() for name in ("alerts.yml", "alerts.test.yml")]
+        for line in rules.splitlines():
+            kind, _, name = line.strip(" -").partition(": ")
+            if kind == "alert":
+                self.assertIn(name, tests)
+
+
+@case.only_on(case.NEWEST)
+class BySystemd(HostTest):
+    INTERFACE = "io.github.disnix-proxy-example.Proxy"
+
+    def report(self, *arguments):
+        """What systemd-report prints, which must have no objection."""
+        command = ["/usr/lib/systemd/systemd-report", "--json=short", *arguments, self.INTERFACE]
+        done = self.host.result(command)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        return [json.loads(line.lstrip("\x1e")) for line in done.stdout.splitlines()]
+
+    def test_systemd_report_shows_our_metrics(self):
+        self.start_proxy()
+        self.host.systemctl("start", "disnix-tcp-proxy-metrics.socket")
+        self.assertIn(self.INTERFACE, self.host.run(["/usr/lib/systemd/systemd-report", "list-sources"]))
+        for state in ("asleep", "running"):
+            values = {metric["name"].rsplit(".", 1)[1]: metric["value"] for metric in self.report("metrics")}
+            self.assertEqual(values["Process"], state)
+            self.status()
+        self.assertEqual(values["Gate"], "open")
+        kinds = {family["name"].rsplit(".", 1)[1]: family["type"] for family in self.report("describe")}
+        self.assertLessEqual(values.keys(), kinds.keys())
+        self.assertEqual(kinds["SentBytes"], "counter")
+        self.assertEqual(kinds["Gate"], "string")
