@@ -8,6 +8,9 @@ fuzz_target!(|text: &str| {
     if let Ok(address) = text.parse::<Address>() {
         assert_eq!(address.to_string().parse::<Address>(), Ok(address));
     }
+    if let Ok(address) = Address::parse_target(text) {
+        assert_eq!(address.to_string().parse::<Address>(), Ok(address));
+    }
     if let Ok(address) = Address::parse_listen(text) {
         assert_eq!(Address::parse_listen(&address.to_string()), Ok(address));
     }

@@ -31,14 +31,14 @@ pub async fn run(
         try_only: Some(true),
         ..wanted.clone()
     };
-    target::set(proxy, tried).await?;
+    let target = target::set(proxy, tried).await?.target;
     let lock = lock(options);
     let mut call = PendingCall::start(proxy, DrainCall::Lock(lock.clone()));
     let mut view = View::new(proxy, silent);
     let drained = call.complete(None, &mut view, &mut signals).await?;
     drop(view);
     if !silent {
-        let (gate, target) = (progress(&drained), &options.target);
+        let gate = progress(&drained);
         note(format_args!("{gate}; checking {target}"));
     }
     let mut check = Check {
@@ -46,7 +46,7 @@ pub async fn run(
         signals: &mut signals,
         is_drained: true,
     };
-    let changed = match check.run(command, proxy, &options.target).await {
+    let changed = match check.run(command, proxy, &target).await {
         Ok(()) => target::set(proxy, wanted).await.map(|_| ()),
         Err(failure) => Err(failure),
     };

@@ -28,9 +28,12 @@ use crate::service::{command_line, directory};
 pub struct ProxyOptions {
     /// Where connections go: HOST:PORT, [V6]:PORT, unix:/PATH, vsock:CID:PORT or handover:/PATH.
     ///
+    /// As with systemd-socket-proxyd, HOST alone is its port 80, PORT may be the name of a service in
+    /// services(5), and /PATH and @NAME are AF_UNIX sockets.
+    ///
     /// Without it the target is what `disnix-tcp-proxyctl set-target` said last, and until it has
     /// said something clients wait.
-    #[arg(env = "DISNIX_TCP_PROXY_TARGET")]
+    #[arg(env = "DISNIX_TCP_PROXY_TARGET", value_parser = Address::parse_target)]
     pub target: Option<Address>,
 
     /// Listen here instead of on sockets from systemd: HOST:PORT, PORT or unix:/PATH; repeatable.
@@ -72,7 +75,9 @@ pub struct ProxyOptions {
     pub take_over: bool,
 
     /// The most connections open at a time; further clients wait in the queue.
-    #[arg(long, value_name = "N", env = "DISNIX_TCP_PROXY_CONNECTIONS_MAX", default_value_t = 16384,
+    // As with getopt_long(3), the last one counts.
+    #[arg(short = 'c', long, value_name = "N", env = "DISNIX_TCP_PROXY_CONNECTIONS_MAX",
+          default_value_t = 16384, overrides_with = "connections_max",
           value_parser = crate::service::program::positive)]
     pub connections_max: usize,
 
@@ -99,7 +104,8 @@ pub struct ProxyOptions {
         long,
         value_name = "TIME",
         env = "DISNIX_TCP_PROXY_EXIT_IDLE_TIME",
-        default_value = "infinity"
+        default_value = "infinity",
+        overrides_with = "exit_idle_time"
     )]
     pub exit_idle_time: TimeSpan,
 

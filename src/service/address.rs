@@ -115,6 +115,15 @@ mod tests {
         refused_by(str::parse, table);
     }
 
+    /// Of a machine with one service.
+    fn port(name: &str) -> Option<u16> {
+        (name == "http").then_some(80)
+    }
+
+    fn target(text: &str) -> Result<Address, AddressError> {
+        Address::parse_target_with(text, &port)
+    }
+
     #[test]
     fn every_form_is_read_and_printed_back() {
         for text in [
@@ -213,6 +222,66 @@ mod tests {
     }
 
     #[test]
+    fn a_target_may_be_written_as_for_socket_proxyd() {
+        for (text, printed) in [
+            ("localhost", "localhost:80"),
+            ("192.0.2.1", "192.0.2.1:80"),
+            ("unix", "unix:80"),
+            ("localhost:http", "localhost:80"),
+            ("[::1]:http", "[::1]:80"),
+            ("[::1]", "[::1]:80"),
+            ("::1:8080", "[::1]:8080"),
+            ("::1:http", "[::1]:80"),
+            ("2001:db8::1:2:80", "[2001:db8::1:2]:80"),
+            ("::ffff:192.0.2.1:80", "[::ffff:192.0.2.1]:80"),
+            ("fe80::1%eth0:80", "[fe80::1%eth0]:80"),
+            ("@app", "unix:@app"),
+            ("/run/app.sock", "unix:/run/app.sock"),
+        ] {
+            assert_eq!(target(text).unwrap().to_string(), printed, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_target_either_is_refused_with_the_reason() {
+        refused_by(
+            target,
+            &[
+                ("", "is empty"),
+                ("5000", "host is missing (write localhost:5000"),
+                ("99999", "a port is a number from 1 to 65535"),
+                (":http", "host is missing"),
+                ("localhost:ntp", "nor the name of a service in services(5)"),
+                ("localhost:65536", "not a number from 1 to 65535"),
+                ("localhost:+80", "not a number"),
+                ("localhost:", "not a number"),
+                ("localhost:0", "port 0 cannot be connected to"),
+                ("::1", "brackets"),
+                ("2001:db8::1", "brackets"),
+                ("[::1", "bracket"),
+                ("[::1]80", "port is missing"),
+                ("a b", "not a name"),
+                ("run/app.sock", "not a name"),
+                ("a:b:80", "too many colons"),
+                ("@", "the name after @ is missing"),
+                ("http://localhost", "URL (write localhost:80)"),
+                ("tcp://localhost", "URL (write HOST:PORT alone)"),
+                ("tcp://[::1]", "URL (write HOST:PORT alone)"),
+                ("localhost/", "not a name"),
+            ],
+        );
+    }
+
+    #[test]
+    fn only_a_target_has_the_forms_of_socket_proxyd() {
+        for parse in [str::parse, Address::parse_listen] {
+            for text in ["localhost", "localhost:http", "::1:80", "[::1]", "@app"] {
+                assert!(parse(text).is_err(), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn hidden_characters_are_refused_and_printed_visibly() {
         refused(&[
             ("unix:/run/\0", "control character"),
@@ -246,6 +315,14 @@ mod tests {
         #[test]
         fn what_is_read_is_printed_so_that_it_is_read_again(text in "\\PC{0,40}|[a-z0-9:./@\\[\\]]{0,20}") {
             if let Ok(address) = text.parse::<Address>() {
+                prop_assert_eq!(address.to_string().parse::<Address>(), Ok(address.clone()));
+                prop_assert_eq!(target(&text), Ok(address));
+            }
+        }
+
+        #[test]
+        fn a_target_is_printed_as_an_address(text in "\\PC{0,40}|[a-z0-9:./@\\[\\]]{0,20}") {
+            if let Ok(address) = target(&text) {
                 prop_assert_eq!(address.to_string().parse::<Address>(), Ok(address));
             }
         }

@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::address::{Address, AddressError, UNIX_PATH_MAX};
+use super::port_name;
 use super::printable::is_hidden;
 
 /// The longest name of a network interface: `IFNAMSIZ` less its NUL, netdevice(7).
 const INTERFACE_NAME_MAX: usize = 15;
+
+/// The port of a target that has none, as systemd-socket-proxyd(8) has it.
+const DEFAULT_PORT: &str = "80";
 
 /// Any machine or any port: `VMADDR_CID_ANY` and `VMADDR_PORT_ANY`, vsock(7).
 const VSOCK_ANY: u32 = u32::MAX;
@@ -51,25 +55,55 @@ impl Address {
         }
         read(text, Purpose::Listen)
     }
+
+    /// Reads a target. Besides the forms in which an address is printed, it takes those of systemd-socket-proxyd(8):
+    /// `HOST` for port 80, `HOST:SERVICE` for the port of a service in services(5), `V6:PORT`, and `@NAME`.
+    ///
+    /// # Errors
+    ///
+    /// When the text is no address to connect to, or nothing is known about the service.
+    pub fn parse_target(text: &str) -> Result<Self, AddressError> {
+        Self::parse_target_with(text, &port_name::tcp_port)
+    }
+
+    /// As [`Self::parse_target`]; `port` knows the services.
+    pub(crate) fn parse_target_with(
+        text: &str,
+        port: &dyn Fn(&str) -> Option<u16>,
+    ) -> Result<Self, AddressError> {
+        read(text, Purpose::Target(port))
+    }
 }
 
 impl FromStr for Address {
     type Err = AddressError;
 
-    /// Reads an address to connect to.
+    /// Reads an address to connect to, in the form in which it is printed, or a path.
     fn from_str(text: &str) -> Result<Self, AddressError> {
         read(text, Purpose::Connect)
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
+#[derive(Clone, Copy)]
+enum Purpose<'a> {
     Connect,
+    /// Also in the forms of systemd-socket-proxyd(8); with the ports of services.
+    Target(&'a dyn Fn(&str) -> Option<u16>),
     /// The kernel replaces port 0 by a free one.
     Listen,
 }
 
-fn read(text: &str, purpose: Purpose) -> Result<Address, AddressError> {
+impl Purpose<'_> {
+    fn is_target(self) -> bool {
+        matches!(self, Self::Target(_))
+    }
+
+    fn is_listen(self) -> bool {
+        matches!(self, Self::Listen)
+    }
+}
+
+fn read(text: &str, purpose: Purpose<'_>) -> Result<Address, AddressError> {
     address(text, purpose).map_err(|Problem { reason, advice }| AddressError {
         text: text.to_owned(),
         reason,
@@ -77,11 +111,12 @@ fn read(text: &str, purpose: Purpose) -> Result<Address, AddressError> {
     })
 }
 
-fn address(text: &str, purpose: Purpose) -> Result<Address, Problem> {
+fn address(text: &str, purpose: Purpose<'_>) -> Result<Address, Problem> {
     if text.contains(is_hidden) {
         return Err("it contains a control character, or another that cannot be seen".into());
     }
-    if let Some(name) = text.strip_prefix("unix:@") {
+    let name = text.strip_prefix("unix:@");
+    if let Some(name) = name.or_else(|| text.strip_prefix('@').filter(|_| purpose.is_target())) {
         return match name.len() {
             0 => Err("the name after @ is missing".into()),
             1..=UNIX_PATH_MAX => Ok(Address::Abstract(name.to_owned())),
@@ -98,9 +133,9 @@ fn address(text: &str, purpose: Purpose) -> Result<Address, Problem> {
     // Before a port, handover is the name of a host.
     if let Some(rest) = handover.filter(|rest| number::<u16>(rest).is_none()) {
         let path = path(rest)?;
-        return match purpose {
-            Purpose::Connect => Ok(Address::Handover(path)),
-            Purpose::Listen => {
+        return match purpose.is_listen() {
+            false => Ok(Address::Handover(path)),
+            true => {
                 Err("clients are handed over there by a proxy, and nobody can connect to it".into())
             }
         };
@@ -121,24 +156,24 @@ fn path(text: &str) -> Result<PathBuf, Problem> {
     }
 }
 
-fn vsock(text: &str, purpose: Purpose) -> Result<Address, Problem> {
+fn vsock(text: &str, purpose: Purpose<'_>) -> Result<Address, Problem> {
     let (cid, port) = text.split_once(':').ok_or("vsock:CID:PORT is expected")?;
     let cid = number(cid).ok_or("the CID is not a number")?;
     let port = number(port).ok_or("the port is not a number")?;
-    if purpose == Purpose::Connect && (cid == VSOCK_ANY || port == VSOCK_ANY) {
+    if !purpose.is_listen() && (cid == VSOCK_ANY || port == VSOCK_ANY) {
         return Err("it stands for any machine or any port, which cannot be connected to".into());
     }
     Ok(Address::Vsock { cid, port })
 }
 
-fn tcp(text: &str, purpose: Purpose) -> Result<Address, Problem> {
+fn tcp(text: &str, purpose: Purpose<'_>) -> Result<Address, Problem> {
     match without_url(text, purpose) {
         Some(advice) => Err(Problem::advised("it looks like a URL", advice)),
         None => host_and_port(text, purpose),
     }
 }
 
-fn host_and_port(text: &str, purpose: Purpose) -> Result<Address, Problem> {
+fn host_and_port(text: &str, purpose: Purpose<'_>) -> Result<Address, Problem> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or("the bracket is not closed")?;
@@ -149,12 +184,16 @@ fn host_and_port(text: &str, purpose: Purpose) -> Result<Address, Problem> {
             if !is_v6(host) {
                 return Err("what is in brackets is not an IPv6 address".into());
             }
-            (host, rest.strip_prefix(':').ok_or("the port is missing")?)
+            let port = match rest.strip_prefix(':') {
+                None if rest.is_empty() && purpose.is_target() => DEFAULT_PORT,
+                port => port.ok_or("the port is missing")?,
+            };
+            (host, port)
         }
         None => name_and_port(text, purpose)?,
     };
-    let port = number(port).ok_or("the port is not a number from 1 to 65535")?;
-    if purpose == Purpose::Connect && port == 0 {
+    let port = port_number(port, purpose)?;
+    if !purpose.is_listen() && port == 0 {
         return Err("port 0 cannot be connected to".into());
     }
     Ok(Address::Tcp {
@@ -163,8 +202,23 @@ fn host_and_port(text: &str, purpose: Purpose) -> Result<Address, Problem> {
     })
 }
 
-fn name_and_port(text: &str, purpose: Purpose) -> Result<(&str, &str), Problem> {
+/// The number of a port, which may be the name of a service in a target.
+fn port_number(text: &str, purpose: Purpose<'_>) -> Result<u16, Problem> {
+    if let Some(number) = number(text) {
+        return Ok(number);
+    }
+    match purpose {
+        Purpose::Target(port) if is_service_name(text) => Ok(port(text)
+            .ok_or("the port is neither a number nor the name of a service in services(5)")?),
+        _ => Err("the port is not a number from 1 to 65535".into()),
+    }
+}
+
+fn name_and_port<'a>(text: &'a str, purpose: Purpose<'_>) -> Result<(&'a str, &'a str), Problem> {
     let Some((host, port)) = text.rsplit_once(':') else {
+        if purpose.is_target() && !text.is_empty() && !is_number(text) {
+            return name(text).map(|host| (host, DEFAULT_PORT));
+        }
         return Err(match (number::<u16>(text), is_number(text)) {
             (Some(_), _) => missing_host(text, purpose),
             (None, true) => "a port is a number from 1 to 65535".into(),
@@ -175,6 +229,9 @@ fn name_and_port(text: &str, purpose: Purpose) -> Result<(&str, &str), Problem> 
             ),
         });
     };
+    if is_v6(host) && purpose.is_target() {
+        return Ok((host, port));
+    }
     if is_v6(host) || is_v6(text) {
         return Err("an IPv6 address needs brackets".into());
     }
@@ -184,19 +241,23 @@ fn name_and_port(text: &str, purpose: Purpose) -> Result<(&str, &str), Problem> 
     if host.contains(':') {
         return Err("it has too many colons".into());
     }
-    if host.contains(|c: char| c.is_whitespace() || "/[]@*%".contains(c)) {
-        return Err("the host is not a name".into());
-    }
-    Ok((host, port))
+    name(host).map(|host| (host, port))
 }
 
-fn missing_host(port: &str, purpose: Purpose) -> Problem {
-    let advice = match (number::<u16>(port), purpose) {
+fn name(host: &str) -> Result<&str, Problem> {
+    match host.contains(|c: char| c.is_whitespace() || "/[]@*%".contains(c)) {
+        true => Err("the host is not a name".into()),
+        false => Ok(host),
+    }
+}
+
+fn missing_host(port: &str, purpose: Purpose<'_>) -> Problem {
+    let advice = match (number::<u16>(port), purpose.is_listen()) {
         (None, _) => return "the host is missing".into(),
-        (Some(_), Purpose::Connect) => {
+        (Some(_), false) => {
             format!("write localhost:{port} for a service on this machine")
         }
-        (Some(_), Purpose::Listen) => {
+        (Some(_), true) => {
             format!("write {port} for that port on every address of this machine")
         }
     };
@@ -204,7 +265,7 @@ fn missing_host(port: &str, purpose: Purpose) -> Problem {
 }
 
 /// What to write instead of a URL, or of an address with a protocol or a path; `None` if it is neither.
-fn without_url(text: &str, purpose: Purpose) -> Option<String> {
+fn without_url(text: &str, purpose: Purpose<'_>) -> Option<String> {
     let (scheme, rest) = match text.split_once("://") {
         Some((scheme, rest)) => (scheme, rest),
         None => match text.strip_prefix("tcp:") {
@@ -221,9 +282,12 @@ fn without_url(text: &str, purpose: Purpose) -> Option<String> {
         _ => "",
     };
     let guesses = [place.to_owned(), format!("{place}{port}")];
-    let guess = guesses
-        .iter()
-        .find_map(|guess| host_and_port(guess, purpose).ok());
+    let has_port = |guess: &&String| {
+        let end = guess.rsplit(']').next();
+        end.is_some_and(|end| end.contains(':'))
+    };
+    let mut guesses = guesses.iter().filter(has_port);
+    let guess = guesses.find_map(|guess| host_and_port(guess, purpose).ok());
     Some(match guess {
         Some(address) => format!("write {address}"),
         None => "write HOST:PORT alone".to_owned(),
@@ -249,6 +313,14 @@ fn without_escape(host: &str) -> Option<String> {
     let (address, scope) = host.split_once("%25")?;
     let host = format!("{address}%{scope}");
     (!scope.is_empty() && !is_number(scope) && is_v6(&host)).then_some(host)
+}
+
+/// Whether it may be the name of a service: such names have a letter (RFC 6335, section 5.1).
+fn is_service_name(text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_alphabetic())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.+".contains(c))
 }
 
 fn is_number(text: &str) -> bool {

@@ -6,7 +6,8 @@
 //! - listeners: `activation` (from systemd), `predecessor` (from another process), `binding` (new ones),
 //!   `listener`, `socket`, `exhausted` (descriptors have run out);
 //! - clients: `arrival`, `handover` (from another process), `client_socket`, `stream`, `ending`;
-//! - upstreams: `happy_eyeballs`, `connecting`, `congestion`, `leads_to`;
+//! - upstreams: `happy_eyeballs`, `connecting`, `congestion`, `leads_to`, `port_name`;
+//! - the unit: `descriptor_store` (whether it can have one);
 //! - files: `directory`, `path_check`, `socket_file`;
 //! - the life cycle: `server` (of one that serves each client in a task), `serve`, `idle`, `drain`, `signals`, `notify`;
 //! - threads: `poller`, `inbox`, `mutex`, `processors`, `alarm`;
@@ -27,6 +28,7 @@ pub mod clock;
 pub(crate) mod command_line;
 pub(crate) mod congestion;
 pub(crate) mod connecting;
+pub(crate) mod descriptor_store;
 pub(crate) mod directory;
 pub(crate) mod drain;
 pub mod ending;
@@ -51,6 +53,7 @@ pub mod notify;
 pub(crate) mod path_check;
 pub(crate) mod plural;
 pub(crate) mod poller;
+pub(crate) mod port_name;
 pub(crate) mod predecessor;
 pub(crate) mod printable;
 pub(crate) mod processors;

@@ -39,7 +39,7 @@ fn bad_arguments_are_named_and_the_exit_status_is_2() {
         (SERVER, "--exit-idle-time=soon", "not a time"),
         (SERVER, "notaport", "notaport"),
         (SERVER, "99999", "a port is a number from 0 to 65535"),
-        (PROXY, "nowhere", "port is missing"),
+        (PROXY, "no where", "not a name"),
         (PROXY, "localhost:0", "port 0 cannot be connected to"),
         (PROXY, "tcp://db.example:80", "write db.example:80"),
         (

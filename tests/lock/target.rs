@@ -19,9 +19,11 @@ fn without_a_target_clients_wait_until_there_is_one_and_it_is_kept() {
     proxy.ends();
     let _proxy = setup.start();
     assert_eq!(setup.status()["target"], setup.target());
-    let (status, text) = setup.ctl(&["set-target", "nowhere"]);
+    let (status, text) = setup.ctl(&["set-target", "no where"]);
     assert_eq!(status, 2);
-    assert!(text.contains("port is missing"), "{text}");
+    assert!(text.contains("not a name"), "{text}");
+    setup.does(&["set-target", "localhost"]);
+    assert_eq!(setup.status()["target"], "localhost:80");
 }
 
 #[test]

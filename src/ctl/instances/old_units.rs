@@ -1,9 +1,10 @@
 //! The units of a systemd-socket-proxyd(8) that another proxy is made from.
 
-use super::socket_proxyd::{ProxyTraits, ShownUnits, port_in, read};
+use super::socket_proxyd::{ProxyTraits, ShownUnits, read};
 use super::system::ProxySystem;
 use super::systemctl::{Properties, first};
 use crate::ctl::failure::CtlFailure;
+use crate::service::port_name;
 
 const OF_SERVICE: &str = "Id,LoadState,ActiveState,UnitFileState,ExecStart,TriggeredBy,Requires,Requisite,\
     BindsTo,Wants,Upholds,JoinsNamespaceOf,PrivateNetwork,PrivateTmp,Group,SupplementaryGroups";
@@ -36,8 +37,7 @@ impl OldUnits {
                 "systemd has no unit {unit}: `systemctl list-sockets` shows which there are"
             )));
         }
-        let services = std::fs::read_to_string("/etc/services").unwrap_or_default();
-        let known = read(&shown, |name| port_in(&services, name));
+        let known = read(&shown, &port_name::tcp_port);
         let (traits, notes) = known
             .map_err(|why| CtlFailure::Usage(format!("no proxy can be made from {unit}: {why}")))?;
         let sockets = shown.sockets.iter();

@@ -30,7 +30,8 @@ pub struct AddOptions {
     #[arg(
         long,
         value_name = "TARGET",
-        required_unless_present = "from_socket_proxyd"
+        required_unless_present = "from_socket_proxyd",
+        value_parser = Address::parse_target
     )]
     pub target: Option<Address>,
 

@@ -40,13 +40,14 @@ struct ProxydArguments {
 /// a sentence.
 pub fn read(
     units: &ShownUnits,
-    port: impl Fn(&str) -> Option<u16>,
+    port: &dyn Fn(&str) -> Option<u16>,
 ) -> Result<(ProxyTraits, Vec<String>), String> {
     let arguments = arguments(&command(&units.service)?)?;
     let mut notes = Vec::new();
     let traits = ProxyTraits {
         listen: listen(&units.sockets)?,
-        target: target(&arguments.target, port)?,
+        target: Address::parse_target_with(&arguments.target, port)
+            .map_err(|error| format!("its target: {error}"))?,
         variables: variables(&arguments, &mut notes)?,
         relations: relations(&units.service, &mut notes),
         carried: CarriedLines {
@@ -126,43 +127,6 @@ fn arguments(words: &[String]) -> Result<ProxydArguments, String> {
         _ => return Err("its command line does not have exactly one HOST".to_owned()),
     }
     Ok(found)
-}
-
-/// The target as it is meant there: without a port it is 80, and a port may be the name of a service.
-fn target(text: &str, port: impl Fn(&str) -> Option<u16>) -> Result<Address, String> {
-    let (host, service) = match text.rsplit_once(':') {
-        _ if text.starts_with('/') => return parse(text),
-        _ if text.starts_with('@') => return parse(&format!("unix:{text}")),
-        Some((host, service)) => (host, service),
-        None => (text, "80"),
-    };
-    let number = service.parse().ok().or_else(|| port(service));
-    let number: u16 = number.ok_or_else(|| {
-        format!(
-            "services(5) has no “{}”, which is the port of its target",
-            Printable(service)
-        )
-    })?;
-    match host.contains(':') {
-        true => parse(&format!("[{host}]:{number}")),
-        false => parse(&format!("{host}:{number}")),
-    }
-}
-
-fn parse(text: &str) -> Result<Address, String> {
-    text.parse().map_err(|error| format!("its target: {error}"))
-}
-
-/// The ports of the services in a text like services(5).
-pub fn port_in(services: &str, name: &str) -> Option<u16> {
-    services.lines().find_map(|line| {
-        let line = line.split('#').next().unwrap_or_default();
-        let mut words = line.split_whitespace();
-        let (official, port) = (words.next()?, words.next()?);
-        let port = port.strip_suffix("/tcp")?;
-        let is_it = official == name || words.any(|alias| alias == name);
-        port.parse().ok().filter(|_| is_it)
-    })
 }
 
 fn listen(sockets: &[Properties]) -> Result<Vec<ListenAddress>, String> {

@@ -9,14 +9,46 @@ fn the_command_line_is_consistent_and_every_option_has_a_variable() {
 
 #[test]
 fn it_takes_what_socket_proxyd_takes() {
-    let options = ProxyOptions::parse_from([
-        "disnix-tcp-proxy",
-        "--connections-max=512",
-        "--exit-idle-time=5min",
-        "localhost:80",
-    ]);
-    assert_eq!(options.connections_max, 512);
-    assert_eq!(options.target.unwrap().to_string(), "localhost:80");
+    for (words, max, idle, target) in [
+        (&["localhost:80"][..], 16384, "infinity", "localhost:80"),
+        (&["localhost"], 16384, "infinity", "localhost:80"),
+        (
+            &["--connections-max=512", "--exit-idle-time=5min", "::1:80"],
+            512,
+            "5min",
+            "[::1]:80",
+        ),
+        (&["-c", "7", "@app"], 7, "infinity", "unix:@app"),
+        (
+            &["/run/app", "-c7", "--exit-idle-time", "0"],
+            7,
+            "0",
+            "unix:/run/app",
+        ),
+        (&["-c5", "-c", "6", "--", "a"], 6, "infinity", "a:80"),
+        (
+            &["--exit-idle-time=1", "--exit-idle-time=5min 20s", "a"],
+            16384,
+            "5min 20s",
+            "a:80",
+        ),
+    ] {
+        let options = ProxyOptions::parse_from([&["disnix-tcp-proxy"], words].concat());
+        assert_eq!(options.connections_max, max, "{words:?}");
+        assert_eq!(options.exit_idle_time.to_string(), idle, "{words:?}");
+        assert_eq!(options.target.unwrap().to_string(), target);
+    }
+}
+
+#[test]
+fn what_socket_proxyd_takes_and_this_does_not_is_named_with_what_to_write() {
+    for (word, says) in [
+        ("--exit-idle=5min", "'--exit-idle-time"),
+        ("--connections=512", "'--connections-max"),
+    ] {
+        let error = ProxyOptions::try_parse_from(["disnix-tcp-proxy", word, "a"]).unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+    }
 }
 
 #[test]
@@ -90,7 +122,7 @@ fn bad_values_are_named() {
         ("--detach-idle=0", "write infinity"),
         ("--requests=silence", "none, lines, http"),
         (&long, "107 bytes"),
-        ("nowhere", "port is missing"),
+        ("no where", "not a name"),
         ("--listen=tcp", "port is missing"),
         ("--health=tcp", "port is missing"),
     ] {

@@ -9,6 +9,7 @@ use crate::proxy::keep::{self, KeepError, KeepOptions, Started};
 use crate::proxy::options::ProxyOptions;
 use crate::proxy::relay;
 use crate::service::activation::Inherited;
+use crate::service::descriptor_store;
 use crate::service::listener::Listener;
 use crate::service::notify;
 use crate::service::plural::count;
@@ -36,6 +37,7 @@ pub fn begin(
         .keep_connections
         .unwrap_or_else(|| !options.take_over && notify::is_systemd());
     let kept = match is_wanted {
+        true if is_hopeless(options, &stored) => Err(Some(KeepError::Refused)),
         true => keep::start(stored, &keep_options, respawn).map_err(Some),
         false => {
             discard(stored, "they are not to be kept");
@@ -70,6 +72,11 @@ pub fn begin(
         },
     );
     Ok(kept)
+}
+
+/// Whether systemd would refuse, and log a warning for the attempt.
+fn is_hopeless(options: &ProxyOptions, stored: &[OwnedFd]) -> bool {
+    stored.is_empty() && options.keep_connections.is_none() && !descriptor_store::is_possible()
 }
 
 fn log_kept(started: &Started) {

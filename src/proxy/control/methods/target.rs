@@ -20,9 +20,9 @@ pub(super) async fn set(exchange: &mut Exchange<'_>) -> CallResult {
         probe_usec,
         try_only,
     } = parameters(exchange.call)?;
-    let reply = Reply::last(json!({ "target": target }));
     let proxy = exchange.proxy;
     let address = check(proxy, &target).await?;
+    let reply = Reply::last(json!({ "target": address.to_string() }));
     if try_only == Some(true) {
         check_not_fixed(proxy)?;
         probe(exchange, &address, probe_usec).await?;
@@ -50,7 +50,7 @@ pub(super) fn check_not_fixed(proxy: &Proxy) -> Result<(), CallError> {
 
 /// Reads a target and checks what can be checked without trying it.
 pub(super) async fn check(proxy: &Proxy, target: &str) -> Result<Address, CallError> {
-    let address = match target.parse::<Address>() {
+    let address = match Address::parse_target(target) {
         Ok(address) => address,
         Err(error) => return invalid(target, &error.to_string()),
     };
