@@ -4,6 +4,7 @@
 //! whose caller is killed: the lock lasts as long as the call, and the gate opens to the target that was there before.
 
 use std::ffi::OsStr;
+use std::io;
 
 use super::call::client::NamedProxy;
 use super::call::patience::LOST;
@@ -12,11 +13,12 @@ use super::drain_view::view::{View, progress};
 use super::failure::CtlFailure;
 use super::hold;
 use super::options::{SwitchOptions, usec};
-use super::shell;
+use super::shell::{GRACE, ShellCommand};
 use super::target;
 use crate::interface::{GateReply, LockParameters, TargetParameters};
 use crate::service::program::note;
 use crate::service::signals::Signals;
+use crate::service::timespan::TimeSpan;
 
 /// Returns the state of the gate at the end.
 pub async fn run(
@@ -46,7 +48,8 @@ pub async fn run(
         signals: &mut signals,
         is_drained: true,
     };
-    let changed = match check.run(command, proxy, &target).await {
+    let started = ShellCommand::about(command, proxy, &target);
+    let changed = match check.run(started, options.check_timeout, &target).await {
         Ok(()) => target::set(proxy, wanted).await.map(|_| ()),
         Err(failure) => Err(failure),
     };
@@ -90,14 +93,18 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Runs the command, and fails if it fails, the lock ends or a signal comes. Afterwards no connection is open.
+    /// Waits for the command, and fails if it fails or takes longer than `limit`, the lock ends or a signal comes.
+    /// Afterwards no connection is open.
     async fn run(
         &mut self,
-        command: &OsStr,
-        proxy: &NamedProxy,
+        command: io::Result<ShellCommand>,
+        limit: TimeSpan,
         target: &str,
     ) -> Result<(), CtlFailure> {
-        let mut running = Box::pin(shell::run(command, proxy, Some(target)));
+        let mut running = Box::pin(async {
+            let mut command = command?;
+            command.ends_within(limit.finite(), GRACE).await
+        });
         let ended = loop {
             tokio::select! {
                 ended = &mut running => break ended,
@@ -105,8 +112,11 @@ impl Check<'_> {
             }
         };
         let why = match ended {
-            Ok(status) if status.success() => None,
-            Ok(status) => Some(status.to_string()),
+            Ok(Some(status)) if status.success() => None,
+            Ok(Some(status)) => Some(status.to_string()),
+            Ok(None) => Some(format!(
+                "ended because it had taken {limit}, the limit of --check-timeout"
+            )),
             Err(error) => Some(error.to_string()),
         };
         if let Some(why) = why {

@@ -3,13 +3,11 @@
 //! The lock lasts as long as our connection, so that it ends with this process at the latest.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use rustix::process::{Pid, Signal, getpgrp, kill_process};
-use rustix::termios::tcgetpgrp;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
 use super::call::client::NamedProxy;
@@ -19,6 +17,7 @@ use super::failure::CtlFailure;
 use super::hold;
 use super::lock::parameters;
 use super::options::LockOptions;
+use super::shell::in_foreground;
 use crate::interface::Status;
 use crate::service::plural::count;
 use crate::service::program::note;
@@ -118,12 +117,6 @@ fn forward(signal: Signal, child: &Child) {
         // It fails only if the command has just ended.
         let _ = kill_process(pid, signal);
     }
-}
-
-/// Whether this process, and with it the command, is in the foreground of its terminal.
-fn in_foreground() -> bool {
-    let terminal = File::open("/dev/tty"); // fails without a terminal, tty(4)
-    terminal.is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
 }
 
 /// Reports whether the gate is open now.

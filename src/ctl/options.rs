@@ -245,6 +245,10 @@ pub struct SwitchOptions {
     #[arg(long, value_name = "COMMAND")]
     pub check: Option<OsString>,
 
+    /// How long COMMAND may take: then it is ended, and has failed
+    #[arg(long, value_name = "TIME", default_value = "1min", requires = "check", value_parser = limit)]
+    pub check_timeout: TimeSpan,
+
     /// How to wait.
     #[command(flatten)]
     pub drain: DrainOptions,
@@ -327,6 +331,8 @@ mod tests {
             &["lock", "--timeout", "soon"],
             &["close", "first"],
             &["switch"],
+            &["switch", "a:1", "--check-timeout", "5s"],
+            &["switch", "a:1", "--check", "true", "--check-timeout", "0"],
             &["lock", "--lease", "0"],
             &["lock", "--progress-timeout", "0"],
             &["switch", "a:1", "--progress-timeout", "0"],

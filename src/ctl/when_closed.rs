@@ -18,7 +18,7 @@ pub async fn run(
 ) -> Result<(), CtlFailure> {
     view.clear();
     let status = tokio::select! {
-        status = shell::run(command, proxy, None) => status,
+        status = shell::run(command, proxy) => status,
         _ = signals.next() => return Err(CtlFailure::Interrupted),
     };
     match status {

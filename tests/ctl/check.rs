@@ -11,7 +11,13 @@ const TARGET: &str = "[::1]:2";
 
 /// A switch that has tried the target, and whose check runs under the lock.
 fn checks(proxy: &StandIn, command: &str) -> (Child, Caller) {
-    let child = proxy.start(&["switch", TARGET, "--reason", "move", "--check", command]);
+    checks_with(proxy, command, &[])
+}
+
+/// The same with further words.
+fn checks_with(proxy: &StandIn, command: &str, more: &[&str]) -> (Child, Caller) {
+    let words = ["switch", TARGET, "--reason", "move", "--check", command];
+    let child = proxy.start(&[&words, more].concat());
     let mut caller = proxy.caller();
     let tried = json!({ "target": TARGET, "probeUSec": 10_000_000, "tryOnly": true });
     assert_eq!(caller.calls("SetTarget"), tried);
@@ -58,6 +64,15 @@ fn a_check_that_fails_changes_nothing_and_has_an_exit_status_of_its_own() {
     let (child, caller) = checks(&proxy, "exit 7");
     goes_back(&proxy, caller);
     end(child).expect(5, "the check of [::1]:2 has failed (exit status: 7)");
+}
+
+#[test]
+fn a_check_that_takes_too_long_is_ended_and_has_failed() {
+    let proxy = StandIn::new();
+    let (child, caller) = checks_with(&proxy, "read never", &["--check-timeout", "100ms"]);
+    goes_back(&proxy, caller);
+    let says = "the check of [::1]:2 has failed (ended because it had taken 100ms, the limit of --check-timeout)";
+    end(child).expect(5, says);
 }
 
 #[test]
