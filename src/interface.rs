@@ -119,6 +119,10 @@ pub struct Status {
     pub sent_bytes: u64,
     /// The listening sockets.
     pub listeners: Vec<ListenerStatus>,
+    /// Variables that belong to no option, each as a sentence. They were not refused because connections were kept;
+    /// absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignored_variables: Vec<String>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

@@ -40,6 +40,13 @@ pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<Str
     }
     let process = format!("{}, version {}", status.pid, status.version);
     fields.push(("Process", process));
+    let ignored = status.ignored_variables.iter();
+    fields.extend(ignored.map(|text| {
+        (
+            "Ignored",
+            format!("{text}; the next start may be refused for it"),
+        )
+    }));
     lines(name, &fields)
 }
 
@@ -191,6 +198,7 @@ pub mod tests {
                 waiting: Some(0),
                 backlog: Some(4096),
             }],
+            ignored_variables: Vec::new(),
         }
     }
 
@@ -210,6 +218,15 @@ pub mod tests {
                 "  Process: 42, version 0.1.0",
             ]
         );
+    }
+
+    #[test]
+    fn variables_of_no_option_are_shown_at_the_end() {
+        let mut status = status();
+        status.ignored_variables = vec!["no option has the variable X: Y was meant".to_owned()];
+        let lines = describe("default", &status, 0, 0);
+        let shown = "  Ignored: no option has the variable X: Y was meant; the next start may be refused for it";
+        assert_eq!(lines.last().map(String::as_str), Some(shown));
     }
 
     #[test]

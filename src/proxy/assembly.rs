@@ -7,8 +7,8 @@ mod unparked;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -22,6 +22,7 @@ use crate::interface::{ConnectionStatus, ListenerStatus, LockStatus, PassedClien
 use crate::service::clock::{Repetition, Uptime, micros};
 use crate::service::listener::Listener;
 use crate::service::plural::clause;
+use crate::service::variables::UnknownVariable;
 use crate::service::version::version;
 use health_sockets::HealthSockets;
 use last_will::LastWill;
@@ -61,6 +62,7 @@ pub struct Proxy {
     idle_detaching: Repetition,
     /// Wakes the task that has the predecessor cut its connections.
     predecessor_cut: Notify,
+    ignored_variables: OnceLock<Vec<String>>,
 }
 
 impl Proxy {
@@ -82,7 +84,14 @@ impl Proxy {
             idle_closing: Repetition::default(),
             idle_detaching: Repetition::default(),
             predecessor_cut: Notify::new(),
+            ignored_variables: OnceLock::new(),
         })
+    }
+
+    /// Has the status show variables that belong to no option. To be called once.
+    pub fn show_ignored(&self, variables: &[UnknownVariable]) {
+        let sentences = variables.iter().map(ToString::to_string).collect();
+        let _ = self.ignored_variables.set(sentences);
     }
 
     /// Does what is due. Returns the time of the next call.
@@ -329,6 +338,7 @@ impl Proxy {
             received_bytes,
             sent_bytes,
             listeners,
+            ignored_variables: self.ignored_variables.get().cloned().unwrap_or_default(),
         })
     }
 

@@ -221,6 +221,10 @@ pub struct ProxyOptions {
     /// Only check the options and the variables; name everything that is wrong with them, and open nothing.
     #[arg(long)]
     pub check: bool,
+
+    /// Variables that belong to no option, in a process that continues what another one began.
+    #[arg(skip)]
+    pub(super) ignored: Vec<UnknownVariable>,
 }
 
 /// The variables of the proxy.
@@ -231,12 +235,13 @@ const VARIABLES: VariableNames = VariableNames {
 };
 
 impl ProxyOptions {
-    /// Reads the command line and the environment, and finds the variables that belong to no option. These are an
-    /// error unless the process `continues` what another one began.
-    pub(super) fn read(continues: bool) -> Result<(Self, Vec<UnknownVariable>), clap::Error> {
-        let (options, unknown) = command_line::parse_with(&VARIABLES, continues)?;
-        match Self::contradiction(&options) {
-            None => Ok((options, unknown)),
+    /// Reads the command line and the environment. Variables that belong to no option are an error unless the process
+    /// `continues` what another one began.
+    pub(super) fn read(continues: bool) -> Result<Self, clap::Error> {
+        let (mut options, unknown) = command_line::parse_with::<Self>(&VARIABLES, continues)?;
+        options.ignored = unknown;
+        match options.contradiction() {
+            None => Ok(options),
             Some(why) => Err(Self::command().error(ErrorKind::ArgumentConflict, why)),
         }
     }

@@ -32,11 +32,11 @@ pub fn main() -> ExitCode {
     let inherited = activation::inherited();
     program::keep_memory_private();
     match ProxyOptions::read(continues(&inherited)) {
-        Ok((options, _)) if options.check => say_that_all_is_well(),
-        Ok((options, unknown)) => {
+        Ok(options) if options.check => say_that_all_is_well(),
+        Ok(options) => {
             let level = options.log_level;
             program::run(NAME, level, async move {
-                unknown.iter().for_each(log_unknown);
+                options.ignored.iter().for_each(log_ignored);
                 run(options, inherited).await
             })
         }
@@ -60,7 +60,7 @@ fn continues(inherited: &Result<Vec<Inherited>, ActivationError>) -> bool {
             .any(|name| name == keep::NAME)
 }
 
-fn log_unknown(variable: &UnknownVariable) {
+fn log_ignored(variable: &UnknownVariable) {
     tracing::error!("{variable}; only a restart with kept connections is not refused for it");
 }
 
@@ -93,6 +93,7 @@ async fn run(
         }
     };
     let (assembled, listeners) = AssembledProxy::start(preparation, &options, stored)?;
+    assembled.proxy.show_ignored(&options.ignored);
     let service = Arc::new(assembled);
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),

@@ -35,6 +35,16 @@ fn spoil(manager: &mut Manager, how: &str) {
     }
 }
 
+/// The output of disnix-tcp-proxyctl, which must succeed.
+#[track_caller]
+fn ctl(manager: &Manager, words: &[&str]) -> String {
+    let mut ctl = Command::new(env!("CARGO_BIN_EXE_disnix-tcp-proxyctl"));
+    ctl.arg("--control").arg(manager.control()).args(words);
+    let output = forking::output(&mut ctl).unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn a_saved_target_that_is_of_no_use_ends_no_connection_and_another_one_can_be_set() {
     let upstream = Upstream::start(Kind::Tcp);
@@ -48,10 +58,7 @@ fn a_saved_target_that_is_of_no_use_ends_no_connection_and_another_one_can_be_se
         if how == "directory" {
             fs::remove_dir(manager.directory().join("target")).unwrap();
         }
-        let mut ctl = Command::new(env!("CARGO_BIN_EXE_disnix-tcp-proxyctl"));
-        ctl.arg("--control").arg(manager.control());
-        let output = forking::output(ctl.args(["set-target", &upstream.target()])).unwrap();
-        assert!(output.status.success(), "{how}: {output:?}");
+        ctl(&manager, &["set-target", &upstream.target()]);
         drop(waiting);
         if how != "contradiction" {
             // The header of the PROXY protocol is none of the upstream's.
@@ -113,6 +120,14 @@ fn a_variable_of_no_option_is_refused_unless_connections_would_be_lost() {
         manager.kill(kill);
         manager.start();
         echo(&mut open);
+        let status = ctl(&manager, &["--json", "status", "--wake"]);
+        let shown = "no option has the variable DISNIX_TCP_PROXY_TARGT: DISNIX_TCP_PROXY_TARGET was probably meant";
+        assert!(
+            status.contains(&format!("\"ignoredVariables\":[\"{shown}\"]")),
+            "{status}"
+        );
+        let words = ctl(&manager, &["status", "--wake"]);
+        assert!(words.contains(&format!("Ignored: {shown};")), "{words}");
     }
     let mut first = Manager::of(Program::Proxy, Kind::Tcp, upstream.target(), 1);
     first.env("DISNIX_TCP_PROXY_TARGT", "localhost:1");
