@@ -51,6 +51,28 @@ impl Setup {
     }
 }
 
+/// Its buffers need 2 GiB, or less if descriptors are few; all the rest does with little.
+#[test]
+fn a_proxy_with_too_little_address_space_says_so_and_serves_with_fewer_connections() {
+    let start = |most: u32| {
+        let unit = Unit::new(PROXY).listener(&mut None).arg("localhost:1");
+        let unit = unit.arg(format!("--connections-max={most}"));
+        unit.limit(libc::RLIMIT_AS, 1 << 29)
+    };
+    let (status, log) = start(16384).fails();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let last = log.lines().last().unwrap();
+    assert!(
+        last.contains("no room for the buffers of connections"),
+        "{log}"
+    );
+    assert!(
+        last.ends_with("(raise LimitAS= or lower --connections-max)"),
+        "{log}"
+    );
+    start(64).ready();
+}
+
 #[test]
 fn a_source_that_has_its_share_is_reset_and_does_not_keep_others_out() {
     let mut setup = proxy_with(&["--connections-max=3", "--connections-max-per-source=2"]);

@@ -24,9 +24,18 @@ pub fn is_exhausted(error: &io::Error) -> bool {
 
 /// Whether the error, or a cause of it, is that descriptors had run out.
 pub fn is_of_descriptors(error: &(dyn Error + 'static)) -> bool {
+    has_cause(error, &[libc::EMFILE, libc::ENFILE])
+}
+
+/// Whether the error, or a cause of it, is that memory or address space had run out.
+pub fn is_of_memory(error: &(dyn Error + 'static)) -> bool {
+    has_cause(error, &[libc::ENOMEM])
+}
+
+fn has_cause(error: &(dyn Error + 'static), numbers: &[i32]) -> bool {
     let is_one = |error: &(dyn Error + 'static)| {
         let number = error.downcast_ref().and_then(io::Error::raw_os_error);
-        matches!(number, Some(libc::EMFILE | libc::ENFILE))
+        number.is_some_and(|number| numbers.contains(&number))
     };
     std::iter::successors(Some(error), |&error| error.source()).any(is_one)
 }
@@ -113,6 +122,8 @@ mod tests {
         assert!(is_of_descriptors(&none_left()) && is_of_descriptors(&caused));
         let another = io::Error::from_raw_os_error(libc::ENOMEM);
         assert!(is_exhausted(&another) && !is_of_descriptors(&another));
+        let caused = crate::service::listener::ListenError::Watch(another);
+        assert!(is_of_memory(&caused) && !is_of_memory(&none_left()));
     }
 
     #[test]

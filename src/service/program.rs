@@ -29,6 +29,21 @@ pub struct WithStatus {
     pub failure: Failure,
 }
 
+/// An error of the kernel, with what was tried: alone it would say neither what was wrong nor what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct FailedStep {
+    what: &'static str,
+    source: io::Error,
+}
+
+impl FailedStep {
+    /// For `map_err`; `what` is a sentence without its end.
+    pub(crate) fn of(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { what, source }
+    }
+}
+
 /// A failure for an argument or a variable that makes no sense, with the exit status that clap has for it.
 pub fn wrong_usage(sentence: &str) -> Failure {
     let (status, failure) = (WRONG_USAGE, sentence.into());
@@ -130,7 +145,7 @@ pub fn run<T: Termination + Send + 'static>(
     // In a task of its own: to wake the future that a runtime blocks on takes a system call, even from within.
     let result = match block_on(async { tokio::spawn(body).await }) {
         Ok(result) => result.unwrap_or_else(|panic| Err(panic.into())),
-        Err(error) => return fail(&error),
+        Err(error) => return fail(&FailedStep::of("no event can be waited for")(error)),
     };
     match result {
         Ok(status) => status.report(),
@@ -145,7 +160,24 @@ pub fn run<T: Termination + Send + 'static>(
 }
 
 fn fail(failure: &(dyn Error + 'static)) -> ExitCode {
+    let text = sentence(&describe(failure, notify::was_ready()));
+    tracing::error!(ERROR = %text, "{text}");
+    notify::status(&format!("Failed: {text}"));
+    pause_after_failed_start();
+    ExitCode::FAILURE
+}
+
+/// What went wrong, with its causes and what helps.
+fn describe(failure: &(dyn Error + 'static), has_started: bool) -> String {
     let mut text = failure.to_string();
+    let is_of_kernel = |error: &io::Error| error.raw_os_error().is_some();
+    if failure.downcast_ref().is_some_and(is_of_kernel) {
+        let what = match has_started {
+            true => "it cannot go on",
+            false => "it cannot start",
+        };
+        text = format!("{what}: {text}");
+    }
     for cause in std::iter::successors(failure.source(), |&error| error.source()) {
         let more = cause.to_string();
         if !text.contains(&more) {
@@ -155,11 +187,10 @@ fn fail(failure: &(dyn Error + 'static)) -> ExitCode {
     if is_of_descriptors(failure) && !text.contains("LimitNOFILE=") {
         text.push_str(" (raise LimitNOFILE=)");
     }
-    let text = sentence(&text);
-    tracing::error!(ERROR = %text, "{text}");
-    notify::status(&format!("Failed: {text}"));
-    pause_after_failed_start();
-    ExitCode::FAILURE
+    if exhausted::is_of_memory(failure) && !text.contains("LimitAS=") {
+        text.push_str(" (raise LimitAS= or MemoryMax=)");
+    }
+    text
 }
 
 fn pause_after_failed_start() {
@@ -248,6 +279,40 @@ fn not_a_number(error: &ParseIntError, needed: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of_kernel(number: i32) -> io::Error {
+        io::Error::from_raw_os_error(number)
+    }
+
+    #[test]
+    fn an_error_of_the_kernel_alone_is_a_sentence_and_says_what_helps() {
+        for (number, words) in [
+            (libc::ENOMEM, "(raise LimitAS= or MemoryMax=)"),
+            (libc::EMFILE, "(raise LimitNOFILE=)"),
+            (libc::EIO, "(os error 5)"),
+        ] {
+            let error = of_kernel(number);
+            let text = describe(&error, false);
+            assert!(
+                text.starts_with(&format!("it cannot start: {error}")),
+                "{text}"
+            );
+            assert!(text.ends_with(words), "{text}");
+            assert!(describe(&error, true).starts_with("it cannot go on: "));
+        }
+    }
+
+    #[test]
+    fn what_has_a_sentence_keeps_it_and_gets_only_the_advice_that_it_lacks() {
+        let step = FailedStep::of("signals cannot be caught")(of_kernel(libc::ENOMEM));
+        let memory = of_kernel(libc::ENOMEM);
+        let expected = format!("signals cannot be caught: {memory} (raise LimitAS= or MemoryMax=)");
+        assert_eq!(describe(&step, false), expected);
+        let step = FailedStep::of("raise LimitNOFILE= for it")(of_kernel(libc::EMFILE));
+        assert_eq!(describe(&step, false), step.to_string());
+        let plain: Failure = "nowhere to listen".into();
+        assert_eq!(describe(plain.as_ref(), false), "nowhere to listen");
+    }
 
     #[test]
     fn a_number_that_is_too_large_is_a_number() {

@@ -20,7 +20,7 @@ use super::idle::IdleTimer;
 use super::listener::Listener;
 use super::notify;
 use super::plural::clause;
-use super::program::Failure;
+use super::program::{FailedStep, Failure};
 use super::signals::Signals;
 
 /// How long the service may take to accept a client that waits.
@@ -42,12 +42,12 @@ pub async fn serve<S: Service>(
     let exit_idle_time = lifetime.exit_idle_time.filter(|_| can_return);
     let mut life_cycle = LifeCycle {
         idle: IdleTimer::new(exit_idle_time),
-        signals: Signals::new()?,
+        signals: Signals::new().map_err(FailedStep::of("signals cannot be caught"))?,
         watchdog: notify::watchdog_interval().map(|every| (every, Uptime::now())),
         status: String::new(),
         status_sent: Uptime::now(),
         status_due: Uptime::now(),
-        alarm: Alarm::new()?,
+        alarm: Alarm::new().map_err(FailedStep::of("there is no timer"))?,
         service,
         listeners,
     };

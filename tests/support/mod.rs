@@ -100,14 +100,19 @@ impl Unit {
         self.socket("clients", listener)
     }
 
-    pub fn limit_descriptors(mut self, limit: u64) -> Self {
+    pub fn limit_descriptors(self, limit: u64) -> Self {
+        self.limit(libc::RLIMIT_NOFILE, limit)
+    }
+
+    /// Sets a limit of setrlimit(2), such as `RLIMIT_AS`.
+    pub fn limit(mut self, resource: libc::__rlimit_resource_t, limit: u64) -> Self {
         let set = move || {
             let limit = libc::rlimit {
                 rlim_cur: limit,
                 rlim_max: limit,
             };
             // SAFETY: setrlimit(2) reads the struct it is given.
-            match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+            match unsafe { libc::setrlimit(resource, &limit) } {
                 0 => Ok(()),
                 _ => Err(io::Error::last_os_error()),
             }

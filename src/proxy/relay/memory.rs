@@ -1,6 +1,7 @@
 //! The buffers of a thread, and where they come from.
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::OnceLock;
 
 use crate::proxy::keep::{Buffer, Buffers, Keep};
@@ -22,11 +23,24 @@ pub fn keep_with(keep: Keep) {
     let _ = BUFFERS.set(keep.buffers());
 }
 
+/// The address space is limited to less than buffers need.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "there is no room for the buffers of connections, {} MiB of address space, of which little is ever used: {source} \
+     (raise LimitAS= or lower --connections-max)",
+    Buffers::length(*count).div_ceil(1 << 20)
+)]
+pub struct NoBuffers {
+    count: u32,
+    source: io::Error,
+}
+
 /// Allows `count` buffers, whose contents end with the process. To be called before anything is carried; after
 /// [`keep_with`] it does nothing. Fails if the address space is limited to less.
-pub fn allow_buffers(count: u32) -> std::io::Result<()> {
+pub fn allow_buffers(count: u32) -> Result<(), NoBuffers> {
     if BUFFERS.get().is_none() {
-        let _ = BUFFERS.set(Box::leak(Box::new(Buffers::private(count)?)));
+        let buffers = Buffers::private(count).map_err(|source| NoBuffers { count, source })?;
+        let _ = BUFFERS.set(Box::leak(Box::new(buffers)));
     }
     Ok(())
 }

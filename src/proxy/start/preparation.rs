@@ -13,7 +13,7 @@ use crate::service::activation::Inherited;
 use crate::service::address::Address;
 use crate::service::directory::{Directory, if_there};
 use crate::service::listener::Listener;
-use crate::service::program::Failure;
+use crate::service::program::{FailedStep, Failure};
 
 /// What `FileDescriptorName=` calls control sockets.
 const CONTROL_NAME: &str = "varlink";
@@ -34,7 +34,8 @@ impl ListeningSockets {
         let respawn = options
             .respawn
             .then(|| inherited.iter().map(Inherited::try_clone).collect())
-            .transpose()?;
+            .transpose()
+            .map_err(FailedStep::of("the sockets cannot be copied for --respawn"))?;
         let count = inherited.len();
         let (control, mut clients): (Vec<_>, Vec<_>) = inherited
             .into_iter()
@@ -112,7 +113,8 @@ impl Preparation {
             target,
             target_file,
             lock: LockDirectory::new(options.runtime_directory().as_deref()),
-            handover: Handover::new(options.runtime_directory().as_deref())?,
+            handover: Handover::new(options.runtime_directory().as_deref())
+                .map_err(FailedStep::of("no handover can be watched"))?,
             open_in_predecessor: 0,
         };
         preparation.take_place().await?;

@@ -40,9 +40,14 @@ pub struct Buffer {
 }
 
 impl Buffers {
+    /// How many bytes `count` buffers have.
+    pub fn length(count: u32) -> usize {
+        count as usize * BUFFER
+    }
+
     /// Buffers in a memory file, all of them free.
     pub(in crate::proxy::keep) fn shared(file: BorrowedFd<'_>, count: u32) -> io::Result<Self> {
-        let mapping = Mapping::shared(file, count as usize * BUFFER)?;
+        let mapping = Mapping::shared(file, Self::length(count))?;
         Ok(Self::of(mapping, count))
     }
 
@@ -52,7 +57,7 @@ impl Buffers {
     ///
     /// When the address space is limited to less.
     pub fn private(count: u32) -> io::Result<Self> {
-        let mapping = Mapping::private(count as usize * BUFFER)?;
+        let mapping = Mapping::private(Self::length(count))?;
         Ok(Self::of(mapping, count))
     }
 
