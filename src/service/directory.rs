@@ -46,6 +46,11 @@ impl Directory {
         Ok(Self { fd, path })
     }
 
+    /// Where it is, without links.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Opens the directory `name` in this one. If `make`, makes it for our user alone. Fails as [`Self::open`].
     pub fn subdirectory(&self, name: &str, make: bool) -> io::Result<Self> {
         if make {
@@ -99,21 +104,20 @@ impl Directory {
     /// Replaces the file `name`; it is on disk when this returns: a new temporary file, fsync, rename, fsync of
     /// the directory. Fails as open(2), write(2), fsync(2) and rename(2); the old file stays then.
     pub fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        self.write(name, content, |temporary| {
-            Ok(renameat(&self.fd, temporary, &self.fd, name)?)
+        let temporary = format!("{name}.new");
+        self.write(name, &temporary, content, || {
+            Ok(renameat(&self.fd, &*temporary, &self.fd, name)?)
         })
     }
 
     /// Makes the file `name`, which all users can read, as [`Self::replace`] does. Fails also if it is there.
     pub fn create(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        self.write(name, content, |temporary| {
+        // In a directory of the administrator NAME.new may be theirs.
+        let temporary = &*format!(".{name}.disnix-tcp-proxy");
+        self.write(name, temporary, content, || {
             // Whatever the umask is.
-            chmodat(
-                &self.fd,
-                temporary,
-                Mode::from_raw_mode(0o644),
-                AtFlags::empty(),
-            )?;
+            let mode = Mode::from_raw_mode(0o644);
+            chmodat(&self.fd, temporary, mode, AtFlags::empty())?;
             linkat(&self.fd, temporary, &self.fd, name, AtFlags::empty())?;
             self.unlink(temporary)
         })
@@ -123,25 +127,25 @@ impl Directory {
     fn write(
         &self,
         name: &str,
+        temporary: &str,
         content: &[u8],
-        publish: impl FnOnce(&str) -> io::Result<()>,
+        publish: impl FnOnce() -> io::Result<()>,
     ) -> io::Result<()> {
-        let temporary = format!("{name}.new");
         let write = || -> io::Result<()> {
             // Left by a killed process.
-            self.unlink(&temporary)?;
+            self.unlink(temporary)?;
             let flags =
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-            let mut file = File::from(openat(&self.fd, &temporary, flags, mode)?);
+            let mut file = File::from(openat(&self.fd, temporary, flags, mode)?);
             file.write_all(content)?;
             file.sync_all()?;
-            publish(&temporary)
+            publish()
         };
         match write() {
             Ok(()) => Ok(rustix::fs::fsync(&self.fd)?),
             Err(error) => {
-                let _ = self.unlink(&temporary);
+                let _ = self.unlink(temporary);
                 Err(self.with_name(name, error))
             }
         }
@@ -372,6 +376,10 @@ mod tests {
         let error = directory.create("lock", b"x").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(directory.read("lock").unwrap(), b"");
+        fs::write(place.join("options.new"), "of somebody else").unwrap();
+        directory.create("options", b"x").unwrap();
+        assert_eq!(directory.read("options.new").unwrap(), b"of somebody else");
+        assert_eq!(fs::read_dir(&place).unwrap().count(), 3);
         let inner = directory.subdirectory("inner", true).unwrap();
         inner.replace("x", b"").unwrap();
         directory.subdirectory("inner", false).unwrap();

@@ -40,11 +40,27 @@ impl SystemRoot {
         self.0.join(path.trim_start_matches('/'))
     }
 
+    /// Opens a directory in it. A link that leads out of it, such as an absolute one in an image, is refused.
+    fn open(&self, path: &Path) -> io::Result<Directory> {
+        let directory = Directory::open(path)?;
+        let not_there = |error| io::Error::other(format!("{}: {error}", self.0.display()));
+        let (found, root) = (directory.path(), self.0.canonicalize().map_err(not_there)?);
+        if found.starts_with(&root) {
+            return Ok(directory);
+        }
+        Err(io::Error::other(format!(
+            "{} leads to {}, which is not below {}",
+            path.display(),
+            found.display(),
+            root.display()
+        )))
+    }
+
     /// What is at this path.
     pub fn find(&self, path: &str) -> io::Result<FoundFile> {
         let place = self.place(path);
         let (directory, name) = split(&place)?;
-        let Some(directory) = if_there(Directory::open(directory))? else {
+        let Some(directory) = if_there(self.open(directory))? else {
             return Ok(FoundFile::Nothing);
         };
         match if_there(directory.read(name)) {
@@ -80,12 +96,12 @@ impl SystemRoot {
         }
         let place = self.place(path);
         let (parent, name) = split(&place)?;
-        Directory::open(parent)?.remove(name)?;
+        self.open(parent)?.remove(name)?;
         if parent.extension() != Some(OsStr::new("d")) {
             return Ok(None);
         }
         let (above, own_name) = split(parent)?;
-        let is_gone = Directory::open(above)?.remove_empty(own_name)?;
+        let is_gone = self.open(above)?.remove_empty(own_name)?;
         Ok((!is_gone).then(|| parent.display().to_string()))
     }
 }
@@ -101,7 +117,7 @@ impl MadeFiles {
     }
 
     fn open_or_make(&mut self, path: &Path) -> io::Result<Directory> {
-        match if_there(Directory::open(path))? {
+        match if_there(self.root.open(path))? {
             Some(directory) => Ok(directory),
             None => {
                 let (above, name) = split(path)?;
@@ -122,7 +138,7 @@ impl MadeFiles {
         }
         for path in self.directories.iter().rev() {
             let removed =
-                split(path).and_then(|(above, name)| Directory::open(above)?.remove_empty(name));
+                split(path).and_then(|(above, name)| self.root.open(above)?.remove_empty(name));
             if removed.is_err() {
                 stayed.push(path.display().to_string());
             }
@@ -199,6 +215,28 @@ mod tests {
         assert_eq!(names(&root, "/etc/systemd/system"), [""; 0]);
         assert_eq!(names(&root, "/etc/proxy"), ["web.env"]);
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_link_out_of_the_root_is_not_followed() {
+        let (_directory, root) = system();
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), root.place("/etc/proxy")).unwrap();
+        let error = root.write(&planned()).unwrap_err();
+        assert!(error.to_string().contains("which is not below"), "{error}");
+        assert!(root.find(OPTIONS).is_err());
+        assert_eq!(names(&root, "/etc/systemd/system"), [""; 0]);
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        // One that leads to another place in it is.
+        fs::remove_file(root.place("/etc/proxy")).unwrap();
+        fs::create_dir(root.place("/srv")).unwrap();
+        symlink("../srv", root.place("/etc/proxy")).unwrap();
+        root.write(&planned()).unwrap();
+        assert_eq!(names(&root, "/srv"), ["web.env"]);
+        let none = outside.path().join("none");
+        let error = SystemRoot::new(Some(&none)).write(&planned()).unwrap_err();
+        assert!(error.to_string().contains("none: No such file"), "{error}");
+        assert!(!none.exists());
     }
 
     #[test]
