@@ -221,13 +221,16 @@ impl ProxySettings {
 }
 
 /// Options that the units have, or that make no sense for a socket of systemd.
-const OF_UNITS: [&str; 6] = [
+const OF_UNITS: [&str; 8] = [
     "LISTEN",
     "CONTROL",
     "BIND_TIMEOUT",
     "TAKE_OVER",
     "RUNTIME_DIRECTORY",
     "STATE_DIRECTORY",
+    // No options: of disnix-tcp-proxyctl, and of the last will.
+    "INSTANCE",
+    "HEIR_OF",
 ];
 
 /// Reads `OPTION=VALUE`. The error is a sentence.
@@ -310,7 +313,7 @@ mod tests {
 
     #[test]
     fn wrong_usage_is_refused() {
-        let more: [&[&str]; 16] = [
+        let more: [&[&str]; 18] = [
             &["--requests=ftp"],
             &["--detach-idle=5s"],
             &["--connect-timeout=0"],
@@ -324,6 +327,8 @@ mod tests {
             &["--set==x"],
             &["--set=target=a:1"],
             &["--set=LISTEN=80"],
+            &["--set=instance=web"],
+            &["--set=heir-of=1"],
             &["--set=threads="],
             &["--from-socket-proxyd=old"],
             &["--replace"],

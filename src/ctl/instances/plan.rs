@@ -6,7 +6,7 @@ use std::path::Path;
 use super::instance::Instance;
 use super::listen::ListenAddress;
 use super::options::{ProxyVariable, Relations};
-use super::text::{environment_line, unit_value};
+use super::text::{environment_line, shell_word, unit_value};
 use crate::service::address::Address;
 
 /// The first line of each file that `add` writes. `remove` deletes only files that begin with it.
@@ -68,13 +68,12 @@ impl fmt::Display for PlanCommand {
     /// As it is typed in a shell.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Systemctl(words) => write!(f, "systemctl {}", words.join(" ")),
+            Self::Systemctl(words) => {
+                let words: Vec<_> = words.iter().map(|word| shell_word(word)).collect();
+                write!(f, "systemctl {}", words.join(" "))
+            }
             Self::SetTarget { instance, target } => {
-                let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@[]%+".contains(c);
-                let target = match target.chars().all(is_plain) && !target.contains('[') {
-                    true => target.clone(),
-                    false => format!("'{}'", target.replace('\'', "'\\''")),
-                };
+                let target = shell_word(target);
                 write!(
                     f,
                     "disnix-tcp-proxyctl --instance {instance} set-target {target}"

@@ -1,5 +1,7 @@
 //! How unit files and environment files write a value. Pure.
 
+use std::borrow::Cow;
+
 use crate::service::printable::Printable;
 
 /// A value of a unit file in which systemd replaces specifiers, such as `%i`. The error is a sentence.
@@ -39,10 +41,11 @@ pub fn environment_line(name: &str, value: &str) -> Result<String, String> {
 
 /// The full name of a service that is named in a command, as systemctl(1) completes it. The error is a sentence.
 pub fn unit_name(text: &str) -> Result<String, String> {
-    const KINDS: [&str; 10] = [
+    const KINDS: [&str; 11] = [
         ".service",
         ".socket",
         ".target",
+        ".slice",
         ".mount",
         ".automount",
         ".path",
@@ -56,6 +59,12 @@ pub fn unit_name(text: &str) -> Result<String, String> {
         true => text.to_owned(),
         false => format!("{text}.service"),
     };
+    if name.contains("@.") {
+        return Err(format!(
+            "“{}” is a template, of which systemd starts instances: name one, app@1.service for example",
+            Printable(text)
+        ));
+    }
     match name.starts_with('.') || name.len() > 255 || !name.chars().all(is_allowed) {
         true => Err(format!(
             "“{}” cannot be the name of a unit: write it as `systemctl list-units` does, \
@@ -63,6 +72,15 @@ pub fn unit_name(text: &str) -> Result<String, String> {
             Printable(text)
         )),
         false => Ok(name),
+    }
+}
+
+/// A word of a command, as it is typed in a shell.
+pub fn shell_word(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@%+=".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")).into(),
     }
 }
 
@@ -120,6 +138,7 @@ mod tests {
             "nginx.service",
             "app@1.service",
             "web.target",
+            "web.slice",
             "a\\x2db.mount",
         ] {
             assert_eq!(unit_name(name).unwrap(), name);
@@ -128,9 +147,27 @@ mod tests {
             assert!(unit_name(name).is_err(), "{name:?}");
         }
         assert!(unit_name(&"x".repeat(300)).is_err());
+        for name in ["app@", "app@.service"] {
+            let error = unit_name(name).unwrap_err();
+            assert!(error.contains("app@1.service"), "{error}");
+        }
         assert_eq!(group_name("www-data").unwrap(), "www-data");
         for name in ["", "-x", "a b", "%u", "a\nUser=root"] {
             assert!(group_name(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_shell_reads_a_word_as_it_is() {
+        for (word, typed) in [
+            ("disnix-tcp-proxy@web.socket", "disnix-tcp-proxy@web.socket"),
+            ("--what=all", "--what=all"),
+            ("a\\x2db.socket", "'a\\x2db.socket'"),
+            ("[::1]:80", "'[::1]:80'"),
+            ("it's", "'it'\\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(word), typed);
         }
     }
 

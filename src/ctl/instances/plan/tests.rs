@@ -216,4 +216,6 @@ fn a_command_can_be_pasted_into_a_shell() {
     assert!(set("[::1]:80").ends_with(" '[::1]:80'"));
     assert!(set("unix:/a b's").ends_with(" 'unix:/a b'\\''s'"));
     assert!(set("a:1").ends_with(" a:1"));
+    let stop = PlanCommand::systemctl(&["stop"], &["old\\x2dproxy.socket".to_owned()]);
+    assert_eq!(stop.to_string(), "systemctl stop 'old\\x2dproxy.socket'");
 }
