@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -54,7 +54,20 @@ fn path_objection(path: &Path) -> Option<String> {
 fn is_listened_on(name: &str) -> bool {
     let table = fs::read("/proc/net/unix").unwrap_or_default();
     let table = String::from_utf8_lossy(&table);
-    table.lines().any(|line| listener_name(line) == Some(name))
+    let wanted = without_links(name);
+    // The table has each path as its listener wrote it: /var/run/web or /run/web.
+    let is_it =
+        |other: &str| other == name || other.starts_with('/') && without_links(other) == wanted;
+    table.lines().filter_map(listener_name).any(is_it)
+}
+
+/// The path without links in its directory.
+fn without_links(path: &str) -> PathBuf {
+    let path = Path::new(path);
+    match (path.parent().map(Path::canonicalize), path.file_name()) {
+        (Some(Ok(directory)), Some(name)) => directory.join(name),
+        _ => path.to_owned(),
+    }
 }
 
 /// The name of a listening socket in a line of /proc/net/unix, proc_net(5).
@@ -111,6 +124,12 @@ mod tests {
         assert_eq!(objection_to(text), None);
         let listener = UnixListener::bind(&path).unwrap();
         assert!(objection_to(text).unwrap().contains("somebody listens"));
+        // systemd would remove it, by whatever way.
+        let way = directory.path().join("way");
+        std::os::unix::fs::symlink(directory.path(), &way).unwrap();
+        let other = way.join("socket");
+        let why = objection_to(other.to_str().unwrap()).unwrap();
+        assert!(why.contains("somebody listens"), "{why}");
         drop(listener);
         assert_eq!(objection_to(text), None);
         let file = directory.path().join("file");
