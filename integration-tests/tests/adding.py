@@ -3,7 +3,7 @@
 import json
 import re
 
-from lab import wait
+from lab import clients, wait
 from lab.case import HostTest
 from lab.prerequisites import PROJECT
 
@@ -157,6 +157,8 @@ class Adding(_Shop):
         self.ctl("add", "web", "--listen", "/run/web.sock", "--listen", "@web", "--listen", f"[::1]:{PORT}",
                  "--target", "127.0.0.1:8080")
         with self.host.unix_client("/run/web.sock") as client:
+            self.assertEqual(client.ask("hello"), "Hello world!")
+        with clients.connect(self.host.network, "\0web") as client:
             self.assertEqual(client.ask("hello"), "Hello world!")
         with self.host.client(PORT, address="::1") as client:
             self.assertEqual(client.ask("hello"), "Hello world!")

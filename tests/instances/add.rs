@@ -1,6 +1,9 @@
+use std::fs::OpenOptions;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
+use std::process::Stdio;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::system::{
@@ -169,6 +172,34 @@ fn if_the_proxy_refuses_its_target_everything_is_taken_back() {
     let (finished, _) = system.run_with_proxy(&add(&port, &[]), &[reply]);
     finished.fails(1, "it leads back");
     is_undone(&system, &[RELOAD, ENABLE, START]);
+}
+
+#[test]
+fn if_it_is_interrupted_everything_is_taken_back() {
+    let system = FakeSystem::new();
+    let gate = system.hangs(START);
+    let port = free_port();
+    let mut command = system.ctl_here(&add(&port, &[]));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    // When systemctl reads.
+    let _gate = OpenOptions::new().write(true).open(gate).unwrap();
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let finished = Finished::from(child.wait_with_output().unwrap());
+    finished.fails(1, "interrupted");
+    is_undone(&system, &[RELOAD, ENABLE, START]);
+}
+
+#[test]
+fn a_unit_that_systemd_does_not_have_is_noted() {
+    let system = FakeSystem::new();
+    system.says("show-ngnix.service", "LoadState=not-found\n");
+    for (unit, is_noted) in [("ngnix", true), ("nginx", false)] {
+        let words = add("80", &["--dry-run", "--wants", unit]);
+        let output = system.run(&words).succeeds().output;
+        let note = format!("note: systemd has no unit {unit}.service");
+        assert_eq!(output.contains(&note), is_noted, "{output}");
+    }
 }
 
 #[test]

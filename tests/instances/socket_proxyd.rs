@@ -88,7 +88,9 @@ fn if_ours_cannot_be_started_theirs_is_back() {
     let system = with_old();
     system.fails(START);
     let words = ["add", "web", "--from-socket-proxyd=old", "--replace"];
-    system.run(&words).fails(1, "removed again");
+    system
+        .run(&words)
+        .fails(1, "removed again, and the old units are as before");
     assert_eq!(system.files(), [""; 0]);
     let calls = system.calls();
     assert_eq!(calls[..4], [RELOAD, STOP, ENABLE, START]);
@@ -99,12 +101,28 @@ fn if_ours_cannot_be_started_theirs_is_back() {
 }
 
 #[test]
+fn if_theirs_does_not_come_back_either_that_is_said() {
+    let system = with_old();
+    system.fails(&format!("{START}\nstart old.socket"));
+    let words = ["add", "web", "--from-socket-proxyd=old", "--replace"];
+    let why = "does not listen again (`systemctl start old.socket` failed";
+    system.run(&words).fails(1, why);
+    assert_eq!(system.files(), [""; 0]);
+}
+
+#[test]
 fn a_unit_that_is_none_of_theirs_is_refused() {
     let system = with_old();
-    system.says("show-none.service", "LoadState=not-found\n");
+    for unit in ["none.service", "none.socket"] {
+        system.says(&format!("show-{unit}"), "LoadState=not-found\n");
+        system
+            .run(&["add", "web", "--from-socket-proxyd", unit])
+            .fails(2, "systemd has no unit");
+    }
+    system.says("show-both.socket", "Triggers=a.service b.service\n");
     system
-        .run(&["add", "web", "--from-socket-proxyd=none"])
-        .fails(2, "systemd has no unit");
+        .run(&["add", "web", "--from-socket-proxyd=both.socket"])
+        .fails(2, "name one of a.service b.service");
     system.says(
         "show-cat.service",
         "Id=cat.service\nLoadState=loaded\nExecStart={ path=/bin/cat ; argv[]=/bin/cat ; x=y }\n",

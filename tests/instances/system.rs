@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::thread::{self, JoinHandle};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Writes down what it is told, fails if a file says so, and shows what files say.
+/// Writes down what it is told, fails or hangs if a file says so, and shows what files say.
 const SYSTEMCTL: &str = r#"#!/bin/sh
 echo "$*" >>"$FAKE/calls"
 if grep -qxF -e "$*" "$FAKE/failing" 2>/dev/null; then
@@ -19,7 +20,11 @@ if grep -qxF -e "$*" "$FAKE/failing" 2>/dev/null; then
     echo 'See "systemctl status" for details.' >&2
     exit 1
 fi
+if grep -qxF -e "$*" "$FAKE/hanging" 2>/dev/null; then
+    read -r _ <"$FAKE/gate"
+fi
 for unit; do :; done
+[ -n "$unit" ] || exit 1
 case $1 in
     show) cat "$FAKE/show-$unit" 2>/dev/null || echo LoadState=bad-setting ;;
     cat) cat "$FAKE/cat" ;;
@@ -93,6 +98,14 @@ impl FakeSystem {
         fs::write(self.fake("failing"), format!("{words}\n")).unwrap();
     }
 
+    /// `systemctl` hangs with these words, and reads from the pipe that is returned.
+    pub fn hangs(&self, words: &str) -> PathBuf {
+        fs::write(self.fake("hanging"), format!("{words}\n")).unwrap();
+        let gate = self.fake("gate");
+        mknodat(CWD, &gate, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        gate
+    }
+
     /// What `systemctl` was told, but for what only looks; it begins anew.
     pub fn calls(&self) -> Vec<String> {
         let calls = fs::read_to_string(self.fake("calls")).unwrap_or_default();
@@ -122,7 +135,7 @@ impl FakeSystem {
         found
     }
 
-    /// The program, which takes this directory for the root of the system that runs.
+    /// The program, with this system's `systemctl`.
     pub fn ctl(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_disnix-tcp-proxyctl"));
         let path = std::env::var("PATH").unwrap();
@@ -135,11 +148,15 @@ impl FakeSystem {
         command
     }
 
+    /// The program there.
+    pub fn ctl_here(&self, words: &[&str]) -> Command {
+        let root = self.directory.path().to_str().unwrap();
+        self.ctl(&[words, &["--pretend-root", root]].concat())
+    }
+
     /// Runs it there.
     pub fn run(&self, words: &[&str]) -> Finished {
-        let root = self.directory.path().to_str().unwrap();
-        let words = [words, &["--pretend-root", root]].concat();
-        self.ctl(&words).output().unwrap().into()
+        self.ctl_here(words).output().unwrap().into()
     }
 
     /// Runs it for a proxy that answers with these replies, one for each call; returns the calls, too.

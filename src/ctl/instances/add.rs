@@ -10,11 +10,13 @@ use super::ports;
 use super::report::PlanReport;
 use super::socket_proxyd::ProxyTraits;
 use super::system::{ProxySystem, not_written};
+use super::systemctl::first;
 use crate::ctl::failure::CtlFailure;
 use crate::ctl::terminal::output;
 use crate::service::address::Address;
 use crate::service::clock::realtime_micros;
 use crate::service::program::note;
+use crate::service::signals::Signals;
 
 /// Writes the files of a proxy and starts it. If that fails, nothing of it stays.
 pub async fn run(options: &AddOptions, as_json: bool) -> Result<(), CtlFailure> {
@@ -32,6 +34,7 @@ pub async fn run(options: &AddOptions, as_json: bool) -> Result<(), CtlFailure> 
         Some(old) => Beginning::Later(&old.names),
     };
     let plan = order.plan(beginning).map_err(CtlFailure::Usage)?;
+    let missing = missing_units(&system, &order.relations).await;
     if !is_dry {
         check_absent(&system, &order.instance).await?;
         if old.is_none() && system.is_running {
@@ -40,7 +43,7 @@ pub async fn run(options: &AddOptions, as_json: bool) -> Result<(), CtlFailure> 
         make(&system, &order.instance, &plan, old.as_ref()).await?;
     }
     let notes = old.map(|old| old.notes).unwrap_or_default();
-    report(&order, is_dry, plan, notes, as_json)
+    report(&order, is_dry, plan, [notes, missing].concat(), as_json)
 }
 
 /// What is to be made, and the units that it is made from.
@@ -77,6 +80,24 @@ async fn order(
     Ok((order, old))
 }
 
+/// Notes about units that are not there: systemd does without them, and says nothing.
+async fn missing_units(system: &ProxySystem, relations: &Relations) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !system.is_running {
+        return notes;
+    }
+    for unit in relations.wants.iter().chain(&relations.upholds) {
+        let shown = system.systemctl.show("LoadState", unit).await;
+        if shown.is_ok_and(|shown| first(&shown, "LoadState") == "not-found") {
+            notes.push(format!(
+                "systemd has no unit {unit}, and starts the proxy without it: if the name is wrong, \
+                 `systemctl list-unit-files` shows which there are"
+            ));
+        }
+    }
+    notes
+}
+
 fn check_free(order: &Order) -> Result<(), CtlFailure> {
     match order.listen.iter().find_map(ports::objection) {
         Some(why) => Err(CtlFailure::Refused(format!("{why}; nothing was changed"))),
@@ -84,21 +105,28 @@ fn check_free(order: &Order) -> Result<(), CtlFailure> {
     }
 }
 
-/// Writes the files and gives the commands.
+/// Writes the files and gives the commands. If one fails, or this program is interrupted, all of it is undone.
 async fn make(
     system: &ProxySystem,
     instance: &Instance,
     plan: &InstancePlan,
     old: Option<&OldUnits>,
 ) -> Result<(), CtlFailure> {
+    let what = "signals cannot be handled";
+    let signals = Signals::new();
+    let mut signals = signals.map_err(|error| CtlFailure::System { what, error })?;
     let made = system.root.write(&plan.files);
     let made = made.map_err(|error| not_written(&error))?;
     let since = realtime_micros() / 1_000_000;
     for act in &plan.now {
-        if let Err(failure) = system.perform(act, instance).await {
+        let done = tokio::select! {
+            done = system.perform(act, instance) => done,
+            _ = signals.next() => Err(CtlFailure::Refused("it was interrupted".to_owned())),
+        };
+        if let Err(failure) = done {
             tell_why(system, instance, act, since).await;
-            let stayed = take_back(system, instance, made, old).await;
-            return Err(not_made(instance, &failure, &stayed));
+            let undone = take_back(system, instance, made, old).await;
+            return Err(not_made(instance, &failure, &undone));
         }
     }
     Ok(())
@@ -119,17 +147,26 @@ async fn tell_why(system: &ProxySystem, instance: &Instance, act: &PlanCommand, 
     }
 }
 
-/// Undoes what was done; returns the paths that have stayed.
+/// What became of a failed attempt.
+struct Undone {
+    /// Paths that could not be removed.
+    stayed: Vec<String>,
+    /// Why the units that it was made from are not what they were.
+    old: Option<Vec<String>>,
+}
+
+/// Undoes what was done.
 async fn take_back(
     system: &ProxySystem,
     instance: &Instance,
     made: MadeFiles,
     old: Option<&OldUnits>,
-) -> Vec<String> {
+) -> Undone {
     let sockets = [instance.socket(), instance.control_socket()];
     if !system.is_running {
         system.try_systemctl(&["disable"], &sockets).await;
-        return made.take_back();
+        let stayed = made.take_back();
+        return Undone { stayed, old: None };
     }
     system.try_systemctl(&["disable", "--now"], &sockets).await;
     let services = [instance.service(), instance.pause()];
@@ -142,27 +179,43 @@ async fn take_back(
     system
         .try_systemctl(&["reset-failed"], &instance.units())
         .await;
-    if let Some(old) = old {
-        for act in old.restoration() {
-            let words: Vec<_> = act.iter().map(String::as_str).collect();
-            system.try_systemctl(&words, &[]).await;
-        }
-    }
-    stayed
+    let old = match old {
+        Some(old) => Some(restore(system, old).await),
+        None => None,
+    };
+    Undone { stayed, old }
 }
 
-fn not_made(instance: &Instance, failure: &CtlFailure, stayed: &[String]) -> CtlFailure {
+/// Brings the old units back; returns why some are not.
+async fn restore(system: &ProxySystem, old: &OldUnits) -> Vec<String> {
+    let mut failures = Vec::new();
+    for words in old.restoration() {
+        let done = system.systemctl.run(&words).await;
+        failures.extend(done.err().map(|failure| failure.to_string()));
+    }
+    failures
+}
+
+fn not_made(instance: &Instance, failure: &CtlFailure, undone: &Undone) -> CtlFailure {
     let name = instance.name();
-    let end = match stayed {
-        [] => {
-            "everything that was written is removed again: mend the cause and try again".to_owned()
-        }
+    let files = match &undone.stayed[..] {
+        [] => "everything that was written is removed again".to_owned(),
         paths => format!(
             "remove {} yourself, the rest is removed again",
             paths.join(", ")
         ),
     };
-    CtlFailure::Refused(format!("the proxy {name} was not made: {failure}; {end}"))
+    let old = match undone.old.as_deref() {
+        None => String::new(),
+        Some([]) => ", and the old units are as before".to_owned(),
+        Some(failures) => format!(
+            ", but the old proxy does not listen again ({}): start it yourself",
+            failures.join("; ")
+        ),
+    };
+    CtlFailure::Refused(format!(
+        "the proxy {name} was not made: {failure}; {files}{old}; mend the cause and try again"
+    ))
 }
 
 fn report(

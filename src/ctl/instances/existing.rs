@@ -51,7 +51,8 @@ fn exists(instance: &Instance, why: &str) -> CtlFailure {
     CtlFailure::Refused(format!(
         "there is a proxy {name} already ({why}), and nothing was changed: lead it elsewhere with \
          `disnix-tcp-proxyctl --instance {name} set-target TARGET`, change its options in {} and \
-         `systemctl restart {service}`, or remove it first with `disnix-tcp-proxyctl remove {name}`",
+         `systemctl restart {service}`, or remove it first: `disnix-tcp-proxyctl remove {name}` removes what \
+         `add` has written, and the rest is yours to remove",
         instance.environment_file()
     ))
 }

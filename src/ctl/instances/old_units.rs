@@ -24,18 +24,21 @@ pub struct OldUnits {
 impl OldUnits {
     /// Reads a service, or a socket and its service. They go on.
     pub async fn read(system: &ProxySystem, unit: &str) -> Result<(ProxyTraits, Self), CtlFailure> {
+        let none = || {
+            CtlFailure::Usage(format!(
+                "systemd has no unit {unit}, or no service for it: `systemctl list-sockets` shows which there are"
+            ))
+        };
         let service = match unit.ends_with(".socket") {
             true => {
                 let socket = system.systemctl.show(OF_SOCKET, unit).await?;
-                first(&socket, "Triggers").to_owned()
+                the_only(first(&socket, "Triggers"), unit)?.ok_or_else(none)?
             }
             false => unit.to_owned(),
         };
         let shown = show(system, &service).await?;
         if first(&shown.service, "LoadState") != "loaded" {
-            return Err(CtlFailure::Usage(format!(
-                "systemd has no unit {unit}: `systemctl list-sockets` shows which there are"
-            )));
+            return Err(none());
         }
         let known = read(&shown, &port_name::tcp_port);
         let (traits, notes) = known
@@ -69,6 +72,17 @@ impl OldUnits {
             }
         }
         commands
+    }
+}
+
+/// The service of a socket; `None` if it has none.
+fn the_only(services: &str, socket: &str) -> Result<Option<String>, CtlFailure> {
+    let mut names = services.split_whitespace();
+    match (names.next(), names.next()) {
+        (Some(_), Some(_)) => Err(CtlFailure::Usage(format!(
+            "{socket} is a socket of several services: name one of {services}"
+        ))),
+        (name, _) => Ok(name.map(str::to_owned)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a unit of systemd-socket-proxyd(8) says, for a proxy in its place. Pure.
 
+use std::collections::BTreeSet;
+
 use super::listen::ListenAddress;
 use super::options::{ProxyVariable, Relations};
 use super::plan::CarriedLines;
@@ -49,10 +51,10 @@ pub fn read(
         target: Address::parse_target_with(&arguments.target, port)
             .map_err(|error| format!("its target: {error}"))?,
         variables: variables(&arguments, &mut notes)?,
-        relations: relations(&units.service, &mut notes),
+        relations: relations(units, &mut notes),
         carried: CarriedLines {
-            socket: socket_lines(&units.sockets),
-            unit: named(&units.service, "JoinsNamespaceOf"),
+            socket: socket_lines(&units.sockets)?,
+            unit: named(units, "JoinsNamespaceOf"),
             service: namespace_lines(&units.service),
         },
     };
@@ -177,24 +179,36 @@ fn variables(
             notes.push(format!("clients beyond --connections-max {max} wait now, and are not refused"));
         }
         None => notes.push(
-            "clients beyond 256 were refused; the new proxy serves 16384 and has more wait (--connections-max)"
+            "clients beyond 256 were refused; the new proxy serves 16384 at a time, and further ones wait \
+             (--connections-max)"
                 .to_owned(),
         ),
     }
     Ok(variables)
 }
 
-/// Services of a dependency.
-fn services<'a>(service: &'a Properties, dependency: &str) -> impl Iterator<Item = &'a str> {
-    let own = first(service, "Id");
-    let names = first(service, dependency).split_whitespace();
-    names.filter(move |name| name.ends_with(".service") && *name != own)
+/// Units of a dependency that it was given: services, and what its files name. systemd adds others to each unit.
+fn given<'a>(units: &'a ShownUnits, dependency: &str) -> Vec<&'a str> {
+    let lines = directives(&units.text);
+    let is_written = |name: &str| {
+        let mut of_units = lines.iter().filter(|line| line.section == "Unit");
+        of_units.any(|line| line.value.split_whitespace().any(|word| word == name))
+    };
+    let is_own = |name: &str| {
+        let mut own = units.sockets.iter().chain([&units.service]);
+        own.any(|unit| first(unit, "Id") == name)
+    };
+    let names = first(&units.service, dependency).split_whitespace();
+    names
+        .filter(|name| !is_own(name) && (name.ends_with(".service") || is_written(name)))
+        .collect()
 }
 
-fn relations(service: &Properties, notes: &mut Vec<String>) -> Relations {
+fn relations(units: &ShownUnits, notes: &mut Vec<String>) -> Relations {
+    let service = &units.service;
     let mut relations = Relations::default();
     for dependency in ["Requires", "Requisite", "BindsTo", "Wants", "Upholds"] {
-        for name in services(service, dependency) {
+        for name in given(units, dependency) {
             let place = match dependency {
                 "Upholds" => &mut relations.upholds,
                 _ => &mut relations.wants,
@@ -220,8 +234,8 @@ fn relations(service: &Properties, notes: &mut Vec<String>) -> Relations {
 }
 
 /// The lines of a dependency that is carried as it is.
-fn named(service: &Properties, dependency: &str) -> Vec<String> {
-    let names = services(service, dependency);
+fn named(units: &ShownUnits, dependency: &str) -> Vec<String> {
+    let names = given(units, dependency).into_iter();
     names.map(|name| format!("{dependency}={name}")).collect()
 }
 
@@ -238,29 +252,46 @@ fn namespace_lines(service: &Properties) -> Vec<String> {
         .collect()
 }
 
-/// Settings of the sockets that are not those of the proxy's own.
-fn socket_lines(sockets: &[Properties]) -> Vec<String> {
+/// Settings of the sockets that are not those of the proxy's own, which has one unit for all addresses. The error is a
+/// sentence.
+fn socket_lines(sockets: &[Properties]) -> Result<Vec<String>, String> {
+    let is_v6 = |address: &str| address.starts_with('[');
+    let is_ip = |address: &str| address.starts_with(|c: char| c == '[' || c.is_ascii_digit());
+    let is_path = |address: &str| address.starts_with('/');
     let mut lines = Vec::new();
-    for socket in sockets {
-        for (key, usual) in [
-            ("BindIPv6Only", &["", "default", "both"][..]),
-            ("BindToDevice", &[""]),
-            ("SocketUser", &[""]),
-            ("SocketGroup", &[""]),
-            ("SocketMode", &["", "0666"]),
-            ("Transparent", &["", "no"]),
-        ] {
-            let line = format!("{key}={}", first(socket, key));
-            if !usual.contains(&first(socket, key)) && !lines.contains(&line) {
-                lines.push(line);
-            }
+    for (key, usual, concerns) in [
+        (
+            "BindIPv6Only",
+            &["", "default", "both"][..],
+            &is_v6 as &dyn Fn(&str) -> bool,
+        ),
+        ("BindToDevice", &[""], &is_ip),
+        ("SocketUser", &[""], &is_path),
+        ("SocketGroup", &[""], &is_path),
+        ("SocketMode", &["", "0666"], &is_path),
+        ("Transparent", &["", "no"], &is_ip),
+    ] {
+        let concerned = sockets.iter().filter(|socket| {
+            let mut addresses = socket.get("Listen").into_iter().flatten();
+            addresses.any(|address| concerns(address))
+        });
+        let values = concerned.map(|socket| first(socket, key));
+        let values = values.map(|value| if usual.contains(&value) { "" } else { value });
+        let values: BTreeSet<_> = values.collect();
+        if values.len() > 1 {
+            return Err(format!(
+                "its sockets differ in {key}=, and a proxy has one unit for all of its addresses: make one for \
+                 each with --listen and --target"
+            ));
         }
+        let set = values.iter().filter(|value| !value.is_empty());
+        lines.extend(set.map(|value| format!("{key}={value}")));
     }
-    lines
+    Ok(lines)
 }
 
 /// Keys that are carried over, that the units of the proxy set themselves, or that say nothing to it.
-const KNOWN: [&str; 34] = [
+const KNOWN: [&str; 33] = [
     "Description",
     "Documentation",
     "Requires",
@@ -270,7 +301,6 @@ const KNOWN: [&str; 34] = [
     "Upholds",
     "After",
     "Before",
-    "PartOf",
     "JoinsNamespaceOf",
     "ExecStart",
     "Type",

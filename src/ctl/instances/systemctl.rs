@@ -53,7 +53,9 @@ impl Systemctl {
         if let Some(root) = &self.root {
             command.arg("--root").arg(root);
         }
-        let output = command.args(words).stdin(Stdio::null()).output().await;
+        // Not after an interruption either.
+        command.args(words).stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await;
         let shown = PlanCommand::Systemctl(words.to_vec());
         let output = output.map_err(|error| {
             CtlFailure::Refused(format!(

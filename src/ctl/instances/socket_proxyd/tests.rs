@@ -193,6 +193,7 @@ fn unusual_settings_of_its_socket_stay() {
     assert_eq!(traits.carried.socket, [""; 0]);
     let unusual = [
         PORT,
+        ("Listen", "/run/old (Stream)"),
         ("BindIPv6Only", "ipv6-only"),
         ("BindToDevice", "eth0"),
         ("SocketUser", "www"),
@@ -208,6 +209,54 @@ fn unusual_settings_of_its_socket_stay() {
             "SocketMode=0660"
         ]
     );
+}
+
+#[test]
+fn sockets_that_differ_in_what_concerns_them_are_refused() {
+    let several = |sockets: &[&[(&str, &str)]]| {
+        let sockets = sockets.iter().map(|lines| properties(lines)).collect();
+        let mut units = units("a:1", &[], &[PORT], "");
+        units.sockets = sockets;
+        read(&units, port)
+    };
+    let secret = [("Listen", "/run/a (Stream)"), ("SocketMode", "0600")];
+    let shared = [("Listen", "/run/b (Stream)"), ("SocketMode", "0660")];
+    let public = [("Listen", "/run/c (Stream)"), ("SocketMode", "0666")];
+    let inner = [PORT, ("BindToDevice", "eth1")];
+    let outer = [("Listen", "0.0.0.0:81 (Stream)"), ("BindToDevice", "")];
+    for (sockets, key) in [
+        ([&secret, &shared], "SocketMode="),
+        ([&secret, &public], "SocketMode="),
+        ([&inner, &outer], "BindToDevice="),
+    ] {
+        let error = several(&sockets.map(|lines| &lines[..])).unwrap_err();
+        assert!(error.contains(key) && error.contains("--listen"), "{error}");
+    }
+    // Each setting concerns one of the two.
+    let v4 = [("Listen", "0.0.0.0:80 (Stream)"), ("SocketMode", "0666")];
+    let v6 = [PORT, ("BindIPv6Only", "ipv6-only"), ("SocketMode", "0666")];
+    let (traits, _) = several(&[&v4, &v6, &secret]).unwrap();
+    assert_eq!(
+        traits.carried.socket,
+        ["BindIPv6Only=ipv6-only", "SocketMode=0600"]
+    );
+}
+
+#[test]
+fn a_unit_of_another_kind_is_wanted_if_the_old_files_name_it() {
+    let service = [
+        ("Requires", "app.socket old.socket sysinit.target"),
+        ("Wants", "network-online.target"),
+    ];
+    let text = "[Unit]\nRequires=app.socket old.socket\nWants=network-online.target\nPartOf=app.service\n\
+                [Install]\nWantedBy=sysinit.target\n";
+    let (traits, notes) = found(&units("/run/app", &service, &[PORT], text));
+    assert_eq!(
+        traits.relations.wants,
+        ["app.socket", "network-online.target"]
+    );
+    let last = "not carried over: [Unit] PartOf=app.service";
+    assert_eq!(notes.last().unwrap(), last);
 }
 
 #[test]
