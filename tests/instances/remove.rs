@@ -19,6 +19,8 @@ fn with_proxy() -> FakeSystem {
     finished.succeeds();
     assert_eq!(system.files(), [OPTIONS, SERVICE, LISTEN]);
     system.calls();
+    let asleep = "ActiveState=inactive\nNFileDescriptorStore=0\n";
+    system.says(RUNS.0, asleep);
     system
 }
 
@@ -74,6 +76,54 @@ fn while_clients_are_connected_nothing_is_removed_unless_it_is_forced() {
     let (finished, calls) = system.run_with_proxy(&["remove", "web", "--force"], &[]);
     finished.succeeds();
     assert_eq!(calls, [""; 0]);
+    assert_eq!(system.files(), [""; 0]);
+}
+
+#[test]
+fn a_proxy_that_starts_or_ends_is_asked_too() {
+    for state in ["activating", "deactivating"] {
+        let system = with_proxy();
+        system.says(RUNS.0, &format!("ActiveState={state}\n"));
+        let (finished, _) = system.run_with_proxy(&["remove", "web"], &[lock_reply(1)]);
+        finished.fails(1, "1 client is connected");
+        assert_eq!(system.files(), [OPTIONS, SERVICE, LISTEN]);
+    }
+}
+
+#[test]
+fn connections_that_systemd_keeps_for_the_next_start_are_reset_only_if_that_is_forced() {
+    let system = with_proxy();
+    system.says(RUNS.0, "ActiveState=inactive\nNFileDescriptorStore=13\n");
+    let start = "systemctl start disnix-tcp-proxy@web.service";
+    let errors = system.run(&["remove", "web"]).fails(1, start).errors;
+    assert!(errors.contains("--force"), "{errors}");
+    assert_eq!(system.files(), [OPTIONS, SERVICE, LISTEN]);
+    assert_eq!(system.calls(), [""; 0]);
+    system.run(&["remove", "web", "--force"]).succeeds();
+}
+
+#[test]
+fn a_socket_that_has_lost_its_address_is_not_in_the_way_once_it_is_disabled() {
+    let system = with_proxy();
+    std::fs::remove_file(system.path(LISTEN)).unwrap();
+    system.fails(DISABLE);
+    let sockets = [
+        "disnix-tcp-proxy@web.socket",
+        "disnix-tcp-proxy-control@web.socket",
+    ];
+    let say = |state: &str| {
+        for unit in sockets {
+            let shown = format!("ActiveState=inactive\nUnitFileState={state}\n");
+            system.says(&format!("show-{unit}"), &shown);
+        }
+    };
+    say("enabled");
+    system
+        .run(&["remove", "web"])
+        .fails(1, "Job for a unit failed.");
+    assert_eq!(system.files(), [OPTIONS, SERVICE]);
+    say("disabled");
+    system.run(&["remove", "web"]).succeeds();
     assert_eq!(system.files(), [""; 0]);
 }
 

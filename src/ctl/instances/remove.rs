@@ -32,7 +32,12 @@ pub async fn run(options: &RemoveOptions, as_json: bool) -> Result<(), CtlFailur
             true => close_gate(&system, &instance).await?,
             false => None,
         };
-        system.perform(&stop, &instance).await?;
+        if let Err(failure) = system.perform(&stop, &instance).await {
+            // A socket whose file with the address is gone already cannot be stopped, and need not be.
+            if !system.is_running || !is_stopped(&system, &instance).await? {
+                return Err(failure);
+            }
+        }
         // Nobody is left who could be let through.
         drop(closed);
         if let Some(clean) = &clean {
@@ -122,15 +127,41 @@ fn acts(
     )
 }
 
+/// Whether nothing of it runs, now or after a boot.
+async fn is_stopped(system: &ProxySystem, instance: &Instance) -> Result<bool, CtlFailure> {
+    for unit in [
+        instance.socket(),
+        instance.control_socket(),
+        instance.service(),
+    ] {
+        let shown = system.systemctl.show("ActiveState,UnitFileState", &unit);
+        let shown = shown.await?;
+        let is_enabled = first(&shown, "UnitFileState").starts_with("enabled");
+        if is_enabled || !AT_REST.contains(&first(&shown, "ActiveState")) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The `ActiveState` of a unit of which nothing runs, is started or ends.
+const AT_REST: [&str; 2] = ["inactive", "failed"];
+
 /// Closes the gate of a proxy that runs, if nobody is connected. It stays closed as long as the connection lasts.
 async fn close_gate(
     system: &ProxySystem,
     instance: &Instance,
 ) -> Result<Option<Client>, CtlFailure> {
     let service = instance.service();
-    let shown = system.systemctl.show("ActiveState", &service).await?;
-    if !["active", "reloading"].contains(&first(&shown, "ActiveState")) {
-        return Ok(None);
+    let shown = system
+        .systemctl
+        .show("ActiveState,NFileDescriptorStore", &service)
+        .await?;
+    if AT_REST.contains(&first(&shown, "ActiveState")) {
+        return match first(&shown, "NFileDescriptorStore") {
+            "" | "0" => Ok(None),
+            _ => Err(is_kept(instance)),
+        };
     }
     let proxy = system.proxy(instance);
     let closing = async {
@@ -168,6 +199,15 @@ fn is_used(instance: &Instance, open: u64) -> CtlFailure {
         "{clients} connected through the proxy {name}, and nothing was removed: \
          `disnix-tcp-proxyctl --instance {name} connections` shows them, \
          `disnix-tcp-proxyctl --instance {name} lock` waits until they have left, and --force resets them"
+    ))
+}
+
+/// `FileDescriptorStorePreserve=` lets connections outlive a stop.
+fn is_kept(instance: &Instance) -> CtlFailure {
+    let (name, service) = (instance.name(), instance.service());
+    CtlFailure::Refused(format!(
+        "the proxy {name} is stopped, but systemd keeps connections for its next start, and nothing was \
+         removed: `systemctl start {service}` lets them go on, and --force resets them"
     ))
 }
 
