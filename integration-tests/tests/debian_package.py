@@ -12,6 +12,7 @@ from lab.subjects import Ours
 
 SERVICE = "disnix-tcp-proxy.service"
 SOCKETS = ("disnix-tcp-proxy.socket", "disnix-tcp-proxy-control.socket")
+METRICS = "disnix-tcp-proxy-metrics.service"
 PORT, PORT_OF_WEB = 5001, 5080
 LOAD = {"streams": 40, "sizes": "1-1000000", "talkers": 20, "packets": 1000, "idle": 50, "idle_packets": 200}
 # What no removal takes away: records about what was done, and what systemd itself makes for each service until a boot.
@@ -97,7 +98,7 @@ class Package(PackageTest):
         self.assertEqual(len(completions), 3 * len(prerequisites.PROGRAMS), completions)
         self.host.run(["getent", "group", "disnix-tcp-proxy", "disnix-tcp-proxy-handover"])
         self.assertIn(journal.LOCKED, self.host.run(["journalctl", "--list-catalog"]))
-        for unit in (*SOCKETS, "hello-world-server.socket"):
+        for unit in (*SOCKETS, "disnix-tcp-proxy-metrics.socket", "hello-world-server.socket"):
             self.assertEqual(self.host.state(unit), "inactive")
             self.assertEqual(self.host.result(["systemctl", "is-enabled", unit]).stdout.strip(), "disabled")
 
@@ -112,7 +113,8 @@ class Package(PackageTest):
         self.start_web()
         self.host.drop_in("disnix-tcp-proxy@asleep.socket", "[Socket]\nListenStream=5090\n", name="listen")
         self.host.systemctl("start", "disnix-tcp-proxy@asleep.socket")
-        running = (SERVICE, "disnix-tcp-proxy@web.service")
+        self.host.systemctl("start", METRICS)
+        running = (SERVICE, "disnix-tcp-proxy@web.service", METRICS)
         clients = [self.host.client(port) for port in (PORT, PORT_OF_WEB)]
         for client in clients:
             self.addCleanup(client.socket.close)
@@ -169,7 +171,9 @@ class Package(PackageTest):
         with self.host.client(PORT_OF_WEB) as client:
             self.assertEqual(client.ask("hello"), "Hello world!")
         self.ctl("--instance", "web", "lock")
-        self.host.drop_in(SERVICE, "[Service]\nEnvironment=MINE=yes\n")
+        self.host.systemctl("enable", "--now", "disnix-tcp-proxy-metrics.socket")
+        for unit in (SERVICE, METRICS):
+            self.host.drop_in(unit, "[Service]\nEnvironment=MINE=yes\n")
         self.assertNotEqual(self.left_over(), [])
         packages.apt(self.host, "purge", PROXY, EXAMPLE)
         self.assertEqual(self.left_over(), [])
