@@ -189,6 +189,19 @@ fn what_is_no_request_for_metrics_is_refused() {
 }
 
 #[test]
+fn the_answer_to_a_request_that_is_much_too_long_arrives() {
+    let setup = Setup::new();
+    let mut address = None;
+    let _server = setup.server().listener(&mut address).spawn();
+    let long = format!("GET /metrics HTTP/1.1\r\nA: {}", "x".repeat(200_000));
+    let answer = ask(connect(address.unwrap()), &long);
+    assert!(
+        answer.ends_with("\r\n\r\nthe request is too long\n"),
+        "{answer}"
+    );
+}
+
+#[test]
 fn a_local_socket_is_served_too_and_a_proxy_that_has_gone_is_no_failure() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("metrics");

@@ -33,7 +33,7 @@ class Activation(HostTest):
         shown = json.loads(self.ctl("--json", "status"))
         self.assertEqual((shown["process"], shown["gate"]), ("asleep", "locked"))
         self.assertEqual((shown["lock"]["reason"], shown["target"]), ("night", "127.0.0.1:5000"))
-        self.assertIn("[::]:5001", shown["listeners"])
+        self.assertIn("[::]:5001", [listener["address"] for listener in shown["listeners"]])
         self.assertEqual(self.host.state("disnix-tcp-proxy.service"), "inactive")
         self.assertEqual(self.status()["lock"]["reason"], "night")
 

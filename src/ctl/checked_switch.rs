@@ -33,7 +33,12 @@ pub async fn run(
         try_only: Some(true),
         ..wanted.clone()
     };
-    let target = target::set(proxy, tried).await?.target;
+    // It may take as long as --wait says.
+    let target = tokio::select! {
+        biased;
+        _ = signals.next() => return Err(CtlFailure::Interrupted),
+        tried = target::set(proxy, tried) => tried?.target,
+    };
     let lock = lock(options);
     let mut call = PendingCall::start(proxy, DrainCall::Lock(lock.clone()));
     let mut view = View::new(proxy, silent);
@@ -50,11 +55,12 @@ pub async fn run(
     };
     let started = ShellCommand::about(command, proxy, &target);
     let changed = match check.run(started, options.check_timeout, &target).await {
-        Ok(()) => target::set(proxy, wanted).await.map(|_| ()),
+        // The proxy gives up trying the target if this hangs up.
+        Ok(()) => check.under_lock(target::set(proxy, wanted)).await,
         Err(failure) => Err(failure),
     };
     let status = hold::release(proxy, &lock, call).await;
-    changed?;
+    changed??;
     let status = status?;
     Ok(GateReply {
         gate: status.gate,
@@ -101,17 +107,11 @@ impl Check<'_> {
         limit: TimeSpan,
         target: &str,
     ) -> Result<(), CtlFailure> {
-        let mut running = Box::pin(async {
+        let running = async {
             let mut command = command?;
             command.ends_within(limit.finite(), GRACE).await
-        });
-        let ended = loop {
-            tokio::select! {
-                ended = &mut running => break ended,
-                followed = self.follow() => followed?,
-            }
         };
-        let why = match ended {
+        let why = match self.under_lock(running).await? {
             Ok(Some(status)) if status.success() => None,
             Ok(Some(status)) => Some(status.to_string()),
             Ok(None) => Some(format!(
@@ -128,6 +128,19 @@ impl Check<'_> {
             self.follow().await?;
         }
         Ok(())
+    }
+
+    /// Waits for the end of `work`. Fails, and drops it, if the lock ends or a signal comes before.
+    async fn under_lock<T>(&mut self, work: impl Future<Output = T>) -> Result<T, CtlFailure> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                // Ctrl-C ends both this call and the command, and is no failure of the check.
+                followed = self.follow() => followed?,
+                done = &mut work => return Ok(done),
+            }
+        }
     }
 
     /// Waits for the next event of the lock. Cancel safe.

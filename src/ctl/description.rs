@@ -139,7 +139,8 @@ fn queue(status: &Status, queued: usize) -> String {
     format!("{}{hint}", status.queued)
 }
 
-fn listener(listener: &ListenerStatus) -> String {
+/// A listening socket and its clients.
+pub fn listener(listener: &ListenerStatus) -> String {
     let owner = match listener.inherited {
         true => " (systemd's)",
         false => "",

@@ -80,7 +80,7 @@ pub enum CtlFailure {
     )]
     DrainStalled(u64),
     #[error(
-        "the check of {target} has failed ({why}): clients still go to the target before, and the gate is \
+        "the check of {target} has failed ({why}): clients still go to the old target, and the gate is \
          open again unless others keep it locked"
     )]
     CheckFailed { target: String, why: String },

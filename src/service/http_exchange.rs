@@ -12,6 +12,9 @@ use super::stream::Stream;
 /// The longest request.
 const REQUEST_MAX: usize = 8 * 1024;
 
+/// The most bytes behind a refused request that are received before the connection is closed.
+const REST_MAX: usize = 1024 * 1024;
+
 /// The type of a text for people.
 pub const PLAIN: &str = "text/plain; charset=utf-8";
 
@@ -65,12 +68,35 @@ where
 {
     let request = timeout(patience, receive(stream)).await??;
     let is_for_head = matches!(&request, Ok(request) if request.method == HttpMethod::Head);
+    let is_refused = request.is_err();
     let answer = match request {
         Ok(request) => answer(request).await,
         Err(refusal) => HttpAnswer::refusal(refusal),
     };
     let text = answer.text(is_for_head);
-    timeout(patience, stream.send_all(text.as_bytes())).await?
+    let sent = async {
+        stream.send_all(text.as_bytes()).await?;
+        match is_refused {
+            true => receive_rest(stream).await,
+            false => Ok(()),
+        }
+    };
+    timeout(patience, sent).await?
+}
+
+/// Sends the end, and receives what the client still sends: closing a socket with unread bytes resets the connection, and
+/// the client would lose the answer.
+async fn receive_rest<F: AsFd + AsRawFd>(stream: &Stream<F>) -> io::Result<()> {
+    stream.shutdown_write()?;
+    let mut bytes = vec![0; REQUEST_MAX];
+    let mut left = REST_MAX;
+    while let count @ 1.. = stream.receive(&mut bytes).await? {
+        left = match left.checked_sub(count) {
+            Some(left) => left,
+            None => break,
+        };
+    }
+    Ok(())
 }
 
 async fn receive<F: AsFd + AsRawFd>(

@@ -86,7 +86,7 @@ fn status_does_not_wake_a_proxy_that_sleeps() {
     let expected = json!({
         "process": "asleep", "unit": "web.service", "result": "success", "gate": "open",
         "target": "127.0.0.1:8080", "targetFixed": false, "open": 0, "queued": 0,
-        "listeners": ["127.0.0.1:1"],
+        "listeners": [{ "address": "127.0.0.1:1", "inherited": true }],
     });
     assert_eq!(shown, expected);
 }

@@ -110,6 +110,34 @@ fn a_signal_ends_the_check_and_changes_nothing() {
 }
 
 #[test]
+fn a_signal_ends_the_wait_for_a_target_that_does_not_answer() {
+    let proxy = StandIn::new();
+    let child = proxy.start(&["switch", TARGET, "--wait", "1h", "--check", "true"]);
+    let mut caller = proxy.called("SetTarget");
+    signal(&child, Signal::TERM);
+    caller.hangs_up();
+    end(child).expect(1, "interrupted");
+    // After the drain it is tried again, under the lock.
+    let (child, caller) = checks(&proxy, "true");
+    let mut set = proxy.called("SetTarget");
+    signal(&child, Signal::TERM);
+    set.hangs_up();
+    goes_back(&proxy, caller);
+    end(child).expect(1, "takes back the lock");
+}
+
+#[test]
+fn a_gate_that_somebody_opens_while_the_target_is_tried_leaves_the_target() {
+    let proxy = StandIn::new();
+    let (child, mut caller) = checks(&proxy, "true");
+    let mut set = proxy.called("SetTarget");
+    caller.refuse("Unlocked", json!({ "reason": "unlock" }));
+    set.hangs_up();
+    goes_back(&proxy, caller);
+    end(child).expect(1, "somebody else has opened the gate");
+}
+
+#[test]
 fn a_gate_that_somebody_opens_during_the_check_ends_it_and_the_target_stays() {
     let proxy = StandIn::new();
     let (mut child, mut caller) = checks(&proxy, "echo ready; read never");

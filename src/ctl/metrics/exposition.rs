@@ -40,6 +40,7 @@ pub async fn serve(selection: Selection) -> Result<(), CtlFailure> {
     let sockets = ServedSockets::inherited()?;
     let selection = Arc::new(selection);
     let seats = Arc::new(Semaphore::new(CLIENTS_MAX as usize));
+    let mut is_exhausted = false;
     loop {
         // It is never closed.
         let seat = Arc::clone(&seats).acquire_owned().await;
@@ -52,6 +53,7 @@ pub async fn serve(selection: Selection) -> Result<(), CtlFailure> {
         let (is_for_report, accepted) = accepted;
         match accepted {
             Ok(Accepted::Client(client)) => {
+                is_exhausted = false;
                 let selection = Arc::clone(&selection);
                 tokio::spawn(async move {
                     // One that has gone or is too slow gets no answer.
@@ -63,13 +65,16 @@ pub async fn serve(selection: Selection) -> Result<(), CtlFailure> {
                 });
             }
             Ok(Accepted::Exhausted(error)) => {
-                note(format_args!("cannot accept a client: {error}; it waits"));
+                if !std::mem::replace(&mut is_exhausted, true) {
+                    note(format_args!("cannot accept a client: {error}; it waits"));
+                }
                 sleep(EXHAUSTED_PAUSE).await;
             }
             Ok(Accepted::Gone | Accepted::NoClient) => {}
             Err(error) => {
-                let what = "the socket for clients is broken";
-                return Err(CtlFailure::System { what, error });
+                return Err(CtlFailure::Refused(format!(
+                    "the socket for clients is broken ({error}): restart disnix-tcp-proxy-metrics.socket"
+                )));
             }
         }
     }

@@ -60,7 +60,7 @@ pub const VALUES: [(MetricFamily, MetricValue); 20] = [
         gauge(
             "disnix_tcp_proxy_connections_open",
             "",
-            "Clients that are connected to the target.",
+            "Clients that are connected to the target, or about to be.",
         ),
         |state| match state {
             ProxyState::Sleeping(sleeper) => sleeper.open.map(|open| open as f64),

@@ -2,7 +2,7 @@
 
 use super::left_state::Unread;
 use super::sleeping_proxy::{SleepKind, Sleeper};
-use crate::ctl::description::{gate, lease, lines, target};
+use crate::ctl::description::{gate, lease, lines, listener, target};
 use crate::ctl::terminal::display::age;
 use crate::interface::saved::TARGET_FILE;
 use crate::service::calendar::moment;
@@ -18,7 +18,7 @@ pub fn describe(name: &str, sleeper: &Sleeper, now: u64) -> Vec<String> {
     fields.push(("Open", open(sleeper)));
     fields.push(("Queued", queue(sleeper)));
     let listeners = sleeper.listeners.iter();
-    fields.extend(listeners.map(|address| ("Listener", format!("{address} (systemd's)"))));
+    fields.extend(listeners.map(|socket| ("Listener", listener(socket))));
     fields.push(("Target", target_of(sleeper)));
     fields.push(("Process", process(sleeper, now)));
     fields.extend(
@@ -108,7 +108,7 @@ fn unread(unread: &Unread) -> String {
 pub mod tests {
     use super::*;
     use crate::ctl::sleeper::left_state::LeftState;
-    use crate::interface::{GateState, LeaseEnd, LockStatus};
+    use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus};
 
     pub fn sleeper() -> Sleeper {
         Sleeper {
@@ -123,7 +123,12 @@ pub mod tests {
             },
             open: Some(0),
             queued: 0,
-            listeners: vec!["[::]:5001".to_owned()],
+            listeners: vec![ListenerStatus {
+                address: "[::]:5001".to_owned(),
+                inherited: true,
+                waiting: None,
+                backlog: None,
+            }],
         }
     }
 

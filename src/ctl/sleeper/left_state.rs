@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
+use super::arguments::arguments;
 use crate::ctl::systemd::UnitProperties;
 use crate::interface::metrics::SurvivalCounts;
 use crate::interface::saved::{
@@ -39,10 +40,15 @@ pub struct FilePlaces {
 }
 
 impl FilePlaces {
-    /// As the proxy finds them. What stands on its command line is not known.
+    /// As the proxy finds them: its command line comes before a variable, and an empty variable counts as not set.
     pub fn of(service: &UnitProperties, control: &Path) -> Self {
         let mut variables = variables(service);
-        let mut variable = |name: &str| variables.remove(&format!("DISNIX_TCP_PROXY_{name}"));
+        variables.retain(|_, value| !value.is_empty());
+        let mut options: BTreeMap<_, _> = arguments(service).into_iter().collect();
+        let mut variable = |name: &str| {
+            let option = options.remove(name);
+            option.or_else(|| variables.remove(&format!("DISNIX_TCP_PROXY_{name}")))
+        };
         let of_systemd = |root: &str, property: &str| {
             let name = service.get(property).split_whitespace().next()?;
             Some(Path::new(root).join(name))
@@ -260,6 +266,21 @@ mod tests {
         let places = FilePlaces::of(&unit(variables), control);
         assert_eq!(places.target, Path::new("/s/target"));
         assert_eq!(places.fixed_target.as_deref(), Some("a:1"));
+    }
+
+    #[test]
+    fn the_command_line_comes_before_variables_and_an_empty_variable_is_none() {
+        let control = Path::new("/run/disnix-tcp-proxy/web/control");
+        let variables = "Environment=DISNIX_TCP_PROXY_TARGET= DISNIX_TCP_PROXY_RUNTIME_DIRECTORY=\nStateDirectory=web";
+        let places = FilePlaces::of(&unit(variables), control);
+        assert_eq!(places.fixed_target, None);
+        assert_eq!(places.lock, Path::new("/run/disnix-tcp-proxy/web/lock"));
+
+        let line = "ExecStart={ path=/p ; argv[]=/usr/bin/disnix-tcp-proxy --runtime-directory=/r a:1 ; pid=0 }\n\
+                    Environment=DISNIX_TCP_PROXY_TARGET=b:2";
+        let places = FilePlaces::of(&unit(line), control);
+        assert_eq!(places.fixed_target.as_deref(), Some("a:1"));
+        assert_eq!(places.lock, Path::new("/r/lock"));
     }
 
     #[test]

@@ -11,13 +11,14 @@ use super::left_state::{FilePlaces, LeftState};
 use crate::ctl::call::client::NamedProxy;
 use crate::ctl::drain_view::queued;
 use crate::ctl::systemd::{self, SystemdError, UnitProperties};
+use crate::interface::ListenerStatus;
 use crate::service::clock::{micros, realtime_micros};
 
 /// The properties of a socket that are looked at.
 const OF_SOCKETS: [&str; 3] = ["Listen", "Triggers", "ActiveState"];
 
 /// The properties of a service that are looked at.
-const OF_SERVICES: [&str; 10] = [
+const OF_SERVICES: [&str; 11] = [
     "Type",
     "ActiveState",
     "Job",
@@ -26,6 +27,7 @@ const OF_SERVICES: [&str; 10] = [
     "NFileDescriptorStore",
     "RuntimeDirectory",
     "StateDirectory",
+    "ExecStart",
     "Environment",
     "EnvironmentFiles",
 ];
@@ -67,7 +69,7 @@ pub struct Sleeper {
     pub open: Option<usize>,
     /// The clients that wait, on sockets of TCP.
     pub queued: usize,
-    pub listeners: Vec<String>,
+    pub listeners: Vec<ListenerStatus>,
 }
 
 /// Which of these proxies sleep, in the same order. One that is not known to systemd is not among them.
@@ -159,7 +161,17 @@ fn sleeper_of(
         left: LeftState::read(&FilePlaces::of(state, control)),
         open: keeps_none.then_some(0),
         queued: queued::waiting(&listeners),
-        listeners,
+        listeners: listeners.into_iter().map(listener).collect(),
+    }
+}
+
+/// A socket of systemd; the clients of each are not counted.
+fn listener(address: String) -> ListenerStatus {
+    ListenerStatus {
+        address,
+        inherited: true,
+        waiting: None,
+        backlog: None,
     }
 }
 

@@ -29,9 +29,13 @@ impl<T: Write + AsFd> Screen<T> {
         }
     }
 
-    /// Replaces the last drawing. A failure is ignored, as the next one would say the same.
+    /// Replaces the last drawing, with as many lines as fit: one that has scrolled away could not be replaced. A failure
+    /// is ignored, as the next one would say the same.
     pub fn draw(&mut self, lines: &[String]) {
         self.clear();
+        let (_, rows) = self.size();
+        // The cursor is below them.
+        let lines = &lines[..lines.len().min(rows - 1)];
         for line in lines {
             let _ = writeln!(self.terminal, "{line}");
         }
@@ -54,6 +58,19 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::io::{Read, Seek};
+
+    #[test]
+    fn no_more_is_drawn_than_can_be_replaced() {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut screen: Screen<File> = Screen::new(file.try_clone().unwrap());
+        let lines: Vec<_> = (1..100).map(|number| number.to_string()).collect();
+        screen.draw(&lines);
+        screen.clear();
+        let mut text = String::new();
+        file.rewind().unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert!(text.ends_with("\n22\n23\n\x1b[23F\x1b[J"), "{text:?}");
+    }
 
     #[test]
     fn a_drawing_replaces_the_one_before() {
