@@ -217,7 +217,7 @@ fn sockets_that_differ_in_what_concerns_them_are_refused() {
         let sockets = sockets.iter().map(|lines| properties(lines)).collect();
         let mut units = units("a:1", &[], &[PORT], "");
         units.sockets = sockets;
-        read(&units, port)
+        read(&units, &port)
     };
     let secret = [("Listen", "/run/a (Stream)"), ("SocketMode", "0600")];
     let shared = [("Listen", "/run/b (Stream)"), ("SocketMode", "0660")];
