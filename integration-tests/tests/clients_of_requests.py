@@ -81,11 +81,11 @@ class RequestsTest(HostTest):
     def download(self, blocks, meanwhile=contextlib.nullcontext):
         """Replaces the service while a client is sent this many MiB, and another one waits for its next reply."""
         self.start(PythonHttp(self.host))
-        with self.host.client(PORT, timeout=60) as downloading, self.host.client(PORT, timeout=60) as staying:
+        with self.host.client(PORT, timeout=300) as downloading, self.host.client(PORT, timeout=300) as staying:
             self.assertEqual(version_of(staying.send(get("/before")), "GET", "/before"), (1, True))
             _, headers = head(downloading.send(get(f"/download/{blocks}")))
             self.assertEqual(int(headers["content-length"]), blocks * len(BLOCK))
-            lock = self.lock_in_background("--timeout", "60s", "--", *self.service.next_version())
+            lock = self.lock_in_background("--timeout", "10min", "--", *self.service.next_version())
             self.wait_for_gate("draining")
             wait.until(lambda: self.status()["detached"] == 1, "the other client to be detached")
             staying.send(get("/after"))
@@ -93,7 +93,7 @@ class RequestsTest(HostTest):
             with meanwhile():
                 for number in range(blocks):
                     self.assertTrue(downloading.take(len(BLOCK)) == BLOCK, f"block {number} is another one")
-                self.assertEqual(lock.wait(timeout=60), 0)
+                self.assertEqual(lock.wait(timeout=600), 0)
                 self.assertEqual(version_of(staying, "GET", "/after"), (2, True))
                 self.assertEqual(version_of(downloading.send(get("/next")), "GET", "/next"), (2, True))
 
@@ -103,11 +103,11 @@ class RequestsTest(HostTest):
         self.start_proxy(target=f"127.0.0.1:{TARGET}", requests="http", detach_idle="1s")
         began = time.monotonic()
         with contextlib.ExitStack() as ends:
-            clients = [ends.enter_context(self.host.client(PORT, timeout=60)) for _ in range(count)]
+            clients = [ends.enter_context(self.host.client(PORT, timeout=300)) for _ in range(count)]
             with meanwhile():
                 for times in range(2):
                     self.all_are_answered(clients, times)
-                    self.host.wait_for_state("web.service", "inactive", timeout=60)
+                    self.host.wait_for_state("web.service", "inactive", timeout=300)
                     self.assertEqual(self.host.main_pid("web.service"), 0)
                     status = self.status()
                     self.assertEqual((status["open"], status["detached"]), (0, count))

@@ -45,8 +45,11 @@ impl ClientSocket {
         drop(self);
     }
 
-    /// Another descriptor of an AF_UNIX socket that was accepted here, for the runtime. Fails when there are too many
-    /// descriptors.
+    /// Another descriptor of an AF_UNIX socket that was accepted here, for the runtime.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many descriptors.
     pub fn to_unix(&self) -> io::Result<UnixStream> {
         let fd = self.fd.try_clone()?;
         UnixStream::from_std(StdUnixStream::from(fd))

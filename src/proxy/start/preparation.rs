@@ -46,15 +46,15 @@ impl ListeningSockets {
             if_there(Directory::open(&directory))?;
         }
         let mut predecessor = listening::predecessor(options, count).await?;
-        let (clients, control, health) = match &mut predecessor {
+        let [clients, control, health] = match &mut predecessor {
             Some(predecessor) => predecessor
                 .sockets(&options.listen, options.health.as_ref())
                 .map_err(not_taken_over)?,
-            None => (
+            None => [
                 listening::clients(clients, options).await?,
                 listening::control(control, options).await?,
                 listening::health(health, options).await?,
-            ),
+            ],
         };
         Ok(Self {
             predecessor,

@@ -160,7 +160,7 @@ impl Predecessor {
         &mut self,
         addresses: &[Address],
         health: Option<&Address>,
-    ) -> Result<(Vec<Listener>, Vec<Listener>, Vec<Listener>), TakeOverError> {
+    ) -> Result<[Vec<Listener>; 3], TakeOverError> {
         let mut sockets = std::mem::take(&mut self.sockets);
         let control = sockets.pop();
         let mut sockets = PredecessorSockets(sockets);
@@ -175,7 +175,7 @@ impl Predecessor {
         let control = control.map(|socket| Listener::of_predecessor(socket, Some(&self.path)));
         let control = control.transpose().map_err(fail)?;
         self.surplus = surplus;
-        Ok((listeners, control.into_iter().collect(), health))
+        Ok([listeners, control.into_iter().collect(), health])
     }
 
     /// Makes the other process stop accepting: from then on clients and callers come here, and its detached clients too
