@@ -7,8 +7,8 @@ use crate::stand_in::{StandIn, end, read_until, signal, status, terminal};
 
 fn one(id: u64, sent: u64, idle: u64) -> Value {
     json!({ "connection": {
-        "id": id, "peer": format!("192.0.2.1:{id}"), "ageUSec": 90_000_000, "idleUSec": idle,
-        "receivedBytes": 7, "sentBytes": sent,
+        "id": id, "peer": format!("192.0.2.1:{id}"), "upstream": "[::1]:1", "ageUSec": 90_000_000,
+        "idleUSec": idle, "receivedBytes": 7, "sentBytes": sent,
     }})
 }
 

@@ -59,7 +59,7 @@ fn json_has_the_known_fields_of_the_reply() {
 fn connections_are_a_table_or_an_array() {
     let one = |id: u64| {
         json!({ "connection": {
-            "id": id, "peer": "192.0.2.1:4000", "ageUSec": 90_000_000, "idleUSec": 1_000_000,
+            "id": id, "peer": "192.0.2.1:4000", "upstream": "[::1]:1", "ageUSec": 90_000_000, "idleUSec": 1_000_000,
             "receivedBytes": 7, "sentBytes": 2048,
         }})
     };

@@ -1,6 +1,6 @@
 //! Many clients that get an upstream at once.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
@@ -70,7 +70,16 @@ fn few_clients_at_a_time_try_to_reach_a_service_that_refuses() {
 
 #[test]
 fn few_clients_at_a_time_try_to_reach_a_service_that_has_a_name() {
-    let mut setup = Setup::new();
+    let (mut setup, _held) = loop {
+        let setup = Setup::new();
+        // The name has this address, too. Nobody else may listen there.
+        let held = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+        let port = setup.upstream.local_addr().unwrap().port();
+        let address = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        if held.bind(&address.into()).is_ok() {
+            break (setup, held);
+        }
+    };
     let port = setup.upstream.local_addr().unwrap().port();
     setup.options[0] = format!("localhost:{port}");
     ask_a_service_that_comes_late(setup);
