@@ -55,6 +55,10 @@ def _download(directory):
     unfinished.rename(directory)
 
 
+class NotReady(Exception):
+    """Prometheus listens and does not answer yet."""
+
+
 class Prometheus:
     """One that scrapes the metrics of a host, and has our alerting rules."""
 
@@ -85,6 +89,8 @@ class Prometheus:
         with self._host.client(PORT) as client:
             client.send(f"GET /api/v1/{path}?{query} HTTP/1.0\r\nHost: localhost\r\n\r\n")
             head, _, text = client.rest().decode().partition("\r\n\r\n")
+        if " 503 " in head.splitlines()[0]:
+            raise NotReady
         if " 200 " not in head.splitlines()[0]:
             raise AssertionError(f"{path} {parameters}: {head}\n{text}")
         return json.loads(text)["data"]
@@ -93,7 +99,7 @@ class Prometheus:
         """The value of the only series that the query selects now; `None` if there is none, or nobody answers yet."""
         if self._process.poll() is not None:
             raise AssertionError(f"Prometheus has ended:\n{self._log.read_text()}")
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, NotReady):
             found = self.ask("query", query=query)["result"]
             if len(found) > 1:
                 raise AssertionError(f"{query}: {found}")

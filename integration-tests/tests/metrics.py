@@ -110,7 +110,9 @@ class BySystemd(HostTest):
         command = ["/usr/lib/systemd/systemd-report", "--json=short", *arguments, self.INTERFACE]
         done = self.host.result(command)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        return [json.loads(line.lstrip("\x1e")) for line in done.stdout.splitlines()]
+        # Values may begin with a record separator (RFC 7464).
+        lines = done.stdout.replace("\x1e", "\n").splitlines()
+        return [json.loads(line) for line in lines if line.strip()]
 
     def test_systemd_report_shows_our_metrics(self):
         self.start_proxy()

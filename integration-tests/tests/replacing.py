@@ -56,8 +56,9 @@ class Examples(HostTest):
             self.assertTrue(client.rest().endswith(b"\r\n\r\nfrom nginx"))
         self.assertEqual(self.host.state(SERVICE), "active")
         for unit in (SOCKET, SERVICE):
+            # The host's hard limit may be low.
             complaints = [entry["MESSAGE"] for entry in self.about(unit, before)
-                          if int(entry["PRIORITY"]) <= WARNING]
+                          if int(entry["PRIORITY"]) <= WARNING and "raise LimitNOFILE=" not in entry["MESSAGE"]]
             self.assertEqual(complaints, [])
         self.assertTrue(self.about(SERVICE, before))
 
