@@ -226,7 +226,6 @@ mod tests {
         for (text, printed) in [
             ("localhost", "localhost:80"),
             ("192.0.2.1", "192.0.2.1:80"),
-            ("unix", "unix:80"),
             ("localhost:http", "localhost:80"),
             ("[::1]:http", "[::1]:80"),
             ("[::1]", "[::1]:80"),
@@ -248,6 +247,9 @@ mod tests {
             target,
             &[
                 ("", "is empty"),
+                // Printed with port 80, they would be read as something else.
+                ("unix", "how another kind of address begins"),
+                ("vsock", "how another kind of address begins"),
                 ("5000", "host is missing (write localhost:5000"),
                 ("99999", "a port is a number from 1 to 65535"),
                 (":http", "host is missing"),

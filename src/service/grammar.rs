@@ -216,6 +216,9 @@ fn port_number(text: &str, purpose: Purpose<'_>) -> Result<u16, Problem> {
 
 fn name_and_port<'a>(text: &'a str, purpose: Purpose<'_>) -> Result<(&'a str, &'a str), Problem> {
     let Some((host, port)) = text.rsplit_once(':') else {
+        if matches!(text, "unix" | "vsock") {
+            return Err("it is how another kind of address begins, not the name of a host".into());
+        }
         if purpose.is_target() && !text.is_empty() && !is_number(text) {
             return name(text).map(|host| (host, DEFAULT_PORT));
         }
