@@ -250,6 +250,7 @@ mod tests {
                 // Printed with port 80, they would be read as something else.
                 ("unix", "how another kind of address begins"),
                 ("vsock", "how another kind of address begins"),
+                ("fe80::1%25eth0:80", "(write [fe80::1%eth0]:80)"),
                 ("5000", "host is missing (write localhost:5000"),
                 ("99999", "a port is a number from 1 to 65535"),
                 (":http", "host is missing"),

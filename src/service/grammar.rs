@@ -177,10 +177,7 @@ fn host_and_port(text: &str, purpose: Purpose<'_>) -> Result<Address, Problem> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']').ok_or("the bracket is not closed")?;
-            if let Some(host) = without_escape(host) {
-                let advice = format!("write [{host}]{rest}");
-                return Err(Problem::advised("%25 is how a URL has it", advice));
-            }
+            check_scope(host, rest)?;
             if !is_v6(host) {
                 return Err("what is in brackets is not an IPv6 address".into());
             }
@@ -233,6 +230,7 @@ fn name_and_port<'a>(text: &'a str, purpose: Purpose<'_>) -> Result<(&'a str, &'
         });
     };
     if is_v6(host) && purpose.is_target() {
+        check_scope(host, &text[host.len()..])?;
         return Ok((host, port));
     }
     if is_v6(host) || is_v6(text) {
@@ -308,6 +306,17 @@ fn is_v6(text: &str) -> bool {
             && !scope.contains(|c: char| c.is_whitespace() || "/[]%".contains(c))
     };
     address.parse::<Ipv6Addr>().is_ok() && scope.is_none_or(is_scope)
+}
+
+/// Fails if the scope is written as in a URL. `rest`: what follows the host.
+fn check_scope(host: &str, rest: &str) -> Result<(), Problem> {
+    match without_escape(host) {
+        Some(host) => Err(Problem::advised(
+            "%25 is how a URL has it",
+            format!("write [{host}]{rest}"),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// What to write instead of a scope as in a URL, `%25eth0` (RFC 6874). `None` if it is none: digits that begin with
