@@ -3,8 +3,9 @@
 //! - `options`: the command line; `command`: which program, and what it gets;
 //! - `run`: the start;
 //! - `receiver`: receiving clients, and starting a program for each;
-//! - `process`: a client and its program; `process_end`: how that has ended, in words (pure);
-//! - `state`: what they share with the life cycle.
+//! - `process`: a client and its program; `process_end`: how that has ended, in words (pure).
+//!
+//! What they share with the life cycle is in `service::places`.
 
 mod command;
 pub mod options;
@@ -12,6 +13,5 @@ mod process;
 mod process_end;
 mod receiver;
 mod run;
-mod state;
 
 pub use run::main;

@@ -8,11 +8,11 @@ use tokio::process::Child;
 
 use super::command::ClientCommand;
 use super::process_end::ProcessEnd;
-use super::state::ClientPlace;
 use crate::service::child_process;
 use crate::service::client_socket::ClientSocket;
 use crate::service::ending;
 use crate::service::listener::{Arrival, Peer};
+use crate::service::places::ClientPlace;
 
 /// A client that was received.
 pub(super) struct ReceivedClient {

@@ -7,16 +7,16 @@ use std::task::Poll;
 
 use super::command::ClientCommand;
 use super::process::ReceivedClient;
-use super::state::Helper;
 use crate::service::alarm::Alarm;
 use crate::service::child_process::is_for_lack_of_room;
 use crate::service::clock::Uptime;
 use crate::service::exhausted::{LOG_EVERY, Pause};
 use crate::service::listener::{Accepted, Listener};
+use crate::service::places::ClientPlaces;
 use crate::service::serve::Service;
 
 pub(super) struct ClientReceiver {
-    helper: Arc<Helper>,
+    places: Arc<ClientPlaces>,
     listeners: Arc<[Listener]>,
     command: ClientCommand,
     pause: Pause,
@@ -30,12 +30,12 @@ pub(super) struct ClientReceiver {
 impl ClientReceiver {
     /// Fails when descriptors have run out.
     pub(super) fn new(
-        helper: Arc<Helper>,
+        places: Arc<ClientPlaces>,
         listeners: Arc<[Listener]>,
         command: ClientCommand,
     ) -> io::Result<Self> {
         Ok(Self {
-            helper,
+            places,
             listeners,
             command,
             pause: Pause::default(),
@@ -49,14 +49,14 @@ impl ClientReceiver {
     pub(super) async fn accept(mut self) {
         if let Err(error) = self.accept_all().await {
             let why = format!("no client can be received: {error}");
-            self.helper.fail(why);
+            self.places.fail(why);
         }
     }
 
     async fn accept_all(&mut self) -> io::Result<()> {
-        while !self.helper.is_stopping() {
+        while !self.places.is_stopping() {
             let is_paused = self.pause.until().is_some();
-            self.helper.set_paused(is_paused);
+            self.places.set_paused(is_paused);
             if let Some(client) = self.held.take_if(|_| !is_paused) {
                 self.serve(client);
                 continue;
@@ -64,8 +64,8 @@ impl ClientReceiver {
             let until = self.pause.until();
             tokio::select! {
                 biased;
-                () = self.helper.room() => self.pause.end(),
-                accepted = next_client(&self.helper, &self.listeners), if !is_paused => {
+                () = self.places.room() => self.pause.end(),
+                accepted = next_client(&self.places, &self.listeners), if !is_paused => {
                     self.take(accepted?);
                 }
                 () = self.alarm.wait(until) => {
@@ -84,7 +84,7 @@ impl ClientReceiver {
     fn take(&mut self, accepted: Accepted) {
         match accepted {
             Accepted::Client(arrival) => {
-                let client = ReceivedClient::new(arrival, self.helper.place());
+                let client = ReceivedClient::new(arrival, self.places.place());
                 self.serve(client);
             }
             Accepted::Exhausted(error) => self.begin_pause(&format!("{error} (raise LimitNOFILE=")),
@@ -119,16 +119,16 @@ impl ClientReceiver {
     /// Begins a pause; `why` has an opening bracket.
     fn begin_pause(&mut self, why: &str) {
         let error = io::Error::other(format!("{why} or lower --processes-max)"));
-        self.pause.begin(Uptime::now(), &error, self.helper.open());
+        self.pause.begin(Uptime::now(), &error, self.places.open());
     }
 }
 
 /// Receives the next client that may be received. Cancel safe. Fails as [`Listener::accept`].
-async fn next_client(helper: &Helper, listeners: &[Listener]) -> io::Result<Accepted> {
+async fn next_client(places: &ClientPlaces, listeners: &[Listener]) -> io::Result<Accepted> {
     poll_fn(|context| {
         for listener in listeners {
             // What changes this wakes the caller.
-            if !helper.may_accept() {
+            if !places.may_accept() {
                 break;
             }
             match listener.accept(context)? {

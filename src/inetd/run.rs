@@ -9,12 +9,12 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use super::command::ClientCommand;
 use super::options::InetdOptions;
 use super::receiver::ClientReceiver;
-use super::state::Helper;
 use crate::service::activation::{self, ActivationError, Inherited};
 use crate::service::exhausted;
 use crate::service::listener::{ListenError, Listener};
+use crate::service::places::ClientPlaces;
 use crate::service::program::{self, Failure};
-use crate::service::serve::{Lifetime, serve};
+use crate::service::serve::{Lifetime, Service, serve};
 
 /// Descriptors that are not for clients: also those that a start of a process needs for a moment.
 const DESCRIPTORS_RESERVED: u64 = 32;
@@ -39,19 +39,22 @@ async fn run(
         .map_err(|error| program::wrong_usage(&error.to_string()))?;
     let listeners: Arc<[Listener]> = listeners(&options, inherited?)?.into();
     exhausted::make_sure_of(DESCRIPTORS_RESERVED as usize / 2)?;
-    let helper = Arc::new(Helper::new(processes_max(
-        options.processes_max,
-        program::descriptor_limit(),
-    )));
-    let receiver = ClientReceiver::new(Arc::clone(&helper), Arc::clone(&listeners), command)?;
+    let most = processes_max(options.processes_max, program::descriptor_limit());
+    let places = Arc::new(ClientPlaces::new(most, status));
+    let receiver = ClientReceiver::new(Arc::clone(&places), Arc::clone(&listeners), command)?;
     tokio::spawn(receiver.accept());
     let lifetime = Lifetime {
         exit_idle_time: options.exit_idle_time.finite(),
         drain_timeout: options.drain_timeout.finite(),
     };
     // Processes that are left are cut off with their tasks.
-    serve(helper, listeners, lifetime).await?;
+    serve(places, listeners, lifetime).await?;
     Ok(())
+}
+
+/// The sentence of `systemctl status`.
+fn status(places: &ClientPlaces, _: &[Listener]) -> String {
+    format!("{} served, at most {}.", places.open(), places.max())
 }
 
 /// How many processes can run with this limit of descriptors. It is not raised: processes inherit it, and some

@@ -9,7 +9,7 @@
 //! - upstreams: `happy_eyeballs`, `connecting`, `congestion`, `leads_to`, `port_name`;
 //! - the unit: `descriptor_store` (whether it can have one);
 //! - files: `directory`, `path_check`, `socket_file`;
-//! - the life cycle: `server` (of one that serves each client in a task), `serve`, `idle`, `drain`, `signals`, `notify`;
+//! - the life cycle: `server` (of one that serves each client in a task), `places`, `serve`, `idle`, `drain`, `signals`, `notify`;
 //! - threads: `poller`, `inbox`, `mutex`, `processors`, `alarm`;
 //! - messages: `log`, `event`, `plural`, `printable`, `calendar`, `varlink`, `rights`, `http_request`,
 //!   `http_exchange`;
@@ -51,6 +51,7 @@ pub(crate) mod loopback;
 pub(crate) mod mutex;
 pub mod notify;
 pub(crate) mod path_check;
+pub(crate) mod places;
 pub(crate) mod plural;
 pub(crate) mod poller;
 pub(crate) mod port_name;

@@ -3,47 +3,27 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use super::client::ServedClient;
 use super::handler::ClientHandler;
-use super::state::ServerState;
 use crate::service::alarm::Alarm;
 use crate::service::clock::Uptime;
 use crate::service::ending;
 use crate::service::exhausted::Pause;
 use crate::service::listener::{Accepted, Arrival, Listener};
+use crate::service::places::{ClientPlace, ClientPlaces};
 use crate::service::serve::Service;
 
 /// The most clients that are accepted before other tasks have their turn.
 const BATCH: usize = 32;
-
-/// An open connection, counted until this is dropped.
-struct OpenConnection(Arc<ServerState>);
-
-impl OpenConnection {
-    fn begin(state: &Arc<ServerState>) -> Self {
-        state.open.fetch_add(1, Relaxed);
-        state.changed.notify_one();
-        Self(Arc::clone(state))
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Relaxed);
-        self.0.room.notify_one();
-        self.0.changed.notify_one();
-    }
-}
 
 /// The task of a client. If it is dropped before its end, the connection is cut off, by a reset.
 struct ClientTask {
     client: ServedClient,
     is_over: bool,
     // Dropped last, so that the socket is closed before it is counted as closed.
-    _connection: OpenConnection,
+    _place: ClientPlace,
 }
 
 impl Drop for ClientTask {
@@ -69,7 +49,7 @@ fn log_lost(error: &io::Error) {
 
 /// Accepts clients from all listeners.
 pub(super) struct ServerAcceptor<H> {
-    state: Arc<ServerState>,
+    places: Arc<ClientPlaces>,
     listeners: Arc<[Listener]>,
     handler: Arc<H>,
     /// The index of the last listener: each has its turn.
@@ -77,9 +57,9 @@ pub(super) struct ServerAcceptor<H> {
 }
 
 impl<H: ClientHandler> ServerAcceptor<H> {
-    pub(super) fn new(state: Arc<ServerState>, listeners: Arc<[Listener]>, handler: H) -> Self {
+    pub(super) fn new(places: Arc<ClientPlaces>, listeners: Arc<[Listener]>, handler: H) -> Self {
         Self {
-            state,
+            places,
             listeners,
             handler: Arc::new(handler),
             turn: 0,
@@ -89,35 +69,34 @@ impl<H: ClientHandler> ServerAcceptor<H> {
     /// Accepts clients until a listener breaks.
     pub(super) async fn accept(mut self, alarm: Alarm) {
         if let Err(error) = self.accept_all(alarm).await {
-            let failure = format!("no client can be accepted: {error}");
-            let _ = self.state.failure.set(failure);
-            self.state.changed.notify_one();
+            self.places
+                .fail(format!("no client can be accepted: {error}"));
         }
     }
 
     async fn accept_all(&mut self, mut alarm: Alarm) -> io::Result<()> {
-        let state = Arc::clone(&self.state);
+        let places = Arc::clone(&self.places);
         let mut pause = Pause::default();
         loop {
             let paused = pause.until().is_some();
             tokio::select! {
                 biased;
-                () = state.room.notified() => {
+                () = places.room() => {
                     pause.end();
-                    state.paused.store(false, Relaxed);
+                    places.set_paused(false);
                     // The life cycle first checks whether the server is still in use.
                     tokio::task::yield_now().await;
                 }
                 batch = poll_fn(|context| self.accept_batch(context)), if !paused => {
                     if let Some(error) = batch? {
-                        state.paused.store(true, Relaxed);
-                        pause.begin(Uptime::now(), &error, state.open());
+                        places.set_paused(true);
+                        pause.begin(Uptime::now(), &error, places.open());
                     }
                     tokio::task::yield_now().await;
                 }
                 () = alarm.wait(pause.until()) => {
                     if pause.is_over(Uptime::now()) {
-                        state.paused.store(false, Relaxed);
+                        places.set_paused(false);
                     }
                 }
             }
@@ -141,7 +120,7 @@ impl<H: ClientHandler> ServerAcceptor<H> {
 
     /// Accepts the next client, from each listener in turn.
     fn accept_next(&mut self, context: &mut Context<'_>) -> io::Result<Accepted> {
-        if !self.state.may_accept() {
+        if !self.places.may_accept() {
             return Ok(Accepted::NoClient);
         }
         for _ in 0..self.listeners.len() {
@@ -155,8 +134,8 @@ impl<H: ClientHandler> ServerAcceptor<H> {
     }
 
     fn serve(&self, arrival: Arrival) {
-        let connection = OpenConnection::begin(&self.state);
-        let id = self.state.accepted.fetch_add(1, Relaxed) + 1;
+        let place = self.places.place();
+        let id = place.id;
         let peer = &arrival.peer;
         tracing::debug!(CONNECTION_ID = id, PEER = %peer, "connection {id}: {peer}");
         match ServedClient::of(arrival) {
@@ -164,7 +143,7 @@ impl<H: ClientHandler> ServerAcceptor<H> {
                 let task = ClientTask {
                     client,
                     is_over: false,
-                    _connection: connection,
+                    _place: place,
                 };
                 tokio::spawn(task.run(Arc::clone(&self.handler)));
             }

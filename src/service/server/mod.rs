@@ -27,7 +27,6 @@ mod client;
 mod handler;
 mod listeners;
 mod serving;
-mod state;
 
 pub use client::ServedClient;
 pub use handler::ClientHandler;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::acceptor::ServerAcceptor;
 use super::handler::ClientHandler;
 use super::listeners::Listeners;
-use super::state::ServerState;
 use crate::service::activation;
 use crate::service::alarm::Alarm;
 use crate::service::exhausted;
 use crate::service::listener::Listener;
+use crate::service::places::ClientPlaces;
 use crate::service::program::{self, Failure};
-use crate::service::serve::{Lifetime, serve};
+use crate::service::serve::{Lifetime, Service, serve};
 
 /// How long a silent client may be unreachable before it is taken for gone.
 const KEEPALIVE: Duration = Duration::from_secs(120);
@@ -75,19 +75,23 @@ pub async fn serve_clients<H: ClientHandler>(
     let connections_max = limits.connections_max.min(possible.max(1));
     let alarm = Alarm::new()?;
     exhausted::make_sure_of(DESCRIPTORS_TO_SERVE + descriptors_each as usize)?;
-    let state = Arc::new(ServerState {
-        connections_max,
-        ..ServerState::default()
-    });
+    let places = Arc::new(ClientPlaces::new(connections_max, status));
     let lifetime = Lifetime {
         exit_idle_time: limits.exit_idle_time,
         drain_timeout: limits.drain_timeout,
     };
     let listeners: Arc<[Listener]> = listeners.into();
-    let acceptor = ServerAcceptor::new(Arc::clone(&state), Arc::clone(&listeners), handler);
+    let acceptor = ServerAcceptor::new(Arc::clone(&places), Arc::clone(&listeners), handler);
     tokio::spawn(acceptor.accept(alarm));
-    serve(state, listeners, lifetime).await?;
+    serve(places, listeners, lifetime).await?;
     Ok(())
+}
+
+/// The sentence of `systemctl status`.
+fn status(places: &ClientPlaces, listeners: &[Listener]) -> String {
+    let queues = listeners.iter().filter_map(Listener::queue);
+    let waiting: u32 = queues.map(|(waiting, _)| waiting).sum();
+    format!("{} open, {waiting} waiting.", places.open())
 }
 
 fn why_there_are_none() -> String {
