@@ -41,12 +41,14 @@ pub fn start(callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
 }
 
 async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, proxy: &Arc<Proxy>) {
+    let mut is_exhausted = false;
     loop {
         match next_arrival(&listeners).await {
             Ok(Accepted::Client(Arrival { socket, peer, .. })) if peer.is_this_process() => {
                 refuse_client(&socket, proxy);
             }
             Ok(Accepted::Client(Arrival { socket, peer, .. })) => {
+                is_exhausted = false;
                 let stream = match socket.to_unix() {
                     Ok(stream) => stream,
                     Err(error) => {
@@ -66,7 +68,10 @@ async fn accept_callers(listeners: Arc<[Listener]>, callers: &Arc<Callers>, prox
                 });
             }
             Ok(Accepted::Exhausted(error)) => {
-                tracing::warn!(ERROR = %error, "cannot accept a caller: {error}; it waits");
+                // Once, until the next one is accepted.
+                if !std::mem::replace(&mut is_exhausted, true) {
+                    tracing::warn!(ERROR = %error, "cannot accept a caller: {error}; it waits");
+                }
                 callers.make_room();
                 tokio::time::sleep(EXHAUSTED_PAUSE).await;
             }

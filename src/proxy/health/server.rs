@@ -50,6 +50,7 @@ struct HealthServer {
 
 impl HealthServer {
     async fn run(mut self, listeners: Arc<[Listener]>) {
+        let mut is_exhausted = false;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -57,9 +58,15 @@ impl HealthServer {
                 accepted = next_arrival(&listeners) => accepted,
             };
             match accepted {
-                Ok(Accepted::Client(peer)) => self.answer(peer.socket),
+                Ok(Accepted::Client(peer)) => {
+                    is_exhausted = false;
+                    self.answer(peer.socket);
+                }
                 Ok(Accepted::Exhausted(error)) => {
-                    tracing::warn!(ERROR = %error, "cannot accept a load balancer: {error}; it waits");
+                    // Once, until the next one is accepted.
+                    if !std::mem::replace(&mut is_exhausted, true) {
+                        tracing::warn!(ERROR = %error, "cannot accept a load balancer: {error}; it waits");
+                    }
                     sleep(EXHAUSTED_PAUSE).await;
                 }
                 Ok(Accepted::Gone | Accepted::NoClient) => {}
