@@ -39,6 +39,9 @@ stdenv.mkDerivation (
     cargoHome = builtins.getEnv "DISNIX_PROXY_EXAMPLE_CARGO_HOME";
     rustupHome = builtins.getEnv "DISNIX_PROXY_EXAMPLE_RUSTUP_HOME";
     cargoTarget = builtins.getEnv "DISNIX_PROXY_EXAMPLE_CARGO_TARGET";
+    # Those of what has been compiled there
+    cargoLto = builtins.getEnv "CARGO_PROFILE_RELEASE_LTO";
+    cargoCodegenUnits = builtins.getEnv "CARGO_PROFILE_RELEASE_CODEGEN_UNITS";
     buildPhase = ''
       source ${./build.sh}
       runHook preBuild

@@ -26,6 +26,8 @@ cargoBuild() {
         cd "$directory/source"
         export CARGO_HOME=$cargoHome RUSTUP_HOME=$rustupHome CARGO_TARGET_DIR=$directory CARGO_TERM_COLOR=never
         export PATH=$PATH:$cargoPath:/usr/bin:/bin
+        [ -z "$cargoLto" ] || export CARGO_PROFILE_RELEASE_LTO=$cargoLto
+        [ -z "$cargoCodegenUnits" ] || export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=$cargoCodegenUnits
         cargo build --release --frozen $cargoBuildFlags
     )
     mkdir -p target/of-this-machine/release
