@@ -79,7 +79,8 @@ impl Service {
         self.refused = calls.to_vec();
     }
 
-    /// The last will of the process; `None` if there is none.
+    /// The last will of the process, the only one in its group besides itself; `None` if there is none. It may not have
+    /// had its turn since it was made, and so not have its name.
     pub fn last_will(&self) -> Option<libc::pid_t> {
         let process = self.process.load(SeqCst);
         let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
@@ -93,13 +94,9 @@ impl Service {
         let is_it = |pid: &libc::pid_t| {
             let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             // Name, state, parent, process group: proc(5).
-            let mut fields = stat
-                .split_once("(last-will) ")
-                .unwrap_or_default()
-                .1
-                .split(' ');
+            let mut fields = stat.rsplit_once(") ").unwrap_or_default().1.split(' ');
             let (state, group) = (fields.next(), fields.nth(1));
-            state != Some("Z") && group == Some(&process.to_string())
+            *pid != process && state != Some("Z") && group == Some(&process.to_string())
         };
         pids.into_iter().find(is_it)
     }
