@@ -174,17 +174,17 @@ impl Unit {
         self.command
             .env("LISTEN_FDS", self.sockets.len().to_string());
         self.command.env("LISTEN_FDNAMES", self.names.join(":"));
-        // Copies far above 3 first, so that no descriptor is overwritten before it is copied.
-        let copies: Vec<i32> = self
+        // Copies far above 3 first, so that no descriptor is overwritten before it is copied. They are closed with the
+        // command: afterwards the sockets are those of the process only.
+        let copies: Vec<OwnedFd> = self
             .sockets
             .iter()
-            // SAFETY: duplicates a descriptor that is open.
-            .map(|socket| unsafe { libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 100) })
+            .map(|socket| rustix::io::fcntl_dupfd_cloexec(socket, 100).unwrap())
             .collect();
         let place = move || {
             for (index, copy) in copies.iter().enumerate() {
                 // SAFETY: dup2 is a system call; it clears FD_CLOEXEC on the copy.
-                if unsafe { libc::dup2(*copy, 3 + index as i32) } < 0 {
+                if unsafe { libc::dup2(copy.as_raw_fd(), 3 + index as i32) } < 0 {
                     return Err(io::Error::last_os_error());
                 }
             }
