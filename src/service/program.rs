@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::exhausted::{self, is_of_descriptors};
 use super::printable::{printable_json, sentence, without_numbers};
-use super::{command_line, log, notify};
+use super::{command_line, log, notify, signals};
 
 /// An error that ends a program, as a sentence for people.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -88,6 +88,7 @@ pub(crate) fn run_command<F: Display>(
     status: impl FnOnce(&F) -> u8,
 ) -> ExitCode {
     COMMAND.get_or_init(|| name);
+    signals::accept_all();
     let result = block_on(body).unwrap_or_else(|error| Err(no_runtime(error)));
     let status = result.unwrap_or_else(|failure| {
         let status = status(&failure);
@@ -137,6 +138,7 @@ pub fn run<T: Termination + Send + 'static>(
     body: impl Future<Output = Result<T, Failure>> + Send + 'static,
 ) -> ExitCode {
     log::start(name, level);
+    signals::accept_all();
     if let Err(error) = exhausted::make_sure_of(TO_RUN) {
         return fail(&error);
     }

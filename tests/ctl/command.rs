@@ -1,6 +1,7 @@
 //! `lock -- COMMAND`.
 
 use std::io::Write;
+use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -80,11 +81,11 @@ fn a_signal_is_passed_on_and_the_command_waited_for() {
         let proxy = StandIn::new();
         // sh waits for `read` in itself, so that the trap runs at once.
         let script = format!("trap 'echo trapped; exit 5' {name}; echo ready; read never");
-        let mut setsid = std::process::Command::new("setsid");
+        let mut setsid = Command::new("setsid");
         // In a session without a terminal nothing else sends the signal to the command.
         let ctl = env!("CARGO_BIN_EXE_disnix-tcp-proxyctl");
         setsid.args([ctl, "lock", "--", "sh", "-c", &script]);
-        let pipe = std::process::Stdio::piped;
+        let pipe = Stdio::piped;
         setsid.env("DISNIX_TCP_PROXY_CONTROL", proxy.path());
         let mut child = setsid
             .stdin(pipe())
@@ -99,6 +100,51 @@ fn a_signal_is_passed_on_and_the_command_waited_for() {
         let ended = end(child).expect(5, "open again");
         assert_eq!(ended.output, "trapped\n");
     }
+}
+
+/// Locks for a command, with signals handled as an option of env(1) says.
+fn start_with(signals: &str, proxy: &StandIn, command: &[&str]) -> Child {
+    let pipe = Stdio::piped;
+    Command::new("env")
+        .args([signals, env!("CARGO_BIN_EXE_disnix-tcp-proxyctl")])
+        .args(["lock", "--"])
+        .args(command)
+        .env("DISNIX_TCP_PROXY_CONTROL", proxy.path())
+        .stdin(pipe())
+        .stdout(pipe())
+        .stderr(pipe())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn the_exit_status_is_known_also_if_sigchld_was_ignored_at_the_start() {
+    let proxy = StandIn::new();
+    let child = start_with("--ignore-signal=CHLD", &proxy, &["sh", "-c", "exit 7"]);
+    release(&proxy, hold(&proxy));
+    end(child).expect(7, "open again");
+}
+
+#[test]
+fn sigterm_is_passed_on_also_if_it_was_blocked_at_the_start() {
+    let proxy = StandIn::new();
+    let script = "trap 'exit 5' TERM; echo ready; read never";
+    let mut child = start_with("--block-signal=TERM", &proxy, &["sh", "-c", script]);
+    let caller = hold(&proxy);
+    read_until(child.stdout.as_mut().unwrap(), "ready\n");
+    signal(&child, Signal::TERM);
+    release(&proxy, caller);
+    end(child).expect(5, "open again");
+}
+
+#[test]
+fn what_was_ignored_at_the_start_ends_neither_the_lock_nor_the_command() {
+    let proxy = StandIn::new();
+    let script = "kill -HUP $PPID $$; kill -INT $PPID $$; exit 7";
+    let ignored = "--ignore-signal=HUP,INT";
+    let child = start_with(ignored, &proxy, &["sh", "-c", script]);
+    release(&proxy, hold(&proxy));
+    end(child).expect(7, "open again");
 }
 
 #[test]

@@ -24,6 +24,22 @@ fn how_a_program_has_failed_is_logged() {
 }
 
 #[test]
+fn how_a_program_has_failed_is_known_also_if_sigchld_was_ignored_at_the_start() {
+    let setup = Setup::new();
+    let _proxy = setup.proxy();
+    let ignore = || {
+        // SAFETY: no handler is installed.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+        Ok(())
+    };
+    let mut inetd = unit(&setup, &[], &["sh", "-c", "read how; eval $how"])
+        .in_the_child(ignore)
+        .ready();
+    assert_eq!(talk(&setup, "exit 7\n"), "");
+    inetd.until_logged("exit status 7");
+}
+
+#[test]
 fn a_program_that_is_not_there_is_named_at_the_start() {
     let setup = Setup::new();
     for (command, sentence) in [

@@ -111,7 +111,7 @@ pub enum CallEvent {
 
 pub fn catch_signals() -> Result<Signals, CtlFailure> {
     let what = "signals cannot be caught";
-    Signals::new().map_err(|error| CtlFailure::System { what, error })
+    Signals::of_command().map_err(|error| CtlFailure::System { what, error })
 }
 
 /// Makes the call, waits until it is complete and shows its progress unless `silent`.

@@ -11,12 +11,12 @@ use super::report::PlanReport;
 use super::socket_proxyd::ProxyTraits;
 use super::system::{ProxySystem, not_written};
 use super::systemctl::first;
+use crate::ctl::call::wait::catch_signals;
 use crate::ctl::failure::CtlFailure;
 use crate::ctl::terminal::output;
 use crate::service::address::Address;
 use crate::service::clock::realtime_micros;
 use crate::service::program::note;
-use crate::service::signals::Signals;
 
 /// Writes the files of a proxy and starts it. If that fails, nothing of it stays.
 pub async fn run(options: &AddOptions, as_json: bool) -> Result<(), CtlFailure> {
@@ -112,9 +112,7 @@ async fn make(
     plan: &InstancePlan,
     old: Option<&OldUnits>,
 ) -> Result<(), CtlFailure> {
-    let what = "signals cannot be handled";
-    let signals = Signals::new();
-    let mut signals = signals.map_err(|error| CtlFailure::System { what, error })?;
+    let mut signals = catch_signals()?;
     let made = system.root.write(&plan.files);
     let made = made.map_err(|error| not_written(&error))?;
     let since = realtime_micros() / 1_000_000;
