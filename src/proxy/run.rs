@@ -19,6 +19,7 @@ use crate::service::listener::Listener;
 use crate::service::log;
 use crate::service::program::{self, Failure};
 use crate::service::serve::{Lifetime, ServeOutcome, Service, serve};
+use crate::service::signals;
 use crate::service::variables::UnknownVariable;
 
 const NAME: &str = "disnix-tcp-proxy";
@@ -31,6 +32,7 @@ const LEFT: u8 = 75;
 pub fn main() -> ExitCode {
     let inherited = activation::inherited();
     program::keep_memory_private();
+    signals::fail_beyond_the_size_limit();
     match ProxyOptions::read(continues(&inherited)) {
         Ok(options) if options.check => say_that_all_is_well(),
         Ok(options) => {

@@ -68,6 +68,13 @@ pub(super) fn accept_all() {
     }
 }
 
+/// Makes a file that would be larger than this process may write (`RLIMIT_FSIZE`, setrlimit(2)) an error, not the end
+/// of the process by a signal.
+pub(crate) fn fail_beyond_the_size_limit() {
+    // SAFETY: nothing here handles the signal.
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 fn is_ignored(number: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: without a new action this only writes the present one, of which zeros are a valid value.

@@ -163,3 +163,14 @@ fn a_lock_that_cannot_be_written_is_refused_and_the_gate_stays_open() {
     assert!(text.contains("lock"), "{text}");
     assert_eq!(setup.gate(), "open");
 }
+
+#[test]
+fn a_limit_of_the_size_of_files_refuses_a_lock_and_ends_nothing() {
+    let setup = Setup::new();
+    let _proxy = setup.unit(&[]).limit(libc::RLIMIT_FSIZE, 0).ready();
+    let (status, text) = setup.ctl(&["lock"]);
+    assert_eq!(status, 1);
+    assert!(text.contains("File too large"), "{text}");
+    let (_client, _upstream) = setup.pair();
+    assert_eq!(setup.gate(), "open");
+}

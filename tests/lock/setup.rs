@@ -45,6 +45,10 @@ impl Setup {
     }
 
     pub fn start_with(&self, options: &[&str]) -> Running {
+        self.unit(options).ready()
+    }
+
+    pub fn unit(&self, options: &[&str]) -> Unit {
         let mut unit = Unit::new(PROXY)
             .socket("clients", self.listener.try_clone().unwrap())
             .socket("varlink", self.control.try_clone().unwrap())
@@ -58,7 +62,7 @@ impl Setup {
         {
             unit = unit.arg(option);
         }
-        unit.ready()
+        unit
     }
 
     pub fn control(&self) -> PathBuf {

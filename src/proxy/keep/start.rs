@@ -10,7 +10,7 @@ use super::options::KeepOptions;
 use super::parking::Parking;
 use super::restoring::{LostConnection, Restoration, RestoredConnection, discard, reset_all};
 use super::store::{self, Parts, StoreContent};
-use super::table::{Buffers, mapping};
+use super::table::Buffers;
 use super::will;
 use crate::service::activation::Inherited;
 use crate::service::exhausted::is_of_descriptors;
@@ -72,7 +72,6 @@ fn restore_or_create(
     respawn: Option<Vec<Inherited>>,
 ) -> Result<Started, KeepError> {
     will::is_possible()?;
-    mapping::fail_beyond_the_size_limit();
     let (keep, foreign, restoration) = match store::recognise(stored, options) {
         StoreContent::Empty => (create(options)?, 0, Restoration::default()),
         StoreContent::Foreign(descriptors) => {

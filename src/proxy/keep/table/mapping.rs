@@ -52,13 +52,6 @@ pub fn grow(file: &OwnedFd, length: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a memory file that is larger than this process may write (`RLIMIT_FSIZE`, setrlimit(2)) an error,
-/// not the end of the process by a signal.
-pub fn fail_beyond_the_size_limit() {
-    // SAFETY: nothing here handles the signal.
-    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-}
-
 /// The length of a memory file.
 pub(super) fn file_length(file: BorrowedFd<'_>) -> io::Result<usize> {
     Ok(fstat(file)?.st_size.try_into().unwrap_or(0))
