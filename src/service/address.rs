@@ -179,6 +179,7 @@ mod tests {
         refused(&[
             ("http://localhost:80", "URL (write localhost:80)"),
             ("http://localhost/", "URL (write localhost:80)"),
+            ("HTTP://localhost", "URL (write localhost:80)"),
             ("https://u@db.example/x?y", "URL (write db.example:443)"),
             ("tcp://db.example:80", "URL (write db.example:80)"),
             ("tcp://[::1]:80/", "URL (write [::1]:80)"),
@@ -304,6 +305,8 @@ mod tests {
             Address::parse_listen,
             &[
                 ("99999", "a port is a number from 1 to 65535"),
+                ("+80", "the port is missing"),
+                ("localhost:+80", "not a number"),
                 (":80", "host is missing (write 80 for that port on every"),
                 ("*:80", "host is missing (write 80 for that port on every"),
                 ("http://localhost:80", "URL (write localhost:80)"),

@@ -49,7 +49,7 @@ impl Address {
     ///
     /// When the text is neither an address nor a port, or is a handover socket.
     pub fn parse_listen(text: &str) -> Result<Self, AddressError> {
-        if let Ok(port) = text.parse::<u16>() {
+        if let Some(port) = number::<u16>(text) {
             let host = Ipv6Addr::UNSPECIFIED.to_string();
             return Ok(Self::Tcp { host, port });
         }
@@ -277,7 +277,7 @@ fn without_url(text: &str, purpose: Purpose<'_>) -> Option<String> {
     };
     let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let place = place.rsplit('@').next().unwrap_or_default();
-    let port = match scheme {
+    let port = match scheme.to_ascii_lowercase().as_str() {
         "http" => ":80",
         "https" => ":443",
         _ => "",
@@ -340,6 +340,6 @@ fn is_number(text: &str) -> bool {
 }
 
 /// A number of digits only; `from_str` takes a sign too.
-fn number<T: FromStr>(text: &str) -> Option<T> {
+pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok().filter(|_| is_number(text))
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::exhausted::{self, is_of_descriptors};
 use super::printable::{printable_json, sentence, without_numbers};
-use super::{command_line, log, notify, signals};
+use super::{command_line, grammar, log, notify, signals};
 
 /// An error that ends a program, as a sentence for people.
 pub type Failure = Box<dyn Error + Send + Sync>;
@@ -250,22 +250,30 @@ pub fn share_descriptors(limit: u64, reserved: u64, each: u64) -> usize {
 
 /// Reads a port, for an option. The error is a sentence.
 pub(crate) fn port(text: &str) -> Result<u16, String> {
-    text.parse()
-        .map_err(|_| "a port is a number from 0 to 65535".to_owned())
+    grammar::number(text).ok_or_else(|| "a port is a number from 0 to 65535".to_owned())
 }
 
 /// Reads the number of a connection, for an option. The error is a sentence.
 pub(crate) fn number(text: &str) -> Result<u64, String> {
-    text.parse()
+    unsigned(text)
+        .parse()
         .map_err(|error| not_a_number(&error, "a number is needed"))
 }
 
 /// Reads a number of at least one, for an option. The error is a sentence.
 pub(crate) fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
+    match unsigned(text).parse() {
         Ok(0) => Err("at least 1 is needed".to_owned()),
         Ok(number) => Ok(number),
         Err(error) => Err(not_a_number(&error, "a number is needed, of 1 or more")),
+    }
+}
+
+/// The text, or nothing if it has a sign, which `from_str` takes.
+fn unsigned(text: &str) -> &str {
+    match text.starts_with('+') {
+        true => "",
+        false => text,
     }
 }
 
@@ -324,5 +332,7 @@ mod tests {
         }
         assert_eq!(number("many").unwrap_err(), "a number is needed");
         assert!(positive("-1").unwrap_err().contains("1 or more"));
+        assert!(port("5000").is_ok() && number("5").is_ok() && positive("5").is_ok());
+        assert!(port("+5000").is_err() && number("+5").is_err() && positive("+5").is_err());
     }
 }
