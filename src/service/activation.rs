@@ -45,14 +45,16 @@ pub struct ActivationError(String);
 ///
 /// When the variables contradict each other, or a promised descriptor is not open.
 pub fn inherited() -> Result<Vec<Inherited>, ActivationError> {
-    let Ok(promised) = env::var("LISTEN_FDS") else {
+    let process = intended_process();
+    let is_for_another = process.is_some_and(|process| process != std::process::id());
+    let promised = env::var("LISTEN_FDS").unwrap_or_default();
+    if is_for_another || promised.is_empty() {
         return Ok(Vec::new());
-    };
+    }
     let promised = promised
         .parse()
         .map_err(|_| ActivationError(format!("“{promised}” is not a number of descriptors")))?;
-    let process = intended_process();
-    if promised == 0 || process.is_some_and(|process| process != std::process::id()) {
+    if promised == 0 {
         return Ok(Vec::new());
     }
     if let (Some(_), Ok(names)) = (process, env::var("LISTEN_FDNAMES")) {

@@ -160,6 +160,17 @@ fn sockets_for_another_process_are_not_taken_and_the_error_has_the_remedy() {
 }
 
 #[test]
+fn a_number_that_is_for_another_process_or_missing_is_not_read() {
+    for (process, count) in [(Some("1"), "many"), (None, "")] {
+        let mut proxy = std::process::Command::new(PROXY);
+        let process = process.map(|process| ("LISTEN_PID", process));
+        proxy.envs(process).env("LISTEN_FDS", count);
+        let log = nowhere(&mut proxy);
+        assert!(!log.contains("number of descriptors"), "{log}");
+    }
+}
+
+#[test]
 fn a_process_that_is_none_is_named_as_it_was_written() {
     for process in ["", "abc", "0"] {
         let mut proxy = std::process::Command::new(PROXY);
