@@ -7,6 +7,7 @@ use clap::Parser;
 
 use super::failure::ClientFailure;
 use crate::service::address::{Address, AddressError};
+use crate::service::program;
 use crate::service::timespan::{TimeSpan, limit};
 use crate::service::version::version;
 
@@ -98,7 +99,7 @@ impl ClientOptions {
 
 /// A port to connect to.
 fn port(text: &str) -> Result<u16, String> {
-    match text.parse() {
+    match program::port(text) {
         Ok(port @ 1..) => Ok(port),
         _ => Err("a port is a number from 1 to 65535".to_owned()),
     }
@@ -139,6 +140,7 @@ mod tests {
             &["localhost"],
             &["localhost", "http"],
             &["localhost", "65536"],
+            &["localhost", "+5000"],
             &["unix:/run/hello", "5000"],
             &["vsock:2:5000"],
             &["a b", "5000"],
