@@ -1,5 +1,6 @@
 //! Addresses: where a program listens, and where a proxy leads.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -36,8 +37,8 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "“{}” is not an address: {reason} ({})",
-    Printable(text),
-    Printable(advice.as_deref().unwrap_or(EXAMPLES))
+    Printable(&shortened(text)),
+    Printable(&shortened(advice.as_deref().unwrap_or(EXAMPLES)))
 )]
 pub struct AddressError {
     pub(super) text: String,
@@ -47,6 +48,16 @@ pub struct AddressError {
 }
 
 const EXAMPLES: &str = "examples: localhost:5000, [::1]:5000, unix:/run/app.sock, vsock:2:5000";
+
+/// The most characters of a text that an error repeats: a file may have many more.
+const SHOWN_MAX: usize = 300;
+
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_MAX) {
+        None => text.into(),
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+    }
+}
 
 /// The longest path or name of an AF_UNIX address: `sun_path` less its NUL, unix(7).
 pub const UNIX_PATH_MAX: usize = 107;
@@ -109,6 +120,10 @@ mod tests {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text:?}: {error}");
         }
+    }
+
+    fn read_error(text: &str) -> String {
+        text.parse::<Address>().unwrap_err().to_string()
     }
 
     fn refused(table: &[(&str, &str)]) {
@@ -220,6 +235,16 @@ mod tests {
             ("vsock:x:1", "CID"),
             (&format!("unix:/{}", "x".repeat(107)), "107 bytes"),
         ]);
+    }
+
+    #[test]
+    fn a_long_text_is_repeated_in_part() {
+        for text in ["ü".repeat(100_000), "\0".repeat(100_000)] {
+            let error = read_error(&text);
+            assert!(error.contains('…') && error.len() < 10_000, "{error}");
+        }
+        let longest = "ü".repeat(SHOWN_MAX);
+        assert!(read_error(&longest).contains(&format!("“{longest}”")));
     }
 
     #[test]
