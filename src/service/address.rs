@@ -186,7 +186,13 @@ mod tests {
             ("localhost:80:90", "too many colons"),
             ("eth%0:80", "not a name"),
             ("a b:80", "not a name"),
+            ("a:1,b:80", "too many colons"),
+            ("a,b:80", "not a name"),
+            ("0", "port 0 cannot be connected to"),
+            (":0", "port 0 cannot be connected to"),
+            (&format!("{}:80", "x".repeat(255)), "not a name"),
         ]);
+        assert!(format!("{}:80", "x".repeat(254)).parse::<Address>().is_ok());
     }
 
     #[test]
@@ -279,6 +285,7 @@ mod tests {
                 ("fe80::1%25eth0:80", "(write [fe80::1%eth0]:80)"),
                 ("5000", "host is missing (write localhost:5000"),
                 ("99999", "a port is a number from 1 to 65535"),
+                ("+80", "not a name"),
                 (":http", "host is missing"),
                 ("localhost:ntp", "nor the name of a service in services(5)"),
                 ("localhost:65536", "not a number from 1 to 65535"),
@@ -331,6 +338,7 @@ mod tests {
             &[
                 ("99999", "a port is a number from 1 to 65535"),
                 ("+80", "the port is missing"),
+                (":0", "host is missing (write 0 for that port"),
                 ("localhost:+80", "not a number"),
                 (":80", "host is missing (write 80 for that port on every"),
                 ("*:80", "host is missing (write 80 for that port on every"),

@@ -11,6 +11,9 @@ use super::printable::is_hidden;
 /// The longest name of a network interface: `IFNAMSIZ` less its NUL, netdevice(7).
 const INTERFACE_NAME_MAX: usize = 15;
 
+/// The longest name of a host, with a dot at its end: RFC 1035, section 2.3.4.
+const NAME_MAX: usize = 254;
+
 /// The port of a target that has none, as systemd-socket-proxyd(8) has it.
 const DEFAULT_PORT: &str = "80";
 
@@ -246,7 +249,8 @@ fn name_and_port<'a>(text: &'a str, purpose: Purpose<'_>) -> Result<(&'a str, &'
 }
 
 fn name(host: &str) -> Result<&str, Problem> {
-    match host.contains(|c: char| c.is_whitespace() || "/[]@*%".contains(c)) {
+    let is_odd = |c: char| c.is_whitespace() || "/[]@*%+,;".contains(c);
+    match host.contains(is_odd) || host.len() > NAME_MAX {
         true => Err("the host is not a name".into()),
         false => Ok(host),
     }
@@ -255,6 +259,7 @@ fn name(host: &str) -> Result<&str, Problem> {
 fn missing_host(port: &str, purpose: Purpose<'_>) -> Problem {
     let advice = match (number::<u16>(port), purpose.is_listen()) {
         (None, _) => return "the host is missing".into(),
+        (Some(0), false) => return "port 0 cannot be connected to".into(),
         (Some(_), false) => {
             format!("write localhost:{port} for a service on this machine")
         }
