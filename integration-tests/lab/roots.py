@@ -20,8 +20,12 @@ SUITES = {"252": "bookworm", "257": "trixie", "262": "unstable"}
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "netcat-openbsd",
             "redis-server", "redis-tools", "daemon", "haproxy", "nginx", "libnginx-mod-stream", "python3", "wrk")
 
+# For single tests, in a root of their own: Debian's Rust compiles the programs (tests/oldest_rust.py), and real programs
+# serve clients that are handed over (tests/inetd.py).
+FURTHER_PACKAGES = ("cargo", "git", "openssh-server", "rsync")
+
 # Enabled by their packages; here a test starts what it needs.
-DISABLED = ("redis", "haproxy", "nginx", "apache2")
+DISABLED = ("redis", "haproxy", "nginx", "apache2", "ssh", "rsync")
 
 # A newer Nix than this machine's, for tests/nix_today.py; what reads the metrics of services, for tests/metrics.py.
 PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",), "262": ("systemd-report",)}

@@ -5,7 +5,6 @@ from lab.case import HostTest, heavy, times
 from lab.load import Load
 
 PROXY, SERVER = "disnix-tcp-proxy.service", "hello-world-server.service"
-INETD, INETD_SOCKET = "disnix-tcp-proxy-inetd@test.service", "disnix-tcp-proxy-inetd@test.socket"
 PORT = 5001
 HELLO = "Hello world!"
 
@@ -98,48 +97,3 @@ class Handover(HostTest):
         load.end()
         self.assertEqual(load.failures, {})
         print(f"{len(load.served)} clients over {times(30)} restarts: none lost")
-
-
-class Inetd(HostTest):
-    """disnix-tcp-proxy-inetd@.service: a program for each client."""
-
-    def start(self, command):
-        self.host.write("/etc/disnix-tcp-proxy/inetd/test.env", f"DISNIX_TCP_PROXY_INETD_COMMAND={command}\n")
-        self.host.drop_in(PROXY, "[Service]\nSupplementaryGroups=disnix-tcp-proxy-handover\n", name="handover")
-        self.host.configure("disnix-tcp-proxy", target="handover:/run/disnix-tcp-proxy-inetd/test")
-        self.host.systemctl("start", INETD_SOCKET, "disnix-tcp-proxy.socket", "disnix-tcp-proxy-control.socket")
-
-    def test_the_first_client_starts_the_program_and_a_lock_waits_for_its_end(self):
-        self.start("cat")
-        self.assertEqual(self.host.state(INETD), "inactive")
-        with self.host.client(PORT) as client:
-            self.assertEqual(client.ask("word"), "word")
-            lock = self.lock_in_background()
-            self.wait_for_gate("draining")
-            waiting = self.host.client(PORT)
-            self.assertEqual(client.ask("still"), "still")
-            self.assertTrue(lock.is_running())
-        self.assertEqual(lock.wait(), 0)
-        waiting.send("later\r\n")
-        self.assertTrue(waiting.is_silent(0.3))
-        self.ctl("unlock")
-        self.assertEqual(waiting.line(), "later")
-
-    def test_a_stop_lets_programs_end_and_a_kill_ends_them(self):
-        self.start("cat")
-        with self.host.client(PORT) as client:
-            self.assertEqual(client.ask("word"), "word")
-            stop = self.host.start(["systemctl", "stop", INETD])
-            self.host.wait_for_state(INETD, "deactivating")
-            self.assertEqual(client.ask("still"), "still")
-        self.assertEqual(stop.wait(), 0)
-        with self.host.client(PORT) as client:
-            self.assertEqual(client.ask("again"), "again")
-            self.host.kill(INETD)
-            self.assertEqual(client.rest(), b"")
-        self.wait_for_open(0)
-        self.assertEqual(self.host.client(PORT).ask("again"), "again")
-
-    def test_systemd_divides_the_command_into_words_and_the_program_knows_its_client(self):
-        self.start("""sh -c 'echo "$REMOTE_ADDR"'""")
-        self.assertEqual(self.host.client(PORT).line(), "127.0.0.1")

@@ -25,7 +25,7 @@ class DebiansOwnRust(unittest.TestCase):
         container = [
             "systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--as-pid2", "--pipe", "--private-network",
             "--volatile=overlay", f"--machine=lab-rust-{os.getpid()}",
-            f"--directory={roots.root(SYSTEMD_OF_DEBIAN_13, more=('cargo',))}",
+            f"--directory={roots.root(SYSTEMD_OF_DEBIAN_13, roots.FURTHER_PACKAGES)}",
             f"--bind-ro={prerequisites.PROJECT}", f"--bind-ro={crates}", f"--bind={target}",
             "--setenv=CARGO_HOME=/var/cache/cargo", f"--setenv=CARGO_TARGET_DIR={target}",
             f"--chdir={prerequisites.PROJECT}",

@@ -1,7 +1,6 @@
 //! What programs get, and how their clients are counted.
 
 use std::io::{Read, Write};
-use std::path::Path;
 use std::process::Command;
 
 use crate::setup::*;
@@ -145,39 +144,4 @@ fn a_client_is_reset_if_the_program_has_not_read_everything() {
     let mut bytes = Vec::new();
     let error = client.read_to_end(&mut bytes).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-}
-
-#[test]
-fn git_serves_a_repository_without_a_relay() {
-    let programs = Command::new("git").arg("--exec-path").output();
-    let programs = programs.map(|done| String::from_utf8(done.stdout).unwrap());
-    if !programs.is_ok_and(|path| Path::new(path.trim()).join("git-daemon").exists()) {
-        return eprintln!("not tried: this machine has no git daemon");
-    }
-    let setup = Setup::new();
-    let git = |words: &[&str]| {
-        let done = Command::new("git")
-            .args(["-c", "user.name=a", "-c", "user.email=a@example.org", "-C"])
-            .arg(setup.directory.path())
-            .args(words)
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{words:?}: {done:?}");
-    };
-    git(&["init", "--quiet", "project"]);
-    git(&[
-        "-C",
-        "project",
-        "commit",
-        "--quiet",
-        "--allow-empty",
-        "--message=first",
-    ]);
-    let base = format!("--base-path={}", setup.directory.path().display());
-    let command = ["git", "daemon", "--inetd", "--export-all", &base];
-    let (_proxy, _inetd) = (setup.proxy(), unit(&setup, &[], &command).ready());
-    let url = format!("git://{}/project", setup.address());
-    git(&["clone", "--quiet", &url, "copy"]);
-    assert!(setup.path("copy/.git/HEAD").exists());
-    setup.open_becomes(0);
 }
