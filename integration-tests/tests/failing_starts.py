@@ -6,9 +6,16 @@ from lab.case import HostTest
 
 PROXY, SERVER = "disnix-tcp-proxy.service", "hello-world-server.service"
 PAUSE = "hello-world-server-pause.service"
+INETD = "disnix-tcp-proxy-inetd@test.service"
 
 # "A start job for a unit has finished successfully", systemd's catalog.
 STARTED = "39f53479d3a045ac8e11786248231fbf"
+
+
+def pause_of(unit):
+    """The pause before the next start of a service."""
+    name, at, instance = unit.removesuffix(".service").partition("@")
+    return f"{name}-pause{at}{instance}.service"
 
 
 class FailingStarts(HostTest):
@@ -19,7 +26,7 @@ class FailingStarts(HostTest):
     def _pauses(self, unit):
         """How many pauses before the next start of this service have ended."""
         entries = self.host.journal.entries(message_id=STARTED)
-        return sum(entry.get("UNIT") == unit.replace(".service", "-pause.service") for entry in entries)
+        return sum(entry.get("UNIT") == pause_of(unit) for entry in entries)
 
     def _is_bounded_and_served_at_last(self, port, unit, mend):
         before = len(self.host.journal.entries())
@@ -67,6 +74,15 @@ class FailingStarts(HostTest):
         self.host.run(["mv", "/usr/bin/hello-world-server", "/usr/bin/away"])
         self._is_bounded_and_served_at_last(
             5000, SERVER, lambda: self.host.run(["mv", "/usr/bin/away", "/usr/bin/hello-world-server"]))
+
+    def test_the_user_of_programs_for_clients_is_not_there(self):
+        self.host.write("/etc/disnix-tcp-proxy/inetd/test.env",
+                        "DISNIX_TCP_PROXY_INETD_COMMAND=sh -c 'read line; echo Hello world!'\n")
+        self.host.drop_in(INETD, "[Service]\nDynamicUser=no\nUser=nobody-has-this-name\n")
+        self.host.drop_in(PROXY, "[Service]\nSupplementaryGroups=disnix-tcp-proxy-handover\n", name="handover")
+        self.host.systemctl("start", INETD.replace(".service", ".socket"))
+        self.start_proxy("handover:/run/disnix-tcp-proxy-inetd/test")
+        self._is_bounded_and_served_at_last(5001, INETD, lambda: self._without(INETD))
 
     def test_a_caller_of_the_control_socket_waits_too(self):
         self.host.drop_in(PROXY, "[Service]\nUser=dtp-default\n")
