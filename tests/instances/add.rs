@@ -175,6 +175,34 @@ fn if_the_proxy_refuses_its_target_everything_is_taken_back() {
 }
 
 #[test]
+fn a_failed_attempt_leaves_the_state_of_an_earlier_proxy_of_that_name() {
+    let system = FakeSystem::new();
+    let port = free_port();
+    let target = "/var/lib/disnix-tcp-proxy/web/target";
+    system.write(target, "192.0.2.1:80");
+    system.says(
+        "show-disnix-tcp-proxy@web.service",
+        "RuntimeDirectory=disnix-tcp-proxy-gate/web\nStateDirectory=disnix-tcp-proxy/web\n\
+         NFileDescriptorStore=0\n",
+    );
+    system.fails(START);
+    system.run(&add(&port, &[])).fails(1, "removed again");
+    let calls = system.calls();
+    let cleaned: Vec<_> = calls
+        .iter()
+        .filter(|call| call.starts_with("clean"))
+        .collect();
+    assert!(
+        cleaned
+            .iter()
+            .all(|call| !call.contains("all") && !call.contains("=state")),
+        "{cleaned:?}"
+    );
+    assert!(cleaned[0].contains("--what=runtime"), "{cleaned:?}");
+    assert_eq!(system.read(target).unwrap(), "192.0.2.1:80");
+}
+
+#[test]
 fn if_it_is_interrupted_everything_is_taken_back() {
     let system = FakeSystem::new();
     let gate = system.hangs(START);

@@ -2,6 +2,7 @@
 
 use super::existing::check_absent;
 use super::files::MadeFiles;
+use super::former_state::FormerState;
 use super::instance::Instance;
 use super::old_units::OldUnits;
 use super::options::{AddOptions, Relations};
@@ -113,17 +114,20 @@ async fn make(
     old: Option<&OldUnits>,
 ) -> Result<(), CtlFailure> {
     let mut signals = catch_signals()?;
+    let former = FormerState::read(system, &instance.service()).await?;
     let made = system.root.write(&plan.files);
     let made = made.map_err(|error| not_written(&error))?;
     let since = realtime_micros() / 1_000_000;
     for act in &plan.now {
         let done = tokio::select! {
+            // What is done is done, also if an interruption comes at the same time.
+            biased;
             done = system.perform(act, instance) => done,
             _ = signals.next() => Err(CtlFailure::Refused("it was interrupted".to_owned())),
         };
         if let Err(failure) = done {
             tell_why(system, instance, act, since).await;
-            let undone = take_back(system, instance, made, old).await;
+            let undone = take_back(system, instance, made, &former, old).await;
             return Err(not_made(instance, &failure, &undone));
         }
     }
@@ -153,11 +157,12 @@ struct Undone {
     old: Option<Vec<String>>,
 }
 
-/// Undoes what was done.
+/// Undoes what was done. What a proxy of that name has left before stays.
 async fn take_back(
     system: &ProxySystem,
     instance: &Instance,
     made: MadeFiles,
+    former: &FormerState,
     old: Option<&OldUnits>,
 ) -> Undone {
     let sockets = [instance.socket(), instance.control_socket()];
@@ -169,9 +174,11 @@ async fn take_back(
     system.try_systemctl(&["disable", "--now"], &sockets).await;
     let services = [instance.service(), instance.pause()];
     system.try_systemctl(&["stop"], &services).await;
-    system
-        .try_systemctl(&["clean", "--what=all"], &services[..1])
-        .await;
+    for what in former.cleaning() {
+        system
+            .try_systemctl(&["clean", &what], &services[..1])
+            .await;
+    }
     let stayed = made.take_back();
     system.try_systemctl(&["daemon-reload"], &[]).await;
     system

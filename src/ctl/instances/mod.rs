@@ -6,11 +6,12 @@
 //! - `plan`: from what is asked for to files and commands (pure); `report`: what is printed (pure);
 //! - `socket_proxyd`, `unit_text`: what a unit of `systemd-socket-proxyd` says (pure); `old_units` reads it;
 //! - `files`, `systemctl`, `ports`, `system`: what is read, written and run;
-//! - `add`, `existing`, `remove`: the verbs.
+//! - `add`, `existing`, `former_state` (what a failed attempt leaves as it was), `remove`: the verbs.
 
 mod add;
 mod existing;
 mod files;
+mod former_state;
 mod instance;
 mod listen;
 mod old_units;
