@@ -284,17 +284,19 @@ fn a_client_that_is_the_proxy_itself_is_known_when_it_is_accepted() {
     assert_eq!(rest(&connect(address)).unwrap(), b"served");
 }
 
-/// A link has another path than what it leads to.
+/// A link that is made later is not seen when the target is set.
 #[test]
 fn a_client_that_is_the_proxy_itself_is_known_by_its_process_too() {
     let directory = tempfile::tempdir().unwrap();
     let [front, link] = ["front", "link"].map(|name| directory.path().join(name));
     let listener = UnixListener::bind(&front).unwrap();
-    std::os::unix::fs::symlink(&front, &link).unwrap();
     let setup = Setup::new(Unit::new(PROXY).socket("clients", listener), 50);
     let mut address = None;
     let other = Setup::new(Unit::new(PROXY).listener(&mut address), 50);
     setup.leads_to(&link.display().to_string());
+    std::os::unix::fs::symlink(&front, &link).unwrap();
+    let (status, text) = setup.set_target(&link.display().to_string());
+    assert_eq!(status, 2, "{text}");
     assert!(is_ended(&front));
     eventually("the places come back", || setup.open() == 0);
     // Another process of this machine is none of its own.
@@ -360,9 +362,13 @@ fn a_target_that_is_the_control_socket_is_refused_and_where_it_is_not_seen_no_cl
     let (status, text) = run_ctl(&control, &["set-target", &control.display().to_string()]);
     assert_eq!(status, 2, "{text}");
     assert!(text.contains("leads back to this proxy"), "{text}");
+    let (status, text) =
+        setup.set_target(&control.with_file_name("./control").display().to_string());
+    assert_eq!(status, 2, "{text}");
     let link = setup.directory.path().join("link");
-    std::os::unix::fs::symlink(&control, &link).unwrap();
     setup.leads_to(&link.display().to_string());
+    // From now on it is not where it led when it was set.
+    std::os::unix::fs::symlink(&control, &link).unwrap();
     let mut client = connect(address.unwrap());
     let call = r#"{"method":"io.github.disnix-proxy-example.Proxy.GetStatus"}"#;
     client.write_all(format!("{call}\0").as_bytes()).unwrap();

@@ -1,8 +1,11 @@
 //! Whether an address leads to a listening socket of this process.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use socket2::{Domain, SockRef};
@@ -140,7 +143,10 @@ fn has_name(target: &Address, listener: &Listener) -> bool {
         return false;
     };
     match target {
-        Address::Unix(path) => bound.as_pathname() == Some(path),
+        Address::Unix(path) => {
+            let bound = bound.as_pathname();
+            bound.is_some_and(|bound| bound == path || is_same_file(bound, path))
+        }
         Address::Abstract(name) => {
             bound.as_abstract_namespace() == Some(name.as_bytes()) && is_in_our_network(listener)
         }
@@ -152,6 +158,12 @@ fn has_name(target: &Address, listener: &Listener) -> bool {
         }
         Address::Tcp { .. } | Address::Handover(_) => false,
     }
+}
+
+/// Whether both paths lead to one file, through links perhaps.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Whether a listener is in our network namespace. Before Linux 5.14, only those that we have bound count as such.
@@ -222,9 +234,13 @@ mod tests {
         let tcp = Address::parse_listen("0.0.0.0:0").unwrap();
         let listeners = Listener::bind_all(&[front, tcp]).unwrap();
         let port = local_address(&listeners[1]).unwrap().port();
+        let link = directory.path().join("link").display().to_string();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
         for (target, expected) in [
             (format!("unix:{path}"), Some(0)),
             (path.clone(), Some(0)),
+            (path.replace("/front", "/./front"), Some(0)),
+            (link, Some(0)),
             (format!("{path}.other"), None),
             (format!("127.0.0.1:{port}"), Some(1)),
             (format!("localhost:{port}"), Some(1)),
