@@ -240,6 +240,9 @@ let
       DISNIX_TCP_PROXY_LOG_LEVEL = instance.logLevel;
     };
 
+  # The sockets of services.disnix-tcp-proxy-inetd.
+  inetd = "handover:/run/disnix-tcp-proxy-inetd/";
+
   addressesOf = instance: instance.listen ++ lib.optional (instance.health != null) instance.health;
 
   recognises = instance: instance.requests != null && instance.requests != "none";
@@ -332,6 +335,16 @@ in
           '';
         }
         {
+          assertion =
+            !lib.hasPrefix inetd (toString instance.target)
+            || config.services.disnix-tcp-proxy-inetd.${lib.removePrefix inetd instance.target}.enable or false;
+          message = ''
+            services.disnix-tcp-proxy.instances.${name}.target is ${toString instance.target}, but there is no
+            services.disnix-tcp-proxy-inetd.${lib.removePrefix inetd (toString instance.target)}. Nobody would take the
+            clients. Say there which program does.
+          '';
+        }
+        {
           assertion = lib.all isService instance.lock.services;
           message = ''
             services.disnix-tcp-proxy.instances.${name}.lock.services: there is no systemd.services.${
@@ -370,9 +383,11 @@ in
       units.keepSocket
       // {
         environment = units.plainEnvironment // environment instance;
-        # The shipped unit allows the other families.
+        # The shipped unit allows the other families, and may send to no service.
         serviceConfig = lib.optionalAttrs (lib.hasPrefix "vsock:" (toString instance.target)) {
           RestrictAddressFamilies = "AF_VSOCK";
+        } // lib.optionalAttrs (lib.hasPrefix inetd (toString instance.target)) {
+          SupplementaryGroups = "disnix-tcp-proxy-handover";
         };
       }
     );

@@ -1,0 +1,63 @@
+"""services.disnix-tcp-proxy-inetd of nix/module.nix: programs for clients that are handed over."""
+
+import re
+
+from lab.prerequisites import PROJECT
+from tests.nixos_module import HEAD, Module
+
+COMMAND = "/bin/git daemon --inetd '/srv/100 %'"
+UNIT = "disnix-tcp-proxy-inetd@git.service"
+
+
+def programs(target="handover:/run/disnix-tcp-proxy-inetd/git", **git):
+    """A configuration with a program, and a proxy with this target."""
+    return {"services": {
+        "disnix-tcp-proxy": {"instances": {"web": {"listen": [9418], "target": target}}},
+        "disnix-tcp-proxy-inetd": {"git": {"command": COMMAND, **git}},
+    }}
+
+
+class Inetd(Module):
+    OPTIONS = {
+        "processesMax": (8, "PROCESSES_MAX=8"),
+        "exitIdleTime": ("infinity", "EXIT_IDLE_TIME=infinity"),
+        "drainTimeout": ("5min", "DRAIN_TIMEOUT=5min"),
+        "logLevel": ("debug", "LOG_LEVEL=debug"),
+    }
+
+    def test_its_units_are_the_shipped_ones_and_the_proxy_may_send_there(self):
+        command = f'Environment="DISNIX_TCP_PROXY_INETD_COMMAND={COMMAND.replace("%", "%%")}"'
+        self.assertEqual(sorted(self.lines(programs(), UNIT)), sorted([*HEAD, command]))
+        wanted = self.evaluate(programs(), "wanted")
+        self.assertEqual(wanted["disnix-tcp-proxy-inetd@git.socket"], ["sockets.target"])
+        self.assertEqual(wanted[UNIT], [])
+        group = "SupplementaryGroups=disnix-tcp-proxy-handover"
+        self.assertIn(group, self.lines(programs(), "disnix-tcp-proxy@web.service"))
+        self.assertNotIn(group, self.lines(programs(target="127.0.0.1:80"), "disnix-tcp-proxy@web.service"))
+        self.assertEqual(self.evaluate(programs(), "failed"), [])
+
+    def test_each_option_is_a_variable_and_so_is_what_the_program_reads(self):
+        options = {name: value for name, (value, _) in self.OPTIONS.items()}
+        lines = self.lines(programs(**options, environment={"HOME": "/srv"}), UNIT)
+        for line in [f"DISNIX_TCP_PROXY_INETD_{line}" for _, line in self.OPTIONS.values()] + ["HOME=/srv"]:
+            self.assertIn(f'Environment="{line}"', lines)
+
+    def test_every_option_of_the_program_is_there_and_in_the_document(self):
+        source = (PROJECT / "src/inetd/options.rs").read_text()
+        variables = re.findall(r'env = "DISNIX_TCP_PROXY_INETD_(\w+)"', source)
+        known = {line.partition("=")[0] for _, line in self.OPTIONS.values()}
+        self.assertEqual(set(variables) - {"HANDOVER"}, known)
+        document = (PROJECT / "doc/nixos.md").read_text()
+        table = document.split("`services.disnix-tcp-proxy-inetd.<name>`")[1].split("\n## ")[0]
+        rows = set(re.findall(r"(?m)^\| `(\w+)` \|", table))
+        self.assertEqual(rows, {"enable", "command", "environment", *self.OPTIONS})
+
+    def test_what_is_refused_is_named(self):
+        for configuration, sentence in (
+            (programs(command="git daemon"), "git.command must begin with the whole path"),
+            (programs(target="handover:/run/disnix-tcp-proxy-inetd/got"), "no\nservices.disnix-tcp-proxy-inetd.got"),
+            (programs(enable=False), "no\nservices.disnix-tcp-proxy-inetd.git"),
+        ):
+            failed = self.evaluate(configuration, "failed")
+            self.assertEqual(len(failed), 1, failed)
+            self.assertIn(sentence, failed[0])
