@@ -79,6 +79,11 @@ class ByPrometheus(HostTest):
             self.assertEqual(client.ask("hello"), "Hello world!")
             server.wait_for('ALERTS{alertname="ProxyKilled",alertstate="firing"}', 1)
             server.wait_for("disnix_tcp_proxy_connections_restored_total", 1)
+            # The next process knows nothing of the target until it connects a client.
+            with self.host.client(5001) as another:
+                self.assertEqual(another.ask("hello"), "Hello world!")
+                another.quit()
+            server.wait_for("disnix_tcp_proxy_upstream_reachable", 1)
             self.ctl("lock", "--close-idle", "100ms")
             server.wait_for('disnix_tcp_proxy_gate{state="locked"}', 1)
         for panel, query in queries_of_dashboard():
