@@ -29,9 +29,9 @@ def main():
             return 0
         if not tasks:
             raise Unmet(f"no test has a name with {arguments.k!r} in it")
-        prerequisites.ensure()
-        binaries = prerequisites.build()
         needs_debs = any(task.needs_debs for task in tasks)
+        prerequisites.ensure(needs_debs)
+        binaries = prerequisites.build()
         tools = packages.begin() if needs_debs else None
         versions = sorted({task.version for task in tasks} - {case.NO_SYSTEMD})
         bases = {version: roots.root(version) for version in versions}

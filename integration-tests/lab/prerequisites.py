@@ -24,27 +24,30 @@ PACKAGES = {
     "dpkg-shlibdeps": "dpkg-dev",
     "xz": "xz-utils",
 }
+# For tests of the Debian packages.
+PACKAGES_OF_DEBS = {"lintian": "lintian"}
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def ensure():
-    """Installs what is missing, or fails with the reason."""
+def ensure(needs_debs=False):
+    """Installs what is missing, or fails with the reason. Tests of the Debian packages need more."""
     if os.geteuid() != 0:
         raise Unmet("booting a systemd in a container needs root; run this with sudo")
     os.environ["PATH"] = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
-    missing = _missing()
+    packages = PACKAGES | (PACKAGES_OF_DEBS if needs_debs else {})
+    missing = _missing(packages)
     if missing:
         _install(sorted(set(missing.values())))
-        missing = _missing()
+        missing = _missing(packages)
     if missing:
         raise Unmet(f"still missing after installation: {', '.join(sorted(missing))}")
 
 
-def _missing():
+def _missing(packages):
     def there(thing):
         return os.path.exists(thing) if thing.startswith("/") else shutil.which(thing)
 
-    return {thing: package for thing, package in PACKAGES.items() if not there(thing)}
+    return {thing: package for thing, package in packages.items() if not there(thing)}
 
 
 def _install(packages):

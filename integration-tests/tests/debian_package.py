@@ -80,6 +80,19 @@ class CLibrary(unittest.TestCase):
         return re.findall(r"GLIBC_([0-9.]+)", shown)
 
 
+class Policy(unittest.TestCase):
+    """What Debian demands of any package."""
+
+    versions = (case.NO_SYSTEMD,)
+    needs_debs = True
+
+    def test_lintian_finds_no_error(self):
+        files = case.surroundings.debs
+        self.assertEqual(set(files), {PROXY, EXAMPLE})
+        done = subprocess.run(["lintian", "--fail-on", "error", *files.values()], capture_output=True, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
+
 def number(version):
     """A version to compare."""
     return tuple(map(int, version.split(".")))
