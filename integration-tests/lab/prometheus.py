@@ -14,9 +14,10 @@ from lab import namespaces, prerequisites, roots, wait
 from lab.errors import Unmet
 
 PORT = 9090
+SCRAPE_INTERVAL = 2  # seconds
 
 CONFIGURATION = """global:
-  scrape_interval: 2s
+  scrape_interval: {interval}s
   scrape_timeout: 2s
   evaluation_interval: 1s
 rule_files: [{rules}]
@@ -67,7 +68,7 @@ class Prometheus:
         self._directory = tempfile.TemporaryDirectory()
         directory = Path(self._directory.name)
         rules = prerequisites.PROJECT / "doc/monitoring/alerts.yml"
-        (directory / "prometheus.yml").write_text(CONFIGURATION.format(rules=rules))
+        (directory / "prometheus.yml").write_text(CONFIGURATION.format(rules=rules, interval=SCRAPE_INTERVAL))
         command = [program("prometheus"), f"--config.file={directory}/prometheus.yml",
                    f"--storage.tsdb.path={directory}/data", f"--web.listen-address=127.0.0.1:{PORT}",
                    "--log.level=warn"]

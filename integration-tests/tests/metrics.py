@@ -4,7 +4,7 @@ import json
 import subprocess
 import unittest
 
-from lab import case, prerequisites, prometheus
+from lab import case, dashboard, prerequisites, prometheus
 from lab.case import HostTest
 
 
@@ -48,14 +48,6 @@ class Metrics(HostTest):
         self.assertEqual(found['disnix_tcp_proxy_drain_duration_seconds_count{proxy="default"}'], "1")
 
 
-def queries_of_dashboard():
-    """The titles of the dashboard's panels and their queries, for all proxies."""
-    dashboard = json.loads((prerequisites.PROJECT / "doc/monitoring/dashboard.json").read_text())
-    for panel in dashboard["panels"]:
-        for target in panel.get("targets", []):
-            yield panel["title"], target["expr"].replace("$proxy", ".*").replace("$__rate_interval", "1m")
-
-
 @case.only_on("257")
 class ByPrometheus(HostTest):
     def test_prometheus_has_what_the_proxy_says_and_alerts(self):
@@ -86,8 +78,9 @@ class ByPrometheus(HostTest):
             server.wait_for("disnix_tcp_proxy_upstream_reachable", 1)
             self.ctl("lock", "--close-idle", "100ms")
             server.wait_for('disnix_tcp_proxy_gate{state="locked"}', 1)
-        for panel, query in queries_of_dashboard():
-            with self.subTest(panel=panel, query=query):
+        panels = json.loads(dashboard.FILE.read_text())
+        for panel, query, _ in dashboard.queries(panels, "1m"):
+            with self.subTest(panel=panel["title"], query=query):
                 self.assertTrue(server.ask("query", query=query)["result"])
 
 
