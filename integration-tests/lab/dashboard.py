@@ -13,7 +13,7 @@ from lab.prerequisites import PROJECT
 FILE = PROJECT / "doc/monitoring/dashboard.json"
 PICTURE = FILE.with_suffix(".svg")
 
-MARGIN, COLUMN, ROW, GAP, HEAD = 16, 40, 26, 8, 64
+MARGIN, COLUMN, ROW, GAP, HEAD, EDGE = 16, 40, 26, 8, 64, 22
 CHARACTER = 6.3  # the width of one, on average, at 11 px
 LINES = 6
 
@@ -112,7 +112,7 @@ class _Panel:
 
     def _x(self, moment, left):
         share = (moment - self.span.start) / (self.span.end - self.span.start)
-        return left + share * (self.x + self.width - 12 - left)
+        return left + share * (self.x + self.width - EDGE - left)
 
     def _moments(self, left, y):
         """The time axis: minutes and seconds since the begin."""
@@ -126,13 +126,13 @@ class _Panel:
     def _lines(self):
         legend = list(self._legend())
         left, top = self.x + 62, self.y + 34
-        bottom = self.y + self.height - 22 - 15 * len({y for y, _ in legend})
+        bottom = self.y + self.height - 24 - 15 * len({y for y, _ in legend})
         largest = _round_up(max(value for one in self.series for _, value in one.points))
         for part in range(5):
             y = bottom - (bottom - top) * part / 4
-            yield f'<line class="grid" x1="{left}" x2="{self.x + self.width - 12}" y1="{y:.1f}" y2="{y:.1f}"/>'
+            yield f'<line class="grid" x1="{left}" x2="{self.x + self.width - EDGE}" y1="{y:.1f}" y2="{y:.1f}"/>'
             yield _text(left - 6, y + 4, _amount(largest * part / 4, self.unit), "small end")
-        yield from self._moments(left, bottom + 14)
+        yield from self._moments(left, bottom + 16)
         for number, one in enumerate(self.series):
             path, before = "", None
             for moment, value in one.points:
@@ -235,4 +235,4 @@ def _amount(value, unit, now=0.0):
     prefix = ""
     if unit == "Bps" and value >= 1000:
         value, prefix = value / 1000, "k"
-    return f"{value:.4g} {prefix}{words}".strip()
+    return f"{round(value, 2):,g} {prefix}{words}".strip()
