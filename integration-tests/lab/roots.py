@@ -25,10 +25,11 @@ PACKAGES = ("systemd", "systemd-sysv", "dbus", "libnss-systemd", "iproute2", "ne
 FURTHER_PACKAGES = ("cargo", "git", "openssh-server", "rsync")
 
 # Enabled by their packages; here a test starts what it needs.
-DISABLED = ("redis", "haproxy", "nginx", "apache2", "ssh", "rsync")
+DISABLED = ("redis", "haproxy", "keepalived", "nginx", "apache2", "ssh", "rsync")
 
-# A newer Nix than this machine's, for tests/nix_today.py; what reads the metrics of services, for tests/metrics.py.
-PACKAGES_OF_ONE = {"252": (), "257": ("nix-bin",), "262": ("systemd-report",)}
+# For tests/load_balancer.py; a newer Nix than this machine's, for tests/nix_today.py; what reads the metrics of services,
+# for tests/metrics.py.
+PACKAGES_OF_ONE = {"252": ("keepalived",), "257": ("nix-bin",), "262": ("systemd-report",)}
 
 # Not needed by any test, so that a host boots in well under a second.
 MASKED = ("systemd-logind.service", "console-getty.service", "getty.target",

@@ -1,9 +1,9 @@
-"""HAProxy asks the proxy whether clients pass, as doc/load-balancer.md has it."""
+"""HAProxy asks the proxy whether clients pass, as doc/load-balancer.md has it; keepalived accepts what is there for it."""
 
 import re
 
 from lab import wait
-from lab.case import HostTest
+from lab.case import HostTest, only_on
 from lab.prerequisites import PROJECT
 
 STATS = "/run/haproxy/lab.sock"
@@ -20,11 +20,15 @@ frontend clients
 """
 
 
-def backend():
-    """The block of the document, with one of its two servers replaced by the proxy of this machine."""
+def example(language):
+    """The document's block in this language."""
     page = (PROJECT / "doc/load-balancer.md").read_text()
-    block = re.search(r"```haproxy\n(.*?)```", page, re.DOTALL)[1]
-    lines = [line for line in block.splitlines() if not line.strip().startswith("server b ")]
+    return re.search(rf"```{language}\n(.*?)```", page, re.DOTALL)[1]
+
+
+def backend():
+    """The block for HAProxy, with one of its two servers replaced by the proxy of this machine."""
+    lines = [line for line in example("haproxy").splitlines() if not line.strip().startswith("server b ")]
     return "\n".join(lines).replace("10.0.0.11:80", "127.0.0.1:5001").replace("inter 1s", "inter 200ms") + "\n"
 
 
@@ -63,3 +67,16 @@ class LoadBalancer(HostTest):
         rows = [line.split(",") for line in table.splitlines()]
         column = rows[0].index("status")
         return next(row[column] for row in rows if row[:2] == ["web", "a"]).split()[0]
+
+
+@only_on("252")
+class Keepalived(HostTest):
+    def test_it_finds_nothing_wrong_with_the_example_and_a_misspelt_word_in_another(self):
+        text = example("keepalived")
+        self.assertEqual(self.check(text), 0)
+        self.assertNotEqual(self.check(text.replace("inhibit_on_failure", "inhibit_on_failur")), 0)
+
+    def check(self, text):
+        """The exit status of keepalived, which only looks at the configuration."""
+        self.host.write("/etc/keepalived/lab.conf", text)
+        return self.host.result(["keepalived", "--config-test", "--use-file=/etc/keepalived/lab.conf"]).returncode
