@@ -26,7 +26,7 @@ class _Visitors:
     def _visit(self):
         try:
             while not self._over.is_set():
-                with self._host.client(5001) as client:
+                with self._host.client(5001, timeout=60) as client:
                     for _ in range(10):
                         client.ask("hello")
                         self._over.wait(0.1)
