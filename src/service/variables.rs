@@ -1,6 +1,7 @@
 //! Variables of the environment that are meant for a program, and belong to none of its options: misspelt ones, and
-//! those of another version.
+//! those of another version. Those that Kubernetes sets for a service with the program's name are no such variables.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
 
@@ -46,18 +47,17 @@ impl VariableNames {
         environment: impl Iterator<Item = &'a OsStr>,
         options: &[&str],
     ) -> Vec<UnknownVariable> {
-        let unknown = environment.filter_map(|name| {
-            let name = name.to_string_lossy();
+        let names: BTreeSet<_> = environment.map(OsStr::to_string_lossy).collect();
+        let unknown = names.iter().filter_map(|name| {
             let own = name.strip_prefix(self.prefix)?;
-            let is_known = self.others.contains(&own) || options.contains(&&*name);
+            let is_known = self.others.contains(&own) || options.contains(&&**name);
+            let is_known = is_known || is_of_kubernetes(name, |other| names.contains(other));
             (!is_known).then(|| UnknownVariable {
                 meant: self.closest(own, options),
                 name: name.to_string(),
             })
         });
-        let mut unknown: Vec<_> = unknown.collect();
-        unknown.sort_by(|one, other| one.name.cmp(&other.name));
-        unknown
+        unknown.collect()
     }
 
     /// The variable of an option that differs from `own` in a third of its letters at most.
@@ -70,6 +70,42 @@ impl VariableNames {
         });
         distances.min().map(|(_, option)| option.to_owned())
     }
+}
+
+/// Whether Kubernetes sets a variable of that name for one of its services. For each service it sets `_SERVICE_HOST` and
+/// `_SERVICE_PORT`, so that a single variable with such an end is not taken for its own.
+fn is_of_kubernetes(name: &str, is_set: impl Fn(&str) -> bool) -> bool {
+    let ends = ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT"];
+    let services = ends.iter().flat_map(|end| {
+        let found = name.match_indices(end);
+        found.map(|(at, end)| (&name[..at], end, &name[at + end.len()..]))
+    });
+    let mut services = services.filter(|(service, ..)| {
+        ends[..2]
+            .iter()
+            .all(|end| is_set(&format!("{service}{end}")))
+    });
+    services.any(|(_, end, rest)| match end {
+        "_PORT" => rest.is_empty() || is_link(rest),
+        "_SERVICE_PORT" => rest.is_empty() || is_port_name(rest),
+        _ => rest.is_empty(),
+    })
+}
+
+/// `_80_TCP`, which says where that port is, or a part of it.
+fn is_link(text: &str) -> bool {
+    let mut words = text.split('_').skip(1);
+    let (port, protocol, part) = (words.next(), words.next(), words.next());
+    port.is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+        && matches!(protocol, Some("TCP" | "UDP" | "SCTP"))
+        && matches!(part, None | Some("PROTO" | "PORT" | "ADDR"))
+        && words.next().is_none()
+}
+
+/// `_HTTP`, for a port that has a name.
+fn is_port_name(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    text.len() > 1 && text.starts_with('_') && text.chars().all(is_allowed)
 }
 
 #[cfg(test)]
@@ -126,6 +162,54 @@ mod tests {
         let said = unknown(&environment);
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].contains("P_Q:") && said[1].contains("P_Z:"));
+    }
+
+    /// What Kubernetes sets for a service with the name of the program, one with a longer name, and their ports.
+    const OF_KUBERNETES: [&str; 13] = [
+        "P_SERVICE_HOST",
+        "P_SERVICE_PORT",
+        "P_SERVICE_PORT_HTTP",
+        "P_SERVICE_PORT_WEB_1",
+        "P_PORT",
+        "P_PORT_80_TCP",
+        "P_PORT_80_TCP_PROTO",
+        "P_PORT_80_TCP_PORT",
+        "P_PORT_80_TCP_ADDR",
+        "P_PORT_53_UDP",
+        "P_TARGET_SERVICE_HOST",
+        "P_TARGET_SERVICE_PORT",
+        "P_TARGET_PORT",
+    ];
+
+    #[test]
+    fn what_kubernetes_sets_for_a_service_of_that_name_is_nothing_to_refuse() {
+        assert_eq!(unknown(&OF_KUBERNETES), [""; 0]);
+    }
+
+    #[test]
+    fn what_only_looks_like_it_is_unknown() {
+        for name in [
+            "P_SERVICE",
+            "P_SERVICE_HOST_A",
+            "P_SERVICE_PORT_",
+            "P_SERVICE_PORT_a",
+            "P_PORT_80",
+            "P_PORT_0_TCP",
+            "P_PORT_65536_TCP",
+            "P_PORT_X_TCP",
+            "P_PORT_80_TCPX",
+            "P_PORT_80_TCP_NAME",
+            "P_PORT_80_TCP_ADDR_A",
+            "P_EXPORT",
+            "P_LISTEN_PORT",
+        ] {
+            let environment = [&OF_KUBERNETES[..], &[name]].concat();
+            assert_eq!(unknown(&environment).len(), 1, "{name}");
+        }
+        // Without the rest it is of nobody.
+        for name in OF_KUBERNETES {
+            assert_eq!(unknown(&[name]).len(), 1, "{name}");
+        }
     }
 
     #[test]
