@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::service::address::Address;
@@ -71,6 +72,21 @@ impl ListenAddress {
         matches!(self.0, Address::Unix(_))
     }
 
+    /// Whether one socket cannot listen on this address while another listens on `other`; `only_v6`: whether `::` is all
+    /// addresses of IPv6 alone.
+    pub fn overlaps(&self, other: &Self, only_v6: bool) -> bool {
+        match (&self.0, &other.0) {
+            (Address::Tcp { host, port }, Address::Tcp { host: to, port: at }) => {
+                port == at && (covers(host, to, only_v6) || covers(to, host, only_v6))
+            }
+            (Address::Vsock { cid, port }, Address::Vsock { cid: to, port: at }) => {
+                port == at && (cid == to || [*cid, *to].contains(&VSOCK_ANY))
+            }
+            (Address::Unix(path), Address::Unix(to)) => without_var(path) == without_var(to),
+            (one, other) => one == other,
+        }
+    }
+
     /// Whether a connection to `target` surely arrives here. What needs a look at the machine, names but localhost
     /// for example, the proxy itself finds out.
     pub fn is_reached_by(&self, target: &Address) -> bool {
@@ -80,6 +96,35 @@ impl ListenAddress {
             }
             (listen, target) => listen == target,
         }
+    }
+}
+
+/// Whether a listener on `listen` has all clients of `other`.
+fn covers(listen: &str, other: &str, only_v6: bool) -> bool {
+    let address = |host: &str| {
+        let address = host.split_once('%').map_or(host, |(address, _)| address);
+        address.parse::<IpAddr>()
+    };
+    let (Ok(at), Ok(to)) = (address(listen), address(other)) else {
+        return listen == other;
+    };
+    match at {
+        IpAddr::V6(ip) if ip.is_unspecified() => to.is_ipv6() || !only_v6,
+        ip if ip.to_canonical().is_unspecified() => to.to_canonical().is_ipv4(),
+        // A link-local address may be there on several links.
+        ip => ip.to_canonical() == to.to_canonical() && scope(listen) == scope(other),
+    }
+}
+
+fn scope(host: &str) -> Option<&str> {
+    host.split_once('%').map(|(_, scope)| scope)
+}
+
+/// systemd takes /var/run for /run.
+fn without_var(path: &Path) -> PathBuf {
+    match path.strip_prefix("/var/run") {
+        Ok(rest) => Path::new("/run").join(rest),
+        Err(_) => path.to_owned(),
     }
 }
 
@@ -153,6 +198,50 @@ mod tests {
         ] {
             let error = text.parse::<ListenAddress>().unwrap_err();
             assert!(error.contains(words), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn two_addresses_overlap_if_one_socket_keeps_the_other_from_listening() {
+        let overlaps = |one: &str, other: &str, only_v6| {
+            let both = [(one, other), (other, one)];
+            both.map(|(one, other)| read(one).overlaps(&read(other), only_v6))
+        };
+        for (one, other) in [
+            ("80", "127.0.0.1:80"),
+            ("80", "0.0.0.0:80"),
+            ("80", "[::1]:80"),
+            ("80", "[fe80::1%eth0]:80"),
+            ("0.0.0.0:80", "192.0.2.1:80"),
+            ("0.0.0.0:80", "[::ffff:192.0.2.1]:80"),
+            ("192.0.2.1:80", "[::ffff:192.0.2.1]:80"),
+            ("[fe80::1%eth0]:80", "[fe80::1%eth0]:80"),
+            ("vsock::80", "vsock:3:80"),
+            ("/run/web", "/var/run/web"),
+            ("@web", "@web"),
+        ] {
+            assert_eq!(overlaps(one, other, false), [true; 2], "{one} {other}");
+        }
+        for (one, other) in [
+            ("80", "81"),
+            ("80", "127.0.0.1:81"),
+            ("0.0.0.0:80", "[::1]:80"),
+            ("127.0.0.1:80", "127.0.0.2:80"),
+            ("127.0.0.1:80", "[::1]:80"),
+            ("[fe80::1%eth0]:80", "[fe80::1%eth1]:80"),
+            ("vsock:2:80", "vsock:3:80"),
+            ("80", "vsock::80"),
+            ("/run/web", "@/run/web"),
+            ("/run/web", "/var/web"),
+        ] {
+            assert_eq!(overlaps(one, other, false), [false; 2], "{one} {other}");
+        }
+        for (other, expected) in [
+            ("0.0.0.0:80", false),
+            ("127.0.0.1:80", false),
+            ("[::1]:80", true),
+        ] {
+            assert_eq!(overlaps("80", other, true), [expected; 2], "{other}");
         }
     }
 

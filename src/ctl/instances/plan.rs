@@ -104,10 +104,22 @@ impl Order {
     /// What is wrong with it, as a sentence.
     fn check(&self) -> Result<(), String> {
         let target = &self.target;
+        let only_v6 = self
+            .carried
+            .socket
+            .iter()
+            .any(|line| line == "BindIPv6Only=ipv6-only");
         for (index, listen) in self.listen.iter().enumerate() {
             if self.listen[..index].contains(listen) {
                 return Err(format!(
                     "--listen {listen} stands there twice: once is enough"
+                ));
+            }
+            let mut before = self.listen[..index].iter();
+            if let Some(other) = before.find(|other| other.overlaps(listen, only_v6)) {
+                return Err(format!(
+                    "--listen {other} and --listen {listen} overlap, and two sockets cannot listen there: leave \
+                     out the one that the other contains"
                 ));
             }
             if listen.is_reached_by(target) {

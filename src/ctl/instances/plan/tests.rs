@@ -147,6 +147,16 @@ fn what_cannot_work_is_refused_with_what_to_do() {
         "is the proxy itself",
     );
     refused(&order(&["80", "81", "080"], "a:1"), "twice");
+    refused(
+        &order(&["80", "127.0.0.1:80"], "a:1"),
+        "--listen 80 and --listen 127.0.0.1:80 overlap",
+    );
+    let mut only_v6 = order(&["80", "127.0.0.1:80"], "a:1");
+    only_v6
+        .carried
+        .socket
+        .push("BindIPv6Only=ipv6-only".to_owned());
+    only_v6.files().unwrap();
     refused(&order(&[], "a:1"), "where the proxy is to listen");
     refused(&order(&["/run/a\\"], "a:1"), "a unit file cannot have");
     for place in HIDDEN {
