@@ -34,8 +34,9 @@ pub struct LockStatus {
     /// The reason of the first caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// When it was locked, microseconds since 1970.
-    #[serde(rename = "sinceUSec")]
+    /// When it was locked, microseconds since 1970. A proxy always says it; zero, or absent: it is not known, because
+    /// a proxy that sleeps has left a lock that cannot be read.
+    #[serde(rename = "sinceUSec", default, skip_serializing_if = "is_default")]
     pub since_usec: u64,
     /// Microseconds until the lease expires; absent: there is none.
     #[serde(rename = "leaseLeftUSec", skip_serializing_if = "Option::is_none")]

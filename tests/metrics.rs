@@ -185,6 +185,8 @@ fn what_is_no_request_for_metrics_is_refused() {
             answer.starts_with(&format!("HTTP/1.0 {status} ")),
             "{answer}"
         );
+        let says_what_is_allowed = answer.contains("\r\nAllow: GET, HEAD\r\n");
+        assert_eq!(says_what_is_allowed, status == "405", "{answer}");
     }
 }
 
@@ -267,6 +269,31 @@ fn systemd_report_is_answered_beside_prometheus() {
     }
     let answer = ask(connect(address.unwrap()), REQUEST);
     assert!(answer.starts_with("HTTP/1.0 200 OK\r\n"), "{answer}");
+}
+
+#[test]
+fn a_proxy_of_a_version_without_metrics_is_not_taken_for_one_that_is_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let control = directory.path().join("control");
+    let listener = UnixListener::bind(&control).unwrap();
+    let older = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        BufReader::new(&stream)
+            .read_until(0, &mut Vec::new())
+            .unwrap();
+        let error = json!({
+            "error": "org.varlink.service.MethodNotFound",
+            "parameters": { "method": "io.github.disnix-proxy-example.Proxy.GetMetrics" },
+        });
+        stream.write_all(format!("{error}\0").as_bytes()).unwrap();
+    });
+    let (status, text) = run_ctl(&control, &["metrics"]);
+    older.join().unwrap();
+    assert_eq!(status, 0, "{text}");
+    for (state, expected) in [("outdated", 1.0), ("unreachable", 0.0)] {
+        let label = format!("state=\"{state}\"}}");
+        assert_eq!(value(&text, "disnix_tcp_proxy_process{", &label), expected);
+    }
 }
 
 #[test]

@@ -66,14 +66,13 @@ pub fn gate(state: GateState, lock: Option<&LockStatus>, now: u64) -> String {
     let Some(lock) = lock else {
         return word.to_owned();
     };
-    let ago = age(now.saturating_sub(lock.since_usec));
+    let since = match lock.since_usec {
+        0 => "an unknown time".to_owned(),
+        since => format!("{} ({} ago)", moment(since), age(now.saturating_sub(since))),
+    };
     let reason = lock.reason.as_ref();
     let reason = reason.map(|reason| format!(": {reason}"));
-    format!(
-        "{word} since {} ({ago} ago){}",
-        moment(lock.since_usec),
-        reason.unwrap_or_default()
-    )
+    format!("{word} since {since}{}", reason.unwrap_or_default())
 }
 
 /// When the lock ends by itself.

@@ -21,6 +21,11 @@ pub enum CtlFailure {
          disnix-tcp-proxy-control.socket`), or name its socket with --control PATH"
     )]
     NoProxy(PathBuf),
+    #[error(
+        "the proxy behind {path} has no method {method}: it is older than this program; restart it, which \
+         loses no connection where they are kept"
+    )]
+    Outdated { path: PathBuf, method: String },
     /// Well-formed arguments that make no sense.
     #[error("{0}")]
     Usage(String),

@@ -44,22 +44,28 @@ impl HttpAnswer {
     }
 
     /// What is sent.
-    fn text(&self, is_for_head: bool) -> String {
+    fn text(&self, is_for_head: bool, methods: &str) -> String {
         let Self { status, kind, body } = self;
         let length = body.len();
         let body = if is_for_head { "" } else { body };
+        // RFC 9110, 15.5.6: a refused method is answered with those that are not.
+        let allow = match *status == RequestRefusal::Method.status() {
+            true => format!("Allow: {methods}\r\n"),
+            false => String::new(),
+        };
         format!(
-            "HTTP/1.0 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+            "HTTP/1.0 {status}\r\n{allow}Content-Type: {kind}\r\nContent-Length: {length}\r\n\
              Cache-Control: no-store\r\nConnection: close\r\n\r\n{body}"
         )
     }
 }
 
-/// Receives a request, and sends what `answer` says to it. The client may take `patience` for the request, and again
+/// Receives a request, and sends what `answer` says to it; `methods`: those that it does not refuse. The client may take `patience` for the request, and again
 /// for the answer. Fails with one that has gone or is too slow.
 pub async fn exchange<F, A>(
     stream: &Stream<F>,
     patience: Duration,
+    methods: &str,
     answer: impl FnOnce(HttpRequest) -> A,
 ) -> io::Result<()>
 where
@@ -73,7 +79,7 @@ where
         Ok(request) => answer(request).await,
         Err(refusal) => HttpAnswer::refusal(refusal),
     };
-    let text = answer.text(is_for_head);
+    let text = answer.text(is_for_head, methods);
     let sent = async {
         stream.send_all(text.as_bytes()).await?;
         match is_refused {
@@ -125,10 +131,20 @@ mod tests {
     #[test]
     fn an_answer_has_the_length_of_its_body_also_without_it() {
         let answer = HttpAnswer::line("200 OK", "fine");
-        let whole = answer.text(false);
+        let whole = answer.text(false, "GET");
         assert!(whole.starts_with("HTTP/1.0 200 OK\r\n"), "{whole}");
         assert!(whole.contains("\r\nContent-Length: 5\r\n"), "{whole}");
         assert!(whole.ends_with("\r\n\r\nfine\n"), "{whole}");
-        assert_eq!(format!("{}fine\n", answer.text(true)), whole);
+        assert_eq!(format!("{}fine\n", answer.text(true, "GET")), whole);
+        assert!(!whole.contains("Allow"), "{whole}");
+    }
+
+    #[test]
+    fn a_refused_method_is_answered_with_those_that_are_allowed() {
+        let refusal = HttpAnswer::refusal(RequestRefusal::Method);
+        let head = refusal.text(true, "GET, HEAD");
+        assert!(head.contains("\r\nAllow: GET, HEAD\r\n"), "{head}");
+        let other = HttpAnswer::refusal(RequestRefusal::Path);
+        assert!(!other.text(true, "GET, HEAD").contains("Allow"));
     }
 }

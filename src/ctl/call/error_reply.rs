@@ -8,6 +8,9 @@ use crate::ctl::failure::CtlFailure;
 use crate::interface::qualified;
 use crate::service::plural::clause;
 
+/// The error of a proxy that does not have the method.
+const NO_METHOD: &str = "org.varlink.service.MethodNotFound";
+
 /// From the error `name` that the proxy behind `path` replied with.
 pub fn failure_of(path: &Path, name: &str, parameters: &Value) -> CtlFailure {
     let error = name.strip_prefix(&qualified("")).unwrap_or_default();
@@ -20,6 +23,10 @@ pub fn failure_of(path: &Path, name: &str, parameters: &Value) -> CtlFailure {
             text(parameters, "target"),
             text(parameters, "reason")
         )),
+        _ if name == NO_METHOD => CtlFailure::Outdated {
+            path: path.to_owned(),
+            method: text(parameters, "method").to_owned(),
+        },
         "CallTooLong" => CtlFailure::too_long(number(parameters, "limit")),
         _ => match refusal(error, parameters) {
             Some(sentence) => CtlFailure::Refused(sentence),
@@ -118,6 +125,18 @@ mod tests {
             assert_eq!(failure.exit_status(), status, "{failure}");
             assert!(failure.to_string().contains(words), "{failure}");
         }
+    }
+
+    #[test]
+    fn a_proxy_without_the_method_is_an_older_one() {
+        let parameters = json!({ "method": "a.GetMetrics" });
+        let failure = failure_of(Path::new("/c"), NO_METHOD, &parameters);
+        assert!(matches!(failure, CtlFailure::Outdated { .. }), "{failure}");
+        assert!(
+            failure.to_string().contains("no method a.GetMetrics"),
+            "{failure}"
+        );
+        assert_eq!(failure.exit_status(), 1);
     }
 
     #[test]

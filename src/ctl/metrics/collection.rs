@@ -75,6 +75,7 @@ async fn ask(proxy: &NamedProxy) -> ProxyState {
     let reply = proxy.ask_once(ANSWER_TIME, "GetMetrics", json!({})).await;
     match reply {
         Ok(reply) => ProxyState::Running(Box::new(reply)),
+        Err(CtlFailure::Outdated { .. }) => ProxyState::Outdated,
         Err(_) => ProxyState::Unreachable,
     }
 }

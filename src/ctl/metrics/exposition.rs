@@ -118,7 +118,7 @@ async fn report_to(socket: ClientSocket, selection: &Selection) -> io::Result<()
 }
 
 async fn converse(socket: ClientSocket, selection: &Selection) -> io::Result<()> {
-    exchange(&Stream::of(socket)?, PATIENCE, |request| {
+    exchange(&Stream::of(socket)?, PATIENCE, "GET, HEAD", |request| {
         answer(request, selection)
     })
     .await

@@ -32,7 +32,7 @@ pub fn families(proxies: &[Observed]) -> Vec<(MetricFamily, Vec<Sample>)> {
 
 const PROCESS: MetricFamily = words(
     "disnix_tcp_proxy_process",
-    "The state of the process: running, asleep (the next client starts it), failed or unreachable.",
+    "The state of the process: running, asleep (the next client starts it), failed, unreachable, or outdated (of a version without metrics).",
 );
 
 const GATE: MetricFamily = words(
@@ -68,9 +68,11 @@ fn states(proxies: &[Observed]) -> Vec<(MetricFamily, Vec<Sample>)> {
             ProxyState::Running(_) => "running",
             ProxyState::Sleeping(sleeper) => sleeper.process.as_str(),
             ProxyState::Unreachable => "unreachable",
+            ProxyState::Outdated => "outdated",
         };
         let [asleep, failed] = [SleepKind::Asleep, SleepKind::Failed].map(SleepKind::as_str);
-        one_of(proxy, is, ["running", asleep, failed, "unreachable"])
+        let all = ["running", asleep, failed, "unreachable", "outdated"];
+        one_of(proxy, is, all)
     };
     let gate = |(proxy, state): &Observed| {
         let all = [GateState::Open, GateState::Draining, GateState::Locked];
@@ -226,6 +228,7 @@ pub mod tests {
             "process{proxy=\"web\",state=\"asleep\"} 1",
             "process{proxy=\"web\",state=\"failed\"} 0",
             "process{proxy=\"web\",state=\"unreachable\"} 0",
+            "process{proxy=\"web\",state=\"outdated\"} 0",
             "gate{proxy=\"web\",state=\"open\"} 0",
             "gate{proxy=\"web\",state=\"draining\"} 0",
             "gate{proxy=\"web\",state=\"locked\"} 1",
@@ -239,7 +242,7 @@ pub mod tests {
             "connections_restored_total{proxy=\"web\"} 9",
             "connections_given_up_total{proxy=\"web\"} 1",
         ];
-        let expected: Vec<String> = [of_words, of_numbers]
+        let expected: Vec<String> = [&of_words[..], &of_numbers[..]]
             .concat()
             .iter()
             .map(|line| format!("disnix_tcp_proxy_{line}"))
@@ -248,10 +251,33 @@ pub mod tests {
     }
 
     #[test]
+    fn a_lock_since_an_unknown_time_has_no_time() {
+        let mut reply = running();
+        reply.status.lock = Some(LockStatus {
+            reason: None,
+            since_usec: 0,
+            lease_left_usec: None,
+            at_lease_end: LeaseEnd::Open,
+            callers: 0,
+            kept: true,
+        });
+        let lines = lines(&[("web".to_owned(), ProxyState::Running(reply.into()))]);
+        let is_time = |line: &String| line.contains("lock_start_time");
+        assert!(!lines.iter().any(is_time), "{lines:#?}");
+    }
+
+    #[test]
     fn a_proxy_that_does_not_answer_has_nothing_but_that() {
-        let lines = lines(&[("web".to_owned(), ProxyState::Unreachable)]);
-        assert_eq!(lines.len(), 4);
-        assert!(lines[3].ends_with("state=\"unreachable\"} 1"), "{lines:#?}");
+        for (state, word) in [
+            (ProxyState::Unreachable, "unreachable"),
+            (ProxyState::Outdated, "outdated"),
+        ] {
+            let lines = lines(&[("web".to_owned(), state)]);
+            assert_eq!(lines.len(), 5);
+            let end = format!("state=\"{word}\"}} 1");
+            let is: Vec<_> = lines.iter().filter(|line| line.ends_with(" 1")).collect();
+            assert!(is.len() == 1 && is[0].ends_with(&end), "{lines:#?}");
+        }
     }
 
     /// What the samples of a family are called.

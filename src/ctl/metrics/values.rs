@@ -12,6 +12,8 @@ pub enum ProxyState {
     Sleeping(Box<Sleeper>),
     /// It cannot be reached, or does not answer.
     Unreachable,
+    /// It answers, and is of a version without metrics.
+    Outdated,
 }
 
 pub const fn gauge(name: &'static str, unit: &'static str, help: &'static str) -> MetricFamily {
@@ -41,9 +43,12 @@ pub const VALUES: [(MetricFamily, MetricValue); 20] = [
         gauge(
             "disnix_tcp_proxy_lock_start_time_seconds",
             "seconds",
-            "When the proxy was locked, since 1970; absent while the gate is open.",
+            "When the proxy was locked, since 1970; absent while the gate is open, or if it is not known.",
         ),
-        |state| Some(seconds(lock(state)?.since_usec)),
+        |state| match lock(state)?.since_usec {
+            0 => None,
+            since => Some(seconds(since)),
+        },
     ),
     (
         gauge(
@@ -233,7 +238,7 @@ fn survived(state: &ProxyState) -> Option<SurvivalCounts> {
     match state {
         ProxyState::Running(reply) => Some(reply.survived),
         ProxyState::Sleeping(sleeper) => sleeper.left.survived,
-        ProxyState::Unreachable => None,
+        ProxyState::Unreachable | ProxyState::Outdated => None,
     }
 }
 
@@ -241,7 +246,7 @@ fn lock(state: &ProxyState) -> Option<&LockStatus> {
     match state {
         ProxyState::Running(reply) => reply.status.lock.as_ref(),
         ProxyState::Sleeping(sleeper) => sleeper.left.lock.as_ref(),
-        ProxyState::Unreachable => None,
+        ProxyState::Unreachable | ProxyState::Outdated => None,
     }
 }
 
@@ -250,7 +255,7 @@ pub fn gate(state: &ProxyState) -> Option<GateState> {
     match state {
         ProxyState::Running(reply) => Some(reply.status.gate),
         ProxyState::Sleeping(sleeper) => sleeper.left.gate,
-        ProxyState::Unreachable => None,
+        ProxyState::Unreachable | ProxyState::Outdated => None,
     }
 }
 

@@ -188,6 +188,26 @@ pub mod tests {
     }
 
     #[test]
+    fn a_lock_that_cannot_be_understood_has_no_date() {
+        let mut sleeper = sleeper();
+        sleeper.left.gate = Some(GateState::Locked);
+        sleeper.left.lock = Some(LockStatus {
+            reason: Some("the lock cannot be read: x".to_owned()),
+            since_usec: 0,
+            lease_left_usec: None,
+            at_lease_end: LeaseEnd::Open,
+            callers: 0,
+            kept: true,
+        });
+        assert_eq!(
+            describe("web", &sleeper, 2_000_000)[1],
+            "     Gate: locked since an unknown time: the lock cannot be read: x"
+        );
+        let json = serde_json::to_value(&sleeper.left).unwrap();
+        assert!(json["lock"].get("sinceUSec").is_none(), "{json}");
+    }
+
+    #[test]
     fn what_could_not_be_read_is_not_guessed() {
         let mut sleeper = sleeper();
         (sleeper.left.gate, sleeper.left.target, sleeper.open) = (None, None, None);

@@ -182,7 +182,7 @@ fn lock_in(text: &str, boot: Option<&str>, now: Uptime) -> Option<LockStatus> {
         Ok(file) => file.lock,
         Err(error) => LockRecord {
             reason: Some(format!("the lock cannot be read: {error}")),
-            since_usec: 0,
+            since_usec: 0, // it is not known
             lease_until: None,
             at_lease_end: LeaseEnd::Open,
             kept: true,

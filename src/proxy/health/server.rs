@@ -86,7 +86,10 @@ impl HealthServer {
         let (peer, probe) = (CountedPeer::new(&self.proxy), Arc::clone(&self.probe));
         let conversation = async move {
             let stream = Stream::of(socket)?;
-            exchange(&stream, PATIENCE, |_| answer(&peer.proxy, &probe)).await
+            exchange(&stream, PATIENCE, "GET, HEAD, OPTIONS", |_| {
+                answer(&peer.proxy, &probe)
+            })
+            .await
         };
         // One that has gone or is too slow gets no answer.
         let task = tokio::spawn(async { timeout(CONNECTED_MAX, conversation).await.map(drop) });
