@@ -86,18 +86,29 @@ fn on_request_it_takes_their_place_at_once() {
 #[test]
 fn if_ours_cannot_be_started_theirs_is_back() {
     let system = with_old();
+    let links = [
+        "etc/systemd/system/old.socket",
+        "run/systemd/system/sockets.target.wants/old.socket",
+    ];
+    for link in links {
+        let link = system.path(link);
+        std::fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/srv/old.socket", link).unwrap();
+    }
+    system.removes(&links);
     system.fails(START);
     let words = ["add", "web", "--from-socket-proxyd=old", "--replace"];
     system
         .run(&words)
         .fails(1, "removed again, and the old units are as before");
-    assert_eq!(system.files(), [""; 0]);
+    for link in links {
+        let target = std::fs::read_link(system.path(link)).unwrap();
+        assert_eq!(target.to_str(), Some("/srv/old.socket"));
+    }
+    assert_eq!(system.files(), [format!("/{}", links[0])]);
     let calls = system.calls();
     assert_eq!(calls[..4], [RELOAD, STOP, ENABLE, START]);
-    assert_eq!(
-        calls[calls.len() - 2..],
-        ["enable old.socket", "start old.socket"]
-    );
+    assert_eq!(calls[calls.len() - 2..], [RELOAD, "start old.socket"]);
 }
 
 #[test]

@@ -26,6 +26,7 @@ fi
 for unit; do :; done
 [ -n "$unit" ] || exit 1
 case $1 in
+    disable) [ ! -e "$FAKE/links" ] || (cd "$FAKE/.." && xargs rm <fake/links; rm fake/links) ;;
     show) cat "$FAKE/show-$unit" 2>/dev/null || echo LoadState=bad-setting ;;
     cat) cat "$FAKE/cat" ;;
 esac
@@ -96,6 +97,11 @@ impl FakeSystem {
     /// `systemctl` fails with these words.
     pub fn fails(&self, words: &str) {
         fs::write(self.fake("failing"), format!("{words}\n")).unwrap();
+    }
+
+    /// `systemctl disable` removes these links.
+    pub fn removes(&self, links: &[&str]) {
+        fs::write(self.fake("links"), links.join("\n")).unwrap();
     }
 
     /// `systemctl` hangs with these words, and reads from the pipe that is returned.

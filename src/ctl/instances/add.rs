@@ -185,20 +185,10 @@ async fn take_back(
         .try_systemctl(&["reset-failed"], &instance.units())
         .await;
     let old = match old {
-        Some(old) => Some(restore(system, old).await),
+        Some(old) => Some(old.restore(system).await),
         None => None,
     };
     Undone { stayed, old }
-}
-
-/// Brings the old units back; returns why some are not.
-async fn restore(system: &ProxySystem, old: &OldUnits) -> Vec<String> {
-    let mut failures = Vec::new();
-    for words in old.restoration() {
-        let done = system.systemctl.run(&words).await;
-        failures.extend(done.err().map(|failure| failure.to_string()));
-    }
-    failures
 }
 
 fn not_made(instance: &Instance, failure: &CtlFailure, undone: &Undone) -> CtlFailure {

@@ -5,7 +5,7 @@
 //!   a value (pure);
 //! - `plan`: from what is asked for to files and commands (pure); `report`: what is printed (pure);
 //! - `socket_proxyd`, `unit_text`: what a unit of `systemd-socket-proxyd` says (pure); `old_units` reads it;
-//! - `files`, `systemctl`, `ports`, `system`: what is read, written and run;
+//! - `files`, `unit_links`, `systemctl`, `ports`, `system`: what is read, written and run;
 //! - `add`, `existing`, `former_state` (what a failed attempt leaves as it was), `remove`: the verbs.
 
 mod add;
@@ -24,6 +24,7 @@ mod socket_proxyd;
 mod system;
 mod systemctl;
 mod text;
+mod unit_links;
 mod unit_text;
 
 pub use add::run as add;

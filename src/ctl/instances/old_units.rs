@@ -2,7 +2,8 @@
 
 use super::socket_proxyd::{ProxyTraits, ShownUnits, read};
 use super::system::ProxySystem;
-use super::systemctl::{Properties, first};
+use super::systemctl::first;
+use super::unit_links::UnitLinks;
 use crate::ctl::failure::CtlFailure;
 use crate::service::port_name;
 
@@ -19,6 +20,8 @@ pub struct OldUnits {
     /// What is different in the new proxy.
     pub notes: Vec<String>,
     shown: ShownUnits,
+    /// As they were before.
+    links: UnitLinks,
 }
 
 impl OldUnits {
@@ -46,32 +49,38 @@ impl OldUnits {
         let sockets = shown.sockets.iter();
         let units = sockets.chain([&shown.service]);
         let names = units.map(|unit| first(unit, "Id").to_owned()).collect();
+        let links = UnitLinks::read(&system.root).map_err(|error| {
+            CtlFailure::Refused(format!(
+                "the links of the units cannot be read ({error}), and nothing was changed: become root"
+            ))
+        })?;
         let old = Self {
             names,
             notes,
             shown,
+            links,
         };
         Ok((traits, old))
     }
 
-    /// The words of the commands of systemctl that bring them back to what they were.
-    pub fn restoration(&self) -> Vec<Vec<String>> {
-        let mut commands = Vec::new();
-        let mut give = |word: &str, unit: &Properties| {
-            commands.push([word, first(unit, "Id")].map(str::to_owned).into());
-        };
-        for unit in self.shown.sockets.iter().chain([&self.shown.service]) {
-            if first(unit, "UnitFileState") == "enabled" {
-                give("enable", unit);
-            }
+    /// Brings back what they were: enabled, linked, and open. Returns why some of it is not.
+    pub async fn restore(&self, system: &ProxySystem) -> Vec<String> {
+        let mut failures = self.links.restore();
+        for words in self.commands() {
+            let done = system.systemctl.run(&words).await;
+            failures.extend(done.err().map(|failure| failure.to_string()));
         }
+        failures
+    }
+
+    /// The words of the commands of systemctl for when the links are there again.
+    fn commands(&self) -> Vec<Vec<String>> {
+        let sockets = self.shown.sockets.iter();
         // The next client starts the service.
-        for unit in &self.shown.sockets {
-            if first(unit, "ActiveState") == "active" {
-                give("start", unit);
-            }
-        }
-        commands
+        let open = sockets.filter(|unit| first(unit, "ActiveState") == "active");
+        let start = open.map(|unit| vec!["start".to_owned(), first(unit, "Id").to_owned()]);
+        let reload = vec!["daemon-reload".to_owned()];
+        [reload].into_iter().chain(start).collect()
     }
 }
 
@@ -111,9 +120,10 @@ async fn show(system: &ProxySystem, service: &str) -> Result<ShownUnits, CtlFail
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ctl::instances::systemctl::Properties;
 
     #[test]
-    fn what_was_enabled_and_open_becomes_so_again() {
+    fn what_was_open_becomes_so_again() {
         let unit = |id: &str, active: &str, enabled: &str| {
             let lines = [
                 ("Id", id),
@@ -134,10 +144,11 @@ mod tests {
                 ],
                 text: String::new(),
             },
+            links: UnitLinks::default(),
         };
         assert_eq!(
-            old.restoration(),
-            [["enable", "a.socket"], ["start", "a.socket"]]
+            old.commands(),
+            [vec!["daemon-reload"], vec!["start", "a.socket"]]
         );
     }
 }
