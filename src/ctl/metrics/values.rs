@@ -214,7 +214,7 @@ pub const VALUES: [(MetricFamily, MetricValue); 20] = [
         counter(
             "disnix_tcp_proxy_connections_given_up",
             "",
-            "Connections reset because they could not go on in the next process, since the boot.",
+            "Kept connections reset because they could not go on in the next process, since the boot.",
         ),
         |state| Some(survived(state)?.given_up as f64),
     ),
