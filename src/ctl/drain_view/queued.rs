@@ -25,24 +25,34 @@ pub fn of_connected(listeners: &[ListenerStatus], open: &[ConnectionStatus]) -> 
     if listeners.is_empty() || connected.is_empty() {
         return 0;
     }
-    count_in_lists(&listeners, |peer| connected.contains(peer))
+    QueueLists::read().count(&listeners, |peer| connected.contains(peer))
 }
 
-/// The number of clients in the queues of these listeners, for a proxy that cannot be asked.
-pub fn waiting(listeners: &[String]) -> usize {
-    let listeners = addresses(listeners.iter().map(String::as_str));
-    match listeners.is_empty() {
-        true => 0,
-        false => count_in_lists(&listeners, |_| true),
+/// The kernel's lists at one moment. They may be long: for several proxies they are read once.
+#[derive(Debug)]
+pub struct QueueLists(Vec<String>);
+
+impl QueueLists {
+    /// As they are now.
+    pub fn read() -> Self {
+        let lists = LISTS.iter();
+        Self(
+            lists
+                .filter_map(|path| std::fs::read_to_string(path).ok())
+                .collect(),
+        )
     }
-}
 
-fn count_in_lists(listeners: &[SocketAddr], is_counted: impl Fn(&IpAddr) -> bool) -> usize {
-    LISTS
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .map(|list| count(&list, listeners, &is_counted))
-        .sum()
+    /// The number of clients in the queues of these listeners, for a proxy that cannot be asked.
+    pub fn waiting(&self, listeners: &[String]) -> usize {
+        let listeners = addresses(listeners.iter().map(String::as_str));
+        self.count(&listeners, |_| true)
+    }
+
+    fn count(&self, listeners: &[SocketAddr], is_counted: impl Fn(&IpAddr) -> bool) -> usize {
+        let lists = self.0.iter();
+        lists.map(|list| count(list, listeners, &is_counted)).sum()
+    }
 }
 
 /// What such clients can mean.
@@ -141,10 +151,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let here = listener.local_addr().unwrap();
         let listeners = [here.to_string(), "/run/web.sock".to_owned()];
-        assert_eq!(waiting(&listeners), 0);
+        assert_eq!(QueueLists::read().waiting(&listeners), 0);
         let _waiting = [(); 2].map(|()| TcpStream::connect(here).unwrap());
-        assert_eq!(waiting(&listeners), 2);
-        assert_eq!(waiting(&listeners[1..]), 0);
+        assert_eq!(QueueLists::read().waiting(&listeners), 2);
+        assert_eq!(QueueLists::read().waiting(&listeners[1..]), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Proxies that sleep: no process runs, and systemd starts one for the next client or call. What is known of one comes
 //! from systemd and from the files that the last process has left, so that nobody wakes it.
 
+use std::cell::LazyCell;
 use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use serde::Serialize;
 
 use super::left_state::{FilePlaces, LeftState};
 use crate::ctl::call::client::NamedProxy;
-use crate::ctl::drain_view::queued;
+use crate::ctl::drain_view::queued::QueueLists;
 use crate::ctl::systemd::{self, SystemdError, UnitProperties};
 use crate::interface::ListenerStatus;
 use crate::service::clock::{micros, realtime_micros};
@@ -82,6 +83,8 @@ pub async fn find(proxies: &[NamedProxy]) -> Result<Vec<Option<Sleeper>>, System
     let services: Vec<Vec<&str>> = controls.iter().map(behind).collect();
     let all: Vec<&str> = services.iter().flatten().copied().collect();
     let mut states = systemd::each(&all, &OF_SERVICES).await?.into_iter();
+    // Read when the first one sleeps.
+    let lists = LazyCell::new(QueueLists::read);
     let sleeper = |(control, services): (&PathBuf, &Vec<&str>)| {
         let states: Vec<_> = states.by_ref().take(services.len()).collect();
         let (unit, state) = services
@@ -90,7 +93,7 @@ pub async fn find(proxies: &[NamedProxy]) -> Result<Vec<Option<Sleeper>>, System
             .find(|(_, state)| serves(state))?;
         let kind = sleeps(&state)?;
         let listeners = listeners_of(&sockets, unit, control);
-        Some(sleeper_of(unit, kind, &state, control, listeners))
+        Some(sleeper_of(unit, kind, &state, control, listeners, &lists))
     };
     Ok(controls.iter().zip(&services).map(sleeper).collect())
 }
@@ -151,6 +154,7 @@ fn sleeper_of(
     state: &UnitProperties,
     control: &Path,
     listeners: Vec<String>,
+    lists: &QueueLists,
 ) -> Sleeper {
     let keeps_none = ["", "0"].contains(&state.get("NFileDescriptorStore"));
     Sleeper {
@@ -160,7 +164,7 @@ fn sleeper_of(
         result: state.get("Result").to_owned(),
         left: LeftState::read(&FilePlaces::of(state, control)),
         open: keeps_none.then_some(0),
-        queued: queued::waiting(&listeners),
+        queued: lists.waiting(&listeners),
         listeners: listeners.into_iter().map(listener).collect(),
     }
 }
@@ -250,7 +254,16 @@ mod tests {
         let open = |store: &str| {
             let state = unit(&format!("NFileDescriptorStore={store}\nResult=success"));
             let control = Path::new("/nonexistent/control");
-            sleeper_of("a.service", SleepKind::Asleep, &state, control, Vec::new()).open
+            let lists = QueueLists::read();
+            sleeper_of(
+                "a.service",
+                SleepKind::Asleep,
+                &state,
+                control,
+                Vec::new(),
+                &lists,
+            )
+            .open
         };
         assert_eq!([open("0"), open(""), open("13")], [Some(0), Some(0), None]);
     }
