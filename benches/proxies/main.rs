@@ -5,7 +5,7 @@
 //! cargo bench --bench proxies -- --quick --only bulk-1
 //! ```
 //!
-//! - [`options`] say what a run consists of, [`run`] goes round after round;
+//! - [`options`] say what a run consists of, [`run`] goes round after round in the order of [`pairs`];
 //! - [`candidates`] are who takes part, [`peers`] how the others are configured, [`copy`] is one of
 //!   them, [`program`] starts and ends them all;
 //! - [`columns`] are the figures and the goals;
@@ -13,7 +13,7 @@
 //!   they say it in HTTP, [`poll`] what they are made of;
 //! - [`network`] is where a measurement takes place; [`window`] is the time that counts, [`cpu`] and [`memory`]
 //!   are what a proxy uses, and [`control`] asks it whether its clients are detached;
-//! - [`results`] are medians and ratios, [`table`] and [`plot`] show them, [`machine`] says where
+//! - [`results`] are medians and ratios, [`significance`] tells a difference from chance, [`table`] and [`plot`] show them, [`machine`] says where
 //!   they come from, [`document`] puts it all into `doc/`.
 //!
 //! Service and proxy are processes of their own; the clients are one thread of this one. Started
@@ -41,6 +41,7 @@ mod machine;
 mod memory;
 mod network;
 mod options;
+mod pairs;
 mod pattern;
 mod peers;
 mod plot;
@@ -48,6 +49,7 @@ mod poll;
 mod program;
 mod results;
 mod run;
+mod significance;
 mod table;
 mod upstream;
 mod window;

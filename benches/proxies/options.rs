@@ -15,7 +15,7 @@ use crate::pattern::Protocol;
 #[command(name = "proxies")]
 pub struct Options {
     /// Measure everything so often, and take the medians
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 9)]
     pub rounds: usize,
     /// Measure each for so long
     #[arg(long, value_name = "S", default_value_t = 2.0)]

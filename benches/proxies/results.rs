@@ -4,6 +4,7 @@ use crate::candidates::Candidate;
 use crate::columns::{Column, Metric};
 use crate::options::Plan;
 use crate::run::Measured;
+use crate::significance::chance;
 
 /// The figures of a run.
 pub struct Results {
@@ -13,10 +14,27 @@ pub struct Results {
     pub candidates: Vec<Candidate>,
     /// For each column and candidate what each round gave.
     cells: Vec<Vec<Vec<Measured>>>,
+    /// For each column and candidate the pairs of our proxy with it.
+    pairs: Vec<Vec<Vec<Pair>>>,
     /// What went wrong.
     pub failures: Vec<String>,
     /// What has to be said.
     pub remarks: Vec<String>,
+}
+
+/// What two candidates gave right after each other.
+struct Pair {
+    ours: Vec<Option<f64>>,
+    other: Vec<Option<f64>>,
+}
+
+/// How our proxy compares with another candidate, by their pairs.
+#[derive(Clone, Copy, Debug)]
+pub struct Comparison {
+    /// The median of the pairs' ratios: above 1 is better.
+    pub ratio: f64,
+    /// The probability that two equal candidates differ as much. `None` when no pair differs.
+    pub chance: Option<f64>,
 }
 
 impl Results {
@@ -26,13 +44,36 @@ impl Results {
             columns: plan.columns.clone(),
             candidates: plan.candidates.clone(),
             cells: vec![vec![Vec::new(); plan.candidates.len()]; plan.columns.len()],
+            pairs: plan
+                .columns
+                .iter()
+                .map(|_| plan.candidates.iter().map(|_| Vec::new()).collect())
+                .collect(),
             failures: Vec::new(),
             remarks: Vec::new(),
         }
     }
 
-    /// Adds what a measurement gave.
-    pub fn add(&mut self, column: usize, candidate: usize, measured: Result<Measured, String>) {
+    /// Adds what a group of candidates gave, one right after the other.
+    pub fn add(&mut self, column: usize, group: Vec<(usize, Result<Measured, String>)>) {
+        let ours = self.columns[column].ours();
+        let is_ours = |who: usize| self.candidates[who] == ours;
+        let values =
+            |measured: &Result<Measured, String>| Some(measured.as_ref().ok()?.values.clone());
+        let ours = group.iter().find(|(who, _)| is_ours(*who));
+        if let Some(ours) = ours.and_then(|(_, measured)| values(measured)) {
+            for (who, measured) in group.iter().filter(|(who, _)| !is_ours(*who)) {
+                let other = values(measured);
+                let ours = ours.clone();
+                self.pairs[column][*who].extend(other.map(|other| Pair { ours, other }));
+            }
+        }
+        for (who, measured) in group {
+            self.add_one(column, who, measured);
+        }
+    }
+
+    fn add_one(&mut self, column: usize, candidate: usize, measured: Result<Measured, String>) {
         let of = format!(
             "{}, {}",
             self.columns[column].title,
@@ -92,6 +133,24 @@ impl Results {
         let value = self.median(column, candidate, metric)?;
         // Direct handover needs no CPU for bulk at all.
         Some(self.columns[column].metrics[metric].ratio(value, best)).filter(|it| it.is_finite())
+    }
+
+    /// Our proxy beside another candidate that was measured next to it.
+    pub fn comparison(&self, column: usize, other: Candidate, metric: usize) -> Option<Comparison> {
+        let who = self.candidates.iter().position(|it| *it == other)?;
+        let value = |values: &[Option<f64>]| values.get(metric).copied().flatten();
+        let ratio = |pair: &Pair| {
+            let (ours, other) = (value(&pair.ours)?, value(&pair.other)?);
+            Some(self.columns[column].metrics[metric].ratio(ours, other))
+        };
+        let pairs = self.pairs[column][who].iter();
+        let ratios: Vec<f64> = pairs
+            .filter_map(ratio)
+            .filter(|it| it.is_finite())
+            .collect();
+        let chance = chance(&ratios);
+        let ratio = median(ratios)?;
+        Some(Comparison { ratio, chance })
     }
 
     /// The share of the machine that others used: its median and its most.

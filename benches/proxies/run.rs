@@ -14,6 +14,7 @@ use crate::load::{bulk, connections, idle, requests};
 use crate::memory::Group;
 use crate::network;
 use crate::options::Plan;
+use crate::pairs;
 use crate::program::Running;
 use crate::results::Results;
 use crate::window::Window;
@@ -36,24 +37,38 @@ pub fn run(plan: &Plan) -> Results {
     let mut results = Results::new(plan);
     for round in 0..plan.rounds {
         for (place, column) in plan.columns.iter().enumerate() {
-            for (who, candidate) in plan.candidates.iter().enumerate() {
-                if !column.has(*candidate) {
-                    continue;
-                }
-                let measured = calmly(plan, || measure(plan, column, *candidate, descriptors));
-                eprintln!(
-                    "{}/{} {:12} {:28} {}",
-                    round + 1,
-                    plan.rounds,
-                    column.key,
-                    candidate.name(),
-                    say(column, &measured)
-                );
-                results.add(place, who, measured);
+            let candidates = plan.candidates.iter().enumerate();
+            let (ours, others): (Vec<_>, Vec<_>) = candidates
+                .filter(|(_, candidate)| column.has(**candidate))
+                .map(|(who, _)| who)
+                .partition(|&who| plan.candidates[who] == column.ours());
+            for group in pairs::groups(ours.first().copied(), &others, round) {
+                let measure_one = |who: usize| {
+                    let candidate = plan.candidates[who];
+                    let measured = calmly(plan, || measure(plan, column, candidate, descriptors));
+                    report((round, plan.rounds), column, candidate, &measured);
+                    (who, measured)
+                };
+                results.add(place, group.into_iter().map(measure_one).collect());
             }
         }
     }
     results
+}
+
+fn report(
+    (round, rounds): (usize, usize),
+    column: &Column,
+    candidate: Candidate,
+    measured: &Result<Measured, String>,
+) {
+    eprintln!(
+        "{}/{rounds} {:12} {:28} {}",
+        round + 1,
+        column.key,
+        candidate.name(),
+        say(column, measured)
+    );
 }
 
 /// What one measurement gave.

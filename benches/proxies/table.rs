@@ -26,7 +26,7 @@ pub fn draw(results: &Results) -> String {
 /// What we want to reach, and what was reached: our proxy against the best peer, and one of ours
 /// against another one or no proxy at all.
 fn goals(results: &Results) -> String {
-    let head = ["", "ours", "against", "", "ratio", "goal", ""];
+    let head = ["", "ours", "against", "", "ratio", "p", "goal", ""];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for (place, column) in results.columns.iter().enumerate() {
         for (at, metric) in column.metrics.iter().enumerate() {
@@ -60,7 +60,12 @@ fn goal(
     let value = results.median_of(place, ours, at)?;
     let column = &results.columns[place];
     let metric = &column.metrics[at];
-    let ratio = other.map(|(_, other)| metric.ratio(value, other));
+    let paired = other.filter(|_| ours == column.ours());
+    let paired = paired.and_then(|(who, _)| results.comparison(place, who, at));
+    let ratio = match paired {
+        Some(paired) => Some(paired.ratio),
+        None => other.map(|(_, other)| metric.ratio(value, other)),
+    };
     let which = match ours {
         Candidate::Handover => "Handover. ",
         Candidate::Detaching => "Detached. ",
@@ -72,6 +77,7 @@ fn goal(
         other.map(|(who, _)| who.name()).unwrap_or_default(),
         number(other.map(|(_, value)| value), metric.digits),
         number(ratio, 2),
+        number(paired.and_then(|it| it.chance), 3),
         format!("{goal:.2}"),
         match ratio {
             Some(ratio) if ratio >= goal => "reached".to_owned(),

@@ -1,0 +1,126 @@
+//! The parts of the benchmark that only compute: the benchmark itself has no test harness.
+
+#[path = "../benches/proxies/pairs.rs"]
+mod pairs;
+#[path = "../benches/proxies/significance.rs"]
+mod significance;
+
+use pairs::groups;
+use significance::chance;
+
+const OURS: usize = 100;
+
+/// The pairs of ours and another one, and whether ours came first.
+fn pairs_of(round: usize, others: &[usize]) -> Vec<(usize, bool)> {
+    let groups = groups(Some(OURS), others, round);
+    let mut pairs: Vec<_> = groups
+        .iter()
+        .flat_map(|group| group.windows(2))
+        .map(|two| match two[0] == OURS {
+            true => (two[1], true),
+            false => (two[0], false),
+        })
+        .collect();
+    pairs.sort_unstable();
+    pairs
+}
+
+#[test]
+fn every_other_candidate_is_right_beside_ours_once_a_round() {
+    for count in 0..9 {
+        let others: Vec<usize> = (0..count).collect();
+        for round in 0..4 {
+            let paired: Vec<_> = pairs_of(round, &others)
+                .into_iter()
+                .map(|it| it.0)
+                .collect();
+            assert_eq!(paired, others, "round {round}");
+        }
+    }
+}
+
+#[test]
+fn in_two_rounds_each_of_a_pair_is_the_first_one_once() {
+    for count in 1..9 {
+        let others: Vec<usize> = (0..count).collect();
+        let first = pairs_of(0, &others);
+        let second = pairs_of(1, &others);
+        for (one, other) in first.into_iter().zip(second) {
+            assert_eq!((one.0, one.1), (other.0, !other.1));
+        }
+    }
+}
+
+#[test]
+fn ours_is_measured_without_others_and_others_without_ours() {
+    assert_eq!(groups(Some(OURS), &[], 0), [[OURS]]);
+    assert_eq!(groups(None, &[1, 2, 3], 0).concat(), [1, 2, 3]);
+    assert_eq!(groups(None, &[1, 2, 3], 1).concat(), [3, 2, 1]);
+    assert!(groups(None, &[], 0).is_empty());
+}
+
+/// The same by trying all signs of the differences.
+fn by_trying_all_signs(ratios: &[f64]) -> f64 {
+    let sizes: Vec<f64> = ratios.iter().map(|ratio| ratio.ln().abs()).collect();
+    let rank = |size: f64| {
+        let below = sizes.iter().filter(|it| **it < size).count();
+        let equal = sizes.iter().filter(|it| **it == size).count();
+        2 * below + equal + 1
+    };
+    let sum = |is_better: &dyn Fn(usize) -> bool| -> usize {
+        let better = (0..sizes.len()).filter(|place| is_better(*place));
+        better.map(|place| rank(sizes[place])).sum()
+    };
+    let seen = sum(&|place| ratios[place] > 1.0);
+    let all = 1_u32 << ratios.len();
+    let sums: Vec<usize> = (0..all)
+        .map(|signs| sum(&|place| signs >> place & 1 == 1))
+        .collect();
+    let at_most = sums.iter().filter(|it| **it <= seen).count();
+    let at_least = sums.iter().filter(|it| **it >= seen).count();
+    (2.0 * at_most.min(at_least) as f64 / f64::from(all)).min(1.0)
+}
+
+#[test]
+fn the_probability_is_that_of_all_signs() {
+    // Every pattern of signs of seven pairs, with ties and without.
+    for sizes in [
+        [1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7],
+        [1.25, 1.25, 1.25, 1.5, 2.0, 2.0, 4.0],
+        [2.0; 7],
+    ] {
+        for signs in 0_u32..128 {
+            let turned = |place: usize, size: f64| match signs >> place & 1 {
+                0 => size,
+                _ => (-size.ln()).exp(),
+            };
+            let ratios: Vec<f64> = sizes
+                .iter()
+                .enumerate()
+                .map(|(place, &size)| turned(place, size))
+                .collect();
+            let found = chance(&ratios).unwrap();
+            let expected = by_trying_all_signs(&ratios);
+            assert!(
+                (found - expected).abs() < 1e-12,
+                "{ratios:?}: {found} {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn nine_pairs_of_one_direction_are_no_chance_and_one_pair_says_nothing() {
+    assert_eq!(chance(&[1.01; 9]), Some(2.0 / 512.0));
+    assert_eq!(chance(&[0.99; 9]), Some(2.0 / 512.0));
+    assert_eq!(chance(&[3.0]), Some(1.0));
+}
+
+#[test]
+fn pairs_without_a_difference_or_without_a_ratio_do_not_count() {
+    assert_eq!(chance(&[]), None);
+    assert_eq!(chance(&[1.0, 1.0]), None);
+    let some = [1.1, 1.2, 0.7, 1.3];
+    let with_more = [1.1, 1.0, 1.2, f64::INFINITY, 0.7, f64::NAN, 1.3, 0.0];
+    assert_eq!(chance(&with_more), chance(&some));
+}
