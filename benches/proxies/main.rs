@@ -92,6 +92,10 @@ fn listener() -> io::Result<TcpListener> {
 
 /// Measures, and shows the results.
 fn compare(options: &Options) -> ExitCode {
+    if let Err(what) = network::check(options.congestion.as_deref()) {
+        eprintln!("{what}");
+        return ExitCode::FAILURE;
+    }
     let plans = options.plans();
     let missing = missing(&plans);
     if !missing.is_empty() {

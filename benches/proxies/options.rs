@@ -32,6 +32,9 @@ pub struct Options {
     /// Leave this peer away; repeatable
     #[arg(long, value_name = "PEER", value_parser = families())]
     pub without: Vec<String>,
+    /// Use this congestion control for all connections, instead of the machine's default
+    #[arg(long, value_name = "NAME", value_parser = ["cubic", "bbr"])]
+    pub congestion: Option<String>,
     /// Measure another build of disnix-tcp-proxy as one of the peers
     #[arg(long, value_name = "PROGRAM")]
     pub compare_with: Option<PathBuf>,
@@ -57,6 +60,8 @@ pub struct Plan {
     pub length: Duration,
     /// How often at most, while the machine is not ours.
     pub tries: usize,
+    /// The congestion control of all connections; `None`: as on the machine.
+    pub congestion: Option<String>,
     /// How many idle connections are held.
     pub idle: usize,
     /// What is measured.
@@ -93,6 +98,7 @@ impl Options {
             rounds: self.rounds.max(1),
             length: Duration::from_secs_f64(self.seconds.clamp(0.01, 600.0)),
             tries: self.tries.max(1),
+            congestion: self.congestion.clone(),
             idle: IDLE,
             columns,
             candidates,

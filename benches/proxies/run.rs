@@ -124,7 +124,7 @@ fn measure(
         false => None,
     };
     let room = ROOM.min(descriptors / 2);
-    network::enter().map_err(|error| format!("a network: {error}"))?;
+    network::enter(plan.congestion.as_deref()).map_err(|error| format!("a network: {error}"))?;
     let upstream = Upstream::start(column.protocol)?;
     if column.load == Load::Idle {
         let possible = plan.idle.min(descriptors / candidate.descriptors());
