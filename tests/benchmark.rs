@@ -2,10 +2,15 @@
 
 #[path = "../benches/proxies/pairs.rs"]
 mod pairs;
+#[path = "../benches/proxies/schedule.rs"]
+mod schedule;
 #[path = "../benches/proxies/significance.rs"]
 mod significance;
 
+use std::time::Duration;
+
 use pairs::groups;
+use schedule::Schedule;
 use significance::chance;
 
 const OURS: usize = 100;
@@ -123,4 +128,16 @@ fn pairs_without_a_difference_or_without_a_ratio_do_not_count() {
     let some = [1.1, 1.2, 0.7, 1.3];
     let with_more = [1.1, 1.0, 1.2, f64::INFINITY, 0.7, f64::NAN, 1.3, 0.0];
     assert_eq!(chance(&with_more), chance(&some));
+}
+
+#[test]
+fn each_request_is_due_at_its_time_also_when_it_is_sent_late() {
+    let mut schedule = Schedule::new(1000.0);
+    let mut taken = Vec::new();
+    for now in [0, 1, 1, 7, 7, 8].map(Duration::from_millis) {
+        taken.extend(std::iter::from_fn(|| schedule.take(now)));
+        assert!(schedule.next() > now);
+    }
+    let expected: Vec<_> = (0..9).map(Duration::from_millis).collect();
+    assert_eq!(taken, expected);
 }

@@ -14,6 +14,8 @@ pub enum Load {
     Requests(usize),
     /// Open connections for one request each, so many at a time.
     Connections(usize),
+    /// Ask on 50 connections at so many percent of the rate that the best peer reaches with them.
+    Paced(u32),
     /// Hold idle connections.
     Idle,
 }
@@ -110,6 +112,23 @@ const HTTP: &[Metric] = &[
     less("p99 µs", 0, None),
 ];
 
+const PACED: &[Metric] = &[
+    less("p50 µs", 0, Some(1.0)),
+    less("p99 µs", 0, Some(1.0)),
+    less("p99.9 µs", 0, Some(1.0)),
+];
+
+const fn paced(key: &'static str, title: &'static str, percent: u32) -> Column {
+    Column {
+        key,
+        title,
+        load: Load::Paced(percent),
+        protocol: Protocol::Plain,
+        pinned: false,
+        metrics: PACED,
+    }
+}
+
 /// Everything that is measured.
 pub const ALL: &[Column] = &[
     Column {
@@ -144,6 +163,9 @@ pub const ALL: &[Column] = &[
         pinned: false,
         metrics: REQUESTS,
     },
+    paced("rate-25", "At 25 % of the best rate", 25),
+    paced("rate-50", "At 50 % of the best rate", 50),
+    paced("rate-75", "At 75 % of the best rate", 75),
     Column {
         key: "latency",
         title: "One request/reply connection, everything on one CPU",
@@ -248,6 +270,12 @@ impl Column {
                     1 => vec![p50],
                     _ => vec![Some(units / seen.seconds), each, p50, p99],
                 }
+            }
+            Load::Paced(_) => {
+                seen.times.sort_unstable();
+                [0.5, 0.99, 0.999]
+                    .map(|part| quantile(&seen.times, part))
+                    .to_vec()
             }
             Load::Idle => Vec::new(),
         }

@@ -9,7 +9,7 @@
 //! - [`candidates`] are who takes part, [`peers`] how the others are configured, [`copy`] is one of
 //!   them, [`program`] starts and ends them all;
 //! - [`columns`] are the figures and the goals;
-//! - [`load`] are the clients, [`upstream`] is the service, [`pattern`] what they say, [`http`] how
+//! - [`load`] are the clients, some of them in the order of a [`schedule`], [`upstream`] is the service, [`pattern`] what they say, [`http`] how
 //!   they say it in HTTP, [`poll`] what they are made of;
 //! - [`network`] is where a measurement takes place; [`window`] is the time that counts, [`cpu`] and [`memory`]
 //!   are what a proxy uses, and [`control`] asks it whether its clients are detached;
@@ -49,6 +49,7 @@ mod poll;
 mod program;
 mod results;
 mod run;
+mod schedule;
 mod significance;
 mod table;
 mod upstream;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{Timespec, epoll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -40,16 +40,54 @@ impl Poll {
 
     /// Waits until a socket is ready. None is after `longest`.
     pub fn wait(&self, ready: &mut Ready, longest: Option<Duration>) -> io::Result<()> {
-        let longest = longest.map(|time| Timespec {
-            tv_sec: time.as_secs() as i64,
-            tv_nsec: time.subsec_nanos().into(),
-        });
+        let longest = longest.map(timespec);
         ready.0.clear();
         match epoll::wait(&self.0, spare_capacity(&mut ready.0), longest.as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
+}
+
+impl Poll {
+    /// The same with a timeout to the nanosecond: epoll_wait(2) has one in milliseconds.
+    pub fn wait_precisely(&self, ready: &mut Ready, longest: Duration) -> io::Result<()> {
+        let mut watched = [PollFd::new(&self.0, PollFlags::IN)];
+        match poll(&mut watched, Some(&timespec(longest))) {
+            Ok(_) | Err(Errno::INTR) => self.wait(ready, Some(Duration::ZERO)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: time.as_secs() as i64,
+        tv_nsec: time.subsec_nanos().into(),
+    }
+}
+
+/// The timers of this thread end when they are due, until this is dropped; else the kernel may let them wait
+/// for 50 µs. Programs that are started meanwhile would have such timers, too.
+pub struct PreciseTimers(());
+
+impl PreciseTimers {
+    /// From now on.
+    pub fn enter() -> Self {
+        set_timer_slack(1);
+        Self(())
+    }
+}
+
+impl Drop for PreciseTimers {
+    fn drop(&mut self) {
+        set_timer_slack(0); // as it was at the start
+    }
+}
+
+fn set_timer_slack(nanoseconds: libc::c_ulong) {
+    // SAFETY: the kernel reads two integers, and changes nothing but the timers of this thread.
+    unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, nanoseconds) };
 }
 
 /// The sockets that are ready.

@@ -1,8 +1,9 @@
 //! All that was measured: medians, and ratios to the best peer.
 
 use crate::candidates::Candidate;
-use crate::columns::{Column, Metric};
+use crate::columns::{Column, Load, Metric};
 use crate::options::Plan;
+use crate::pattern::Protocol;
 use crate::run::Measured;
 use crate::significance::chance;
 
@@ -125,6 +126,15 @@ impl Results {
                     best
                 }
             })
+    }
+
+    /// The most requests a second that a peer has reached with so many plain connections, by now.
+    pub fn best_rate(&self, connections: usize) -> Option<f64> {
+        let is_it = |column: &Column| {
+            column.load == Load::Requests(connections) && column.protocol == Protocol::Plain
+        };
+        let column = self.columns.iter().position(is_it)?;
+        Some(self.best_peer(column, 0)?.1)
     }
 
     /// The median against the best peer's: above 1 is better.

@@ -10,7 +10,7 @@ use crate::columns::{Column, Load};
 use crate::control;
 use crate::cpu::{Busy, OneProcessor, Tree};
 use crate::figure::count;
-use crate::load::{bulk, connections, idle, requests};
+use crate::load::{bulk, connections, idle, paced, requests};
 use crate::memory::Group;
 use crate::network;
 use crate::options::Plan;
@@ -21,6 +21,8 @@ use crate::window::Window;
 
 /// The most connections that every proxy is configured for, if there are descriptors for them.
 const ROOM: usize = 16_384;
+/// The connections of requests at a rate.
+const PACED: usize = 50;
 /// Descriptors that are not for connections.
 const DESCRIPTORS_RESERVED: usize = 1_500;
 
@@ -35,8 +37,12 @@ pub fn run(plan: &Plan) -> Results {
     let descriptors = usize::try_from(raise_descriptor_limit()).unwrap_or(usize::MAX);
     let descriptors = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
     let mut results = Results::new(plan);
+    let mut best_rate = None;
     for round in 0..plan.rounds {
         for (place, column) in plan.columns.iter().enumerate() {
+            // All rounds have the same rate.
+            best_rate = best_rate.or_else(|| results.best_rate(PACED));
+            let measure = |candidate| measure(plan, column, candidate, (descriptors, best_rate));
             let candidates = plan.candidates.iter().enumerate();
             let (ours, others): (Vec<_>, Vec<_>) = candidates
                 .filter(|(_, candidate)| column.has(**candidate))
@@ -45,7 +51,7 @@ pub fn run(plan: &Plan) -> Results {
             for group in pairs::groups(ours.first().copied(), &others, round) {
                 let measure_one = |who: usize| {
                     let candidate = plan.candidates[who];
-                    let measured = calmly(plan, || measure(plan, column, candidate, descriptors));
+                    let measured = calmly(plan, || measure(candidate));
                     report((round, plan.rounds), column, candidate, &measured);
                     (who, measured)
                 };
@@ -117,7 +123,7 @@ fn measure(
     plan: &Plan,
     column: &Column,
     candidate: Candidate,
-    descriptors: usize,
+    (descriptors, best_rate): (usize, Option<f64>),
 ) -> Result<Measured, String> {
     let _one = match column.pinned {
         true => Some(OneProcessor::enter()?),
@@ -148,6 +154,10 @@ fn measure(
         Load::Bulk(streams) => bulk::run(to, streams, window)?,
         Load::Connections(at_a_time) => connections::run(to, at_a_time, window)?,
         Load::Requests(count) => requests::run(to, count, window)?,
+        Load::Paced(percent) => {
+            let best = best_rate.ok_or("the best rate is unknown: measure requests-50, too")?;
+            paced::run(to, PACED, best * f64::from(percent) / 100.0, window)?
+        }
         Load::Idle => return Err("an idle connection is no load".to_owned()),
     };
     Ok(Measured {

@@ -17,6 +17,7 @@ use crate::window::Seen;
 pub mod bulk;
 pub mod connections;
 pub mod idle;
+pub mod paced;
 pub mod requests;
 
 /// When nothing at all has happened for so long, it hangs.
