@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use socket2::{Domain, Socket as Socket2, Type};
 
 use crate::control;
+use crate::load::tool::Tool;
 use crate::load::{Destination, when};
 use crate::memory::Group;
 use crate::pattern::Protocol;
@@ -220,7 +221,10 @@ impl Candidate {
         let mut running = Running::start(&program, socket, group, |directory| {
             self.arguments(directory, port, upstream, connections)
         })?;
-        running.wait_until_it_serves(upstream.through(port))?;
+        match upstream.is_ours {
+            true => running.wait_until_it_serves(upstream.through(port))?,
+            false => running.wait_until_it_listens(port)?,
+        }
         Ok(Some((running, port)))
     }
 
@@ -292,6 +296,8 @@ pub struct Upstream {
     pub at: Destination,
     /// Where clients are handed over to it.
     queue: PathBuf,
+    /// Whether it is that of this benchmark.
+    is_ours: bool,
     _running: Running,
 }
 
@@ -314,6 +320,24 @@ impl Upstream {
         Ok(Self {
             at,
             queue,
+            is_ours: true,
+            _running: running,
+        })
+    }
+
+    /// Starts the service of a tool.
+    pub fn start_for(tool: Tool) -> Result<Self, String> {
+        let port = free_port()?;
+        let arguments = |directory: &Path| tool.serve(directory, port);
+        let mut running = Running::start(&tool.service()?, Socket::Own, None, arguments)?;
+        running.wait_until_it_listens(port)?;
+        Ok(Self {
+            at: Destination {
+                port,
+                protocol: Protocol::Plain,
+            },
+            queue: PathBuf::new(),
+            is_ours: false,
             _running: running,
         })
     }

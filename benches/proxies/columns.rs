@@ -2,6 +2,8 @@
 
 use crate::candidates::Candidate;
 use crate::load::idle::Held;
+use crate::load::tool::Tool;
+use crate::outputs::Output;
 use crate::pattern::Protocol;
 use crate::window::Seen;
 
@@ -16,6 +18,8 @@ pub enum Load {
     Connections(usize),
     /// Ask on 50 connections at so many percent of the rate that the best peer reaches with them.
     Paced(u32),
+    /// What a tool of users does.
+    Tool(Tool),
     /// Hold idle connections.
     Idle,
 }
@@ -129,6 +133,36 @@ const fn paced(key: &'static str, title: &'static str, percent: u32) -> Column {
     }
 }
 
+const fn tool(
+    key: &'static str,
+    title: &'static str,
+    tool: Tool,
+    metrics: &'static [Metric],
+) -> Column {
+    Column {
+        key,
+        title,
+        load: Load::Tool(tool),
+        protocol: Protocol::Plain,
+        pinned: false,
+        metrics,
+    }
+}
+
+const TOOL_BULK: &[Metric] = &[more("Gbit/s", 1, 1.05), less("CPU s/GiB", 3, Some(1.0))];
+
+const TOOL_REQUESTS: &[Metric] = &[
+    more("requests/s", 0, 1.0),
+    less("CPU µs each", 2, Some(1.05)),
+    less("p50 µs", 0, None),
+    less("p99 µs", 0, None),
+];
+
+const TOOL_CONNECTIONS: &[Metric] = &[
+    more("connections/s", 0, 1.05),
+    less("CPU µs each", 1, Some(1.05)),
+];
+
 /// Everything that is measured.
 pub const ALL: &[Column] = &[
     Column {
@@ -185,6 +219,26 @@ pub const ALL: &[Column] = &[
             less("CPU µs each", 1, Some(1.05)),
         ],
     },
+    tool("iperf3-1", "iperf3, 1 stream", Tool::Iperf3(1), TOOL_BULK),
+    tool("iperf3-8", "iperf3, 8 streams", Tool::Iperf3(8), TOOL_BULK),
+    tool(
+        "wrk-50",
+        "wrk, 50 connections",
+        Tool::Wrk(50),
+        TOOL_REQUESTS,
+    ),
+    tool(
+        "wrk-500",
+        "wrk, 500 connections",
+        Tool::Wrk(500),
+        TOOL_REQUESTS,
+    ),
+    tool(
+        "wrk-new",
+        "wrk, new connections, the service closes",
+        Tool::WrkClosing(64),
+        TOOL_CONNECTIONS,
+    ),
     Column {
         key: "memory",
         title: "Memory of an idle connection",
@@ -239,6 +293,8 @@ impl Column {
             Candidate::Requests => is_http,
             Candidate::Detaching => is_http && is_idle,
             Candidate::Nobody => !is_idle,
+            // Only our service takes clients over.
+            Candidate::Handover if matches!(self.load, Load::Tool(_)) => false,
             _ => !is_http,
         }
     }
@@ -277,7 +333,20 @@ impl Column {
                     .map(|part| quantile(&seen.times, part))
                     .to_vec()
             }
-            Load::Idle => Vec::new(),
+            Load::Tool(_) | Load::Idle => Vec::new(),
+        }
+    }
+
+    /// The figures of a tool.
+    pub fn of_tool(&self, seen: &Seen, output: &Output, proxy: bool) -> Vec<Option<f64>> {
+        let cpu =
+            |unit: f64| (proxy && seen.units > 0).then(|| seen.cpu / (seen.units as f64 / unit));
+        match output.times {
+            None => vec![Some(output.rate * 8.0 / 1e9), cpu(f64::from(1 << 30))],
+            Some([p50, p99]) => {
+                let all = [Some(output.rate), cpu(1e6), Some(p50), Some(p99)];
+                all[..self.metrics.len()].to_vec()
+            }
         }
     }
 

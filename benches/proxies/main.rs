@@ -41,6 +41,7 @@ mod machine;
 mod memory;
 mod network;
 mod options;
+mod outputs;
 mod pairs;
 mod pattern;
 mod peers;
@@ -134,6 +135,11 @@ fn compare(options: &Options) -> ExitCode {
 fn missing(plans: &[Plan]) -> Vec<String> {
     let mut missing = Vec::new();
     for plan in plans {
+        for what in plan.missing_tools() {
+            if !missing.contains(&what) {
+                missing.push(what);
+            }
+        }
         for candidate in &plan.candidates {
             match candidate.check(plan.protocol) {
                 Err(what) if !missing.contains(&what) => missing.push(what),

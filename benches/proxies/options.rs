@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::candidates::{self, Candidate};
-use crate::columns::{self, Column};
+use crate::columns::{self, Column, Load};
 use crate::pattern::Protocol;
 
 /// Measure disnix-tcp-proxy beside its peers.
@@ -118,15 +118,27 @@ impl Options {
 }
 
 impl Plan {
+    /// What to do to have all tools and their services.
+    pub fn missing_tools(&self) -> Vec<String> {
+        let tools = self.columns.iter().filter_map(|column| match column.load {
+            Load::Tool(tool) => Some(tool),
+            _ => None,
+        });
+        let programs = tools.flat_map(|tool| [tool.program(), tool.service()]);
+        programs.filter_map(Result::err).collect()
+    }
+
     /// Enough to see that the benchmark itself works: what `cargo test --benches` does, on any
     /// machine.
     fn smallest(self) -> Self {
         let ours = |candidate: &Candidate| ["ours", "copy", "nobody"].contains(&candidate.family());
+        let own = |column: &Column| !matches!(column.load, Load::Tool(_));
         Self {
             rounds: 1,
             length: Duration::from_millis(50),
             tries: 1,
             idle: 100,
+            columns: self.columns.into_iter().filter(own).collect(),
             candidates: self.candidates.into_iter().filter(ours).collect(),
             ..self
         }

@@ -15,6 +15,9 @@ const HAPROXY_PIPES: usize = 512;
 const HAPROXY_PIPE_SIZE: usize = 256 * 1024;
 const HAPROXY_BUFFER_SIZE: usize = 64 * 1024;
 
+/// Bytes that the service replies.
+const SERVICE_BODY: usize = 512;
+
 /// Requests on one connection.
 const ENDLESS: usize = 1_000_000_000;
 
@@ -161,6 +164,37 @@ http {{
             proxy_pass http://service;
             proxy_http_version 1.1;
             proxy_set_header Connection \"\";
+        }}
+    }}
+}}
+"
+    );
+    nginx_with(directory, &text)
+}
+
+/// nginx as the service: it answers each request itself.
+pub fn nginx_service(
+    directory: &Path,
+    port: u16,
+    connections: usize,
+) -> Result<Vec<OsString>, String> {
+    let main = nginx_main(1, connections);
+    let body = "x".repeat(SERVICE_BODY);
+    let text = format!(
+        "\
+{main}
+http {{
+    access_log off;
+    keepalive_requests {ENDLESS};
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen {LISTENING_AT}:{port} backlog={BACKLOG};
+        location / {{
+            return 200 {body};
         }}
     }}
 }}

@@ -87,6 +87,21 @@ impl Running {
         self.directory.path()
     }
 
+    /// Waits until clients can connect to it, without a connection: iperf3 would take it for its client.
+    pub fn wait_until_it_listens(&mut self, port: u16) -> Result<(), String> {
+        let until = Instant::now() + PATIENCE;
+        while !is_listening(port) {
+            let ended = self.child.try_wait().map_err(when("wait"))?;
+            if ended.is_some() || Instant::now() > until {
+                let said = fs::read_to_string(self.directory.path().join("said"));
+                let said = said.unwrap_or_default();
+                return Err(format!("it does not listen: {}", said.trim()));
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
     /// Waits until a client is served through it.
     pub fn wait_until_it_serves(&mut self, at: Destination) -> Result<(), String> {
         let until = Instant::now() + PATIENCE;
@@ -130,4 +145,16 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .chain(more.map(PathBuf::from))
         .map(|directory| directory.join(name))
         .find(|path| path.is_file())
+}
+
+/// Whether something listens at the port, in the network of this process (proc_net(5)).
+fn is_listening(port: u16) -> bool {
+    let end = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().any(|path| {
+        let sockets = fs::read_to_string(path).unwrap_or_default();
+        sockets.lines().any(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            fields.len() > 3 && fields[1].ends_with(&end) && fields[3] == "0A"
+        })
+    })
 }

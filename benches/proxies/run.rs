@@ -10,7 +10,7 @@ use crate::columns::{Column, Load};
 use crate::control;
 use crate::cpu::{Busy, OneProcessor, Tree};
 use crate::figure::count;
-use crate::load::{bulk, connections, idle, paced, requests};
+use crate::load::{bulk, connections, idle, paced, requests, tool};
 use crate::memory::Group;
 use crate::network;
 use crate::options::Plan;
@@ -131,7 +131,10 @@ fn measure(
     };
     let room = ROOM.min(descriptors / 2);
     network::enter(plan.congestion.as_deref()).map_err(|error| format!("a network: {error}"))?;
-    let upstream = Upstream::start(column.protocol)?;
+    let upstream = match column.load {
+        Load::Tool(tool) => Upstream::start_for(tool)?,
+        _ => Upstream::start(column.protocol)?,
+    };
     if column.load == Load::Idle {
         let possible = plan.idle.min(descriptors / candidate.descriptors());
         let mut measured = hold(column, candidate, &upstream, room, possible)?;
@@ -157,6 +160,14 @@ fn measure(
         Load::Paced(percent) => {
             let best = best_rate.ok_or("the best rate is unknown: measure requests-50, too")?;
             paced::run(to, PACED, best * f64::from(percent) / 100.0, window)?
+        }
+        Load::Tool(tool) => {
+            let (seen, output) = tool::run(tool, to.port, plan.length, window)?;
+            return Ok(Measured {
+                others: Some(seen.others),
+                values: column.of_tool(&seen, &output, started.is_some()),
+                remark: None,
+            });
         }
         Load::Idle => return Err("an idle connection is no load".to_owned()),
     };

@@ -19,6 +19,7 @@ pub mod connections;
 pub mod idle;
 pub mod paced;
 pub mod requests;
+pub mod tool;
 
 /// When nothing at all has happened for so long, it hangs.
 pub const PATIENCE: Duration = Duration::from_secs(5);
