@@ -16,7 +16,7 @@ use stand_in::{Ended, StandIn, ctl, end, gate, status};
 fn without_a_verb_it_shows_the_status() {
     let proxy = StandIn::new();
     let child = proxy.start(&[]);
-    let lock = json!({ "sinceUSec": 0, "callers": 0, "kept": true, "reason": "upgrade" });
+    let lock = json!({ "sinceUSec": 1_000_000, "callers": 0, "kept": true, "reason": "upgrade" });
     proxy
         .called("GetStatus")
         .reply(status("locked", Some(lock)));
