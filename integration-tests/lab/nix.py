@@ -236,4 +236,6 @@ def _rust():
         "DISNIX_PROXY_EXAMPLE_CARGO_HOME": os.environ.get("CARGO_HOME") or str(Path.home() / ".cargo"),
         "DISNIX_PROXY_EXAMPLE_RUSTUP_HOME": os.environ.get("RUSTUP_HOME") or str(Path.home() / ".rustup"),
         "DISNIX_PROXY_EXAMPLE_CARGO_TARGET": str(prerequisites.target_directory()),
+        # How what is there was compiled (.ci/test).
+        **{name: value for name, value in os.environ.items() if name.startswith("CARGO_PROFILE_RELEASE_")},
     }
