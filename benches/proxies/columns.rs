@@ -16,7 +16,7 @@ pub enum Load {
     Requests(usize),
     /// Open connections for one request each, so many at a time.
     Connections(usize),
-    /// Ask on 50 connections at so many percent of the rate that the best peer reaches with them.
+    /// Ask on 50 connections at this percentage of the rate that the best peer reaches with them.
     Paced(u32),
     /// What a tool of users does.
     Tool(Tool),

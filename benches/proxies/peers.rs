@@ -18,6 +18,10 @@ const HAPROXY_BUFFER_SIZE: usize = 64 * 1024;
 /// Bytes that the service replies.
 const SERVICE_BODY: usize = 512;
 
+/// Where nginx puts files, in its own directory, when it serves HTTP.
+const NGINX_FILES: &str = "client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; \
+     uwsgi_temp_path uwsgi; scgi_temp_path scgi;";
+
 /// Requests on one connection.
 const ENDLESS: usize = 1_000_000_000;
 
@@ -144,11 +148,7 @@ http {{
     tcp_nodelay on;
     keepalive_timeout 1h;
     keepalive_requests {ENDLESS};
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
+    {NGINX_FILES}
     proxy_connect_timeout 1h;
     proxy_read_timeout 1h;
     proxy_send_timeout 1h;
@@ -186,11 +186,7 @@ pub fn nginx_service(
 http {{
     access_log off;
     keepalive_requests {ENDLESS};
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
+    {NGINX_FILES}
     server {{
         listen {LISTENING_AT}:{port} backlog={BACKLOG};
         location / {{

@@ -47,9 +47,7 @@ impl Poll {
             Err(error) => Err(error.into()),
         }
     }
-}
 
-impl Poll {
     /// The same with a timeout to the nanosecond: epoll_wait(2) has one in milliseconds.
     pub fn wait_precisely(&self, ready: &mut Ready, longest: Duration) -> io::Result<()> {
         let mut watched = [PollFd::new(&self.0, PollFlags::IN)];

@@ -220,7 +220,7 @@ def _stretches(points, step):
 
 
 def _round_up(value):
-    """The end of an axis: 1, 2 or 5 and zeros, 4 at least."""
+    """The end of an axis: 1, 2, 4 or 8 and zeros, which four lines divide well; 4 at least."""
     if value <= 4:
         return 4
     unit = 10 ** math.floor(math.log10(value))

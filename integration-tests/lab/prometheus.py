@@ -110,3 +110,14 @@ class Prometheus:
     def wait_for(self, query, value):
         """Waits until a query has this value."""
         wait.until(lambda: self.value(query) == value, f"{query} to be {value}", 60)
+
+
+def watch(test):
+    """Starts the service and the proxy of a test, and a Prometheus that has scraped the proxy when this returns."""
+    test.start_server()
+    test.start_proxy()
+    test.host.systemctl("start", "disnix-tcp-proxy-metrics.socket")
+    server = Prometheus(test.host)
+    test.addCleanup(server.stop)
+    server.wait_for("up", 1)
+    return server

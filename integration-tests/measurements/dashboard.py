@@ -43,12 +43,7 @@ class _Visitors:
 @only_on("257")
 class Dashboard(HostTest):
     def test_the_dashboard_is_drawn(self):
-        self.start_server()
-        self.start_proxy()
-        self.host.systemctl("start", "disnix-tcp-proxy-metrics.socket")
-        server = prometheus.Prometheus(self.host)
-        self.addCleanup(server.stop)
-        server.wait_for("up", 1)
+        server = prometheus.watch(self)
         began = time.time()
         visitors = _Visitors(self.host)
         self._two_minutes()

@@ -51,12 +51,7 @@ class Metrics(HostTest):
 @case.only_on("257")
 class ByPrometheus(HostTest):
     def test_prometheus_has_what_the_proxy_says_and_alerts(self):
-        self.start_server()
-        self.start_proxy()
-        self.host.systemctl("start", "disnix-tcp-proxy-metrics.socket")
-        server = prometheus.Prometheus(self.host)
-        self.addCleanup(server.stop)
-        server.wait_for("up", 1)
+        server = prometheus.watch(self)
         with self.host.client(5001) as client:
             self.assertEqual(client.ask("hello"), "Hello world!")
             server.wait_for("disnix_tcp_proxy_connections_open", self.status()["open"])

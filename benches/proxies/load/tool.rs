@@ -19,11 +19,11 @@ const LOOK: Duration = Duration::from_millis(5);
 /// A tool, and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tool {
-    /// iperf3 receives so many streams from another iperf3.
+    /// iperf3 receives this number of streams from another iperf3.
     Iperf3(usize),
-    /// wrk keeps so many connections alive, before nginx.
+    /// wrk keeps this number of connections alive, before nginx.
     Wrk(usize),
-    /// wrk has so many connections at a time for one request each, which nginx closes.
+    /// wrk has this number of connections at a time, for one request each; nginx closes them.
     WrkClosing(usize),
 }
 
