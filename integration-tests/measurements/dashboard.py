@@ -70,7 +70,9 @@ class Dashboard(HostTest):
         time.sleep(12)
         self.ctl("unlock")
         time.sleep(25)
-        self.host.systemctl("stop", "hello-world-server.socket", "hello-world-server.service")
+        # A stop without a lock would cut the visitors who are connected.
+        self.ctl("lock", "--reason", "the service is away", "--", "systemctl", "stop", "hello-world-server.socket",
+                 "hello-world-server.service")
         time.sleep(8)
         self.host.systemctl("start", "hello-world-server.socket")
         time.sleep(20)
