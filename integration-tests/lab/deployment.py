@@ -14,6 +14,7 @@ from lab.network import NetworkTest
 MODELS = prerequisites.PROJECT / "integration-tests" / "nix" / "models"
 
 PROXY_PORT = 3000
+HEALTH_PORT = 3999
 GREETING = "Hello world!"
 
 # How long the first client stays when the drain waits for it.
@@ -22,6 +23,10 @@ CROWD = 100
 
 
 BROKEN_SERVER = f"import {EXPRESSIONS}/broken-server.nix"
+
+
+# Parameters of a proxy that answers load balancers.
+HEALTH = {"health": str(HEALTH_PORT)}
 
 
 def another_version(number):
@@ -140,6 +145,12 @@ class DeploymentTest(NetworkTest):
             client.quit()
         return answer
 
+    def health(self):
+        """The answer to a load balancer now: 200 OK, or 503 and the reason."""
+        with self.client(HEALTH_PORT) as client:
+            head, _, body = client.send("GET / HTTP/1.0\r\n\r\n").rest().decode().partition("\r\n\r\n")
+        return f"{head.split()[1]} {body.strip()}"
+
     def components(self, target, type):
         """The packages of a type that are active on a host."""
         return self.deployer.components(target, type)
@@ -175,13 +186,14 @@ class DeploymentTest(NetworkTest):
         time.sleep(STAYS)
         self.assertEqual((gate.status["gate"], gate.status["open"]), ("draining", 1))
 
-    def under_load(self, models, greetings):
+    def under_load(self, models, greetings, while_closed=lambda: None):
         """Deploys while clients arrive continuously, a first one is connected, and 100 more arrive when
         the gate is closed. Returns their results."""
         with self.clients(greetings) as (load, held):
             with Watch(self.control()) as gate:
                 deployment = self.deployer.start(models)
                 self.close_the_gate(gate, load)
+            while_closed()
             self.assertTrue(deployment.is_running(), self.deployer.output)
             held.leave()
             succeeded = deployment.wait()

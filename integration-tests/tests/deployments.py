@@ -6,7 +6,7 @@ from dataclasses import replace
 from lab import wait
 from lab.case import heavy, only_on
 from lab.deployment import (
-    BROKEN_SERVER, GREETING, PROCESSES, SYSTEMD, DeploymentTest, Desired, another_version,
+    BROKEN_SERVER, GREETING, HEALTH, HEALTH_PORT, PROCESSES, SYSTEMD, DeploymentTest, Desired, another_version,
 )
 from lab.disnix.deployer import Models
 from lab.gate import Watch
@@ -37,13 +37,24 @@ class _Deployments:
         self.assertEqual(upgrade.answers_since, {GREETING})
 
     @heavy
-    def test_the_route_is_removed_and_added_and_no_client_fails(self):
+    def test_the_route_and_the_address_for_load_balancers_come_and_go_and_no_client_fails(self):
+        # Each deployment replaces the proxy.
         self.deploy(Desired())
-        for has_route in (False, True):
-            self.flavour = replace(self.flavour, has_route=has_route)
-            upgrade = self.under_load(self.models(Desired()), [GREETING])
-            self.assertTrue(upgrade.succeeded, self.deployer.output)
-            self.assertEqual(self.greeting(), GREETING)
+        self._change_the_route(False, HEALTH)
+        self._change_the_route(True, HEALTH, while_closed=self._is_unhealthy)
+        self._change_the_route(False, {})
+        self.assertTrue(self.is_refused(HEALTH_PORT))
+
+    def _change_the_route(self, has_route, proxy, **options):
+        self.flavour = replace(self.flavour, has_route=has_route)
+        upgrade = self.under_load(self.models(Desired(proxy=proxy)), [GREETING], **options)
+        self.assertTrue(upgrade.succeeded, self.deployer.output)
+        self.assertEqual(self.greeting(), GREETING)
+        if proxy:
+            self.assertEqual(self.health(), "200 OK")
+
+    def _is_unhealthy(self):
+        self.assertEqual(self.health(), "503 the proxy is locked, and draining")
 
     @heavy
     def test_of_two_deployers_at_the_same_time_one_succeeds(self):
@@ -110,12 +121,13 @@ class _Deployments:
             self.assertEqual(self.greeting(), OTHER)
 
     def test_after_an_undeployment_the_proxy_is_gone_with_its_socket_when_the_lease_is_over(self):
-        self.deploy(SHORT_LEASE)
+        self.deploy(replace(SHORT_LEASE, proxy={**SHORT_LEASE.proxy, **HEALTH}))
         pid = self.proxy_status()["pid"]
         infrastructure = self.models(Desired()).infrastructure
         self.deployer.deploy(Models(infrastructure))
         wait.until(self.is_refused, "the proxy to be gone")
         self.wait_until_nothing_is_left(pid)
+        self.assertTrue(self.is_refused(HEALTH_PORT))
 
     def test_unlock_succeeds_where_there_is_no_lock_and_no_proxy(self):
         self.deploy(SHORT_LEASE)
@@ -145,13 +157,16 @@ class Systemd(_Deployments, DeploymentTest):
 
     @heavy
     def test_when_the_port_changes_clients_of_the_old_one_are_served_until_the_lease_is_over(self):
-        self.deploy(Desired(proxy={"lease": '"15s"'}))
-        upgrade = self.under_load(self.models(Desired(proxy={"port": OTHER_PORT})), [GREETING])
+        self.deploy(Desired(proxy={"lease": '"15s"', **HEALTH}))
+        upgrade = self.under_load(self.models(Desired(proxy={"port": OTHER_PORT, **HEALTH})), [GREETING])
         self.assertTrue(upgrade.succeeded, self.deployer.output)
         self.assertEqual(self.greeting(OTHER_PORT), GREETING)
         self.assertEqual(self.proxy_status()["target"], f"127.0.0.1:{OTHER_PORT}")
+        # Only the new one answers load balancers.
+        self.assertEqual(self.health(), "200 OK")
         wait.until(self.is_refused, "the proxy on the old port to be gone", 20)
         self.assertEqual(self.greeting(OTHER_PORT), GREETING)
+        self.assertEqual(self.health(), "200 OK")
 
     def stop_the_proxy(self):
         """Its sockets as well, so that nothing starts it."""

@@ -106,8 +106,12 @@ class Variants(ModelTest):
                           f"{SOCKET_ACTIVATED}.distribution-without-proxy.default"):
             for service in set(self.paths(attribute)) & set(NAMES):
                 with self.subTest(f"{attribute}.{service}"):
-                    units = self.build(f"{attribute}.{service}") / "etc/systemd/system"
-                    verify(self, [units], [path.name for path in units.iterdir() if path.suffix != ".d"])
+                    self._verify(self.build(f"{attribute}.{service}"))
+        self._verify(self.build(f"{WITH_PROXY}.systemd.disnix_tcp_proxy", proxy={"health": "127.0.0.1:8081"}))
+
+    def _verify(self, package):
+        units = package / "etc/systemd/system"
+        verify(self, [units], [path.name for path in units.iterdir() if path.suffix != ".d"])
 
 
 class Upgrades(ModelTest):
@@ -243,6 +247,8 @@ class Mistakes(ModelTest):
             ({"proxy": {"lease": "infinity"}}, 'disnix_tcp_proxy: lease is "infinity", but it must be a time span'),
             ({"proxy": {"port": 70000}}, "disnix_tcp_proxy: port is 70000, but it must be a port"),
             ({"proxy": {"requests": "silence"}}, 'disnix_tcp_proxy: requests is "silence", but it must be "lines"'),
+            ({"proxy": {"health": "/run/web"}}, 'disnix_tcp_proxy: health is "/run/web", but it must be a port'),
+            ({"proxy": {"health": "127.0.0.1:3000"}}, "health is 127.0.0.1:3000, but clients arrive at port 3000"),
             ({"proxy": {"instanceName": "a b"}}, 'disnix_tcp_proxy: instanceName is "a b"'),
             ({"route": {"reason": None}}, "hello_world_route: reason is null"),
         ):

@@ -18,6 +18,8 @@ let
     typeOf
     ;
 
+  addresses = import ../module/addresses.nix { inherit lib; };
+
   # Types
 
   type = description: check: { inherit description check; };
@@ -31,6 +33,8 @@ let
   count = type "a whole number, 1 or more" (value: isInt value && value >= 1);
 
   port = type "a port, 1 to 65535" (value: isInt value && value >= 1 && value <= 65535);
+
+  tcpAddress = type "a port, \"IPV4:PORT\" or \"[IPV6]:PORT\"" (value: addresses.parse value ? port);
 
   package = type "a package" (value: isAttrs value && value ? outPath);
 
@@ -201,6 +205,11 @@ let
         description = "End the connection to the server when no request was under way for this time, and keep that of the client. Only with requests.";
         type = timeSpan;
         default = "infinity";
+      };
+      health = {
+        description = "Where a load balancer asks over HTTP whether clients pass. A port alone is that port on every address of the machine.";
+        type = nullOr tcpAddress;
+        default = null;
       };
       lease = {
         description = "How long a proxy that was deactivated while locked keeps its socket open for the next version.";

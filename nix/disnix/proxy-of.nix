@@ -1,11 +1,12 @@
 # A proxy of the models: its parameters, the name of its instance, its directories and its command line.
 # Other services need the path of its control socket.
-{ parameters, options, disnix-proxy-example, stateDir, runtimeDir, processManager ? null }:
+{ lib, parameters, options, disnix-proxy-example, stateDir, runtimeDir, processManager ? null }:
 
 given:
 let
   parameter = parameters.proxy ({ package = disnix-proxy-example; } // given);
   underSystemd = processManager == "systemd";
+  addresses = import ../module/addresses.nix { inherit lib; };
   # The units fix the runtime directory.
   directory = if underSystemd then "/run" else runtimeDir;
 in
@@ -14,9 +15,13 @@ rec {
   instance = "${parameter.instanceName}-${toString parameter.port}";
   control = "${directory}/disnix-tcp-proxy/${instance}/control";
   stateDirectory = "${stateDir}/lib/disnix-tcp-proxy/${instance}";
+  # Where it listens: for clients, for load balancers
+  ports = [ parameter.port ] ++ lib.optional (parameter.health != null) (addresses.parse parameter.health).port;
   program = "${parameter.package}/bin/disnix-tcp-proxy";
 
   arguments =
+    assert lib.assertMsg (!lib.elem parameter.port (lib.tail ports))
+      "disnix_tcp_proxy: health is ${toString parameter.health}, but clients arrive at port ${toString parameter.port}: take another one";
     options {
       connect-timeout = parameter.connectTimeout;
       drain-timeout = parameter.drainTimeout;
@@ -26,6 +31,7 @@ rec {
       connections-max-per-source = parameter.connectionsMaxPerSource;
       stall-timeout = parameter.stallTimeout;
       requests = parameter.requests;
+      health = parameter.health;
       detach-idle = if parameter.requests == null then null else parameter.detachIdle;
     }
     ++ (

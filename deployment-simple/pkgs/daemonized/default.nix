@@ -1,11 +1,11 @@
 { lib, stdenv, daemon, util-linux, writeScript, runCommand, pidFileOf, currentModules }:
 
 # A component for Dysnomia's module `process`: a program in the background. If root starts it, it runs
-# without capabilities, as a user without a name, whose ID the port makes unique on its machine.
+# without capabilities, as a user without a name, whose ID its first port makes unique on its machine.
 { name
 , command
-# Its listening port
-, port
+# Its listening ports
+, ports
 # Directories that it writes to
 , directories ? [ ]
 # A script for Dysnomia's module `wrapper`
@@ -16,10 +16,10 @@ let
   pidFile = pidFileOf name command;
 
   # Above the IDs of administrators, packages and systemd.
-  user = toString (2100000000 + port);
+  user = toString (2100000000 + lib.head ports);
 
   # Listening on a port below 1024 needs a capability.
-  capabilities = lib.optionalString (port < 1024) ",+net_bind_service";
+  capabilities = lib.optionalString (lib.any (port: port < 1024) ports) ",+net_bind_service";
 
   process = writeScript name ''
     #! ${stdenv.shell} -e

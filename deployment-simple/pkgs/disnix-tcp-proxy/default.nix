@@ -4,11 +4,11 @@
 given:
 
 let
-  inherit (proxyOf given) parameter instance control stateDirectory program arguments;
+  inherit (proxyOf given) parameter instance control stateDirectory ports program arguments;
 in
 daemonized {
   name = "disnix-tcp-proxy-${instance}";
-  inherit (parameter) port;
+  inherit ports;
   directories = [ (dirOf control) stateDirectory ];
   command = [ program ] ++ arguments;
   wrapper = processWrapper {

@@ -11,7 +11,7 @@ assert lib.assertMsg (!parameter.enableSystemdSocketActivation)
 
 daemonized {
   name = "hello-world-server";
-  inherit (parameter) port;
+  ports = [ parameter.port ];
   command =
     [ "${parameter.package}/bin/hello-world-server" ]
     ++ options {

@@ -15,7 +15,7 @@ given:
 
 let
   inherit (proxyOf given) parameter instance control stateDirectory program arguments;
-  inherit (parameter) port package;
+  inherit (parameter) port package health;
   underSystemd = processManager == "systemd";
 
   wrapper =
@@ -56,6 +56,31 @@ createManagedProcess (
               '^\[Socket]' 'a ListenStream=${toString port}'
           socket disnix-tcp-proxy-control@.socket "$unit-control.socket" "''${proxy[@]}" "''${instance[@]}" \
               '^SocketGroup=' 's/=.*/=${parameter.operators}/'
+        ''
+        + lib.optionalString (health != null) ''
+          edit "$units/$unit.service.d/50-disnix-tcp-proxy@.service.conf" \
+              "^Sockets=$unit-control" "a Sockets=$unit-health.socket"
+          edit "$units/$unit.socket" '^\[Unit]' "a Wants=$unit-health.socket"
+          cat > "$units/$unit-health.socket" <<EOF
+          [Unit]
+          Description=Load balancers that ask whether clients of disnix-tcp-proxy ${instance} pass
+          Documentation=man:disnix-tcp-proxy(8)
+          # Otherwise it would start a proxy that was stopped.
+          PartOf=$unit.socket
+          # The reason is in the unit of the control socket.
+          Before=$unit-control.socket
+          # Any number of restarts is allowed.
+          StartLimitIntervalSec=0
+
+          [Socket]
+          ListenStream=${toString health}
+          # Allows addresses that the machine does not have yet.
+          FreeBind=yes
+          BindIPv6Only=both
+          FileDescriptorName=health
+          Service=$unit.service
+          TriggerLimitIntervalSec=0
+          EOF
         ''
       );
   }

@@ -3,12 +3,14 @@
 #
 # An upgrade of the proxy itself must not close its listening socket, because clients wait there. So while
 # the gate is locked, `deactivate` stops the service only. The sockets stay open, and a timer removes all
-# units unless the next version is activated first. `activate` adopts an open socket.
+# units unless the next version is activated first. `activate` adopts open sockets.
 set -euo pipefail
 
 component=${0%/bin/wrapper}
 units=$component/etc/systemd/system
 unit=$(basename "$units"/*.service .service)
+sockets=("$units"/*.socket)
+sockets=("${sockets[@]##*/}")
 installed=${systemdTargetDir:-/etc/systemd-mutable/system}
 wanted=$installed/${systemdRootTarget:-dysnomia.target.wants}
 
@@ -20,10 +22,10 @@ module() { @module@ "$1" "$component" systemd-unit; }
 
 is_locked() { [[ $(proxyctl --control @control@ --json status --wake) = *'"gate":"locked"'* ]]; }
 
-# In one transaction: between two, a client of the socket that is left could start the service, which opens
-# the other socket again.
+# In one transaction: between two, a client of a socket that is left could start the service, which opens
+# the other sockets again.
 remove() {
-    systemctl stop "$unit.socket" "$unit-control.socket" "$unit.service"
+    systemctl stop "${sockets[@]}" "$unit.service"
     module deactivate
 }
 
@@ -44,19 +46,30 @@ stop_service_only() {
     systemctl stop "$unit.service"
 }
 
+# Where load balancers ask, of a unit by its path without suffix; nothing if they do not.
+health_of() { grep -s '^ListenStream=' "$1-health.socket" || true; }
+
 # Without the module, which closes the socket when something fails.
 adopt() {
-    local file
+    local file health
     mkdir -p "$wanted"
+    health=$(health_of "$installed/$unit")
+    rm -f "$installed/$unit-health.socket"
     for file in "$units"/*
     do
         ln -sfn "$file" "$installed/"
     done
     ln -sfn "$units/$unit.socket" "$wanted/"
     systemctl daemon-reload
-    systemctl start "$unit-control.socket"
-    # The socket is unchanged; the service is new, and ready before its dependents are activated.
-    systemctl restart "$unit.service" || {
+    # systemd does not open an open socket again at another address.
+    if [ "$health" != "$(health_of "$units/$unit")" ]
+    then
+        systemctl stop "$unit-health.socket" 2>/dev/null || true
+    fi
+    # The socket is unchanged; the service is new, and ready before its dependents are activated. Between two
+    # processes its restart also opens sockets that are not open; while one runs, none can be opened. The start
+    # of the sockets fails if one is still not open.
+    { systemctl restart "$unit.service" && systemctl start "${sockets[@]}"; } || {
         systemctl stop "$unit.service"
         stop_service_only
         return 1
@@ -74,21 +87,6 @@ check_directory() {
     fi
 }
 
-activate() {
-    check_directory || return
-    cancel_retirement
-    if systemctl is-active --quiet "$unit.socket"
-    then
-        adopt
-    else
-        module activate
-        systemctl start "$unit.service" || {
-            remove
-            return 1
-        }
-    fi
-}
-
 # The control sockets of proxies with the same name and another port: if the port changes, the clients that
 # wait at the old proxy are connected to the new one.
 predecessors() {
@@ -100,6 +98,41 @@ predecessors() {
             echo "$directory/control"
         fi
     done
+}
+
+# If the port changes, and the address for load balancers does not, the proxy on the old port gives that up. A mask
+# does it: that proxy would open the socket again, whenever a client starts it.
+take_health() {
+    local control other health
+    health=$(health_of "$units/$unit")
+    for control in $(predecessors)
+    do
+        other=${unit%@instanceName@-@port@}$(basename "$(dirname "$control")")
+        if [ -n "$health" ] && [ "$(health_of "$installed/$other")" = "$health" ]
+        then
+            ln -sfn /dev/null "$installed/$other-health.socket"
+            systemctl daemon-reload
+            systemctl stop "$other-health.socket"
+            # Its process has the socket, too.
+            systemctl try-restart "$other.service"
+        fi
+    done
+}
+
+activate() {
+    check_directory || return
+    cancel_retirement
+    take_health
+    if systemctl is-active --quiet "$unit.socket"
+    then
+        adopt
+    else
+        module activate
+        systemctl start "${sockets[@]}" "$unit.service" || {
+            remove
+            return 1
+        }
+    fi
 }
 
 case "$1" in
