@@ -53,7 +53,7 @@ pub async fn run(proxy: &NamedProxy, options: &LockOptions) -> Result<u8, CtlFai
         }
     };
     let result = hold::release(proxy, &lock, call).await;
-    report(result);
+    report(proxy, result);
     Ok(status)
 }
 
@@ -120,16 +120,16 @@ fn forward(signal: Signal, child: &Child) {
 }
 
 /// Reports whether the gate is open now.
-fn report(result: Result<Status, CtlFailure>) {
+fn report(proxy: &NamedProxy, result: Result<Status, CtlFailure>) {
     match result {
-        Ok(status) => note(describe(&status)),
+        Ok(status) => note(describe(proxy, &status)),
         Err(failure) => note(format_args!(
             "warning: it cannot be told whether the gate is open again: {failure}"
         )),
     }
 }
 
-fn describe(status: &Status) -> String {
+fn describe(proxy: &NamedProxy, status: &Status) -> String {
     let Some(lock) = &status.lock else {
         return "the gate is open again".to_owned();
     };
@@ -139,15 +139,28 @@ fn describe(status: &Status) -> String {
     };
     let reason = lock.reason.as_ref();
     let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
-    format!(
-        "the gate stays closed, kept by {holder}{reason}; `disnix-tcp-proxyctl unlock` opens it for \
-         everybody"
-    )
+    let unlock = proxy.command("unlock");
+    format!("the gate stays closed, kept by {holder}{reason}; `{unlock}` opens it for everybody")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ctl::call::client::tests::proxy;
+    use crate::ctl::description::tests::{lock, status};
+
+    #[test]
+    fn of_a_gate_that_stays_closed_it_is_said_what_opens_it() {
+        let mut status = status();
+        let web = proxy(" --instance web");
+        assert_eq!(describe(&web, &status), "the gate is open again");
+        status.lock = Some(lock());
+        assert_eq!(
+            describe(&web, &status),
+            "the gate stays closed, kept by 1 other caller (upgrade to 2); \
+             `disnix-tcp-proxyctl --instance web unlock` opens it for everybody"
+        );
+    }
 
     #[test]
     fn the_exit_status_is_that_of_a_shell() {

@@ -1,5 +1,6 @@
 //! The status of a proxy as text. Pure.
 
+use super::call::client::NamedProxy;
 use super::drain_view::queued;
 use super::terminal::display::{age, bytes};
 use super::upstream;
@@ -9,7 +10,7 @@ use crate::service::plural::{clause, count};
 
 /// The whole status, a line for each field, as systemctl does it. `queued`: the number of clients in the queue from
 /// addresses that hold up a drain; `now`: the time of day in microseconds since 1970.
-pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<String> {
+pub fn describe(proxy: &NamedProxy, status: &Status, queued: usize, now: u64) -> Vec<String> {
     let gate = gate(status.gate, status.lock.as_ref(), now);
     let mut fields = vec![("Gate", gate)];
     if let Some(lock) = &status.lock {
@@ -22,7 +23,7 @@ pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<Str
     fields.push(("Queued", queue(status, queued)));
     let listeners = status.listeners.iter();
     fields.extend(listeners.map(|socket| ("Listener", listener(socket))));
-    let target = target(status.target.as_deref(), status.target_fixed);
+    let target = target(proxy, status.target.as_deref(), status.target_fixed);
     fields.push(("Target", target));
     fields.extend(upstream::describe(status, now).map(|text| ("Upstream", text)));
     let served = format!(
@@ -47,7 +48,7 @@ pub fn describe(name: &str, status: &Status, queued: usize, now: u64) -> Vec<Str
             format!("{text}; the next start may be refused for it"),
         )
     }));
-    lines(name, &fields)
+    lines(&proxy.name, &fields)
 }
 
 /// A line for each field, below the name of the proxy.
@@ -156,19 +157,23 @@ pub fn listener(listener: &ListenerStatus) -> String {
 }
 
 /// Where new connections go.
-pub fn target(target: Option<&str>, is_fixed: bool) -> String {
+pub fn target(proxy: &NamedProxy, target: Option<&str>, is_fixed: bool) -> String {
     match target {
         Some(target) if is_fixed => {
             format!("{target} (fixed by the command line or DISNIX_TCP_PROXY_TARGET)")
         }
         Some(target) => target.to_owned(),
-        None => "none yet, so clients wait: `disnix-tcp-proxyctl set-target` sets it".to_owned(),
+        None => format!(
+            "none yet, so clients wait: `{}` sets it",
+            proxy.command("set-target TARGET")
+        ),
     }
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::ctl::call::client::tests::proxy;
 
     pub fn status() -> Status {
         Status {
@@ -205,7 +210,7 @@ pub mod tests {
     #[test]
     fn an_open_proxy_is_described() {
         assert_eq!(
-            describe("default", &status(), 0, 0),
+            describe(&proxy(""), &status(), 0, 0),
             [
                 "disnix-tcp-proxy default",
                 "     Gate: open",
@@ -224,7 +229,7 @@ pub mod tests {
     fn variables_of_no_option_are_shown_at_the_end() {
         let mut status = status();
         status.ignored_variables = vec!["no option has the variable X: Y was meant".to_owned()];
-        let lines = describe("default", &status, 0, 0);
+        let lines = describe(&proxy(""), &status, 0, 0);
         let shown = "  Ignored: no option has the variable X: Y was meant; the next start may be refused for it";
         assert_eq!(lines.last().map(String::as_str), Some(shown));
     }
@@ -233,7 +238,7 @@ pub mod tests {
     fn clients_that_stay_and_what_a_request_is_are_shown() {
         let mut status = status();
         (status.requests, status.detached) = (Some("http".to_owned()), 1);
-        let shown = |status: &Status| describe("default", status, 0, 0)[2..5].to_vec();
+        let shown = |status: &Status| describe(&proxy(""), status, 0, 0)[2..5].to_vec();
         assert_eq!(
             shown(&status),
             [
@@ -249,7 +254,7 @@ pub mod tests {
         );
     }
 
-    fn lock() -> LockStatus {
+    pub fn lock() -> LockStatus {
         LockStatus {
             reason: Some("upgrade to 2".to_owned()),
             since_usec: 1_000_000,
@@ -264,7 +269,7 @@ pub mod tests {
     fn a_lock_is_shown_with_its_begin_reason_lease_and_callers() {
         let mut status = status();
         (status.gate, status.target, status.lock) = (GateState::Locked, None, Some(lock()));
-        let lines = describe("default", &status, 0, 91_000_000);
+        let lines = describe(&proxy(""), &status, 0, 91_000_000);
         assert_eq!(
             &lines[1..4],
             [
@@ -273,8 +278,13 @@ pub mod tests {
                 "  Callers: 1 caller waits for or holds the lock; it ends with that one",
             ]
         );
-        let is_target = |line: &String| line.contains("Target: none yet");
-        assert!(lines.iter().any(is_target), "{lines:#?}");
+        let target =
+            "   Target: none yet, so clients wait: `disnix-tcp-proxyctl set-target TARGET` sets it";
+        assert!(lines.iter().any(|line| line == target), "{lines:#?}");
+        let lines = describe(&proxy(" --instance web"), &status, 0, 91_000_000);
+        let names_it =
+            |line: &String| line.contains("`disnix-tcp-proxyctl --instance web set-target");
+        assert!(lines.iter().any(names_it), "{lines:#?}");
     }
 
     #[test]
@@ -286,7 +296,7 @@ pub mod tests {
             callers: 0,
             ..lock()
         });
-        let lines = describe("default", &status, 0, 91_000_000);
+        let lines = describe(&proxy(""), &status, 0, 91_000_000);
         assert_eq!(
             &lines[2..4],
             [

@@ -63,27 +63,30 @@ pub enum CtlFailure {
     },
     #[error(
         "the drain was not complete in time ({} still open); the gate is open \
-         again unless others keep it locked: see `disnix-tcp-proxyctl connections`, and try \
-         again with a longer --timeout or with --force-after",
-        count(*.0, "connection")
+         again unless others keep it locked: see `{}`, and try again with a longer --timeout or with \
+         --force-after",
+        .0.count(),
+        .0.shown_by
     )]
-    DrainTimedOut(u64),
+    DrainTimedOut(LeftOpen),
     /// As [`Self::DrainTimedOut`], after the limit that the command line did not give.
     #[error(
         "the drain was not complete within {} ({} still open), and without a terminal no lock waits \
          longer unless --timeout says so (infinity waits for ever); the gate is open again unless others keep \
-         it locked: see `disnix-tcp-proxyctl connections`, and try again with --timeout or --force-after",
+         it locked: see `{}`, and try again with --timeout or --force-after",
         UNSEEN_LIMIT,
-        count(*.0, "connection")
+        .0.count(),
+        .0.shown_by
     )]
-    DrainUnseen(u64),
+    DrainUnseen(LeftOpen),
     #[error(
         "nobody has left for the time of --progress-timeout ({} still open); the gate is open again \
-         unless others keep it locked: see `disnix-tcp-proxyctl connections`, and whether they wait \
-         for clients in the queue (disnix-tcp-proxyctl(1), “Drains that do not end”)",
-        count(*.0, "connection")
+         unless others keep it locked: see `{}`, and whether they wait for clients in the queue \
+         (disnix-tcp-proxyctl(1), “Drains that do not end”)",
+        .0.count(),
+        .0.shown_by
     )]
-    DrainStalled(u64),
+    DrainStalled(LeftOpen),
     #[error(
         "the check of {target} has failed ({why}): clients still go to the old target, and the gate is \
          open again unless others keep it locked"
@@ -113,6 +116,20 @@ pub enum CtlFailure {
         what: &'static str,
         error: io::Error,
     },
+}
+
+/// The connections that a drain has left open.
+#[derive(Debug)]
+pub struct LeftOpen {
+    pub open: u64,
+    /// The command that shows them.
+    pub shown_by: String,
+}
+
+impl LeftOpen {
+    fn count(&self) -> String {
+        count(self.open, "connection")
+    }
 }
 
 impl CtlFailure {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::call::client::NamedProxy;
 use super::failure::CtlFailure;
 use super::options::CtlOptions;
+use super::shell::shell_word;
 use crate::service::address::socket_path;
 use crate::service::directory::if_there;
 
@@ -65,9 +66,14 @@ impl Selection {
                 let control = socket_path(path.clone())
                     .map_err(|why| CtlFailure::Usage(format!("{source} makes no sense: {why}")))?;
                 let name = path.display().to_string();
-                Ok(vec![NamedProxy { name, control }])
+                let options = format!(" --control {}", shell_word(&name));
+                Ok(vec![NamedProxy {
+                    name,
+                    control,
+                    options,
+                }])
             }
-            Self::Instance { name, .. } if is_name(name) => Ok(vec![proxy(directory, name)]),
+            Self::Instance { name, .. } if is_name(name) => Ok(vec![proxy(directory, name, true)]),
             Self::Instance { name, source } => Err(CtlFailure::Usage(format!(
                 "“{name}”{source} cannot be the name of an instance, which has letters, digits, - \
                  and _, at most {NAME_MAX}: give the NAME of {}/NAME/control, or the whole path \
@@ -103,10 +109,16 @@ pub fn is_name(name: &str) -> bool {
     (1..=NAME_MAX).contains(&name.len()) && name.bytes().all(is_allowed)
 }
 
-fn proxy(directory: &Path, name: &str) -> NamedProxy {
+/// The proxy with this name, which a command has to have if it `needs_name`.
+fn proxy(directory: &Path, name: &str, needs_name: bool) -> NamedProxy {
+    let options = match needs_name {
+        true => format!(" --instance {name}"),
+        false => String::new(),
+    };
     NamedProxy {
         name: name.to_owned(),
         control: directory.join(name).join("control"),
+        options,
     }
 }
 
@@ -114,16 +126,21 @@ fn discover(directory: &Path) -> io::Result<Vec<NamedProxy>> {
     let Some(entries) = if_there(fs::read_dir(directory))? else {
         return Ok(Vec::new());
     };
-    let mut proxies = Vec::new();
+    let mut names = Vec::new();
     for entry in entries {
-        let candidate = proxy(directory, &entry?.file_name().to_string_lossy());
+        let entry = entry?;
         // It may go away in this moment.
-        if fs::metadata(&candidate.control).is_ok_and(|data| data.file_type().is_socket()) {
-            proxies.push(candidate);
+        let control = fs::metadata(entry.path().join("control"));
+        if control.is_ok_and(|data| data.file_type().is_socket()) {
+            names.push(entry.file_name().to_string_lossy().into_owned());
         }
     }
-    proxies.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(proxies)
+    names.sort();
+    let needs_name = names.len() > 1;
+    let proxies = names.iter();
+    Ok(proxies
+        .map(|name| proxy(directory, name, needs_name))
+        .collect())
 }
 
 #[cfg(test)]
@@ -162,7 +179,10 @@ mod tests {
         fs::create_dir(directory.join("odd")).unwrap();
         fs::write(directory.join("odd/control"), "not a socket").unwrap();
         instance(directory, "web");
-        assert_eq!(unnamed.one(directory).unwrap(), proxy(directory, "web"));
+        assert_eq!(
+            unnamed.one(directory).unwrap(),
+            proxy(directory, "web", false)
+        );
 
         instance(directory, "api");
         let failure = unnamed.one(directory).unwrap_err();
@@ -171,6 +191,40 @@ mod tests {
         assert_eq!(unnamed.all(directory).unwrap().len(), 2);
         let web = selection(&["--instance", "web"], &[]).one(directory);
         assert_eq!(web.unwrap().control, directory.join("web/control"));
+    }
+
+    #[test]
+    fn a_command_names_the_proxy_that_was_named_or_is_one_of_several() {
+        let variable = [("DISNIX_TCP_PROXY_INSTANCE", "web")];
+        for (words, environment, command) in [
+            (&["--instance", "web"][..], &[][..], "--instance web unlock"),
+            (&[], &variable, "--instance web unlock"),
+            (&["--control", "/c"], &[], "--control /c unlock"),
+            (&["--control", "/a b"], &[], "--control '/a b' unlock"),
+        ] {
+            let proxy = one(words, environment).unwrap();
+            assert_eq!(
+                proxy.command("unlock"),
+                format!("disnix-tcp-proxyctl {command}")
+            );
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let commands = || {
+            let found = selection(&[], &[]).all(directory).unwrap();
+            let commands = found.iter().map(|proxy| proxy.command("unlock"));
+            commands.collect::<Vec<_>>()
+        };
+        instance(directory, "web");
+        assert_eq!(commands(), ["disnix-tcp-proxyctl unlock"]);
+        instance(directory, "api");
+        assert_eq!(
+            commands(),
+            [
+                "disnix-tcp-proxyctl --instance api unlock",
+                "disnix-tcp-proxyctl --instance web unlock",
+            ]
+        );
     }
 
     #[test]

@@ -91,7 +91,7 @@ async fn run(mut options: CtlOptions) -> Result<u8, CtlFailure> {
     let drain = options.verb.as_mut().and_then(Verb::drain);
     let is_limited = drain.is_some_and(|drain| !is_seen && drain.limit_unseen());
     match perform(options).await {
-        Err(CtlFailure::DrainTimedOut(open)) if is_limited => Err(CtlFailure::DrainUnseen(open)),
+        Err(CtlFailure::DrainTimedOut(left)) if is_limited => Err(CtlFailure::DrainUnseen(left)),
         result => result,
     }
 }

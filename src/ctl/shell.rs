@@ -1,5 +1,6 @@
-//! A command of the command line, in a shell.
+//! A command of the command line, in a shell; words as they are typed in one.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -117,9 +118,19 @@ pub fn in_foreground() -> bool {
     terminal.is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
 }
 
+/// A word of a command, as it is typed in a shell.
+pub fn shell_word(word: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@%+=".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.into(),
+        false => format!("'{}'", word.replace('\'', "'\\''")).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ctl::call::client::tests::proxy;
     use std::io::Read;
     use std::path::Path;
 
@@ -127,14 +138,24 @@ mod tests {
     fn start(text: &str, fifo: &Path) -> (ShellCommand, File) {
         let made = std::process::Command::new("mkfifo").arg(fifo).status();
         assert!(made.unwrap().success());
-        let proxy = NamedProxy {
-            name: String::new(),
-            control: "/c".into(),
-        };
-        let mut command = prepared(OsStr::new(text), &proxy).unwrap();
+        let mut command = prepared(OsStr::new(text), &proxy("")).unwrap();
         command.env("FIFO", fifo);
         let running = ShellCommand::start(command, true).unwrap();
         (running, File::open(fifo).unwrap())
+    }
+
+    #[test]
+    fn a_shell_reads_a_word_as_it_is() {
+        for (word, typed) in [
+            ("disnix-tcp-proxy@web.socket", "disnix-tcp-proxy@web.socket"),
+            ("--what=all", "--what=all"),
+            ("a\\x2db.socket", "'a\\x2db.socket'"),
+            ("[::1]:80", "'[::1]:80'"),
+            ("it's", "'it'\\''s'"),
+            ("", "''"),
+        ] {
+            assert_eq!(shell_word(word), typed);
+        }
     }
 
     #[tokio::test]

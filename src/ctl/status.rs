@@ -36,7 +36,7 @@ pub async fn run(proxies: &[NamedProxy], wakes: bool, as_json: bool) -> Result<(
             if as_json {
                 return output::json(sleeper);
             }
-            sleeper_description::describe(&proxy.name, sleeper, realtime_micros())
+            sleeper_description::describe(proxy, sleeper, realtime_micros())
         }
         ([proxy], _) => {
             let status = get(proxy).await?;
@@ -44,7 +44,7 @@ pub async fn run(proxies: &[NamedProxy], wakes: bool, as_json: bool) -> Result<(
                 return output::json(&status);
             }
             let queued = queued_of_connected(proxy, &status).await;
-            describe(&proxy.name, &status, queued, realtime_micros())
+            describe(proxy, &status, queued, realtime_micros())
         }
         (several, _) => {
             let entries = entries(several, sleepers).await;

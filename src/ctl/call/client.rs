@@ -29,9 +29,16 @@ pub struct NamedProxy {
     /// The instance, or the path of the socket.
     pub name: String,
     pub control: PathBuf,
+    /// The options that name it, as typed in a shell, with a blank before them; empty if it needs none.
+    pub options: String,
 }
 
 impl NamedProxy {
+    /// A command about it, as typed in a shell.
+    pub fn command(&self, words: &str) -> String {
+        format!("disnix-tcp-proxyctl{} {words}", self.options)
+    }
+
     /// Connects to the control socket; systemd starts the proxy if it is not running.
     pub async fn connect(&self) -> Result<Client, CtlFailure> {
         let mut patience = Patience::default();
@@ -41,7 +48,7 @@ impl NamedProxy {
                     self.check_owner(&stream)?;
                     return Ok(Client {
                         connection: VarlinkConnection::new(stream, REPLY_MAX),
-                        path: self.control.clone(),
+                        proxy: self.clone(),
                     });
                 }
                 // The backlog of an AF_UNIX socket is full: EAGAIN, connect(2).
@@ -138,7 +145,7 @@ pub struct TypedReply<T> {
 /// A connection to one proxy. Dropping it hangs up.
 pub struct Client {
     connection: VarlinkConnection,
-    path: PathBuf,
+    proxy: NamedProxy,
 }
 
 impl Client {
@@ -162,7 +169,8 @@ impl Client {
             Err(error) => return Err(self.foreign(error.to_string())),
         };
         if let Some(name) = &reply.error {
-            return Err(failure_of(&self.path, name, &reply.parameters));
+            let (path, shown_by) = (&self.proxy.control, self.proxy.command("connections"));
+            return Err(failure_of(path, &shown_by, name, &reply.parameters));
         }
         let parameters = serde_json::from_value(reply.parameters);
         Ok(TypedReply {
@@ -174,15 +182,42 @@ impl Client {
     /// The failure of a peer that is no proxy.
     pub fn foreign(&self, reason: impl Into<String>) -> CtlFailure {
         CtlFailure::Foreign {
-            path: self.path.clone(),
+            path: self.proxy.control.clone(),
             reason: reason.into(),
         }
     }
 
     fn lost(&self, error: Option<io::Error>) -> CtlFailure {
         CtlFailure::Lost {
-            path: self.path.clone(),
+            path: self.proxy.control.clone(),
             error,
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A proxy that these options name.
+    pub fn proxy(options: &str) -> NamedProxy {
+        NamedProxy {
+            name: "default".to_owned(),
+            control: "/c".into(),
+            options: options.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_command_about_a_proxy_names_it_as_the_user_has() {
+        for (options, command) in [
+            ("", "disnix-tcp-proxyctl unlock"),
+            (
+                " --instance web",
+                "disnix-tcp-proxyctl --instance web unlock",
+            ),
+        ] {
+            assert_eq!(proxy(options).command("unlock"), command);
         }
     }
 }

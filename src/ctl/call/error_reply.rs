@@ -4,19 +4,23 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::ctl::failure::CtlFailure;
+use crate::ctl::failure::{CtlFailure, LeftOpen};
 use crate::interface::qualified;
 use crate::service::plural::clause;
 
 /// The error of a proxy that does not have the method.
 const NO_METHOD: &str = "org.varlink.service.MethodNotFound";
 
-/// From the error `name` that the proxy behind `path` replied with.
-pub fn failure_of(path: &Path, name: &str, parameters: &Value) -> CtlFailure {
+/// From the error `name` that the proxy behind `path` replied with; `shown_by`: the command that shows its connections.
+pub fn failure_of(path: &Path, shown_by: &str, name: &str, parameters: &Value) -> CtlFailure {
+    let left_open = || LeftOpen {
+        open: number(parameters, "open"),
+        shown_by: shown_by.to_owned(),
+    };
     let error = name.strip_prefix(&qualified("")).unwrap_or_default();
     match error {
-        "DrainTimedOut" => CtlFailure::DrainTimedOut(number(parameters, "open")),
-        "DrainStalled" => CtlFailure::DrainStalled(number(parameters, "open")),
+        "DrainTimedOut" => CtlFailure::DrainTimedOut(left_open()),
+        "DrainStalled" => CtlFailure::DrainStalled(left_open()),
         "Unlocked" => CtlFailure::Unlocked(text(parameters, "reason").to_owned()),
         "InvalidTarget" => CtlFailure::Usage(format!(
             "the proxy cannot lead to “{}”: {}; nothing has changed",
@@ -28,7 +32,7 @@ pub fn failure_of(path: &Path, name: &str, parameters: &Value) -> CtlFailure {
             method: text(parameters, "method").to_owned(),
         },
         "CallTooLong" => CtlFailure::too_long(number(parameters, "limit")),
-        _ => match refusal(error, parameters) {
+        _ => match refusal(shown_by, error, parameters) {
             Some(sentence) => CtlFailure::Refused(sentence),
             None => CtlFailure::Foreign {
                 path: path.to_owned(),
@@ -47,7 +51,7 @@ fn number(parameters: &Value, key: &str) -> u64 {
 }
 
 /// The sentence for an error that needs no variant of its own; `None` for an unknown one.
-fn refusal(error: &str, parameters: &Value) -> Option<String> {
+fn refusal(shown_by: &str, error: &str, parameters: &Value) -> Option<String> {
     let (reason, target) = (text(parameters, "reason"), text(parameters, "target"));
     let id = number(parameters, "id");
     Some(match error {
@@ -67,7 +71,7 @@ fn refusal(error: &str, parameters: &Value) -> Option<String> {
              runtime and state directories and try again"
         ),
         "NoSuchConnection" => {
-            format!("there is no connection {id} (any more): see `disnix-tcp-proxyctl connections`")
+            format!("there is no connection {id} (any more): see `{shown_by}`")
         }
         "CannotClose" => format!("connection {id} cannot be closed: {reason}"),
         "BeingTakenOver" => {
@@ -97,8 +101,10 @@ mod tests {
     use crate::interface::DESCRIPTION;
     use serde_json::json;
 
+    const SHOWN_BY: &str = "disnix-tcp-proxyctl --instance web connections";
+
     fn failure(name: &str, parameters: Value) -> CtlFailure {
-        failure_of(Path::new("/c"), &qualified(name), &parameters)
+        failure_of(Path::new("/c"), SHOWN_BY, &qualified(name), &parameters)
     }
 
     #[test]
@@ -128,9 +134,26 @@ mod tests {
     }
 
     #[test]
+    fn advice_names_the_proxy_that_the_call_was_for() {
+        for (name, parameters) in [
+            ("DrainTimedOut", json!({"open": 3})),
+            ("DrainStalled", json!({"open": 3})),
+            ("NoSuchConnection", json!({"id": 7})),
+        ] {
+            let failure = failure(name, parameters).to_string();
+            assert!(failure.contains(SHOWN_BY), "{failure}");
+        }
+        let CtlFailure::DrainTimedOut(left) = failure("DrainTimedOut", json!({"open": 3})) else {
+            panic!("another failure");
+        };
+        let unseen = CtlFailure::DrainUnseen(left).to_string();
+        assert!(unseen.contains(SHOWN_BY), "{unseen}");
+    }
+
+    #[test]
     fn a_proxy_without_the_method_is_an_older_one() {
         let parameters = json!({ "method": "a.GetMetrics" });
-        let failure = failure_of(Path::new("/c"), NO_METHOD, &parameters);
+        let failure = failure_of(Path::new("/c"), SHOWN_BY, NO_METHOD, &parameters);
         assert!(matches!(failure, CtlFailure::Outdated { .. }), "{failure}");
         assert!(
             failure.to_string().contains("no method a.GetMetrics"),

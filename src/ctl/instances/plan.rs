@@ -6,7 +6,8 @@ use std::path::Path;
 use super::instance::Instance;
 use super::listen::ListenAddress;
 use super::options::{ProxyVariable, Relations};
-use super::text::{environment_line, shell_word, unit_value};
+use super::text::{environment_line, unit_value};
+use crate::ctl::shell::shell_word;
 use crate::service::address::Address;
 
 /// The first line of each file that `add` writes. `remove` deletes only files that begin with it.

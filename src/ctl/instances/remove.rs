@@ -184,7 +184,7 @@ async fn close_gate(
     match closed.unwrap_or_else(|_| Err(proxy.silent(ANSWER_TIME))) {
         Ok((client, 0)) => Ok(Some(client)),
         Ok((_, detached)) => Err(is_used(instance, detached as u64)),
-        Err(CtlFailure::DrainTimedOut(open)) => Err(is_used(instance, open)),
+        Err(CtlFailure::DrainTimedOut(left)) => Err(is_used(instance, left.open)),
         Err(failure) => Err(CtlFailure::Refused(format!(
             "it cannot be told whether clients are connected: {failure}; nothing was removed, and --force \
              removes the proxy all the same"

@@ -55,6 +55,7 @@ impl ProxySystem {
         NamedProxy {
             name: name.to_owned(),
             control: directory.join(name).join("control"),
+            options: format!(" --instance {name}"),
         }
     }
 

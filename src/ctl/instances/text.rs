@@ -1,7 +1,5 @@
 //! How unit files and environment files write a value. Pure.
 
-use std::borrow::Cow;
-
 use crate::service::printable::Printable;
 
 /// A value of a unit file in which systemd replaces specifiers, such as `%i`. The error is a sentence.
@@ -75,15 +73,6 @@ pub fn unit_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// A word of a command, as it is typed in a shell.
-pub fn shell_word(word: &str) -> Cow<'_, str> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.,:/@%+=".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.into(),
-        false => format!("'{}'", word.replace('\'', "'\\''")).into(),
-    }
-}
-
 /// The name of a group, for an option. The error is a sentence.
 pub fn group_name(text: &str) -> Result<String, String> {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -154,20 +143,6 @@ mod tests {
         assert_eq!(group_name("www-data").unwrap(), "www-data");
         for name in ["", "-x", "a b", "%u", "a\nUser=root"] {
             assert!(group_name(name).is_err(), "{name:?}");
-        }
-    }
-
-    #[test]
-    fn a_shell_reads_a_word_as_it_is() {
-        for (word, typed) in [
-            ("disnix-tcp-proxy@web.socket", "disnix-tcp-proxy@web.socket"),
-            ("--what=all", "--what=all"),
-            ("a\\x2db.socket", "'a\\x2db.socket'"),
-            ("[::1]:80", "'[::1]:80'"),
-            ("it's", "'it'\\''s'"),
-            ("", "''"),
-        ] {
-            assert_eq!(shell_word(word), typed);
         }
     }
 

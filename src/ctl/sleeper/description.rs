@@ -2,6 +2,7 @@
 
 use super::left_state::Unread;
 use super::sleeping_proxy::{SleepKind, Sleeper};
+use crate::ctl::call::client::NamedProxy;
 use crate::ctl::description::{gate, lease, lines, listener, target};
 use crate::ctl::terminal::display::age;
 use crate::interface::saved::TARGET_FILE;
@@ -9,7 +10,7 @@ use crate::service::calendar::moment;
 use crate::service::plural::clause;
 
 /// What is known of it, a line for each field; `now`: the time of day in microseconds since 1970.
-pub fn describe(name: &str, sleeper: &Sleeper, now: u64) -> Vec<String> {
+pub fn describe(proxy: &NamedProxy, sleeper: &Sleeper, now: u64) -> Vec<String> {
     let unknown = || "unknown, see below".to_owned();
     let gate = |state| gate(state, sleeper.left.lock.as_ref(), now);
     let mut fields = vec![("Gate", sleeper.left.gate.map_or_else(unknown, gate))];
@@ -19,16 +20,16 @@ pub fn describe(name: &str, sleeper: &Sleeper, now: u64) -> Vec<String> {
     fields.push(("Queued", queue(sleeper)));
     let listeners = sleeper.listeners.iter();
     fields.extend(listeners.map(|socket| ("Listener", listener(socket))));
-    fields.push(("Target", target_of(sleeper)));
+    fields.push(("Target", target_of(proxy, sleeper)));
     fields.push(("Process", process(sleeper, now)));
     fields.extend(
         sleeper
             .left
             .unread
             .iter()
-            .map(|file| ("Unread", unread(file))),
+            .map(|file| ("Unread", unread(proxy, file))),
     );
-    lines(name, &fields)
+    lines(&proxy.name, &fields)
 }
 
 /// The word for the column of the gate in a list of proxies.
@@ -63,9 +64,10 @@ fn queue(sleeper: &Sleeper) -> String {
     }
 }
 
-fn target_of(sleeper: &Sleeper) -> String {
+fn target_of(proxy: &NamedProxy, sleeper: &Sleeper) -> String {
+    let left = &sleeper.left;
     match is_target_known(sleeper) {
-        true => target(sleeper.left.target.as_deref(), sleeper.left.target_fixed),
+        true => target(proxy, left.target.as_deref(), left.target_fixed),
         false => "unknown, see below".to_owned(),
     }
 }
@@ -96,17 +98,19 @@ fn process(sleeper: &Sleeper, now: u64) -> String {
     }
 }
 
-fn unread(unread: &Unread) -> String {
+fn unread(proxy: &NamedProxy, unread: &Unread) -> String {
     format!(
-        "{} cannot be read ({}): become root, or have `status --wake` ask the proxy",
+        "{} cannot be read ({}): become root, or have `{}` ask the proxy",
         unread.file.display(),
-        unread.reason
+        unread.reason,
+        proxy.command("status --wake")
     )
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::ctl::call::client::tests::proxy;
     use crate::ctl::sleeper::left_state::LeftState;
     use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus};
 
@@ -135,9 +139,9 @@ pub mod tests {
     #[test]
     fn it_is_shown_since_when_it_sleeps_and_what_wakes_it() {
         assert_eq!(
-            describe("web", &sleeper(), 91_000_000),
+            describe(&proxy(""), &sleeper(), 91_000_000),
             [
-                "disnix-tcp-proxy web",
+                "disnix-tcp-proxy default",
                 "     Gate: open",
                 "     Open: 0",
                 "   Queued: 0",
@@ -149,7 +153,7 @@ pub mod tests {
         );
         let mut sleeper = sleeper();
         sleeper.since_usec = None;
-        let lines = describe("web", &sleeper, 0);
+        let lines = describe(&proxy(""), &sleeper, 0);
         assert!(lines[6].starts_with("  Process: asleep since the boot: the first client"));
         assert_eq!(word(&sleeper), "asleep");
         assert_eq!(target_word(&sleeper), "[::1]:5000");
@@ -170,7 +174,7 @@ pub mod tests {
             callers: 0,
             kept: true,
         });
-        let lines = describe("web", &sleeper, 2_000_000);
+        let lines = describe(&proxy(""), &sleeper, 2_000_000);
         assert_eq!(
             lines[1..5],
             [
@@ -200,7 +204,7 @@ pub mod tests {
             kept: true,
         });
         assert_eq!(
-            describe("web", &sleeper, 2_000_000)[1],
+            describe(&proxy(""), &sleeper, 2_000_000)[1],
             "     Gate: locked since an unknown time: the lock cannot be read: x"
         );
         let json = serde_json::to_value(&sleeper.left).unwrap();
@@ -217,7 +221,7 @@ pub mod tests {
                 reason: "Permission denied".to_owned(),
             })
             .to_vec();
-        let lines = describe("web", &sleeper, 0);
+        let lines = describe(&proxy(""), &sleeper, 0);
         assert_eq!(
             [&lines[1], &lines[2], &lines[5]],
             [
@@ -228,8 +232,8 @@ pub mod tests {
         );
         assert_eq!(
             lines[7],
-            "   Unread: /run/lock cannot be read (Permission denied): become root, or have `status --wake` \
-             ask the proxy"
+            "   Unread: /run/lock cannot be read (Permission denied): become root, or have \
+             `disnix-tcp-proxyctl status --wake` ask the proxy"
         );
         assert_eq!(lines.len(), 9);
         assert_eq!(target_word(&sleeper), "unknown");
