@@ -1,4 +1,4 @@
-//! `connections`: list the open connections.
+//! `connections`: list the open connections of a proxy.
 
 use std::cmp::Reverse;
 
@@ -8,18 +8,28 @@ use tokio::time::timeout;
 use super::call::client::{ANSWER_TIME, Client, NamedProxy};
 use super::failure::CtlFailure;
 use super::options::ConnectionOrder;
+use super::sleeper::sleeping_proxy;
 use super::terminal::display::{self, Align, age, bytes};
 use super::terminal::output;
 use super::upstream;
 use crate::interface::{ConnectionReply, ConnectionStatus};
+use crate::service::plural::{clause, count};
 use crate::service::program::note;
 
+/// What is said of a proxy that sleeps and for which systemd keeps nothing.
+pub const SLEEPS: &str = "the proxy sleeps: nobody is connected";
+
+/// Lists them. A proxy that sleeps is not started for that, unless systemd keeps connections for its next process.
 pub async fn run(
     proxy: &NamedProxy,
     order: Option<ConnectionOrder>,
     as_json: bool,
 ) -> Result<(), CtlFailure> {
-    let mut connections = list(proxy, &mut None).await?;
+    let has_none = has_none(proxy).await;
+    let mut connections = match has_none {
+        true => Vec::new(),
+        false => list(proxy, &mut None).await?,
+    };
     if let Some(order) = order {
         sort(&mut connections, order);
     }
@@ -27,10 +37,20 @@ pub async fn run(
         return output::json(&connections);
     }
     table(&connections).iter().try_for_each(output::line)?;
+    if has_none {
+        note(SLEEPS);
+    }
     // Not in the table, which others may read.
     let why = upstream::why_they_wait(proxy, &connections).await;
     why.iter().for_each(note);
     Ok(())
+}
+
+/// Whether it is known without asking the proxy that it has no connection, because it sleeps.
+async fn has_none(proxy: &NamedProxy) -> bool {
+    let found = sleeping_proxy::find(std::slice::from_ref(proxy)).await;
+    let mut sleepers = found.unwrap_or_default().into_iter().flatten();
+    sleepers.any(|sleeper| sleeper.open == Some(0))
 }
 
 /// Asks for all open connections, over `client`, connected here if need be. After a failure it is of no use.
@@ -72,6 +92,20 @@ pub fn sort(connections: &mut [ConnectionStatus], order: ConnectionOrder) {
 pub fn that_hold_up(connections: Vec<ConnectionStatus>) -> Vec<ConnectionStatus> {
     let open = connections.into_iter();
     open.filter(|connection| !connection.detached).collect()
+}
+
+/// `web: 28 connections, 2 clients are detached`.
+pub fn heading(name: &str, connections: &[ConnectionStatus]) -> String {
+    let detached = connections.iter().filter(|one| one.detached).count();
+    let open = count(connections.len() - detached, "connection");
+    let detached = match detached {
+        0 => String::new(),
+        more => format!(
+            ", {}",
+            clause(more, "client", ("is detached", "are detached"))
+        ),
+    };
+    format!("{name}: {open}{detached}")
 }
 
 pub fn table(connections: &[ConnectionStatus]) -> Vec<String> {

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::call::client::NamedProxy;
 use super::call::patience::{LOST, Reconnection};
-use super::connections::{list, sort, table};
+use super::connections::{SLEEPS, heading, list, sort, table};
 use super::failure::CtlFailure;
 use super::options::ConnectionOrder;
 use super::sleeper::sleeping_proxy;
@@ -16,7 +16,6 @@ use super::terminal::output;
 use super::terminal::screen::Screen;
 use super::upstream;
 use crate::interface::ConnectionStatus;
-use crate::service::plural::{clause, count};
 use crate::service::program::note;
 
 /// How often the proxy is asked.
@@ -60,7 +59,7 @@ pub async fn run(
             () = output::reader_gone() => return Err(CtlFailure::ReaderGone),
         }
     }
-    note("the proxy sleeps: nobody is connected");
+    note(SLEEPS);
     Ok(())
 }
 
@@ -88,16 +87,7 @@ fn picture(
     why_some_wait: Option<String>,
     (columns, rows): (usize, usize),
 ) -> Vec<String> {
-    let detached = connections.iter().filter(|one| one.detached).count();
-    let open = count(connections.len() - detached, "connection");
-    let detached = match detached {
-        0 => String::new(),
-        more => format!(
-            ", {}",
-            clause(more, "client", ("is detached", "are detached"))
-        ),
-    };
-    let mut lines = vec![format!("{name}: {open}{detached}")];
+    let mut lines = vec![heading(name, connections)];
     lines.extend(why_some_wait);
     if !connections.is_empty() {
         // What is there, the headings, what is left out, and the line of the cursor.

@@ -1,7 +1,7 @@
 //! The verbs of `disnix-tcp-proxyctl`, each in a file of its own.
 //!
 //! - [`options`], `find`, `sockets`: the command line, and which proxy it means;
-//! - `status`, `connections`, `live_connections`, `lock`, `command`, `unlock`, `target`, `switch`, `checked_switch`,
+//! - `status`, `connections`, `all_connections`, `live_connections`, `lock`, `command`, `unlock`, `target`, `switch`, `checked_switch`,
 //!   `watch`, `close`, `metrics`, `instances` (`add`, `remove`): the verbs;
 //! - `call`: calls to a proxy; `hold`, `shell`, `when_closed`: the end of a lock that lasts as long as its call, and
 //!   commands of the command line;
@@ -24,6 +24,7 @@ use options::{ConnectionOrder, ConnectionsOptions, CtlOptions, Verb};
 
 use crate::service::{command_line, program};
 
+mod all_connections;
 mod call;
 mod checked_switch;
 mod close;
@@ -118,7 +119,12 @@ async fn perform(options: CtlOptions) -> Result<u8, CtlFailure> {
             let order = sort.unwrap_or(ConnectionOrder::Idle);
             live_connections::run(&one()?, order, json).await?;
         }
-        Verb::Connections(list) => connections::run(&one()?, list.sort, json).await?,
+        Verb::Connections(ConnectionsOptions { sort, .. }) => {
+            match &selection.all(directory)?[..] {
+                [proxy] => connections::run(proxy, sort, json).await?,
+                several => all_connections::run(several, sort, json).await?,
+            }
+        }
         Verb::Lock(lock) if lock.command.is_empty() && ends_in_dashes => {
             return Err(CtlFailure::Usage(
                 "no COMMAND stands behind `--`, and without one the lock would stay: say which, or \

@@ -65,7 +65,7 @@ pub enum Verb {
     },
     /// Print metrics of the proxy, or of all proxies, as Prometheus reads them
     Metrics(MetricsOptions),
-    /// List the open connections
+    /// List the open connections of the proxy, or of all proxies
     Connections(ConnectionsOptions),
     /// Close the gate and wait until no connection is open
     Lock(LockOptions),
@@ -99,7 +99,7 @@ pub enum Verb {
 /// The options of `connections`.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct ConnectionsOptions {
-    /// Show them again every second, on a terminal in place, until interrupted
+    /// Show those of one proxy again every second, on a terminal in place, until interrupted
     #[arg(long)]
     pub watch: bool,
 

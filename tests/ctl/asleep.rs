@@ -92,6 +92,26 @@ fn status_does_not_wake_a_proxy_that_sleeps() {
 }
 
 #[test]
+fn connections_does_not_wake_a_proxy_that_has_none() {
+    let proxy = StandIn::new();
+    let systemctl = Systemctl::new(&proxy, ASLEEP);
+    let ended = systemctl.ended(&proxy, &["connections"]);
+    let output = ended
+        .expect(0, "the proxy sleeps: nobody is connected")
+        .output;
+    assert_eq!(output.lines().count(), 1, "{output}");
+    let ended = systemctl.ended(&proxy, &["connections", "--json"]);
+    assert_eq!(ended.expect(0, "").output, "[]\n");
+
+    // Nobody knows how many are kept.
+    let kept = format!("{ASLEEP}NFileDescriptorStore=13\n");
+    let systemctl = Systemctl::new(&proxy, &kept);
+    let child = systemctl.ctl(&proxy, &["connections"]).spawn().unwrap();
+    proxy.called("ListConnections").reply(json!({}));
+    end(child).expect(0, "");
+}
+
+#[test]
 fn one_that_is_asked_for_or_that_runs_is_called() {
     let proxy = StandIn::new();
     for (state, arguments) in [

@@ -7,7 +7,7 @@ use crate::ctl::description::{gate, lease, lines, listener, target};
 use crate::ctl::terminal::display::age;
 use crate::interface::saved::TARGET_FILE;
 use crate::service::calendar::moment;
-use crate::service::plural::clause;
+use crate::service::plural::{clause, count};
 
 /// What is known of it, a line for each field; `now`: the time of day in microseconds since 1970.
 pub fn describe(proxy: &NamedProxy, sleeper: &Sleeper, now: u64) -> Vec<String> {
@@ -50,10 +50,22 @@ pub fn target_word(sleeper: &Sleeper) -> &str {
     }
 }
 
+/// The words for its connections, in one line with others.
+pub fn open_word(sleeper: &Sleeper) -> String {
+    let process = word(sleeper);
+    match sleeper.open {
+        Some(open) => format!("{process}, {}", count(open, "connection")),
+        None => format!("{process}, {KEEPS}"),
+    }
+}
+
+/// What systemd does where nobody knows how many are open.
+const KEEPS: &str = "systemd keeps connections for the next process";
+
 fn open(sleeper: &Sleeper) -> String {
     match sleeper.open {
         Some(open) => open.to_string(),
-        None => "unknown: systemd keeps connections for the next process".to_owned(),
+        None => format!("unknown: {KEEPS}"),
     }
 }
 
