@@ -84,6 +84,10 @@ class Adding(_Shop):
         wait.until(lambda: self.status()["open"] == 0, "no client")
         self.sh(remove)
         self.assert_gone()
+        # systemd has read no unit of it that was not whole.
+        self.host.run(["journalctl", "--sync"])
+        said = self.host.run(["journalctl", "--quiet", "--output=cat", "_PID=1"])
+        self.assertNotIn("no Listen setting", said)
 
     def test_its_target_can_be_changed_and_outlives_a_restart(self):
         self.add()

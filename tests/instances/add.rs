@@ -105,18 +105,59 @@ fn a_proxy_that_is_there_is_left_as_it_is() {
         assert_eq!(system.files(), [path]);
         assert_eq!(system.calls(), [""; 0]);
     }
-    for shown in [
-        "LoadState=loaded\nActiveState=active\nUnitFileState=disabled\n",
-        "LoadState=loaded\nActiveState=inactive\nUnitFileState=enabled\n",
-        "LoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\nListen=[::]:80 (Stream)\n",
+    let (listed, drop_in) = (
+        "listed-disnix-tcp-proxy@web.socket",
+        LISTEN.replace("listen", "my"),
+    );
+    for (what, text, shown) in [
+        (
+            "enabled-disnix-tcp-proxy@web.socket",
+            "enabled-runtime\n",
+            "",
+        ),
+        (
+            listed,
+            "disnix-tcp-proxy@web.socket loaded active listening\n",
+            "ActiveState=active\n",
+        ),
+        (
+            drop_in.as_str(),
+            "[Socket]\n",
+            "ActiveState=inactive\nListen=[::]:80 (Stream)\n",
+        ),
     ] {
         let system = FakeSystem::new();
+        match what == drop_in {
+            true => system.write(what, text),
+            false => system.says(what, text),
+        }
+        let before = system.files();
         system.says("show-disnix-tcp-proxy@web.socket", shown);
         system
             .run(&add(&port, &[]))
             .fails(1, "there is a proxy web already");
-        assert_eq!(system.files(), [""; 0]);
+        assert_eq!(system.files(), before);
     }
+}
+
+#[test]
+fn systemd_reads_no_unit_of_it_before_the_socket_has_its_address() {
+    let system = FakeSystem::new();
+    let port = free_port();
+    let (finished, _) = system.run_with_proxy(&add(&port, &[]), &[target_reply()]);
+    finished.succeeds();
+    let calls = system.all_calls();
+    let before = calls.iter().take_while(|call| *call != RELOAD);
+    let before: Vec<_> = before.filter(|call| call.contains("@web")).collect();
+    // These two look at links and at what systemd has read already.
+    assert_eq!(
+        before,
+        [
+            "is-enabled -- disnix-tcp-proxy@web.socket",
+            "list-units --all --no-legend --plain -- disnix-tcp-proxy@web.socket",
+        ]
+    );
+    assert!(calls.len() > 3, "{calls:?}");
 }
 
 #[test]
@@ -126,7 +167,7 @@ fn a_proxy_needs_its_units_and_a_port_that_nobody_has() {
     let port = listener.local_addr().unwrap().port().to_string();
     system.run(&add(&port, &[])).fails(1, "in use");
     drop(listener);
-    system.says("show-disnix-tcp-proxy@web.socket", "LoadState=not-found\n");
+    system.says("enabled-disnix-tcp-proxy@web.socket", "not-found\n");
     system
         .run(&add(&port, &[]))
         .fails(1, "install the units first");
@@ -154,8 +195,8 @@ fn if_systemd_cannot_start_it_everything_is_taken_back_and_the_reason_is_shown()
         let has_reason = errors.contains("error: 0 threads are none");
         assert_eq!(has_reason, failing == START, "{errors}");
         if failing == RELOAD {
-            // That of the way back fails too, and the rest of it is done.
-            assert_eq!(system.calls().len(), 6);
+            // That of the way back fails too, and the rest of it is done. Nothing was started, so there is no state.
+            assert_eq!(system.calls().len(), 5);
             assert_eq!(system.files(), [""; 0]);
         } else {
             is_undone(&system, tried);

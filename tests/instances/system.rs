@@ -28,6 +28,8 @@ for unit; do :; done
 case $1 in
     disable) [ ! -e "$FAKE/links" ] || (cd "$FAKE/.." && xargs rm <fake/links; rm fake/links) ;;
     show) cat "$FAKE/show-$unit" 2>/dev/null || echo LoadState=bad-setting ;;
+    is-enabled) cat "$FAKE/enabled-$unit" 2>/dev/null || echo disabled; exit 1 ;;
+    list-units) cat "$FAKE/listed-$unit" 2>/dev/null || true ;;
     cat) cat "$FAKE/cat" ;;
 esac
 "#;
@@ -89,7 +91,7 @@ impl FakeSystem {
         fs::write(path, text).unwrap();
     }
 
-    /// What `systemctl show` prints about a unit, `systemctl cat`, or `journalctl` about a unit.
+    /// What `systemctl show`, `is-enabled` or `list-units` prints about a unit, `systemctl cat`, or `journalctl`.
     pub fn says(&self, what: &str, text: &str) {
         fs::write(self.fake(what), text).unwrap();
     }
@@ -112,13 +114,19 @@ impl FakeSystem {
         gate
     }
 
-    /// What `systemctl` was told, but for what only looks; it begins anew.
-    pub fn calls(&self) -> Vec<String> {
+    /// What `systemctl` was told; it begins anew.
+    pub fn all_calls(&self) -> Vec<String> {
         let calls = fs::read_to_string(self.fake("calls")).unwrap_or_default();
         let _ = fs::remove_file(self.fake("calls"));
-        let looks = |line: &&str| ["show ", "cat "].iter().any(|word| line.starts_with(word));
-        let calls = calls.lines().filter(|line| !looks(line));
-        calls.map(str::to_owned).collect()
+        calls.lines().map(str::to_owned).collect()
+    }
+
+    /// As [`Self::all_calls`], but for what only looks.
+    pub fn calls(&self) -> Vec<String> {
+        let looks = ["show ", "cat ", "is-enabled ", "list-units "];
+        let mut calls = self.all_calls();
+        calls.retain(|line| !looks.iter().any(|word| line.starts_with(word)));
+        calls
     }
 
     /// The files below /etc.

@@ -114,20 +114,26 @@ async fn make(
     old: Option<&OldUnits>,
 ) -> Result<(), CtlFailure> {
     let mut signals = catch_signals()?;
-    let former = FormerState::read(system, &instance.service()).await?;
     let made = system.root.write(&plan.files);
     let made = made.map_err(|error| not_written(&error))?;
     let since = realtime_micros() / 1_000_000;
+    let mut former = None;
     for act in &plan.now {
+        let work = async {
+            if former.is_none() && act.starts() {
+                former = Some(FormerState::read(system, &instance.service()).await?);
+            }
+            system.perform(act, instance).await
+        };
         let done = tokio::select! {
             // What is done is done, also if an interruption comes at the same time.
             biased;
-            done = system.perform(act, instance) => done,
+            done = work => done,
             _ = signals.next() => Err(CtlFailure::Refused("it was interrupted".to_owned())),
         };
         if let Err(failure) = done {
             tell_why(system, instance, act, since).await;
-            let undone = take_back(system, instance, made, &former, old).await;
+            let undone = take_back(system, instance, made, former.as_ref(), old).await;
             return Err(not_made(instance, &failure, &undone));
         }
     }
@@ -157,12 +163,12 @@ struct Undone {
     old: Option<Vec<String>>,
 }
 
-/// Undoes what was done. What a proxy of that name has left before stays.
+/// Undoes what was done. What a proxy of that name has left before stays; without `former` nothing was started.
 async fn take_back(
     system: &ProxySystem,
     instance: &Instance,
     made: MadeFiles,
-    former: &FormerState,
+    former: Option<&FormerState>,
     old: Option<&OldUnits>,
 ) -> Undone {
     let sockets = [instance.socket(), instance.control_socket()];
@@ -174,7 +180,7 @@ async fn take_back(
     system.try_systemctl(&["disable", "--now"], &sockets).await;
     let services = [instance.service(), instance.pause()];
     system.try_systemctl(&["stop"], &services).await;
-    for what in former.cleaning() {
+    for what in former.map(FormerState::cleaning).unwrap_or_default() {
         system
             .try_systemctl(&["clean", &what], &services[..1])
             .await;

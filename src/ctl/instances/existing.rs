@@ -1,5 +1,7 @@
 //! Whether there is a proxy with the name already.
 
+use std::fs;
+
 use super::files::FoundFile;
 use super::instance::Instance;
 use super::system::{ProxySystem, not_written};
@@ -21,21 +23,16 @@ pub async fn check_absent(system: &ProxySystem, instance: &Instance) -> Result<(
         return Ok(());
     }
     let socket = instance.socket();
-    let properties = "LoadState,ActiveState,UnitFileState,Listen";
-    let shown = system.systemctl.show(properties, &socket).await?;
-    if first(&shown, "LoadState") == "not-found" {
-        return Err(CtlFailure::Refused(format!(
-            "systemd does not know {socket}: install the units first, with the package or as in \
-             doc/installation.md"
-        )));
+    let enabled = system.systemctl.enablement(&socket).await?;
+    if enabled.starts_with("enabled") {
+        return Err(exists(instance, &format!("{socket} is {enabled}")));
     }
-    let active = first(&shown, "ActiveState");
-    let enabled = first(&shown, "UnitFileState");
-    if active == "active" || enabled.starts_with("enabled") {
-        return Err(exists(
-            instance,
-            &format!("{socket} is {active} and {enabled}"),
-        ));
+    if !is_known(system, &socket).await? {
+        return Ok(());
+    }
+    let shown = system.systemctl.show("ActiveState,Listen", &socket).await?;
+    if first(&shown, "ActiveState") == "active" {
+        return Err(exists(instance, &format!("{socket} is active")));
     }
     match first(&shown, "Listen") {
         "" => Ok(()),
@@ -45,6 +42,27 @@ pub async fn check_absent(system: &ProxySystem, instance: &Instance) -> Result<(
         )),
     }
 }
+
+/// Whether systemd has the unit in memory, or a drop-in of it is somewhere. To ask for the properties of any other one
+/// would have systemd read it, and complain in the journal that it has no address.
+async fn is_known(system: &ProxySystem, socket: &str) -> Result<bool, CtlFailure> {
+    let has_drop_in = |place: &str| {
+        let directory = system.root.place(&format!("{place}/{socket}.d"));
+        fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    Ok(UNIT_PLACES.iter().any(|place| has_drop_in(place)) || system.systemctl.has(socket).await?)
+}
+
+/// Where systemd looks for units, but for those that it makes itself: systemd.unit(5).
+const UNIT_PLACES: [&str; 7] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
 
 fn exists(instance: &Instance, why: &str) -> CtlFailure {
     let (name, service) = (instance.name(), instance.service());

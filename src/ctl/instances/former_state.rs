@@ -25,7 +25,8 @@ const PROPERTIES: &str = "RuntimeDirectory,StateDirectory,CacheDirectory,LogsDir
 pub struct FormerState(Vec<&'static str>);
 
 impl FormerState {
-    /// Looks which kinds are there. To be called before anything is made.
+    /// Looks which kinds are there. To be called before anything is started, and after systemd has read the files: it
+    /// reads the units for that, and would miss the address in one of them.
     pub async fn read(system: &ProxySystem, service: &str) -> Result<Self, CtlFailure> {
         if !system.is_running {
             return Ok(Self::default());

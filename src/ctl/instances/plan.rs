@@ -280,6 +280,11 @@ impl PlanCommand {
         let words = words.iter().map(|word| (*word).to_owned());
         Self::Systemctl(words.chain(units.iter().cloned()).collect())
     }
+
+    /// Whether it does more than have systemd read files again.
+    pub fn starts(&self) -> bool {
+        !matches!(self, Self::Systemctl(words) if words[..] == ["daemon-reload"])
+    }
 }
 
 fn lines(texts: &[String]) -> String {

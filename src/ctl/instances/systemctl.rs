@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 
 use tokio::process::Command;
 
@@ -49,22 +49,11 @@ impl Systemctl {
 
     /// Runs a command, and returns its output. The failure has what it says on standard error.
     pub async fn run(&self, words: &[String]) -> Result<String, CtlFailure> {
-        let mut command = Command::new("systemctl");
-        if let Some(root) = &self.root {
-            command.arg("--root").arg(root);
-        }
-        // Not after an interruption either.
-        command.args(words).stdin(Stdio::null()).kill_on_drop(true);
-        let output = command.output().await;
-        let shown = PlanCommand::Systemctl(words.to_vec());
-        let output = output.map_err(|error| {
-            CtlFailure::Refused(format!(
-                "`{shown}` could not be started ({error}): without systemd start disnix-tcp-proxy yourself"
-            ))
-        })?;
+        let output = self.output(words).await?;
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
+        let shown = PlanCommand::Systemctl(words.to_vec());
         let said = complaint(&String::from_utf8_lossy(&output.stderr));
         let why = if said.is_empty() {
             output.status.to_string()
@@ -72,6 +61,49 @@ impl Systemctl {
             said
         };
         Err(CtlFailure::Refused(format!("`{shown}` failed: {why}")))
+    }
+
+    async fn output(&self, words: &[String]) -> Result<Output, CtlFailure> {
+        let mut command = Command::new("systemctl");
+        if let Some(root) = &self.root {
+            command.arg("--root").arg(root);
+        }
+        // Not after an interruption either.
+        command.args(words).stdin(Stdio::null()).kill_on_drop(true);
+        command.output().await.map_err(|error| {
+            let shown = PlanCommand::Systemctl(words.to_vec());
+            CtlFailure::Refused(format!(
+                "`{shown}` could not be started ({error}): without systemd start disnix-tcp-proxy yourself"
+            ))
+        })
+    }
+
+    /// Whether the unit is enabled, in the words of systemctl(1). It reads links, and not the unit. Fails if there is no
+    /// such unit.
+    pub async fn enablement(&self, unit: &str) -> Result<String, CtlFailure> {
+        let words = ["is-enabled", "--", unit].map(str::to_owned);
+        // It fails for each unit that is not enabled.
+        let output = self.output(&words).await?;
+        let word = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if !["", "not-found"].contains(&&*word) {
+            return Ok(word);
+        }
+        let said = complaint(&String::from_utf8_lossy(&output.stderr));
+        let said = match said.is_empty() {
+            true => String::new(),
+            false => format!(" ({said})"),
+        };
+        Err(CtlFailure::Refused(format!(
+            "systemd does not know {unit}{said}: install the units first, with the package or as in \
+             doc/installation.md"
+        )))
+    }
+
+    /// Whether systemd has the unit in memory; to ask does not load it.
+    pub async fn has(&self, unit: &str) -> Result<bool, CtlFailure> {
+        let words = ["list-units", "--all", "--no-legend", "--plain", "--", unit];
+        let listed = self.run(&words.map(str::to_owned)).await?;
+        Ok(!listed.trim().is_empty())
     }
 
     /// Properties of a unit, whether it is there or not.
