@@ -56,7 +56,7 @@ class _Shop(HostTest):
 
     def assert_gone(self):
         for path in (LISTEN, OPTIONS, f"/etc/systemd/system/{SERVICE}.d", "/var/lib/disnix-tcp-proxy/web",
-                     "/run/disnix-tcp-proxy-gate/web", "/run/disnix-tcp-proxy/web/control"):
+                     "/run/disnix-tcp-proxy-gate/web", "/run/disnix-tcp-proxy/web"):
             self.assertNotEqual(self.host.result(["ls", path]).returncode, 0, path)
         units = ["list-units", "--all", "--no-legend", "--plain", "disnix-tcp-proxy*@web.*"]
         listed = self.host.systemctl(*units)

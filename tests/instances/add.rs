@@ -186,6 +186,9 @@ fn if_systemd_cannot_start_it_everything_is_taken_back_and_the_reason_is_shown()
         (START, &[RELOAD, ENABLE, START]),
     ] {
         system.fails(failing);
+        // systemd makes it, and leaves it.
+        let control = system.path("/run/disnix-tcp-proxy/web");
+        std::fs::create_dir_all(&control).unwrap();
         system.says("journal=disnix-tcp-proxy@web.service", journal);
         let finished = system.run(&add(&port, &["--set=threads=0"]));
         let errors = finished
@@ -200,6 +203,7 @@ fn if_systemd_cannot_start_it_everything_is_taken_back_and_the_reason_is_shown()
             assert_eq!(system.files(), [""; 0]);
         } else {
             is_undone(&system, tried);
+            assert!(!control.exists());
         }
     }
 }

@@ -156,6 +156,22 @@ fn files_of_others_stay_and_are_named() {
 }
 
 #[test]
+fn the_directory_of_its_control_socket_goes_too_unless_something_is_in_it() {
+    for is_empty in [true, false] {
+        let system = with_proxy();
+        let directory = system.path("/run/disnix-tcp-proxy/web");
+        // systemd removes the socket, and leaves the directory.
+        std::fs::remove_file(directory.join("control")).unwrap();
+        if !is_empty {
+            system.write("/run/disnix-tcp-proxy/web/note", "of an administrator");
+        }
+        system.run(&["remove", "web"]).succeeds();
+        assert_eq!(directory.exists(), !is_empty);
+        assert!(system.path("/run/disnix-tcp-proxy").exists());
+    }
+}
+
+#[test]
 fn a_proxy_that_add_has_not_made_is_left_alone() {
     let system = FakeSystem::new();
     system.write(LISTEN, "[Socket]\nListenStream=80\n");

@@ -186,6 +186,7 @@ async fn take_back(
             .await;
     }
     let stayed = made.take_back();
+    system.remove_control_directory(instance);
     system.try_systemctl(&["daemon-reload"], &[]).await;
     system
         .try_systemctl(&["reset-failed"], &instance.units())

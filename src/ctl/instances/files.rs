@@ -104,6 +104,13 @@ impl SystemRoot {
         let is_gone = self.open(above)?.remove_empty(own_name)?;
         Ok((!is_gone).then(|| parent.display().to_string()))
     }
+
+    /// Removes a directory if it is empty.
+    pub fn remove_empty(&self, path: &str) -> io::Result<bool> {
+        let place = self.place(path);
+        let (above, name) = split(&place)?;
+        self.open(above)?.remove_empty(name)
+    }
 }
 
 impl MadeFiles {

@@ -53,6 +53,7 @@ pub async fn run(options: &RemoveOptions, as_json: bool) -> Result<(), CtlFailur
             notes.extend(left.as_deref().map(stays));
         }
         if let Some(reload) = &reload {
+            system.remove_control_directory(&instance);
             system.perform(reload, &instance).await?;
             system
                 .try_systemctl(&["reset-failed"], &instance.units())

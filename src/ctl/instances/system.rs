@@ -59,6 +59,13 @@ impl ProxySystem {
         }
     }
 
+    /// Removes the directory of its control socket, which systemd makes and leaves, unless something is in it.
+    pub fn remove_control_directory(&self, instance: &Instance) {
+        let directory = format!("{}/{}", sockets::DIRECTORY, instance.name());
+        // An empty directory harms nobody.
+        let _ = self.root.remove_empty(&directory);
+    }
+
     /// Gives a command of the plan.
     pub async fn perform(&self, act: &PlanCommand, instance: &Instance) -> Result<(), CtlFailure> {
         match act {
