@@ -118,6 +118,9 @@ pub struct Status {
     pub received_bytes: u64,
     /// Bytes sent to clients, likewise.
     pub sent_bytes: u64,
+    /// What connections have survived since the boot; absent: nothing.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub survived: SurvivalCounts,
     /// The listening sockets.
     pub listeners: Vec<ListenerStatus>,
     /// Variables that belong to no option, each as a sentence. They were not refused because connections were kept;
@@ -126,7 +129,8 @@ pub struct Status {
     pub ignored_variables: Vec<String>,
 }
 
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+/// For values that are left out where they say nothing.
+pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
@@ -173,7 +177,7 @@ pub struct MetricsReply {
     pub status: Status,
     /// Its drains.
     pub drains: DrainLengths,
-    /// What its connections have survived.
+    /// As in the status, and also if it is nothing.
     pub survived: SurvivalCounts,
 }
 

@@ -4,6 +4,7 @@ use super::call::client::NamedProxy;
 use super::drain_view::queued;
 use super::terminal::display::{age, bytes};
 use super::upstream;
+use crate::interface::metrics::SurvivalCounts;
 use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus, Status};
 use crate::service::calendar::moment;
 use crate::service::plural::{clause, count};
@@ -27,13 +28,14 @@ pub fn describe(proxy: &NamedProxy, status: &Status, queued: usize, now: u64) ->
     fields.push(("Target", target));
     fields.extend(upstream::describe(status, now).map(|text| ("Upstream", text)));
     let served = format!(
-        "{} accepted, {} of them without reaching the target; {} received, {} sent",
+        "{} accepted since the process began, {} of them without reaching the target; {} received, {} sent",
         status.accepted,
         status.unreachable,
         bytes(status.received_bytes),
         bytes(status.sent_bytes),
     );
     fields.push(("Served", served));
+    fields.extend(survived(status.survived).map(|text| ("Survived", text)));
     if status.refused > 0 {
         let reset = clause(status.refused, "client", ("was reset", "were reset"));
         let refused = format!("{reset}, of sources with as many connections as one may have");
@@ -139,6 +141,23 @@ fn queue(status: &Status, queued: usize) -> String {
     format!("{}{hint}", status.queued)
 }
 
+/// What connections have survived, if they have.
+pub fn survived(counts: SurvivalCounts) -> Option<String> {
+    let SurvivalCounts {
+        kills,
+        restored,
+        given_up,
+    } = counts;
+    let connections = |number, verbs| clause(number, "connection", verbs);
+    let parts = [
+        (kills > 0).then(|| count(kills, "kill")),
+        (restored > 0).then(|| connections(restored, ("went on", "went on"))),
+        (given_up > 0).then(|| connections(given_up, ("was reset", "were reset"))),
+    ];
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("{}, since the boot", parts.join(", ")))
+}
+
 /// A listening socket and its clients.
 pub fn listener(listener: &ListenerStatus) -> String {
     let owner = match listener.inherited {
@@ -197,6 +216,7 @@ pub mod tests {
             repeated: 0,
             received_bytes: 70,
             sent_bytes: 2048,
+            survived: SurvivalCounts::default(),
             listeners: vec![ListenerStatus {
                 address: "[::]:5001".to_owned(),
                 inherited: true,
@@ -218,11 +238,38 @@ pub mod tests {
                 "   Queued: 0",
                 " Listener: [::]:5001 (systemd's), 0 clients waiting, room for 4096",
                 "   Target: [::1]:5000 (fixed by the command line or DISNIX_TCP_PROXY_TARGET)",
-                "   Served: 10 accepted, 1 of them without reaching the target; 70 B received, \
-                 2.0 KiB sent",
+                "   Served: 10 accepted since the process began, 1 of them without reaching the target; \
+                 70 B received, 2.0 KiB sent",
                 "  Process: 42, version 0.1.0",
             ]
         );
+    }
+
+    #[test]
+    fn what_connections_have_survived_is_shown_if_there_was_anything() {
+        for (kills, restored, given_up, text) in [
+            (0, 0, 0, None),
+            (0, 3, 0, Some("3 connections went on, since the boot")),
+            (
+                2,
+                1,
+                4,
+                Some("2 kills, 1 connection went on, 4 connections were reset, since the boot"),
+            ),
+            (1, 0, 0, Some("1 kill, since the boot")),
+        ] {
+            let mut status = status();
+            status.survived = SurvivalCounts {
+                kills,
+                restored,
+                given_up,
+            };
+            let lines = describe(&proxy(""), &status, 0, 0);
+            let shown = lines
+                .iter()
+                .find_map(|line| line.strip_prefix(" Survived: "));
+            assert_eq!(shown, text);
+        }
     }
 
     #[test]

@@ -337,6 +337,7 @@ impl Proxy {
             repeated: connections.repeated.load(Relaxed),
             received_bytes,
             sent_bytes,
+            survived: self.admission.survived.counts(),
             listeners,
             ignored_variables: self.ignored_variables.get().cloned().unwrap_or_default(),
         })

@@ -1,4 +1,4 @@
-//! What connections have survived is counted for the metrics.
+//! What connections have survived is counted for the status and the metrics.
 
 use std::io::Read;
 
@@ -8,8 +8,19 @@ use crate::sockets::Kind;
 use crate::upstream::Upstream;
 use crate::{client, echo};
 
-/// Kills, connections restored, connections given up.
+/// Kills, connections restored, connections given up, as both the metrics and the status have them.
 pub fn counted(manager: &Manager) -> [u64; 3] {
+    let counted = in_metrics(manager);
+    let output = ctl(&manager.control(), &["status", "--json", "--wake"]).unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let shown = ["kills", "restored", "givenUp"];
+    let shown = shown.map(|name| status["survived"][name].as_u64().unwrap_or(0));
+    assert_eq!(shown, counted, "{status}");
+    assert_eq!(status["survived"].is_null(), counted == [0; 3], "{status}");
+    counted
+}
+
+fn in_metrics(manager: &Manager) -> [u64; 3] {
     let output = ctl(&manager.control(), &["metrics"]).unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     [

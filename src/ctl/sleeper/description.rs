@@ -3,7 +3,7 @@
 use super::left_state::Unread;
 use super::sleeping_proxy::{SleepKind, Sleeper};
 use crate::ctl::call::client::NamedProxy;
-use crate::ctl::description::{gate, lease, lines, listener, target};
+use crate::ctl::description::{gate, lease, lines, listener, survived, target};
 use crate::ctl::terminal::display::age;
 use crate::interface::saved::TARGET_FILE;
 use crate::service::calendar::moment;
@@ -21,6 +21,8 @@ pub fn describe(proxy: &NamedProxy, sleeper: &Sleeper, now: u64) -> Vec<String> 
     let listeners = sleeper.listeners.iter();
     fields.extend(listeners.map(|socket| ("Listener", listener(socket))));
     fields.push(("Target", target_of(proxy, sleeper)));
+    let counts = sleeper.left.survived.unwrap_or_default();
+    fields.extend(survived(counts).map(|text| ("Survived", text)));
     fields.push(("Process", process(sleeper, now)));
     fields.extend(
         sleeper
@@ -124,6 +126,7 @@ pub mod tests {
     use super::*;
     use crate::ctl::call::client::tests::proxy;
     use crate::ctl::sleeper::left_state::LeftState;
+    use crate::interface::metrics::SurvivalCounts;
     use crate::interface::{GateState, LeaseEnd, ListenerStatus, LockStatus};
 
     pub fn sleeper() -> Sleeper {
@@ -164,6 +167,13 @@ pub mod tests {
             ]
         );
         let mut sleeper = sleeper();
+        sleeper.left.survived = Some(SurvivalCounts {
+            kills: 1,
+            ..SurvivalCounts::default()
+        });
+        let lines = describe(&proxy(""), &sleeper, 0);
+        assert_eq!(lines[6], " Survived: 1 kill, since the boot");
+        sleeper.left.survived = Some(SurvivalCounts::default());
         sleeper.since_usec = None;
         let lines = describe(&proxy(""), &sleeper, 0);
         assert!(lines[6].starts_with("  Process: asleep since the boot: the first client"));

@@ -14,7 +14,7 @@ use crate::interface::metrics::SurvivalCounts;
 use crate::interface::saved::{
     LOCK_FILE, LockFile, LockRecord, SURVIVED_FILE, SurvivedFile, TARGET_FILE, boot_id,
 };
-use crate::interface::{GateState, LeaseEnd, LockStatus};
+use crate::interface::{GateState, LeaseEnd, LockStatus, is_default};
 use crate::service::address::Address;
 use crate::service::clock::{Uptime, micros};
 use crate::service::directory::{if_there, parent};
@@ -113,9 +113,13 @@ pub struct LeftState {
     /// What could not be read, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unread: Vec<Unread>,
-    /// For the metrics; `None` if it could not be read.
-    #[serde(skip)]
+    /// What connections have survived since the boot; `None` if it could not be read.
+    #[serde(skip_serializing_if = "is_nothing")]
     pub survived: Option<SurvivalCounts>,
+}
+
+fn is_nothing(survived: &Option<SurvivalCounts>) -> bool {
+    survived.is_none_or(|counts| is_default(&counts))
 }
 
 impl LeftState {

@@ -12,6 +12,7 @@ use super::drains::Drains;
 use super::gate::{Attaching, CallerId, Gate, LockRequest, LockStore, Notice, Outcome};
 use super::notices;
 use super::state::LockDirectory;
+use super::survived::SurvivalRecord;
 use super::views::{GateAndDoors, GateProgress, GateViews};
 use super::wakers::Wakers;
 use crate::interface::GateState;
@@ -60,6 +61,7 @@ pub struct Admission {
     pub backlog: Backlog,
     pub wakers: Wakers,
     pub drains: Drains,
+    pub survived: SurvivalRecord,
     /// What connections are kept with, if they are.
     pub keep: Option<Keep>,
     gate: Mutex<GateAndDoors>,
@@ -91,6 +93,7 @@ impl Admission {
             backlog: Backlog::new(listeners),
             wakers: Wakers::default(),
             drains: Drains::default(),
+            survived: SurvivalRecord::default(),
             keep,
             gate: Mutex::new(GateAndDoors {
                 gate,

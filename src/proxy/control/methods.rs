@@ -20,7 +20,7 @@ use crate::interface::{
     ConnectionParameters, ConnectionReply, DESCRIPTION, INTERFACE, MetricsReply, StatusReply,
     UnlockReply, qualified,
 };
-use crate::proxy::admission::{Abort, survived};
+use crate::proxy::admission::Abort;
 use crate::proxy::assembly::Proxy;
 use crate::service::varlink::{Call, Reply, ServiceInfo, VarlinkConnection};
 
@@ -95,11 +95,11 @@ fn status_reply(proxy: &Proxy) -> StatusReply {
 }
 
 fn metrics_reply(proxy: &Proxy) -> MetricsReply {
-    let directory = proxy.admission.lock_directory();
+    let status = proxy.status();
     MetricsReply {
-        status: proxy.status(),
+        survived: status.survived,
+        status,
         drains: proxy.admission.drains.lengths(),
-        survived: survived::read(directory.as_deref()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! From what is prepared to a proxy that accepts.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +8,6 @@ use std::sync::Arc;
 use super::preparation::{ListeningSockets, Preparation};
 use super::take_over::Predecessor;
 use super::{descriptors, keeping, resumption};
-use crate::interface::metrics::SurvivalCounts;
 use crate::proxy::admission::{Admission, Sweep, survived};
 use crate::proxy::assembly::Proxy;
 use crate::proxy::control::callers::Callers;
@@ -104,16 +104,17 @@ fn serve(
         keep.serves();
     }
     // Connections need not wait for that.
-    count(directory, survived.unwrap_or_default());
+    let record = &proxy.admission.survived;
+    log_uncounted(record.begin(directory, survived.unwrap_or_default()));
     Ok(())
 }
 
-/// Counts what the connections of the process before have come through.
-fn count(directory: Option<&Path>, survived: SurvivalCounts) {
-    if let Err(error) = survived::add(directory, survived) {
+/// Logs why it could not be counted what the connections of the process before have come through.
+fn log_uncounted(counted: io::Result<()>) {
+    if let Err(error) = counted {
         tracing::warn!(
             ERROR = %error,
-            "what connections have survived cannot be written down for the metrics: {error}"
+            "what connections have survived cannot be written down for the next process: {error}"
         );
     }
 }
@@ -148,7 +149,10 @@ fn cannot_carry(
         return failure;
     }
     if let Some(kept) = kept {
-        count(directory, resumption::nothing_survived(&kept));
+        log_uncounted(survived::add(
+            directory,
+            resumption::nothing_survived(&kept),
+        ));
         resumption::give_up(kept);
     }
     format!("no thread can be started: {failure} (raise TasksMax=, LimitNPROC= or MemoryMax=)")
