@@ -166,9 +166,9 @@ pub fn listener(listener: &ListenerStatus) -> String {
     };
     let waiting = match (listener.waiting, listener.backlog) {
         (Some(waiting), Some(backlog)) => {
-            format!(", {} waiting, room for {backlog}", count(waiting, "client"))
+            format!(", {} queued, room for {backlog}", count(waiting, "client"))
         }
-        (Some(waiting), None) => format!(", {} waiting", count(waiting, "client")),
+        (Some(waiting), None) => format!(", {} queued", count(waiting, "client")),
         // The kernel does not count the clients that wait on an AF_UNIX socket.
         (None, _) => String::new(),
     };
@@ -236,7 +236,7 @@ pub mod tests {
                 "     Gate: open",
                 "     Open: 3 of at most 16384",
                 "   Queued: 0",
-                " Listener: [::]:5001 (systemd's), 0 clients waiting, room for 4096",
+                " Listener: [::]:5001 (systemd's), 0 clients queued, room for 4096",
                 "   Target: [::1]:5000 (fixed by the command line or DISNIX_TCP_PROXY_TARGET)",
                 "   Served: 10 accepted since the process began, 1 of them without reaching the target; \
                  70 B received, 2.0 KiB sent",

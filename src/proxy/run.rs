@@ -196,12 +196,12 @@ impl Service for AssembledProxy {
             Some(target) => {
                 let trouble = self.proxy.trouble().map(|trouble| format!(" {trouble}"));
                 format!(
-                    "Gate {gate}: {open} open,{detached} {queued} waiting; leads to {target}.{}",
+                    "Gate {gate}: {open} open,{detached} {queued} queued; leads to {target}.{}",
                     trouble.unwrap_or_default()
                 )
             }
             None => format!(
-                "Gate {gate}: {queued} waiting until disnix-tcp-proxyctl set-target says where to."
+                "Gate {gate}: {queued} queued until disnix-tcp-proxyctl set-target says where to."
             ),
         }
     }

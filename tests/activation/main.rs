@@ -58,7 +58,7 @@ fn above_connections_max_clients_wait_for_their_turn() {
     let first = connect(address);
     assert_eq!(hello(&first), "Hello world!");
     let second = connect(address);
-    let status = server.until(|message| message.contains("1 open, 1 waiting"));
+    let status = server.until(|message| message.contains("1 open, 1 queued"));
     assert!(status.starts_with("STATUS="), "{status}");
     drop(first);
     assert_eq!(hello(&second), "Hello world!");

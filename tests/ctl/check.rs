@@ -54,7 +54,7 @@ fn the_target_is_set_when_the_check_has_succeeded_and_before_the_gate_opens() {
     let ended = end(child).expect(0, &words);
     assert_eq!(
         ended.output,
-        "new connections go to [::1]:2; open: 0 connections open, 2 clients wait\n"
+        "new connections go to [::1]:2; open: 0 connections open, 2 clients queued\n"
     );
 }
 

@@ -20,10 +20,13 @@ fn lock_waits_for_the_drain_and_reports_its_progress() {
     let ended = end(child).expect(0, "draining");
     assert_eq!(
         ended.errors,
-        "disnix-tcp-proxyctl: draining: 2 connections open, 2 clients wait\n\
-         disnix-tcp-proxyctl: draining: 1 connection open, 2 clients wait\n"
+        "disnix-tcp-proxyctl: draining: 2 connections open, 2 clients queued\n\
+         disnix-tcp-proxyctl: draining: 1 connection open, 2 clients queued\n"
     );
-    assert_eq!(ended.output, "locked: 0 connections open, 2 clients wait\n");
+    assert_eq!(
+        ended.output,
+        "locked: 0 connections open, 2 clients queued\n"
+    );
 }
 
 #[test]
@@ -127,7 +130,7 @@ fn the_idle_time_of_a_drain_is_passed_on_and_what_it_has_ended_is_shown() {
     reply["closedIdle"] = 1.into();
     caller.reply(reply);
     let ended = end(child).expect(0, "");
-    let words = "locked: 0 connections open, 1 idle one closed, 2 clients wait";
+    let words = "locked: 0 connections open, 1 idle one closed, 2 clients queued";
     assert!(ended.output.contains(words), "{ended:?}");
 }
 

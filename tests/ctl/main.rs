@@ -24,7 +24,7 @@ fn without_a_verb_it_shows_the_status() {
     for words in [
         "locked since 1970-01-01",
         ": upgrade",
-        "2 clients waiting",
+        "2 clients queued",
         "[::1]:5000",
     ] {
         assert!(ended.output.contains(words), "{}", ended.output);
@@ -190,7 +190,7 @@ fn a_proxy_that_ends_in_the_moment_of_the_call_is_asked_again() {
     drop(proxy.called("Unlock"));
     proxy.called("Unlock").reply(gate("open", 3));
     let ended = end(child).expect(0, "");
-    assert_eq!(ended.output, "open: 3 connections open, 2 clients wait\n");
+    assert_eq!(ended.output, "open: 3 connections open, 2 clients queued\n");
 
     // After a restart the number could be that of another connection.
     let child = proxy.start(&["close", "7"]);

@@ -149,7 +149,7 @@ impl View {
     }
 }
 
-/// `draining: 3 connections open, 2 idle ones closed, 5 clients detached, 1 client waits`.
+/// `draining: 3 connections open, 2 idle ones closed, 5 clients detached, 1 client queued`.
 pub fn progress(reply: &GateReply) -> String {
     let closed_idle = match reply.closed_idle {
         0 => String::new(),
@@ -163,7 +163,7 @@ pub fn progress(reply: &GateReply) -> String {
         "{}: {} open,{closed_idle}{detached} {}",
         reply.gate.as_str(),
         count(reply.open, "connection"),
-        clause(reply.queued, "client", ("waits", "wait")),
+        clause(reply.queued, "client", ("queued", "queued")),
     )
 }
 
@@ -296,7 +296,7 @@ mod tests {
         let lines = picture.lines(100);
         assert_eq!(
             lines[0],
-            "draining: 12 connections open, 1 client waits (1min 1s)"
+            "draining: 12 connections open, 1 client queued (1min 1s)"
         );
         assert_eq!(
             lines[1],
@@ -334,7 +334,7 @@ mod tests {
         let lines = picture.lines(100);
         assert_eq!(
             lines[0],
-            "draining: 4 connections open, 12 clients detached, 1 client waits (1s)"
+            "draining: 4 connections open, 12 clients detached, 1 client queued (1s)"
         );
         assert!(lines[1].ends_with("12 of 16 closed or detached"));
         assert_eq!(

@@ -7,7 +7,7 @@ use crate::ctl::description::{gate, lease, lines, listener, survived, target};
 use crate::ctl::terminal::display::age;
 use crate::interface::saved::TARGET_FILE;
 use crate::service::calendar::moment;
-use crate::service::plural::{clause, count};
+use crate::service::plural::count;
 
 /// What is known of it, a line for each field; `now`: the time of day in microseconds since 1970.
 pub fn describe(proxy: &NamedProxy, sleeper: &Sleeper, now: u64) -> Vec<String> {
@@ -17,7 +17,7 @@ pub fn describe(proxy: &NamedProxy, sleeper: &Sleeper, now: u64) -> Vec<String> 
     let lease = sleeper.left.lock.as_ref().and_then(lease);
     fields.extend(lease.map(|text| ("Lease", text)));
     fields.push(("Open", open(sleeper)));
-    fields.push(("Queued", queue(sleeper)));
+    fields.push(("Queued", sleeper.queued.to_string()));
     let listeners = sleeper.listeners.iter();
     fields.extend(listeners.map(|socket| ("Listener", listener(socket))));
     fields.push(("Target", target_of(proxy, sleeper)));
@@ -68,13 +68,6 @@ fn open(sleeper: &Sleeper) -> String {
     match sleeper.open {
         Some(open) => open.to_string(),
         None => format!("unknown: {KEEPS}"),
-    }
-}
-
-fn queue(sleeper: &Sleeper) -> String {
-    match sleeper.queued {
-        0 => "0".to_owned(),
-        waiting => clause(waiting, "client", ("waits", "wait")),
     }
 }
 
@@ -203,7 +196,7 @@ pub mod tests {
                 "     Gate: locked since 1970-01-01 00:00:01 UTC (1s ago): upgrade",
                 "    Lease: the gate opens by itself in 5s",
                 "     Open: 0",
-                "   Queued: 2 clients wait",
+                "   Queued: 2",
             ]
         );
         let process = &lines[7];

@@ -90,8 +90,8 @@ pub async fn serve_clients<H: ClientHandler>(
 /// The sentence of `systemctl status`.
 fn status(places: &ClientPlaces, listeners: &[Listener]) -> String {
     let queues = listeners.iter().filter_map(Listener::queue);
-    let waiting: u32 = queues.map(|(waiting, _)| waiting).sum();
-    format!("{} open, {waiting} waiting.", places.open())
+    let queued: u32 = queues.map(|(queued, _)| queued).sum();
+    format!("{} open, {queued} queued.", places.open())
 }
 
 fn why_there_are_none() -> String {
