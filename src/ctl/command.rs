@@ -107,9 +107,12 @@ fn warn(event: &Result<CallEvent, CtlFailure>) {
     }
 }
 
-/// Passes a signal on, unless it comes from the terminal (Ctrl-C, hanging up): the command gets that one itself.
+/// What a terminal sends to all processes in its foreground: Ctrl-C, Ctrl-\, hanging up.
+const OF_TERMINAL: [Signal; 3] = [Signal::INT, Signal::QUIT, Signal::HUP];
+
+/// Passes a signal on, unless it comes from the terminal: the command gets that one itself.
 fn forward(signal: Signal, child: &Child) {
-    if signal != Signal::TERM && in_foreground() {
+    if OF_TERMINAL.contains(&signal) && in_foreground() {
         return;
     }
     let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));

@@ -1,58 +1,64 @@
 //! The signals that ask a program to end or to reload, and what a process inherits of the handling of signals.
 
-use std::future::pending;
+use std::future::poll_fn;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::task::Poll;
 
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind, signal};
 
-/// SIGTERM, SIGINT and SIGHUP, handled from the moment this exists.
-pub struct Signals {
-    terminate: unix::Signal,
-    interrupt: Option<unix::Signal>,
-    hangup: Option<unix::Signal>,
-}
+/// What tells a daemon to end, or to read its configuration again.
+const OF_DAEMONS: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::HUP];
+
+/// What would end a command from one moment to the next, as far as it is sent on purpose.
+const OF_COMMANDS: [Signal; 7] = [
+    Signal::TERM,
+    Signal::INT,
+    Signal::HUP,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::ALARM,
+];
+
+/// Signals that are handled from the moment this exists.
+pub struct Signals(Vec<(Signal, unix::Signal)>);
 
 impl Signals {
-    /// Those of a daemon. Fails when the kernel refuses.
+    /// Those of a daemon: SIGTERM, SIGINT and SIGHUP. Fails when the kernel refuses.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: Some(signal(SignalKind::interrupt())?),
-            hangup: Some(signal(SignalKind::hangup())?),
-        })
+        Self::handle(OF_DAEMONS.into_iter())
     }
 
-    /// Those of a command: SIGINT and SIGHUP stay ignored for it and the programs that it starts if they were
-    /// ignored at its start: nohup(1) does that, and a shell for a command in the background. Fails when the kernel refuses.
+    /// Those of a command: also SIGQUIT, SIGUSR1, SIGUSR2 and SIGALRM. All but SIGTERM stay ignored for it and the
+    /// programs that it starts if they were ignored at its start: nohup(1) does that, and a shell for a command in the
+    /// background. Fails when the kernel refuses.
     pub fn of_command() -> io::Result<Self> {
-        let unless_ignored = |kind: SignalKind| match is_ignored(kind.as_raw_value()) {
-            true => Ok(None),
-            false => signal(kind).map(Some),
+        let is_wanted = |signal: &Signal| *signal == Signal::TERM || !is_ignored(signal.as_raw());
+        Self::handle(OF_COMMANDS.into_iter().filter(is_wanted))
+    }
+
+    fn handle(signals: impl Iterator<Item = Signal>) -> io::Result<Self> {
+        let handle = |number: Signal| -> io::Result<(Signal, unix::Signal)> {
+            let kind = SignalKind::from_raw(number.as_raw());
+            Ok((number, signal(kind)?))
         };
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: unless_ignored(SignalKind::interrupt())?,
-            hangup: unless_ignored(SignalKind::hangup())?,
-        })
+        signals.map(handle).collect::<io::Result<_>>().map(Self)
     }
 
     /// Waits for the next signal. Cancel safe.
     pub async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.terminate.recv() => Signal::TERM,
-            () = received(&mut self.interrupt) => Signal::INT,
-            () = received(&mut self.hangup) => Signal::HUP,
-        }
-    }
-}
-
-async fn received(signal: &mut Option<unix::Signal>) {
-    match signal {
-        Some(signal) => _ = signal.recv().await,
-        None => pending().await,
+        poll_fn(|context| {
+            for (number, received) in &mut self.0 {
+                if received.poll_recv(context).is_ready() {
+                    return Poll::Ready(*number);
+                }
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 

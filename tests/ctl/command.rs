@@ -77,6 +77,10 @@ fn a_signal_is_passed_on_and_the_command_waited_for() {
         (Signal::TERM, "TERM"),
         (Signal::HUP, "HUP"),
         (Signal::INT, "INT"),
+        (Signal::QUIT, "QUIT"),
+        (Signal::USR1, "USR1"),
+        (Signal::USR2, "USR2"),
+        (Signal::ALARM, "ALRM"),
     ] {
         let proxy = StandIn::new();
         // sh waits for `read` in itself, so that the trap runs at once.
