@@ -10,7 +10,7 @@ use super::call::patience::{LOST, Reconnection};
 use super::connections::{SLEEPS, heading, list, sort, table};
 use super::failure::CtlFailure;
 use super::options::ConnectionOrder;
-use super::sleeper::sleeping_proxy;
+use super::sleeper::sleeping_proxy::{self, ProxyActivity};
 use super::terminal::display::fit;
 use super::terminal::output;
 use super::terminal::screen::Screen;
@@ -22,7 +22,7 @@ use crate::service::program::note;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Shows the connections until nobody reads that any more, or the proxy sleeps: on a terminal in place, elsewhere one
-/// table after the other.
+/// table after the other. A proxy that is being stopped is not connected to again: that would start it.
 pub async fn run(
     proxy: &NamedProxy,
     order: ConnectionOrder,
@@ -31,7 +31,22 @@ pub async fn run(
     let is_live = !as_json && io::stdout().is_terminal();
     let mut screen = Screen::new(io::stdout());
     let (mut client, mut reconnection) = (None, Reconnection::default());
-    while !sleeps(proxy, client.is_none()).await {
+    let mut was_ending = false;
+    loop {
+        let activity = activity(proxy, client.is_none()).await;
+        let is_ending = activity == ProxyActivity::Ends;
+        if is_ending && !was_ending {
+            note("the proxy ends");
+        }
+        was_ending = is_ending;
+        match activity {
+            ProxyActivity::Sleeps(_) => break,
+            ProxyActivity::Ends => {
+                pause().await?;
+                continue;
+            }
+            ProxyActivity::Runs => {}
+        }
         match list(proxy, &mut client).await {
             Ok(mut connections) => {
                 reconnection.finish();
@@ -54,22 +69,29 @@ pub async fn run(
                 continue;
             }
         }
-        tokio::select! {
-            () = sleep(EVERY) => {}
-            () = output::reader_gone() => return Err(CtlFailure::ReaderGone),
-        }
+        pause().await?;
     }
     note(SLEEPS);
     Ok(())
 }
 
-/// Whether the proxy sleeps, if it would be connected to next: that would start it.
-async fn sleeps(proxy: &NamedProxy, is_next: bool) -> bool {
-    if !is_next {
-        return false;
+/// Waits until it is time to ask again. Fails when nobody reads any more.
+async fn pause() -> Result<(), CtlFailure> {
+    tokio::select! {
+        () = sleep(EVERY) => Ok(()),
+        () = output::reader_gone() => Err(CtlFailure::ReaderGone),
     }
-    let found = sleeping_proxy::find(std::slice::from_ref(proxy)).await;
-    found.is_ok_and(|found| found.iter().any(Option::is_some))
+}
+
+/// What the proxy does, if it would be connected to next: that would start one that sleeps or ends. If systemd cannot be
+/// asked, it runs.
+async fn activity(proxy: &NamedProxy, is_next: bool) -> ProxyActivity {
+    if !is_next {
+        return ProxyActivity::Runs;
+    }
+    let found = sleeping_proxy::look(std::slice::from_ref(proxy)).await;
+    let found = found.unwrap_or_default().into_iter().next();
+    found.unwrap_or(ProxyActivity::Runs)
 }
 
 fn print(connections: &[ConnectionStatus], as_json: bool) -> Result<(), CtlFailure> {

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::stand_in::{Ended, StandIn, end, status};
+use crate::stand_in::{Ended, StandIn, end, read_until, status};
 
 /// A `systemctl` that answers with two files.
 struct Systemctl(TempDir);
@@ -25,7 +25,6 @@ impl Systemctl {
             proxy.path().display()
         );
         fs::write(at("sockets"), sockets).unwrap();
-        fs::write(at("services"), state).unwrap();
         let script = format!(
             "#!/bin/sh\ncase \"$*\" in\n\
              'show --property='*' -- *.socket') exec cat {0}/sockets;;\n\
@@ -35,7 +34,16 @@ impl Systemctl {
         );
         fs::write(at("systemctl"), script).unwrap();
         fs::set_permissions(at("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
-        Self(directory)
+        let new = Self(directory);
+        new.says(state);
+        new
+    }
+
+    /// From now on the service is in this state.
+    fn says(&self, state: &str) {
+        let next = self.0.path().join("next");
+        fs::write(&next, state).unwrap();
+        fs::rename(next, self.0.path().join("services")).unwrap();
     }
 
     fn path(&self) -> OsString {
@@ -109,6 +117,32 @@ fn connections_does_not_wake_a_proxy_that_has_none() {
     let child = systemctl.ctl(&proxy, &["connections"]).spawn().unwrap();
     proxy.called("ListConnections").reply(json!({}));
     end(child).expect(0, "");
+}
+
+#[test]
+fn a_watch_of_the_connections_does_not_start_a_proxy_that_is_being_stopped() {
+    let proxy = StandIn::new();
+    let systemctl = Systemctl::new(&proxy, "ActiveState=active\n");
+    let mut command = systemctl.ctl(&proxy, &["connections", "--watch", "--json"]);
+    let mut child = command.spawn().unwrap();
+    let mut caller = proxy.called("ListConnections");
+    caller.reply(json!({}));
+    systemctl.says("ActiveState=deactivating\nJob=7\n");
+    drop(caller);
+    read_until(child.stderr.as_mut().unwrap(), "the proxy ends");
+    systemctl.says(ASLEEP);
+    let ended = end(child).expect(0, "the proxy sleeps: nobody is connected");
+    assert!(!proxy.has_caller(), "{ended:?}");
+
+    // One that is restarted is connected to when it runs again.
+    systemctl.says("ActiveState=deactivating\nJob=7\n");
+    let mut child = command.spawn().unwrap();
+    read_until(child.stderr.as_mut().unwrap(), "the proxy ends");
+    assert!(!proxy.has_caller());
+    systemctl.says("ActiveState=active\n");
+    proxy.called("ListConnections").reply(json!({}));
+    systemctl.says(ASLEEP);
+    end(child).expect(0, "the proxy sleeps: nobody is connected");
 }
 
 #[test]

@@ -73,9 +73,29 @@ pub struct Sleeper {
     pub listeners: Vec<ListenerStatus>,
 }
 
+/// What systemd says about a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProxyActivity {
+    /// It runs or starts, or systemd does not know it.
+    Runs,
+    /// It is being stopped. A call that it does not take any more would start the next process.
+    Ends,
+    /// No process runs.
+    Sleeps(Box<Sleeper>),
+}
+
 /// Which of these proxies sleep, in the same order. One that is not known to systemd is not among them.
 /// Fails if systemd cannot be asked.
 pub async fn find(proxies: &[NamedProxy]) -> Result<Vec<Option<Sleeper>>, SystemdError> {
+    let sleeper = |activity: ProxyActivity| match activity {
+        ProxyActivity::Sleeps(sleeper) => Some(*sleeper),
+        ProxyActivity::Runs | ProxyActivity::Ends => None,
+    };
+    Ok(look(proxies).await?.into_iter().map(sleeper).collect())
+}
+
+/// What these proxies do, in the same order. Fails if systemd cannot be asked.
+pub async fn look(proxies: &[NamedProxy]) -> Result<Vec<ProxyActivity>, SystemdError> {
     let sockets = systemd::matching("*.socket", &OF_SOCKETS).await?;
     let path = |proxy: &NamedProxy| absolute(&proxy.control).unwrap_or_default();
     let controls: Vec<PathBuf> = proxies.iter().map(path).collect();
@@ -85,17 +105,23 @@ pub async fn find(proxies: &[NamedProxy]) -> Result<Vec<Option<Sleeper>>, System
     let mut states = systemd::each(&all, &OF_SERVICES).await?.into_iter();
     // Read when the first one sleeps.
     let lists = LazyCell::new(QueueLists::read);
-    let sleeper = |(control, services): (&PathBuf, &Vec<&str>)| {
+    let activity = |(control, services): (&PathBuf, &Vec<&str>)| {
         let states: Vec<_> = states.by_ref().take(services.len()).collect();
-        let (unit, state) = services
-            .iter()
-            .zip(states)
-            .find(|(_, state)| serves(state))?;
-        let kind = sleeps(&state)?;
-        let listeners = listeners_of(&sockets, unit, control);
-        Some(sleeper_of(unit, kind, &state, control, listeners, &lists))
+        let mut units = services.iter().zip(states);
+        let Some((unit, state)) = units.find(|(_, state)| serves(state)) else {
+            return ProxyActivity::Runs;
+        };
+        if let Some(kind) = sleeps(&state) {
+            let listeners = listeners_of(&sockets, unit, control);
+            let sleeper = sleeper_of(unit, kind, &state, control, listeners, &lists);
+            return ProxyActivity::Sleeps(sleeper.into());
+        }
+        match state.get("ActiveState") {
+            "deactivating" => ProxyActivity::Ends,
+            _ => ProxyActivity::Runs,
+        }
     };
-    Ok(controls.iter().zip(&services).map(sleeper).collect())
+    Ok(controls.iter().zip(&services).map(activity).collect())
 }
 
 /// The services of this control socket: the one that a call starts, and others that get the socket too.
