@@ -1,5 +1,6 @@
 """The units as systemd judges them, and the catalog, the group and the templates beside them."""
 
+import json
 import re
 
 from lab import journal, project
@@ -108,6 +109,16 @@ class Templates(HostTest):
         self._instance("two", 5102, "127.0.0.1:5000")
         done = self.host.result(["disnix-tcp-proxyctl"])
         self.assertRegex(done.stdout + done.stderr, r"(?s)one.*two")
+        # The first two start nothing.
+        self.assertEqual(self.ctl("connections"), "one: asleep, 0 connections\ntwo: asleep, 0 connections\n")
+        self.assertEqual(json.loads(self.ctl("--json", "connections"))[1]["sleeping"]["process"], "asleep")
+        self.start_server()
+        with self.host.client(5102) as client:
+            client.ask("hello")
+            listed = self.ctl("connections").splitlines()
+            self.assertEqual(listed[:3], ["one: asleep, 0 connections", "", "two: 1 connection"])
+            self.assertEqual(len(listed), 5)
+        self.assertIn("--instance NAME", self.host.result(["disnix-tcp-proxyctl", "unlock"]).stderr)
 
     def test_a_template_keeps_its_lock_over_kill_9(self):
         self.start_server()

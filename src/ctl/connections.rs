@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::call::client::{ANSWER_TIME, Client, NamedProxy};
 use super::failure::CtlFailure;
 use super::options::ConnectionOrder;
-use super::sleeper::sleeping_proxy;
+use super::sleeper::sleeping_proxy::{self, SleepKind, Sleeper};
 use super::terminal::display::{self, Align, age, bytes};
 use super::terminal::output;
 use super::upstream;
@@ -16,19 +16,16 @@ use crate::interface::{ConnectionReply, ConnectionStatus};
 use crate::service::plural::{clause, count};
 use crate::service::program::note;
 
-/// What is said of a proxy that sleeps and for which systemd keeps nothing.
-pub const SLEEPS: &str = "the proxy sleeps: nobody is connected";
-
 /// Lists them. A proxy that sleeps is not started for that, unless systemd keeps connections for its next process.
 pub async fn run(
     proxy: &NamedProxy,
     order: Option<ConnectionOrder>,
     as_json: bool,
 ) -> Result<(), CtlFailure> {
-    let has_none = has_none(proxy).await;
-    let mut connections = match has_none {
-        true => Vec::new(),
-        false => list(proxy, &mut None).await?,
+    let sleeper = sleeper_without_any(proxy).await;
+    let mut connections = match sleeper {
+        Some(_) => Vec::new(),
+        None => list(proxy, &mut None).await?,
     };
     if let Some(order) = order {
         sort(&mut connections, order);
@@ -37,8 +34,8 @@ pub async fn run(
         return output::json(&connections);
     }
     table(&connections).iter().try_for_each(output::line)?;
-    if has_none {
-        note(SLEEPS);
+    if let Some(sleeper) = &sleeper {
+        note(why_nobody(proxy, sleeper));
     }
     // Not in the table, which others may read.
     let why = upstream::why_they_wait(proxy, &connections).await;
@@ -46,11 +43,22 @@ pub async fn run(
     Ok(())
 }
 
-/// Whether it is known without asking the proxy that it has no connection, because it sleeps.
-async fn has_none(proxy: &NamedProxy) -> bool {
+/// The proxy, if it sleeps and systemd keeps nothing for it: then it has no connection.
+async fn sleeper_without_any(proxy: &NamedProxy) -> Option<Sleeper> {
     let found = sleeping_proxy::find(std::slice::from_ref(proxy)).await;
     let mut sleepers = found.unwrap_or_default().into_iter().flatten();
-    sleepers.any(|sleeper| sleeper.open == Some(0))
+    sleepers.find(|sleeper| sleeper.open == Some(0))
+}
+
+/// Why nobody is connected to a proxy that sleeps.
+pub fn why_nobody(proxy: &NamedProxy, sleeper: &Sleeper) -> String {
+    match sleeper.process {
+        SleepKind::Asleep => "the proxy sleeps: nobody is connected".to_owned(),
+        SleepKind::Failed => format!(
+            "the proxy has failed, so nobody is connected: see `{}`",
+            proxy.command("status")
+        ),
+    }
 }
 
 /// Asks for all open connections, over `client`, connected here if need be. After a failure it is of no use.

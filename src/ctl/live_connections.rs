@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::call::client::NamedProxy;
 use super::call::patience::{LOST, Reconnection};
-use super::connections::{SLEEPS, heading, list, sort, table};
+use super::connections::{heading, list, sort, table, why_nobody};
 use super::failure::CtlFailure;
 use super::options::ConnectionOrder;
 use super::sleeper::sleeping_proxy::{self, ProxyActivity};
@@ -40,7 +40,10 @@ pub async fn run(
         }
         was_ending = is_ending;
         match activity {
-            ProxyActivity::Sleeps(_) => break,
+            ProxyActivity::Sleeps(sleeper) => {
+                note(why_nobody(proxy, &sleeper));
+                return Ok(());
+            }
             ProxyActivity::Ends => {
                 pause().await?;
                 continue;
@@ -71,8 +74,6 @@ pub async fn run(
         }
         pause().await?;
     }
-    note(SLEEPS);
-    Ok(())
 }
 
 /// Waits until it is time to ask again. Fails when nobody reads any more.

@@ -1,8 +1,8 @@
 //! The verbs of `disnix-tcp-proxyctl`, each in a file of its own.
 //!
 //! - [`options`], `find`, `sockets`: the command line, and which proxy it means;
-//! - `status`, `connections`, `all_connections`, `live_connections`, `lock`, `command`, `unlock`, `target`, `switch`, `checked_switch`,
-//!   `watch`, `close`, `metrics`, `instances` (`add`, `remove`): the verbs;
+//! - `status`, `connections`, `all_connections`, `live_connections`, `lock`, `command`, `unlock`, `target`, `switch`,
+//!   `checked_switch`, `watch`, `close`, `metrics`, `instances` (`add`, `remove`): the verbs;
 //! - `call`: calls to a proxy; `hold`, `shell`, `when_closed`: the end of a lock that lasts as long as its call, and
 //!   commands of the command line;
 //! - `sleeper`, `systemd`: proxies that sleep, which nobody wakes;
