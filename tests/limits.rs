@@ -74,6 +74,12 @@ fn a_proxy_with_too_little_address_space_says_so_and_serves_with_fewer_connectio
 }
 
 #[test]
+fn a_proxy_with_room_for_its_connections_starts_with_any_number_of_threads() {
+    let setup = proxy_with(&["--threads=9999999999999"]);
+    let _served = setup.served(1);
+}
+
+#[test]
 fn a_source_that_has_its_share_is_reset_and_does_not_keep_others_out() {
     let mut setup = proxy_with(&["--connections-max=3", "--connections-max-per-source=2"]);
     let first = setup.served(1);

@@ -87,6 +87,7 @@ impl Preparation {
     pub async fn new(options: &ProxyOptions, inherited: Vec<Inherited>) -> Result<Self, Failure> {
         let threads = Threads::of_option(options.threads);
         let connections = descriptors::share(options.connections_max, threads.most);
+        let threads = threads.for_connections(connections);
         let sockets = ListeningSockets::find(options, inherited).await?;
         let target_file = TargetFile::new(options.state_directory().as_deref());
         let target = match &options.target {

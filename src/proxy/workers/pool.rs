@@ -46,6 +46,14 @@ impl Threads {
             if_idle: given.is_none(),
         }
     }
+
+    /// No more than so many connections: each thread carries at least one.
+    pub fn for_connections(self, connections: usize) -> Self {
+        Self {
+            most: self.most.min(connections),
+            ..self
+        }
+    }
 }
 
 /// What a thread carried: its connections end when this is dropped.

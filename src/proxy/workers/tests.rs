@@ -81,6 +81,12 @@ fn given(count: usize) -> Threads {
     Threads::of_option(Some(count))
 }
 
+#[test]
+fn threads_without_a_connection_each_are_not_allowed_for() {
+    assert_eq!(given(9_999_999_999_999).for_connections(100).most, 100);
+    assert_eq!(given(2).for_connections(100).most, 2);
+}
+
 const IF_IDLE: Threads = Threads {
     most: 2,
     if_idle: true,
