@@ -19,9 +19,10 @@ use super::event;
 use super::idle::IdleTimer;
 use super::listener::Listener;
 use super::notify;
-use super::plural::clause;
+use super::plural::{clause, count};
 use super::program::{FailedStep, Failure};
 use super::signals::Signals;
+use super::timespan::TimeSpan;
 
 /// How long the service may take to accept a client that waits.
 const ACCEPTING_TAKES: Duration = Duration::from_millis(1);
@@ -57,7 +58,8 @@ pub async fn serve<S: Service>(
             notify::stopping("Not used; the next client starts it again.");
             tracing::info!(
                 MESSAGE_ID = event::IDLE_EXIT,
-                "nobody has used it for {limit:?}: ends now, the next client starts it again"
+                "nobody {}: ends now, the next client starts it again",
+                unused_for(limit)
             );
         }
         EndReason::Signal if life_cycle.service.leaves() => {
@@ -70,6 +72,25 @@ pub async fn serve<S: Service>(
         }
     }
     Ok(ServeOutcome::Over)
+}
+
+fn unused_for(limit: Duration) -> String {
+    match limit {
+        Duration::ZERO => "uses it".to_owned(),
+        limit => format!("has used it for {}", TimeSpan::Finite(limit)),
+    }
+}
+
+/// How long connections may go on.
+fn allowance(open: usize, limit: Option<Duration>) -> String {
+    match limit {
+        Some(Duration::ZERO) => clause(open, "open connection", ("ends now", "end now")),
+        limit => {
+            let limit = limit.map(|limit| TimeSpan::Finite(limit).to_string());
+            let limit = limit.as_deref().unwrap_or("as long as they want");
+            format!("{} may go on for {limit}", count(open, "open connection"))
+        }
+    }
 }
 
 /// How a service has ended.
@@ -226,13 +247,11 @@ impl<S: Service> LifeCycle<S> {
         let open = self.service.open();
         notify::stopping("Stopping.");
         if open > 0 {
-            let limit = timeout.map(|limit| format!("{limit:?}"));
             tracing::info!(
                 MESSAGE_ID = event::STOPPING,
                 OPEN = open,
-                "stopping; {} for {}",
-                clause(open, "open connection", ("may go on", "may go on")),
-                limit.as_deref().unwrap_or("as long as they want")
+                "stopping; {}",
+                allowance(open, timeout)
             );
         }
         let mut drain = Drain::begin(timeout, Uptime::now());
@@ -274,4 +293,26 @@ impl<S: Service> LifeCycle<S> {
 
 fn were(open: usize) -> String {
     clause(open, "connection", ("was", "were"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_something_may_last_is_said_as_options_have_it() {
+        let limit = |seconds| Some(Duration::from_secs(seconds));
+        for (limit, text) in [
+            (
+                None,
+                "2 open connections may go on for as long as they want",
+            ),
+            (limit(90), "2 open connections may go on for 1min 30s"),
+            (limit(0), "2 open connections end now"),
+        ] {
+            assert_eq!(allowance(2, limit), text);
+        }
+        assert_eq!(unused_for(Duration::from_secs(300)), "has used it for 5min");
+        assert_eq!(unused_for(Duration::ZERO), "uses it");
+    }
 }

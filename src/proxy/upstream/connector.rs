@@ -23,6 +23,7 @@ use crate::service::happy_eyeballs::Race;
 use crate::service::leads_to;
 use crate::service::listener::{Listener, Peer};
 use crate::service::stream::keep_alive;
+use crate::service::timespan::TimeSpan;
 
 /// The pause after the first failed attempt; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -47,12 +48,20 @@ const LONGEST_LIMIT: Duration = Duration::from_secs(3_000_000_000);
 
 /// The upstream could not be reached.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot reach {target} within {limit:?}: {source}")]
+#[error("cannot reach {target}{}: {source}", within(*limit))]
 pub struct Unreachable {
     /// The last target that was tried.
     pub target: Arc<Address>,
     limit: Duration,
     source: io::Error,
+}
+
+/// The time that was spent, if more than one attempt was.
+fn within(limit: Duration) -> String {
+    match limit {
+        Duration::ZERO => String::new(),
+        limit => format!(" within {}", TimeSpan::Finite(limit)),
+    }
 }
 
 /// The time for attempts to reach an upstream.
@@ -325,11 +334,14 @@ mod tests {
     #[tokio::test]
     async fn one_that_never_comes_is_given_up_with_its_name_and_the_reason() {
         let target: Arc<Address> = Arc::new("unix:/nonexistent/socket".parse().unwrap());
-        let limit = Some(Duration::from_millis(30));
-        let error = reach(|| target.clone(), limit).await.unwrap_err();
-        let error = error.to_string();
-        assert!(error.contains("unix:/nonexistent/socket"), "{error}");
-        assert!(error.contains("No such file"), "{error}");
+        for (limit, tried) in [(30, " within 30ms"), (0, "")] {
+            let limit = Some(Duration::from_millis(limit));
+            let error = reach(|| target.clone(), limit).await.unwrap_err();
+            let error = error.to_string();
+            let begin = format!("cannot reach unix:/nonexistent/socket{tried}: ");
+            assert!(error.starts_with(&begin), "{error}");
+            assert!(error.contains("No such file"), "{error}");
+        }
     }
 
     #[test]
