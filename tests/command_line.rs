@@ -1,6 +1,8 @@
 //! Messages of all programs about their command lines and the environment.
 
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::process::{Command, Output};
 
 const PROGRAMS: [&str; 5] = [
@@ -163,6 +165,74 @@ fn everything_that_is_wrong_with_the_environment_is_named_at_once() {
     }
     let said = proxy(&["--check", "--threads=1", "--listen=1"]);
     assert_eq!(said.matches("error: ").count(), 3, "{said}");
+}
+
+#[test]
+fn any_blanks_stand_between_the_words_of_a_list_in_a_variable() {
+    // It needs --listen.
+    let check = |listen: &str| {
+        let mut command = Command::new(PROGRAMS[0]);
+        command.args(["--check", "--take-over", "--control=/run/control"]);
+        command.env("DISNIX_TCP_PROXY_LISTEN", listen);
+        command
+    };
+    for listen in ["1 2", "1  2", " 1", "1 ", "\t1 \n 2\t\t3 "] {
+        let output = check(listen).output().unwrap();
+        assert!(output.status.success(), "{listen:?}: {}", errors(&output));
+    }
+    let said = refused(&mut check("  "));
+    assert!(said.contains("--listen"), "{said}");
+    let said = refused(&mut check("1  nowhere   2"));
+    assert!(
+        said.contains("'nowhere' for 'DISNIX_TCP_PROXY_LISTEN'"),
+        "{said}"
+    );
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+
+    let mut inetd = Command::new(PROGRAMS[4]);
+    let long = format!("/{}", "x".repeat(200));
+    let handover = format!("/run/a  {long}");
+    let said = refused(
+        inetd
+            .arg("true")
+            .env("DISNIX_TCP_PROXY_INETD_HANDOVER", handover),
+    );
+    assert!(
+        said.contains("for 'DISNIX_TCP_PROXY_INETD_HANDOVER'"),
+        "{said}"
+    );
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
+}
+
+#[test]
+fn what_is_no_text_is_named_with_its_variable_and_so_is_all_the_rest() {
+    let proxy = |words: &[&[u8]]| {
+        let mut command = Command::new(PROGRAMS[0]);
+        command
+            .args(words.iter().map(|word| OsStr::from_bytes(word)))
+            .env("DISNIX_TCP_PROXY_THREADS", OsStr::from_bytes(b"2\xff"))
+            .env("DISNIX_TCP_PROXY_IDLE_TIMEOUT", "soon")
+            .env("DISNIX_TCP_PROXY_LISTEN", OsStr::from_bytes(b"\xc3 1"));
+        refused(&mut command)
+    };
+    let said = proxy(&[b"--check"]);
+    for wrong in [
+        "invalid value '2\\xff' for 'DISNIX_TCP_PROXY_THREADS': it is not UTF-8",
+        "'soon' for 'DISNIX_TCP_PROXY_IDLE_TIMEOUT'",
+        "invalid value '\\xc3 1' for 'DISNIX_TCP_PROXY_LISTEN': it is not UTF-8",
+    ] {
+        assert_eq!(said.matches(wrong).count(), 1, "{wrong} in {said}");
+    }
+    assert_eq!(said.matches("error: ").count(), 3, "{said}");
+    let said = proxy(&[
+        b"--check",
+        b"--threads=1",
+        b"--listen=1",
+        b"--idle-timeout=1\xff",
+    ]);
+    let word = "invalid value '--idle-timeout=1\\xff': it is not UTF-8";
+    assert!(said.contains(word), "{said}");
+    assert_eq!(said.matches("error: ").count(), 1, "{said}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Parser, value_parser};
 
 use super::printable::{Printable, is_hidden, printable, sentence};
+use super::variable_values::{OF_VALUES, text_error, with_lists, without_text, wrong_words};
 use super::variables::{UnknownVariable, VariableNames};
 
 /// Reads the options of a program. If they make no sense, ends it with status 2.
@@ -54,6 +55,7 @@ fn parse_from<O: Parser>(words: Vec<OsString>) -> Result<O, Vec<clap::Error>> {
             _ => option,
         }
     });
+    let command = with_lists(command);
     let matches = command.clone().try_get_matches_from(&words);
     let first = match matches.and_then(|matches| O::from_arg_matches(&matches)) {
         Ok(options) => return Ok(options),
@@ -72,10 +74,16 @@ fn all_errors(first: clap::Error, mut command: Command, words: &[OsString]) -> V
         if !error.use_stderr() && !errors.is_empty() {
             break;
         }
-        let kinds = [ErrorKind::InvalidValue, ErrorKind::ValueValidation];
-        let of_value = kinds.contains(&error.kind());
-        let option = refused(&error, &command).filter(|_| of_value);
-        errors.extend(explained(error, &command, words));
+        let option = if error.kind() == ErrorKind::InvalidUtf8 {
+            let option = without_text(&command, words);
+            errors.push(text_error(command.clone(), option.as_ref(), words));
+            option
+        } else {
+            let of_value = OF_VALUES.contains(&error.kind());
+            let option = refused(&error, &command).filter(|_| of_value);
+            errors.extend(explained(error, &command, words));
+            option
+        };
         let Some(option) = option else {
             break;
         };
@@ -98,29 +106,14 @@ fn explained(error: clap::Error, command: &Command, words: &[OsString]) -> Vec<c
     let Some(variable) = variable(&error, command.clone(), words) else {
         return vec![plain(error, None)];
     };
-    let wrong = refused(&error, command)
-        .map_or_else(Vec::new, |option| wrong_values(&option, &variable, command));
+    let option = refused(&error, command);
+    let wrong = option.map_or_else(Vec::new, |option| wrong_words(&option, command));
     let errors = match wrong.is_empty() {
         true => vec![error],
         false => wrong,
     };
     let explain = |error| plain(error, Some(variable.clone()));
     errors.into_iter().map(explain).collect()
-}
-
-/// An error for each wrong value of the list that an option has in its variable.
-fn wrong_values(option: &Arg, variable: &str, command: &Command) -> Vec<clap::Error> {
-    let (Some(delimiter), Some(name)) = (option.get_value_delimiter(), option.get_long()) else {
-        return Vec::new();
-    };
-    let values = env::var_os(variable).unwrap_or_default();
-    let values = values.to_string_lossy();
-    let alone = command.clone().mut_args(|option| option.env(None));
-    let error = |value| {
-        let words = [command.get_name(), &format!("--{name}={value}")].map(str::to_owned);
-        alone.clone().try_get_matches_from(words).err()
-    };
-    values.split(delimiter).filter_map(error).collect()
 }
 
 /// All of it as one error; the only one as it is.

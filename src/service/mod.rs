@@ -2,7 +2,7 @@
 //!
 //! For a service of your own, [`server`] is the beginning.
 //!
-//! - options: `address`, `grammar`, `timespan`, `command_line`, `variables`;
+//! - options: `address`, `grammar`, `timespan`, `command_line`, `variables`, `variable_values`;
 //! - listeners: `activation` (from systemd), `predecessor` (from another process), `binding` (new ones),
 //!   `listener`, `socket`, `exhausted` (descriptors have run out);
 //! - clients: `arrival`, `handover` (from another process), `client_socket`, `stream`, `ending`;
@@ -67,6 +67,7 @@ pub(crate) mod socket;
 pub(crate) mod socket_file;
 pub(crate) mod stream;
 pub mod timespan;
+pub(crate) mod variable_values;
 pub(crate) mod variables;
 pub mod varlink;
 pub(crate) mod version;
