@@ -143,3 +143,20 @@ fn a_unit_that_is_none_of_theirs_is_refused() {
     assert_eq!(system.files(), [""; 0]);
     assert_eq!(system.calls(), [""; 0]);
 }
+
+#[test]
+fn both_families_are_listened_on_as_before_where_the_machine_separates_them() {
+    let system = with_old();
+    system.says(
+        "show-old.socket",
+        "Id=old.socket\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\nAccept=no\n\
+         BindIPv6Only=default\nListen=[::]:80 (Stream)\nListen=0.0.0.0:80 (Stream)\nTriggers=old.service\n",
+    );
+    let words = ["add", "web", "--from-socket-proxyd", "old"];
+    system.run(&words).fails(2, "overlap");
+    system.write("/proc/sys/net/ipv6/bindv6only", "1\n");
+    system.run(&words).succeeds();
+    let listen = system.read(LISTEN).unwrap();
+    let lines = "\nListenStream=80\nListenStream=0.0.0.0:80\nBindIPv6Only=ipv6-only\n";
+    assert!(listen.contains(lines), "{listen}");
+}

@@ -1,5 +1,7 @@
 //! The units of a systemd-socket-proxyd(8) that another proxy is made from.
 
+use std::fs;
+
 use super::socket_proxyd::{ProxyTraits, ShownUnits, read};
 use super::system::ProxySystem;
 use super::systemctl::first;
@@ -97,6 +99,7 @@ fn the_only(services: &str, socket: &str) -> Result<Option<String>, CtlFailure> 
 
 async fn show(system: &ProxySystem, service: &str) -> Result<ShownUnits, CtlFailure> {
     let mut shown = ShownUnits {
+        default_is_only_v6: default_is_only_v6(system),
         service: system.systemctl.show(OF_SERVICE, service).await?,
         ..ShownUnits::default()
     };
@@ -115,6 +118,12 @@ async fn show(system: &ProxySystem, service: &str) -> Result<ShownUnits, CtlFail
     let words: Vec<_> = words.map(str::to_owned).collect();
     shown.text = system.systemctl.run(&words).await?;
     Ok(shown)
+}
+
+/// Whether a socket at `::` has clients of IPv6 alone if nothing is said, ipv6(7). Without IPv6 there is no setting.
+fn default_is_only_v6(system: &ProxySystem) -> bool {
+    let setting = fs::read_to_string(system.root.place("/proc/sys/net/ipv6/bindv6only"));
+    setting.is_ok_and(|text| text.trim() == "1")
 }
 
 #[cfg(test)]
@@ -137,6 +146,7 @@ mod tests {
             names: Vec::new(),
             notes: Vec::new(),
             shown: ShownUnits {
+                default_is_only_v6: false,
                 service: unit("a.service", "active", "static"),
                 sockets: vec![
                     unit("a.socket", "active", "enabled"),

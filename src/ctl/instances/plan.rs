@@ -105,6 +105,7 @@ impl Order {
     /// What is wrong with it, as a sentence.
     fn check(&self) -> Result<(), String> {
         let target = &self.target;
+        // Otherwise the units have BindIPv6Only=both, whatever net.ipv6.bindv6only says.
         let only_v6 = self
             .carried
             .socket

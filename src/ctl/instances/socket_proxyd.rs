@@ -18,6 +18,8 @@ pub struct ShownUnits {
     pub sockets: Vec<Properties>,
     /// The unit files.
     pub text: String,
+    /// Whether a socket at `::` has clients of IPv6 alone where `BindIPv6Only=` does not say it: net.ipv6.bindv6only.
+    pub default_is_only_v6: bool,
 }
 
 /// A proxy, as it is asked for.
@@ -53,7 +55,7 @@ pub fn read(
         variables: variables(&arguments, &mut notes)?,
         relations: relations(units, &mut notes),
         carried: CarriedLines {
-            socket: socket_lines(&units.sockets)?,
+            socket: socket_lines(&units.sockets, units.default_is_only_v6)?,
             unit: named(units, "JoinsNamespaceOf"),
             service: namespace_lines(&units.service),
         },
@@ -254,7 +256,7 @@ fn namespace_lines(service: &Properties) -> Vec<String> {
 
 /// Settings of the sockets that are not those of the proxy's own, which has one unit for all addresses. The error is a
 /// sentence.
-fn socket_lines(sockets: &[Properties]) -> Result<Vec<String>, String> {
+fn socket_lines(sockets: &[Properties], default_is_only_v6: bool) -> Result<Vec<String>, String> {
     let is_v6 = |address: &str| address.starts_with('[');
     let is_ip = |address: &str| address.starts_with(|c: char| c == '[' || c.is_ascii_digit());
     let is_path = |address: &str| address.starts_with('/');
@@ -276,7 +278,11 @@ fn socket_lines(sockets: &[Properties]) -> Result<Vec<String>, String> {
             addresses.any(|address| concerns(address))
         });
         let values = concerned.map(|socket| first(socket, key));
-        let values = values.map(|value| if usual.contains(&value) { "" } else { value });
+        let values = values.map(|value| match value {
+            "" | "default" if key == "BindIPv6Only" && default_is_only_v6 => "ipv6-only",
+            value if usual.contains(&value) => "",
+            value => value,
+        });
         let values: BTreeSet<_> = values.collect();
         if values.len() > 1 {
             return Err(format!(

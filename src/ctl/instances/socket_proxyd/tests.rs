@@ -25,6 +25,7 @@ fn units(words: &str, service: &[(&str, &str)], socket: &[(&str, &str)], text: &
         service: properties(&service),
         sockets: vec![properties(&socket)],
         text: text.to_owned(),
+        default_is_only_v6: false,
     }
 }
 
@@ -209,6 +210,25 @@ fn unusual_settings_of_its_socket_stay() {
             "SocketMode=0660"
         ]
     );
+}
+
+#[test]
+fn a_socket_that_has_ipv6_alone_by_the_setting_of_the_machine_keeps_that() {
+    let v4 = [("Listen", "0.0.0.0:80 (Stream)")];
+    for (value, line) in [
+        ("", "BindIPv6Only=ipv6-only"),
+        ("default", "BindIPv6Only=ipv6-only"),
+        ("ipv6-only", "BindIPv6Only=ipv6-only"),
+        ("both", ""),
+    ] {
+        let mut units = units("a:1", &[], &[PORT, ("BindIPv6Only", value)], "");
+        units.default_is_only_v6 = true;
+        let (traits, _) = found(&units);
+        assert_eq!(traits.carried.socket.concat(), line);
+        // The other family has nothing to do with it.
+        units.sockets = vec![properties(&v4)];
+        assert_eq!(found(&units).0.carried.socket, [""; 0]);
+    }
 }
 
 #[test]
