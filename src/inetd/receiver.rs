@@ -7,10 +7,11 @@ use std::task::Poll;
 
 use super::command::ClientCommand;
 use super::process::ReceivedClient;
+use crate::service::accepting_pause::AcceptingPause;
 use crate::service::alarm::Alarm;
 use crate::service::child_process::is_for_lack_of_room;
 use crate::service::clock::Uptime;
-use crate::service::exhausted::{LOG_EVERY, Pause};
+use crate::service::exhausted::LOG_EVERY;
 use crate::service::listener::{Accepted, Listener};
 use crate::service::places::ClientPlaces;
 use crate::service::serve::Service;
@@ -19,8 +20,7 @@ pub(super) struct ClientReceiver {
     places: Arc<ClientPlaces>,
     listeners: Arc<[Listener]>,
     command: ClientCommand,
-    pause: Pause,
-    alarm: Alarm,
+    pause: AcceptingPause,
     /// The client whose process could not be started for lack of room: it is the next one.
     held: Option<ReceivedClient>,
     /// When it was last logged that the program cannot be started.
@@ -35,11 +35,10 @@ impl ClientReceiver {
         command: ClientCommand,
     ) -> io::Result<Self> {
         Ok(Self {
+            pause: AcceptingPause::new(Arc::clone(&places), Alarm::new()?),
             places,
             listeners,
             command,
-            pause: Pause::default(),
-            alarm: Alarm::new()?,
             held: None,
             logged: None,
         })
@@ -55,21 +54,16 @@ impl ClientReceiver {
 
     async fn accept_all(&mut self) -> io::Result<()> {
         while !self.places.is_stopping() {
-            let is_paused = self.pause.until().is_some();
-            self.places.set_paused(is_paused);
+            let is_paused = self.pause.is_under_way();
             if let Some(client) = self.held.take_if(|_| !is_paused) {
                 self.serve(client);
                 continue;
             }
-            let until = self.pause.until();
             tokio::select! {
                 biased;
-                () = self.places.room() => self.pause.end(),
+                () = self.pause.change() => {}
                 accepted = next_client(&self.places, &self.listeners), if !is_paused => {
                     self.take(accepted?);
-                }
-                () = self.alarm.wait(until) => {
-                    self.pause.is_over(Uptime::now());
                 }
             }
             // The life cycle may have something to do.
@@ -119,7 +113,7 @@ impl ClientReceiver {
     /// Begins a pause; `why` has an opening bracket.
     fn begin_pause(&mut self, why: &str) {
         let error = io::Error::other(format!("{why} or lower --processes-max)"));
-        self.pause.begin(Uptime::now(), &error, self.places.open());
+        self.pause.begin(&error);
     }
 }
 

@@ -9,7 +9,7 @@ use super::clock::Uptime;
 use super::event;
 
 /// How long accepting pauses, unless a connection ends earlier.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
 
 /// The shortest time between two log messages.
 pub const LOG_EVERY: Duration = Duration::from_secs(10);

@@ -9,13 +9,15 @@
 //! - upstreams: `happy_eyeballs`, `connecting`, `congestion`, `leads_to`, `port_name`;
 //! - the unit: `descriptor_store` (whether it can have one);
 //! - files: `directory`, `path_check`, `socket_file`;
-//! - the life cycle: `server` (of one that serves each client in a task), `places`, `serve`, `idle`, `drain`, `signals`, `notify`;
+//! - the life cycle: `server` (of one that serves each client in a task), `places`, `accepting_pause`, `serve`, `idle`,
+//!   `drain`, `signals`, `notify`;
 //! - threads: `poller`, `inbox`, `mutex`, `processors`, `alarm`;
 //! - messages: `log`, `event`, `plural`, `printable`, `calendar`, `varlink`, `rights`, `http_request`,
 //!   `http_exchange`;
 //! - programs: `program`, `version`, `execution` (what they can execute), `child_process`, `clock`, `kernel`;
 //! - unit tests: `loopback`.
 
+pub(crate) mod accepting_pause;
 pub mod activation;
 pub mod address;
 pub(crate) mod alarm;

@@ -17,6 +17,7 @@ use crate::ctl::failure::CtlFailure;
 use crate::ctl::find::Selection;
 use crate::service::activation;
 use crate::service::client_socket::ClientSocket;
+use crate::service::exhausted::PAUSE;
 use crate::service::http_exchange::{HttpAnswer, exchange};
 use crate::service::http_request::{HttpMethod, HttpRequest, RequestRefusal};
 use crate::service::listener::{Accepted, Listener, next_arrival};
@@ -31,9 +32,6 @@ const CLIENTS_MAX: u32 = 8;
 
 /// The process ends when no client has come for so long; the next one starts it again.
 const IDLE_TIME: Duration = Duration::from_secs(300);
-
-/// The pause when a client could not be accepted.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until nobody has come for [`IDLE_TIME`]. Fails without a socket, and when it breaks.
 pub async fn serve(selection: Selection) -> Result<(), CtlFailure> {
@@ -68,7 +66,7 @@ pub async fn serve(selection: Selection) -> Result<(), CtlFailure> {
                 if !std::mem::replace(&mut is_exhausted, true) {
                     note(format_args!("cannot accept a client: {error}; it waits"));
                 }
-                sleep(EXHAUSTED_PAUSE).await;
+                sleep(PAUSE).await;
             }
             Ok(Accepted::Gone | Accepted::NoClient) => {}
             Err(error) => {

@@ -7,10 +7,9 @@ use std::task::{Context, Poll};
 
 use super::client::ServedClient;
 use super::handler::ClientHandler;
+use crate::service::accepting_pause::AcceptingPause;
 use crate::service::alarm::Alarm;
-use crate::service::clock::Uptime;
 use crate::service::ending;
-use crate::service::exhausted::Pause;
 use crate::service::listener::{Accepted, Arrival, Listener};
 use crate::service::places::{ClientPlace, ClientPlaces};
 use crate::service::serve::Service;
@@ -74,32 +73,21 @@ impl<H: ClientHandler> ServerAcceptor<H> {
         }
     }
 
-    async fn accept_all(&mut self, mut alarm: Alarm) -> io::Result<()> {
-        let places = Arc::clone(&self.places);
-        let mut pause = Pause::default();
+    async fn accept_all(&mut self, alarm: Alarm) -> io::Result<()> {
+        let mut pause = AcceptingPause::new(Arc::clone(&self.places), alarm);
         loop {
-            let paused = pause.until().is_some();
+            let is_paused = pause.is_under_way();
             tokio::select! {
                 biased;
-                () = places.room() => {
-                    pause.end();
-                    places.set_paused(false);
-                    // The life cycle first checks whether the server is still in use.
-                    tokio::task::yield_now().await;
-                }
-                batch = poll_fn(|context| self.accept_batch(context)), if !paused => {
+                () = pause.change() => {}
+                batch = poll_fn(|context| self.accept_batch(context)), if !is_paused => {
                     if let Some(error) = batch? {
-                        places.set_paused(true);
-                        pause.begin(Uptime::now(), &error, places.open());
-                    }
-                    tokio::task::yield_now().await;
-                }
-                () = alarm.wait(pause.until()) => {
-                    if pause.is_over(Uptime::now()) {
-                        places.set_paused(false);
+                        pause.begin(&error);
                     }
                 }
             }
+            // The life cycle first checks whether the server is still in use.
+            tokio::task::yield_now().await;
         }
     }
 
