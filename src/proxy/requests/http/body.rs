@@ -105,7 +105,7 @@ fn trailer(bytes: &[u8]) -> MeasuredPart {
         _ => {}
     }
     let length = match field(line)? {
-        Some(field) if says_where_it_ends(field.name) => return Err(Opaque::Length),
+        Some(field) if says_where_it_ends(field.name.as_bytes()) => return Err(Opaque::Length),
         Some(_) => line.len(),
         None => 0,
     };

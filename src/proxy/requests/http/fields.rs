@@ -1,9 +1,10 @@
 //! The header fields that say where a message ends, and what becomes of the connection.
 
-use httparse::Header;
-
 use crate::proxy::requests::opaque::Opaque;
 use crate::proxy::requests::standing::POSITION_MAX;
+
+const LENGTH: &[u8] = b"content-length";
+const ENCODING: &[u8] = b"transfer-encoding";
 
 /// What the fields of a head say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,16 +23,16 @@ pub struct Fields {
 
 impl Fields {
     /// Reads the next field of a head.
-    pub fn read(&mut self, field: &Header<'_>) -> Result<(), Opaque> {
-        let Header { name, value } = *field;
+    pub fn read(&mut self, name: &[u8], value: &[u8]) -> Result<(), Opaque> {
         // The length rules out most of them.
         match name.len() {
-            7 if name.eq_ignore_ascii_case("upgrade") => {
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.is_websocket |= value.eq_ignore_ascii_case(b"websocket");
             }
-            10 if name.eq_ignore_ascii_case("connection") => self.read_connection(value),
-            14 if is_framing(name, "content-length") => self.read_length(name, value)?,
-            17 if is_framing(name, "transfer-encoding") => self.read_encoding(name, value)?,
+            10 if name.eq_ignore_ascii_case(b"connection") => self.read_connection(value),
+            14 if name.eq_ignore_ascii_case(LENGTH) => self.read_length(value)?,
+            17 if name.eq_ignore_ascii_case(ENCODING) => self.read_encoding(value)?,
+            14 | 17 if says_where_it_ends(name) => return Err(Opaque::Length),
             13 | 16 | 18 | 19 if is_login(name) && belongs_to_connection(value) => {
                 return Err(Opaque::Login);
             }
@@ -48,35 +49,35 @@ impl Fields {
         }
     }
 
-    fn read_length(&mut self, name: &str, value: &[u8]) -> Result<(), Opaque> {
-        let is_only = self.length.is_none() && !self.is_chunked && name.contains('-');
+    fn read_length(&mut self, value: &[u8]) -> Result<(), Opaque> {
+        let is_only = self.length.is_none() && !self.is_chunked;
         self.length = Some(length(value).filter(|_| is_only).ok_or(Opaque::Length)?);
         Ok(())
     }
 
-    fn read_encoding(&mut self, name: &str, value: &[u8]) -> Result<(), Opaque> {
-        let is_only = self.length.is_none() && !self.is_chunked && name.contains('-');
+    fn read_encoding(&mut self, value: &[u8]) -> Result<(), Opaque> {
+        let is_only = self.length.is_none() && !self.is_chunked;
         self.is_chunked = is_only && value == b"chunked";
         self.is_chunked.then_some(()).ok_or(Opaque::Length)
     }
 }
 
 /// Whether a field says where a message ends: also if it has a `_`, which some services take for a `-`.
-pub fn says_where_it_ends(name: &str) -> bool {
-    is_framing(name, "content-length") || is_framing(name, "transfer-encoding")
+pub fn says_where_it_ends(name: &[u8]) -> bool {
+    is_framing(name, LENGTH) || is_framing(name, ENCODING)
 }
 
-fn is_framing(name: &str, wanted: &str) -> bool {
-    let same = |(a, b): (u8, u8)| a.eq_ignore_ascii_case(&b) || (a, b) == (b'_', b'-');
-    name.len() == wanted.len() && name.bytes().zip(wanted.bytes()).all(same)
+fn is_framing(name: &[u8], wanted: &[u8]) -> bool {
+    let same = |(a, b): (&u8, &u8)| a.eq_ignore_ascii_case(b) || (*a, *b) == (b'_', b'-');
+    name.len() == wanted.len() && name.iter().zip(wanted).all(same)
 }
 
-fn is_login(name: &str) -> bool {
-    const LOGINS: [&str; 4] = [
-        "authorization",
-        "www-authenticate",
-        "proxy-authenticate",
-        "proxy-authorization",
+fn is_login(name: &[u8]) -> bool {
+    const LOGINS: [&[u8]; 4] = [
+        b"authorization",
+        b"www-authenticate",
+        b"proxy-authenticate",
+        b"proxy-authorization",
     ];
     LOGINS.iter().any(|login| name.eq_ignore_ascii_case(login))
 }

@@ -42,7 +42,9 @@ fn scan_for_bare_line_feed(bytes: &[u8]) -> bool {
 /// What the fields of a whole head say.
 pub fn fields(headers: &[Header<'_>]) -> Result<Fields, Opaque> {
     let mut fields = Fields::default();
-    headers.iter().try_for_each(|field| fields.read(field))?;
+    headers
+        .iter()
+        .try_for_each(|field| fields.read(field.name.as_bytes(), field.value))?;
     Ok(fields)
 }
 
@@ -65,7 +67,7 @@ pub fn check_lines(
             _ => {}
         }
         if let Some(field) = field(line)? {
-            fields.read(&field)?;
+            fields.read(field.name.as_bytes(), field.value)?;
         }
     }
     Ok(())

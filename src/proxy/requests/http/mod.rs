@@ -3,6 +3,7 @@
 mod body;
 mod fields;
 mod head;
+mod plain_head;
 mod reply;
 mod request;
 

@@ -7,6 +7,7 @@ use httparse::{ParserConfig, Response, Status};
 use super::body::{BodyEnd, chunks};
 use super::fields::Fields;
 use super::head::{FIELDS_MAX, check_end, check_lines, fields, has_bare_line_feed};
+use super::plain_head::PlainHead;
 use crate::proxy::requests::facts::RequestFacts;
 use crate::proxy::requests::kind::RequestKind;
 use crate::proxy::requests::look::{Look, More, unfinished};
@@ -89,12 +90,20 @@ fn head(bytes: &[u8], request: &RequestFacts) -> Result<Option<ReplyHead>, Opaqu
     if bytes.first().is_some_and(|byte| *byte != b'H') {
         return Err(Opaque::Malformed);
     }
+    let plain = PlainHead::read(bytes);
+    if let Some((status, plain)) = plain.and_then(|plain| Some((plain.status()?, plain))) {
+        check_status(status)?;
+        return understand(status, false, plain.length, plain.fields, request).map(Some);
+    }
     let mut headers = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut reply = Response::new(&mut []);
     let config = ParserConfig::default();
     match config.parse_response_with_uninit_headers(&mut reply, bytes, &mut headers) {
         Ok(Status::Complete(length)) if !has_bare_line_feed(&bytes[..length], reply.headers) => {
-            understand(&reply, length, request).map(Some)
+            let status = reply.code.unwrap_or_default();
+            check_status(status)?;
+            let fields = fields(reply.headers)?;
+            understand(status, reply.version != Some(1), length, fields, request).map(Some)
         }
         Ok(Status::Partial) => check_lines(bytes, check_line).map(|()| None),
         _ => Err(check_lines(bytes, check_line)
@@ -104,14 +113,12 @@ fn head(bytes: &[u8], request: &RequestFacts) -> Result<Option<ReplyHead>, Opaqu
 }
 
 fn understand(
-    reply: &Response<'_, '_>,
+    status: u16,
+    is_old: bool,
     length: usize,
+    fields: Fields,
     request: &RequestFacts,
 ) -> Result<ReplyHead, Opaque> {
-    let status = reply.code.unwrap_or_default();
-    check_status(status)?;
-    let fields = fields(reply.headers)?;
-    let is_old = reply.version != Some(1);
     if is_old && fields.is_chunked {
         return Err(Opaque::Length);
     }

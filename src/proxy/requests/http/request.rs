@@ -5,7 +5,9 @@ use std::mem::MaybeUninit;
 use httparse::{Request, Status};
 
 use super::body::{BodyEnd, chunks};
+use super::fields::Fields;
 use super::head::{FIELDS_MAX, check_end, check_lines, fields, has_bare_line_feed};
+use super::plain_head::PlainHead;
 use crate::proxy::requests::facts::RequestFacts;
 use crate::proxy::requests::look::{Look, More, unfinished};
 use crate::proxy::requests::opaque::Opaque;
@@ -18,7 +20,7 @@ const TLS_HANDSHAKE: u8 = 0x16;
 const PREFACE: &[u8] = b"PRI * HTTP/2";
 
 /// The methods that are idempotent (RFC 9110, section 9.2.2).
-const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"];
+const IDEMPOTENT: [&[u8]; 6] = [b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"];
 
 /// A whole head.
 #[derive(Debug)]
@@ -83,11 +85,18 @@ fn unfinished_head(bytes: &[u8], more: More) -> Result<Look, Opaque> {
 
 /// The head at the beginning of the bytes, if it is whole.
 fn head(bytes: &[u8]) -> Result<Option<RequestHead>, Opaque> {
+    let plain = PlainHead::read(bytes);
+    if let Some((method, plain)) = plain.and_then(|plain| Some((plain.method()?, plain))) {
+        return understand(method, false, plain.length, plain.fields).map(Some);
+    }
     let mut headers = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut request = Request::new(&mut []);
     match request.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(Status::Complete(length)) if !has_bare_line_feed(&bytes[..length], request.headers) => {
-            understand(&request, length).map(Some)
+            let method = request.method.unwrap_or_default().as_bytes();
+            check_method(method)?;
+            let fields = fields(request.headers)?;
+            understand(method, request.version != Some(1), length, fields).map(Some)
         }
         Ok(Status::Partial) => check_lines(bytes, check_line).map(|()| None),
         _ => Err(check_lines(bytes, check_line)
@@ -96,11 +105,13 @@ fn head(bytes: &[u8]) -> Result<Option<RequestHead>, Opaque> {
     }
 }
 
-fn understand(request: &Request<'_, '_>, length: usize) -> Result<RequestHead, Opaque> {
-    let method = request.method.unwrap_or_default();
+fn understand(
+    method: &[u8],
+    is_old: bool,
+    length: usize,
+    fields: Fields,
+) -> Result<RequestHead, Opaque> {
     check_method(method)?;
-    let fields = fields(request.headers)?;
-    let is_old = request.version != Some(1);
     if is_old && fields.is_chunked {
         return Err(Opaque::Length);
     }
@@ -108,7 +119,7 @@ fn understand(request: &Request<'_, '_>, length: usize) -> Result<RequestHead, O
         length,
         facts: RequestFacts {
             is_idempotent: IDEMPOTENT.contains(&method),
-            is_head: method == "HEAD",
+            is_head: method == b"HEAD",
             is_old,
             closes: fields.closes || is_old && !fields.keeps_alive,
         },
@@ -120,10 +131,10 @@ fn understand(request: &Request<'_, '_>, length: usize) -> Result<RequestHead, O
 }
 
 /// `CONNECT` asks for a tunnel; and what only looks like these two may be taken for them.
-fn check_method(method: &str) -> Result<(), Opaque> {
+fn check_method(method: &[u8]) -> Result<(), Opaque> {
     match method {
-        _ if method.eq_ignore_ascii_case("CONNECT") => Err(Opaque::Connect),
-        _ if method != "HEAD" && method.eq_ignore_ascii_case("HEAD") => Err(Opaque::Malformed),
+        _ if method.eq_ignore_ascii_case(b"CONNECT") => Err(Opaque::Connect),
+        _ if method != b"HEAD" && method.eq_ignore_ascii_case(b"HEAD") => Err(Opaque::Malformed),
         _ => Ok(()),
     }
 }
@@ -139,7 +150,7 @@ fn check_line(line: &[u8]) -> Result<(), Opaque> {
     }
     check_end(line)?;
     match line.ends_with(b"\n") {
-        true => check_method(request.method.unwrap_or_default()),
+        true => check_method(request.method.unwrap_or_default().as_bytes()),
         false => Ok(()),
     }
 }
