@@ -10,9 +10,12 @@ INTERFACE = "lan0"
 
 
 class NetworkTest(case.LabTest):
-    """`self.hosts` are bare hosts by their names; `self.lan` is the network of their clients."""
+    """`self.hosts` are hosts by their names; `self.lan` is the network of their clients."""
 
     names = ("test1", "test2")
+
+    # Whether the project is installed on them.
+    has_project = False
 
     # The arguments of `Machine` for each.
     options = {}
@@ -24,8 +27,9 @@ class NetworkTest(case.LabTest):
         self.hosts = {name: self._add(name) for name in self.names}
 
     def _add(self, name):
-        # The last layer is the operating system; nothing of this project is installed.
-        host = self.boot(name, case.surroundings.layers[-1:], hostname=name, **self.options)
+        # The last layer is the operating system.
+        layers = case.surroundings.layers if self.has_project else case.surroundings.layers[-1:]
+        host = self.boot(name, layers, hostname=name, **self.options)
         self.lan.plug_in("switch", name, host.network, (INTERFACE, f"{self.address(name)}/{PREFIX}"))
         known = [f"{self.address(other)} {other}" for other in self.names]
         host.write("/etc/hosts", "\n".join(["127.0.0.1 localhost", *known, ""]))

@@ -29,7 +29,7 @@ DISABLED = ("redis", "haproxy", "keepalived", "nginx", "apache2", "ssh", "rsync"
 
 # For tests/load_balancer.py; a newer Nix than this machine's, for tests/nix_today.py; what reads the metrics of services,
 # for tests/metrics.py.
-PACKAGES_OF_ONE = {"252": ("keepalived",), "257": ("nix-bin",), "262": ("systemd-report",)}
+PACKAGES_OF_ONE = {"252": ("keepalived", "curl"), "257": ("nix-bin",), "262": ("systemd-report",)}
 
 # Not needed by any test, so that a host boots in well under a second.
 MASKED = ("systemd-logind.service", "console-getty.service", "getty.target",
