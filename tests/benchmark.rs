@@ -163,6 +163,7 @@ Transfer/sec:     17.51MB
 #[test]
 fn the_figures_of_wrk_are_read_and_its_errors_are_errors() {
     let expected = outputs::Output {
+        count: 131_966,
         rate: 119_991.02,
         times: Some([46.0, 910.0]),
     };
@@ -183,8 +184,10 @@ fn the_figures_of_wrk_are_read_and_its_errors_are_errors() {
 
 #[test]
 fn the_figures_of_iperf3_are_read_and_its_errors_are_errors() {
-    let text = r#"{"end": {"sum_received": {"seconds": 1.0, "bits_per_second": 16741786487.9}}}"#;
+    let text =
+        r#"{"end": {"sum_received": {"bytes": 2092957696, "bits_per_second": 16741786487.9}}}"#;
     let expected = outputs::Output {
+        count: 2_092_957_696,
         rate: 16_741_786_487.9 / 8.0,
         times: None,
     };

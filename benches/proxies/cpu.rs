@@ -1,7 +1,8 @@
-//! CPU time of processes, and of the machine, from `/proc` (proc(5)).
+//! CPU time of processes, by their clocks, and of the machine, from `/proc` (proc(5)).
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process;
 use std::time::Duration;
 
 use rustix::param::clock_ticks_per_second;
@@ -23,11 +24,15 @@ impl Tree {
         Self(found.into_iter().collect())
     }
 
-    /// User and system time of all its threads, also of those that have ended, to a hundredth of a
-    /// second. What the kernel does in its interrupts for the network counts for whoever was
-    /// interrupted.
+    /// User and system time of all its threads, also of those that have ended. What the kernel does in
+    /// its interrupts for the network counts for the process that was interrupted.
     pub fn used(&self) -> Duration {
-        self.0.iter().filter_map(|&process| used(process)).sum()
+        self.0.iter().filter_map(|&process| clock(process)).sum()
+    }
+
+    /// The same to a hundredth of a second, with the children that have ended.
+    fn used_with_children(&self) -> Duration {
+        self.0.iter().filter_map(|&process| ticks(process)).sum()
     }
 
     /// Ends all of them at once.
@@ -50,14 +55,32 @@ fn children(process: u32) -> Vec<u32> {
         .collect()
 }
 
-fn used(process: u32) -> Option<Duration> {
+/// The clock of a process (clock_getcpuclockid(3)): it has nanoseconds, where `/proc` has hundredths of a
+/// second.
+fn clock(process: u32) -> Option<Duration> {
+    let mut clock = 0;
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: both calls write to one of our variables, and to nothing else.
+    let is_read = unsafe {
+        libc::clock_getcpuclockid(process.try_into().ok()?, &raw mut clock) == 0
+            && libc::clock_gettime(clock, &raw mut time) == 0
+    };
+    let seconds = time.tv_sec.try_into().ok()?;
+    is_read.then(|| Duration::new(seconds, time.tv_nsec as u32))
+}
+
+/// User and system time of a process, and of its children that have ended.
+fn ticks(process: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The second field is the name, which may have spaces and parentheses in it.
     let fields = stat.rsplit_once(')')?.1;
-    let mut ticks = fields.split_whitespace().skip(11);
-    let user: u64 = ticks.next()?.parse().ok()?;
-    let system: u64 = ticks.next()?.parse().ok()?;
-    Some(of_ticks(user + system))
+    let times = fields.split_whitespace().skip(11).take(4);
+    Some(of_ticks(
+        times.filter_map(|it| it.parse::<u64>().ok()).sum(),
+    ))
 }
 
 fn numbers(text: &str) -> Vec<u64> {
@@ -70,22 +93,20 @@ fn of_ticks(ticks: u64) -> Duration {
     Duration::from_secs(ticks) / clock_ticks_per_second() as u32
 }
 
-/// How busy the machine is, beside a tree of processes.
+/// How busy the machine is, beside this process, all its descendants, and those that have ended.
 pub struct Busy {
-    ours: Tree,
     before: (Duration, Duration),
 }
 
 impl Busy {
     /// From now on.
-    pub fn beside(ours: Tree) -> Self {
-        let before = now(&ours);
-        Self { ours, before }
+    pub fn beside_us() -> Self {
+        Self { before: now() }
     }
 
     /// Share of all processors' time that others have used.
     pub fn others(&self, time: Duration) -> f64 {
-        let (all, ours) = now(&self.ours);
+        let (all, ours) = now();
         let all = all.saturating_sub(self.before.0);
         let ours = ours.saturating_sub(self.before.1);
         let processors = fs::read_to_string("/proc/stat").map_or(1, |stat| {
@@ -98,14 +119,15 @@ impl Busy {
     }
 }
 
-/// Time that all processors were busy, and that `ours` have used.
-fn now(ours: &Tree) -> (Duration, Duration) {
+/// Time that all processors were busy, and that we have used.
+fn now() -> (Duration, Duration) {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     // user nice system idle iowait irq softirq steal; guests are in user and nice already.
     let times = numbers(stat.lines().next().unwrap_or_default());
     let idle = times.iter().skip(3).take(2).sum::<u64>();
     let busy = times.iter().take(8).sum::<u64>() - idle;
-    (of_ticks(busy), ours.used())
+    let ours = Tree::of(process::id());
+    (of_ticks(busy), ours.used_with_children())
 }
 
 fn is_processor(line: &str) -> bool {

@@ -3,7 +3,9 @@
 /// What a tool has measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Output {
-    /// Requests, connections or bytes a second.
+    /// Requests, connections or bytes in its whole run.
+    pub count: u64,
+    /// The same a second.
     pub rate: f64,
     /// The time that half of the requests need at most, and 99 of 100, in microseconds.
     pub times: Option<[f64; 2]>,
@@ -26,7 +28,10 @@ pub fn wrk(text: &str) -> Result<Output, String> {
     let parsed = || {
         let rate = after("Requests/sec:")?.parse().ok()?;
         let times = Some([microseconds(after("50%")?)?, microseconds(after("99%")?)?]);
-        Some(Output { rate, times })
+        let mut lines = text.lines().map(str::trim);
+        let count = lines.find_map(|line| line.split_once(" requests in "))?.0;
+        let count = count.parse().ok()?;
+        Some(Output { count, rate, times })
     };
     parsed().ok_or_else(|| format!("wrk has printed something else: {text}"))
 }
@@ -48,13 +53,16 @@ fn microseconds(text: &str) -> Option<f64> {
 pub fn iperf3(text: &str) -> Result<Output, String> {
     let value: serde_json::Value =
         serde_json::from_str(text).map_err(|error| format!("iperf3: {error}: {text}"))?;
-    let bits = value.pointer("/end/sum_received/bits_per_second");
-    match (value.get("error"), bits.and_then(serde_json::Value::as_f64)) {
-        (Some(error), _) => Err(format!("iperf3: {error}")),
-        (None, Some(bits)) => Ok(Output {
-            rate: bits / 8.0,
-            times: None,
-        }),
-        (None, None) => Err(format!("iperf3 has printed something else: {text}")),
+    if let Some(error) = value.get("error") {
+        return Err(format!("iperf3: {error}"));
     }
+    let received = || {
+        let received = value.pointer("/end/sum_received")?;
+        Some(Output {
+            count: received.get("bytes")?.as_u64()?,
+            rate: received.get("bits_per_second")?.as_f64()? / 8.0,
+            times: None,
+        })
+    };
+    received().ok_or_else(|| format!("iperf3 has printed something else: {text}"))
 }

@@ -1,7 +1,7 @@
 //! Round after round: every load, and for each load one candidate after the other.
 
+use std::thread;
 use std::time::{Duration, Instant};
-use std::{process, thread};
 
 use disnix_proxy_example::service::program::raise_descriptor_limit;
 
@@ -111,7 +111,7 @@ fn calmly(
 fn wait_for_calm() {
     let until = Instant::now() + CALM_WITHIN;
     while Instant::now() < until {
-        let (machine, began) = (Busy::beside(Tree::of(process::id())), Instant::now());
+        let (machine, began) = (Busy::beside_us(), Instant::now());
         thread::sleep(LOOK);
         if machine.others(began.elapsed()) < CROWDED {
             return;
@@ -162,7 +162,7 @@ fn measure(
             paced::run(to, PACED, best * f64::from(percent) / 100.0, window)?
         }
         Load::Tool(tool) => {
-            let (seen, output) = tool::run(tool, to.port, plan.length, window)?;
+            let (seen, output) = tool::run(tool, to.port, plan.length, &proxy)?;
             return Ok(Measured {
                 others: Some(seen.others),
                 values: column.of_tool(&seen, &output, started.is_some()),

@@ -1,6 +1,6 @@
-//! The time in which is measured: after a warm-up, the CPU of the proxy is read at both ends.
+//! The time that counts: the CPU of the proxy is read at both ends. Of our own loads it begins after a
+//! warm-up; of a tool it is its whole run.
 
-use std::process;
 use std::time::{Duration, Instant};
 
 use crate::cpu::{Busy, Tree};
@@ -36,14 +36,38 @@ pub struct Window<'a> {
     proxy: &'a Tree,
     warm_up_until: Option<Instant>,
     length: Duration,
-    began: Option<Began>,
+    began: Option<Mark>,
     seen: Seen,
 }
 
-struct Began {
+/// A moment, with what was used by then.
+pub struct Mark {
     at: Instant,
     used: Duration,
     machine: Busy,
+}
+
+impl Mark {
+    /// Now.
+    pub fn now(proxy: &Tree) -> Self {
+        let machine = Busy::beside_us();
+        let used = proxy.used();
+        let at = Instant::now();
+        Self { at, used, machine }
+    }
+
+    /// The time since then.
+    pub fn elapsed(&self) -> Duration {
+        self.at.elapsed()
+    }
+
+    /// Writes down what was used since then.
+    pub fn complete(&self, proxy: &Tree, seen: &mut Seen) {
+        let time = self.elapsed();
+        seen.seconds = time.as_secs_f64();
+        seen.cpu = proxy.used().saturating_sub(self.used).as_secs_f64();
+        seen.others = self.machine.others(time);
+    }
 }
 
 impl<'a> Window<'a> {
@@ -65,20 +89,12 @@ impl<'a> Window<'a> {
         match &self.began {
             None if now < measure_from => Phase::WarmUp,
             None => {
-                let machine = Busy::beside(Tree::of(process::id()));
-                self.began = Some(Began {
-                    at: Instant::now(),
-                    used: self.proxy.used(),
-                    machine,
-                });
+                self.began = Some(Mark::now(self.proxy));
                 Phase::Measured
             }
-            Some(began) if now - began.at < self.length => Phase::Measured,
+            Some(began) if began.elapsed() < self.length => Phase::Measured,
             Some(began) => {
-                let time = now - began.at;
-                self.seen.seconds = time.as_secs_f64();
-                self.seen.cpu = self.proxy.used().saturating_sub(began.used).as_secs_f64();
-                self.seen.others = began.machine.others(time);
+                began.complete(self.proxy, &mut self.seen);
                 Phase::Over
             }
         }

@@ -3,18 +3,15 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::Duration;
 
 use super::when;
 use crate::candidates::LISTENING_AT;
+use crate::cpu::Tree;
 use crate::outputs::{self, Output};
 use crate::peers;
 use crate::program::find;
-use crate::window::{Phase, Seen, Window};
-
-/// How often the window is asked: it ends that much later at most.
-const LOOK: Duration = Duration::from_millis(5);
+use crate::window::{Mark, Seen};
 
 /// A tool, and what it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,25 +86,25 @@ impl Tool {
     }
 }
 
-/// Runs the tool a little longer than the window is.
+/// Runs the tool for this time, in whole seconds. All of its run counts: what it has done, and what the
+/// proxy has used from before its start until after its end.
 pub fn run(
     tool: Tool,
     port: u16,
     length: Duration,
-    mut window: Window<'_>,
+    proxy: &Tree,
 ) -> Result<(Seen, Output), String> {
-    let seconds = (length.as_secs_f64() * 1.25).ceil() as u64 + 1;
-    let child = Command::new(tool.program()?)
+    let seconds = length.as_secs_f64().ceil() as u64;
+    let began = Mark::now(proxy);
+    let output = Command::new(tool.program()?)
         .args(tool.arguments(port, seconds))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
+        .output()
         .map_err(when("the tool"))?;
-    while window.phase() != Phase::Over {
-        thread::sleep(LOOK);
-    }
-    let output = child.wait_with_output().map_err(when("the tool"))?;
+    let mut seen = Seen::default();
+    began.complete(proxy, &mut seen);
     let text = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -117,7 +114,6 @@ pub fn run(
         Tool::Iperf3(_) => outputs::iperf3(&text)?,
         Tool::Wrk(_) | Tool::WrkClosing(_) => outputs::wrk(&text)?,
     };
-    let mut seen = window.seen();
-    seen.units = (output.rate * seen.seconds) as u64;
+    seen.units = output.count;
     Ok((seen, output))
 }
