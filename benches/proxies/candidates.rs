@@ -9,12 +9,12 @@ use std::sync::OnceLock;
 use socket2::{Domain, Socket as Socket2, Type};
 
 use crate::control;
-use crate::load::tool::Tool;
 use crate::load::{Destination, when};
 use crate::memory::Group;
 use crate::pattern::Protocol;
 use crate::peers;
-use crate::program::{Running, Socket, find};
+use crate::program::{Invocation, Running, Socket, find};
+use crate::tools::tool::{Services, Tool};
 
 /// Clients that may wait to be accepted, for everybody.
 pub const BACKLOG: i32 = 4096;
@@ -205,7 +205,6 @@ impl Candidate {
         connections: usize,
         group: Option<&Group>,
     ) -> Result<Option<(Running, u16)>, String> {
-        let program = self.program()?;
         let (socket, port) = match self {
             Self::Nobody => return Ok(None),
             Self::Haproxy { .. } | Self::Nginx { .. } => (Socket::Own, free_port()?),
@@ -218,8 +217,11 @@ impl Candidate {
                 (Socket::Activated(listener), port)
             }
         };
-        let mut running = Running::start(&program, socket, group, |directory| {
-            self.arguments(directory, port, upstream, connections)
+        let mut running = Running::start(socket, group, |directory| {
+            Ok(Invocation {
+                program: self.program()?,
+                arguments: self.arguments(directory, port, upstream, connections)?,
+            })
         })?;
         match upstream.is_ours {
             true => running.wait_until_it_serves(upstream.through(port))?,
@@ -307,13 +309,13 @@ impl Upstream {
         let (listener, port) = listener(0)?;
         let program = env::current_exe().map_err(when("this program"))?;
         let mut queue = PathBuf::new();
-        let mut running = Running::start(&program, Socket::Input(listener), None, |directory| {
+        let mut running = Running::start(Socket::Input(listener), None, |directory| {
             queue = directory.join("handover");
             let mut arguments = vec![UPSTREAM.into(), queue.clone().into()];
             if protocol == Protocol::Http {
                 arguments.push(SPEAK_HTTP.into());
             }
-            Ok(arguments)
+            Ok(Invocation { program, arguments })
         })?;
         let at = Destination { port, protocol };
         running.wait_until_it_serves(at)?;
@@ -326,11 +328,12 @@ impl Upstream {
     }
 
     /// Starts the service of a tool.
-    pub fn start_for(tool: Tool) -> Result<Self, String> {
+    pub fn start_for(tool: Tool, services: &Services) -> Result<Self, String> {
         let port = free_port()?;
-        let arguments = |directory: &Path| tool.serve(directory, port);
-        let mut running = Running::start(&tool.service()?, Socket::Own, None, arguments)?;
+        let serve = |directory: &Path| tool.serve(services, directory, port);
+        let mut running = Running::start(Socket::Own, None, serve)?;
         running.wait_until_it_listens(port)?;
+        tool.wait_until_ready(services, &mut running, port)?;
         Ok(Self {
             at: Destination {
                 port,

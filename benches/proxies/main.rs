@@ -8,9 +8,10 @@
 //! - [`options`] say what a run consists of, [`run`] goes round after round in the order of [`pairs`];
 //! - [`candidates`] are who takes part, [`peers`] how the others are configured, [`copy`] is one of
 //!   them, [`program`] starts and ends them all;
-//! - [`columns`] are the figures and the goals;
-//! - [`load`] are the clients, some of them in the order of a [`schedule`], [`upstream`] is the service, [`pattern`] what they say, [`http`] how
-//!   they say it in HTTP, [`poll`] what they are made of;
+//! - [`columns`] are the loads with their figures and goals;
+//! - [`load`] are the clients, some of them in the order of a [`schedule`], [`upstream`] is the service, [`pattern`] what
+//!   they say, [`http`] how they say it in HTTP, [`poll`] what they are made of;
+//! - [`tools`] are other programs' clients and services;
 //! - [`network`] is where a measurement takes place; [`window`] is the time that counts, [`cpu`] and [`memory`]
 //!   are what a proxy uses, and [`control`] asks it whether its clients are detached;
 //! - [`results`] are medians and ratios, [`significance`] tells a difference from chance, [`table`] and [`plot`] show them, [`machine`] says where
@@ -41,7 +42,6 @@ mod machine;
 mod memory;
 mod network;
 mod options;
-mod outputs;
 mod pairs;
 mod pattern;
 mod peers;
@@ -53,6 +53,7 @@ mod run;
 mod schedule;
 mod significance;
 mod table;
+mod tools;
 mod upstream;
 mod window;
 
@@ -102,7 +103,7 @@ fn compare(options: &Options) -> ExitCode {
     let missing = missing(&plans);
     if !missing.is_empty() {
         eprintln!("{}", missing.join("\n"));
-        eprintln!("Or leave it away: --without PEER.");
+        eprintln!("Or leave it away: --without NAME.");
         return ExitCode::FAILURE;
     }
     let mut is_complete = true;

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::candidates::{self, Candidate};
-use crate::columns::{self, Column, Load};
+use crate::columns::all;
+use crate::columns::column::Column;
 use crate::pattern::Protocol;
+use crate::tools::tool::Program;
 
 /// Measure disnix-tcp-proxy beside its peers.
 ///
@@ -29,8 +31,8 @@ pub struct Options {
     /// Measure this column only; repeatable
     #[arg(long, value_name = "COLUMN", value_parser = column_keys())]
     pub only: Vec<String>,
-    /// Leave this peer away; repeatable
-    #[arg(long, value_name = "PEER", value_parser = families())]
+    /// Leave this peer or tool away; repeatable
+    #[arg(long, value_name = "NAME", value_parser = families_and_tools())]
     pub without: Vec<String>,
     /// Use this congestion control for all connections, instead of the machine's default
     #[arg(long, value_name = "NAME", value_parser = ["cubic", "bbr"])]
@@ -84,9 +86,11 @@ impl Options {
     fn plan(&self, protocol: Protocol) -> Plan {
         let only = |column: &Column| {
             let chosen = self.only.is_empty() || self.only.iter().any(|it| it == column.key);
-            chosen && column.protocol == protocol
+            let tool = column.tool().map(|tool| tool.program.name());
+            let is_left_away = self.without.iter().any(|it| Some(it.as_str()) == tool);
+            chosen && !is_left_away && column.protocol == protocol
         };
-        let columns: Vec<_> = columns::ALL.iter().copied().filter(only).collect();
+        let columns: Vec<_> = all::ALL.iter().copied().filter(only).collect();
         let with = |candidate: &Candidate| {
             let is_there = *candidate != Candidate::Other || candidates::other().is_some();
             let is_wanted = !self.without.iter().any(|it| it == candidate.family());
@@ -120,11 +124,8 @@ impl Options {
 impl Plan {
     /// What to do to have all tools and their services.
     pub fn missing_tools(&self) -> Vec<String> {
-        let tools = self.columns.iter().filter_map(|column| match column.load {
-            Load::Tool(tool) => Some(tool),
-            _ => None,
-        });
-        let programs = tools.flat_map(|tool| [tool.program(), tool.service()]);
+        let tools = self.columns.iter().filter_map(Column::tool);
+        let programs = tools.flat_map(|it| [it.program.find(), it.program.find_service()]);
         programs.filter_map(Result::err).collect()
     }
 
@@ -132,7 +133,7 @@ impl Plan {
     /// machine.
     fn smallest(self) -> Self {
         let ours = |candidate: &Candidate| ["ours", "copy", "nobody"].contains(&candidate.family());
-        let own = |column: &Column| !matches!(column.load, Load::Tool(_));
+        let own = |column: &Column| column.tool().is_none();
         Self {
             rounds: 1,
             length: Duration::from_millis(50),
@@ -146,11 +147,12 @@ impl Plan {
 }
 
 fn column_keys() -> Vec<&'static str> {
-    columns::ALL.iter().map(|column| column.key).collect()
+    all::ALL.iter().map(|column| column.key).collect()
 }
 
-fn families() -> Vec<&'static str> {
-    let mut families: Vec<_> = candidates::ALL.iter().map(|it| it.family()).collect();
-    families.dedup();
-    families
+fn families_and_tools() -> Vec<&'static str> {
+    let mut names: Vec<_> = candidates::ALL.iter().map(|it| it.family()).collect();
+    names.dedup();
+    names.extend(Program::ALL.map(Program::name));
+    names
 }

@@ -78,7 +78,8 @@ fn panel(shapes: &mut String, results: &Results, column: usize, at: usize) {
     let _ = writeln!(
         shapes,
         "<text class=\"name\" x=\"0\" y=\"16\">{}: {}</text>",
-        results.columns[column].title, metric.name
+        results.columns[column].title(),
+        metric.name
     );
     let bars: Vec<_> = results
         .candidates

@@ -29,6 +29,19 @@ const BECOME: &str = r#"
     unset GROUP
     exec "$0" "$@""#;
 
+/// A program with its arguments.
+pub struct Invocation {
+    /// Where it is.
+    pub program: PathBuf,
+    /// Without its name.
+    pub arguments: Vec<OsString>,
+}
+
+/// Options without spaces in them.
+pub fn words(options: &str) -> Vec<OsString> {
+    options.split_whitespace().map(OsString::from).collect()
+}
+
 /// How a program gets its listening socket.
 pub enum Socket {
     /// It makes one itself.
@@ -46,20 +59,20 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a program. `arguments` are made with the directory that it may write to.
+    /// Starts a program. Its arguments are made with the directory that it may write to.
     pub fn start(
-        program: &Path,
         socket: Socket,
         group: Option<&Group>,
-        arguments: impl FnOnce(&Path) -> Result<Vec<OsString>, String>,
+        invocation: impl FnOnce(&Path) -> Result<Invocation, String>,
     ) -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(when("a directory"))?;
+        let invocation = invocation(directory.path())?;
         let said = fs::File::create(directory.path().join("said")).map_err(when("a file"))?;
         let mut command = Command::new("/bin/sh");
         command
             .args(["-c", BECOME])
-            .arg(program)
-            .args(arguments(directory.path())?)
+            .arg(invocation.program)
+            .args(invocation.arguments)
             .current_dir(directory.path())
             .env_clear()
             .envs(env::var_os("PATH").map(|path| ("PATH", path)))
@@ -91,12 +104,7 @@ impl Running {
     pub fn wait_until_it_listens(&mut self, port: u16) -> Result<(), String> {
         let until = Instant::now() + PATIENCE;
         while !is_listening(port) {
-            let ended = self.child.try_wait().map_err(when("wait"))?;
-            if ended.is_some() || Instant::now() > until {
-                let said = fs::read_to_string(self.directory.path().join("said"));
-                let said = said.unwrap_or_default();
-                return Err(format!("it does not listen: {}", said.trim()));
-            }
+            self.check(until, "it does not listen")?;
             thread::sleep(Duration::from_millis(10));
         }
         Ok(())
@@ -110,14 +118,19 @@ impl Running {
                 .map_err(|error| error.to_string())
                 .and_then(|mut client| exchange(&mut client, &mut Random(1)));
             let Err(error) = served else { return Ok(()) };
-            let ended = self.child.try_wait().map_err(when("wait"))?;
-            if ended.is_some() || Instant::now() > until {
-                let said = fs::read_to_string(self.directory.path().join("said"));
-                let said = said.unwrap_or_default();
-                return Err(format!("it does not serve ({error}): {}", said.trim()));
-            }
+            self.check(until, &format!("it does not serve ({error})"))?;
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// An error with what it has said, if it has ended or it is too late.
+    pub fn check(&mut self, until: Instant, what: &str) -> Result<(), String> {
+        let ended = self.child.try_wait().map_err(when("wait"))?;
+        if ended.is_none() && Instant::now() <= until {
+            return Ok(());
+        }
+        let said = fs::read_to_string(self.directory.path().join("said")).unwrap_or_default();
+        Err(format!("{what}: {}", said.trim()))
     }
 }
 

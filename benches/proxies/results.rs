@@ -1,7 +1,7 @@
 //! All that was measured: medians, and ratios to the best peer.
 
 use crate::candidates::Candidate;
-use crate::columns::{Column, Load, Metric};
+use crate::columns::column::{Column, Load};
 use crate::options::Plan;
 use crate::pattern::Protocol;
 use crate::run::Measured;
@@ -77,7 +77,7 @@ impl Results {
     fn add_one(&mut self, column: usize, candidate: usize, measured: Result<Measured, String>) {
         let of = format!(
             "{}, {}",
-            self.columns[column].title,
+            self.columns[column].title(),
             self.candidates[candidate].name()
         );
         match measured {
@@ -176,16 +176,6 @@ impl Results {
         cell.iter()
             .filter_map(|it| *it.values.get(metric)?)
             .collect()
-    }
-}
-
-impl Metric {
-    /// How much better `value` is than `other`.
-    pub fn ratio(&self, value: f64, other: f64) -> f64 {
-        match self.more {
-            true => value / other,
-            false => other / value,
-        }
     }
 }
 

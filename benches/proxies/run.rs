@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use disnix_proxy_example::service::program::raise_descriptor_limit;
 
 use crate::candidates::{Candidate, Upstream};
-use crate::columns::{Column, Load};
+use crate::columns::column::{Column, Load};
 use crate::control;
 use crate::cpu::{Busy, OneProcessor, Tree};
 use crate::figure::count;
@@ -17,6 +17,7 @@ use crate::options::Plan;
 use crate::pairs;
 use crate::program::Running;
 use crate::results::Results;
+use crate::tools::tool::Services;
 use crate::window::Window;
 
 /// The most connections that every proxy is configured for, if there are descriptors for them.
@@ -38,11 +39,18 @@ pub fn run(plan: &Plan) -> Results {
     let descriptors = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
     let mut results = Results::new(plan);
     let mut best_rate = None;
+    let services = Services::default();
     for round in 0..plan.rounds {
         for (place, column) in plan.columns.iter().enumerate() {
             // All rounds have the same rate.
             best_rate = best_rate.or_else(|| results.best_rate(PACED));
-            let measure = |candidate| measure(plan, column, candidate, (descriptors, best_rate));
+            let circumstances = Circumstances {
+                plan,
+                descriptors,
+                best_rate,
+                services: &services,
+            };
+            let measure = |candidate| measure(&circumstances, column, candidate);
             let candidates = plan.candidates.iter().enumerate();
             let (ours, others): (Vec<_>, Vec<_>) = candidates
                 .filter(|(_, candidate)| column.has(**candidate))
@@ -119,12 +127,21 @@ fn wait_for_calm() {
     }
 }
 
+/// What is the same for all measurements of a round.
+struct Circumstances<'a> {
+    plan: &'a Plan,
+    /// How many there are for connections.
+    descriptors: usize,
+    best_rate: Option<f64>,
+    services: &'a Services,
+}
+
 fn measure(
-    plan: &Plan,
+    circumstances: &Circumstances<'_>,
     column: &Column,
     candidate: Candidate,
-    (descriptors, best_rate): (usize, Option<f64>),
 ) -> Result<Measured, String> {
+    let (plan, descriptors) = (circumstances.plan, circumstances.descriptors);
     let _one = match column.pinned {
         true => Some(OneProcessor::enter()?),
         false => None,
@@ -132,7 +149,7 @@ fn measure(
     let room = ROOM.min(descriptors / 2);
     network::enter(plan.congestion.as_deref()).map_err(|error| format!("a network: {error}"))?;
     let upstream = match column.load {
-        Load::Tool(tool) => Upstream::start_for(tool)?,
+        Load::Tool(tool) => Upstream::start_for(tool, circumstances.services)?,
         _ => Upstream::start(column.protocol)?,
     };
     if column.load == Load::Idle {
@@ -158,7 +175,8 @@ fn measure(
         Load::Connections(at_a_time) => connections::run(to, at_a_time, window)?,
         Load::Requests(count) => requests::run(to, count, window)?,
         Load::Paced(percent) => {
-            let best = best_rate.ok_or("the best rate is unknown: measure requests-50, too")?;
+            let best = circumstances.best_rate;
+            let best = best.ok_or("the best rate is unknown: measure requests-50, too")?;
             paced::run(to, PACED, best * f64::from(percent) / 100.0, window)?
         }
         Load::Tool(tool) => {

@@ -72,7 +72,7 @@ fn goal(
         _ => "",
     };
     Some(vec![
-        format!("{which}{}: {}", column.title, metric.name),
+        format!("{which}{}: {}", column.title(), metric.name),
         number(Some(value), metric.digits),
         other.map(|(who, _)| who.name()).unwrap_or_default(),
         number(other.map(|(_, value)| value), metric.digits),
@@ -112,7 +112,7 @@ fn one(results: &Results, place: usize) -> String {
         1 => "Not measured.\n".to_owned(),
         _ => markdown(&rows),
     };
-    format!("### {}\n\n{table}", column.title)
+    format!("### {}\n\n{table}", column.title())
 }
 
 fn number(value: Option<f64>, digits: usize) -> String {

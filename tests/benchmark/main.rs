@@ -1,12 +1,11 @@
 //! The parts of the benchmark that only compute: the benchmark itself has no test harness.
 
-#[path = "../benches/proxies/outputs.rs"]
 mod outputs;
-#[path = "../benches/proxies/pairs.rs"]
+#[path = "../../benches/proxies/pairs.rs"]
 mod pairs;
-#[path = "../benches/proxies/schedule.rs"]
+#[path = "../../benches/proxies/schedule.rs"]
 mod schedule;
-#[path = "../benches/proxies/significance.rs"]
+#[path = "../../benches/proxies/significance.rs"]
 mod significance;
 
 use std::time::Duration;
@@ -142,58 +141,4 @@ fn each_request_is_due_at_its_time_also_when_it_is_sent_late() {
     }
     let expected: Vec<_> = (0..9).map(Duration::from_millis).collect();
     assert_eq!(taken, expected);
-}
-
-/// What wrk 4.1.0 printed.
-const WRK: &str = "Running 1s test @ http://127.0.0.1:8080/
-  1 threads and 8 connections
-  Thread Stats   Avg      Stdev     Max   +/- Stdev
-    Latency    76.06us  225.74us   5.75ms   98.29%
-    Req/Sec   120.98k    15.33k  133.19k    81.82%
-  Latency Distribution
-     50%   46.00us
-     75%   60.00us
-     90%   83.00us
-     99%    0.91ms
-  131966 requests in 1.10s, 19.26MB read
-Requests/sec: 119991.02
-Transfer/sec:     17.51MB
-";
-
-#[test]
-fn the_figures_of_wrk_are_read_and_its_errors_are_errors() {
-    let expected = outputs::Output {
-        count: 131_966,
-        rate: 119_991.02,
-        times: Some([46.0, 910.0]),
-    };
-    assert_eq!(outputs::wrk(WRK), Ok(expected));
-    let slow = WRK.replace("0.91ms", "1.50s");
-    assert_eq!(
-        outputs::wrk(&slow).unwrap().times,
-        Some([46.0, 1_500_000.0])
-    );
-    for error in [
-        "  Socket errors: connect 0, read 3, write 0, timeout 0",
-        "  Non-2xx or 3xx responses: 4",
-    ] {
-        assert!(outputs::wrk(&format!("{WRK}{error}")).is_err(), "{error}");
-    }
-    assert!(outputs::wrk("").is_err());
-}
-
-#[test]
-fn the_figures_of_iperf3_are_read_and_its_errors_are_errors() {
-    let text =
-        r#"{"end": {"sum_received": {"bytes": 2092957696, "bits_per_second": 16741786487.9}}}"#;
-    let expected = outputs::Output {
-        count: 2_092_957_696,
-        rate: 16_741_786_487.9 / 8.0,
-        times: None,
-    };
-    assert_eq!(outputs::iperf3(text), Ok(expected));
-    let failed = r#"{"end": {}, "error": "unable to connect to server"}"#;
-    assert!(outputs::iperf3(failed).is_err());
-    assert!(outputs::iperf3("{}").is_err());
-    assert!(outputs::iperf3("").is_err());
 }

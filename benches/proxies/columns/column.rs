@@ -1,0 +1,212 @@
+//! A load with its figures, and in which units they are.
+
+use crate::candidates::Candidate;
+use crate::load::idle::Held;
+use crate::pattern::Protocol;
+use crate::tools::outputs::Output;
+use crate::tools::tool::{Program, Tool};
+use crate::window::Seen;
+
+/// What the clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    /// Receive so many long streams.
+    Bulk(usize),
+    /// Keep so many connections alive with one request after the other.
+    Requests(usize),
+    /// Open connections for one request each, so many at a time.
+    Connections(usize),
+    /// Ask on 50 connections at this percentage of the rate that the best peer reaches with them.
+    Paced(u32),
+    /// What a tool of users does.
+    Tool(Tool),
+    /// Hold idle connections.
+    Idle,
+}
+
+/// One figure.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// With its unit.
+    pub name: &'static str,
+    /// Whether more of it is better; else less.
+    pub more: bool,
+    /// Our part of the best peer's, or the inverse where less is better.
+    pub goal: Option<f64>,
+    /// The same of one candidate against another one.
+    pub own: Option<(Candidate, Candidate, f64)>,
+    /// Digits after the point.
+    pub digits: usize,
+}
+
+/// One load, with its figures.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// For `--only`.
+    pub key: &'static str,
+    /// What it is about: columns of one subject measure it with different loads.
+    pub subject: &'static str,
+    /// What the clients do.
+    pub load: Load,
+    /// What clients and service speak.
+    pub protocol: Protocol,
+    /// Whether clients, proxy and service share one processor.
+    pub pinned: bool,
+    /// What is seen.
+    pub metrics: &'static [Metric],
+}
+
+impl Metric {
+    /// One of which more is better.
+    pub const fn more(name: &'static str, digits: usize, goal: f64) -> Self {
+        Self {
+            name,
+            more: true,
+            goal: Some(goal),
+            own: None,
+            digits,
+        }
+    }
+
+    /// One of which less is better.
+    pub const fn less(name: &'static str, digits: usize, goal: Option<f64>) -> Self {
+        Self {
+            name,
+            more: false,
+            goal,
+            own: None,
+            digits,
+        }
+    }
+
+    /// The same with a goal of one candidate against another one.
+    pub const fn own(self, who: Candidate, against: Candidate, goal: f64) -> Self {
+        Self {
+            own: Some((who, against, goal)),
+            ..self
+        }
+    }
+
+    /// How much better `value` is than `other`.
+    pub fn ratio(&self, value: f64, other: f64) -> f64 {
+        match self.more {
+            true => value / other,
+            false => other / value,
+        }
+    }
+}
+
+/// Our proxy as it comes.
+pub const OURS: Candidate = Candidate::Ours { threads: None };
+
+impl Column {
+    /// What makes the load.
+    pub fn source(&self) -> String {
+        self.tool().map_or_else(|| "own".to_owned(), Tool::name)
+    }
+
+    /// For the tables.
+    pub fn title(&self) -> String {
+        match self.tool() {
+            Some(_) => format!("{}: {}", self.subject, self.source()),
+            None => self.subject.to_owned(),
+        }
+    }
+
+    /// Whether a candidate is measured: in HTTP those that know where a request ends, and what our
+    /// proxy is compared with.
+    pub fn has(&self, candidate: Candidate) -> bool {
+        let is_http = self.protocol == Protocol::Http;
+        let is_idle = self.load == Load::Idle;
+        match candidate {
+            OURS
+            | Candidate::Other
+            | Candidate::Haproxy { splice: false, .. }
+            | Candidate::Nginx { .. } => true,
+            Candidate::Requests => is_http,
+            Candidate::Detaching => is_http && is_idle,
+            Candidate::Nobody => !is_idle,
+            // Only our service takes clients over.
+            Candidate::Handover if matches!(self.load, Load::Tool(_)) => false,
+            _ => !is_http,
+        }
+    }
+
+    /// The one of ours that is compared with the best peer.
+    pub fn ours(&self) -> Candidate {
+        match self.protocol {
+            Protocol::Plain => OURS,
+            Protocol::Http => Candidate::Requests,
+        }
+    }
+
+    /// The figures of a load that took its time, in the order of the metrics. `None` where the
+    /// proxy's CPU is unknown, because there is none.
+    pub fn of_seen(&self, mut seen: Seen, proxy: bool) -> Vec<Option<f64>> {
+        let units = seen.units as f64;
+        let cpu = |unit: f64| (proxy && units > 0.0).then(|| seen.cpu / (units / unit));
+        match self.load {
+            Load::Bulk(_) => {
+                let gigabits = units * 8.0 / 1e9;
+                vec![Some(gigabits / seen.seconds), cpu(f64::from(1 << 30))]
+            }
+            Load::Connections(_) => vec![Some(units / seen.seconds), cpu(1e6)],
+            Load::Requests(_) => {
+                let each = cpu(1e6);
+                seen.times.sort_unstable();
+                match self.metrics.len() {
+                    1 => vec![quantile(&seen.times, 0.5)],
+                    _ => vec![
+                        Some(units / seen.seconds),
+                        each,
+                        quantile(&seen.times, 0.99),
+                    ],
+                }
+            }
+            Load::Paced(_) => {
+                seen.times.sort_unstable();
+                [0.5, 0.99, 0.999]
+                    .map(|part| quantile(&seen.times, part))
+                    .to_vec()
+            }
+            Load::Tool(_) | Load::Idle => Vec::new(),
+        }
+    }
+
+    /// The figures of a tool.
+    pub fn of_tool(&self, seen: &Seen, output: &Output, proxy: bool) -> Vec<Option<f64>> {
+        let cpu =
+            |unit: f64| (proxy && seen.units > 0).then(|| seen.cpu / (seen.units as f64 / unit));
+        let all = match self.tool().map(|tool| tool.program) {
+            Some(Program::Iperf3) => [Some(output.rate * 8.0 / 1e9), cpu(f64::from(1 << 30)), None],
+            _ => [Some(output.rate), cpu(1e6), output.p99],
+        };
+        all[..self.metrics.len()].to_vec()
+    }
+
+    /// What makes the load, if we do not.
+    pub fn tool(&self) -> Option<Tool> {
+        match self.load {
+            Load::Tool(tool) => Some(tool),
+            _ => None,
+        }
+    }
+
+    /// The figures of connections that were held; `uncharged` bytes belong to each beside.
+    pub fn of_held(&self, held: &Held, count: usize, uncharged: u64) -> Vec<Option<f64>> {
+        let each = |before: u64, with: u64| with.saturating_sub(before) as f64 / count as f64;
+        let total = each(held.before.total, held.with.total);
+        let user = each(
+            held.before.total.saturating_sub(held.before.kernel),
+            held.with.total.saturating_sub(held.with.kernel),
+        );
+        let total = total + uncharged as f64;
+        vec![Some(total / 1024.0), Some(user / 1024.0)]
+    }
+}
+
+/// In microseconds, of sorted nanoseconds.
+fn quantile(times: &[u32], part: f64) -> Option<f64> {
+    let last = times.len().checked_sub(1)?;
+    Some(f64::from(times[(last as f64 * part).round() as usize]) / 1000.0)
+}
