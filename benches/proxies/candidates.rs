@@ -2,35 +2,23 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use socket2::{Domain, Socket as Socket2, Type};
-
 use crate::control;
-use crate::load::{Destination, when};
+use crate::load::when;
 use crate::memory::Group;
 use crate::pattern::Protocol;
 use crate::peers;
-use crate::program::{Invocation, Running, Socket, find};
-use crate::tools::tool::{Services, Tool};
-
-/// Clients that may wait to be accepted, for everybody.
-pub const BACKLOG: i32 = 4096;
-
-/// Where everybody listens: clients and service are on this machine.
-pub const LISTENING_AT: Ipv4Addr = Ipv4Addr::LOCALHOST;
+use crate::program::{Invocation, Running, Socket, find, free_port, listener};
+use crate::service::Upstream;
 
 /// The program that is measured.
 const OURS: &str = env!("CARGO_BIN_EXE_disnix-tcp-proxy");
 
-/// The roles that this program plays itself, in other processes.
-pub const UPSTREAM: &str = "--play-upstream";
-/// See [`UPSTREAM`].
+/// This program plays [`Candidate::Copy`] itself, in another process.
 pub const COPY: &str = "--play-copy";
-/// What the upstream is told if it shall speak HTTP.
-pub const SPEAK_HTTP: &str = "http";
 
 /// When [`Candidate::Detaching`] ends the upstream of an idle client.
 const DETACHED_AFTER: &str = "1s";
@@ -198,48 +186,66 @@ impl Candidate {
     }
 
     /// Starts it between clients and `upstream`. `None` when there is nobody to start; else it
-    /// serves, at the port.
+    /// serves, at the address.
     pub fn start(
         self,
         upstream: &Upstream,
         connections: usize,
         group: Option<&Group>,
-    ) -> Result<Option<(Running, u16)>, String> {
-        let (socket, port) = match self {
-            Self::Nobody => return Ok(None),
-            Self::Haproxy { .. } | Self::Nginx { .. } => (Socket::Own, free_port()?),
+    ) -> Result<Option<(Running, SocketAddrV4)>, String> {
+        if self == Self::Nobody {
+            return Ok(None);
+        }
+        let proxy = &upstream.hosts.proxy;
+        let (mut running, at) = proxy.within(|| {
+            let mut running = self.launch(upstream, connections, group)?;
+            running.0.wait_until_it_listens(running.1.port())?;
+            Ok(running)
+        })?;
+        if upstream.is_ours {
+            running.wait_until_it_serves(upstream.through(at))?;
+        }
+        Ok(Some((running, at)))
+    }
+
+    /// Starts it on this host.
+    fn launch(
+        self,
+        upstream: &Upstream,
+        connections: usize,
+        group: Option<&Group>,
+    ) -> Result<(Running, SocketAddrV4), String> {
+        let address = upstream.hosts.proxy.address;
+        let (socket, at) = match self {
+            Self::Haproxy { .. } | Self::Nginx { .. } => (Socket::Own, free_port(address)?),
             Self::Copy => {
-                let (listener, port) = listener(0)?;
-                (Socket::Input(listener), port)
+                let (listener, at) = listener(address)?;
+                (Socket::Input(listener), at)
             }
             _ => {
-                let (listener, port) = listener(0)?;
-                (Socket::Activated(listener), port)
+                let (listener, at) = listener(address)?;
+                (Socket::Activated(listener), at)
             }
         };
-        let mut running = Running::start(socket, group, |directory| {
+        let running = Running::start(socket, group, |directory| {
             Ok(Invocation {
                 program: self.program()?,
-                arguments: self.arguments(directory, port, upstream, connections)?,
+                arguments: self.arguments(directory, at, upstream, connections)?,
             })
         })?;
-        match upstream.is_ours {
-            true => running.wait_until_it_serves(upstream.through(port))?,
-            false => running.wait_until_it_listens(port)?,
-        }
-        Ok(Some((running, port)))
+        Ok((running, at))
     }
 
     /// The arguments of its program, which may write to the directory.
     fn arguments(
         self,
         directory: &Path,
-        port: u16,
+        at: SocketAddrV4,
         upstream: &Upstream,
         connections: usize,
     ) -> Result<Vec<OsString>, String> {
         let protocol = upstream.at.protocol;
-        let target = format!("{LISTENING_AT}:{}", upstream.at.port);
+        let target = upstream.at.at.to_string();
         let max = format!("--connections-max={connections}");
         let requests = "--requests=http".to_owned();
         let ours = |target: String, more: Vec<String>| {
@@ -275,102 +281,19 @@ impl Candidate {
             Self::Copy => words([COPY.to_owned(), target]),
             Self::Haproxy { threads, splice } => match protocol {
                 Protocol::Plain => {
-                    peers::haproxy(directory, port, &target, threads, splice, connections)?
+                    peers::haproxy(directory, at, &target, threads, splice, connections)?
                 }
                 Protocol::Http => {
-                    peers::haproxy_http(directory, port, &target, threads, connections)?
+                    peers::haproxy_http(directory, at, &target, threads, connections)?
                 }
             },
             Self::Nginx { workers } => match protocol {
-                Protocol::Plain => peers::nginx(directory, port, &target, workers, connections)?,
-                Protocol::Http => {
-                    peers::nginx_http(directory, port, &target, workers, connections)?
-                }
+                Protocol::Plain => peers::nginx(directory, at, &target, workers, connections)?,
+                Protocol::Http => peers::nginx_http(directory, at, &target, workers, connections)?,
             },
             Self::Nobody => Vec::new(),
         })
     }
-}
-
-/// The service that all of them lead to.
-pub struct Upstream {
-    /// Where it listens.
-    pub at: Destination,
-    /// Where clients are handed over to it.
-    queue: PathBuf,
-    /// Whether it is that of this benchmark.
-    is_ours: bool,
-    _running: Running,
-}
-
-impl Upstream {
-    /// Starts it.
-    pub fn start(protocol: Protocol) -> Result<Self, String> {
-        let (listener, port) = listener(0)?;
-        let program = env::current_exe().map_err(when("this program"))?;
-        let mut queue = PathBuf::new();
-        let mut running = Running::start(Socket::Input(listener), None, |directory| {
-            queue = directory.join("handover");
-            let mut arguments = vec![UPSTREAM.into(), queue.clone().into()];
-            if protocol == Protocol::Http {
-                arguments.push(SPEAK_HTTP.into());
-            }
-            Ok(Invocation { program, arguments })
-        })?;
-        let at = Destination { port, protocol };
-        running.wait_until_it_serves(at)?;
-        Ok(Self {
-            at,
-            queue,
-            is_ours: true,
-            _running: running,
-        })
-    }
-
-    /// Starts the service of a tool.
-    pub fn start_for(tool: Tool, services: &Services) -> Result<Self, String> {
-        let port = free_port()?;
-        let serve = |directory: &Path| tool.serve(services, directory, port);
-        let mut running = Running::start(Socket::Own, None, serve)?;
-        running.wait_until_it_listens(port)?;
-        tool.wait_until_ready(services, &mut running, port)?;
-        Ok(Self {
-            at: Destination {
-                port,
-                protocol: Protocol::Plain,
-            },
-            queue: PathBuf::new(),
-            is_ours: false,
-            _running: running,
-        })
-    }
-
-    /// The same through a proxy that listens there.
-    pub fn through(&self, port: u16) -> Destination {
-        Destination { port, ..self.at }
-    }
-}
-
-/// A listener.
-fn listener(port: u16) -> Result<(TcpListener, u16), String> {
-    let listen = || {
-        let socket = Socket2::new(Domain::IPV4, Type::STREAM, Some(socket2::Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from((LISTENING_AT, port)).into())?;
-        socket.listen(BACKLOG)?;
-        let listener = TcpListener::from(socket);
-        let port = listener.local_addr()?.port();
-        Ok::<_, std::io::Error>((listener, port))
-    };
-    listen().map_err(when("listening"))
-}
-
-/// A port below those that the kernel gives to clients, so that none of them takes it meanwhile.
-fn free_port() -> Result<u16, String> {
-    let first = 20_000 + (std::process::id() % 100) as u16 * 100;
-    (first..32_000)
-        .find(|&port| listener(port).is_ok())
-        .ok_or_else(|| "there is no free port".to_owned())
 }
 
 fn words(list: impl IntoIterator<Item = String>) -> Vec<OsString> {

@@ -13,6 +13,7 @@ use crate::run::CROWDED;
 pub fn describe(plan: &Plan, results: &Results) -> String {
     let system = rustix::system::uname();
     let processors = std::thread::available_parallelism().map_or(1, Into::into);
+    let settings: Vec<_> = plan.settings.iter().map(|it| it.name()).collect();
     let mut lines = vec![
         format!(
             "{processors} processors, {}; {}; Linux {}; {}",
@@ -22,7 +23,8 @@ pub fn describe(plan: &Plan, results: &Results) -> String {
             value("/etc/os-release", "PRETTY_NAME", '='),
         ),
         format!(
-            "congestion control {}; at most {} datagrams in a queue",
+            "{}; congestion control of the machine {}; at most {} datagrams in a queue",
+            settings.join(", "),
             setting("/proc/sys/net/ipv4/tcp_congestion_control"),
             setting("/proc/sys/net/unix/max_dgram_qlen"),
         ),

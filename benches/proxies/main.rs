@@ -9,7 +9,7 @@
 //! - [`candidates`] are who takes part, [`peers`] how the others are configured, [`copy`] is one of
 //!   them, [`program`] starts and ends them all;
 //! - [`columns`] are the loads with their figures and goals;
-//! - [`load`] are the clients, some of them in the order of a [`schedule`], [`upstream`] is the service, [`pattern`] what
+//! - [`load`] are the clients, some of them in the order of a [`schedule`], [`upstream`] is the service that a [`service`] starts, [`pattern`] what
 //!   they say, [`http`] how they say it in HTTP, [`poll`] what they are made of;
 //! - [`tools`] are other programs' clients and services;
 //! - [`network`] is where a measurement takes place; [`window`] is the time that counts, [`cpu`] and [`memory`]
@@ -51,6 +51,7 @@ mod program;
 mod results;
 mod run;
 mod schedule;
+mod service;
 mod significance;
 mod table;
 mod tools;
@@ -63,11 +64,11 @@ use pattern::Protocol;
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
     let played = match arguments.next().as_deref() {
-        Some(candidates::UPSTREAM) => {
+        Some(service::UPSTREAM) => {
             let queue = arguments.next().ok_or_else(|| io::Error::other("where?"));
             let queue = queue.and_then(|path| handover::bind(path.as_ref()));
             let protocol = match arguments.next().as_deref() {
-                Some(candidates::SPEAK_HTTP) => Protocol::Http,
+                Some(service::SPEAK_HTTP) => Protocol::Http,
                 _ => Protocol::Plain,
             };
             queue.and_then(|queue| upstream::run(&listener()?, &queue, protocol))
@@ -95,10 +96,6 @@ fn listener() -> io::Result<TcpListener> {
 
 /// Measures, and shows the results.
 fn compare(options: &Options) -> ExitCode {
-    if let Err(what) = network::check(options.congestion.as_deref()) {
-        eprintln!("{what}");
-        return ExitCode::FAILURE;
-    }
     let plans = options.plans();
     let missing = missing(&plans);
     if !missing.is_empty() {
@@ -136,6 +133,9 @@ fn compare(options: &Options) -> ExitCode {
 fn missing(plans: &[Plan]) -> Vec<String> {
     let mut missing = Vec::new();
     for plan in plans {
+        for setting in &plan.settings {
+            missing.extend(setting.check().err());
+        }
         for what in plan.missing_tools() {
             if !missing.contains(&what) {
                 missing.push(what);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::candidates::{self, Candidate};
 use crate::columns::all;
 use crate::columns::column::Column;
+use crate::network::{Congestion, Network, Setting};
 use crate::pattern::Protocol;
 use crate::tools::tool::Program;
 
@@ -34,9 +35,12 @@ pub struct Options {
     /// Leave this peer or tool away; repeatable
     #[arg(long, value_name = "NAME", value_parser = families_and_tools())]
     pub without: Vec<String>,
-    /// Use this congestion control for all connections, instead of the machine's default
-    #[arg(long, value_name = "NAME", value_parser = ["cubic", "bbr"])]
-    pub congestion: Option<String>,
+    /// Join clients, proxy and service like this; repeatable
+    #[arg(long, value_name = "KIND", default_value = "loopback")]
+    pub network: Vec<Network>,
+    /// Use this congestion control for all connections, instead of the machine's default; repeatable
+    #[arg(long, value_name = "NAME")]
+    pub congestion: Vec<Congestion>,
     /// Measure another build of disnix-tcp-proxy as one of the peers
     #[arg(long, value_name = "PROGRAM")]
     pub compare_with: Option<PathBuf>,
@@ -62,8 +66,8 @@ pub struct Plan {
     pub length: Duration,
     /// How often at most, while the machine is not ours.
     pub tries: usize,
-    /// The congestion control of all connections; `None`: as on the machine.
-    pub congestion: Option<String>,
+    /// Where everything is measured.
+    pub settings: Vec<Setting>,
     /// How many idle connections are held.
     pub idle: usize,
     /// What is measured.
@@ -83,6 +87,23 @@ impl Options {
         plans.filter(|plan| !plan.columns.is_empty()).collect()
     }
 
+    /// Each network with each congestion control.
+    fn settings(&self) -> Vec<Setting> {
+        let congestion = match self.congestion.is_empty() {
+            true => vec![None],
+            false => self.congestion.iter().copied().map(Some).collect(),
+        };
+        let networks = self.network.iter();
+        let with = |&network| {
+            let congestion = congestion.clone().into_iter();
+            congestion.map(move |congestion| Setting {
+                network,
+                congestion,
+            })
+        };
+        networks.flat_map(with).collect()
+    }
+
     fn plan(&self, protocol: Protocol) -> Plan {
         let only = |column: &Column| {
             let chosen = self.only.is_empty() || self.only.iter().any(|it| it == column.key);
@@ -90,7 +111,9 @@ impl Options {
             let is_left_away = self.without.iter().any(|it| Some(it.as_str()) == tool);
             chosen && !is_left_away && column.protocol == protocol
         };
-        let columns: Vec<_> = all::ALL.iter().copied().filter(only).collect();
+        let settings = self.settings();
+        let columns = all::ALL.iter().filter(|column| only(column));
+        let columns: Vec<_> = columns.flat_map(|it| it.in_each(&settings)).collect();
         let with = |candidate: &Candidate| {
             let is_there = *candidate != Candidate::Other || candidates::other().is_some();
             let is_wanted = !self.without.iter().any(|it| it == candidate.family());
@@ -102,7 +125,7 @@ impl Options {
             rounds: self.rounds.max(1),
             length: Duration::from_secs_f64(self.seconds.clamp(0.01, 600.0)),
             tries: self.tries.max(1),
-            congestion: self.congestion.clone(),
+            settings,
             idle: IDLE,
             columns,
             candidates,

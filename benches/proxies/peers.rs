@@ -3,10 +3,11 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
-use crate::candidates::{BACKLOG, LISTENING_AT};
 use crate::load::when;
+use crate::program::BACKLOG;
 
 /// A pipe is in use only as long as there is something in it.
 const HAPROXY_PIPES: usize = 512;
@@ -28,7 +29,7 @@ const ENDLESS: usize = 1_000_000_000;
 /// Writes HAProxy's configuration, and says how it is started.
 pub fn haproxy(
     directory: &Path,
-    port: u16,
+    at: SocketAddrV4,
     target: &str,
     threads: usize,
     splice: bool,
@@ -54,7 +55,7 @@ defaults
     timeout server 1h
     {splice}
 listen all
-    bind {LISTENING_AT}:{port} backlog {BACKLOG}
+    bind {at} backlog {BACKLOG}
     server upstream {target}
 "
     );
@@ -65,7 +66,7 @@ listen all
 /// again if that fails. Buffers are as they come.
 pub fn haproxy_http(
     directory: &Path,
-    port: u16,
+    at: SocketAddrV4,
     target: &str,
     threads: usize,
     connections: usize,
@@ -86,7 +87,7 @@ defaults
     timeout http-request 1h
     timeout http-keep-alive 1h
 listen all
-    bind {LISTENING_AT}:{port} backlog {BACKLOG}
+    bind {at} backlog {BACKLOG}
     server upstream {target}
 "
     );
@@ -102,7 +103,7 @@ fn haproxy_with(directory: &Path, text: &str) -> Result<Vec<OsString>, String> {
 /// Writes nginx's configuration, and says how it is started.
 pub fn nginx(
     directory: &Path,
-    port: u16,
+    at: SocketAddrV4,
     target: &str,
     workers: usize,
     connections: usize,
@@ -120,7 +121,7 @@ stream {{
     proxy_connect_timeout 1h;
     proxy_timeout 1h;
     server {{
-        listen {LISTENING_AT}:{port} backlog={BACKLOG} {reuseport};
+        listen {at} backlog={BACKLOG} {reuseport};
         proxy_pass {target};
     }}
 }}
@@ -133,7 +134,7 @@ stream {{
 /// The same as an HTTP proxy that keeps its connections to the service.
 pub fn nginx_http(
     directory: &Path,
-    port: u16,
+    at: SocketAddrV4,
     target: &str,
     workers: usize,
     connections: usize,
@@ -159,7 +160,7 @@ http {{
         keepalive_requests {ENDLESS};
     }}
     server {{
-        listen {LISTENING_AT}:{port} backlog={BACKLOG} {reuseport};
+        listen {at} backlog={BACKLOG} {reuseport};
         location / {{
             proxy_pass http://service;
             proxy_http_version 1.1;
@@ -175,7 +176,7 @@ http {{
 /// nginx as the service: it answers each request itself.
 pub fn nginx_service(
     directory: &Path,
-    port: u16,
+    at: SocketAddrV4,
     connections: usize,
 ) -> Result<Vec<OsString>, String> {
     let main = nginx_main(1, connections);
@@ -188,7 +189,7 @@ http {{
     keepalive_requests {ENDLESS};
     {NGINX_FILES}
     server {{
-        listen {LISTENING_AT}:{port} backlog={BACKLOG};
+        listen {at} backlog={BACKLOG};
         location / {{
             return 200 {body};
         }}

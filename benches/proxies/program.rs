@@ -3,7 +3,8 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
-use std::net::TcpListener;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use socket2::{Domain, Socket as Socket2, Type};
 use tempfile::TempDir;
 
 use crate::cpu::Tree;
@@ -40,6 +42,33 @@ pub struct Invocation {
 /// Options without spaces in them.
 pub fn words(options: &str) -> Vec<OsString> {
     options.split_whitespace().map(OsString::from).collect()
+}
+
+/// Clients that may wait to be accepted, for everybody.
+pub const BACKLOG: i32 = 4096;
+
+/// A listener with any port of this host.
+pub fn listener(address: Ipv4Addr) -> Result<(TcpListener, SocketAddrV4), String> {
+    listen(SocketAddrV4::new(address, 0)).map_err(when("listening"))
+}
+
+/// A port below those that the kernel gives to clients, so that none of them takes it meanwhile.
+pub fn free_port(address: Ipv4Addr) -> Result<SocketAddrV4, String> {
+    let first = 20_000 + (std::process::id() % 100) as u16 * 100;
+    (first..32_000)
+        .map(|port| SocketAddrV4::new(address, port))
+        .find(|&at| listen(at).is_ok())
+        .ok_or_else(|| "there is no free port".to_owned())
+}
+
+fn listen(at: SocketAddrV4) -> io::Result<(TcpListener, SocketAddrV4)> {
+    let socket = Socket2::new(Domain::IPV4, Type::STREAM, Some(socket2::Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = TcpListener::from(socket);
+    let port = listener.local_addr()?.port();
+    Ok((listener, SocketAddrV4::new(*at.ip(), port)))
 }
 
 /// How a program gets its listening socket.

@@ -2,6 +2,7 @@
 
 use crate::candidates::Candidate;
 use crate::columns::column::{Column, Load};
+use crate::network::Setting;
 use crate::options::Plan;
 use crate::pattern::Protocol;
 use crate::run::Measured;
@@ -129,9 +130,11 @@ impl Results {
     }
 
     /// The most requests a second that a peer has reached with so many plain connections, by now.
-    pub fn best_rate(&self, connections: usize) -> Option<f64> {
+    pub fn best_rate(&self, connections: usize, setting: Setting) -> Option<f64> {
         let is_it = |column: &Column| {
-            column.load == Load::Requests(connections) && column.protocol == Protocol::Plain
+            column.load == Load::Requests(connections)
+                && column.protocol == Protocol::Plain
+                && column.setting == setting
         };
         let column = self.columns.iter().position(is_it)?;
         Some(self.best_peer(column, 0)?.1)

@@ -5,18 +5,19 @@ use std::time::{Duration, Instant};
 
 use disnix_proxy_example::service::program::raise_descriptor_limit;
 
-use crate::candidates::{Candidate, Upstream};
+use crate::candidates::Candidate;
 use crate::columns::column::{Column, Load};
 use crate::control;
 use crate::cpu::{Busy, OneProcessor, Tree};
 use crate::figure::count;
 use crate::load::{bulk, connections, idle, paced, requests, tool};
 use crate::memory::Group;
-use crate::network;
+use crate::network::{self, Setting};
 use crate::options::Plan;
 use crate::pairs;
 use crate::program::Running;
 use crate::results::Results;
+use crate::service::Upstream;
 use crate::tools::tool::Services;
 use crate::window::Window;
 
@@ -38,16 +39,21 @@ pub fn run(plan: &Plan) -> Results {
     let descriptors = usize::try_from(raise_descriptor_limit()).unwrap_or(usize::MAX);
     let descriptors = descriptors.saturating_sub(DESCRIPTORS_RESERVED);
     let mut results = Results::new(plan);
-    let mut best_rate = None;
+    let mut best_rates: Vec<(Setting, f64)> = Vec::new();
     let services = Services::default();
     for round in 0..plan.rounds {
         for (place, column) in plan.columns.iter().enumerate() {
             // All rounds have the same rate.
-            best_rate = best_rate.or_else(|| results.best_rate(PACED));
+            let setting = column.setting;
+            if !best_rates.iter().any(|it| it.0 == setting) {
+                let best = results.best_rate(PACED, setting);
+                best_rates.extend(best.map(|best| (setting, best)));
+            }
+            let best_rate = best_rates.iter().find(|it| it.0 == setting);
             let circumstances = Circumstances {
                 plan,
                 descriptors,
-                best_rate,
+                best_rate: best_rate.map(|it| it.1),
                 services: &services,
             };
             let measure = |candidate| measure(&circumstances, column, candidate);
@@ -77,9 +83,10 @@ fn report(
     measured: &Result<Measured, String>,
 ) {
     eprintln!(
-        "{}/{rounds} {:12} {:28} {}",
+        "{}/{rounds} {:12} {:14} {:28} {}",
         round + 1,
         column.key,
+        column.setting.name(),
         candidate.name(),
         say(column, measured)
     );
@@ -147,10 +154,10 @@ fn measure(
         false => None,
     };
     let room = ROOM.min(descriptors / 2);
-    network::enter(plan.congestion.as_deref()).map_err(|error| format!("a network: {error}"))?;
+    let hosts = network::enter(column.setting)?;
     let upstream = match column.load {
-        Load::Tool(tool) => Upstream::start_for(tool, circumstances.services)?,
-        _ => Upstream::start(column.protocol)?,
+        Load::Tool(tool) => Upstream::start_for(tool, circumstances.services, hosts)?,
+        _ => Upstream::start(column.protocol, hosts)?,
     };
     if column.load == Load::Idle {
         let possible = plan.idle.min(descriptors / candidate.descriptors());
@@ -166,7 +173,7 @@ fn measure(
     }
     let started = candidate.start(&upstream, room, None)?;
     let (proxy, to) = match &started {
-        Some((running, port)) => (running.processes(), upstream.through(*port)),
+        Some((running, at)) => (running.processes(), upstream.through(*at)),
         None => (Tree::default(), upstream.at),
     };
     let window = Window::new(&proxy, plan.length);
@@ -180,7 +187,7 @@ fn measure(
             paced::run(to, PACED, best * f64::from(percent) / 100.0, window)?
         }
         Load::Tool(tool) => {
-            let (seen, output) = tool::run(tool, to.port, plan.length, &proxy)?;
+            let (seen, output) = tool::run(tool, to.at, plan.length, &proxy)?;
             return Ok(Measured {
                 others: Some(seen.others),
                 values: column.of_tool(&seen, &output, started.is_some()),
@@ -208,11 +215,11 @@ fn hold(
         Ok(group) => group,
         Err(error) => return Ok(Measured::nothing(format!("no control group: {error}"))),
     };
-    let Some((running, port)) = candidate.start(upstream, room, Some(&group))? else {
+    let Some((running, at)) = candidate.start(upstream, room, Some(&group))? else {
         return Err("there is nobody whose memory it is".to_owned());
     };
     let rest = |count| rest(candidate, &running, count);
-    let held = idle::run(upstream.through(port), count, rest, || group.used())?;
+    let held = idle::run(upstream.through(at), count, rest, || group.used())?;
     Ok(Measured {
         values: column.of_held(&held, count, group.uncharged()),
         others: None,

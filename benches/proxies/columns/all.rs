@@ -2,6 +2,7 @@
 
 use super::column::{Column, Load, Metric, OURS};
 use crate::candidates::Candidate;
+use crate::network::Setting;
 use crate::pattern::Protocol;
 use crate::tools::tool::{Program, Tool};
 
@@ -61,6 +62,7 @@ const fn plain(key: Text, subject: Text, load: Load, metrics: &'static [Metric])
         load,
         protocol: Protocol::Plain,
         pinned: false,
+        setting: Setting::MACHINE,
         metrics,
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::candidates::Candidate;
 use crate::load::idle::Held;
+use crate::network::Setting;
 use crate::pattern::Protocol;
 use crate::tools::outputs::Output;
 use crate::tools::tool::{Program, Tool};
@@ -52,6 +53,8 @@ pub struct Column {
     pub protocol: Protocol,
     /// Whether clients, proxy and service share one processor.
     pub pinned: bool,
+    /// Where it is measured.
+    pub setting: Setting,
     /// What is seen.
     pub metrics: &'static [Metric],
 }
@@ -100,6 +103,16 @@ impl Metric {
 pub const OURS: Candidate = Candidate::Ours { threads: None };
 
 impl Column {
+    /// The same in each setting. Memory does not depend on it.
+    pub fn in_each(&self, settings: &[Setting]) -> Vec<Self> {
+        let count = match self.load {
+            Load::Idle => 1,
+            _ => settings.len(),
+        };
+        let settings = settings.iter().take(count);
+        settings.map(|&setting| Self { setting, ..*self }).collect()
+    }
+
     /// What makes the load.
     pub fn source(&self) -> String {
         self.tool().map_or_else(|| "own".to_owned(), Tool::name)
@@ -107,9 +120,13 @@ impl Column {
 
     /// For the tables.
     pub fn title(&self) -> String {
+        let setting = match self.setting {
+            Setting::MACHINE => String::new(),
+            setting => format!(", {}", setting.name()),
+        };
         match self.tool() {
-            Some(_) => format!("{}: {}", self.subject, self.source()),
-            None => self.subject.to_owned(),
+            Some(_) => format!("{}: {}{setting}", self.subject, self.source()),
+            None => format!("{}{setting}", self.subject),
         }
     }
 

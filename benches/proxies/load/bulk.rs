@@ -10,7 +10,7 @@ pub fn run(to: Destination, streams: usize, mut window: Window<'_>) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
     let mut clients = Vec::with_capacity(streams);
     for turn in 0..streams {
-        let socket = connected(to.port, turn).map_err(when("connecting"))?;
+        let socket = connected(to, turn).map_err(when("connecting"))?;
         poll.add(&socket, turn, Readiness::IN)
             .map_err(when("epoll"))?;
         transmit_all(&socket, &Request::Endless.encode()).map_err(when("asking"))?;

@@ -8,7 +8,7 @@ use crate::window::{Phase, Window};
 /// Keeps `at_a_time` of them open.
 pub fn run(to: Destination, at_a_time: usize, mut window: Window<'_>) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
-    let mut random = Random(to.port.into());
+    let mut random = Random(to.at.port().into());
     let mut turn = 0;
     let mut another = |token: usize| -> Result<Client, String> {
         turn += 1;

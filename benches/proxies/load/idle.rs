@@ -29,7 +29,7 @@ pub fn run(
     rest: impl Fn(usize) -> Result<(), String>,
     memory: impl Fn() -> Result<Memory, String>,
 ) -> Result<Held, String> {
-    let mut random = Random(to.port.into());
+    let mut random = Random(to.at.port().into());
     let first = open(to, FIRST, &mut random)?;
     rest(FIRST)?;
     drop(first);

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
-use crate::candidates::LISTENING_AT;
 use crate::http;
+use crate::network::CLIENTS;
 use crate::pattern::{LONGEST_REPLY, Protocol, Random, Request, piece};
 use crate::poll::{Poll, Readiness, Ready, receive, transmit_all};
 use crate::window::Seen;
@@ -27,8 +27,10 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Where clients connect to, and what they speak there.
 #[derive(Clone, Copy, Debug)]
 pub struct Destination {
-    /// At [`LISTENING_AT`].
-    pub port: u16,
+    /// Where it listens.
+    pub at: SocketAddrV4,
+    /// The first of the clients' own addresses.
+    pub clients: Ipv4Addr,
     /// What the service behind it speaks.
     pub protocol: Protocol,
 }
@@ -41,22 +43,19 @@ pub fn when<E: Display>(doing: &'static str) -> impl Fn(E) -> String {
     move |error| format!("{doing}: {error}")
 }
 
-/// Connects. On the loopback interface this does not wait for anybody, as long as there is room in
-/// the listener's backlog.
-///
-/// Clients have eight addresses in turn, so that the ports of connections that were closed before
-/// are not scarce.
-pub fn connected(port: u16, turn: usize) -> io::Result<OwnedFd> {
+/// Connects, from each of the clients' addresses in turn. On one machine this does not wait for anybody, as
+/// long as there is room in the listener's backlog.
+pub fn connected(to: Destination, turn: usize) -> io::Result<OwnedFd> {
     let socket = socket_with(
         AddressFamily::INET,
         SocketType::STREAM,
         SocketFlags::CLOEXEC,
         None,
     )?;
-    let own = Ipv4Addr::new(127, 0, 0, 1 + (turn % 8) as u8);
+    let own = Ipv4Addr::from(u32::from(to.clients) + turn as u32 % CLIENTS);
     choose_port_when_connecting(socket.as_fd())?;
     bind(&socket, &SocketAddrV4::new(own, 0))?;
-    connect(&socket, &SocketAddrV4::new(LISTENING_AT, port))?;
+    connect(&socket, &to.at)?;
     Ok(socket)
 }
 
@@ -96,7 +95,7 @@ impl Client {
     /// Connects, and asks nothing yet.
     pub fn new(to: Destination, turn: usize) -> io::Result<Self> {
         Ok(Self {
-            socket: connected(to.port, turn)?,
+            socket: connected(to, turn)?,
             protocol: to.protocol,
             request: Vec::new(),
             buffer: [0; http::LONGEST_HEAD + LONGEST_REPLY + 1],

@@ -16,7 +16,7 @@ use crate::window::{Phase, Window};
 pub fn run(to: Destination, connections: usize, rate: f64, mut window: Window<'_>) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
     let _timers = PreciseTimers::enter();
-    let mut random = Random(to.port.into());
+    let mut random = Random(to.at.port().into());
     let mut clients = open(to, connections, &mut random)?;
     for (token, client) in clients.iter().enumerate() {
         poll.add(&client.socket, token, Readiness::IN)

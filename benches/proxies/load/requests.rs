@@ -8,7 +8,7 @@ use crate::window::{Phase, Window};
 /// Asks on `connections` at once.
 pub fn run(to: Destination, connections: usize, mut window: Window<'_>) -> Outcome {
     let poll = Poll::new().map_err(when("epoll"))?;
-    let mut random = Random(to.port.into());
+    let mut random = Random(to.at.port().into());
     let mut clients = open(to, connections, &mut random)?;
     for (token, client) in clients.iter().enumerate() {
         poll.add(&client.socket, token, Readiness::IN)

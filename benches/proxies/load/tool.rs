@@ -1,5 +1,6 @@
 //! Runs a tool that users have.
 
+use std::net::SocketAddrV4;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -19,12 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// and what the proxy has used from before its start until after its end.
 pub fn run(
     tool: Tool,
-    port: u16,
+    to: SocketAddrV4,
     length: Duration,
     proxy: &Tree,
 ) -> Result<(Seen, Output), String> {
     let patience = PATIENCE + length * 10;
-    let once = |amount| once(tool, port, amount, patience);
+    let once = |amount| once(tool, to, amount, patience);
     let amount = match tool.end() {
         End::Time => Amount::Seconds(length.as_secs_f64().ceil() as u64),
         End::Count => {
@@ -44,9 +45,14 @@ pub fn run(
     Ok((seen, output))
 }
 
-fn once(tool: Tool, port: u16, amount: Amount, patience: Duration) -> Result<Output, String> {
+fn once(
+    tool: Tool,
+    to: SocketAddrV4,
+    amount: Amount,
+    patience: Duration,
+) -> Result<Output, String> {
     let name = tool.program.name();
-    let invocation = tool.ask(port, amount)?;
+    let invocation = tool.ask(to, amount)?;
     let timeout = find("timeout").ok_or("timeout is missing: apt-get install coreutils")?;
     let output = Command::new(timeout)
         .args(["--kill-after=1", &patience.as_secs().to_string()])

@@ -2,12 +2,12 @@
 
 use std::cell::OnceCell;
 use std::ffi::OsString;
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
 use super::postgres::{self, Database};
-use crate::candidates::{BACKLOG, LISTENING_AT};
 use crate::peers;
-use crate::program::{Invocation, Running, find, words};
+use crate::program::{BACKLOG, Invocation, Running, find, words};
 
 /// Bytes of a value of Redis.
 const VALUE: usize = 512;
@@ -179,17 +179,18 @@ impl Tool {
         self,
         services: &Services,
         directory: &Path,
-        port: u16,
+        at: SocketAddrV4,
     ) -> Result<Invocation, String> {
+        let (address, port) = (at.ip(), at.port());
         let connections = 2 * self.connections;
         let arguments = match self.program {
             Program::Iperf3 => words(&format!("--server --port={port}")),
             Program::Wrk | Program::H2load | Program::Ab => {
-                peers::nginx_service(directory, port, connections)?
+                peers::nginx_service(directory, at, connections)?
             }
             Program::RedisBenchmark => {
                 let options = format!(
-                    "--bind {LISTENING_AT} --port {port} --tcp-backlog {BACKLOG} \
+                    "--bind {address} --port {port} --tcp-backlog {BACKLOG} \
                      --protected-mode no --appendonly no"
                 );
                 let never = ["--save".into(), OsString::new()];
@@ -197,7 +198,7 @@ impl Tool {
             }
             Program::Pgbench => {
                 let database = services.database()?;
-                return database.serve(&LISTENING_AT.to_string(), port, connections);
+                return database.serve(&address.to_string(), port, connections);
             }
         };
         Ok(Invocation {
@@ -220,21 +221,22 @@ impl Tool {
     }
 
     /// How the tool is started.
-    pub fn ask(self, port: u16, amount: Amount) -> Result<Invocation, String> {
+    pub fn ask(self, to: SocketAddrV4, amount: Amount) -> Result<Invocation, String> {
+        let (address, port) = (to.ip(), to.port());
         let many = self.connections;
         let much = match amount {
             Amount::Seconds(seconds) => seconds.to_string(),
             Amount::Requests(count) => count.to_string(),
         };
-        let url = format!("http://{LISTENING_AT}:{port}/");
-        let redis = format!("-h {LISTENING_AT} -p {port} -c {many} -n {much} --csv");
+        let url = format!("http://{to}/");
+        let redis = format!("-h {address} -p {port} -c {many} -n {much} --csv");
         let postgres = format!(
-            "--host={LISTENING_AT} --port={port} --username=postgres --select-only --no-vacuum \
+            "--host={address} --port={port} --username=postgres --select-only --no-vacuum \
              --jobs=1 --client={many} --time={much}"
         );
         let options = match (self.program, self.keeps) {
             (Program::Iperf3, _) => format!(
-                "--client {LISTENING_AT} --port {port} --reverse --parallel {many} --time {much} --json"
+                "--client {address} --port {port} --reverse --parallel {many} --time {much} --json"
             ),
             (Program::Wrk, _) => format!("-t1 -c{many} -d{much}s --latency {url}"),
             (Program::H2load, _) => format!("--h1 -t1 -c{many} -n{many} {url}"),
