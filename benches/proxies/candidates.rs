@@ -26,11 +26,8 @@ const DETACHED_AFTER: &str = "1s";
 /// One who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Candidate {
-    /// disnix-tcp-proxy, with `--threads` or as it comes.
-    Ours {
-        /// `None`: as many as there are processors.
-        threads: Option<usize>,
-    },
+    /// disnix-tcp-proxy as it comes.
+    Ours,
     /// disnix-tcp-proxy that knows where a request in HTTP ends.
     Requests,
     /// The same, and clients that are idle are detached.
@@ -61,8 +58,7 @@ pub enum Candidate {
 
 /// Everybody, in the order of the tables.
 pub const ALL: &[Candidate] = &[
-    Candidate::Ours { threads: None },
-    Candidate::Ours { threads: Some(1) },
+    Candidate::Ours,
     Candidate::Requests,
     Candidate::Detaching,
     Candidate::Handover,
@@ -107,8 +103,7 @@ impl Candidate {
     /// As it is called in tables.
     pub fn name(self) -> String {
         match self {
-            Self::Ours { threads: None } => "disnix-tcp-proxy".to_owned(),
-            Self::Ours { threads: Some(n) } => format!("disnix-tcp-proxy --threads {n}"),
+            Self::Ours => "disnix-tcp-proxy".to_owned(),
             Self::Requests => "disnix-tcp-proxy --requests http".to_owned(),
             Self::Detaching => {
                 format!("disnix-tcp-proxy --requests http --detach-idle {DETACHED_AFTER}")
@@ -129,7 +124,7 @@ impl Candidate {
     /// The name by which it is chosen or left away on the command line.
     pub fn family(self) -> &'static str {
         match self {
-            Self::Ours { .. } | Self::Requests | Self::Detaching | Self::Handover => "ours",
+            Self::Ours | Self::Requests | Self::Detaching | Self::Handover => "ours",
             Self::Other => "other",
             Self::Haproxy { .. } => "haproxy",
             Self::SocketProxyd => "socket-proxyd",
@@ -162,9 +157,7 @@ impl Candidate {
             find(name).ok_or_else(|| format!("{name} is missing: apt-get install {package}"))
         };
         match self {
-            Self::Ours { .. } | Self::Requests | Self::Detaching | Self::Handover => {
-                Ok(OURS.into())
-            }
+            Self::Ours | Self::Requests | Self::Detaching | Self::Handover => Ok(OURS.into()),
             Self::Other => other().ok_or_else(|| "--compare-with is missing".to_owned()),
             Self::Haproxy { .. } => installed("haproxy", "haproxy"),
             Self::SocketProxyd => installed("systemd-socket-proxyd", "systemd"),
@@ -256,10 +249,7 @@ impl Candidate {
             )
         };
         Ok(match self {
-            Self::Ours { threads } => {
-                let threads = threads.map(|n| format!("--threads={n}"));
-                ours(target, threads.into_iter().collect())
-            }
+            Self::Ours => ours(target, Vec::new()),
             Self::Requests => ours(target, vec![requests]),
             Self::Detaching => {
                 let idle = format!("--detach-idle={DETACHED_AFTER}");

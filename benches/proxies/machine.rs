@@ -46,13 +46,14 @@ pub fn describe(plan: &Plan, results: &Results) -> String {
             }
         ));
     }
-    let mut families = Vec::new();
+    let (mut families, mut versions) = (Vec::new(), Vec::new());
     for candidate in &plan.candidates {
         if !families.contains(&candidate.family()) {
             families.push(candidate.family());
-            lines.extend(version(*candidate));
+            versions.extend(version(*candidate));
         }
     }
+    lines.push(versions.join("; "));
     lines.iter().map(|line| format!("- {line}\n")).collect()
 }
 

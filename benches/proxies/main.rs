@@ -9,13 +9,14 @@
 //! - [`candidates`] are who takes part, [`peers`] how the others are configured, [`copy`] is one of
 //!   them, [`program`] starts and ends them all;
 //! - [`columns`] are the loads with their figures and goals;
-//! - [`load`] are the clients, some of them in the order of a [`schedule`], [`upstream`] is the service that a [`service`] starts, [`pattern`] what
-//!   they say, [`http`] how they say it in HTTP, [`poll`] what they are made of;
-//! - [`tools`] are other programs' clients and services;
+//! - [`load`] are the clients, some of them in the order of a [`schedule`]; [`upstream`] is their service, [`pattern`]
+//!   what they say, [`http`] how they say it in HTTP, [`poll`] what they are made of;
+//! - [`tools`] are other programs' clients and services, [`service`] starts each service;
 //! - [`network`] is where a measurement takes place; [`window`] is the time that counts, [`cpu`] and [`memory`]
 //!   are what a proxy uses, and [`control`] asks it whether its clients are detached;
-//! - [`results`] are medians and ratios, [`significance`] tells a difference from chance, [`table`] and [`plot`] show them, [`machine`] says where
-//!   they come from, [`document`] puts it all into `doc/`.
+//! - [`results`] are medians and ratios, [`significance`] tells a difference from chance, [`summary`] puts in one
+//!   place what several loads say, of which the [`worst`] counts; [`table`] and [`plot`] show them, [`machine`] says
+//!   where they come from, [`document`] puts it all into `doc/`.
 //!
 //! Service and proxy are processes of their own; the clients are one thread of this one. Started
 //! without `--bench`, as `cargo test --benches` does, it only makes sure that all of this works.
@@ -53,10 +54,12 @@ mod run;
 mod schedule;
 mod service;
 mod significance;
+mod summary;
 mod table;
 mod tools;
 mod upstream;
 mod window;
+mod worst;
 
 use options::{Options, Plan};
 use pattern::Protocol;
@@ -106,15 +109,17 @@ fn compare(options: &Options) -> ExitCode {
     let mut is_complete = true;
     for plan in &plans {
         let results = run::run(plan);
+        let figures = summary::summary(&results);
         let text = format!(
             "{}\n{}",
             machine::describe(plan, &results),
-            table::draw(&results)
+            table::draw(&results, &figures)
         );
-        println!("\n{text}");
+        println!("\n{text}{}", table::everybody(&results));
         let written = match &options.write {
             Some(directory) => {
-                document::write(directory, plan.protocol, &text, &plot::draw(&results))
+                let plot = plot::draw(&results, &figures);
+                document::write(directory, plan.protocol, &text, &plot)
             }
             None => Ok(()),
         };

@@ -4,15 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::{io, process};
 
-/// Bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Memory {
-    /// Of the processes and of the kernel.
-    pub total: u64,
-    /// Of the kernel: sockets, descriptors, pipes, page tables.
-    pub kernel: u64,
-}
-
 /// A control group; removed when this is dropped.
 pub struct Group {
     path: PathBuf,
@@ -50,33 +41,17 @@ impl Group {
         self.path.join("cgroup.procs")
     }
 
-    /// What it uses now.
-    pub fn used(&self) -> Result<Memory, String> {
-        let read = |file: &str| {
-            let path = self.path.join(file);
-            fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
-        };
-        let number = |file: &str| -> Result<u64, String> {
-            read(file)?
-                .trim()
-                .parse()
-                .map_err(|_| format!("{file} has no number"))
-        };
-        Ok(match self.version {
-            Version::One => Memory {
-                total: number("memory.usage_in_bytes")?,
-                kernel: number("memory.kmem.usage_in_bytes")?,
-            },
-            Version::Two => Memory {
-                total: number("memory.current")?,
-                kernel: read("memory.stat")?
-                    .lines()
-                    .filter_map(|line| line.split_once(' '))
-                    .filter(|(name, _)| ["kernel", "sock"].contains(name))
-                    .filter_map(|(_, bytes)| bytes.parse::<u64>().ok())
-                    .sum(),
-            },
-        })
+    /// Bytes that it uses now: those of its processes, and the kernel's sockets, descriptors, pipes and page
+    /// tables.
+    pub fn used(&self) -> Result<u64, String> {
+        let path = self.path.join(match self.version {
+            Version::One => "memory.usage_in_bytes",
+            Version::Two => "memory.current",
+        });
+        let said = fs::read_to_string(&path);
+        let said = said.map_err(|error| format!("{}: {error}", path.display()))?;
+        let number = said.trim().parse();
+        number.map_err(|_| format!("{} has no number", path.display()))
     }
 
     /// Bytes of each accepted socket that the kernel has charged to nobody, as far as we know.

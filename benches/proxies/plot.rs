@@ -1,11 +1,12 @@
-//! The results as a picture: a panel for each goal, a bar for each candidate, as long as its ratio
-//! to the best peer. SVG that follows the reader's light or dark mode.
+//! The results as a picture: a panel for each goal, in the load that counts, with a bar for each candidate, as
+//! long as its ratio to the best peer. SVG that follows the reader's light or dark mode.
 
 use std::fmt::Write as _;
 
 use crate::candidates::Candidate;
-use crate::figure::figure;
+use crate::figure;
 use crate::results::Results;
+use crate::summary::{Figure, Line};
 
 const WIDTH: f64 = 992.0;
 const ACROSS: usize = 2;
@@ -37,22 +38,21 @@ const STYLE: &str = "
 ";
 
 /// The picture as the text of an SVG file.
-pub fn draw(results: &Results) -> String {
-    let panels: Vec<_> = results
-        .columns
+pub fn draw(results: &Results, figures: &[Figure]) -> String {
+    let panels = figures
         .iter()
-        .enumerate()
-        .flat_map(|(column, it)| (0..it.metrics.len()).map(move |metric| (column, metric)))
-        .filter(|&(column, metric)| results.columns[column].metrics[metric].goal.is_some())
+        .filter(|it| it.is_against_peers && it.goal.is_some());
+    let panels: Vec<_> = panels
+        .filter_map(|figure| Some((figure, &figure.lines[figure.worst()?])))
         .collect();
     let tall = BARS.1 + ROW * results.candidates.len() as f64 + 24.0;
     let height = TOP + tall * panels.len().div_ceil(ACROSS) as f64;
     let mut shapes = String::new();
-    for (place, (column, metric)) in panels.into_iter().enumerate() {
+    for (place, (figure, line)) in panels.into_iter().enumerate() {
         let left = PANEL * (place % ACROSS) as f64 + 24.0;
         let top = TOP + tall * (place / ACROSS) as f64;
         let _ = writeln!(shapes, "<g transform=\"translate({left} {top})\">");
-        panel(&mut shapes, results, column, metric);
+        panel(&mut shapes, results, figure, line);
         shapes.push_str("</g>\n");
     }
     format!(
@@ -69,17 +69,17 @@ pub fn draw(results: &Results) -> String {
 }
 
 const SAID: &str = "A longer bar is better: the ratio to the best peer (solid line); the goal is the \
-                    dashed line. Medians.";
+                    dashed line. Medians, in the load in which disnix-tcp-proxy does worst.";
 
 /// One figure of everybody.
-fn panel(shapes: &mut String, results: &Results, column: usize, at: usize) {
-    let metric = &results.columns[column].metrics[at];
+fn panel(shapes: &mut String, results: &Results, figure: &Figure, line: &Line) {
+    let (column, at) = line.place;
     let (left, top) = BARS;
     let _ = writeln!(
         shapes,
-        "<text class=\"name\" x=\"0\" y=\"16\">{}: {}</text>",
-        results.columns[column].title(),
-        metric.name
+        "<text class=\"name\" x=\"0\" y=\"16\">{} ({})</text>",
+        figure.name,
+        line.load()
     );
     let bars: Vec<_> = results
         .candidates
@@ -90,7 +90,7 @@ fn panel(shapes: &mut String, results: &Results, column: usize, at: usize) {
             Some((candidate, value, results.ratio(column, who, at)?))
         })
         .collect();
-    for (class, ratio) in [("one", Some(1.0)), ("goal", metric.goal)] {
+    for (class, ratio) in [("one", Some(1.0)), ("goal", figure.goal)] {
         let Some(ratio) = ratio else { continue };
         let x = left + ratio * ONE;
         let _ = writeln!(
@@ -110,13 +110,11 @@ fn panel(shapes: &mut String, results: &Results, column: usize, at: usize) {
              <text class=\"value end\" x=\"{FIGURES}\" y=\"{}\">{}</text>",
             left - 6.0,
             y + 11.0,
-            candidate
-                .name()
-                .replace("disnix-tcp-proxy --", "the same, --"),
+            candidate.name(),
             class(candidate),
             ROW - 4.0,
             y + 11.0,
-            figure(value, metric.digits),
+            figure::figure(value, figure.digits),
         );
     }
 }

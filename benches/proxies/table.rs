@@ -2,89 +2,69 @@
 
 use std::fmt::Write as _;
 
-use crate::candidates::Candidate;
 use crate::figure::figure;
 use crate::results::Results;
+use crate::summary::{Figure, Line};
 
-/// The table of the goals, one table for each column, and what has to be said.
-pub fn draw(results: &Results) -> String {
-    let mut text = goals(results);
-    for column in 0..results.columns.len() {
-        let _ = write!(text, "\n{}", one(results, column));
+/// The table of the figures, and what has to be said.
+pub fn draw(results: &Results, figures: &[Figure]) -> String {
+    let head = ["", "load", "ours", "against", "", "ratio", "p", "goal", ""];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    rows.extend(figures.iter().flat_map(lines));
+    let mut text = markdown(&rows);
+    let failures = results
+        .failures
+        .iter()
+        .map(|it| format!("**Failed**: {it}"));
+    let said: Vec<_> = results.remarks.iter().cloned().chain(failures).collect();
+    if !said.is_empty() {
+        text.push('\n');
     }
-    for (title, list) in [("Remarks", &results.remarks), ("Failed", &results.failures)] {
-        if !list.is_empty() {
-            let _ = writeln!(text, "\n**{title}**\n");
-        }
-        for line in list {
-            let _ = writeln!(text, "- {line}");
-        }
+    for line in said {
+        let _ = writeln!(text, "- {line}");
     }
     text
 }
 
-/// What we want to reach, and what was reached: our proxy against the best peer, and one of ours
-/// against another one or no proxy at all.
-fn goals(results: &Results) -> String {
-    let head = ["", "ours", "against", "", "ratio", "p", "goal", ""];
-    let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for (place, column) in results.columns.iter().enumerate() {
-        for (at, metric) in column.metrics.iter().enumerate() {
-            let best = results.best_peer(place, at);
-            let ours = column.ours();
-            rows.extend(goal(results, (place, at), ours, best, metric.goal));
-        }
-    }
-    for (place, column) in results.columns.iter().enumerate() {
-        for (at, metric) in column.metrics.iter().enumerate() {
-            let Some((who, against, wanted)) = metric.own else {
-                continue;
-            };
-            let value = results.median_of(place, against, at);
-            let against = value.map(|value| (against, value));
-            rows.extend(goal(results, (place, at), who, against, Some(wanted)));
-        }
-    }
-    markdown(&rows)
+/// A line for each load of a figure. The one that counts has the goal, and its ratio is bold if there are others.
+fn lines(figure: &Figure) -> Vec<Vec<String>> {
+    let worst = figure.worst();
+    let cells = |(at, line): (usize, &Line)| {
+        let counts = worst == Some(at);
+        let ratio = number(line.ratio, 2);
+        let goal = figure.goal.filter(|_| counts);
+        vec![
+            if at == 0 {
+                figure.name.clone()
+            } else {
+                String::new()
+            },
+            line.load(),
+            number(Some(line.ours), figure.digits),
+            line.other.map(|(who, _)| who.name()).unwrap_or_default(),
+            number(line.other.map(|(_, value)| value), figure.digits),
+            match counts && figure.lines.len() > 1 {
+                true => format!("**{ratio}**"),
+                false => ratio,
+            },
+            number(line.chance, 3),
+            number(goal, 2),
+            match (line.ratio, goal) {
+                (Some(ratio), Some(goal)) if ratio >= goal => "reached".to_owned(),
+                (Some(_), Some(_)) => "**missed**".to_owned(),
+                _ => String::new(),
+            },
+        ]
+    };
+    figure.lines.iter().enumerate().map(cells).collect()
 }
 
-/// One line of it, if there is a goal and we take part.
-fn goal(
-    results: &Results,
-    (place, at): (usize, usize),
-    ours: Candidate,
-    other: Option<(Candidate, f64)>,
-    goal: Option<f64>,
-) -> Option<Vec<String>> {
-    let goal = goal?;
-    let value = results.median_of(place, ours, at)?;
-    let column = &results.columns[place];
-    let metric = &column.metrics[at];
-    let paired = other.filter(|_| ours == column.ours());
-    let paired = paired.and_then(|(who, _)| results.comparison(place, who, at));
-    let ratio = match paired {
-        Some(paired) => Some(paired.ratio),
-        None => other.map(|(_, other)| metric.ratio(value, other)),
-    };
-    let which = match ours {
-        Candidate::Handover => "Handover. ",
-        Candidate::Detaching => "Detached. ",
-        _ => "",
-    };
-    Some(vec![
-        format!("{which}{}: {}", column.title(), metric.name),
-        number(Some(value), metric.digits),
-        other.map(|(who, _)| who.name()).unwrap_or_default(),
-        number(other.map(|(_, value)| value), metric.digits),
-        number(ratio, 2),
-        number(paired.and_then(|it| it.chance), 3),
-        format!("{goal:.2}"),
-        match ratio {
-            Some(ratio) if ratio >= goal => "reached".to_owned(),
-            Some(_) => "**missed**".to_owned(),
-            None => "not measured".to_owned(),
-        },
-    ])
+/// A table for each column, with everybody.
+pub fn everybody(results: &Results) -> String {
+    let columns = 0..results.columns.len();
+    columns
+        .map(|column| format!("\n{}", one(results, column)))
+        .collect()
 }
 
 /// Everybody's figures of one column.
@@ -131,8 +111,11 @@ fn markdown(rows: &[Vec<String>]) -> String {
     let right = |at: usize| {
         let mut cells = rows.iter().skip(1).map(|row| &row[at]);
         at > 0
-            && cells
-                .all(|cell| !cell.starts_with(|first: char| first.is_alphabetic() || first == '*'))
+            && cells.all(|cell| {
+                !cell
+                    .trim_start_matches('*')
+                    .starts_with(char::is_alphabetic)
+            })
     };
     let mut text = String::new();
     for (line, row) in rows.iter().enumerate() {

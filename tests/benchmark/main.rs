@@ -7,12 +7,15 @@ mod pairs;
 mod schedule;
 #[path = "../../benches/proxies/significance.rs"]
 mod significance;
+#[path = "../../benches/proxies/worst.rs"]
+mod worst;
 
 use std::time::Duration;
 
 use pairs::groups;
 use schedule::Schedule;
 use significance::chance;
+use worst::{worst, worst_of_each};
 
 const OURS: usize = 100;
 
@@ -141,4 +144,26 @@ fn each_request_is_due_at_its_time_also_when_it_is_sent_late() {
     }
     let expected: Vec<_> = (0..9).map(Duration::from_millis).collect();
     assert_eq!(taken, expected);
+}
+
+#[test]
+fn the_lowest_ratio_counts_and_what_has_none_does_not() {
+    assert_eq!(worst(&[Some(1.2), Some(0.9), None, Some(1.0)]), Some(1));
+    assert_eq!(worst(&[None, None]), None);
+    assert_eq!(worst(&[]), None);
+}
+
+#[test]
+fn each_load_has_one_line_that_of_its_worst_setting() {
+    let named = [
+        ("own", Some(1.2)),
+        ("wrk", None),
+        ("own", Some(1.1)),
+        ("ab", Some(0.9)),
+        ("wrk", None),
+        ("ab", None),
+        ("own", Some(1.3)),
+    ];
+    assert_eq!(worst_of_each(&named), [2, 1, 3]);
+    assert!(worst_of_each(&[]).is_empty());
 }

@@ -1,6 +1,6 @@
 //! All loads, and what we want to reach.
 
-use super::column::{Column, Load, Metric, OURS};
+use super::column::{Column, Load, Metric};
 use crate::candidates::Candidate;
 use crate::network::Setting;
 use crate::pattern::Protocol;
@@ -30,8 +30,8 @@ const NEW: &[Metric] = &[
 ];
 
 const HTTP: &[Metric] = &[
-    Metric::more("requests/s", 0, 1.1).own(Candidate::Requests, OURS, 0.95),
-    Metric::less("CPU µs each", 2, Some(1.1)).own(Candidate::Requests, OURS, 0.95),
+    Metric::more("requests/s", 0, 1.1).own(Candidate::Requests, Candidate::Ours, 0.95),
+    Metric::less("CPU µs each", 2, Some(1.1)).own(Candidate::Requests, Candidate::Ours, 0.95),
     Metric::less("p99 µs", 0, None),
 ];
 
@@ -43,15 +43,10 @@ const AT_A_RATE: &[Metric] = &[
 
 const ONE: &[Metric] = &[Metric::less("p50 µs", 1, Some(1.0))];
 
-const MEMORY: &[Metric] = &[
-    Metric::less("KiB each", 2, Some(1.3)),
-    Metric::less("of it user KiB", 2, None),
-];
+const MEMORY: &[Metric] = &[Metric::less("KiB each", 2, Some(1.3))];
 
-const HTTP_MEMORY: &[Metric] = &[
-    Metric::less("KiB each", 2, None).own(Candidate::Detaching, OURS, 1.0),
-    Metric::less("of it user KiB", 2, None),
-];
+const HTTP_MEMORY: &[Metric] =
+    &[Metric::less("KiB each", 2, None).own(Candidate::Detaching, Candidate::Ours, 1.0)];
 
 type Text = &'static str;
 

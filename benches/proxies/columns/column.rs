@@ -99,9 +99,6 @@ impl Metric {
     }
 }
 
-/// Our proxy as it comes.
-pub const OURS: Candidate = Candidate::Ours { threads: None };
-
 impl Column {
     /// The same in each setting. Memory does not depend on it.
     pub fn in_each(&self, settings: &[Setting]) -> Vec<Self> {
@@ -130,29 +127,39 @@ impl Column {
         }
     }
 
-    /// Whether a candidate is measured: in HTTP those that know where a request ends, and what our
-    /// proxy is compared with.
+    /// Whether a candidate is measured: in HTTP those that know where a request ends, and what our proxy is
+    /// compared with.
     pub fn has(&self, candidate: Candidate) -> bool {
-        let is_http = self.protocol == Protocol::Http;
-        let is_idle = self.load == Load::Idle;
+        let is_plain = self.protocol == Protocol::Plain;
         match candidate {
-            OURS
+            Candidate::Ours
             | Candidate::Other
             | Candidate::Haproxy { splice: false, .. }
             | Candidate::Nginx { .. } => true,
-            Candidate::Requests => is_http,
-            Candidate::Detaching => is_http && is_idle,
-            Candidate::Nobody => !is_idle,
+            Candidate::SocketProxyd | Candidate::Copy => is_plain,
+            // It makes everything but bulk more expensive.
+            Candidate::Haproxy { splice: true, .. } => self.is_bulk(),
+            Candidate::Requests => !is_plain,
             // Only our service takes clients over.
-            Candidate::Handover if matches!(self.load, Load::Tool(_)) => false,
-            _ => !is_http,
+            Candidate::Detaching | Candidate::Handover | Candidate::Nobody => {
+                let mut own = self.metrics.iter().filter_map(|metric| metric.own);
+                self.tool().is_none() && own.any(|it| it.0 == candidate || it.1 == candidate)
+            }
+        }
+    }
+
+    fn is_bulk(&self) -> bool {
+        match self.load {
+            Load::Bulk(_) => true,
+            Load::Tool(tool) => tool.program == Program::Iperf3,
+            _ => false,
         }
     }
 
     /// The one of ours that is compared with the best peer.
     pub fn ours(&self) -> Candidate {
         match self.protocol {
-            Protocol::Plain => OURS,
+            Protocol::Plain => Candidate::Ours,
             Protocol::Http => Candidate::Requests,
         }
     }
@@ -211,14 +218,8 @@ impl Column {
 
     /// The figures of connections that were held; `uncharged` bytes belong to each beside.
     pub fn of_held(&self, held: &Held, count: usize, uncharged: u64) -> Vec<Option<f64>> {
-        let each = |before: u64, with: u64| with.saturating_sub(before) as f64 / count as f64;
-        let total = each(held.before.total, held.with.total);
-        let user = each(
-            held.before.total.saturating_sub(held.before.kernel),
-            held.with.total.saturating_sub(held.with.kernel),
-        );
-        let total = total + uncharged as f64;
-        vec![Some(total / 1024.0), Some(user / 1024.0)]
+        let each = held.with.saturating_sub(held.before) as f64 / count as f64;
+        vec![Some((each + uncharged as f64) / 1024.0)]
     }
 }
 

@@ -4,7 +4,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Destination, PATIENCE, exchange, open};
-use crate::memory::Memory;
 use crate::pattern::Random;
 
 /// So many are opened and closed first: what a proxy keeps from its first clients on belongs to
@@ -13,12 +12,12 @@ const FIRST: usize = 64;
 /// Memory that changes by less than this in four looks has settled.
 const SETTLED: u64 = 64 * 1024;
 
-/// Memory before the connections and with them.
+/// Bytes of memory before the connections and with them.
 pub struct Held {
     /// With none open.
-    pub before: Memory,
+    pub before: u64,
     /// With all of them open and idle.
-    pub with: Memory,
+    pub with: u64,
 }
 
 /// Holds `count` connections, looks at the memory, and then makes sure that every one is alive.
@@ -27,7 +26,7 @@ pub fn run(
     to: Destination,
     count: usize,
     rest: impl Fn(usize) -> Result<(), String>,
-    memory: impl Fn() -> Result<Memory, String>,
+    memory: impl Fn() -> Result<u64, String>,
 ) -> Result<Held, String> {
     let mut random = Random(to.at.port().into());
     let first = open(to, FIRST, &mut random)?;
@@ -48,14 +47,14 @@ pub fn run(
 }
 
 /// The memory once it does not change any more.
-fn settled(memory: &impl Fn() -> Result<Memory, String>) -> Result<Memory, String> {
+fn settled(memory: &impl Fn() -> Result<u64, String>) -> Result<u64, String> {
     let until = Instant::now() + PATIENCE;
     let mut last = memory()?;
     let mut same = 0;
     while same < 4 && Instant::now() < until {
         thread::sleep(Duration::from_millis(50));
         let now = memory()?;
-        same = match now.total.abs_diff(last.total) < SETTLED {
+        same = match now.abs_diff(last) < SETTLED {
             true => same + 1,
             false => 0,
         };

@@ -122,7 +122,7 @@ pub fn pgbench(text: &str) -> Result<Output, String> {
 /// When it is another one, or when iperf3 has failed.
 pub fn iperf3(text: &str) -> Result<Output, String> {
     let value: serde_json::Value =
-        serde_json::from_str(text).map_err(|error| format!("iperf3: {error}: {text}"))?;
+        serde_json::from_str(text).map_err(|_| unknown("iperf3", text))?;
     if let Some(error) = value.get("error") {
         return Err(format!("iperf3: {error}"));
     }
@@ -151,7 +151,8 @@ fn unless_failed(tool: &str, text: &str, read: Option<(u64, Output)>) -> Result<
 }
 
 fn unknown(tool: &str, text: &str) -> String {
-    format!("{tool} has printed something else: {text}")
+    let words: Vec<_> = text.split_whitespace().collect();
+    format!("{tool} has printed something else: {}", words.join(" "))
 }
 
 /// Says the line about what must not have happened.
