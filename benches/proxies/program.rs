@@ -23,6 +23,9 @@ use crate::pattern::Random;
 /// Whoever has not ended by then after it was told to, is killed.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
+/// A program that uses no processor for so long has nothing to do.
+const REST: Duration = Duration::from_millis(50);
+
 /// Enters the control group, takes the listener as systemd hands it over (sd_listen_fds(3): only
 /// the new process knows its number), and becomes the program.
 const BECOME: &str = r#"
@@ -137,6 +140,21 @@ impl Running {
             thread::sleep(Duration::from_millis(10));
         }
         Ok(())
+    }
+
+    /// Waits until it does nothing any more.
+    pub fn wait_until_it_rests(&self) -> Result<(), String> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let before = self.processes().used();
+            thread::sleep(REST);
+            if self.processes().used() == before {
+                return Ok(());
+            }
+            if Instant::now() > until {
+                return Err("it is busy without a client".to_owned());
+            }
+        }
     }
 
     /// Waits until a client is served through it.

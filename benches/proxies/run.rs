@@ -187,7 +187,8 @@ fn measure(
             paced::run(to, PACED, best * f64::from(percent) / 100.0, window)?
         }
         Load::Tool(tool) => {
-            let (seen, output) = tool::run(tool, to.at, plan.length, &proxy)?;
+            let running = started.as_ref().map(|(running, _)| running);
+            let (seen, output) = tool::run(tool, to.at, plan.length, running)?;
             return Ok(Measured {
                 others: Some(seen.others),
                 values: column.of_tool(&seen, &output, started.is_some()),

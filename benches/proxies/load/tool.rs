@@ -5,8 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::when;
-use crate::cpu::Tree;
-use crate::program::find;
+use crate::program::{Running, find};
 use crate::tools::outputs::{self, Output};
 use crate::tools::tool::{Amount, End, Program, Tool};
 use crate::window::{Mark, Seen};
@@ -22,8 +21,11 @@ pub fn run(
     tool: Tool,
     to: SocketAddrV4,
     length: Duration,
-    proxy: &Tree,
+    proxy: Option<&Running>,
 ) -> Result<(Seen, Output), String> {
+    // Its start does not count, and it has all its processes then.
+    proxy.map_or(Ok(()), Running::wait_until_it_rests)?;
+    let proxy = proxy.map(Running::processes).unwrap_or_default();
     let patience = PATIENCE + length * 10;
     let once = |amount| once(tool, to, amount, patience);
     let amount = match tool.end() {
@@ -34,13 +36,13 @@ pub fn run(
         }
         End::Burst => Amount::Requests(tool.connections),
     };
-    let began = Mark::now(proxy);
+    let began = Mark::now(&proxy);
     let mut output = once(amount)?;
     while tool.end() == End::Burst && began.elapsed() < length {
         output = output.and(&once(amount)?);
     }
     let mut seen = Seen::default();
-    began.complete(proxy, &mut seen);
+    began.complete(&proxy, &mut seen);
     seen.units = output.count;
     Ok((seen, output))
 }
