@@ -11,17 +11,9 @@ use crate::run::CROWDED;
 
 /// As a list in Markdown.
 pub fn describe(plan: &Plan, results: &Results) -> String {
-    let system = rustix::system::uname();
-    let processors = std::thread::available_parallelism().map_or(1, Into::into);
     let settings: Vec<_> = plan.settings.iter().map(|it| it.name()).collect();
     let mut lines = vec![
-        format!(
-            "{processors} processors, {}; {}; Linux {}; {}",
-            value("/proc/cpuinfo", "model name", ':'),
-            memory(),
-            system.release().to_string_lossy(),
-            value("/etc/os-release", "PRETTY_NAME", '='),
-        ),
+        hardware(),
         format!(
             "{}; congestion control of the machine {}; at most {} datagrams in a queue",
             settings.join(", "),
@@ -35,17 +27,7 @@ pub fn describe(plan: &Plan, results: &Results) -> String {
             count(plan.idle)
         ),
     ];
-    if let Some((median, most)) = results.others() {
-        lines.push(format!(
-            "others used {:.0} % of the machine meanwhile (median; at most {:.0} %){}",
-            median * 100.0,
-            most * 100.0,
-            match median < CROWDED {
-                true => "",
-                false => ": **too much for these figures to be worth anything**",
-            }
-        ));
-    }
+    lines.extend(results.others().map(beside));
     let (mut families, mut versions) = (Vec::new(), Vec::new());
     for candidate in &plan.candidates {
         if !families.contains(&candidate.family()) {
@@ -57,8 +39,34 @@ pub fn describe(plan: &Plan, results: &Results) -> String {
     lines.iter().map(|line| format!("- {line}\n")).collect()
 }
 
+/// The machine and its system.
+pub fn hardware() -> String {
+    let system = rustix::system::uname();
+    let processors = std::thread::available_parallelism().map_or(1, Into::into);
+    format!(
+        "{processors} processors, {}; {}; Linux {}; {}",
+        value("/proc/cpuinfo", "model name", ':'),
+        memory(),
+        system.release().to_string_lossy(),
+        value("/etc/os-release", "PRETTY_NAME", '='),
+    )
+}
+
+/// What has to be said when others used these parts of the machine: the median, and the most.
+pub fn beside((median, most): (f64, f64)) -> String {
+    format!(
+        "others used {:.0} % of the machine meanwhile (median; at most {:.0} %){}",
+        median * 100.0,
+        most * 100.0,
+        match median < CROWDED {
+            true => "",
+            false => ": **too much for these figures to be worth anything**",
+        }
+    )
+}
+
 /// A setting of the kernel.
-fn setting(path: &str) -> String {
+pub fn setting(path: &str) -> String {
     fs::read_to_string(path).map_or("unknown".to_owned(), |text| text.trim().to_owned())
 }
 

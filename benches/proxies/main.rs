@@ -16,7 +16,8 @@
 //!   are what a proxy uses, and [`control`] asks it whether its clients are detached;
 //! - [`results`] are medians and ratios, [`significance`] tells a difference from chance, [`summary`] puts in one
 //!   place what several loads say, of which the [`worst`] counts; [`table`] and [`plot`] show them, [`machine`] says
-//!   where they come from, [`document`] puts it all into `doc/`.
+//!   where they come from, [`document`] puts it all into `doc/`;
+//! - [`growth`] is about our proxy alone, with more and more connections.
 //!
 //! Service and proxy are processes of their own; the clients are one thread of this one. Started
 //! without `--bench`, as `cargo test --benches` does, it only makes sure that all of this works.
@@ -37,6 +38,7 @@ mod copy;
 mod cpu;
 mod document;
 mod figure;
+mod growth;
 mod http;
 mod load;
 mod machine;
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
             let target = target.ok_or_else(|| io::Error::other("where to?"));
             target.and_then(|target| copy::run(listener()?, target))
         }
+        Some(growth::NAME) => return growth::main(arguments),
         _ => return compare(&Options::parse()),
     };
     match played {
@@ -128,6 +131,7 @@ fn compare(options: &Options) -> ExitCode {
         }
         is_complete &= results.failures.is_empty() && written.is_ok();
     }
+    is_complete &= options.bench || growth::works();
     match is_complete {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,

@@ -9,10 +9,12 @@ use crate::results::Results;
 use crate::summary::{Figure, Line};
 
 const WIDTH: f64 = 992.0;
-const ACROSS: usize = 2;
-const PANEL: f64 = WIDTH / ACROSS as f64;
+/// Panels beside each other.
+pub const ACROSS: usize = 2;
+/// How wide a panel is.
+pub const PANEL: f64 = WIDTH / ACROSS as f64;
 /// Where the panels begin, below the title.
-const TOP: f64 = 76.0;
+pub const TOP: f64 = 76.0;
 /// Of one bar with what is above it.
 const ROW: f64 = 17.0;
 /// Where in a panel the first bar begins.
@@ -30,10 +32,12 @@ const STYLE: &str = "
   .small { fill: #59636e } .card { fill: #ffffff; stroke: #d1d9e0 }
   .ours { fill: #2f81f7 } .peer { fill: #aeb6bf } .nobody { fill: #aeb6bf; fill-opacity: .4 }
   .one { stroke: #818b98 } .goal { stroke: #d1242f; stroke-dasharray: 3 2 }
+  .line { fill: none; stroke: #2f81f7; stroke-width: 2 } .grid { stroke: #d1d9e0 }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 } .small { fill: #9198a1 } .card { fill: #0d1117; stroke: #3d444d }
     .ours { fill: #4493f8 } .peer { fill: #656c76 } .nobody { fill: #656c76; fill-opacity: .4 }
     .one { stroke: #9198a1 } .goal { stroke: #f85149 }
+    .line { stroke: #4493f8 } .grid { stroke: #3d444d }
   }
 ";
 
@@ -55,14 +59,19 @@ pub fn draw(results: &Results, figures: &[Figure]) -> String {
         panel(&mut shapes, results, figure, line);
         shapes.push_str("</g>\n");
     }
+    page("disnix-tcp-proxy beside its peers", SAID, height, &shapes)
+}
+
+/// A page of this height, with a title and what is to be said of the shapes below it.
+pub fn page(title: &str, said: &str, height: f64, shapes: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
          width=\"{WIDTH}\" height=\"{height}\" role=\"img\" aria-labelledby=\"t d\">\n\
-         <title id=\"t\">disnix-tcp-proxy beside its peers</title>\n\
-         <desc id=\"d\">{SAID}</desc>\n<style>{STYLE}</style>\n\
+         <title id=\"t\">{title}</title>\n\
+         <desc id=\"d\">{said}</desc>\n<style>{STYLE}</style>\n\
          <rect class=\"card\" x=\".5\" y=\".5\" width=\"{}\" height=\"{}\" rx=\"12\"/>\n\
-         <text class=\"title\" x=\"24\" y=\"36\">disnix-tcp-proxy beside its peers</text>\n\
-         <text class=\"small\" x=\"24\" y=\"56\">{SAID}</text>\n{shapes}</svg>\n",
+         <text class=\"title\" x=\"24\" y=\"36\">{title}</text>\n\
+         <text class=\"small\" x=\"24\" y=\"56\">{said}</text>\n{shapes}</svg>\n",
         WIDTH - 1.0,
         height - 1.0,
     )

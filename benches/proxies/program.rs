@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_millis(50);
 
 /// Enters the control group, takes the listener as systemd hands it over (sd_listen_fds(3): only
 /// the new process knows its number), and becomes the program.
-const BECOME: &str = r#"
+pub const BECOME: &str = r#"
     [ -z "$GROUP" ] || echo $$ >"$GROUP" || exit 1
     [ -z "$LISTEN_FDS" ] || { export LISTEN_PID=$$; exec 3<&0 </dev/null; }
     unset GROUP

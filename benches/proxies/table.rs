@@ -101,7 +101,7 @@ fn number(value: Option<f64>, digits: usize) -> String {
 
 /// The first row is the head; the first column is text, of the others what looks like a number is
 /// put to the right.
-fn markdown(rows: &[Vec<String>]) -> String {
+pub fn markdown(rows: &[Vec<String>]) -> String {
     let width = |at: usize| {
         rows.iter()
             .map(|row| row[at].chars().count())

@@ -7,6 +7,8 @@ mod pairs;
 mod schedule;
 #[path = "../../benches/proxies/significance.rs"]
 mod significance;
+#[path = "../../benches/proxies/growth/slope.rs"]
+mod slope;
 #[path = "../../benches/proxies/worst.rs"]
 mod worst;
 
@@ -15,6 +17,7 @@ use std::time::Duration;
 use pairs::groups;
 use schedule::Schedule;
 use significance::chance;
+use slope::{CHANCE, steps};
 use worst::{worst, worst_of_each};
 
 const OURS: usize = 100;
@@ -144,6 +147,45 @@ fn each_request_is_due_at_its_time_also_when_it_is_sent_late() {
     }
     let expected: Vec<_> = (0..9).map(Duration::from_millis).collect();
     assert_eq!(taken, expected);
+}
+
+#[test]
+fn the_power_is_that_of_the_number() {
+    for power in [-0.5, 0.0, 0.3, 1.0, 2.0] {
+        let at = |number: usize| (number, 7.0 * (number as f64).powf(power));
+        let numbers = [100, 1_000, 10_000, 160_000];
+        let found = steps(&numbers.map(at));
+        let pairs: Vec<_> = found.iter().map(|step| (step.from, step.to)).collect();
+        assert_eq!(pairs, [(100, 1_000), (1_000, 10_000), (10_000, 160_000)]);
+        for step in found {
+            assert!((step.power - power).abs() < 1e-9, "{step:?}");
+            assert_eq!(step.is_faster, power > 1.0, "{step:?}");
+        }
+    }
+}
+
+#[test]
+fn a_figure_grows_faster_than_the_number_only_beyond_what_may_be_chance() {
+    for (factor, is_faster) in [(0.9, false), (CHANCE - 0.01, false), (CHANCE + 0.01, true)] {
+        let found = steps(&[(100, 1.0), (200, 2.0 * factor)]);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].is_faster, is_faster, "{factor}");
+    }
+}
+
+#[test]
+fn what_has_no_logarithm_and_what_does_not_grow_in_number_is_no_step() {
+    assert!(steps(&[]).is_empty());
+    assert!(steps(&[(100, 1.0)]).is_empty());
+    assert!(steps(&[(100, 1.0), (100, 2.0)]).is_empty());
+    let without = [(100, 1.0), (300, 9.0)];
+    for nothing in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        assert_eq!(
+            steps(&[(100, 1.0), (200, nothing), (300, 9.0)]),
+            steps(&without)
+        );
+    }
+    assert_eq!(steps(&without).len(), 1);
 }
 
 #[test]

@@ -105,11 +105,12 @@ fn the_figures_of_iperf3_are_read_and_its_errors_are_errors() {
     assert!(iperf3("{}").is_err());
 }
 
+type Parser = fn(&str) -> Result<Output, String>;
+
 #[test]
 fn what_is_cut_off_or_of_another_tool_is_an_error() {
     let all = [AB, H2LOAD, PGBENCH, REDIS, WRK];
-    let parse: [fn(&str) -> Result<Output, String>; 5] =
-        [ab, h2load, pgbench, |text: &str| redis(text, 1), wrk];
+    let parse: [Parser; 5] = [ab, h2load, pgbench, |text| redis(text, 1), wrk];
     for (of, text) in all.iter().enumerate() {
         for (by, parse) in parse.iter().enumerate() {
             assert_eq!(parse(text).is_ok(), of == by, "{text}");

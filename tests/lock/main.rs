@@ -90,10 +90,7 @@ fn a_lock_survives_kill_9_a_restart_and_an_idle_exit() {
     proxy.signal(libc::SIGTERM);
     assert!(proxy.ends().0.success());
     let (status, log) = setup.start_with(&["--exit-idle-time=0"]).ends();
-    assert!(
-        status.success() && log.contains("nobody uses it"),
-        "{log}"
-    );
+    assert!(status.success() && log.contains("nobody uses it"), "{log}");
     let mut proxy = setup.start();
     assert_eq!(setup.gate(), "locked");
     let client = connect(setup.address());
