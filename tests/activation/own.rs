@@ -1,6 +1,5 @@
 //! Listeners of the process itself, without systemd.
 
-use std::net::TcpListener;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
@@ -8,10 +7,7 @@ use crate::support::*;
 
 #[test]
 fn without_systemd_it_listens_at_the_given_addresses() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = free_address();
     let mut server = Unit::new(SERVER)
         .arg("--listen")
         .arg(free.to_string())
@@ -46,10 +42,7 @@ fn a_socket_file_that_a_killed_program_left_behind_is_replaced() {
 
 #[test]
 fn a_listener_of_its_own_would_be_lost_so_it_stays() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let free = free_address();
     let mut server = Unit::new(SERVER)
         .arg("--exit-idle-time=0")
         .arg("--listen")

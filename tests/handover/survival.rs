@@ -1,7 +1,7 @@
 //! What continues when the proxy or the server ends.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -150,9 +150,4 @@ fn a_successor_counts_each_connection_that_its_predecessor_handed_over_once() {
     }
     drop(newer);
     assert!(lock.wait().unwrap().success());
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
 }

@@ -132,7 +132,7 @@ fn the_target_can_change_between_the_kinds_and_waiting_clients_follow() {
     assert_eq!(rest(&client).unwrap(), b"relayed");
     drop(client);
     // ... and clients that wait for an upstream are handed over.
-    drop(upstream);
+    close_listener(upstream);
     let client = setup.connect();
     setup.open_becomes(1);
     setup.does(&["set-target", &setup.target()]);

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
+use super::support::close_listener;
 use super::system::{
     CLEAN, DISABLE, ENABLE, FakeSystem, Finished, LISTEN, OPTIONS, RELOAD, SERVICE, START,
     error_reply, target_reply,
@@ -14,7 +15,9 @@ use super::system::{
 /// A port that is free, as far as one can know.
 fn free_port() -> String {
     let listener = TcpListener::bind("[::]:0").unwrap();
-    listener.local_addr().unwrap().port().to_string()
+    let port = listener.local_addr().unwrap().port().to_string();
+    close_listener(listener);
+    port
 }
 
 fn add<'a>(port: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -166,7 +169,7 @@ fn a_proxy_needs_its_units_and_a_port_that_nobody_has() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     system.run(&add(&port, &[])).fails(1, "in use");
-    drop(listener);
+    close_listener(listener);
     system.says("enabled-disnix-tcp-proxy@web.socket", "not-found\n");
     system
         .run(&add(&port, &[]))

@@ -3,4 +3,6 @@
 mod add;
 mod remove;
 mod socket_proxyd;
+#[path = "../support/mod.rs"]
+mod support;
 mod system;

@@ -347,6 +347,24 @@ pub fn reset(stream: TcpStream) {
         .unwrap();
 }
 
+/// Closes a listener, and waits until nobody can connect: a process that another test has just forked has a copy until it
+/// becomes another program.
+pub fn close_listener(listener: TcpListener) {
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    eventually("all copies of the listener are closed", || {
+        TcpStream::connect(address).is_err()
+    });
+}
+
+/// An address that nobody uses, as far as one can know.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    close_listener(listener);
+    address
+}
+
 /// Waits until something holds that has no event of its own.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begin = Instant::now();

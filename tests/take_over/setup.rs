@@ -20,14 +20,6 @@ pub struct Setup {
     pub address: SocketAddr,
 }
 
-/// An address that is free now.
-pub fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-}
-
 impl Setup {
     pub fn new() -> Self {
         Self {
