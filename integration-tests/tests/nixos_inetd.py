@@ -2,17 +2,21 @@
 
 import re
 
+from lab.nixos import System
 from lab.prerequisites import PROJECT
 from tests.nixos_module import HEAD, Module
+from tests.nixos_switch import PROXY, NixosTest
 
 COMMAND = "/bin/git daemon --inetd '/srv/100 %'"
 UNIT = "disnix-tcp-proxy-inetd@git.service"
+SOCKET = "disnix-tcp-proxy-inetd@git.socket"
+PORT = 9418
 
 
 def programs(target="handover:/run/disnix-tcp-proxy-inetd/git", **git):
     """A configuration with a program, and a proxy with this target."""
     return {"services": {
-        "disnix-tcp-proxy": {"instances": {"web": {"listen": [9418], "target": target}}},
+        "disnix-tcp-proxy": {"instances": {"web": {"listen": [PORT], "target": target}}},
         "disnix-tcp-proxy-inetd": {"git": {"command": COMMAND, **git}},
     }}
 
@@ -61,3 +65,30 @@ class Inetd(Module):
             failed = self.evaluate(configuration, "failed")
             self.assertEqual(len(failed), 1, failed)
             self.assertIn(sentence, failed[0])
+
+
+class OnSystemd(NixosTest):
+    """The generated units, started."""
+
+    def system(self, greeting, changed=False):
+        """A program that greets each client and repeats what it says."""
+        command = """/bin/sh -c 'echo "$GREETING"; exec cat'"""
+        return System(self.nix, programs(command=command, environment={"GREETING": greeting}), changed)
+
+    def test_a_lock_waits_for_the_program_of_a_client_and_the_next_one_gets_that_of_the_new_configuration(self):
+        self.switch.to(self.system("100 %"))
+        self.assertEqual((self.host.state(SOCKET), self.host.state(UNIT)), ("active", "inactive"))
+        with self.host.client(PORT) as client:
+            self.assertEqual(client.line(), "100 %")
+            lock = self.host.start(["disnix-tcp-proxyctl", "--instance=web", "lock"])
+            self.wait_for_gate("draining")
+            waiting = self.host.client(PORT)
+            self.addCleanup(waiting.close)
+            self.assertEqual(client.ask("word"), "word")
+            self.assertTrue(lock.is_running())
+        self.assertEqual(lock.wait(), 0)
+        done = self.switch.to(self.system("the next one", changed=True))
+        self.assertEqual(done["restart"], {PROXY, UNIT})
+        self.assertTrue(waiting.is_silent(0.3))
+        self.web("unlock")
+        self.assertEqual(waiting.line(), "the next one")

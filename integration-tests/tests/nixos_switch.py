@@ -13,6 +13,7 @@ SOCKET = "disnix-tcp-proxy@web.socket"
 CONTROL = "disnix-tcp-proxy-control@web.socket"
 REOPEN = "disnix-tcp-proxy-reopen-web.service"
 LOCK = "disnix-tcp-proxy-lock-web.service"
+INETD = "disnix-tcp-proxy-inetd@web.service"
 CATALOG = "disnix-tcp-proxy-catalog.service"
 SERVER = "hello-world-server.service"
 PORT = 5101
@@ -120,12 +121,20 @@ class Units(NixosTest):
         differing = {name for name in one | other if one.get(name) != other.get(name)}
         self.assertEqual({name: (one.get(name), other.get(name)) for name in differing - allowed}, {})
 
+    def system(self, **options):
+        """With a program for clients, too."""
+        described = configuration(**options)
+        described["services"]["disnix-tcp-proxy-inetd"] = {"web": {"command": "/bin/cat"}}
+        return System(self.nix, described)
+
     def test_an_instance_has_the_hardening_and_all_else_of_the_shipped_template(self):
         self.host.drop_in("disnix-tcp-proxy@plain.socket", f"[Socket]\nListenStream={PORT + 1}\n")
         self.switch.activate(self.system(exitIdleTime="infinity"))
         for unit, allowed in (("disnix-tcp-proxy@{}.service", self.SERVICE),
                               ("disnix-tcp-proxy@{}.socket", self.SOCKET),
-                              ("disnix-tcp-proxy-control@{}.socket", self.SOCKET)):
+                              ("disnix-tcp-proxy-control@{}.socket", self.SOCKET),
+                              ("disnix-tcp-proxy-inetd@{}.service", self.SERVICE),
+                              ("disnix-tcp-proxy-inetd@{}.socket", self.SOCKET)):
             with self.subTest(unit):
                 plain, web = (self.properties(unit.format(name)) for name in ("plain", "web"))
                 self.assert_same(plain, web, allowed)
@@ -141,7 +150,7 @@ class Units(NixosTest):
         self.switch.activate(self.system(backlog=512, drainTimeout="1min"))
         done = self.host.result(["systemd-analyze", "verify", "--man=no", PROXY, SOCKET, CONTROL, REOPEN,
                                  SERVER, "hello-world-server.socket", "hello-world-server-reopen.service",
-                                 CATALOG])
+                                 INETD, INETD.replace("service", "socket"), INETD.replace("@", "-pause@"), CATALOG])
         self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
 
 
