@@ -17,8 +17,9 @@ thread_local! {
     static POOL: RefCell<CopyPool> = const { RefCell::new(Vec::new()) };
 }
 
-/// The copies that a thread keeps for further use.
-const POOL_MAX: usize = 128;
+/// The copies that a thread keeps for further use: as many as there are requests without a reply at a time, or the
+/// allocator has some work for each. They are half a mebibyte.
+const POOL_MAX: usize = 1024;
 
 /// A request that has begun, and the copy of it, if it is short enough to be sent again.
 #[derive(Debug, Default)]
