@@ -145,9 +145,9 @@ class DeploymentTest(NetworkTest):
             client.quit()
         return answer
 
-    def health(self):
+    def health(self, port=HEALTH_PORT):
         """The answer to a load balancer now: 200 OK, or 503 and the reason."""
-        with self.client(HEALTH_PORT) as client:
+        with self.client(port) as client:
             head, _, body = client.send("GET / HTTP/1.0\r\n\r\n").rest().decode().partition("\r\n\r\n")
         return f"{head.split()[1]} {body.strip()}"
 

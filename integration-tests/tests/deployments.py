@@ -12,7 +12,7 @@ from lab.disnix.deployer import Models
 from lab.gate import Watch
 
 OTHER, THIRD = "Hello again!", "Hello once more!"
-OTHER_PORT = 3100
+OTHER_PORT, OTHER_HEALTH_PORT = 3100, 3998
 
 # There is no other machine.
 HERE = {"infrastructure": "only-test1.nix", "distribution": "everything-on-test1.nix"}
@@ -167,6 +167,17 @@ class Systemd(_Deployments, DeploymentTest):
         wait.until(self.is_refused, "the proxy on the old port to be gone", 20)
         self.assertEqual(self.greeting(OTHER_PORT), GREETING)
         self.assertEqual(self.health(), "200 OK")
+
+    def test_another_address_for_load_balancers_replaces_the_last_one_unless_something_else_listens_there(self):
+        self.deploy(Desired(proxy=HEALTH))
+        self.deploy(Desired(proxy={"health": f'"{self.address("test1")}:{OTHER_HEALTH_PORT}"'}))
+        self.assertTrue(self.is_refused(HEALTH_PORT))
+        self.assertEqual(self.health(OTHER_HEALTH_PORT), "200 OK")
+        with self.hosts["test1"].upstream(HEALTH_PORT):
+            deployment = self.deployer.start(self.models(Desired(proxy=HEALTH)))
+            self.assertFalse(deployment.wait())
+        self.assertEqual(self.health(OTHER_HEALTH_PORT), "200 OK")
+        self.assertEqual(self.greeting(), GREETING)
 
     def stop_the_proxy(self):
         """Its sockets as well, so that nothing starts it."""
