@@ -2,10 +2,11 @@
 
 import re
 
+from lab import journal
 from lab.nixos import System
 from lab.prerequisites import PROJECT
 from tests.nixos_module import HEAD, Module
-from tests.nixos_switch import PROXY, NixosTest
+from tests.nixos_switch import LOCK, PROXY, NixosTest
 
 COMMAND = "/bin/git daemon --inetd '/srv/100 %'"
 UNIT = "disnix-tcp-proxy-inetd@git.service"
@@ -70,10 +71,12 @@ class Inetd(Module):
 class OnSystemd(NixosTest):
     """The generated units, started."""
 
-    def system(self, greeting, changed=False):
+    def system(self, greeting, changed=False, **lock):
         """A program that greets each client and repeats what it says."""
         command = """/bin/sh -c 'echo "$GREETING"; exec cat'"""
-        return System(self.nix, programs(command=command, environment={"GREETING": greeting}), changed)
+        configuration = programs(command=command, environment={"GREETING": greeting})
+        configuration["services"]["disnix-tcp-proxy"]["instances"]["web"]["lock"] = lock
+        return System(self.nix, configuration, changed)
 
     def test_a_lock_waits_for_the_program_of_a_client_and_the_next_one_gets_that_of_the_new_configuration(self):
         self.switch.to(self.system("100 %"))
@@ -92,3 +95,21 @@ class OnSystemd(NixosTest):
         self.assertTrue(waiting.is_silent(0.3))
         self.web("unlock")
         self.assertEqual(waiting.line(), "the next one")
+
+    def test_with_a_lock_for_it_a_restart_waits_for_programs_and_a_crash_holds_up_nobody(self):
+        self.switch.to(self.system("welcome", services=[UNIT.removesuffix(".service")]))
+        with self.host.client(PORT) as client:
+            self.assertEqual(client.line(), "welcome")
+            self.host.wait_for_state(LOCK, "active")
+            restart = self.host.start(["systemctl", "restart", UNIT])
+            self.wait_for_gate("draining")
+            waiting = self.host.client(PORT)
+            self.addCleanup(waiting.close)
+            self.assertEqual(client.ask("word"), "word")
+        self.assertEqual(restart.wait(), 0)
+        self.assertEqual(waiting.line(), "welcome")
+        self.host.wait_for_state(LOCK, "active")
+        self.host.kill(UNIT)
+        with self.host.crowd(PORT, 5) as crowd:
+            self.assertEqual(set(crowd.answers()), {"welcome"})
+        self.assertEqual(len(self.host.journal.entries(message_id=journal.LOCKED, unit=PROXY)), 1)

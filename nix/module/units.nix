@@ -88,6 +88,9 @@
       isStopping = ''[ "$(${systemctl} is-system-running)" = stopping ]'';
       # Otherwise the call waits half a minute, the time of a restart, for a proxy that stops at the same time.
       isThere = "${systemctl} is-active --quiet disnix-tcp-proxy-control@${name}.socket";
+      # A service that systemd restarts by itself has no connections to wait for. Clients that were handed over to it
+      # wait until it has started, which would wait for the end of the lock.
+      isRestarted = ''case "$(${systemctl} show --property=SubState ${toString services})" in *=auto-restart*) true ;; *) false ;; esac'';
     in
     {
       wantedBy = services;
@@ -103,7 +106,7 @@
         RemainAfterExit=yes
         X-RestartIfChanged=false
         ExecStart=-${ctl} unlock
-        ExecStop=-/bin/sh -c '${isStopping} || ! ${isThere} || exec ${ctl} lock --reason "a service is replaced" "--timeout=${toString options.timeout}" "--progress-timeout=${toString options.progressTimeout}" "--close-idle=${toString options.closeIdle}" "--lease=${toString options.lease}"'
+        ExecStop=-/bin/sh -c '${isStopping} || ! ${isThere} || ${isRestarted} || exec ${ctl} lock --reason "a service is replaced" "--timeout=${toString options.timeout}" "--progress-timeout=${toString options.progressTimeout}" "--close-idle=${toString options.closeIdle}" "--lease=${toString options.lease}"'
         TimeoutStopSec=infinity
       '';
     };
