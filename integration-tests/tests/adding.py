@@ -87,6 +87,7 @@ class Adding(_Shop):
         # systemd has read no unit of it that was not whole.
         self.host.run(["journalctl", "--sync"])
         said = self.host.run(["journalctl", "--quiet", "--output=cat", "_PID=1"])
+        self.assertIn("Clients of disnix-tcp-proxy web", said)
         self.assertNotIn("no Listen setting", said)
 
     def test_its_target_can_be_changed_and_outlives_a_restart(self):
