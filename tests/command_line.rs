@@ -261,6 +261,11 @@ fn a_check_finds_options_that_contradict_each_other() {
     let mut proxy = Command::new(PROGRAMS[0]);
     let said = refused(proxy.args(["--check", "--detach-idle=1s"]));
     assert!(said.contains("needs --requests"), "{said}");
+    for option in ["--requests=http", "--proxy-protocol=v2"] {
+        let mut proxy = Command::new(PROGRAMS[0]);
+        let said = refused(proxy.args(["--check", option, "handover:/run/service"]));
+        assert!(said.contains("handed over cannot be"), "{said}");
+    }
 }
 
 #[test]

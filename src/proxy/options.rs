@@ -234,6 +234,27 @@ const VARIABLES: VariableNames = VariableNames {
     others: &["INSTANCE", "HEIR_OF"],
 };
 
+/// Why clients cannot be handed over to `target` with these options, if it is for handover and they cannot.
+pub fn handover_contradiction(
+    target: &Address,
+    proxy_protocol: Option<ProxyProtocol>,
+    requests: Option<RequestKind>,
+) -> Option<&'static str> {
+    if !matches!(target, Address::Handover(_)) {
+        return None;
+    }
+    if proxy_protocol.is_some() {
+        return Some(
+            "clients that are handed over cannot be announced by --proxy-protocol: the service \
+             has their own sockets, and sees who they are; leave one of the two away",
+        );
+    }
+    requests.map(|_| {
+        "the requests of clients that are handed over cannot be recognised as --requests says: their \
+         bytes do not pass through the proxy; leave one of the two away"
+    })
+}
+
 impl ProxyOptions {
     /// Reads the command line and the environment. Variables that belong to no option are an error unless the process
     /// `continues` what another one began.
@@ -256,9 +277,13 @@ impl ProxyOptions {
             );
         }
         let is_detaching = self.detach_idle.finite().is_some();
-        (is_detaching && self.requests.is_none()).then_some(
-            "--detach-idle needs --requests: how the proxy knows that no request is under way",
-        )
+        if is_detaching && self.requests.is_none() {
+            return Some(
+                "--detach-idle needs --requests: how the proxy knows that no request is under way",
+            );
+        }
+        let target = self.target.as_ref()?;
+        handover_contradiction(target, self.proxy_protocol, self.requests)
     }
 
     /// The directory for the lock, if there is any.

@@ -9,6 +9,7 @@ use super::handover::Handover;
 use super::upstream_watch::UpstreamWatch;
 use crate::proxy::admission::{Admission, Connection, TargetFile};
 use crate::proxy::event;
+use crate::proxy::options::handover_contradiction;
 use crate::proxy::requests::RequestKind;
 use crate::proxy::upstream::{ATTEMPT, Connector, ProxyProtocol, log_failure};
 use crate::service::address::Address;
@@ -38,19 +39,7 @@ pub struct RouteSettings {
 impl RouteSettings {
     /// Why the proxy cannot lead to `target`, if it cannot.
     pub fn contradiction(&self, target: &Address) -> Option<&'static str> {
-        if !matches!(target, Address::Handover(_)) {
-            return None;
-        }
-        if self.proxy_protocol.is_some() {
-            return Some(
-                "clients that are handed over cannot be announced by --proxy-protocol: the service \
-                 has their own sockets, and sees who they are; leave one of the two away",
-            );
-        }
-        self.requests.map(|_| {
-            "the requests of clients that are handed over cannot be recognised as --requests says: their \
-             bytes do not pass through the proxy; leave one of the two away"
-        })
+        handover_contradiction(target, self.proxy_protocol, self.requests)
     }
 }
 
