@@ -222,3 +222,25 @@ fn a_client_that_waits_for_a_descriptor_is_attached_when_there_is_one_by_the_sam
         exchange(&upstream, &client, "/3", what);
     });
 }
+
+#[test]
+fn a_client_that_was_connected_before_requests_were_told_apart_stays_as_it_is_and_the_reason_is_shown()
+ {
+    let (service, place) = Kind::Tcp.listen(std::path::Path::new("/"), "service");
+    let service: Socket = service.into();
+    let mut manager = Manager::of(Program::Proxy, Kind::Tcp, place.target(), 1);
+    manager.start();
+    let client = patient(manager.place().connect().unwrap());
+    let upstream = patient(service.accept().unwrap().0);
+    exchange(&upstream, &client, "/1", "before");
+    manager.arg("--requests=http");
+    manager.kill(Kill::Process);
+    manager.start();
+    exchange(&upstream, &client, "/2", "after");
+    let output = ctl(&manager.control(), &["--json", "connections"]).unwrap();
+    let connections: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        connections[0]["opaque"], "connected before --requests was set",
+        "{connections}"
+    );
+}

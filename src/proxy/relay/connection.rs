@@ -125,7 +125,7 @@ impl Relay {
             for (way, direction) in [(Way::Up, &relay.up), (Way::Down, &relay.down)] {
                 if requests.limit(way).held() > 0 && !direction.is_in_memory() {
                     // A process that did not tell requests apart has left them in a pipe.
-                    requests.set_opaque(Opaque::Unreadable);
+                    requests.set_opaque(Opaque::Earlier);
                 }
             }
             Way::BOTH.iter().for_each(|way| requests.pass(*way, 0));

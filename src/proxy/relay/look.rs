@@ -131,7 +131,7 @@ impl Direction {
             };
             if bytes.is_empty() {
                 // They are in a pipe: a process that did not tell requests apart has left them.
-                requests.set_opaque(Opaque::Unreadable);
+                requests.set_opaque(Opaque::Earlier);
             }
             match requests.look(*way, bytes, context) {
                 Look::Passes => {

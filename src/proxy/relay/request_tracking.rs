@@ -106,7 +106,7 @@ impl RequestTracking {
         });
         if !is_possible {
             // A process that did not tell requests apart has carried something.
-            requests.set_opaque(Opaque::Unreadable);
+            requests.set_opaque(Opaque::Earlier);
             Way::BOTH.iter().for_each(|way| requests.pass(*way, 0));
         }
         requests

@@ -46,10 +46,12 @@ pub enum Opaque {
     Slow,
     /// What an earlier process has written down makes no sense.
     Unreadable,
+    /// An earlier process, which did not tell requests apart, has carried a part of them.
+    Earlier,
 }
 
 impl Opaque {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::WebSocket,
         Self::Upgraded,
         Self::Connect,
@@ -70,6 +72,7 @@ impl Opaque {
         Self::Urgent,
         Self::Slow,
         Self::Unreadable,
+        Self::Earlier,
     ];
 
     /// Its number in a word.
@@ -106,6 +109,7 @@ impl fmt::Display for Opaque {
             Self::Urgent => "urgent data",
             Self::Slow => "a head that took too long",
             Self::Unreadable => "an unreadable record",
+            Self::Earlier => "connected before --requests was set",
         })
     }
 }
