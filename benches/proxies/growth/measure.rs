@@ -1,7 +1,7 @@
 //! All figures at one number of connections.
 
 use std::env;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use super::crowd::Crowd;
@@ -14,7 +14,7 @@ use crate::load::{Destination, when};
 use crate::memory::Group;
 use crate::network::{self, Setting};
 use crate::pattern::Protocol;
-use crate::program::{Invocation, Running, Socket};
+use crate::program::{Invocation, Running, Socket, listener};
 use crate::service::UPSTREAM;
 use crate::window::{Seen, Window};
 
@@ -41,14 +41,14 @@ struct Service {
 
 impl Service {
     fn start() -> Result<Self, String> {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(when("listening"))?;
-        let port = listener.local_addr().map_err(when("listening"))?.port();
+        let (listener, at) = listener(Ipv4Addr::UNSPECIFIED)?;
         let program = env::current_exe().map_err(when("this program"))?;
         let mut running = Running::start(Socket::Input(listener), None, |directory| {
             let arguments = vec![UPSTREAM.into(), directory.join("handover").into()];
             Ok(Invocation { program, arguments })
         })?;
-        running.wait_until_it_serves(plain(port))?;
+        let port = at.port();
+        running.wait_until_it_serves(plain(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))?;
         Ok(Self {
             port,
             _running: running,
@@ -61,9 +61,9 @@ impl Service {
     }
 }
 
-fn plain(port: u16) -> Destination {
+fn plain(at: SocketAddrV4) -> Destination {
     Destination {
-        at: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
+        at,
         clients: Ipv4Addr::LOCALHOST,
         protocol: Protocol::Plain,
     }
@@ -77,7 +77,7 @@ pub fn measure(number: usize, length: Duration) -> Result<Measurement, String> {
     subject.start()?;
     subject.wait_until_ready()?;
     subject.call(&["set-target", &service.target(0)])?;
-    Crowd::new()?.open(plain(subject.port), 1)?;
+    Crowd::new()?.open(plain(subject.at), 1)?;
     let (before, available) = (memory(&subject)?, available_memory());
 
     let mut crowd = Crowd::new()?;
@@ -167,7 +167,7 @@ fn open(
     for (index, first) in (0..number).step_by(OF_AN_ADDRESS).enumerate() {
         subject.call(&["set-target", &service.target(index)])?;
         let began = Instant::now();
-        crowd.open(plain(subject.port), OF_AN_ADDRESS.min(number - first))?;
+        crowd.open(plain(subject.at), OF_AN_ADDRESS.min(number - first))?;
         time += began.elapsed();
     }
     Ok(time)

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
@@ -26,7 +26,7 @@ use crate::candidates::Candidate;
 use crate::cpu::Tree;
 use crate::load::when;
 use crate::memory::Group;
-use crate::program::BECOME;
+use crate::program::{BECOME, listener};
 use notifications::{FLUSH, Store};
 
 const CTL: &str = env!("CARGO_BIN_EXE_disnix-tcp-proxyctl");
@@ -41,7 +41,7 @@ pub const LONGEST_START: Duration = Duration::from_secs(120);
 /// The proxy with its store; ended when this is dropped.
 pub struct Subject {
     /// Where clients connect to.
-    pub port: u16,
+    pub at: SocketAddrV4,
     listener: TcpListener,
     connections: usize,
     store: Store,
@@ -59,8 +59,7 @@ impl Subject {
         let directory = tempfile::tempdir().map_err(when("a directory"))?;
         let notify =
             UnixDatagram::bind(directory.path().join("notify")).map_err(when("the store"))?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(when("listening"))?;
-        let port = listener.local_addr().map_err(when("listening"))?.port();
+        let (listener, at) = listener(Ipv4Addr::LOCALHOST)?;
         let store = Store::default();
         let (said, ready) = channel();
         let kept = Arc::clone(&store);
@@ -69,7 +68,7 @@ impl Subject {
             notifications::listen(&notify, &kept, &no_signal, &no_process, &said);
         });
         Ok(Self {
-            port,
+            at,
             listener,
             connections,
             store,
