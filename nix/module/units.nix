@@ -88,9 +88,10 @@
       isStopping = ''[ "$(${systemctl} is-system-running)" = stopping ]'';
       # Otherwise the call waits half a minute, the time of a restart, for a proxy that stops at the same time.
       isThere = "${systemctl} is-active --quiet disnix-tcp-proxy-control@${name}.socket";
-      # A service that systemd restarts by itself has no connections to wait for. Clients that were handed over to it
-      # wait until it has started, which would wait for the end of the lock.
-      isRestarted = ''case "$(${systemctl} show --property=SubState ${toString services})" in *=auto-restart*) true ;; *) false ;; esac'';
+      # A service that systemd restarts by itself has no connections to wait for. Clients that were handed over wait until
+      # it has started again, so a lock would wait for them until its timeout. If another service runs (any state but
+      # auto-restart, dead and failed), a lock is needed.
+      isRestarted = ''case "$(${systemctl} show --property=SubState ${toString services})" in *=[!adf]*|*=fi*) false ;; *=auto-restart*) true ;; *) false ;; esac'';
     in
     {
       wantedBy = services;
