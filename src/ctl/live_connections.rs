@@ -36,7 +36,7 @@ pub async fn run(
         let activity = activity(proxy, client.is_none()).await;
         let is_ending = activity == ProxyActivity::Ends;
         if is_ending && !was_ending {
-            note("the proxy ends");
+            note("systemd stops the proxy: waiting for what comes next");
         }
         was_ending = is_ending;
         match activity {

@@ -246,12 +246,12 @@ pub fn handover_contradiction(
     if proxy_protocol.is_some() {
         return Some(
             "clients that are handed over cannot be announced by --proxy-protocol: the service \
-             has their own sockets, and sees who they are; leave one of the two away",
+             has their own sockets, and sees who they are; leave one of the two out",
         );
     }
     requests.map(|_| {
         "the requests of clients that are handed over cannot be recognised as --requests says: their \
-         bytes do not pass through the proxy; leave one of the two away"
+         bytes do not pass through the proxy; leave one of the two out"
     })
 }
 

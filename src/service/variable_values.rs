@@ -13,7 +13,7 @@ pub(super) const OF_VALUES: [ErrorKind; 2] = [ErrorKind::InvalidValue, ErrorKind
 
 /// The words of a list in a variable, without the blanks, tabs and line ends around them.
 fn words_of(list: &str) -> Vec<&str> {
-    list.split_whitespace().collect()
+    list.split_ascii_whitespace().collect()
 }
 
 /// The list that an option has in its variable.

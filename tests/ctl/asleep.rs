@@ -129,7 +129,7 @@ fn a_watch_of_the_connections_does_not_start_a_proxy_that_is_being_stopped() {
     caller.reply(json!({}));
     systemctl.says("ActiveState=deactivating\nJob=7\n");
     drop(caller);
-    read_until(child.stderr.as_mut().unwrap(), "the proxy ends");
+    read_until(child.stderr.as_mut().unwrap(), "systemd stops the proxy");
     systemctl.says(ASLEEP);
     let ended = end(child).expect(0, "the proxy sleeps: nobody is connected");
     assert!(!proxy.has_caller(), "{ended:?}");
@@ -137,7 +137,7 @@ fn a_watch_of_the_connections_does_not_start_a_proxy_that_is_being_stopped() {
     // One that is restarted is connected to when it runs again.
     systemctl.says("ActiveState=deactivating\nJob=7\n");
     let mut child = command.spawn().unwrap();
-    read_until(child.stderr.as_mut().unwrap(), "the proxy ends");
+    read_until(child.stderr.as_mut().unwrap(), "systemd stops the proxy");
     assert!(!proxy.has_caller());
     systemctl.says("ActiveState=active\n");
     proxy.called("ListConnections").reply(json!({}));

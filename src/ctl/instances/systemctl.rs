@@ -40,6 +40,18 @@ pub struct Systemctl {
 /// Properties of a unit, as `systemctl show` prints them; one that is printed several times has several values.
 pub type Properties = BTreeMap<String, Vec<String>>;
 
+/// The failure of a command that has ended with this.
+fn failed(words: &[String], output: &Output) -> CtlFailure {
+    let shown = PlanCommand::Systemctl(words.to_vec());
+    let said = complaint(&String::from_utf8_lossy(&output.stderr));
+    let why = if said.is_empty() {
+        output.status.to_string()
+    } else {
+        said
+    };
+    CtlFailure::Refused(format!("`{shown}` failed: {why}"))
+}
+
 impl Systemctl {
     pub fn new(root: Option<&Path>) -> Self {
         Self {
@@ -53,14 +65,7 @@ impl Systemctl {
         if output.status.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let shown = PlanCommand::Systemctl(words.to_vec());
-        let said = complaint(&String::from_utf8_lossy(&output.stderr));
-        let why = if said.is_empty() {
-            output.status.to_string()
-        } else {
-            said
-        };
-        Err(CtlFailure::Refused(format!("`{shown}` failed: {why}")))
+        Err(failed(words, &output))
     }
 
     async fn output(&self, words: &[String]) -> Result<Output, CtlFailure> {
@@ -68,8 +73,10 @@ impl Systemctl {
         if let Some(root) = &self.root {
             command.arg("--root").arg(root);
         }
+        // What it says is read.
+        command.args(words).env("LC_ALL", "C").stdin(Stdio::null());
         // Not after an interruption either.
-        command.args(words).stdin(Stdio::null()).kill_on_drop(true);
+        command.kill_on_drop(true);
         command.output().await.map_err(|error| {
             let shown = PlanCommand::Systemctl(words.to_vec());
             CtlFailure::Refused(format!(
@@ -85,18 +92,18 @@ impl Systemctl {
         // It fails for each unit that is not enabled.
         let output = self.output(&words).await?;
         let word = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        if !["", "not-found"].contains(&&*word) {
-            return Ok(word);
+        let said = String::from_utf8_lossy(&output.stderr);
+        // Before systemd 253 it has no word for that.
+        if word == "not-found" || word.is_empty() && said.contains("No such file or directory") {
+            return Err(CtlFailure::Refused(format!(
+                "systemd does not know {unit}: install the units first, with the package or as in \
+                 doc/installation.md"
+            )));
         }
-        let said = complaint(&String::from_utf8_lossy(&output.stderr));
-        let said = match said.is_empty() {
-            true => String::new(),
-            false => format!(" ({said})"),
-        };
-        Err(CtlFailure::Refused(format!(
-            "systemd does not know {unit}{said}: install the units first, with the package or as in \
-             doc/installation.md"
-        )))
+        match word.is_empty() {
+            true => Err(failed(&words, &output)),
+            false => Ok(word),
+        }
     }
 
     /// Whether systemd has the unit in memory; to ask does not load it.

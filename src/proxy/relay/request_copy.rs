@@ -17,8 +17,8 @@ thread_local! {
     static POOL: RefCell<CopyPool> = const { RefCell::new(Vec::new()) };
 }
 
-/// The copies that a thread keeps for further use: as many as there are requests without a reply at a time, or the
-/// allocator has some work for each. They are half a mebibyte.
+/// How many unused copies a thread keeps. With fewer than there are requests under way, most requests would need an
+/// allocation. They take half a mebibyte of each thread.
 const POOL_MAX: usize = 1024;
 
 /// A request that has begun, and the copy of it, if it is short enough to be sent again.

@@ -82,7 +82,7 @@ pub fn take_health(
         // Clients matter more.
         tracing::error!(
             "no load balancer is answered: systemd passes no socket that listens at {address}, as --health says \
-             (add ListenStream= to the .socket unit, and restart that)"
+             (its .socket unit is missing, masked or has another address)"
         );
     }
     Ok(taken)

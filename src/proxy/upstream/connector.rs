@@ -56,7 +56,7 @@ pub struct Unreachable {
     source: io::Error,
 }
 
-/// The time that was spent, if more than one attempt was.
+/// The time that was spent, if there was more than one attempt.
 fn within(limit: Duration) -> String {
     match limit {
         Duration::ZERO => String::new(),

@@ -47,7 +47,7 @@ impl Threads {
         }
     }
 
-    /// No more than so many connections: each thread carries at least one.
+    /// At most one thread for each connection: others would never be started.
     pub fn for_connections(self, connections: usize) -> Self {
         Self {
             most: self.most.min(connections),

@@ -1,7 +1,7 @@
 //! Heads as nearly all are, in one pass.
 //!
 //! Such a head is read here with half of the instructions that `httparse` needs. It has visible ASCII and blanks only, and
-//! each of its lines ends with both characters. Every other head is left to `httparse`; tests compare the two.
+//! each of its lines ends with a carriage return and a line feed. Every other head is left to `httparse`; tests compare the two.
 
 use super::fields::Fields;
 use super::head::FIELDS_MAX;
@@ -23,6 +23,7 @@ impl<'a> PlainHead<'a> {
         let line = text_line(bytes)?;
         let mut length = line.len() + END.len();
         let mut fields = Fields::default();
+        // One more turn finds the empty line.
         for _ in 0..=FIELDS_MAX {
             let rest = &bytes[length..];
             if rest.starts_with(END) {
@@ -102,7 +103,7 @@ fn others(word: u64) -> u64 {
     (word | is_delete | !is_text) & high
 }
 
-/// The number of letters, digits and hyphens at the beginning: names have few others.
+/// The number of letters, digits and hyphens at the beginning. Heads with other names are left to `httparse`.
 fn name_length(bytes: &[u8]) -> usize {
     let is_of_name = |byte: &&u8| OF_NAME[usize::from(**byte)];
     bytes.iter().take_while(is_of_name).count()

@@ -87,6 +87,7 @@ fn unfinished_head(bytes: &[u8], more: More) -> Result<Look, Opaque> {
 fn head(bytes: &[u8]) -> Result<Option<RequestHead>, Opaque> {
     let plain = PlainHead::read(bytes);
     if let Some((method, plain)) = plain.and_then(|plain| Some((plain.method()?, plain))) {
+        check_method(method)?;
         return understand(method, false, plain.length, plain.fields).map(Some);
     }
     let mut headers = [const { MaybeUninit::uninit() }; FIELDS_MAX];
@@ -111,7 +112,6 @@ fn understand(
     length: usize,
     fields: Fields,
 ) -> Result<RequestHead, Opaque> {
-    check_method(method)?;
     if is_old && fields.is_chunked {
         return Err(Opaque::Length);
     }
