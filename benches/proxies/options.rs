@@ -17,7 +17,7 @@ use crate::tools::tool::Program;
 #[derive(Debug, Parser)]
 #[command(name = "proxies")]
 pub struct Options {
-    /// Measure everything so often, and take the medians
+    /// The number of rounds, of which the medians count
     #[arg(long, value_name = "N", default_value_t = 9)]
     pub rounds: usize,
     /// Measure each for so long

@@ -23,7 +23,7 @@ use crate::pattern::Random;
 /// Whoever has not ended by then after it was told to, is killed.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// A program that uses no processor for so long has nothing to do.
+/// A program that uses no processor for this time has nothing to do.
 const REST: Duration = Duration::from_millis(50);
 
 /// Enters the control group, takes the listener as systemd hands it over (sd_listen_fds(3): only

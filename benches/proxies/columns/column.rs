@@ -11,11 +11,11 @@ use crate::window::Seen;
 /// What the clients do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Load {
-    /// Receive so many long streams.
+    /// Receive this number of long streams.
     Bulk(usize),
-    /// Keep so many connections alive with one request after the other.
+    /// Keep this number of connections alive with one request after the other.
     Requests(usize),
-    /// Open connections for one request each, so many at a time.
+    /// Open connections for one request each, this number at a time.
     Connections(usize),
     /// Ask on 50 connections at this percentage of the rate that the best peer reaches with them.
     Paced(u32),

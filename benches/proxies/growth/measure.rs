@@ -69,7 +69,7 @@ fn plain(at: SocketAddrV4) -> Destination {
     }
 }
 
-/// Opens so many connections, sends requests, lists the connections, and ends the proxy in both ways.
+/// Opens this number of connections, sends requests, lists the connections, and ends the proxy in both ways.
 pub fn measure(number: usize, length: Duration) -> Result<Measurement, String> {
     network::enter(Setting::MACHINE)?;
     let service = Service::start()?;

@@ -10,10 +10,10 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "growth")]
 pub struct GrowthOptions {
-    /// Measure everything so often, and take the medians
+    /// The number of rounds, of which the medians count
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub rounds: usize,
-    /// Send requests for so long
+    /// The seconds of requests at each number of connections
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     pub seconds: f64,
     /// The most connections; without it, as many as memory and descriptors allow

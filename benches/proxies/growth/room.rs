@@ -27,7 +27,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// What a process can have with so many descriptors.
+    /// What a process can have with this number of descriptors.
     pub fn of_descriptors(limit: u64) -> Self {
         let most = limit.saturating_sub(RESERVED) as f64 * FOR_EACH;
         Self {

@@ -54,7 +54,7 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A proxy with room for so many connections; it does not run yet.
+    /// A proxy with room for this number of connections; it does not run yet.
     pub fn new(connections: usize) -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(when("a directory"))?;
         let notify =

@@ -1,8 +1,8 @@
 //! Heads, strictly.
 //!
-//! `httparse` reads a whole head at once. It takes a bare line feed for the end of a line, which here is
-//! malformed. A head that is malformed or not whole is read again line by line, so that what is wrong is
-//! found as soon as it is there, and that the reason is the same however the stream was cut.
+//! What is not plain (`plain_head.rs`) is read by `httparse`, a whole head at once. It takes a bare line feed for the end
+//! of a line, which here is malformed. A head that is malformed or not whole is read again line by line, so that what is
+//! wrong is found as soon as it is there, and that the reason is the same however the stream was cut.
 
 use httparse::{EMPTY_HEADER, Header, Status};
 
