@@ -59,10 +59,19 @@ impl Socket {
         }
     }
 
-    /// As the kernel allows at the least, socket(7).
+    /// Buffers as small as the kernel allows, socket(7).
+    ///
+    /// The other end's data can overtake the news of the smaller window. The kernel drops it, and with it a
+    /// reset that follows: its number is outside the window then (RFC 9293, 3.10.7.4). Both ends would wait
+    /// for good, so this one asks after a second whether the other still exists.
     pub fn has_tiny_buffers(&self) {
         sockopt::set_socket_recv_buffer_size(&self.fd, 1).unwrap();
         sockopt::set_socket_send_buffer_size(&self.fd, 1).unwrap();
+        if self.is_tcp {
+            sockopt::set_socket_keepalive(&self.fd, true).unwrap();
+            sockopt::set_tcp_keepidle(&self.fd, Duration::from_secs(1)).unwrap();
+            sockopt::set_tcp_keepintvl(&self.fd, Duration::from_secs(1)).unwrap();
+        }
     }
 
     pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
