@@ -55,7 +55,7 @@ pub use start::{Started, start};
 pub use store::{NAME, separate};
 pub use table::account;
 pub use table::layout::{BUFFER, Phase};
-pub use table::{Buffer, Buffers, Flow, HeldRequest, Slot, Way};
+pub use table::{Buffer, Buffers, Flow, HeldRequest, RequestWords, Slot, Way};
 pub use will::heir_of;
 
 #[cfg(fuzzing)]

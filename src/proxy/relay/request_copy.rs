@@ -1,101 +1,150 @@
 //! The copy of a request, to be sent again if its upstream is lost before the reply.
 
-use std::cell::RefCell;
+use std::mem::offset_of;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The bytes that all copies may have together: clients that ask much and get no reply would fill the memory.
+/// The bytes that all long copies may have together: clients that ask much and get no reply would fill the memory.
 const ALL_MAX: usize = 32 * 1024 * 1024;
 
-/// The number of bytes that all copies may still take.
+/// The number of bytes that they may still take.
 static LEFT: AtomicUsize = AtomicUsize::new(ALL_MAX);
 
-/// Copies that are not used now, in the boxes in which connections have them.
-type CopyPool = Vec<Box<RequestCopy>>;
+/// A request up to this length, in bytes, is copied to where the connection's requests are tracked.
+const SHORT: usize = 256;
 
-thread_local! {
-    /// The last one that was used is the first to be used again, while the processor has it in its cache.
-    static POOL: RefCell<CopyPool> = const { RefCell::new(Vec::new()) };
+/// The request under way, and the copy of it, if it can be sent again.
+///
+/// Most requests are short. Their copy lies beside what is needed for each of them anyway: memory elsewhere is in no cache
+/// of the processor if there are many connections, nor is its address translated, and each request would wait for both.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct RequestCopy {
+    extent: Extent,
+    short: [u8; SHORT],
 }
 
-/// How many unused copies a thread keeps. With fewer than there are requests under way, most requests would need an
-/// allocation. They take half a mebibyte of each thread.
-const POOL_MAX: usize = 1024;
-
-/// A request that has begun, and the copy of it, if it is short enough to be sent again.
+/// What there is of a copy.
 #[derive(Debug, Default)]
-pub(super) struct RequestCopy {
-    /// The bytes that the first look has let pass of the request.
-    length: u64,
-    bytes: CopiedBytes,
-    /// Whether it grows with what is received.
-    is_growing: bool,
+enum Extent {
+    /// No request is under way, or its beginning is not known.
+    #[default]
+    None,
+    /// All of a short one, of this length.
+    Short(u16),
+    /// A longer one, or what has come of one.
+    Long(Box<LongRequest>),
 }
 
 impl RequestCopy {
-    /// One of the thread's.
-    pub(super) fn of_pool() -> Box<Self> {
-        POOL.with_borrow_mut(Vec::pop).unwrap_or_default()
+    /// The bytes of it that are needed for each request.
+    pub(super) const HOT: usize = offset_of!(Self, short);
+
+    /// There is none.
+    pub(super) const NONE: Self = Self {
+        extent: Extent::None,
+        short: [0; SHORT],
+    };
+
+    /// A request of this length has begun: of more bytes than its copy may have, or of these, which are all of it.
+    pub(super) fn begin(&mut self, length: u64, bytes: &[u8]) {
+        self.extent = match self.short.get_mut(..bytes.len()) {
+            Some(copy) if bytes.len() as u64 == length => {
+                copy.copy_from_slice(bytes);
+                Extent::Short(bytes.len() as u16)
+            }
+            _ => Extent::Long(LongRequest::new(length, bytes, false)),
+        };
+    }
+
+    /// A request of this length has begun, with these bytes, and its copy grows with what is received.
+    pub(super) fn begin_growing(&mut self, length: u64, bytes: &[u8]) {
+        self.extent = Extent::Long(LongRequest::new(length, bytes, true));
     }
 
     /// It is not needed any more.
-    pub(super) fn give_back(mut self: Box<Self>) {
-        self.forget();
-        POOL.with_borrow_mut(|pool| {
-            if pool.len() < POOL_MAX {
-                pool.push(self);
-            }
-        });
+    pub(super) fn forget(&mut self) {
+        self.extent = Extent::None;
     }
 
-    /// A request of this length begins. These bytes are all that is copied of it.
-    pub(super) fn begin(&mut self, length: u64, bytes: &[u8]) {
-        self.forget();
-        self.length = length;
-        self.bytes.extend(bytes);
-    }
-
-    /// A request of this length begins with these bytes, and grows.
-    pub(super) fn begin_growing(&mut self, length: u64, bytes: &[u8]) {
-        self.begin(length, bytes);
-        self.is_growing = true;
-    }
-
-    /// The bytes that the first look has let pass.
-    pub(super) fn length(&self) -> u64 {
-        self.length
+    /// The bytes that the first look has let pass, if it is known where they began.
+    pub(super) fn length(&self) -> Option<u64> {
+        match &self.extent {
+            Extent::None => None,
+            Extent::Short(length) => Some((*length).into()),
+            Extent::Long(request) => Some(request.length),
+        }
     }
 
     /// These bytes were received, `None` if they have not passed through memory.
     pub(super) fn received(&mut self, bytes: Option<&[u8]>) {
-        match bytes {
-            _ if !self.is_growing => {}
-            Some(bytes) => self.bytes.extend(bytes),
-            None => self.forget(),
+        if let Extent::Long(request) = &mut self.extent {
+            request.received(bytes);
         }
-    }
-
-    fn forget(&mut self) {
-        self.bytes.clear();
-        self.is_growing = false;
     }
 
     /// Reduces it to the first `length` bytes. Returns whether it has them.
     pub(super) fn reduce_to(&mut self, length: u64) -> bool {
+        match &mut self.extent {
+            Extent::None => false,
+            Extent::Short(all) => match u16::try_from(length) {
+                Ok(length) if length <= *all => {
+                    *all = length;
+                    true
+                }
+                _ => false,
+            },
+            Extent::Long(request) => request.reduce_to(length),
+        }
+    }
+
+    /// Takes the bytes out.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        match std::mem::take(&mut self.extent) {
+            Extent::None => Vec::new(),
+            Extent::Short(length) => self.short[..length.into()].to_vec(),
+            Extent::Long(mut request) => request.bytes.take(),
+        }
+    }
+}
+
+/// A request that is longer, or of which more is to be received.
+#[derive(Debug)]
+struct LongRequest {
+    length: u64,
+    bytes: CopiedBytes,
+    is_growing: bool,
+}
+
+impl LongRequest {
+    fn new(length: u64, bytes: &[u8], is_growing: bool) -> Box<Self> {
+        let mut copied = CopiedBytes::default();
+        copied.extend(bytes);
+        Box::new(Self {
+            length,
+            bytes: copied,
+            is_growing,
+        })
+    }
+
+    fn received(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            _ if !self.is_growing => {}
+            Some(bytes) => self.bytes.extend(bytes),
+            None => {
+                self.bytes.take();
+                self.is_growing = false;
+            }
+        }
+    }
+
+    fn reduce_to(&mut self, length: u64) -> bool {
         if (self.bytes.len() as u64) < length {
             return false;
         }
         self.bytes.truncate(length as usize);
         true
     }
-
-    /// The bytes.
-    pub(super) fn into_bytes(mut self) -> Vec<u8> {
-        self.bytes.take()
-    }
 }
-
-/// Short copies do not count, and keep their memory for the next request, in bytes.
-const SHORT: usize = 512;
 
 /// Bytes that count among those of all copies.
 #[derive(Debug, Default)]
@@ -106,53 +155,33 @@ impl CopiedBytes {
         self.0.len()
     }
 
-    /// How many of `length` bytes count.
-    fn counted(length: usize) -> usize {
-        if length > SHORT { length } else { 0 }
-    }
-
     /// Adds these bytes. Without room for them it is empty afterwards.
     fn extend(&mut self, bytes: &[u8]) {
-        let length = self.len() + bytes.len();
-        let more = Self::counted(length) - Self::counted(self.len());
-        let less = |left: usize| left.checked_sub(more);
-        if more == 0 || LEFT.fetch_update(Relaxed, Relaxed, less).is_ok() {
+        let less = |left: usize| left.checked_sub(bytes.len());
+        if bytes.is_empty() || LEFT.fetch_update(Relaxed, Relaxed, less).is_ok() {
             self.0.extend_from_slice(bytes);
         } else {
-            self.clear();
+            self.take();
         }
     }
 
     /// Keeps the first bytes.
     fn truncate(&mut self, length: usize) {
         let length = length.min(self.len());
-        self.release(Self::counted(self.len()) - Self::counted(length));
+        LEFT.fetch_add(self.len() - length, Relaxed);
         self.0.truncate(length);
-    }
-
-    fn clear(&mut self) {
-        match self.0.capacity() > SHORT {
-            true => drop(self.take()),
-            false => self.0.clear(),
-        }
     }
 
     /// Takes all bytes out.
     fn take(&mut self) -> Vec<u8> {
-        self.release(Self::counted(self.len()));
+        LEFT.fetch_add(self.len(), Relaxed);
         std::mem::take(&mut self.0)
-    }
-
-    fn release(&self, bytes: usize) {
-        if bytes > 0 {
-            LEFT.fetch_add(bytes, Relaxed);
-        }
     }
 }
 
 impl Drop for CopiedBytes {
     fn drop(&mut self) {
-        self.clear();
+        self.take();
     }
 }
 
@@ -160,8 +189,15 @@ impl Drop for CopiedBytes {
 mod tests {
     use super::*;
 
+    /// The copy of a request that has begun with these bytes, which are all of it.
+    fn copy_of(bytes: &[u8]) -> RequestCopy {
+        let mut copy = RequestCopy::NONE;
+        copy.begin(bytes.len() as u64, bytes);
+        copy
+    }
+
     #[test]
-    fn all_copies_together_have_a_limit_and_what_is_over_makes_room() {
+    fn all_long_copies_together_have_a_limit_and_what_is_over_makes_room() {
         let part = vec![b'x'; ALL_MAX / 4];
         let copies: Vec<_> = (0..4)
             .map(|_| {
@@ -182,38 +218,56 @@ mod tests {
     }
 
     #[test]
-    fn a_short_copy_keeps_its_memory_and_a_long_one_does_not() {
-        let mut copy = CopiedBytes::default();
-        copy.extend(&[b'x'; SHORT]);
-        copy.clear();
-        assert_eq!((copy.len(), copy.0.capacity()), (0, SHORT));
-        copy.extend(&[b'x'; SHORT]);
-        copy.extend(b"x");
-        copy.clear();
-        assert_eq!((copy.len(), copy.0.capacity()), (0, 0));
+    fn a_request_is_taken_out_as_it_was_however_long_it_is() {
+        for length in [0, 1, SHORT - 1, SHORT, SHORT + 1, 60_000] {
+            let bytes: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            let mut copy = copy_of(&bytes);
+            assert_eq!(copy.length(), Some(length as u64));
+            copy.received(Some(b"it does not grow"));
+            assert_eq!(matches!(copy.extent, Extent::Short(_)), length <= SHORT);
+            assert_eq!(copy.take(), bytes);
+            assert_eq!(copy.length(), None);
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_sent_in_part_has_its_beginning() {
+        for length in [10, 2000] {
+            let bytes: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            let mut copy = copy_of(&bytes);
+            assert!(!copy.reduce_to(length + 1) && copy.reduce_to(length - 1) && copy.reduce_to(3));
+            assert!(!copy.reduce_to(4));
+            assert_eq!(copy.take(), [0, 1, 2]);
+        }
     }
 
     #[test]
     fn a_copy_that_is_used_again_has_nothing_of_the_request_before() {
-        let mut copy = RequestCopy::of_pool();
-        copy.begin_growing(9, b"before");
-        copy.give_back();
-        let mut copy = RequestCopy::of_pool();
-        assert!(
-            copy.bytes.0.capacity() > 0,
-            "it is the one that was given back"
-        );
+        let mut copy = copy_of(b"before");
         copy.begin(3, b"now");
-        copy.received(Some(b" and then"));
-        assert_eq!(copy.length(), 3);
-        assert!(!copy.reduce_to(4) && copy.reduce_to(2));
-        assert_eq!(copy.into_bytes(), b"no");
+        assert!(!copy.reduce_to(4));
+        assert_eq!(copy.take(), b"now");
     }
 
     #[test]
-    fn a_thread_keeps_a_limited_number_of_copies() {
-        let copies: Vec<_> = (0..=POOL_MAX).map(|_| RequestCopy::of_pool()).collect();
-        { copies }.into_iter().for_each(RequestCopy::give_back);
-        assert_eq!(POOL.with_borrow(Vec::len), POOL_MAX);
+    fn a_copy_grows_with_what_is_received_unless_some_of_it_was_not_seen() {
+        let mut copy = RequestCopy::NONE;
+        copy.begin_growing(9, b"wh");
+        copy.received(Some(b"ole"));
+        assert!(copy.reduce_to(5));
+        assert_eq!((copy.length(), copy.take()), (Some(9), b"whole".to_vec()));
+        copy.begin_growing(9, b"wh");
+        copy.received(None);
+        copy.received(Some(b"ole"));
+        assert!(!copy.reduce_to(1) && copy.reduce_to(0));
+    }
+
+    #[test]
+    fn of_what_is_too_long_only_the_length_is_known() {
+        let mut copy = RequestCopy::NONE;
+        copy.begin(100_000, b"");
+        copy.received(Some(b"some"));
+        assert_eq!(copy.length(), Some(100_000));
+        assert!(copy.reduce_to(0) && !copy.reduce_to(1));
     }
 }

@@ -1,5 +1,6 @@
 //! What a relay knows of the requests of its connection.
 
+use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use rustix::event::PollFlags;
 
 use super::receive_limit::ReceiveLimit;
 use super::request_copy::RequestCopy;
-use crate::proxy::keep::{Slot, Way};
+use crate::proxy::keep::{RequestWords, Slot, Way};
 use crate::proxy::requests::{
     Conversation, LOOK_MAX, Look, More, Opaque, Repeatable, RequestKind, UpstreamEnd,
 };
@@ -64,29 +65,29 @@ pub(super) struct LookContext<'a> {
 }
 
 /// The requests of a connection, and what is needed to send one again. With many connections the processor fetches it
-/// anew for each request: two lines of its cache.
+/// anew for each request: two lines of its cache, and behind them those of the copy.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub(super) struct RequestTracking {
     conversation: Conversation,
     /// How far each direction may receive.
     limits: [ReceiveLimit; 2],
     /// Where the state outlives the process.
-    slot: Option<Slot>,
-    /// Of the request under way, until its reply begins; `None` if its beginning is not known: an earlier process has
-    /// looked, or there was another look.
-    copy: Option<Box<RequestCopy>>,
+    words: Option<RequestWords>,
+    /// When the last reply was complete. Before that, when the system started.
+    idle_since: Uptime,
     /// Whether no further request is begun.
     pub(super) is_held: bool,
     /// What was found out in this turn.
     pub(super) turning: Option<Turning>,
     /// Whether a part of a head or a line waits for its rest, each way.
     rests: [RestWait; 2],
-    /// When the last reply was complete. Before that, when the system started.
-    idle_since: Uptime,
+    /// Of the request under way, until its reply begins. Its beginning is not known if an earlier process has looked, or
+    /// if there was another look.
+    copy: RequestCopy,
 }
 
-const _: () = assert!(size_of::<RequestTracking>() <= 128);
+const _: () = assert!(offset_of!(RequestTracking, copy) + RequestCopy::HOT <= 128);
 
 impl RequestTracking {
     /// Nothing was said yet.
@@ -116,8 +117,8 @@ impl RequestTracking {
         Self {
             conversation,
             limits: [ReceiveLimit::holding(0); 2],
-            slot,
-            copy: None,
+            words: slot.map(Slot::request_words),
+            copy: RequestCopy::NONE,
             is_held: false,
             turning: None,
             rests: [RestWait::None; 2],
@@ -215,7 +216,7 @@ impl RequestTracking {
         let has_begun = was_between && look == Look::Passes && self.opaque().is_none();
         if !has_begun {
             if look == Look::Passes {
-                self.forget_copy();
+                self.copy.forget();
             }
             return look;
         }
@@ -234,7 +235,7 @@ impl RequestTracking {
     fn begin(&mut self, length: u64, bytes: &[u8]) {
         let is_repeatable = self.conversation.request_is_whole() && length <= REPEATED_MAX as u64;
         let are_held = self.limit(Way::Up).held() > 0;
-        let copy = self.copy.get_or_insert_with(RequestCopy::of_pool);
+        let copy = &mut self.copy;
         match bytes.get(..length as usize) {
             _ if !is_repeatable => copy.begin(length, &[]),
             Some(whole) => copy.begin(length, whole),
@@ -244,24 +245,18 @@ impl RequestTracking {
         }
     }
 
-    fn forget_copy(&mut self) {
-        if let Some(copy) = self.copy.take() {
-            copy.give_back();
-        }
-    }
-
     /// This number of bytes was received: these, if they have passed through memory.
     pub(super) fn received(&mut self, way: Way, number: usize, bytes: Option<&[u8]>) {
         self.limits[way as usize].received(number);
-        if let (Way::Up, Some(copy)) = (way, &mut self.copy) {
-            copy.received(bytes);
+        if way == Way::Up {
+            self.copy.received(bytes);
         }
     }
 
     fn look_at_reply(&mut self, bytes: &[u8], context: LookContext<'_>) -> Look {
         let look = self.conversation.look_at_reply(bytes, context.more);
         if look == Look::Passes {
-            self.forget_copy();
+            self.copy.forget();
             self.idle_since = context.now;
         }
         let RequestProgress { left, in_hand, .. } = context.progress;
@@ -312,8 +307,7 @@ impl RequestTracking {
     /// What becomes of a request whose upstream was lost before its reply.
     fn after_loss(&mut self, left: u64, in_hand: u64) -> Option<Turning> {
         let repetition = self.conversation.repetition();
-        let copy = self.copy.as_deref_mut()?;
-        let received = copy.length().saturating_sub(left);
+        let received = self.copy.length()?.saturating_sub(left);
         if received == 0 {
             // It still waits in the client's socket, or is held.
             return Some(Turning::Detach);
@@ -324,7 +318,7 @@ impl RequestTracking {
             Repeatable::Never => false,
         };
         // The rest is still to be received.
-        (may_repeat && copy.reduce_to(received)).then_some(Turning::Repeat)
+        (may_repeat && self.copy.reduce_to(received)).then_some(Turning::Repeat)
     }
 
     /// Whether the connection is between requests, if both directions have passed as far as they may.
@@ -364,10 +358,7 @@ impl RequestTracking {
 
     /// Takes the copy of the request under way, as far as it was received, to be sent again.
     pub(super) fn take_copy(&mut self) -> Vec<u8> {
-        self.copy
-            .take()
-            .map(|copy| copy.into_bytes())
-            .unwrap_or_default()
+        self.copy.take()
     }
 
     /// The client has said these bytes to another upstream, or while it had none: they come first of all. Those behind
@@ -388,8 +379,8 @@ impl RequestTracking {
     }
 
     fn write_down(&self) {
-        if let Some(slot) = self.slot {
-            slot.set_requests(self.conversation.words());
+        if let Some(words) = self.words {
+            words.set(self.conversation.words());
         }
     }
 }

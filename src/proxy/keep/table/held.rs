@@ -49,7 +49,7 @@ impl Slot {
     /// From now on the client's next upstream gets this request first. Of the one that it has, if any, nothing is
     /// expected any more. The buffer may be freed after [`Self::begin_repeated`] or when the slot is released.
     pub fn hold_request(self, held: HeldRequest) {
-        self.set_first_request_word(held.word());
+        self.request_words().set_first(held.word());
     }
 
     /// The request of [`Self::hold_request`].
@@ -63,8 +63,8 @@ impl Slot {
     pub fn begin_repeated(self, bytes: u64, requests: [u64; 3]) {
         self.set_repeated(bytes);
         let [first, others @ ..] = requests;
-        self.set_other_request_words(others);
-        self.set_first_request_word(first);
+        self.request_words().set_others(others);
+        self.request_words().set_first(first);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 use super::file::NONE;
 use super::flow::{Flow, Way};
 use super::layout::{Phase, RawSlot, State, TEXT};
+use super::request_words::RequestWords;
 use crate::service::clock::Uptime;
 
 /// A slot of the table, from when it is claimed until it is released. A copy that is used after that
@@ -169,25 +170,14 @@ impl Slot {
     /// What [`Self::requests`] is of a client that stays without an upstream, between two requests.
     pub const DETACHED: [u64; 3] = [u64::MAX, 0, 0];
 
-    /// Writes down where the connection is in its requests, one number after the other: a process that is killed in
-    /// between leaves the first of the new ones and the last of those before.
-    #[inline]
+    /// Writes down where the connection is in its requests ([`RequestWords::set`]).
     pub fn set_requests(self, requests: [u64; 3]) {
-        let [first, others @ ..] = requests;
-        self.set_first_request_word(first);
-        self.set_other_request_words(others);
+        self.request_words().set(requests);
     }
 
-    #[inline]
-    pub(super) fn set_first_request_word(self, word: u64) {
-        self.raw.requests[0].store(word, Release);
-    }
-
-    #[inline]
-    pub(super) fn set_other_request_words(self, words: [u64; 2]) {
-        for (place, number) in self.raw.requests[1..].iter().zip(words) {
-            place.store(number, Release);
-        }
+    /// Where that is written down.
+    pub fn request_words(self) -> RequestWords {
+        RequestWords::new(&self.raw.requests)
     }
 
     /// The numbers of [`Self::set_requests`]; 0 if there were none.
