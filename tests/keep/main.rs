@@ -8,6 +8,8 @@ mod cost;
 mod forking;
 mod http;
 mod kinds;
+#[path = "../support/listeners.rs"]
+mod listeners;
 mod manager;
 mod plan;
 mod proxy;

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
 
+use crate::listeners::RefusingAddress;
 use crate::manager::Kill;
 use crate::repeated::{answer_with, does, status, until};
 use crate::requests::{ANSWERS, ASKS, pair, pass, staying};
@@ -10,7 +11,6 @@ use crate::requests::{ANSWERS, ASKS, pair, pass, staying};
 #[test]
 fn few_clients_at_a_time_get_an_upstream_from_the_next_process() {
     let service = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = service.local_addr().unwrap();
     let mut manager = staying(&service, &["--requests=http", "--connect-timeout=infinity"]);
     let mut clients: Vec<TcpStream> = Vec::new();
     for _ in 0..40 {
@@ -25,7 +25,7 @@ fn few_clients_at_a_time_get_an_upstream_from_the_next_process() {
     for client in &mut clients {
         client.write_all(ASKS.as_bytes()).unwrap();
     }
-    drop(service);
+    let address = RefusingAddress::of(service);
     manager.start();
     until(&manager, "open", 5);
     for _ in 0..20 {

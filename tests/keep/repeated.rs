@@ -1,11 +1,12 @@
 //! Requests that are sent again to another upstream, while the proxy is killed.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
+use crate::listeners::RefusingAddress;
 use crate::manager::{Kill, Manager};
 use crate::plan::Random;
 use crate::requests::{ANSWERS, ASKS, accept, ctl, pair, pass, staying};
@@ -42,19 +43,18 @@ fn reset(stream: TcpStream) {
 }
 
 /// A client whose request was lost with its service, which is gone; the address of that.
-fn lost(manager: &Manager, service: TcpListener) -> (TcpStream, SocketAddr) {
+fn lost(manager: &Manager, service: TcpListener) -> (TcpStream, RefusingAddress) {
     let (client, upstream) = pair(manager, &service);
     pass((&client, &upstream), ASKS);
-    let address = service.local_addr().unwrap();
-    drop(service);
+    let address = RefusingAddress::of(service);
     reset(upstream);
     until(manager, "repeated", 1);
     (client, address)
 }
 
 /// The service is there again, and answers.
-fn answer(client: &TcpStream, address: SocketAddr) {
-    let service = TcpListener::bind(address).unwrap();
+fn answer(client: &TcpStream, address: RefusingAddress) {
+    let service = address.listen(128);
     let mut upstream = accept(&service);
     let mut bytes = vec![0; ASKS.len()];
     upstream.read_exact(&mut bytes).unwrap();
@@ -66,8 +66,8 @@ fn answer(client: &TcpStream, address: SocketAddr) {
 }
 
 /// The service is there again, and answers each of these clients once.
-pub fn answer_with(address: SocketAddr, clients: &[TcpStream]) {
-    let service = TcpListener::bind(address).unwrap();
+pub fn answer_with(address: RefusingAddress, clients: &[TcpStream]) {
+    let service = address.listen(128);
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let mut upstreams = Vec::new();
@@ -132,12 +132,11 @@ fn a_part_of_the_next_request_that_waits_too_is_told_apart_by_the_next_process()
     let (part, rest) = ASKS.split_at(7);
     client.write_all([ASKS, part].concat().as_bytes()).unwrap();
     upstream.read_exact(&mut vec![0; ASKS.len()]).unwrap();
-    let address = service.local_addr().unwrap();
-    drop(service);
+    let address = RefusingAddress::of(service);
     reset(upstream);
     until(&manager, "repeated", 1);
     kill(&mut manager, Kill::Process);
-    let mut upstream = accept(&TcpListener::bind(address).unwrap());
+    let mut upstream = accept(&address.listen(128));
     for next in [rest, ""] {
         let mut bytes = vec![0; ASKS.len()];
         upstream.read_exact(&mut bytes).unwrap();

@@ -1,5 +1,5 @@
 //! Runs the real programs as systemd would: with inherited sockets and a notification socket.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,6 +14,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use socket2::SockRef;
 use tempfile::TempDir;
+
+mod listeners;
+
+pub use listeners::*;
 
 /// Nothing here takes so long, unless it is broken.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -345,24 +349,6 @@ pub fn reset(stream: TcpStream) {
     SockRef::from(&stream)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
-}
-
-/// Closes a listener, and waits until nobody can connect: a process that another test has just forked has a copy until it
-/// becomes another program.
-pub fn close_listener(listener: TcpListener) {
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    eventually("all copies of the listener are closed", || {
-        TcpStream::connect(address).is_err()
-    });
-}
-
-/// An address that nobody uses, as far as one can know.
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    close_listener(listener);
-    address
 }
 
 /// Waits until something holds that has no event of its own.

@@ -144,14 +144,15 @@ fn a_request_that_is_about_to_be_repeated_is_passed_on() {
     let mut requests = BufReader::new(upstream.try_clone().unwrap());
     assert_eq!(kind.receive(&mut requests).unwrap(), "lost");
     let address = setup.upstream.local_addr().unwrap();
-    setup.upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refusing = RefusingAddress::of(std::mem::replace(&mut setup.upstream, elsewhere));
     drop(requests);
     reset(upstream);
     eventually("it is to be repeated", || setup.count("repeated") == 1);
     let unit = setup.unit_without_target(&[setup.address.to_string()]);
     let _new = unit.arg(kind.option()).arg(address.to_string()).ready();
     ends_well(old);
-    setup.upstream = TcpListener::bind(address).unwrap();
+    setup.upstream = refusing.listen(128);
     kind.answer_all(&setup.upstream);
     kind.is_answered(&client, "lost");
     kind.exchange(&client, "next");
@@ -174,7 +175,8 @@ fn few_clients_at_a_time_get_an_upstream_from_the_successor() {
     }
     eventually("all are detached", || setup.count("detached") == 40);
     let address = setup.upstream.local_addr().unwrap();
-    setup.upstream = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refusing = RefusingAddress::of(std::mem::replace(&mut setup.upstream, elsewhere));
     clients.iter().for_each(|client| kind.ask(client, "next"));
     let unit = setup.unit_without_target(&[setup.address.to_string()]);
     let new = unit.arg(kind.option()).arg(patient);
@@ -184,7 +186,7 @@ fn few_clients_at_a_time_get_an_upstream_from_the_successor() {
     for _ in 0..20 {
         assert_eq!((setup.count("open"), setup.count("detached")), (5, 35));
     }
-    setup.upstream = TcpListener::bind(address).unwrap();
+    setup.upstream = refusing.listen(128);
     kind.answer_all(&setup.upstream);
     for client in &clients {
         kind.is_answered(client, "next");

@@ -1,7 +1,7 @@
 //! Clients and upstreams that speak a little HTTP, and lines.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::setup::Setup;
@@ -87,14 +87,13 @@ pub fn until_detached(setup: &Setup, count: u64) {
     eventually("clients are detached", || detached(setup) == count);
 }
 
-/// The service is not there any more: its address refuses. Returns the address.
-pub fn refuse(setup: &mut Setup) -> SocketAddr {
-    let address = setup.upstream.local_addr().unwrap();
-    setup.upstream = TcpListener::bind("127.0.0.1:0").unwrap();
-    address
+/// The service is not there any more.
+pub fn refuse(setup: &mut Setup) -> RefusingAddress {
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    RefusingAddress::of(std::mem::replace(&mut setup.upstream, elsewhere))
 }
 
 /// The service is there again.
-pub fn serve(setup: &mut Setup, address: SocketAddr) {
-    setup.upstream = TcpListener::bind(address).unwrap();
+pub fn serve(setup: &mut Setup, address: RefusingAddress) {
+    setup.upstream = address.listen(128);
 }

@@ -1,6 +1,6 @@
 //! Many clients that get an upstream at once.
 
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv6Addr, SocketAddr, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
@@ -15,15 +15,6 @@ const CLIENTS: usize = 100;
 
 /// The most of them that wait for an upstream at once.
 const PLACES: u64 = 5;
-
-/// A service with few places in its backlog.
-fn small_service(address: SocketAddr) -> TcpListener {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    socket.bind(&address.into()).unwrap();
-    socket.listen(5).unwrap();
-    socket.into()
-}
 
 /// Clients ask while the gate is closed, and the service is there only after it has been opened.
 fn ask_a_service_that_comes_late(mut setup: Setup) {
@@ -45,7 +36,8 @@ fn ask_a_service_that_comes_late(mut setup: Setup) {
     for _ in 0..20 {
         assert_eq!(open(&setup), PLACES);
     }
-    let service = small_service(address);
+    // Fewer places than clients.
+    let service = address.listen(5);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let mut upstreams = Vec::new();
