@@ -80,7 +80,7 @@ pub(crate) fn tcp_info(socket: impl AsFd) -> io::Result<TcpInfo> {
     })
 }
 
-pub(crate) fn raw_tcp_info(socket: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
+fn raw_tcp_info(socket: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
     // SAFETY: `tcp_info` has integers only.
     unsafe { socket_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO) }
 }
@@ -213,13 +213,8 @@ pub(crate) fn timespec(time: Duration) -> Timespec {
 
 /// Whether bytes were not received. Those from urgent data on are not readable (`tcp_inq`, include/net/tcp.h).
 pub(crate) fn has_unread(socket: BorrowedFd<'_>) -> bool {
-    has_readable(socket)
+    rustix::io::ioctl_fionread(socket).is_ok_and(|unread| unread > 0)
         || poll_now(socket, PollFlags::PRI).is_ok_and(|flags| flags.contains(PollFlags::PRI))
-}
-
-/// Whether the next receive gets bytes.
-pub(crate) fn has_readable(socket: BorrowedFd<'_>) -> bool {
-    rustix::io::ioctl_fionread(socket).is_ok_and(|bytes| bytes > 0)
 }
 
 /// Makes each `MSG_PEEK` continue behind the one before, from the start; if not `on`, show the same again:

@@ -29,9 +29,9 @@ enum Extent {
     /// No request is under way, or its beginning is not known.
     #[default]
     None,
-    /// All of a short one, of this length.
+    /// The first bytes of a short one, as many as this: all of them until [`RequestCopy::reduce_to`].
     Short(u16),
-    /// A longer one, or what has come of one.
+    /// A longer one, or one of which the rest is still to come.
     Long(Box<LongRequest>),
 }
 
@@ -45,7 +45,7 @@ impl RequestCopy {
         short: [0; SHORT],
     };
 
-    /// A request of this length has begun: of more bytes than its copy may have, or of these, which are all of it.
+    /// A request of this length has begun. `bytes` are all of it, or none if it cannot be sent again.
     pub(super) fn begin(&mut self, length: u64, bytes: &[u8]) {
         self.extent = match self.short.get_mut(..bytes.len()) {
             Some(copy) if bytes.len() as u64 == length => {
@@ -66,7 +66,8 @@ impl RequestCopy {
         self.extent = Extent::None;
     }
 
-    /// The bytes that the first look has let pass, if it is known where they began.
+    /// The number of bytes that the first look has let pass, if it is known where they began. To be asked before
+    /// [`Self::reduce_to`].
     pub(super) fn length(&self) -> Option<u64> {
         match &self.extent {
             Extent::None => None,
@@ -107,7 +108,7 @@ impl RequestCopy {
     }
 }
 
-/// A request that is longer, or of which more is to be received.
+/// A request that is longer than [`SHORT`], or of which the rest is still to come.
 #[derive(Debug)]
 struct LongRequest {
     length: u64,

@@ -83,7 +83,7 @@ pub(super) struct RequestTracking {
     /// Whether a part of a head or a line waits for its rest, each way.
     rests: [RestWait; 2],
     /// Of the request under way, until its reply begins. Its beginning is not known if an earlier process has looked, or
-    /// if there was another look.
+    /// if a later look has let more of it pass.
     copy: RequestCopy,
 }
 

@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::net::sockopt;
 use socket2::{SockAddr, Socket};
 
 use super::loops::{LoopDetection, OwnAddress};
@@ -45,26 +44,6 @@ impl ConnectedUpstream {
             _own_address: upstream.own_address,
             socket: upstream.socket,
             target,
-        }
-    }
-}
-
-/// When an upstream gets its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstBytes {
-    /// As soon as it is connected: they are here.
-    Ready,
-    /// Some time, or none.
-    Later,
-}
-
-impl FirstBytes {
-    /// Prepares a TCP socket that is to be connected. If they are here, the last packet of the handshake waits for them,
-    /// for at most 200 ms (`TCP_DELACK_MAX`, include/net/tcp.h): that is a packet less, and the service has them when it
-    /// accepts. If it fails, the packet is sent at once.
-    pub(super) fn announce(self, socket: &Socket) {
-        if self == Self::Ready {
-            let _ = sockopt::set_tcp_quickack(socket, false);
         }
     }
 }
@@ -163,13 +142,7 @@ impl Drop for PendingSocket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::upstream::Connector;
-    use crate::service::kernel::raw_tcp_info;
-    use rustix::net::{SendFlags, send};
     use socket2::{Domain, Type};
-    use std::io::Read;
-    use std::net::TcpListener;
-    use std::os::fd::AsFd;
 
     #[test]
     fn a_socket_that_is_connected_to_itself_is_a_service_that_is_not_there() {
@@ -183,28 +156,5 @@ mod tests {
         let attempt = ConnectAttempt::new(socket, &itself, &mut Spare::default(), &Arc::default());
         let error = attempt.map(drop).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-    }
-
-    /// The segments in which a service has got the handshake and its first bytes.
-    fn segments(first: FirstBytes) -> u32 {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let target = Arc::new(listener.local_addr().unwrap().to_string().parse().unwrap());
-        let begun = Connector::default().begin(&target, &mut Spare::default(), first);
-        let (ConnectAttempt::Complete(upstream) | ConnectAttempt::Pending(upstream)) =
-            begun.unwrap().unwrap();
-        let upstream = ConnectedUpstream::new(upstream, target);
-        send(&upstream.socket, b"first", SendFlags::empty()).unwrap();
-        let (mut service, _) = listener.accept().unwrap();
-        let mut received = [0; 5];
-        service.read_exact(&mut received).unwrap();
-        assert_eq!(&received, b"first");
-        raw_tcp_info(service.as_fd()).unwrap().tcpi_segs_in
-    }
-
-    #[test]
-    fn first_bytes_that_are_here_go_with_the_last_packet_of_the_handshake() {
-        assert_eq!(segments(FirstBytes::Later), 3);
-        // Unless this thread has to wait for a processor in between.
-        assert!((0..50).any(|_| segments(FirstBytes::Ready) == 2));
     }
 }

@@ -10,7 +10,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::lookup_host;
 use tokio::time::{Instant, sleep_until};
 
-use super::connect_attempt::{ConnectAttempt, ConnectedUpstream, FirstBytes, Upstream};
+use super::connect_attempt::{ConnectAttempt, ConnectedUpstream, Upstream};
 use super::loops::LoopDetection;
 use super::spare::{Spare, domain};
 use crate::service::address::Address;
@@ -207,7 +207,7 @@ impl Connector {
         deadline: Instant,
         spare: &mut Spare,
     ) -> io::Result<Upstream> {
-        match self.begin(target, spare, FirstBytes::Later) {
+        match self.begin(target, spare) {
             Some(attempt) => by(deadline.min(Instant::now() + ATTEMPT), attempt?.complete()).await,
             None => self.connect_to_name(target, deadline, spare).await,
         }
@@ -215,14 +215,9 @@ impl Connector {
 
     /// Begins to connect; `None` if a name has to be looked up first. If that fails, the socket stays in `spare`
     /// for the next attempt.
-    pub fn begin(
-        &self,
-        target: &Address,
-        spare: &mut Spare,
-        first: FirstBytes,
-    ) -> Option<io::Result<ConnectAttempt>> {
+    pub fn begin(&self, target: &Address, spare: &mut Spare) -> Option<io::Result<ConnectAttempt>> {
         let address = match target {
-            Address::Tcp { .. } => return Some(self.begin_tcp(target.literal()?, spare, first)),
+            Address::Tcp { .. } => return Some(self.begin_tcp(target.literal()?, spare)),
             Address::Unix(path) => SockAddr::unix(path),
             Address::Abstract(name) => SockAddr::unix(format!("\0{name}")),
             Address::Vsock { cid, port } => Ok(SockAddr::vsock(*cid, *port)),
@@ -243,14 +238,8 @@ impl Connector {
         ConnectAttempt::new(socket, &address, &mut Spare::default(), &self.loops)
     }
 
-    fn begin_tcp(
-        &self,
-        address: SocketAddr,
-        spare: &mut Spare,
-        first: FirstBytes,
-    ) -> io::Result<ConnectAttempt> {
+    fn begin_tcp(&self, address: SocketAddr, spare: &mut Spare) -> io::Result<ConnectAttempt> {
         let socket = spare.take(Domain::for_address(address))?;
-        first.announce(&socket);
         if is_this_machine(address.ip()) {
             // It needs no keepalive either: the kernel of a local peer always ends its sockets.
             congestion::never(&socket);
@@ -282,7 +271,7 @@ impl Connector {
         let until = deadline.min(now + ATTEMPT);
         let race = Race::new(addresses, now, Some(until));
         let connected = connecting::connect(race, |address| {
-            let attempt = self.begin_tcp(address, spare, FirstBytes::Later);
+            let attempt = self.begin_tcp(address, spare);
             async move { attempt?.complete().await }
         });
         by(until, connected).await

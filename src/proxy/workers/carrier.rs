@@ -15,11 +15,9 @@ use super::pool::WorkerPool;
 use super::token::UPSTREAM;
 use crate::proxy::admission::{AdmittedClient, RestOfRequest, Side};
 use crate::proxy::relay::{Ending, NextTurn};
-use crate::proxy::route::Route;
-use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream, FirstBytes};
+use crate::proxy::upstream::{ConnectAttempt, ConnectedUpstream};
 use crate::service::address::Address;
 use crate::service::clock::Uptime;
-use crate::service::kernel::has_readable;
 use crate::service::poller::Flags;
 
 /// A connection that has carried something in this time is active.
@@ -101,9 +99,7 @@ impl Carrier {
         queue: Option<Arc<WorkerHandle>>,
     ) -> Option<CarriedConnection> {
         let route = &self.pool.route;
-        let first = first_bytes(&client, route);
-        let begun = route.connector.begin(&target, &mut client.spare, first);
-        Some(match begun {
+        Some(match route.connector.begin(&target, &mut client.spare) {
             Some(Ok(ConnectAttempt::Complete(upstream))) => {
                 route.reached(&target, self.now);
                 let connected = ConnectedUpstream::new(upstream, target);
@@ -327,16 +323,5 @@ impl Carrier {
             connection.is_queued = false;
             handle.inbox.post(Message::Carry(connection));
         }
-    }
-}
-
-/// When the upstream of this client gets its first bytes.
-fn first_bytes(client: &AdmittedClient, route: &Route) -> FirstBytes {
-    let is_ready = route.settings.proxy_protocol.is_some()
-        || !client.request.bytes().is_empty()
-        || has_readable(client.socket());
-    match is_ready {
-        true => FirstBytes::Ready,
-        false => FirstBytes::Later,
     }
 }
