@@ -35,7 +35,7 @@ impl RefusingAddress {
         Self(socket)
     }
 
-    /// The service is there again, with so many places in its backlog.
+    /// The service is there again, with this number of places in its backlog.
     pub fn listen(self, places: i32) -> TcpListener {
         self.0.listen(places).unwrap();
         self.0.into()

@@ -147,7 +147,7 @@ impl LongRequest {
     }
 }
 
-/// Bytes that count among those of all copies.
+/// Bytes that count among those of all long copies.
 #[derive(Debug, Default)]
 struct CopiedBytes(Vec<u8>);
 
