@@ -41,6 +41,9 @@ pub struct Options {
     /// Use this congestion control for all connections, instead of the machine's default; repeatable
     #[arg(long, value_name = "NAME")]
     pub congestion: Vec<Congestion>,
+    /// Of several networks and congestion controls, measure this column in each, and others in the first; repeatable
+    #[arg(long, value_name = "COLUMN", value_parser = column_keys())]
+    pub in_each: Vec<String>,
     /// Measure another build of disnix-tcp-proxy as one of the peers
     #[arg(long, value_name = "PROGRAM")]
     pub compare_with: Option<PathBuf>,
@@ -106,14 +109,19 @@ impl Options {
 
     fn plan(&self, protocol: Protocol) -> Plan {
         let only = |column: &Column| {
-            let chosen = self.only.is_empty() || self.only.iter().any(|it| it == column.key);
             let tool = column.tool().map(|tool| tool.program.name());
             let is_left_away = self.without.iter().any(|it| Some(it.as_str()) == tool);
-            chosen && !is_left_away && column.protocol == protocol
+            is_chosen(&self.only, column) && !is_left_away && column.protocol == protocol
         };
         let settings = self.settings();
         let columns = all::ALL.iter().filter(|column| only(column));
-        let columns: Vec<_> = columns.flat_map(|it| it.in_each(&settings)).collect();
+        let in_each = |it: &Column| it.depends_on_setting() && is_chosen(&self.in_each, it);
+        let columns: Vec<_> = columns
+            .flat_map(|it| match in_each(it) {
+                true => it.in_each(&settings),
+                false => it.in_each(&settings[..1]),
+            })
+            .collect();
         let with = |candidate: &Candidate| {
             let is_there = *candidate != Candidate::Other || candidates::other().is_some();
             let is_wanted = !self.without.iter().any(|it| it == candidate.family());
@@ -167,6 +175,11 @@ impl Plan {
             ..self
         }
     }
+}
+
+/// Whether these keys name it. If there are none, they mean all.
+fn is_chosen(keys: &[String], column: &Column) -> bool {
+    keys.is_empty() || keys.iter().any(|key| key == column.key)
 }
 
 fn column_keys() -> Vec<&'static str> {

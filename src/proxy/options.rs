@@ -90,7 +90,7 @@ pub struct ProxyOptions {
     pub connections_max_per_source: Option<usize>,
 
     /// The most threads that carry connections; as many as processors if it is not given, and a further
-    /// one then only while half a processor is idle.
+    /// one then gets new connections and bulk only while half a processor is idle.
     ///
     /// They are started as they are needed.
     #[arg(long, value_name = "N", env = "DISNIX_TCP_PROXY_THREADS",

@@ -100,13 +100,14 @@ impl Metric {
 }
 
 impl Column {
-    /// The same in each setting. Memory does not depend on it.
+    /// Whether networks and congestion controls make a difference: not to memory.
+    pub fn depends_on_setting(&self) -> bool {
+        self.load != Load::Idle
+    }
+
+    /// The same in each of these settings.
     pub fn in_each(&self, settings: &[Setting]) -> Vec<Self> {
-        let count = match self.load {
-            Load::Idle => 1,
-            _ => settings.len(),
-        };
-        let settings = settings.iter().take(count);
+        let settings = settings.iter();
         settings.map(|&setting| Self { setting, ..*self }).collect()
     }
 

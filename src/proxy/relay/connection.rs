@@ -260,6 +260,11 @@ impl Relay {
         })
     }
 
+    /// Whether it carries bulk, one way or the other.
+    pub fn is_bulk(&self) -> bool {
+        self.up.is_bulk() || self.down.is_bulk()
+    }
+
     /// Whether the client could do without its upstream now: no request is under way, and no byte.
     pub fn is_between_requests(&self) -> bool {
         self.requests.as_deref().is_some_and(|requests| {

@@ -287,6 +287,11 @@ impl Direction {
         }
     }
 
+    /// See [`Switch::is_bulk`].
+    pub(super) fn is_bulk(&self) -> bool {
+        self.switch.is_bulk()
+    }
+
     /// Whether it has no byte in hand, and has not ended.
     pub(super) fn is_empty(&self) -> bool {
         self.end.is_none() && matches!(self.switch.next(), Next::Receive | Next::Fill)

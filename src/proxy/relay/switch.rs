@@ -83,6 +83,11 @@ impl Switch {
         self.is_always_bulk && self.can_splice
     }
 
+    /// Whether it splices because the messages are large.
+    pub(super) fn is_bulk(&self) -> bool {
+        self.is_bulk && !self.is_always_bulk
+    }
+
     /// What to attempt now.
     pub(super) fn next(&self) -> Next {
         match self.in_hand {

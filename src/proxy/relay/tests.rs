@@ -168,6 +168,21 @@ proptest! {
     }
 }
 
+#[test]
+fn a_full_buffer_is_bulk_until_a_small_message_comes_alone() {
+    let mut world = World::new(true);
+    for (bytes, is_bulk) in [(1, false), (BUFFER, true), (1, false)] {
+        world.happens(Event::Says(bytes));
+        while world.read < world.said {
+            world.turn();
+            world.reads(BUFFER);
+        }
+        assert_eq!(world.relay.is_bulk(), is_bulk, "after {bytes}");
+        // Waits for the source.
+        world.turn();
+    }
+}
+
 /// The kernel reports a reset once, and has reported it to the process before.
 #[test]
 fn what_came_before_a_reset_is_delivered_by_the_next_process_and_then_it_is_a_reset() {

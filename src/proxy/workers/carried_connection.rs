@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -19,6 +20,9 @@ use crate::service::kernel::has_unread;
 use crate::service::listener::Peer;
 use crate::service::socket::local_address;
 use crate::service::stream::{Family, take_error};
+
+/// From this age on a connection is not taken for one of a single request.
+const CONVERSATION: Duration = Duration::from_millis(100);
 
 /// A client whose upstream is connected or is about to be, or that stays without one.
 #[derive(Debug)]
@@ -220,6 +224,11 @@ impl CarriedConnection {
             true => self.admitted.rest == RestOfRequest::Awaited,
             false => self.relay.waits_for_rest(),
         }
+    }
+
+    /// Whether it is one that stays open for one small message after the other.
+    pub(super) fn is_conversation(&self, now: Uptime) -> bool {
+        self.connection().age(now) >= CONVERSATION && !self.relay.is_bulk()
     }
 
     /// Whether the upstream has yet to answer.

@@ -106,9 +106,16 @@ impl CarriedConnections {
         self.connections.len()
     }
 
-    /// The keys of every second connection that has carried something since then.
-    pub(super) fn half_of_active(&self, since: Uptime) -> Vec<usize> {
-        self.keys(|carried| !carried.is_connecting() && carried.connection().active() >= since)
+    /// The keys of every second connection that has carried something since then, of those that may leave.
+    pub(super) fn half_of_active(
+        &self,
+        since: Uptime,
+        may_leave: impl Fn(&CarriedConnection) -> bool,
+    ) -> Vec<usize> {
+        let is_active = |carried: &CarriedConnection| {
+            !carried.is_connecting() && carried.connection().active() >= since
+        };
+        self.keys(|carried| is_active(carried) && may_leave(carried))
             .step_by(2)
             .collect()
     }

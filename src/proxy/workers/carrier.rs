@@ -312,13 +312,20 @@ impl Carrier {
         self.attach_next();
     }
 
-    /// Gives half of the active connections to another thread, if one has time.
+    /// Gives half of the active connections to another thread, if one has time: only the conversations among them, if no
+    /// processor is idle.
     pub(super) fn give_away(&mut self) {
+        let lately = Uptime::from_micros(self.now.as_micros().saturating_sub(LATELY_USEC));
+        let (any, now) = (self.pool.has_idle_processor(), self.now);
+        let may_leave = |carried: &CarriedConnection| any || carried.is_conversation(now);
+        let keys = self.connections.half_of_active(lately, may_leave);
+        if keys.is_empty() {
+            return;
+        }
         let Some(handle) = self.pool.another(&self.handle) else {
             return;
         };
-        let lately = Uptime::from_micros(self.now.as_micros().saturating_sub(LATELY_USEC));
-        for key in self.connections.half_of_active(lately) {
+        for key in keys {
             let mut connection = self.connections.take(key);
             connection.is_queued = false;
             handle.inbox.post(Message::Carry(connection));

@@ -25,15 +25,15 @@ use crate::service::mutex;
 use crate::service::plural::count;
 use crate::service::processors::Processors;
 
-/// Another thread is started only if this part of a processor was idle lately, in thousandths. Where less
-/// is, the clients or the upstream would have to wait for the new thread.
+/// If this part of a processor was idle lately, in thousandths, another thread takes no time from the clients and the
+/// upstream.
 const IDLE: u32 = 500;
 
 /// How many threads there may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Threads {
     pub most: usize,
-    /// Whether another one is started only if a processor is idle.
+    /// Whether another one gets new connections, and bulk, only if a processor is idle.
     pub if_idle: bool,
 }
 
@@ -85,14 +85,13 @@ pub(super) struct Members {
 }
 
 impl Members {
-    /// Whether another thread may be started now.
-    fn may_grow(&mut self) -> bool {
-        self.handles.len() < self.allowed.most
-            && (!self.allowed.if_idle
-                || self
-                    .processors
-                    .idle(Uptime::now())
-                    .is_some_and(|idle| idle >= IDLE))
+    /// Whether a processor is idle, or need not be.
+    fn have_processor(&mut self) -> bool {
+        if !self.allowed.if_idle {
+            return true;
+        }
+        let idle = self.processors.idle(Uptime::now());
+        idle.is_some_and(|idle| idle >= IDLE)
     }
 }
 
@@ -213,12 +212,16 @@ impl WorkerPool {
         threads.into_iter().flat_map(JoinHandle::join).collect()
     }
 
-    /// The thread that is to carry a new connection: `own`, unless that has no time.
+    /// The thread that is to carry a new connection: `own`, unless that has no time and a processor is idle.
     pub(super) fn choose(self: &Arc<Self>, own: &Arc<WorkerHandle>) -> Arc<WorkerHandle> {
-        match own.load.is_full() {
-            true => self.another(own).unwrap_or_else(|| Arc::clone(own)),
-            false => Arc::clone(own),
-        }
+        let is_passed = own.load.is_full() && self.has_idle_processor();
+        let other = is_passed.then(|| self.another(own)).flatten();
+        other.unwrap_or_else(|| Arc::clone(own))
+    }
+
+    /// Whether another thread may carry anything: if not, only [conversations](CarriedConnection::is_conversation).
+    pub(super) fn has_idle_processor(&self) -> bool {
+        self.members().have_processor()
     }
 
     /// A thread that has time while `own` has none; it is started if there may be another one.
@@ -227,7 +230,8 @@ impl WorkerPool {
         let handles = &members.handles;
         let parts: Vec<u32> = handles.iter().map(|handle| handle.load.part()).collect();
         let own_index = handles.iter().position(|handle| Arc::ptr_eq(handle, own))?;
-        match balance::relief(&parts, own_index, members.may_grow())? {
+        let may_grow = handles.len() < members.allowed.most;
+        match balance::relief(&parts, own_index, may_grow)? {
             Relief::Thread(index) => members.handles.get(index).cloned(),
             Relief::New => match self.grow(&mut members) {
                 Ok(handle) => Some(handle),

@@ -185,22 +185,62 @@ fn admitted(route: &Route) -> (AdmittedClient, (TcpStream, TcpStream)) {
     (client, (theirs, service))
 }
 
+/// Another thread of these workers that carries this number of connections, and their peers.
+fn carrying(
+    workers: &Arc<WorkerPool>,
+    count: usize,
+) -> (Arc<WorkerHandle>, Worker, Vec<(TcpStream, TcpStream)>) {
+    let handle = WorkerHandle::new().unwrap();
+    workers.members().handles.push(Arc::clone(&handle));
+    let mut worker = Worker::new(Arc::clone(workers), Arc::clone(&handle));
+    let route = &workers.route;
+    let pairs = (0..count).map(|_| {
+        let (client, pair) = admitted(route);
+        let carried = CarriedConnection::relaying(client, route);
+        worker.carrier.carry(Box::new(carried)).unwrap();
+        pair
+    });
+    let pairs = pairs.collect();
+    (handle, worker, pairs)
+}
+
+#[tokio::test]
+async fn if_no_processor_is_idle_a_full_thread_gives_away_conversations_only() {
+    let (workers, _, _service) = workers(IF_IDLE);
+    workers.members().processors.pretend(0);
+    let (handle, mut worker, pairs) = carrying(&workers, 6);
+    handle.load.pretend(1000);
+    worker.carrier.give_away();
+    assert_eq!(
+        worker.carrier.connections.len(),
+        6,
+        "they may carry a single request each"
+    );
+    // A second later all are active.
+    let later = worker.carrier.now.as_micros() + 1_000_000;
+    worker.carrier.now = Uptime::from_micros(later);
+    let connections = &worker.carrier.connections;
+    for key in connections.half_of_active(Uptime::from_micros(0), |_| true) {
+        connections
+            .get(key)
+            .connection()
+            .count(1, 1, worker.carrier.now);
+    }
+    worker.carrier.give_away();
+    assert_eq!(
+        worker.carrier.connections.len(),
+        4,
+        "half of the three that are active"
+    );
+    drop(pairs);
+    drop(worker);
+    workers.stop();
+}
+
 #[tokio::test]
 async fn a_full_thread_gives_half_of_its_active_connections_away_and_they_continue() {
     let (workers, _, _service) = workers(given(2));
-    let handle = WorkerHandle::new().unwrap();
-    workers.members().handles.push(Arc::clone(&handle));
-    let mut worker = Worker::new(Arc::clone(&workers), Arc::clone(&handle));
-    let mut pairs = Vec::new();
-    for _ in 0..6 {
-        let route = &workers.route;
-        let (client, pair) = admitted(route);
-        worker
-            .carrier
-            .carry(Box::new(CarriedConnection::relaying(client, route)))
-            .unwrap();
-        pairs.push(pair);
-    }
+    let (handle, mut worker, mut pairs) = carrying(&workers, 6);
     handle.load.pretend(1000);
     worker.carrier.give_away();
     assert_eq!(worker.carrier.connections.len(), 3);
