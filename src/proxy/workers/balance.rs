@@ -8,6 +8,10 @@
 /// comes while the thread is at work waits.
 pub(super) const FULL: u32 = 550;
 
+/// Where no processor is idle, a thread is overloaded from this part of a processor on, in thousandths: it is what its
+/// clients wait for, and not the clients or the upstream themselves.
+const OVERLOADED: u32 = 800;
+
 /// A thread may get connections of another one if it used that much less, in thousandths.
 const MARGIN: u32 = 300;
 
@@ -17,6 +21,23 @@ pub(super) enum Relief {
     Thread(usize),
     /// A thread that has to be started.
     New,
+}
+
+/// The connections that a full thread may give away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Burden {
+    Any,
+    /// Those that stay open for one small message after the other: of others two threads carry no more than one where no
+    /// processor is idle.
+    Conversations,
+}
+
+/// What a thread that has used `part` of a processor lately, in thousandths, may give away, if anything.
+pub(super) fn burden(part: u32, is_processor_idle: bool) -> Option<Burden> {
+    match is_processor_idle {
+        true => (part >= FULL).then_some(Burden::Any),
+        false => (part >= OVERLOADED).then_some(Burden::Conversations),
+    }
 }
 
 /// Which thread relieves the one of the number `own`; `None` if that is not full, or if no other has time.
@@ -49,6 +70,14 @@ mod tests {
         assert_eq!(relief(&[1000, 900], 0, true), Some(Relief::New));
         assert_eq!(relief(&[1000, 900], 0, false), None);
         assert_eq!(relief(&[1000], 0, true), Some(Relief::New));
+    }
+
+    #[test]
+    fn where_no_processor_is_idle_an_overloaded_thread_gives_away_conversations() {
+        assert_eq!(burden(FULL - 1, true), None);
+        assert_eq!(burden(FULL, true), Some(Burden::Any));
+        assert_eq!(burden(OVERLOADED - 1, false), None);
+        assert_eq!(burden(OVERLOADED, false), Some(Burden::Conversations));
     }
 
     proptest! {

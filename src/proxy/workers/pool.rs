@@ -219,7 +219,7 @@ impl WorkerPool {
         other.unwrap_or_else(|| Arc::clone(own))
     }
 
-    /// Whether another thread may carry anything: if not, only [conversations](CarriedConnection::is_conversation).
+    /// Whether another thread may take a processor.
     pub(super) fn has_idle_processor(&self) -> bool {
         self.members().have_processor()
     }
