@@ -43,7 +43,10 @@ const AT_A_RATE: &[Metric] = &[
 
 const ONE: &[Metric] = &[Metric::less("p50 µs", 1, Some(1.0))];
 
-const MEMORY: &[Metric] = &[Metric::less("KiB each", 2, Some(1.3))];
+const MEMORY: &[Metric] = &[
+    Metric::less("KiB each", 2, Some(1.3)),
+    Metric::less("MiB without one", 2, None).own(Candidate::Ours, Candidate::SocketProxyd, 1.0),
+];
 
 const HTTP_MEMORY: &[Metric] =
     &[Metric::less("KiB each", 2, None).own(Candidate::Detaching, Candidate::Ours, 1.0)];

@@ -220,7 +220,9 @@ impl Column {
     /// The figures of connections that were held; `uncharged` bytes belong to each beside.
     pub fn of_held(&self, held: &Held, count: usize, uncharged: u64) -> Vec<Option<f64>> {
         let each = held.with.saturating_sub(held.before) as f64 / count as f64;
-        vec![Some((each + uncharged as f64) / 1024.0)]
+        let each = (each + uncharged as f64) / 1024.0;
+        let without = held.before as f64 / 1024.0 / 1024.0;
+        [each, without].map(Some)[..self.metrics.len()].to_vec()
     }
 }
 
