@@ -99,7 +99,7 @@ let
         '' 100;
 
         threads = mkProgramOption types.ints.positive ''
-          The most threads that carry connections; with null as many as idle processors. They are started
+          The most threads that carry connections; with null the number of processors. They are started
           on demand.
         '' 1;
 

@@ -261,8 +261,8 @@ impl Relay {
     }
 
     /// Whether it carries bulk, one way or the other.
-    pub fn is_bulk(&self) -> bool {
-        self.up.is_bulk() || self.down.is_bulk()
+    pub fn carries_bulk(&self) -> bool {
+        self.up.carries_bulk() || self.down.carries_bulk()
     }
 
     /// Whether the client could do without its upstream now: no request is under way, and no byte.

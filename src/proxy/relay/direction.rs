@@ -287,9 +287,9 @@ impl Direction {
         }
     }
 
-    /// See [`Switch::is_bulk`].
-    pub(super) fn is_bulk(&self) -> bool {
-        self.switch.is_bulk()
+    /// See [`Switch::carries_bulk`].
+    pub(super) fn carries_bulk(&self) -> bool {
+        self.switch.carries_bulk()
     }
 
     /// Whether it has no byte in hand, and has not ended.

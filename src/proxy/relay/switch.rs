@@ -51,6 +51,8 @@ pub(super) struct Switch {
     source_ended: bool,
     /// Bytes since the last wait for the source.
     carried: usize,
+    /// Whether there was bulk before that.
+    has_carried_bulk: bool,
     /// The most bytes that are spliced at once.
     reach: usize,
 }
@@ -65,6 +67,7 @@ impl Switch {
             can_splice: true,
             source_ended: false,
             carried: 0,
+            has_carried_bulk: false,
             reach: REACH,
         }
     }
@@ -83,9 +86,9 @@ impl Switch {
         self.is_always_bulk && self.can_splice
     }
 
-    /// Whether it splices because the messages are large.
-    pub(super) fn is_bulk(&self) -> bool {
-        self.is_bulk && !self.is_always_bulk
+    /// Whether much has come before the last wait for the source or since, spliced or not.
+    pub(super) fn carries_bulk(&self) -> bool {
+        self.has_carried_bulk || self.carried >= BULK
     }
 
     /// What to attempt now.
@@ -185,7 +188,8 @@ impl Switch {
     /// The source has nothing now.
     pub(super) fn waits_for_source(&mut self) {
         debug_assert_eq!(self.in_hand, BytesInHand::None);
-        self.is_bulk &= std::mem::take(&mut self.carried) >= BULK;
+        self.has_carried_bulk = std::mem::take(&mut self.carried) >= BULK;
+        self.is_bulk &= self.has_carried_bulk;
         self.is_bulk |= self.is_by_pipe();
     }
 

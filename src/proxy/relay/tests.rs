@@ -177,7 +177,7 @@ fn a_full_buffer_is_bulk_until_a_small_message_comes_alone() {
             world.turn();
             world.reads(BUFFER);
         }
-        assert_eq!(world.relay.is_bulk(), is_bulk, "after {bytes}");
+        assert_eq!(world.relay.carries_bulk(), is_bulk, "after {bytes}");
         // Waits for the source.
         world.turn();
     }

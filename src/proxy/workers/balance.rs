@@ -8,8 +8,8 @@
 /// comes while the thread is at work waits.
 pub(super) const FULL: u32 = 550;
 
-/// Where no processor is idle, a thread is overloaded from this part of a processor on, in thousandths: it is what its
-/// clients wait for, and not the clients or the upstream themselves.
+/// Where no processor is idle, a thread is overloaded from this part of one on, in thousandths. Below it, its clients wait
+/// for the upstream and for each other more than for this thread.
 const OVERLOADED: u32 = 800;
 
 /// A thread may get connections of another one if it used that much less, in thousandths.
@@ -27,16 +27,15 @@ pub(super) enum Relief {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Burden {
     Any,
-    /// Those that stay open for one small message after the other: of others two threads carry no more than one where no
-    /// processor is idle.
-    Conversations,
+    /// Of others two threads carry no more than one where no processor is idle.
+    Interactive,
 }
 
 /// What a thread that has used `part` of a processor lately, in thousandths, may give away, if anything.
 pub(super) fn burden(part: u32, is_processor_idle: bool) -> Option<Burden> {
     match is_processor_idle {
         true => (part >= FULL).then_some(Burden::Any),
-        false => (part >= OVERLOADED).then_some(Burden::Conversations),
+        false => (part >= OVERLOADED).then_some(Burden::Interactive),
     }
 }
 
@@ -73,11 +72,11 @@ mod tests {
     }
 
     #[test]
-    fn where_no_processor_is_idle_an_overloaded_thread_gives_away_conversations() {
+    fn where_no_processor_is_idle_an_overloaded_thread_gives_away_interactive_connections() {
         assert_eq!(burden(FULL - 1, true), None);
         assert_eq!(burden(FULL, true), Some(Burden::Any));
-        assert_eq!(burden(OVERLOADED - 1, false), None);
-        assert_eq!(burden(OVERLOADED, false), Some(Burden::Conversations));
+        assert_eq!(burden(799, false), None);
+        assert_eq!(burden(800, false), Some(Burden::Interactive));
     }
 
     proptest! {

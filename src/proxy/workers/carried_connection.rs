@@ -22,7 +22,7 @@ use crate::service::socket::local_address;
 use crate::service::stream::{Family, take_error};
 
 /// From this age on a connection is not taken for one of a single request.
-const CONVERSATION: Duration = Duration::from_millis(100);
+const INTERACTIVE_FROM: Duration = Duration::from_millis(100);
 
 /// A client whose upstream is connected or is about to be, or that stays without one.
 #[derive(Debug)]
@@ -227,8 +227,8 @@ impl CarriedConnection {
     }
 
     /// Whether it is one that stays open for one small message after the other.
-    pub(super) fn is_conversation(&self, now: Uptime) -> bool {
-        self.connection().age(now) >= CONVERSATION && !self.relay.is_bulk()
+    pub(super) fn is_interactive(&self, now: Uptime) -> bool {
+        self.connection().age(now) >= INTERACTIVE_FROM && !self.relay.carries_bulk()
     }
 
     /// Whether the upstream has yet to answer.

@@ -106,7 +106,8 @@ impl CarriedConnections {
         self.connections.len()
     }
 
-    /// The keys of every second connection that has carried something since then, of those that may leave.
+    /// The keys of every second connection that has carried something since then, of those that may leave. A single one
+    /// would be no better off elsewhere.
     pub(super) fn half_of_active(
         &self,
         since: Uptime,
@@ -116,6 +117,7 @@ impl CarriedConnections {
             !carried.is_connecting() && carried.connection().active() >= since
         };
         self.keys(|carried| is_active(carried) && may_leave(carried))
+            .skip(1)
             .step_by(2)
             .collect()
     }

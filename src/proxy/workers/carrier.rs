@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attach_queue::AttachQueue;
-use super::balance::{self, Burden};
+use super::balance::Burden;
 use super::broken_side::deliver_and_reset;
 use super::carried_connection::{CarriedConnection, park_new};
 use super::carried_connections::CarriedConnections;
@@ -315,14 +315,13 @@ impl Carrier {
 
     /// Gives half of the active connections that may leave to another thread, if one has time.
     pub(super) fn give_away(&mut self) {
-        let part = self.handle.load.part();
-        let Some(burden) = balance::burden(part, self.pool.has_idle_processor()) else {
+        let Some(burden) = self.pool.burden(&self.handle) else {
             return;
         };
         let lately = Uptime::from_micros(self.now.as_micros().saturating_sub(LATELY_USEC));
         let now = self.now;
         let may_leave =
-            |carried: &CarriedConnection| burden == Burden::Any || carried.is_conversation(now);
+            |carried: &CarriedConnection| burden == Burden::Any || carried.is_interactive(now);
         let keys = self.connections.half_of_active(lately, may_leave);
         if keys.is_empty() {
             return;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::balance::{self, Relief};
+use super::balance::{self, Burden, Relief};
 use super::carried_connection::CarriedConnection;
 use super::detaching_signal::DetachingSignal;
 use super::handle::{Message, WorkerHandle};
@@ -92,6 +92,14 @@ impl Members {
         }
         let idle = self.processors.idle(Uptime::now());
         idle.is_some_and(|idle| idle >= IDLE)
+    }
+
+    /// Which thread relieves this one.
+    fn relief(&self, own: &Arc<WorkerHandle>) -> Option<Relief> {
+        let handles = self.handles.iter();
+        let parts: Vec<u32> = handles.map(|handle| handle.load.part()).collect();
+        let own_index = self.handles.iter().position(|it| Arc::ptr_eq(it, own))?;
+        balance::relief(&parts, own_index, self.handles.len() < self.allowed.most)
     }
 }
 
@@ -219,19 +227,21 @@ impl WorkerPool {
         other.unwrap_or_else(|| Arc::clone(own))
     }
 
-    /// Whether another thread may take a processor.
-    pub(super) fn has_idle_processor(&self) -> bool {
+    fn has_idle_processor(&self) -> bool {
         self.members().have_processor()
+    }
+
+    /// What `own` may give away, if another thread has time or can be started.
+    pub(super) fn burden(&self, own: &Arc<WorkerHandle>) -> Option<Burden> {
+        let mut members = self.members();
+        let burden = balance::burden(own.load.part(), members.have_processor())?;
+        members.relief(own).map(|_| burden)
     }
 
     /// A thread that has time while `own` has none; it is started if there may be another one.
     pub(super) fn another(self: &Arc<Self>, own: &Arc<WorkerHandle>) -> Option<Arc<WorkerHandle>> {
         let mut members = self.members();
-        let handles = &members.handles;
-        let parts: Vec<u32> = handles.iter().map(|handle| handle.load.part()).collect();
-        let own_index = handles.iter().position(|handle| Arc::ptr_eq(handle, own))?;
-        let may_grow = handles.len() < members.allowed.most;
-        match balance::relief(&parts, own_index, may_grow)? {
+        match members.relief(own)? {
             Relief::Thread(index) => members.handles.get(index).cloned(),
             Relief::New => match self.grow(&mut members) {
                 Ok(handle) => Some(handle),

@@ -134,6 +134,20 @@ async fn a_full_thread_gives_new_clients_to_another_one_if_a_processor_is_idle()
 }
 
 #[tokio::test]
+async fn if_no_processor_is_idle_a_full_thread_keeps_new_clients_though_another_one_has_time() {
+    for (threads, is_kept) in [(IF_IDLE, true), (given(2), false)] {
+        let (workers, _, _service) = workers(threads);
+        workers.members().processors.pretend(0);
+        let other = WorkerHandle::new().unwrap();
+        workers.members().handles.push(other);
+        workers.first.load.pretend(1000);
+        let chosen = workers.choose(&workers.first);
+        assert_eq!(Arc::ptr_eq(&chosen, &workers.first), is_kept);
+        workers.stop();
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_is_to_be_ended_does_not_leave_for_the_successor() {
     let (workers, here, service) = recognising(Some(RequestKind::Lines), given(1));
     let (mut client, mut upstream) = client(&here, &service);
@@ -205,17 +219,14 @@ fn carrying(
 }
 
 #[tokio::test]
-async fn if_no_processor_is_idle_a_full_thread_gives_away_conversations_only() {
+async fn if_no_processor_is_idle_an_overloaded_thread_gives_away_interactive_connections_only() {
     let (workers, _, _service) = workers(IF_IDLE);
     workers.members().processors.pretend(0);
-    let (handle, mut worker, pairs) = carrying(&workers, 6);
+    let (handle, mut worker, pairs) = carrying(&workers, 8);
     handle.load.pretend(1000);
     worker.carrier.give_away();
-    assert_eq!(
-        worker.carrier.connections.len(),
-        6,
-        "they may carry a single request each"
-    );
+    let connections = &worker.carrier.connections;
+    assert_eq!(connections.len(), 8, "they may carry one request each");
     // A second later all are active.
     let later = worker.carrier.now.as_micros() + 1_000_000;
     worker.carrier.now = Uptime::from_micros(later);
@@ -226,12 +237,12 @@ async fn if_no_processor_is_idle_a_full_thread_gives_away_conversations_only() {
             .connection()
             .count(1, 1, worker.carrier.now);
     }
-    worker.carrier.give_away();
-    assert_eq!(
-        worker.carrier.connections.len(),
-        4,
-        "half of the three that are active"
-    );
+    for (part, there_are) in [(799, 8), (800, 6)] {
+        handle.load.pretend(part);
+        worker.carrier.give_away();
+        // Half of the four that are active.
+        assert_eq!(worker.carrier.connections.len(), there_are);
+    }
     drop(pairs);
     drop(worker);
     workers.stop();

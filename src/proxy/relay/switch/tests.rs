@@ -238,3 +238,21 @@ fn what_only_a_pipe_counts_is_copied_only_where_it_must() {
     switch.waits_for_source();
     assert_eq!(switch.next(), Next::Receive);
 }
+
+#[test]
+fn bulk_is_bulk_whether_it_is_spliced_or_not() {
+    let mut copies = Switch::new();
+    copies.received(BUFFER, true);
+    copies.gave(BUFFER);
+    copies.cannot_splice();
+    let mut by_pipe = Switch::by_pipe();
+    by_pipe.filled(BUFFER);
+    by_pipe.gave(BUFFER);
+    for mut switch in [copies, by_pipe] {
+        assert!(switch.carries_bulk());
+        switch.waits_for_source();
+        assert!(switch.carries_bulk());
+        switch.waits_for_source();
+        assert!(!switch.carries_bulk());
+    }
+}
