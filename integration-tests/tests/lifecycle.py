@@ -88,6 +88,8 @@ class Lifecycle(HostTest):
                 state = self.host.run(["sh", "-c", "echo /var/lib/private/disnix-tcp-proxy/*/target"])
                 self.host.write(state.strip(), "127.0.0.1:6002\n")
                 self.host.systemctl("reload", PROXY)
+                # Before systemd 253 it does not wait until the proxy has done it.
+                self.host.journal.wait(message_id=journal.TARGET_CHANGED, upstream="127.0.0.1:6002", unit=PROXY)
                 with self.host.client(5001), new.accept():
                     self.assertEqual(self.host.main_pid(PROXY), pid)
                     staying.send("still here\n")
