@@ -18,7 +18,7 @@ pub const TOP: f64 = 76.0;
 /// Of one bar with what is above it.
 const ROW: f64 = 17.0;
 /// Where in a panel the first bar begins.
-const BARS: (f64, f64) = (184.0, 30.0);
+const BARS: (f64, f64) = (184.0, 44.0);
 /// How long a bar of the best peer is.
 const ONE: f64 = 110.0;
 /// Longer bars are cut.
@@ -86,7 +86,7 @@ fn panel(shapes: &mut String, results: &Results, figure: &Figure, line: &Line) {
     let (left, top) = BARS;
     let _ = writeln!(
         shapes,
-        "<text class=\"name\" x=\"0\" y=\"16\">{} ({})</text>",
+        "<text class=\"name\" x=\"0\" y=\"16\">{}</text><text class=\"small\" x=\"0\" y=\"31\">{}</text>",
         figure.name,
         line.load()
     );
