@@ -222,13 +222,9 @@ impl WorkerPool {
 
     /// The thread that is to carry a new connection: `own`, unless that has no time and a processor is idle.
     pub(super) fn choose(self: &Arc<Self>, own: &Arc<WorkerHandle>) -> Arc<WorkerHandle> {
-        let is_passed = own.load.is_full() && self.has_idle_processor();
+        let is_passed = own.load.is_full() && self.members().have_processor();
         let other = is_passed.then(|| self.another(own)).flatten();
         other.unwrap_or_else(|| Arc::clone(own))
-    }
-
-    fn has_idle_processor(&self) -> bool {
-        self.members().have_processor()
     }
 
     /// What `own` may give away, if another thread has time or can be started.
